@@ -1,0 +1,1 @@
+"""Training data attribution for diffusion models: which training data made this picture possible?"""

@@ -1,0 +1,78 @@
+"""The console commands: compose the config, hand it on; nothing else. Nothing heavy is imported before a run starts."""
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import hydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from tdattr.errors import UserError
+
+log = logging.getLogger(__name__)
+HERE = Path(__file__).parent
+CONF = HERE / "conf" if (HERE / "conf").is_dir() else HERE.parent / "conf"  # in a wheel, in a checkout
+FULL_ERROR = "HYDRA_FULL_ERROR"
+
+
+def main() -> None:
+    """``tdattr``: one run, or a sweep with ``-m``."""
+
+    @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+    def command(cfg: DictConfig) -> None:
+        from tdattr.run import run
+
+        run(cfg)
+
+    sentences(command)
+
+
+def prepare() -> None:
+    """``tdattr-prepare``: turn a raw dataset into its prepared form."""
+
+    @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+    def command(cfg: DictConfig) -> None:
+        from tdattr.run import prepare_dataset
+
+        prepare_dataset(cfg)
+
+    sentences(command)
+
+
+def report() -> None:
+    """``tdattr-report``: collect finished runs into tables and a page."""
+
+    def command() -> None:
+        from tdattr.report.command import run
+
+        run(sys.argv[1:])
+
+    sentences(command)
+
+
+def sentences(command: Callable[[], None]) -> None:
+    """Run ``command``; end with one sentence and status 1 where the user can mend what went wrong."""
+    wanted_full = os.environ.get(FULL_ERROR, "0") not in ("0", "")
+    os.environ[FULL_ERROR] = "1"  # Hydra hands exceptions on instead of printing its own extract
+    try:
+        command()
+    except (UserError, HydraException, OmegaConfBaseException, OSError) as error:
+        if wanted_full or (isinstance(error, OSError) and not isinstance(error, HydraException) and not error.filename):
+            raise
+        print(f"error: {sentence(error)}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("Interrupted; the same command goes on from the last checkpoint.", file=sys.stderr)
+        sys.exit(130)
+
+
+def sentence(error: Exception) -> str:
+    """What to tell the user about an error."""
+    if isinstance(error, OSError) and not isinstance(error, HydraException):
+        return f"{error.strerror}: {error.filename}; choose another folder with paths.outputs=…"
+    lines = [line.strip() for line in str(error).split("Config search path")[0].splitlines() if line.strip()]
+    return " ".join(line for line in lines if not line.startswith(("full_key:", "object_type=")))

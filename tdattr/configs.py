@@ -1,0 +1,61 @@
+"""From a config node to the typed object that it describes."""
+
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from hydra.errors import HydraException
+from hydra.utils import get_class
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from tdattr.errors import UserError
+
+ELSEWHERE = {"root", "default_root", "_target_"}  # where raw files lie does not change what is in them
+
+
+def build(node: DictConfig, path: str) -> Any:
+    """The dataclass named by the node's ``_target_``, filled with the node's values and checked against its types.
+
+    ``path`` is where the node stands in the config, for messages. Raises UserError for an unknown key, a missing one,
+    or a value of the wrong type.
+    """
+    if "_target_" not in node:
+        raise UserError(f"{path} has no _target_: its YAML must name the class that it configures.")
+    values = OmegaConf.to_container(node, resolve=True)
+    assert isinstance(values, dict)
+    try:
+        cls = get_class(values.pop("_target_"))
+    except (HydraException, ImportError) as error:
+        raise UserError(f"{path}: {first_line(error)}") from error
+    return typed(cls, values, path)
+
+
+def typed(cls: type, values: dict[Any, Any], path: str) -> Any:
+    """An instance of a dataclass from plain values; fields that are dataclasses themselves are built first."""
+    nested = {f.name: f.type for f in fields(cls) if isinstance(f.type, type) and is_dataclass(f.type)}
+    children = {name: typed(kind, values[name], f"{path}.{name}") for name, kind in nested.items() if name in values}
+    try:
+        plain = {key: value for key, value in values.items() if key not in nested}
+        checked = OmegaConf.to_container(OmegaConf.merge(OmegaConf.structured(cls), plain))
+    except OmegaConfBaseException as error:
+        raise UserError(f"{path}.{error.full_key}: {first_line(error)}.") from error
+    assert isinstance(checked, dict)
+    complete = {str(key): value for key, value in checked.items()} | children
+    for name, value in complete.items():
+        if value == MISSING:
+            raise UserError(f"{path}.{name} must be given: it has no default.")
+    return cls(**complete)
+
+
+def first_line(error: Exception) -> str:
+    """What went wrong, without the lines about types and keys that OmegaConf adds."""
+    return str(error).strip().splitlines()[0]
+
+
+def described(node: DictConfig) -> dict[str, Any]:
+    """The node's resolved values without the paths of raw files: what an artifact's address is made of."""
+    values = OmegaConf.to_container(node, resolve=True)
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items() if key not in ELSEWHERE} | {
+        "class": values.get("_target_", "")
+    }

@@ -1,0 +1,101 @@
+"""Groups: named sets of training ids, from a field of the items or from a manifest; and removals: sets of ids."""
+
+import csv
+import hashlib
+import json
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int
+
+from tdattr.data.prepared import Prepared
+from tdattr.errors import UserError
+
+Ids = Int[np.ndarray, " id"]
+
+
+def groups(data: Prepared, by: str) -> dict[str, Ids]:
+    """The groups of the training split, by name, each with its ids in ascending order.
+
+    ``by`` is a field of the items, or the path of a manifest that maps every training id to its group: a CSV with the
+    columns ``id`` and ``group``, or a JSON object, either {id: group} or {group: [ids]}. Raises UserError for an
+    unknown field, an unreadable manifest, an id that is unknown, missing or repeated, and a group without items.
+    """
+    items = data.train.items
+    fields = [name for name in items.columns if name != "id" and not name.startswith("prompt")]
+    if by in fields:
+        pairs = list(zip(items["id"].tolist(), items[by].tolist(), strict=True))
+    elif Path(by).suffix in (".csv", ".json"):
+        pairs = manifest(Path(by))
+        check(pairs, len(items), by)
+    else:
+        raise UserError(
+            f"dataset.groups={by} is neither a field of the items ({', '.join(fields) or 'there are none'}) "
+            "nor the path of a .csv or .json manifest."
+        )
+    found: dict[str, list[int]] = defaultdict(list)
+    for index, name in pairs:
+        found[name].append(index)
+    return {name: np.array(sorted(found[name])) for name in sorted(found)}
+
+
+def manifest(path: Path) -> list[tuple[int, str]]:
+    """The (id, group) pairs of a manifest file. Raises UserError where it cannot be read as one."""
+    try:
+        if path.suffix == ".csv":
+            with path.open(newline="", encoding="utf-8") as file:
+                return [(int(row["id"]), row["group"]) for row in csv.DictReader(file)]
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if all(isinstance(members, list) for members in content.values()):
+            for name, members in content.items():
+                if not members:
+                    raise UserError(f"Group {name!r} in the manifest {path} has no items: give it some or take it out.")
+            return [(int(index), name) for name, members in content.items() for index in members]
+        return [(int(index), str(name)) for index, name in content.items()]
+    except FileNotFoundError:
+        raise UserError(f"The manifest {path} does not exist: set dataset.groups to a field or an existing file.") from None
+    except (ValueError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"The manifest {path} cannot be read ({error}): it must be a CSV with the columns id and group, "
+            "or a JSON object from ids to groups or from groups to lists of ids."
+        ) from None
+
+
+def check(pairs: list[tuple[int, str]], count: int, by: str) -> None:
+    """Every training id exactly once."""
+    ids = [index for index, _ in pairs]
+    unknown = sorted(index for index in set(ids) if not 0 <= index < count)
+    missing = sorted(set(range(count)) - set(ids))
+    if unknown:
+        raise UserError(f"The manifest {by} names id {unknown[0]}, but the training ids are 0 to {count - 1}.")
+    if len(set(ids)) < len(ids):
+        repeated = next(index for index in sorted(ids) if ids.count(index) > 1)
+        raise UserError(f"The manifest {by} names id {repeated} more than once.")
+    if missing:
+        raise UserError(f"The manifest {by} leaves out {len(missing)} training ids, the first of them {missing[0]}.")
+
+
+def chosen(data: Prepared, by: str, names: list[str], ids: list[int]) -> Ids:
+    """The ids of a removal: those of the named groups together with those listed.
+
+    Raises UserError for an unknown group or id, and where nothing would be left.
+    """
+    removed = set(ids)
+    count = len(data.train)
+    if removed and not 0 <= min(removed) <= max(removed) < count:
+        raise UserError(f"remove.ids must lie between 0 and {count - 1}.")
+    if names:
+        known = groups(data, by)
+        for name in names:
+            if name not in known:
+                raise UserError(f"remove.groups names {name!r}; the groups by {by} are {', '.join(known)}.")
+            removed.update(known[name].tolist())
+    if len(removed) == count:
+        raise UserError("remove.groups and remove.ids would remove every training item: nothing would be left.")
+    return np.array(sorted(removed), dtype=np.int64)
+
+
+def digest(ids: Ids) -> str:
+    """What stands for a set of ids in the address of an artifact."""
+    return hashlib.sha256(np.unique(ids).astype("<i8").tobytes()).hexdigest()[:16]

@@ -1,0 +1,5 @@
+"""The one exception that reaches the user as a sentence instead of a traceback."""
+
+
+class UserError(Exception):
+    """Something the user can mend; the message is one sentence that names the override or command that mends it."""

@@ -1,0 +1,57 @@
+"""Attribution methods: from (training set, F1, queries) to scores, one column per training item."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from tdattr.data.prepared import Prepared
+from tdattr.diffusion import Diffusion
+from tdattr.training.config import TrainConfig, TrainerConfig
+
+
+@dataclass(frozen=True)
+class Context:
+    """Everything a method may use."""
+
+    data: Prepared
+    ids: Int[np.ndarray, " target"]  # the items that F1 was trained on: the columns of the scores
+    images: Float[Tensor, "query channel height width"]  # the generated images, in [-1, 1]
+    conditions: Float[Tensor, "query condition"] | None
+    diffusion: Diffusion
+    f1: Callable[[], nn.Module]  # a new copy of the trained network, in evaluation mode on the device
+    f0: Callable[[], nn.Module]  # the same network freshly initialised
+    train: TrainConfig
+    trainer: TrainerConfig
+    device: torch.device
+    seed: int
+    shared: Callable[[str, int, Mapping[str, Any], Callable[[Path], None]], Path]
+    # shared(stage, version, config, build): the folder of an artifact that depends on F1 and is used by all queries
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The scores of one query, higher = more influential, and what is worth noting about how they came about."""
+
+    scores: Float[Tensor, " target"]
+    facts: dict[str, float] = field(default_factory=dict)
+
+
+Scorer = Callable[[int], Scored]  # from the number of a query to its scores
+
+
+class Method(Protocol):
+    """A ``method`` config node."""
+
+    def check(self, network: nn.Module, items: int) -> None:
+        """Raise UserError where the method cannot serve this network or so few training items; called before training."""
+        ...
+
+    def start(self, context: Context) -> Scorer:
+        """Do what all queries share, and return the function that scores one."""
+        ...

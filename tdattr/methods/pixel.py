@@ -1,0 +1,34 @@
+"""Pixel similarity: which training images look most like the generated one, value by value."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from tdattr.methods import Context, Scored, Scorer
+
+BLOCK = 4096  # images compared at a time
+
+
+@dataclass(frozen=True)
+class Pixel:
+    """Cosine of pixel vectors. ``zero`` is the pixel value, in [-1, 1], from which the vectors are measured."""
+
+    name: str
+    zero: float
+
+    def check(self, network: nn.Module, items: int) -> None:
+        """It serves every network and dataset."""
+
+    def start(self, context: Context) -> Scorer:
+        """Nothing is shared: the training images are read block by block for every query."""
+
+        def score(query: int) -> Scored:
+            wanted = torch.nn.functional.normalize((context.images[query] - self.zero).flatten(), dim=0)
+            parts = []
+            for start in range(0, len(context.ids), BLOCK):
+                block = (context.data.train.images(context.ids[start : start + BLOCK]) - self.zero).flatten(1)
+                parts.append(torch.nn.functional.normalize(block, dim=1) @ wanted)
+            return Scored(torch.cat(parts))
+
+        return score

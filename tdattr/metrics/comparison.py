@@ -1,0 +1,54 @@
+"""Do the similarities after a method's removal lie below those after a random removal, and how far?"""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy.stats import mannwhitneyu
+
+Values = Float[np.ndarray, " query"]
+NORMAL_95 = 1.98  # the factor of the paper's interval (MUCS A.2)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One method against the reference on one measure."""
+
+    auc: float  # 1: every similarity lies below every one of the reference; 0.5: no difference
+    p_value: float
+    difference_percent: float
+    ci95: float  # half the width of the interval of difference_percent
+
+    def as_dict(self) -> dict[str, float]:
+        """For JSON."""
+        return asdict(self)
+
+
+def compare(values: Values, reference: Values, two_tailed: bool = False) -> Comparison:
+    """AUC, Mann-Whitney p and mean difference in percent of the reference's median (MUCS §4 and B.1).
+
+    One-tailed: a method is better when its similarities are *lower*; two-tailed for controls, which should not move.
+    """
+    test = mannwhitneyu(reference, values, alternative="two-sided" if two_tailed else "greater")
+    changes = 100 * (values / np.median(reference) - 1)
+    spread = float(np.std(changes, ddof=1)) if len(changes) > 1 else float("nan")
+    return Comparison(
+        auc=float(test.statistic / (len(values) * len(reference))),
+        p_value=float(test.pvalue),
+        difference_percent=float(changes.mean()),
+        ci95=NORMAL_95 * spread / len(changes) ** 0.5,
+    )
+
+
+def overlap(top: Int[np.ndarray, "query k"]) -> tuple[float, float]:
+    """The mean share of items, in percent, that two queries' top-k sets have in common, and its 95 % half interval.
+
+    Over all pairs of queries (MUCS B.2); (nan, nan) for a single query.
+    """
+    shares = [
+        100 * len(np.intersect1d(a, b)) / top.shape[1] for i, a in enumerate(top) for b in top[i + 1 :]
+    ]
+    if not shares:
+        return float("nan"), float("nan")
+    spread = float(np.std(shares, ddof=1)) if len(shares) > 1 else float("nan")
+    return float(np.mean(shares)), NORMAL_95 * spread / len(shares) ** 0.5

@@ -1,0 +1,177 @@
+"""The diffusion transformer of the MUCS paper (A.3): DiT blocks with registers inside a convolutional frame."""
+
+import fnmatch
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from timm.layers import Attention, Mlp, build_sincos2d_pos_embed
+from torch import Tensor, nn
+
+from tdattr.errors import UserError
+from tdattr.networks import frame
+
+SIGMA_FREQUENCIES = 128  # a sine and a cosine of each: 256 Fourier features
+
+
+@dataclass(frozen=True)
+class DiTConfig:
+    """The ``model`` node of a DiT. Published sizes: MUCS A.3 and Table 4; see ``conf/model``."""
+
+    name: str
+    blocks: int
+    width: int
+    heads: int
+    mlp_ratio: float
+    patch: int
+    registers: int
+    dropout: float
+    embedding_width: int
+    sigma_dropout: float
+    frame_channels: list[int]
+    frame_strides: list[int]
+    frame_kernel: int
+    augmentation_label: bool
+
+    def build(self, channels: int, resolution: int, condition: int) -> "DiT":
+        """A DiT for ``resolution`` x ``resolution`` images. Raises UserError where the sizes do not fit."""
+        down = math.prod(self.frame_strides) * self.patch
+        if resolution % down:
+            raise UserError(
+                f"The images are {resolution} pixels wide but the model needs a multiple of {down} "
+                f"(frame strides x patch): change model.patch or model.frame_strides."
+            )
+        if len(self.frame_channels) != len(self.frame_strides):
+            raise UserError("model.frame_channels and model.frame_strides must have the same length.")
+        if self.width % (4 * self.heads):
+            raise UserError(f"model.width={self.width} must be a multiple of 4 x model.heads={4 * self.heads}.")
+        return DiT(self, channels, resolution, condition)
+
+
+class DiTBlock(nn.Module):
+    """Attention and MLP, each modulated by the embedding through adaLN-Zero (Peebles & Xie 2023)."""
+
+    def __init__(self, config: DiTConfig) -> None:
+        super().__init__()
+        width = config.width
+        self.norm1 = nn.LayerNorm(width, elementwise_affine=False)
+        self.attn = Attention(width, config.heads, qkv_bias=False, proj_drop=config.dropout)
+        self.norm2 = nn.LayerNorm(width, elementwise_affine=False)
+        self.mlp = Mlp(width, int(width * config.mlp_ratio), drop=config.dropout)
+        self.modulation = zero_linear(config.embedding_width, 6 * width)
+
+    def forward(
+        self, x: Float[Tensor, "batch token width"], embedding: Float[Tensor, "batch embedding"]
+    ) -> Float[Tensor, "batch token width"]:
+        shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(embedding)[:, None].chunk(6, dim=-1)
+        x = x + gate1 * self.attn(torch.addcmul(shift1, self.norm1(x), 1 + scale1))
+        return x + gate2 * self.mlp(torch.addcmul(shift2, self.norm2(x), 1 + scale2))
+
+
+class DiT(nn.Module):
+    """Image, noise code and condition in; an image of the same shape out (see ``tdattr.networks.Network``)."""
+
+    frequencies: Tensor
+    positions: Tensor
+
+    def __init__(self, config: DiTConfig, channels: int, resolution: int, condition: int) -> None:
+        super().__init__()
+        self.framed = bool(config.frame_channels)
+        inner = config.frame_channels[-1] if self.framed else channels
+        self.patch = config.patch
+        self.grid = resolution // math.prod(config.frame_strides) // config.patch
+        if self.framed:
+            self.encode = frame.encoder(channels, config.frame_channels, config.frame_strides, config.frame_kernel)
+            self.decode = frame.decoder(channels, config.frame_channels, config.frame_strides, config.frame_kernel)
+
+        ramp = torch.arange(1, SIGMA_FREQUENCIES + 1) / SIGMA_FREQUENCIES
+        self.register_buffer("frequencies", 2 * math.pi * (ramp.exp() - 1) / (math.e - 1), persistent=False)
+        embedding = config.embedding_width
+        self.sigma = two_layers(2 * SIGMA_FREQUENCIES, embedding, config.sigma_dropout)
+        if condition:
+            self.condition = two_layers(condition, embedding, config.dropout)
+            self.null = nn.Parameter(torch.zeros(condition))
+        if config.augmentation_label:
+            self.augmentation = nn.Linear(2, embedding, bias=False)
+
+        self.embed = nn.Linear(inner * config.patch**2, config.width)
+        positions = build_sincos2d_pos_embed([self.grid, self.grid], config.width)
+        self.register_buffer("positions", positions, persistent=False)
+        self.registers = nn.Parameter(torch.zeros(config.registers, config.width))
+        self.blocks = nn.ModuleList(DiTBlock(config) for _ in range(config.blocks))
+        self.norm = nn.LayerNorm(config.width, elementwise_affine=False)
+        self.modulation = zero_linear(embedding, 2 * config.width)
+        self.unembed = nn.Linear(config.width, inner * config.patch**2)
+        if not self.framed:  # otherwise the frame's last layer is the one that starts at zero
+            nn.init.zeros_(self.unembed.weight)
+            nn.init.zeros_(self.unembed.bias)
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch channel height width"],
+        code: Float[Tensor, " batch"],
+        condition: Float[Tensor, "batch condition"] | None = None,
+        drop: Bool[Tensor, " batch"] | None = None,
+        augmentation: Float[Tensor, "batch label"] | None = None,
+    ) -> Float[Tensor, "batch channel height width"]:
+        embedding = self.embedding(code, condition, drop, augmentation)
+        h = self.encode(x) if self.framed else x
+        tokens = self.embed(nn.functional.pixel_unshuffle(h, self.patch).flatten(2).transpose(1, 2)) + self.positions
+        count = len(self.registers)
+        tokens = torch.cat([self.registers.expand(len(x), -1, -1), tokens], dim=1)
+        for block in self.blocks:
+            tokens = block(tokens, embedding)
+        shift, scale = self.modulation(embedding)[:, None].chunk(2, dim=-1)
+        tokens = torch.addcmul(shift, self.norm(tokens[:, count:]), 1 + scale)
+        h = self.unembed(tokens).transpose(1, 2).unflatten(2, (self.grid, self.grid))
+        h = nn.functional.pixel_shuffle(h, self.patch)
+        return self.decode(h) if self.framed else h
+
+    def embedding(
+        self,
+        code: Float[Tensor, " batch"],
+        condition: Float[Tensor, "batch condition"] | None,
+        drop: Bool[Tensor, " batch"] | None,
+        augmentation: Float[Tensor, "batch label"] | None,
+    ) -> Float[Tensor, "batch embedding"]:
+        """The sum of the embeddings of noise level, condition and augmentation, after the SiLU that feeds adaLN."""
+        angles = code.float()[:, None] * self.frequencies
+        total = self.sigma(torch.cat([angles.sin(), angles.cos()], dim=1))
+        if condition is not None:
+            if drop is not None:
+                condition = torch.where(drop[:, None], self.null, condition)
+            total = total + self.condition(condition)
+        if augmentation is not None:
+            total = total + self.augmentation(augmentation)
+        return nn.functional.silu(total)
+
+    def parameter_names(self, part: str) -> list[str]:
+        """Names of the parameters of a part that unlearning may train: ``mlp``, ``block`` or ``all``.
+
+        ``mlp`` is MUCS's choice (paper §2.3, C4): the MLP weight matrices of the blocks and of the condition
+        embedding, no biases. ``block`` is its ablation: everything inside the blocks and the condition embedding.
+        Raises UserError for an unknown part.
+        """
+        patterns = {
+            "mlp": ["blocks.*.mlp.fc?.weight", "condition.*.weight"],
+            "block": ["blocks.*", "condition.*"],
+            "all": ["*"],
+        }
+        if part not in patterns:
+            raise UserError(f"method.unlearn.trainable={part} is unknown: choose one of {', '.join(patterns)}.")
+        names = [name for name, _ in self.named_parameters()]
+        return [name for name in names if any(fnmatch.fnmatch(name, pattern) for pattern in patterns[part])]
+
+
+def two_layers(inputs: int, width: int, dropout: float) -> nn.Sequential:
+    """The two-layer SiLU MLP that embeds noise levels and conditions."""
+    return nn.Sequential(nn.Linear(inputs, width), nn.SiLU(), nn.Dropout(dropout), nn.Linear(width, width))
+
+
+def zero_linear(inputs: int, outputs: int) -> nn.Linear:
+    """A linear layer that starts at zero, as adaLN-Zero asks."""
+    layer = nn.Linear(inputs, outputs)
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer

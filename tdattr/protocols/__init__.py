@@ -1,0 +1,65 @@
+"""Protocols: from scores to a verdict. A protocol sees scores and models' images, never methods."""
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from tdattr.artifacts import Artifact
+
+
+@dataclass(frozen=True)
+class Scores:
+    """A method's scores: float32 [query, target], and the ids of the training items that are its columns."""
+
+    values: Float[Tensor, "query target"]
+    ids: Int[np.ndarray, " target"]
+
+    def top(self, k: int) -> Int[np.ndarray, "query k"]:
+        """The ids of the ``k`` highest scores of every query, best first; ties in the order of the ids."""
+        order = torch.argsort(self.values, dim=1, descending=True, stable=True)[:, :k]
+        return self.ids[order.numpy()]
+
+
+@dataclass(frozen=True)
+class Generated:
+    """Images of one model for the run's queries: the attributed ones first, then the controls."""
+
+    images: Float[Tensor, "query channel height width"]
+    attributed: int
+
+
+class Counterfactuals(Protocol):
+    """What the chain of stages does for a protocol."""
+
+    def regenerate(self, removed: Int[np.ndarray, " id"]) -> tuple[Generated, Artifact]:
+        """Retrain without those ids and generate the queries again from their own seeds."""
+        ...
+
+    def original(self) -> Generated:
+        """The queries as F1 generated them."""
+        ...
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a protocol found: numbers for ``summary.json`` and a table with a row per query."""
+
+    summary: dict[str, Any]
+    table: list[dict[str, Any]]
+    artifacts: dict[str, str] = field(default_factory=dict)
+
+
+class Evaluation(Protocol):
+    """A ``protocol`` config node."""
+
+    def check(self, items: int, queries: int) -> None:
+        """Raise UserError for settings that cannot work with so many training items and attributed queries."""
+        ...
+
+    def evaluate(self, scores: Scores, reference: Scores, models: Counterfactuals) -> Verdict:
+        """Judge ``scores`` against those of the reference method."""
+        ...

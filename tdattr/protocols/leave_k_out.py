@@ -1,0 +1,81 @@
+"""Leave-k-out: remove the items that a method names, retrain from the same seed, and see what changes (MUCS §4, A.2)."""
+
+from dataclasses import dataclass
+from typing import Any, Optional
+
+import numpy as np
+
+from tdattr.errors import UserError
+from tdattr.metrics.comparison import compare, overlap
+from tdattr.metrics.similarity import find
+from tdattr.protocols import Counterfactuals, Scores, Verdict
+
+
+@dataclass(frozen=True)
+class LeaveKOut:
+    """The ``protocol=leave_k_out`` node. ``k`` items per query, or ``share`` of the training set where it is null."""
+
+    name: str
+    k: Optional[int]
+    share: float
+    metrics: list[str]
+    reference: Any  # the config node of the method that removes at random; the chain of stages scores it
+
+    def __post_init__(self) -> None:
+        for name in self.metrics:
+            find(name)
+        if not self.metrics:
+            raise UserError("protocol.metrics is empty: name at least one measure, for example ssim.")
+
+    def removed_per_query(self, items: int) -> int:
+        """k for a training set of that size."""
+        return self.k if self.k is not None else round(self.share * items)
+
+    def check(self, items: int, queries: int) -> None:
+        """k must leave something to train on."""
+        k = self.removed_per_query(items)
+        if not 1 <= k < items:
+            setting = f"protocol.k={self.k}" if self.k is not None else f"protocol.share={self.share}"
+            raise UserError(f"{setting} removes {k} items per query, but it must be at least 1 and below the {items} there are.")
+        if queries < 2:
+            raise UserError("leave_k_out compares distributions: set queries.attributed to 2 or more.")
+
+    def evaluate(self, scores: Scores, reference: Scores, models: Counterfactuals) -> Verdict:
+        """Retrain without the union of the top-k sets, of the method's and of the reference's, and compare images."""
+        k = self.removed_per_query(len(scores.ids))
+        top, random_top = scores.top(k), reference.top(k)
+        removed, random_removed = np.unique(top), np.unique(random_top)
+        if len(removed) == len(scores.ids):
+            raise UserError("The top-k sets together are the whole training set: lower protocol.k or queries.attributed.")
+        original = models.original()
+        after_random, random_artifact = models.regenerate(random_removed)
+        after, artifact = models.regenerate(removed)
+
+        count = original.attributed
+        metrics: dict[str, Any] = {}
+        control: dict[str, Any] = {}
+        rows: list[dict[str, Any]] = [
+            {"query": i, "role": "attributed" if i < count else "control"} for i in range(len(original.images))
+        ]
+        for name in self.metrics:
+            values = find(name)(original.images, after.images).double().numpy()
+            randoms = find(name)(original.images, after_random.images).double().numpy()
+            metrics[name] = compare(values[:count], randoms[:count]).as_dict()
+            if count < len(values):
+                control[name] = compare(values[count:], randoms[count:], two_tailed=True).as_dict()
+            for row, value, random_value in zip(rows, values, randoms, strict=True):
+                row |= {name: float(value), f"{name}_random": float(random_value)}
+        mean, interval = overlap(top)
+        return Verdict(
+            {
+                "k": k,
+                "metrics": metrics,
+                "control": control,
+                "removed": len(removed),
+                "removed_random": len(random_removed),
+                "overlap_percent": mean,
+                "overlap_ci95": interval,
+            },
+            rows,
+            {"regenerated": artifact.name, "regenerated_random": random_artifact.name},
+        )

@@ -1,0 +1,92 @@
+"""The page: one self-contained HTML file with the tables, the plots, and every query beside what was found for it."""
+
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+import yaml
+
+from tdattr.data.prepared import read_split
+from tdattr.report.collect import Comparison, Run
+from tdattr.report.pictures import data_uri, to_uint8
+from tdattr.report.plots import distributions
+from tdattr.report.tables import HEADINGS, cells, pooled
+from tdattr.stages import load_images, load_scores
+
+SHOWN = 8  # top attributed examples per query and method
+
+
+def write(path: Path, comparisons: list[tuple[Comparison, list[dict[str, Any]]]]) -> None:
+    """Write the page; the newest comparison comes first."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    sections = [section(comparison, table) for comparison, table in reversed(comparisons)]
+    text = environment.get_template("page.html.j2").render(sections=sections, headings=list(HEADINGS.values()))
+    path.with_suffix(".new").write_text(text, encoding="utf-8")
+    path.with_suffix(".new").replace(path)
+
+
+def section(comparison: Comparison, table: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the template shows of one comparison."""
+    measures = dict.fromkeys(row["measure"] for row in table)
+    shown = [method for method in comparison.runs if method != "random"] or list(comparison.runs)
+    plots = [
+        distributions({method: pooled(comparison, method, measure, "attributed") for method in shown}, measure)
+        for measure in measures
+    ]
+    return {
+        "title": comparison.title,
+        "rows": [cells(row) for row in table],
+        "plots": plots,
+        "seeds": [{"seed": seed, "queries": queries(comparison, seed)} for seed in comparison.seeds],
+        "config": yaml.safe_dump(comparison.config, sort_keys=False, allow_unicode=True),
+    }
+
+
+def queries(comparison: Comparison, seed: int) -> list[dict[str, Any]]:
+    """Every attributed query of a seed: its image, and for each method what it named and what its removal did."""
+    runs = {method: by_seed[seed] for method, by_seed in comparison.runs.items() if seed in by_seed}
+    first = next(iter(runs.values()))
+    originals = to_uint8(load_images(first.artifact("queries")))
+    table = pd.read_csv(first.artifact("queries").folder / "queries.csv", dtype=str, keep_default_na=False)
+    split = read_split(first.artifact("dataset").folder, "train")
+    content: list[dict[str, Any]] = []
+    for query in range(first.summary["num_queries"]):
+        row = table.iloc[query]
+        content.append({"image": data_uri(originals[query]), "caption": row.get("prompt", f"query {query}"), "methods": []})
+    for method, run in runs.items():
+        for entry, found in zip(content, attributions(run, split), strict=True):
+            entry["methods"].append({"name": method, **found})
+    return content
+
+
+def attributions(run: Run, split: Any) -> list[dict[str, Any]]:
+    """For each query: the top examples with their scores, the regenerated image, and the similarities."""
+    scores = load_scores(run.artifact("scores"))
+    top = scores.top(SHOWN)
+    values = scores.values.sort(dim=1, descending=True, stable=True).values[:, :SHOWN].tolist()
+    after = to_uint8(load_images(run.artifact("regenerated")))
+    similarities = run.similarities()
+    measures = list(run.summary["metrics"])
+    found = []
+    for query, ids in enumerate(top):
+        pictures = to_uint8(split.images(ids))
+        row = similarities.iloc[query]
+        found.append(
+            {
+                "after": data_uri(after[query]),
+                "similarity": ", ".join(f"{name} {row[name]:.2f}" for name in measures),
+                "examples": [
+                    {"image": data_uri(picture), "score": f"{value:.3f}", "label": label(split.items.iloc[index])}
+                    for picture, value, index in zip(pictures, values[query], ids.tolist(), strict=True)
+                ],
+            }
+        )
+    return found
+
+
+def label(item: Any) -> str:
+    """What a tooltip says about a training item."""
+    return f"id {item['id']}: " + (item.get("prompt") or ", ".join(str(value) for value in item.iloc[1:]))

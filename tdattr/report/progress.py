@@ -1,0 +1,37 @@
+"""Progress bars for everything that lasts longer than two seconds."""
+
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from tqdm import tqdm
+
+T = TypeVar("T")
+DELAY = 1.0  # seconds before a bar appears, so that quick work stays quiet
+FORMAT = "{desc:<42} {percentage:3.0f}% |{bar:24}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
+
+
+def track(items: Iterable[T], description: str, total: int) -> Iterator[T]:
+    """Iterate with a progress bar on standard error."""
+    yield from tqdm(items, desc=description, total=total, delay=DELAY, bar_format=FORMAT)
+
+
+class Bar:
+    """A progress bar that is advanced by hand; ``start`` units were done before."""
+
+    def __init__(self, description: str, total: int, start: int = 0, hidden: bool = False) -> None:
+        self.bar = tqdm(
+            desc=description, total=total, initial=start, delay=DELAY, bar_format=FORMAT, disable=hidden, miniters=1,
+            mininterval=0.5,
+        )  # fmt: skip
+
+    def advance(self, amount: int = 1) -> None:
+        """Count finished units."""
+        self.bar.update(amount)
+
+    def show(self, text: str) -> None:
+        """A short text behind the bar."""
+        self.bar.set_postfix_str(text, refresh=False)
+
+    def close(self) -> None:
+        """End the bar where it stands."""
+        self.bar.close()

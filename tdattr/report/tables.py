@@ -1,0 +1,93 @@
+"""The table of a comparison: one row per method and measure, pooled over seeds (MUCS Tables 1, 5, 6 and 7)."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from rich.table import Table
+from scipy.stats import mannwhitneyu
+
+from tdattr.metrics.comparison import compare
+from tdattr.report.collect import Comparison
+
+HEADINGS = {
+    "method": "method",
+    "measure": "measure",
+    "auc": "AUC",
+    "p_value": "p vs random",
+    "p_others": "p vs best other",
+    "change": "change, % ± 95 %",
+    "control_auc": "control AUC",
+    "overlap": "overlap, %",
+    "removed": "removed",
+    "seconds": "s per query",
+    "seeds": "seeds",
+}
+
+
+def pooled(comparison: Comparison, method: str, measure: str, role: str) -> tuple[np.ndarray, np.ndarray]:
+    """A method's similarities and those after random removal, over all its seeds."""
+    tables = [run.similarities() for run in comparison.runs[method].values()]
+    table = pd.concat([table[table["role"] == role] for table in tables])
+    return table[measure].to_numpy(), table[f"{measure}_random"].to_numpy()
+
+
+def rows(comparison: Comparison) -> list[dict[str, Any]]:
+    """The numbers of the table, one dictionary per method and measure."""
+    table = []
+    measures = list(next(iter(next(iter(comparison.runs.values())).values())).summary["metrics"])
+    for measure in measures:
+        values = {method: pooled(comparison, method, measure, "attributed") for method in comparison.runs}
+        for method, by_seed in comparison.runs.items():
+            result = compare(*values[method])
+            summaries = [run.summary for run in by_seed.values()]
+            others = [values[other][0] for other in values if other not in (method, "random")]
+            lowest = min(others, key=np.median) if others and method != "random" else None
+            control = pooled(comparison, method, measure, "control")
+            table.append(
+                {
+                    "method": method,
+                    "measure": measure,
+                    "auc": result.auc,
+                    "p_value": result.p_value,
+                    "p_others": None if lowest is None else mannwhitneyu(lowest, values[method][0], alternative="greater").pvalue,
+                    "difference_percent": result.difference_percent,
+                    "ci95": result.ci95,
+                    "control_auc": compare(*control, two_tailed=True).auc if len(control[0]) else None,
+                    "overlap": float(np.mean([summary["overlap_percent"] for summary in summaries])),
+                    "removed": float(np.mean([summary["removed"] for summary in summaries])),
+                    "seconds": float(np.mean([summary["seconds_per_query"] for summary in summaries])),
+                    "seeds": len(by_seed),
+                }
+            )
+    return table
+
+
+def cells(row: dict[str, Any]) -> list[str]:
+    """A row as people read it."""
+    def number(value: float | None, form: str) -> str:
+        return "–" if value is None else format(value, form)
+
+    return [
+        row["method"],
+        row["measure"],
+        number(row["auc"], ".3f"),
+        number(row["p_value"], ".2g"),
+        number(row["p_others"], ".2g"),
+        f"{row['difference_percent']:+.1f} ± {row['ci95']:.1f}",
+        number(row["control_auc"], ".3f"),
+        number(row["overlap"], ".1f"),
+        number(row["removed"], ".0f"),
+        number(row["seconds"], ".2f"),
+        str(row["seeds"]),
+    ]
+
+
+def rich_table(comparison: Comparison, table: list[dict[str, Any]]) -> Table:
+    """For the terminal."""
+    printed = Table(title=comparison.title, title_justify="left")
+    for index, heading in enumerate(HEADINGS.values()):
+        printed.add_column(heading, justify="left" if index < 2 else "right")
+    for row in table:
+        printed.add_row(*cells(row))
+    return printed

@@ -1,0 +1,66 @@
+"""One run: check everything, go through the chain, leave a summary, and say where it is."""
+
+import json
+import logging
+import warnings
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from tdattr.artifacts import find
+from tdattr.report import loggers
+from tdattr.stages import Chain, load_images
+
+log = logging.getLogger(__name__)
+SUMMARY = "summary.json"
+CONFIG = "config.yaml"
+PICTURES = ("queries", "regenerated", "regenerated_random")  # artifacts whose images a logger shows
+
+
+def run(cfg: DictConfig) -> None:
+    """Run one composed config and write ``config.yaml`` and ``summary.json`` into its run directory."""
+    quieten()
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    OmegaConf.save(cfg, folder / CONFIG, resolve=True)
+    chain = Chain(cfg)
+    chain.check()
+    chain.logger = instantiate(cfg.logger)
+    summary = chain.evaluated()
+    write_json(folder / SUMMARY, summary)
+    pictures = {role: load_images(find(chain.store.root, summary["artifacts"][role])) for role in PICTURES}
+    loggers.finish(chain.logger, cfg, summary, pictures)
+    for name, values in summary["metrics"].items():
+        log.info(
+            "%s, %s: AUC %.3f (p = %.2g), change against random removal %+.1f ± %.1f %%, %.2f s per query",
+            cfg.method.name, name, values["auc"], values["p_value"], values["difference_percent"], values["ci95"],
+            summary["seconds_per_query"],
+        )  # fmt: skip
+    if not chain.store.built:
+        log.info("Every artifact was already there: nothing was computed.")
+    log.info("Results: %s", folder / SUMMARY)
+
+
+def prepare_dataset(cfg: DictConfig) -> None:
+    """Prepare the dataset of a composed config and say where it is."""
+    quieten()
+    chain = Chain(cfg)
+    data = chain.data
+    done = "Prepared" if chain.store.built else "Already prepared:"
+    log.info("%s %s, %d training and %d test items", done, cfg.dataset.name, len(data.train), len(data.test))
+    log.info("Results: %s", chain.store.root / next(iter(chain.store.used)))
+
+
+def write_json(path: Path, content: object) -> None:
+    """Written aside and moved into place."""
+    path.with_suffix(".new").write_text(json.dumps(content, indent=2))
+    path.with_suffix(".new").replace(path)
+
+
+def quieten() -> None:
+    """Leave out what Lightning says about settings that are right here."""
+    for message in (".*does not have many workers.*", ".*LeafSpec.*", ".*fused.*", ".*lr_scheduler.step.*", ".*litmodels.*", ".*in eval mode at the start.*", ".*experiment logs directory.*"):
+        warnings.filterwarnings("ignore", message)
+    for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)

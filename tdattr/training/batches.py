@@ -1,0 +1,165 @@
+"""The batches of a training, each a pure function of its step: which items, which noise, which conditions dropped.
+
+Because a batch depends on nothing but the step, a training gives the same weights whatever the number of loader
+workers, and one that was interrupted goes on exactly where it stopped.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import lightning as L
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from tdattr.data.prepared import Prepared, Split
+from tdattr.diffusion import Diffusion
+from tdattr.seeding import generator, normal
+from tdattr.training.augmentation import augment
+from tdattr.training.config import TrainConfig
+
+Batch = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Batches(Dataset[Batch]):
+    """``batches[step]`` is this process's share of the batch of that step.
+
+    Coupled (``train.coupled``): a step's slots, levels and noise do not depend on what was removed; a slot whose item
+    was removed is redrawn from a second generator keyed by the step. Two trainings then differ only where their data
+    differ. Otherwise the order of the items is a permutation of those that are left, as in the papers.
+    """
+
+    split: Split
+    ids: Int[np.ndarray, " kept"]  # the items that are left, ascending
+    diffusion: Diffusion
+    config: TrainConfig
+    seed: int
+    rank: int = 0
+    ranks: int = 1
+
+    def __getitem__(self, step: int) -> Batch:
+        count, share = self.config.batch_size, slice(self.rank, self.config.batch_size, self.ranks)
+        ids = self.slots(step)[share]
+        height, width, channels = self.split.pixels.shape[1:]
+        noise = normal(generator(self.seed, "train.noise", step), count, channels, height, width)
+        level = self.diffusion.training_levels(generator(self.seed, "train.level", step), count)
+        dropped, mirrored, variant = generator(self.seed, "train.choices", step).random((3, count))
+        x = self.split.images(ids)
+        batch = {"level": level[share], "noise": noise[share], "step": torch.tensor(step)}
+        if self.config.mirror:
+            x = torch.where(torch.from_numpy(mirrored[share] < 0.5)[:, None, None, None], x.flip(3), x)
+        if self.config.augmentation.enabled:
+            rng = generator(self.seed, "train.augmentation", step, self.rank)
+            x, batch["augmentation"] = augment(x, self.config.augmentation, rng)
+        if self.split.conditions is not None:
+            captions = (variant * self.split.conditions.shape[1]).astype(int)
+            condition = self.split.condition(ids, captions[share])
+            assert condition is not None
+            batch["condition"] = condition
+            batch["drop"] = torch.from_numpy(dropped[share] < self.config.condition_dropout)
+        return batch | {"x": x}
+
+    def slots(self, step: int) -> Int[np.ndarray, " batch"]:
+        """The ids of the whole batch: items without replacement, epoch after epoch."""
+        items = np.arange(len(self.split)) if self.config.coupled else self.ids
+        epochs, places = np.divmod(step * self.config.batch_size + np.arange(self.config.batch_size), len(items))
+        orders = [permutation(self.seed, int(epoch), len(items)) for epoch in np.unique(epochs)]
+        ids = items[np.concatenate([order[places[epochs == e]] for e, order in zip(np.unique(epochs), orders, strict=True)])]
+        if self.config.coupled and len(self.ids) < len(self.split):
+            drawn = generator(self.seed, "train.replacement", step).integers(len(self.ids), size=len(ids))
+            ids = np.where(np.isin(ids, self.ids), ids, self.ids[drawn])
+        return ids
+
+
+@lru_cache(maxsize=4)
+def permutation(seed: int, epoch: int, count: int) -> Int[np.ndarray, " count"]:
+    """The order of the items in an epoch."""
+    return generator(seed, "train.order", epoch).permutation(count)
+
+
+@dataclass(frozen=True)
+class Validation(Dataset[Batch]):
+    """The test split, ``config.validation_draws`` times, at levels and noise that are the same in every epoch."""
+
+    split: Split
+    diffusion: Diffusion
+    config: TrainConfig
+    seed: int
+
+    def __len__(self) -> int:
+        return -(-len(self.split) * self.config.validation_draws // self.config.batch_size)
+
+    def __getitem__(self, index: int) -> Batch:
+        if index >= len(self):
+            raise IndexError(index)
+        total = len(self.split) * self.config.validation_draws
+        places = np.arange(index * self.config.batch_size, min((index + 1) * self.config.batch_size, total))
+        ids = places % len(self.split)
+        rng = generator(self.seed, "validation", index)
+        x = self.split.images(ids)
+        batch = {"x": x, "level": self.diffusion.training_levels(rng, len(ids)), "noise": normal(rng, *x.shape)}
+        condition = self.split.condition(ids)
+        return batch if condition is None else batch | {"condition": condition}
+
+
+class Steps(Sampler[int]):
+    """The steps of the next epoch, counted on from wherever the trainer stands."""
+
+    def __init__(self, trainer: L.Trainer, config: TrainConfig) -> None:
+        self.trainer = trainer
+        self.config = config
+
+    def __len__(self) -> int:
+        return min(self.config.epoch_steps, self.config.steps)
+
+    def __iter__(self) -> Iterator[int]:
+        start = self.trainer.global_step
+        return iter(range(start, min(start + len(self), self.config.steps)))
+
+
+class TrainingData(L.LightningDataModule):
+    """Loaders for Lightning; each process takes its own share of every batch."""
+
+    def __init__(
+        self,
+        data: Prepared,
+        ids: Int[np.ndarray, " kept"],
+        diffusion: Diffusion,
+        config: TrainConfig,
+        seed: int,
+        workers: int,
+    ) -> None:
+        super().__init__()
+        self.data, self.ids, self.diffusion, self.config = data, ids, diffusion, config
+        self.seed, self.workers = seed, workers
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """One item per step: a whole batch."""
+        assert self.trainer is not None
+        batches = Batches(
+            self.data.train,
+            self.ids,
+            self.diffusion,
+            self.config,
+            self.seed,
+            self.trainer.global_rank,
+            self.trainer.world_size,
+        )
+        return DataLoader(
+            batches,
+            batch_size=None,
+            sampler=Steps(self.trainer, self.config),
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0,
+            pin_memory=self.trainer.accelerator.__class__.__name__ == "CUDAAccelerator",
+        )
+
+    def val_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
+        """The test split, or nothing where the dataset has none."""
+        if not len(self.data.test):
+            return []
+        return DataLoader(Validation(self.data.test, self.diffusion, self.config, self.seed), batch_size=None)

@@ -1,0 +1,72 @@
+"""How a diffusion model is trained: the ``train`` and ``trainer`` config nodes."""
+
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from tdattr.errors import UserError
+
+
+@dataclass(frozen=True)
+class AugmentationConfig:
+    """EDM's non-leaking augmentation (Karras et al. 2022, F.2) as the MUCS code uses it: see ``conf/train``."""
+
+    enabled: bool
+    probability: float
+    scale: float
+    anisotropy: float
+    translation: float
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The ``train`` node; everything in it matters to the weights, so all of it is part of their address."""
+
+    steps: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    warmup_steps: int
+    ema: float
+    condition_dropout: float
+    mirror: bool
+    coupled: bool
+    epoch_steps: int  # a checkpoint and a validation after every so many steps
+    validation_draws: int
+    selection: str  # last: the weights after `steps`; best: those with the lowest validation loss
+    patience: Optional[int]  # epochs without a better validation loss before training stops; needs selection=best
+    augmentation: AugmentationConfig
+
+    def __post_init__(self) -> None:
+        if min(self.steps, self.batch_size, self.epoch_steps, self.validation_draws) < 1:
+            raise UserError("train.steps, batch_size, epoch_steps and validation_draws must be at least 1.")
+        if self.selection not in ("last", "best"):
+            raise UserError(f"train.selection={self.selection} is unknown: choose last or best.")
+        if self.patience is not None and self.selection != "best":
+            raise UserError("train.patience needs train.selection=best.")
+
+
+@dataclass(frozen=True)
+class TrainerConfig:
+    """The ``trainer`` node: where and how fast, never what. ``precision`` alone also enters the weights' address."""
+
+    accelerator: str
+    devices: int
+    strategy: str
+    precision: str
+    workers: int
+    threads: Optional[int]
+    scoring_batch: int  # (item, noise) evaluations per forward pass while scoring
+
+    def lightning(self) -> dict[str, Any]:
+        """Arguments for Lightning's Trainer."""
+        return {
+            "accelerator": self.accelerator,
+            "devices": self.devices,
+            "strategy": self.strategy if self.devices > 1 else "auto",
+            "precision": self.precision,
+            "enable_model_summary": False,
+            "enable_progress_bar": False,
+            "enable_checkpointing": False,
+            "use_distributed_sampler": False,
+            "num_sanity_val_steps": 0,
+        }

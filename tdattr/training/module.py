@@ -1,0 +1,67 @@
+"""The LightningModule that trains a diffusion model and keeps a moving average of its weights."""
+
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from tdattr.diffusion import Diffusion
+from tdattr.seeding import torch_seed
+from tdattr.training.batches import Batch
+from tdattr.training.config import TrainConfig
+
+
+class Pretraining(L.LightningModule):
+    """Minimises the mean of the variant's per-item losses with AdamW: linear warm-up, then a constant rate (MUCS A.3)."""
+
+    def __init__(self, network: nn.Module, diffusion: Diffusion, config: TrainConfig, seed: int) -> None:
+        super().__init__()
+        self.network = network
+        self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
+        self.average.requires_grad_(False).eval()
+        self.diffusion = diffusion
+        self.config = config
+        self.seed = seed
+
+    def configure_optimizers(self) -> Any:
+        """AdamW over all weights of the network; the rate rises linearly over ``warmup_steps``."""
+        optimizer = torch.optim.AdamW(
+            self.network.parameters(),
+            lr=self.config.learning_rate,
+            weight_decay=self.config.weight_decay,
+            fused=self.device.type == "cuda",
+        )
+        warmup = max(1, self.config.warmup_steps)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / warmup))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        """The mean loss of the batch; dropout masks are a function of the step too, so a resumed run repeats them."""
+        torch.manual_seed(torch_seed(self.seed, "train.dropout", int(batch["step"]), self.global_rank))
+        loss = self.losses(self.network, batch).mean()
+        if index % 50 == 0:
+            self.log("train_loss", loss)
+        return loss
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Update the moving average."""
+        self.average.update_parameters(self.network)
+
+    def validation_step(self, batch: Batch, index: int) -> None:
+        """The loss of the averaged weights on the test split, at noise that is the same in every epoch."""
+        losses = self.losses(self.average, batch)
+        self.log("validation_loss", losses.mean(), batch_size=len(losses), sync_dist=True)
+
+    def losses(self, network: nn.Module, batch: Batch) -> Tensor:
+        """The variant's losses, one per item of the batch."""
+        return self.diffusion.loss(
+            network,
+            batch["x"],
+            batch["level"],
+            batch["noise"],
+            batch.get("condition"),
+            batch.get("drop"),
+            batch.get("augmentation"),
+        )

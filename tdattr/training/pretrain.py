@@ -1,0 +1,133 @@
+"""Train a diffusion model on the items that are left: F1, and every counterfactual model."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from jaxtyping import Int
+from lightning.pytorch.callbacks import Callback, EarlyStopping
+from safetensors.torch import save_file
+from torch import nn
+
+from tdattr.data.prepared import Prepared
+from tdattr.diffusion import Diffusion
+from tdattr.report.progress import Bar
+from tdattr.training.batches import TrainingData
+from tdattr.training.config import TrainConfig, TrainerConfig
+from tdattr.training.module import Pretraining
+
+RESUME = "resume.ckpt"  # there while a training is unfinished
+WEIGHTS = ("raw", "ema")  # the trained weights themselves and their moving average, each in its .safetensors
+
+
+def pretrain(
+    network: nn.Module,
+    data: Prepared,
+    ids: Int[np.ndarray, " kept"],
+    diffusion: Diffusion,
+    config: TrainConfig,
+    trainer: TrainerConfig,
+    seed: int,
+    folder: Path,
+    label: str,
+    logger: Any = None,
+) -> dict[str, float]:
+    """Train ``network`` from its present weights and write ``raw.safetensors`` and ``ema.safetensors`` to ``folder``.
+
+    Goes on from the checkpoint that an interrupted training left in ``folder``, to the same weights. Returns the last
+    measured losses by name. Raises FloatingPointError where the loss is no longer a number.
+    """
+    module = Pretraining(network, diffusion, config, seed)
+    keeper = Keeper(folder, config, label)
+    stopper = EarlyStopping("validation_loss", patience=config.patience) if config.patience is not None else None
+    fitter = L.Trainer(
+        **trainer.lightning(),
+        max_steps=config.steps,
+        max_epochs=-1,
+        logger=logger or False,
+        callbacks=[keeper] if stopper is None else [keeper, stopper],
+        default_root_dir=folder,
+    )
+    resume = folder / RESUME
+    fitter.fit(
+        module,
+        datamodule=TrainingData(data, ids, diffusion, config, seed, trainer.workers),
+        ckpt_path=resume if resume.exists() else None,
+        weights_only=True,
+    )
+    if fitter.interrupted:
+        raise KeyboardInterrupt
+    resume.unlink(missing_ok=True)
+    return {name: float(value) for name, value in fitter.logged_metrics.items()}
+
+
+class Keeper(Callback):
+    """Shows progress, leaves a resumable checkpoint after every epoch, and keeps the weights that were asked for."""
+
+    def __init__(self, folder: Path, config: TrainConfig, label: str) -> None:
+        self.folder, self.config, self.label = folder, config, label
+        self.best = float("inf")
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best validation loss so far survives an interruption."""
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take it up again."""
+        self.best = state_dict["best"]
+
+    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Open the progress bar where the training stands."""
+        self.bar = Bar(self.label, self.config.steps, trainer.global_step, hidden=not trainer.is_global_zero)
+
+    def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, *_: Any) -> None:
+        """Count; look at the loss now and then (asking for its value makes a GPU wait)."""
+        self.bar.advance()
+        if trainer.global_step % 100 == 0:
+            loss = outputs["loss"].item()
+            self.bar.show(f"loss {loss:.3f}")
+            if not np.isfinite(loss):
+                raise FloatingPointError(f"{self.label}: the loss is {loss} at step {trainer.global_step}.")
+
+    def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Save what is needed to go on, and the best weights, each written aside and moved into place."""
+        value = float(trainer.callback_metrics.get("validation_loss", float("inf")))
+        if self.config.selection == "best" and value < self.best:
+            self.best = value
+            self.save_weights(trainer, module)
+        if trainer.global_step < self.config.steps:
+            aside = self.folder / f"{RESUME}.new"
+            trainer.save_checkpoint(aside)
+            if trainer.is_global_zero:
+                os.replace(aside, self.folder / RESUME)
+
+    def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Write the weights unless a better epoch already has."""
+        self.bar.close()
+        if not trainer.interrupted and (self.config.selection == "last" or self.best == float("inf")):
+            self.save_weights(trainer, module)
+
+    def on_exception(self, trainer: L.Trainer, module: L.LightningModule, exception: BaseException) -> None:
+        """Leave the terminal tidy."""
+        self.bar.close()
+
+    def save_weights(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Both sets of weights as safetensors, float32 on the CPU."""
+        assert isinstance(module, Pretraining)
+        if trainer.is_global_zero:
+            for name, source in zip(WEIGHTS, (module.network, module.average.module), strict=True):
+                state = {key: value.detach().float().cpu().contiguous() for key, value in source.state_dict().items()}
+                save_file(state, self.folder / f"{name}.safetensors.new")
+                os.replace(self.folder / f"{name}.safetensors.new", self.folder / f"{name}.safetensors")
+
+
+def fresh(build: Any, seed: int) -> nn.Module:
+    """A network at its initialisation for that seed: F0, and the start of every training (the same for retrains)."""
+    from tdattr.seeding import torch_seed
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(torch_seed(seed, "initialisation"))
+        return build()

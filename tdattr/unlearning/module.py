@@ -1,0 +1,96 @@
+"""The LightningModule that runs an unlearning objective on a copy of the trained network."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from tdattr.training.config import TrainerConfig
+
+Batch = dict[str, dict[str, Tensor]]
+
+
+class Objective(Protocol):
+    """What an unlearning step minimises."""
+
+    def __call__(self, network: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
+        """The loss, and how far the forgetting has come: a scalar that is compared with ``goal``."""
+        ...
+
+    @property
+    def goal(self) -> float:
+        """Unlearning ends once the second value reaches this."""
+        ...
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an unlearning came to. ``reached`` is False where the step cap ended it."""
+
+    steps: int
+    progress: float
+    reached: bool
+
+
+class Unlearning(L.LightningModule):
+    """Takes optimiser steps until the objective's goal is reached; no moving average, warm-up or condition dropout."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        objective: Objective,
+        optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer],
+        trainable: list[str],
+        check_first: bool,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.objective = objective
+        self.optimizer = optimizer
+        self.check_first = check_first
+        self.steps = 0
+        self.progress = float("-inf")
+        for name, parameter in network.named_parameters():
+            parameter.requires_grad_(name in trainable)
+
+    @property
+    def reached(self) -> bool:
+        """Whether the goal has been reached."""
+        return self.progress >= self.objective.goal
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """A fresh optimiser over the trainable parameters alone."""
+        return self.optimizer(parameter for parameter in self.network.parameters() if parameter.requires_grad)
+
+    def on_train_start(self) -> None:
+        """Evaluation mode: dropout would be forgetting of another kind."""
+        self.network.eval()
+
+    def training_step(self, batch: Batch, index: int) -> Tensor | None:
+        """One step; with ``check_first`` the step that finds the goal reached is not taken."""
+        loss, progress = self.objective(self.network, batch)
+        self.progress = float(progress)
+        self.trainer.should_stop = self.reached
+        if self.reached and self.check_first:
+            return None
+        self.steps += 1
+        return loss
+
+
+def unlearn(module: Unlearning, batches: Dataset[Any], max_steps: int, trainer: TrainerConfig) -> Outcome:
+    """Run ``module`` on ``batches[0]``, ``batches[1]``, … until its goal or ``max_steps``, in place."""
+    fitter = L.Trainer(
+        **(trainer.lightning() | {"devices": 1, "strategy": "auto"}),
+        max_steps=max_steps,
+        max_epochs=1,
+        logger=False,
+    )
+    fitter.fit(module, DataLoader(batches, batch_size=None, sampler=range(max_steps)))
+    if fitter.interrupted:
+        raise KeyboardInterrupt
+    module.network.requires_grad_(False)
+    return Outcome(module.steps, module.progress, module.reached)

@@ -1,0 +1,97 @@
+"""The glyphs: 62 characters in 21 typefaces, split evenly, every one of them visible."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+
+from tdattr.configs import build
+from tdattr.data import glyphs
+from tdattr.data.glyphs import OBJECTS, TYPEFACES, Glyphs
+from tdattr.data.prepared import Prepared, load, prepare
+from tdattr.errors import UserError
+
+YAML = Path(__file__).parents[2] / "conf" / "dataset" / "glyphs.yaml"
+SOURCE = Glyphs(resolution=16, condition="object", held_out=2)
+STYLES = [f"{family} {cut}" for _, family, cut, _ in TYPEFACES]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    folder = tmp_path_factory.mktemp("glyphs")
+    prepare(SOURCE, folder, "glyphs")
+    return load(folder)
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Skip the slow drawing where only conditions and counts matter."""
+    blank = dict.fromkeys(OBJECTS, np.zeros((16, 16, 1), np.uint8))
+    monkeypatch.setattr(glyphs, "draw", lambda typeface, resolution: blank)
+
+
+def test_yaml_describes_the_source() -> None:
+    assert build(OmegaConf.load(YAML).source, "dataset.source") == SOURCE
+
+
+def test_counts_and_split(data: Prepared) -> None:
+    assert (len(data.train), len(data.test), data.resolution, data.channels) == (1178, 124, 16, 1)
+    pairs = [set(zip(split.items.object, split.items["style"], strict=True)) for split in (data.train, data.test)]
+    assert not pairs[0] & pairs[1] and len(pairs[0] | pairs[1]) == 1302
+    assert set(data.test.items.object.value_counts()) == {2}
+    held_out = data.test.items["style"].value_counts()
+    assert set(held_out.index) == set(STYLES) and set(held_out) <= {5, 6}
+
+
+def test_every_image_is_visible_and_its_own(data: Prepared) -> None:
+    for split in (data.train, data.test):
+        assert (split.pixels.max(axis=(1, 2, 3)) > 100).all()
+        assert (split.pixels.min(axis=(1, 2, 3)) < 50).all()
+    drawn: dict[str, list[bytes]] = {style: [] for style in STYLES}
+    for split in (data.train, data.test):
+        for style, image in zip(split.items["style"], split.pixels, strict=True):
+            drawn[style].append(image.tobytes())
+    for style, characters in drawn.items():
+        assert len(set(characters)) == len(OBJECTS), style
+
+
+def test_prompts_and_fields(data: Prepared) -> None:
+    rows = data.train.items.set_index(["object", "style"])
+    assert rows.loc[("A", "STIX General Bold"), "prompt"] == "the capital letter A in a bold serif upright typeface"
+    assert str(rows.loc[("7", "DejaVu Sans Mono Oblique"), "prompt"]).startswith("the digit 7 in a monospaced")
+    assert set(data.train.items.family) == {family for _, family, _, _ in TYPEFACES}
+    assert set(data.train.items.object) == set(OBJECTS)
+
+
+@pytest.mark.parametrize(("condition", "size"), [("object", 62), ("style", 21), ("family", 9)])
+def test_class_conditions(undrawn: None, condition: str, size: int) -> None:
+    source = replace(SOURCE, condition=condition)
+    names: dict[int, set[str]] = {}
+    for example in source.examples("train"):
+        vector = example.condition
+        assert vector is not None and vector.shape == (1, size) and vector.sum() == 1
+        names.setdefault(int(vector.argmax()), set()).add(example.fields[condition])
+    assert len(names) == size and all(len(found) == 1 for found in names.values())
+
+
+def test_prompt_condition_and_none(undrawn: None) -> None:
+    example = next(replace(SOURCE, condition="prompt").examples("train"))
+    assert example.condition is not None and example.condition.shape == (1, 62 + 6)
+    assert example.condition.dtype == np.float32 and example.condition.sum() == 1 + len(
+        example.fields["descriptors"].split()
+    )
+    assert next(replace(SOURCE, condition="none").examples("train")).condition is None
+
+
+def test_wrong_values_are_refused() -> None:
+    with pytest.raises(UserError, match="dataset.source.condition=colour is unknown"):
+        replace(SOURCE, condition="colour")
+    with pytest.raises(UserError, match="dataset.source.held_out=21"):
+        replace(SOURCE, held_out=21)
+
+
+def test_nothing_held_out(undrawn: None) -> None:
+    source = replace(SOURCE, held_out=0)
+    assert (source.count("train"), source.count("test")) == (1302, 0) and not list(source.examples("test"))

@@ -1,0 +1,133 @@
+"""The prepared form: what goes in comes out, damage is noticed, equal contents have equal digests."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tdattr.data.prepared import Example, Prepared, load, one_hot, prepare
+from tdattr.errors import UserError
+
+
+@dataclass(frozen=True)
+class Tiny:
+    """A source whose items are given; ``missing`` items are announced but never come."""
+
+    items: dict[str, list[Example]] = field(default_factory=dict)
+    missing: int = 0
+
+    def fingerprint(self) -> dict[str, str]:
+        return {}
+
+    def count(self, split: str) -> int:
+        return len(self.items[split]) + self.missing
+
+    def examples(self, split: str) -> Iterator[Example]:
+        yield from self.items[split]
+
+
+def example(number: int, size: int = 4) -> Example:
+    return Example(
+        image=np.full((size, size, 3), number, np.uint8),
+        condition=np.concatenate([one_hot(number % 3, 3), one_hot((number + 1) % 3, 3)]),
+        prompts=(f'item {number}, "quoted"', "NA\nsecond line – Ünïcødé 猫"),
+        fields={"label": f"{number % 2:02d}"},
+    )
+
+
+def tiny(train: int = 5, test: int = 2) -> Tiny:
+    return Tiny({"train": [example(i) for i in range(train)], "test": [example(100 + i) for i in range(test)]})
+
+
+def prepared(source: Tiny, folder: Path) -> Prepared:
+    folder.mkdir()
+    prepare(source, folder, "tiny")
+    return load(folder)
+
+
+def test_what_goes_in_comes_out(tmp_path: Path) -> None:
+    data = prepared(tiny(), tmp_path / "a")
+    assert (len(data.train), len(data.test), data.resolution, data.channels) == (5, 2, 4, 3)
+    assert (data.condition_size, data.variants) == (3, 2)
+    for split, first in ((data.train, 0), (data.test, 100)):
+        for index in range(len(split)):
+            expected = example(first + index)
+            assert np.array_equal(split.pixels[index], expected.image)
+            assert split.conditions is not None and expected.condition is not None
+            assert np.array_equal(split.conditions[index], expected.condition)
+            row = split.items.iloc[index]
+            assert (row.id, row.prompt, row.prompt1, row.label) == (index, *expected.prompts, expected.fields["label"])
+
+
+def test_arrays_are_memory_mapped_and_read_only(tmp_path: Path) -> None:
+    data = prepared(tiny(), tmp_path / "a")
+    assert isinstance(data.train.pixels, np.memmap) and isinstance(data.train.conditions, np.memmap)
+    with pytest.raises(ValueError):
+        data.train.pixels[0] = 1
+
+
+def test_images_and_conditions_as_tensors(tmp_path: Path) -> None:
+    items = [replace(example(0), image=np.array([0, 51, 255], np.uint8).reshape(1, 1, 3)), example(1, size=1)]
+    split = prepared(Tiny({"train": items, "test": []}), tmp_path / "a").train
+    images = split.images(np.array([1, 0, 0]))
+    assert images.shape == (3, 3, 1, 1) and images.dtype == torch.float32
+    assert torch.allclose(images[1].flatten(), torch.tensor([-1.0, -0.6, 1.0])) and torch.equal(images[1], images[2])
+    chosen = split.condition(np.array([1, 0]), np.array([1, 0]))
+    assert chosen is not None and torch.equal(chosen, torch.tensor([[0.0, 0, 1], [1, 0, 0]]))
+
+
+def test_unconditional_without_test_split(tmp_path: Path) -> None:
+    bare = Tiny({"train": [Example(example(3).image)], "test": []})
+    data = prepared(bare, tmp_path / "a")
+    assert data.train.condition(np.array([0])) is None and (data.condition_size, data.variants) == (0, 1)
+    assert len(data.test) == 0 and data.test.pixels.shape == (0, 4, 4, 3) and not len(data.test.items)
+
+
+@pytest.mark.parametrize("name", ["train_images.npy", "train_conditions.npy", "test_items.csv"])
+def test_damage_is_noticed(tmp_path: Path, name: str) -> None:
+    prepared(tiny(), tmp_path / "a")
+    path = tmp_path / "a" / name
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=name):
+        load(tmp_path / "a")
+    path.unlink()
+    with pytest.raises(UserError, match=f"{name} is missing or damaged"):
+        load(tmp_path / "a")
+
+
+def test_content_digest_follows_the_content(tmp_path: Path) -> None:
+    first = prepared(tiny(), tmp_path / "a").content
+    assert prepared(tiny(), tmp_path / "b").content == first
+
+    def changed(**values: object) -> Tiny:
+        source = tiny()
+        source.items["train"][3] = replace(source.items["train"][3], **values)  # type: ignore[arg-type]
+        return source
+
+    other = example(3).image.copy()
+    other[0, 0, 0] += 1
+    variants = [
+        changed(image=other),
+        changed(condition=np.zeros((2, 3), np.float32)),
+        changed(prompts=("another", "text")),
+        changed(fields={"label": "07"}),
+        tiny(train=4),
+        tiny(test=1),
+        Tiny({"train": tiny().items["train"][::-1], "test": tiny().items["test"]}),
+    ]
+    digests = [prepared(source, tmp_path / str(number)).content for number, source in enumerate(variants)]
+    assert len({first, *digests}) == 1 + len(variants)
+
+
+def test_unusable_sources_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no training images"):
+        prepare(tiny(train=0), tmp_path, "tiny")
+    with pytest.raises(UserError, match="should have 6 items but 5 were read"):
+        prepare(replace(tiny(), missing=1), tmp_path, "tiny")
+    with pytest.raises(UserError, match=r"image 1 has shape \(5, 5, 3\)"):
+        prepare(Tiny({"train": [example(0), example(1, size=5)], "test": []}), tmp_path, "tiny")
