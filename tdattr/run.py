@@ -11,7 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from tdattr.artifacts import find
 from tdattr.report import loggers
-from tdattr.stages import Chain, load_images
+from tdattr.results import load_images
+from tdattr.stages import Chain
 
 log = logging.getLogger(__name__)
 SUMMARY = "summary.json"
@@ -60,7 +61,16 @@ def write_json(path: Path, content: object) -> None:
 
 def quieten() -> None:
     """Leave out what Lightning says about settings that are right here."""
-    for message in (".*does not have many workers.*", ".*LeafSpec.*", ".*fused.*", ".*lr_scheduler.step.*", ".*litmodels.*", ".*in eval mode at the start.*", ".*experiment logs directory.*"):
+    for message in (
+        ".*does not have many workers.*",
+        ".*LeafSpec.*",
+        ".*fused.*",
+        ".*lr_scheduler.step.*",
+        ".*litmodels.*",
+        ".*smaller than the logging interval.*",
+        ".*in eval mode at the start.*",
+        ".*experiment logs directory.*",
+    ):
         warnings.filterwarnings("ignore", message)
     for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -12,11 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float
 from omegaconf import DictConfig
-from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import nn
 
 from tdattr.artifacts import Artifact, Store, provenance
 from tdattr.configs import build, described
@@ -24,12 +22,15 @@ from tdattr.data import groups
 from tdattr.data.prepared import Prepared, digest, load, prepare
 from tdattr.diffusion import Diffusion
 from tdattr.errors import UserError
-from tdattr.methods import Context, Method, Scored
-from tdattr.protocols import Evaluation, Generated, Scores, Verdict
+from tdattr.methods import Context, Method
+from tdattr.methods.resume import resumable
+from tdattr.protocols import Evaluation, Generated, Verdict
 from tdattr.report.progress import track
+from tdattr.results import load_images, load_scores
 from tdattr.seeding import generator, torch_seed
 from tdattr.training.config import TrainConfig, TrainerConfig
 from tdattr.training.pretrain import pretrain
+from tdattr.training.weights import check_weights
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +46,9 @@ class QueriesConfig:
 
     def __post_init__(self) -> None:
         if self.attributed < 1 or self.controls < 0 or self.batch_size < 1:
-            raise UserError("queries.attributed and queries.batch_size must be at least 1, queries.controls at least 0.")
+            raise UserError(
+                "queries.attributed and queries.batch_size must be at least 1, queries.controls at least 0."
+            )
 
 
 @dataclass
@@ -108,7 +111,9 @@ class Chain:
         """Everything that can be wrong, before the first training step. Raises UserError."""
         found = groups.groups(self.data, self.cfg.dataset.groups)
         sizes = ", ".join(f"{name} {len(members)}" for name, members in found.items())
-        log.info("%s: N = %d training items, %d test items", self.cfg.dataset.name, len(self.data.train), len(self.data.test))
+        log.info(
+            "%s: N = %d training items, %d test items", self.cfg.dataset.name, len(self.data.train), len(self.data.test)
+        )
         log.info("Groups by %s: %s", self.cfg.dataset.groups, sizes if len(found) <= 30 else f"{len(found)} groups")
         if len(self.removed):
             log.info("F1 is trained without %d items; %d are left.", len(self.removed), len(self.ids))
@@ -262,9 +267,7 @@ class Chain:
         """What a method may use."""
         count = self.queries.attributed
 
-        def shared(
-            stage: str, version: int, config: Mapping[str, Any], make: Callable[[Path], None]
-        ) -> Path:
+        def shared(stage: str, version: int, config: Mapping[str, Any], make: Callable[[Path], None]) -> Path:
             inputs = {"model": f1.address, "dataset": self.data.content}
             full = dict(config) | {"weights": self.cfg.weights, "seed": self.cfg.seed}
             return self.store.get(stage, version, full, inputs, make).folder
@@ -337,48 +340,6 @@ class Chain:
                 **verdict["artifacts"],
             },
         }
-
-
-def resumable(path: Path, compute: Callable[[], Scored]) -> tuple[Float[Tensor, " target"], dict[str, float]]:
-    """One query's scores and facts from ``path``, where an interrupted run left them, or computed and left there."""
-    if not path.exists():
-        started = time.perf_counter()
-        scored = compute()
-        facts = {"seconds": time.perf_counter() - started, **scored.facts}
-        save_file({"scores": scored.scores.float().contiguous()}, path.with_suffix(".new"), {"facts": json.dumps(facts)})
-        path.with_suffix(".new").replace(path)
-    with safe_open(path, framework="pt") as file:
-        return file.get_tensor("scores"), json.loads(file.metadata()["facts"])
-
-
-def load_images(generated: Artifact) -> Float[Tensor, "query channel height width"]:
-    """The images of a ``generate`` artifact, in [-1, 1]."""
-    return load_file(generated.folder / "images.safetensors")["images"]
-
-
-def load_scores(attribution: Artifact) -> Scores:
-    """The scores of an ``attribute`` artifact with the ids of their columns."""
-    values = load_file(attribution.folder / "scores.safetensors")["scores"]
-    return Scores(values, np.load(attribution.folder / "ids.npy"))
-
-
-def check_weights(path: Path, network: nn.Module) -> None:
-    """Raise UserError where a safetensors file does not hold this network's weights, before anything is computed."""
-    if not path.is_file():
-        raise UserError(f"checkpoint={path} does not exist: give the path of a .safetensors file.")
-    try:
-        with safe_open(path, framework="pt") as file:
-            found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-    except Exception as error:
-        raise UserError(f"checkpoint={path} is not a readable safetensors file ({error}).") from error
-    expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-    if found != expected:
-        wrong = sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
-        raise UserError(
-            f"checkpoint={path} was made by another architecture: {len(wrong)} of its tensors do not fit this model, "
-            f"the first {wrong[0]} (file {found.get(wrong[0])}, model {expected.get(wrong[0])}); "
-            "choose the model that it was trained with."
-        )
 
 
 def pick_device(accelerator: str) -> str:

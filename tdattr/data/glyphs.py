@@ -127,6 +127,8 @@ def draw(typeface: str, resolution: int) -> dict[str, np.ndarray]:
     for character in OBJECTS:
         left, _, right, _ = font.getbbox(character, anchor="ls")
         canvas = Image.new("L", (size, size))
-        ImageDraw.Draw(canvas).text((size / 2 - (left + right) / 2, baseline), character, fill=255, font=font, anchor="ls")
+        ImageDraw.Draw(canvas).text(
+            (size / 2 - (left + right) / 2, baseline), character, fill=255, font=font, anchor="ls"
+        )
         images[character] = np.asarray(canvas.reduce(SUPERSAMPLING))[..., None]
     return images

@@ -54,7 +54,9 @@ def manifest(path: Path) -> list[tuple[int, str]]:
             return [(int(index), name) for name, members in content.items() for index in members]
         return [(int(index), str(name)) for index, name in content.items()]
     except FileNotFoundError:
-        raise UserError(f"The manifest {path} does not exist: set dataset.groups to a field or an existing file.") from None
+        raise UserError(
+            f"The manifest {path} does not exist: set dataset.groups to a field or an existing file."
+        ) from None
     except (ValueError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
         raise UserError(
             f"The manifest {path} cannot be read ({error}): it must be a CSV with the columns id and group, "

@@ -27,7 +27,9 @@ class Example:
     image: np.ndarray  # uint8 [height, width, channel]
     condition: np.ndarray | None = None
     prompts: tuple[str, ...] = ()
-    fields: Mapping[str, str] = field(default_factory=dict)  # what groups can be made of, for example {"style": "Cubism"}
+    fields: Mapping[str, str] = field(
+        default_factory=dict
+    )  # what groups can be made of, for example {"style": "Cubism"}
 
 
 class Source(Protocol):
@@ -121,9 +123,13 @@ def prepare(source: Source, folder: Path, description: str) -> None:
             if images is None:
                 images = create(folder / f"{split}_images.npy", np.uint8, (count, *example.image.shape))
                 if example.condition is not None:
-                    conditions = create(folder / f"{split}_conditions.npy", np.float32, (count, *example.condition.shape))
+                    conditions = create(
+                        folder / f"{split}_conditions.npy", np.float32, (count, *example.condition.shape)
+                    )
             if example.image.shape != images.shape[1:]:
-                raise UserError(f"{description}: image {index} has shape {example.image.shape}, not {images.shape[1:]}.")
+                raise UserError(
+                    f"{description}: image {index} has shape {example.image.shape}, not {images.shape[1:]}."
+                )
             given = None if example.condition is None else example.condition.shape
             expected = None if conditions is None else conditions.shape[1:]
             if given != expected:

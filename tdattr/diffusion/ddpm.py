@@ -1,6 +1,7 @@
 """DDPM (Ho et al. 2020): discrete levels t, noise prediction; sampled by DDIM or ancestrally."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
@@ -66,7 +67,7 @@ class DDPM:
 
     def noise_prediction(
         self,
-        network: Network,
+        network: Callable[..., Tensor],
         x: Float[Tensor, "batch channel height width"],
         level: Float[Tensor, " batch"],
         *extra: Tensor | None,
@@ -120,5 +121,9 @@ class DDPM:
             alpha = now / after
             mean = (math.sqrt(after) * (1 - alpha) * clean + math.sqrt(alpha) * (1 - after) * x) / (1 - now)
             spread = math.sqrt((1 - alpha) * (1 - after) / (1 - now))
-            x = mean + spread * torch.stack([normal(rng, *shape) for rng in rngs]).to(device) if following >= 0 else mean
+            x = (
+                mean + spread * torch.stack([normal(rng, *shape) for rng in rngs]).to(device)
+                if following >= 0
+                else mean
+            )
         return x

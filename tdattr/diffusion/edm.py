@@ -1,6 +1,8 @@
 """EDM (Karras et al. 2022, arXiv 2206.00364), the variant of the MUCS paper; a level is sigma."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
@@ -40,7 +42,7 @@ class EDM:
 
     def denoise(
         self,
-        network: Network,
+        network: Callable[..., Tensor],
         x: Float[Tensor, "batch channel height width"],
         sigma: Float[Tensor, " batch"],
         *extra: Tensor | None,
@@ -83,7 +85,7 @@ class EDM:
         def slope(x: Tensor, sigma: float) -> Tensor:
             return (x - self.denoise(guided, x, x.new_full((len(x),), sigma), condition)) / sigma
 
-        for now, after in zip(sigmas, sigmas[1:], strict=False):
+        for now, after in pairwise(sigmas):
             first = slope(x, now)
             ahead = x + (after - now) * first
             x = x + (after - now) * (first + slope(ahead, after)) / 2 if after > 0 else ahead

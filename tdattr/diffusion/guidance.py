@@ -28,6 +28,4 @@ class Guided:
         if condition is None or self.weight is None or self.weight == 1.0:
             return self.network(x, code, condition)
         drop = torch.ones(len(x), dtype=torch.bool, device=x.device)
-        return torch.lerp(
-            self.network(x, code, condition, drop), self.network(x, code, condition), weight=self.weight
-        )
+        return torch.lerp(self.network(x, code, condition, drop), self.network(x, code, condition), weight=self.weight)

@@ -49,7 +49,7 @@ class Method(Protocol):
     """A ``method`` config node."""
 
     def check(self, network: nn.Module, items: int) -> None:
-        """Raise UserError where the method cannot serve this network or so few training items; called before training."""
+        """Raise UserError where the method cannot serve this network or so few items; called before training."""
         ...
 
     def start(self, context: Context) -> Scorer:

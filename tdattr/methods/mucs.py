@@ -72,7 +72,7 @@ class MUCS:
 
     def check(self, network: nn.Module, items: int) -> None:
         """Its batches hold different items, and the network must know the part that is to be unlearned in."""
-        network.parameter_names(self.unlearn.trainable)  # type: ignore[operator]
+        parts(network, self.unlearn.trainable)
         largest = max(self.unlearn.batch_size, self.null_loss.batch_size)
         if largest > items:
             raise UserError(
@@ -133,7 +133,7 @@ class MUCS:
                 lr=context.train.learning_rate * self.unlearn.learning_rate_factor,
                 weight_decay=context.train.weight_decay,
             ),
-            trainable=network.parameter_names(self.unlearn.trainable),
+            trainable=parts(network, self.unlearn.trainable),
             check_first=self.unlearn.check == "before",
         )
         condition = None if context.conditions is None else context.conditions[query]
@@ -179,3 +179,13 @@ def skew(
 ) -> Float[Tensor, " item"]:
     """(L2 - L1) / (|L2| + |L1| + epsilon), averaged over the pairs (eq. 3)."""
     return ((after - before) / (after.abs() + before.abs() + epsilon)).mean(1)
+
+
+def parts(network: nn.Module, part: str) -> list[str]:
+    """The parameters of a part of the network. Raises UserError where the network does not name its parts."""
+    names = getattr(network, "parameter_names", None)
+    if names is None:
+        raise UserError(
+            f"MUCS needs a network that names its parts, but {type(network).__name__} has no parameter_names."
+        )
+    return names(part)

@@ -45,9 +45,7 @@ def overlap(top: Int[np.ndarray, "query k"]) -> tuple[float, float]:
 
     Over all pairs of queries (MUCS B.2); (nan, nan) for a single query.
     """
-    shares = [
-        100 * len(np.intersect1d(a, b)) / top.shape[1] for i, a in enumerate(top) for b in top[i + 1 :]
-    ]
+    shares = [100 * len(np.intersect1d(a, b)) / top.shape[1] for i, a in enumerate(top) for b in top[i + 1 :]]
     if not shares:
         return float("nan"), float("nan")
     spread = float(np.std(shares, ddof=1)) if len(shares) > 1 else float("nan")

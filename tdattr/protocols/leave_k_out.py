@@ -1,7 +1,7 @@
-"""Leave-k-out: remove the items that a method names, retrain from the same seed, and see what changes (MUCS §4, A.2)."""
+"""Leave-k-out: remove what a method names, retrain from the same seed, see what changes (MUCS §4, A.2)."""
 
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +16,7 @@ class LeaveKOut:
     """The ``protocol=leave_k_out`` node. ``k`` items per query, or ``share`` of the training set where it is null."""
 
     name: str
-    k: Optional[int]
+    k: int | None
     share: float
     metrics: list[str]
     reference: Any  # the config node of the method that removes at random; the chain of stages scores it
@@ -36,7 +36,9 @@ class LeaveKOut:
         k = self.removed_per_query(items)
         if not 1 <= k < items:
             setting = f"protocol.k={self.k}" if self.k is not None else f"protocol.share={self.share}"
-            raise UserError(f"{setting} removes {k} items per query, but it must be at least 1 and below the {items} there are.")
+            raise UserError(
+                f"{setting} removes {k} items per query, but it must be at least 1 and below the {items} there are."
+            )
         if queries < 2:
             raise UserError("leave_k_out compares distributions: set queries.attributed to 2 or more.")
 
@@ -46,7 +48,9 @@ class LeaveKOut:
         top, random_top = scores.top(k), reference.top(k)
         removed, random_removed = np.unique(top), np.unique(random_top)
         if len(removed) == len(scores.ids):
-            raise UserError("The top-k sets together are the whole training set: lower protocol.k or queries.attributed.")
+            raise UserError(
+                "The top-k sets together are the whole training set: lower protocol.k or queries.attributed."
+            )
         original = models.original()
         after_random, random_artifact = models.regenerate(random_removed)
         after, artifact = models.regenerate(removed)

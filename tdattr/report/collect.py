@@ -50,10 +50,14 @@ def collect(folders: list[Path]) -> list[Comparison]:
 
     Raises UserError where there is no finished run.
     """
-    summaries = sorted({path for folder in folders for path in folder.rglob("summary.json")}, key=lambda p: p.stat().st_mtime)
+    summaries = sorted(
+        {path for folder in folders for path in folder.rglob("summary.json")}, key=lambda p: p.stat().st_mtime
+    )
     if not summaries:
         places = ", ".join(str(folder) for folder in folders)
-        raise UserError(f"There is no finished run (no summary.json) below {places}: name a folder of runs, or run tdattr first.")
+        raise UserError(
+            f"There is no finished run (no summary.json) below {places}: name a folder of runs, or run tdattr first."
+        )
     found: dict[str, list[Run]] = {}
     for path in summaries:
         config = yaml.safe_load((path.parent / "config.yaml").read_text())
@@ -66,7 +70,8 @@ def collect(folders: list[Path]) -> list[Comparison]:
         for run in runs:
             by_method.setdefault(run.summary["method"], {})[run.summary["seed"]] = run
         summary = runs[-1].summary
-        title = f"{summary['dataset']}, {summary['model']}, {summary['diffusion']}: {summary['protocol']} with k = {summary['k']}"
+        what = ", ".join(summary[key] for key in ("dataset", "model", "diffusion"))
+        title = f"{what}: {summary['protocol']}, k = {summary['k']}, {summary['num_queries']} queries per seed"
         comparisons.append(Comparison(title, runs[-1].config, dict(sorted(by_method.items(), key=order))))
     return comparisons
 

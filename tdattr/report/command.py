@@ -16,7 +16,9 @@ def run(arguments: list[str]) -> None:
     """Collect the runs that the arguments name. Raises UserError where there are none."""
     outputs = os.environ.get("TDATTR_OUTPUTS", "outputs")
     parser = argparse.ArgumentParser("tdattr-report", description="Collect finished runs into tables and a page.")
-    parser.add_argument("runs", nargs="*", type=Path, default=[Path(outputs) / "runs"], help=f"folders (default: {outputs}/runs)")
+    parser.add_argument(
+        "runs", nargs="*", type=Path, default=[Path(outputs) / "runs"], help=f"folders (default: {outputs}/runs)"
+    )
     parser.add_argument("--out", type=Path, default=Path(outputs) / "report", help=f"default: {outputs}/report")
     options = parser.parse_args(arguments)
     comparisons = [(comparison, rows(comparison)) for comparison in collect(options.runs)]

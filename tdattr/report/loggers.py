@@ -1,4 +1,4 @@
-"""What a finished run leaves with its logger: sample grids, the table, the config. Losses come from Lightning itself."""
+"""What a finished run leaves with its logger: sample grids, table, config. Losses come from Lightning itself."""
 
 import netrc
 import os
@@ -32,7 +32,9 @@ def has_wandb_key() -> bool:
         return False
 
 
-def finish(logger: Any, cfg: DictConfig, summary: dict[str, Any], pictures: dict[str, Float[Tensor, "n c h w"]]) -> None:
+def finish(
+    logger: Any, cfg: DictConfig, summary: dict[str, Any], pictures: dict[str, Float[Tensor, "n c h w"]]
+) -> None:
     """Log the config, the final numbers and one grid per entry of ``pictures``, and close the logger."""
     config = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(config, dict)

@@ -12,7 +12,7 @@ from tdattr.report.collect import Comparison, Run
 from tdattr.report.pictures import data_uri, to_uint8
 from tdattr.report.plots import distributions
 from tdattr.report.tables import HEADINGS, cells, pooled
-from tdattr.stages import load_images, load_scores
+from tdattr.results import load_images, load_scores
 
 SHOWN = 8  # top attributed examples per query and method
 
@@ -52,10 +52,12 @@ def queries(comparison: Comparison, seed: int) -> list[dict[str, Any]]:
     originals = to_uint8(load_images(first.artifact("queries")))
     table = pd.read_csv(first.artifact("queries").folder / "queries.csv", dtype=str, keep_default_na=False)
     split = read_split(first.artifact("dataset").folder, "train")
+    conditional = split.conditions is not None
     content: list[dict[str, Any]] = []
     for query in range(first.summary["num_queries"]):
         row = table.iloc[query]
-        content.append({"image": data_uri(originals[query]), "caption": row.get("prompt", f"query {query}"), "methods": []})
+        caption = f"condition of: {row['prompt']}" if "prompt" in row and conditional else f"query {query}"
+        content.append({"image": data_uri(originals[query]), "caption": caption, "methods": []})
     for method, run in runs.items():
         for entry, found in zip(content, attributions(run, split), strict=True):
             entry["methods"].append({"name": method, **found})

@@ -50,7 +50,9 @@ def rows(comparison: Comparison) -> list[dict[str, Any]]:
                     "measure": measure,
                     "auc": result.auc,
                     "p_value": result.p_value,
-                    "p_others": None if lowest is None else mannwhitneyu(lowest, values[method][0], alternative="greater").pvalue,
+                    "p_others": None
+                    if lowest is None
+                    else mannwhitneyu(lowest, values[method][0], alternative="greater").pvalue,
                     "difference_percent": result.difference_percent,
                     "ci95": result.ci95,
                     "control_auc": compare(*control, two_tailed=True).auc if len(control[0]) else None,
@@ -65,6 +67,7 @@ def rows(comparison: Comparison) -> list[dict[str, Any]]:
 
 def cells(row: dict[str, Any]) -> list[str]:
     """A row as people read it."""
+
     def number(value: float | None, form: str) -> str:
         return "–" if value is None else format(value, form)
 

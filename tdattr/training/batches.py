@@ -68,7 +68,9 @@ class Batches(Dataset[Batch]):
         items = np.arange(len(self.split)) if self.config.coupled else self.ids
         epochs, places = np.divmod(step * self.config.batch_size + np.arange(self.config.batch_size), len(items))
         orders = [permutation(self.seed, int(epoch), len(items)) for epoch in np.unique(epochs)]
-        ids = items[np.concatenate([order[places[epochs == e]] for e, order in zip(np.unique(epochs), orders, strict=True)])]
+        ids = items[
+            np.concatenate([order[places[epochs == e]] for e, order in zip(np.unique(epochs), orders, strict=True)])
+        ]
         if self.config.coupled and len(self.ids) < len(self.split):
             drawn = generator(self.seed, "train.replacement", step).integers(len(self.ids), size=len(ids))
             ids = np.where(np.isin(ids, self.ids), ids, self.ids[drawn])

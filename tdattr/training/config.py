@@ -1,7 +1,7 @@
 """How a diffusion model is trained: the ``train`` and ``trainer`` config nodes."""
 
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any
 
 from tdattr.errors import UserError
 
@@ -33,7 +33,7 @@ class TrainConfig:
     epoch_steps: int  # a checkpoint and a validation after every so many steps
     validation_draws: int
     selection: str  # last: the weights after `steps`; best: those with the lowest validation loss
-    patience: Optional[int]  # epochs without a better validation loss before training stops; needs selection=best
+    patience: int | None  # epochs without a better validation loss before training stops; needs selection=best
     augmentation: AugmentationConfig
 
     def __post_init__(self) -> None:
@@ -54,7 +54,7 @@ class TrainerConfig:
     strategy: str
     precision: str
     workers: int
-    threads: Optional[int]
+    threads: int | None
     scoring_batch: int  # (item, noise) evaluations per forward pass while scoring
 
     def lightning(self) -> dict[str, Any]:

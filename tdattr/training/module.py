@@ -14,7 +14,7 @@ from tdattr.training.config import TrainConfig
 
 
 class Pretraining(L.LightningModule):
-    """Minimises the mean of the variant's per-item losses with AdamW: linear warm-up, then a constant rate (MUCS A.3)."""
+    """Minimises the mean of the variant's losses with AdamW: linear warm-up, then a constant rate (MUCS A.3)."""
 
     def __init__(self, network: nn.Module, diffusion: Diffusion, config: TrainConfig, seed: int) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class Pretraining(L.LightningModule):
             self.network.parameters(),
             lr=self.config.learning_rate,
             weight_decay=self.config.weight_decay,
-            fused=self.device.type == "cuda",
+            fused=self.device.type in ("cuda", "cpu"),
         )
         warmup = max(1, self.config.warmup_steps)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / warmup))

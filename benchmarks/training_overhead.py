@@ -1,0 +1,90 @@
+"""How much slower is a training step through Lightning than in a bare PyTorch loop?
+
+Both train `dit_tiny` on `glyphs` from the same weights on the same batches, with the moving average, alternating in
+short rounds so that a busy machine slows both. Prints the milliseconds per step of each and the ratio; the weights
+that come out are compared, so that the two really do the same work.
+
+    python benchmarks/training_overhead.py [--rounds 5] [--steps 200] [--threads 1]
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from safetensors.torch import load_file
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from tdattr.cli import CONF
+from tdattr.run import quieten
+from tdattr.stages import Chain
+from tdattr.training.batches import Batches
+from tdattr.training.pretrain import pretrain
+
+
+def bare(chain: Chain, network: nn.Module, steps: int) -> nn.Module:
+    """The plain loop."""
+    config = chain.train
+    batches = Batches(chain.data.train, chain.ids, chain.diffusion, config, chain.cfg.seed)
+    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
+    optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = config.learning_rate * min(1.0, (step + 1) / config.warmup_steps)
+        batch = batches[step]
+        inputs = [batch[name] for name in ("x", "level", "noise", "condition", "drop")]
+        loss = chain.diffusion.loss(network, *inputs).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        average.update_parameters(network)
+    return network
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    quieten()
+    torch.set_num_threads(options.threads)
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        overrides = [f"train.steps={options.steps}", f"trainer.threads={options.threads}", "logger=csv"]
+        cfg = compose("config", overrides)
+    with tempfile.TemporaryDirectory() as folder:
+        OmegaConf.update(cfg, "paths.artifacts", folder)
+        chain = Chain(cfg)
+        ids = np.arange(len(chain.data.train))
+        seconds: dict[str, list[float]] = {"bare": [], "lightning": []}
+        for number in range(options.rounds + 1):  # the first round warms up
+            target = Path(folder) / f"round{number}"
+            target.mkdir()
+            started = time.perf_counter()
+            plain = bare(chain, chain.fresh_network(), options.steps)
+            middle = time.perf_counter()
+            start = (chain.fresh_network(), chain.data, ids, chain.diffusion)
+            pretrain(*start, chain.train, chain.trainer, cfg.seed, target, "train")
+            ended = time.perf_counter()
+            if number:
+                seconds["bare"].append(middle - started)
+                seconds["lightning"].append(ended - middle)
+        trained = load_file(target / "raw.safetensors")
+    for name, value in plain.state_dict().items():
+        torch.testing.assert_close(trained[name], value)
+    for name, values in seconds.items():
+        milliseconds = 1000 * statistics.median(values) / options.steps
+        print(f"{name:<10} {milliseconds:7.2f} ms per step (median of {options.rounds})")
+    ratios = [b / a for a, b in zip(seconds["bare"], seconds["lightning"], strict=True)]
+    print(f"ratio      {statistics.median(ratios):7.3f} (min {min(ratios):.3f}, max {max(ratios):.3f}); same weights")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,204 @@
+"""The whole chain from one command, at toy scale: artifacts are shared, results reproduced, a kill costs nothing."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+TINY = [
+    "dataset=digits",
+    "dataset.recipe.guidance=2.0",
+    "model.blocks=1",
+    "model.width=16",
+    "model.heads=1",
+    "diffusion.steps=6",
+    "train.steps=12",
+    "train.epoch_steps=4",
+    "train.batch_size=8",
+    "queries.attributed=3",
+    "queries.controls=2",
+    "trainer.threads=1",
+]
+MUCS = [
+    "method.unlearn.max_steps=3",
+    "method.score.pairs=4",
+    "method.unlearn.batch_size=10",
+    "method.null_loss.batches=2",
+]
+
+
+def tdattr(*arguments: str, folder: Path, command: str = "main", check: bool = True, **environment: str):
+    """Run a console command in a fresh process, in ``folder``."""
+    import os
+
+    code = f"import sys; from tdattr.cli import {command}; sys.argv[0] = 'tdattr'; sys.exit({command}())"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"WANDB_MODE": "offline"} | environment,
+    )
+    assert not check or done.returncode == 0, done.stderr
+    return done
+
+
+def summaries(folder: Path) -> dict[str, dict]:
+    """The newest summary of every method."""
+    paths = sorted(folder.glob("outputs/runs/**/summary.json"), key=lambda path: path.stat().st_mtime)
+    return {json.loads(path.read_text())["method"]: json.loads(path.read_text()) for path in paths}
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    """A folder in which random and pixel, then mucs were run."""
+    folder = tmp_path_factory.mktemp("swept")
+    sweep = tdattr("-m", "method=random,pixel", *TINY, folder=folder)
+    single = tdattr("method=mucs", *TINY, *MUCS, folder=folder)
+    return folder, sweep, single
+
+
+def test_a_sweep_trains_f1_and_the_random_baseline_once(swept):
+    folder, sweep, single = swept
+    assert (
+        len(list(folder.glob("outputs/artifacts/pretrain/*"))) == 4
+    )  # F1, and without random's, pixel's, mucs's items
+    assert sweep.stderr.count("Training F1: 12 steps") == 1
+    assert "Training F1" not in single.stderr
+    assert single.stderr.count("Retraining without") - single.stderr.count("Retraining without 5") <= 2
+
+
+def test_the_summary_holds_what_was_promised(swept):
+    folder, _, _ = swept
+    found = summaries(folder)
+    assert set(found) == {"random", "pixel", "mucs"}
+    for name, summary in found.items():
+        expected = {
+            "dataset": "digits",
+            "model": "dit_tiny",
+            "diffusion": "edm",
+            "method": name,
+            "protocol": "leave_k_out",
+        }
+        assert expected.items() <= summary.items()
+        assert summary["seed"] == 1
+        assert summary["k"] == round(0.02 * summary["num_items"])
+        assert summary["num_queries"] == 3
+        assert set(summary["metrics"]["ssim"]) == {"auc", "p_value", "difference_percent", "ci95"}
+        assert set(summary["control"]["ssim"]) == {"auc", "p_value", "difference_percent", "ci95"}
+        assert summary["seconds_per_query"] > 0
+        assert all((folder / "outputs/artifacts" / artifact).is_dir() for artifact in summary["artifacts"].values())
+    assert found["random"]["metrics"]["ssim"]["auc"] == 0.5
+
+
+def test_a_second_identical_command_does_no_work_and_says_so(swept):
+    folder, _, _ = swept
+    before = {path: path.stat().st_mtime for path in folder.glob("outputs/artifacts/**/*")}
+    again = tdattr("method=mucs", *TINY, *MUCS, folder=folder)
+    assert "nothing was computed" in again.stderr
+    assert before == {path: path.stat().st_mtime for path in folder.glob("outputs/artifacts/**/*")}
+
+
+def test_the_report_shows_every_method_and_needs_no_other_file(swept):
+    folder, _, _ = swept
+    done = tdattr(folder=folder, command="report")
+    assert "mucs" in done.stdout
+    page = (folder / "outputs/report/index.html").read_text()
+    assert not re.search(r'(src|href)="(?!data:|#)', page)
+    table = pd.read_csv(folder / "outputs/report/table.csv")
+    assert set(table["method"]) >= {"random", "pixel"}
+
+
+def test_results_from_another_folder_with_other_batch_sizes_and_workers_are_the_same(swept, tmp_path):
+    folder, _, _ = swept
+    other = ["trainer.scoring_batch=7", "trainer.workers=1", "queries.batch_size=2"]
+    tdattr("method=mucs", *TINY, *MUCS, *other, folder=tmp_path)
+    first, second = summaries(folder)["mucs"], summaries(tmp_path)["mucs"]
+    assert first["artifacts"] == second["artifacts"]
+    pairs = [("model", "ema"), ("queries", "images"), ("scores", "scores"), ("regenerated", "images")]
+    for role, file in pairs:
+        values = [
+            load_file(where / "outputs/artifacts" / summary["artifacts"][role] / f"{file}.safetensors")
+            for where, summary in ((folder, first), (tmp_path, second))
+        ]
+        for key in values[0]:
+            torch.testing.assert_close(values[0][key], values[1][key], atol=1e-4, rtol=1e-4)
+    weights = [
+        load_file(where / "outputs/artifacts" / first["artifacts"]["model"] / "raw.safetensors")
+        for where in (folder, tmp_path)
+    ]
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+
+
+def test_retraining_with_nothing_removed_gives_the_same_weights_and_images(swept, tmp_path):
+    """Through the independent order, whose address differs, so that it really is trained again."""
+    folder, _, _ = swept
+    found = summaries(folder)["pixel"]["artifacts"]
+    again = [*TINY, "train.coupled=false", f"paths.outputs={tmp_path}"]
+    tdattr("method=pixel", *again, folder=folder)
+    [path] = tmp_path.glob("runs/**/summary.json")
+    other = json.loads(path.read_text())["artifacts"]
+    assert other["model"] != found["model"]
+    for role, file in (("model", "raw"), ("model", "ema"), ("queries", "images")):
+        first = load_file(folder / "outputs/artifacts" / found[role] / f"{file}.safetensors")
+        second = load_file(tmp_path / "artifacts" / other[role] / f"{file}.safetensors")
+        assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_a_killed_run_goes_on_and_leaves_no_half_artifact(swept, tmp_path):
+    folder, _, _ = swept
+    code = "import sys; from tdattr.cli import main; sys.argv[0] = 'tdattr'; main()"
+    long = [argument for argument in TINY if not argument.startswith("train.")]
+    long += [
+        "train.steps=400",
+        "train.epoch_steps=20",
+        "train.batch_size=8",
+        "method=pixel",
+        f"paths.outputs={tmp_path}",
+    ]
+    process = subprocess.Popen([sys.executable, "-c", code, *long], cwd=folder, stderr=subprocess.PIPE, text=True)
+    deadline = time.time() + 120
+    while not list(tmp_path.glob("artifacts/pretrain/.*.unfinished/resume.ckpt")) and time.time() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not [path for path in tmp_path.glob("artifacts/pretrain/*") if not path.name.startswith(".")]
+    again = tdattr(*long, folder=folder)
+    assert "Going on with the unfinished pretrain/" in again.stderr
+    [path] = tmp_path.glob("runs/**/summary.json")
+    killed = json.loads(path.read_text())["artifacts"]["model"]
+    tdattr(*long[:-1], folder=folder)
+    first = load_file(tmp_path / "artifacts" / killed / "ema.safetensors")
+    second = load_file(folder / "outputs/artifacts" / killed / "ema.safetensors")
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_a_removal_and_an_imported_checkpoint_reach_f1(swept, tmp_path):
+    folder, _, _ = swept
+    model = summaries(folder)["pixel"]["artifacts"]["model"]
+    weights = folder / "outputs/artifacts" / model / "ema.safetensors"
+    done = tdattr("method=random", *TINY, f"checkpoint={weights}", folder=folder)
+    assert "Training F1" not in done.stderr
+    done = tdattr("method=random", *TINY, "remove.groups=['3']", f"paths.outputs={tmp_path}", folder=folder)
+    assert "F1 is trained without" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("logger", "pattern"),
+    [
+        ("csv", "outputs/runs/*/metrics/metrics.csv"),
+        ("tensorboard", "outputs/tensorboard/**/events*"),
+        ("wandb", "outputs/runs/*/wandb/offline-run*"),
+    ],
+)
+def test_every_logger_leaves_its_files(logger, pattern, tmp_path):
+    done = tdattr("method=pixel", *TINY, f"logger={logger}", folder=tmp_path)
+    assert list(tmp_path.glob(pattern)), done.stderr

@@ -1,0 +1,83 @@
+"""Wrong input ends at once with one clear sentence and status 1, and nothing already built is lost."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from tests.e2e.test_chain import TINY, tdattr
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["method=typo"], "method/typo"),
+        (["methd=mucs"], "methd"),
+        (["train.stepss=3"], "train.stepss"),
+        (["train.steps=many"], "train.steps"),
+        (["seed=abc"], "seed"),
+        (["protocol.k=100000"], "protocol.k"),
+        (["protocol.metrics=[nothing]"], "protocol.metrics"),
+        (["remove.groups=[nobody]"], "nobody"),
+        (["dataset.groups=missing.csv"], "missing.csv"),
+        (["queries.attributed=0"], "queries.attributed"),
+        (["checkpoint=missing.safetensors"], "missing.safetensors"),
+        (["method.unlearn.trainable=heart"], "trainable"),
+        (["dataset=cifar10"], "dataset.source.root"),
+        (["dataset=image_folder"], "dataset.source.root"),
+    ],
+)
+def test_one_sentence_and_no_traceback(overrides, words, tmp_path):
+    base = [argument for argument in TINY if argument.split("=")[0] not in {o.split("=")[0] for o in overrides}]
+    if any(override.startswith("dataset=") for override in overrides):
+        base = []
+    done = tdattr(*base, *overrides, folder=tmp_path, check=False)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("error: ") == 1
+    assert words in done.stderr.splitlines()[-1]
+    assert not list(tmp_path.glob("outputs/artifacts/pretrain/*"))
+
+
+def test_hydra_full_error_brings_the_traceback_back(tmp_path):
+    done = tdattr(*TINY, "seed=abc", folder=tmp_path, check=False, HYDRA_FULL_ERROR="1")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+
+
+def test_a_checkpoint_of_another_architecture(tmp_path):
+    save_file({"other.weight": torch.zeros(3)}, tmp_path / "other.safetensors")
+    done = tdattr(*TINY, "checkpoint=other.safetensors", folder=tmp_path, check=False)
+    assert done.returncode == 1
+    assert "another architecture" in done.stderr
+    (tmp_path / "pickled.safetensors").write_bytes(b"\x80\x04not safetensors")
+    done = tdattr(*TINY, "checkpoint=pickled.safetensors", folder=tmp_path, check=False)
+    assert done.returncode == 1
+    assert "not a readable safetensors file" in done.stderr
+
+
+def test_an_output_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    done = tdattr(*TINY, "paths.outputs=file/outputs", folder=tmp_path, check=False)
+    assert done.returncode == 1
+    assert "paths.outputs" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_report_without_runs(tmp_path):
+    done = tdattr(folder=tmp_path, command="report", check=False)
+    assert done.returncode == 1
+    assert "no finished run" in done.stderr
+
+
+def test_the_cli_answers_without_importing_torch():
+    code = (
+        "import sys; sys.argv = ['tdattr', '--cfg', 'job', 'dataset=cifar10', 'model=dit_b']\n"
+        "from tdattr.cli import main\n"
+        "try: main()\nfinally: assert not {'torch', 'lightning', 'matplotlib'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "name: dit_b" in done.stdout

@@ -1,0 +1,101 @@
+"""A batch is a function of its step alone; a coupled retraining differs only where its data differ."""
+
+import numpy as np
+import pytest
+import torch
+
+from tdattr.training.batches import Batches, Validation
+
+
+@pytest.fixture
+def batches(tiny_data, tiny_train, edm):
+    def make(ids=None, **overrides):
+        ids = np.arange(len(tiny_data.train)) if ids is None else ids
+        return Batches(tiny_data.train, ids, edm, tiny_train(**overrides), seed=3)
+
+    return make
+
+
+def test_every_item_appears_once_per_epoch(batches):
+    made = batches(coupled=False, batch_size=12)
+    count = len(made.split)
+    drawn = np.concatenate([made.slots(step) for step in range(2 * count // 12)])
+    assert np.array_equal(np.sort(drawn[:count]), np.arange(count))
+    assert np.array_equal(np.sort(drawn[count:]), np.arange(count))
+    assert not np.array_equal(drawn[:count], drawn[count:])
+
+
+def test_removed_items_never_appear(batches):
+    kept = np.arange(5, 48, 2)
+    for coupled in (True, False):
+        made = batches(kept, coupled=coupled)
+        assert set(np.concatenate([made.slots(step) for step in range(50)])) <= set(kept)
+
+
+def test_coupled_batches_differ_only_in_the_slots_of_removed_items(batches):
+    whole, without = batches(coupled=True), batches(np.setdiff1d(np.arange(48), [1, 7, 30]), coupled=True)
+    changed = 0
+    for step in range(20):
+        a, b = whole[step], without[step]
+        removed = np.isin(whole.slots(step), [1, 7, 30])
+        changed += removed.sum()
+        same = torch.from_numpy(~removed)
+        assert torch.equal(a["x"][same], b["x"][same])
+        assert torch.equal(a["level"], b["level"])
+        assert torch.equal(a["noise"], b["noise"])
+        assert torch.equal(a["drop"], b["drop"])
+    assert changed > 0
+
+
+def test_without_removal_coupled_and_independent_orders_agree(batches):
+    for step in (0, 5, 17):
+        assert np.array_equal(batches(coupled=True).slots(step), batches(coupled=False).slots(step))
+
+
+def test_the_replacements_are_spread_over_what_is_left(batches):
+    kept = np.arange(8)
+    counts = np.bincount(np.concatenate([batches(kept, coupled=True).slots(step) for step in range(300)]), minlength=8)
+    assert counts.min() > 0.7 * counts.max()
+
+
+def test_shares_of_two_processes_make_up_the_whole_batch(tiny_data, tiny_train, edm):
+    ids = np.arange(48)
+    whole = Batches(tiny_data.train, ids, edm, tiny_train(), 3)[4]
+    shares = [Batches(tiny_data.train, ids, edm, tiny_train(), 3, rank, 2)[4] for rank in range(2)]
+    for key in ("x", "level", "noise", "condition", "drop"):
+        assert torch.equal(whole[key][0::2], shares[0][key])
+        assert torch.equal(whole[key][1::2], shares[1][key])
+
+
+def test_mirror_flips_about_half(tiny_data, tiny_train, edm):
+    ids = np.arange(48)
+    plain = Batches(tiny_data.train, ids, edm, tiny_train(), 3)
+    mirrored = Batches(tiny_data.train, ids, edm, tiny_train(mirror=True), 3)
+    flips = []
+    for step in range(20):
+        for a, b in zip(plain[step]["x"], mirrored[step]["x"], strict=True):
+            assert torch.equal(a, b) or torch.equal(a.flip(2), b)
+            flips.append(not torch.equal(a, b))
+    assert 0.35 < np.mean(flips) < 0.65
+
+
+def test_augmentation_tells_what_it_did(tiny_data, tiny_train, edm, augmentation):
+    ids = np.arange(48)
+    plain = Batches(tiny_data.train, ids, edm, tiny_train(), 3)
+    moved = Batches(tiny_data.train, ids, edm, tiny_train(augmentation=augmentation(probability=0.4)), 3)
+    told = 0
+    for step in range(10):
+        batch = moved[step]
+        untouched = ~batch["augmentation"].any(1)
+        told += int((~untouched).sum())
+        assert torch.equal(batch["x"][untouched], plain[step]["x"][untouched])
+        assert not torch.isclose(batch["x"][~untouched], plain[step]["x"][~untouched]).flatten(1).all(1).any()
+    assert told > 0
+
+
+def test_validation_covers_every_test_item_equally(tiny_data, tiny_train, edm):
+    made = Validation(tiny_data.test, edm, tiny_train(validation_draws=3, batch_size=5), 3)
+    parts = [made[index] for index in range(len(made))]
+    assert sum(len(part["x"]) for part in parts) == 3 * len(tiny_data.test)
+    again = made[1]
+    assert torch.equal(again["noise"], parts[1]["noise"])

@@ -1,0 +1,110 @@
+"""Trainings give the same weights however they are run: again, resumed, with loader workers, on several processes."""
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tdattr.training.pretrain import RESUME, Keeper, pretrain
+
+STEPS = 12
+
+
+@pytest.fixture
+def train(tiny_data, tiny_dit, tiny_train, tiny_trainer, edm, tmp_path):
+    """Run a training in its own folder and return its weights by file name."""
+
+    def run(name, ids=None, trainer=None, **overrides):
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        torch.manual_seed(0)
+        network = tiny_dit(dropout=0.1)
+        config = tiny_train(**({"steps": STEPS, "epoch_steps": 5} | overrides))
+        ids = np.arange(len(tiny_data.train)) if ids is None else ids
+        facts = pretrain(network, tiny_data, ids, edm, config, trainer or tiny_trainer(), 3, folder, "test")
+        return {part: load_file(folder / f"{part}.safetensors") for part in ("raw", "ema")} | {"facts": facts}
+
+    return run
+
+
+def same(first, second):
+    return all(torch.equal(first[part][key], second[part][key]) for part in ("raw", "ema") for key in first[part])
+
+
+def close(first, second):
+    return all(
+        torch.allclose(first[part][key], second[part][key], atol=1e-5) for part in ("raw", "ema") for key in first[part]
+    )
+
+
+def test_a_second_training_gives_bit_identical_weights(train):
+    assert same(train("a"), train("b"))
+
+
+def test_the_average_follows_the_weights(train):
+    weights = train("a")
+    assert not torch.equal(weights["raw"]["embed.weight"], weights["ema"]["embed.weight"])
+    assert weights["facts"]["validation_loss"] > 0
+
+
+def test_a_killed_training_resumes_to_the_same_weights(train, monkeypatch, tmp_path):
+    expected = train("whole")
+    steps = Keeper.on_train_batch_end
+
+    def die(self, trainer, module, *rest):
+        steps(self, trainer, module, *rest)
+        if trainer.global_step == 8:
+            raise RuntimeError("killed")
+
+    monkeypatch.setattr(Keeper, "on_train_batch_end", die)
+    with pytest.raises(RuntimeError, match="killed"):
+        train("killed")
+    assert (tmp_path / "killed" / RESUME).exists()
+    assert not (tmp_path / "killed" / "ema.safetensors").exists()
+
+    seen = []
+
+    def count(self, trainer, module, *rest):
+        seen.append(trainer.global_step)
+        steps(self, trainer, module, *rest)
+
+    monkeypatch.setattr(Keeper, "on_train_batch_end", count)
+    resumed = train("killed")
+    assert seen == list(range(6, STEPS + 1))  # five steps were in the checkpoint
+    assert same(expected, resumed)
+    assert not (tmp_path / "killed" / RESUME).exists()
+
+
+def test_loader_workers_change_nothing(train, tiny_trainer):
+    assert same(train("none"), train("two", trainer=tiny_trainer(workers=2)))
+
+
+def test_two_processes_give_the_same_weights(train, tiny_trainer):
+    whole = train("one", dropout=0.0)
+    both = train("both", trainer=tiny_trainer(devices=2, strategy="ddp_spawn"), dropout=0.0)
+    assert close(whole, both)
+
+
+def test_best_selection_keeps_the_epoch_with_the_lowest_validation_loss(train, monkeypatch):
+    losses = iter([3.0, 1.0, 2.0])
+    end = Keeper.on_train_epoch_end
+    at_epoch = []
+
+    def fake(self, trainer, module):
+        trainer.callback_metrics["validation_loss"] = torch.tensor(next(losses))
+        at_epoch.append({key: value.clone() for key, value in module.network.state_dict().items()})
+        end(self, trainer, module)
+
+    monkeypatch.setattr(Keeper, "on_train_epoch_end", fake)
+    weights = train("best", selection="best")
+    assert all(torch.equal(at_epoch[1][key], value) for key, value in weights["raw"].items())
+    assert not torch.equal(at_epoch[2]["embed.weight"], weights["raw"]["embed.weight"])
+
+
+def test_a_loss_that_is_no_number_ends_the_training(train):
+    with pytest.raises(FloatingPointError, match="loss is"):
+        train("diverged", learning_rate=1e30, steps=300, epoch_steps=300)
+
+
+def test_a_removal_changes_the_weights(train):
+    assert not same(train("all"), train("fewer", ids=np.arange(40)))
