@@ -140,10 +140,13 @@ class Chain:
         ids = self.ids if without is None else np.setdiff1d(self.ids, without)
         removed = len(self.data.train) - len(ids)
         label = f"Retraining without {removed} items" if counterfactual else "Training F1"
+        train = described(self.cfg.train)
+        if not removed:
+            train["coupled"] = True  # both orders are the same one where nothing is removed
         config = {
             "model": described(self.cfg.model),
             "diffusion": {k: v for k, v in described(self.cfg.diffusion).items() if k not in self.diffusion.sampling},
-            "train": described(self.cfg.train),
+            "train": train,
             "precision": self.trainer.precision,
             "seed": self.cfg.seed,
             "ids": groups.digest(ids),

@@ -29,8 +29,8 @@ def test_different_keys_give_independent_streams() -> None:
 
 
 def test_streams_are_the_same_on_every_machine() -> None:
-    assert generator(3, "query", 5).integers(1000, size=4).tolist() == NUMBERS
-    assert torch_seed(3, "initialisation") == SEED
+    assert generator(3, "query", 5).integers(1000, size=4).tolist() == [330, 188, 629, 659]
+    assert torch_seed(3, "initialisation") == 2599547417213317021
 
 
 def test_torch_seeds_are_valid_and_different() -> None:

@@ -23,7 +23,7 @@ def run(arguments: list[str]) -> None:
     options = parser.parse_args(arguments)
     comparisons = [(comparison, rows(comparison)) for comparison in collect(options.runs)]
     options.out.mkdir(parents=True, exist_ok=True)
-    console = Console(width=None if Console().is_terminal else 150)
+    console = Console()
     for comparison, table in comparisons:
         console.print(rich_table(comparison, table))
     frames = [pd.DataFrame(table).assign(comparison=comparison.title) for comparison, table in comparisons]

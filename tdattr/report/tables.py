@@ -14,15 +14,16 @@ HEADINGS = {
     "method": "method",
     "measure": "measure",
     "auc": "AUC",
-    "p_value": "p vs random",
-    "p_others": "p vs best other",
-    "change": "change, % ± 95 %",
+    "p_value": "p",
+    "p_others": "p against the best other",
+    "change": "change, %",
     "control_auc": "control AUC",
     "overlap": "overlap, %",
     "removed": "removed",
     "seconds": "s per query",
     "seeds": "seeds",
 }
+MAIN = ("method", "measure", "auc", "p_value", "change", "seconds", "seeds")
 
 
 def pooled(comparison: Comparison, method: str, measure: str, role: str) -> tuple[np.ndarray, np.ndarray]:
@@ -87,10 +88,12 @@ def cells(row: dict[str, Any]) -> list[str]:
 
 
 def rich_table(comparison: Comparison, table: list[dict[str, Any]]) -> Table:
-    """For the terminal."""
+    """The main columns, for a terminal of 80 characters; the page and the CSV have all of them."""
     printed = Table(title=comparison.title, title_justify="left")
-    for index, heading in enumerate(HEADINGS.values()):
+    shown = [list(HEADINGS).index(key) for key in MAIN]
+    for index, heading in enumerate(HEADINGS[key] for key in MAIN):
         printed.add_column(heading, justify="left" if index < 2 else "right")
     for row in table:
-        printed.add_row(*cells(row))
+        full = cells(row)
+        printed.add_row(*(full[index] for index in shown))
     return printed

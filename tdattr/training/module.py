@@ -1,11 +1,12 @@
 """The LightningModule that trains a diffusion model and keeps a moving average of its weights."""
 
+from functools import partial
 from typing import Any
 
 import lightning as L
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from tdattr.diffusion import Diffusion
 from tdattr.seeding import torch_seed
@@ -19,7 +20,7 @@ class Pretraining(L.LightningModule):
     def __init__(self, network: nn.Module, diffusion: Diffusion, config: TrainConfig, seed: int) -> None:
         super().__init__()
         self.network = network
-        self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
+        self.average = AveragedModel(network, multi_avg_fn=partial(approach, decay=config.ema))
         self.average.requires_grad_(False).eval()
         self.diffusion = diffusion
         self.config = config
@@ -36,6 +37,10 @@ class Pretraining(L.LightningModule):
         warmup = max(1, self.config.warmup_steps)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / warmup))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_fit_start(self) -> None:
+        """Lightning keeps the mode that a module comes in."""
+        self.network.train()
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """The mean loss of the batch; dropout masks are a function of the step too, so a resumed run repeats them."""
@@ -65,3 +70,8 @@ class Pretraining(L.LightningModule):
             batch.get("drop"),
             batch.get("augmentation"),
         )
+
+
+def approach(averages: Any, weights: Any, count: int, decay: float) -> None:
+    """One step of an exponential moving average; a function of its own because torch's cannot be sent to a process."""
+    torch._foreach_lerp_(averages, weights, 1 - decay)

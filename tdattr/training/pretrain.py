@@ -61,7 +61,7 @@ def pretrain(
     if fitter.interrupted:
         raise KeyboardInterrupt
     resume.unlink(missing_ok=True)
-    return {name: float(value) for name, value in fitter.logged_metrics.items()}
+    return {name: float(value) for name, value in fitter.callback_metrics.items()}
 
 
 class Keeper(Callback):
@@ -70,6 +70,7 @@ class Keeper(Callback):
     def __init__(self, folder: Path, config: TrainConfig, label: str) -> None:
         self.folder, self.config, self.label = folder, config, label
         self.best = float("inf")
+        self.bar: Bar | None = None
 
     def state_dict(self) -> dict[str, Any]:
         """The best validation loss so far survives an interruption."""
@@ -85,6 +86,7 @@ class Keeper(Callback):
 
     def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, *_: Any) -> None:
         """Count; look at the loss now and then (asking for its value makes a GPU wait)."""
+        assert self.bar is not None
         self.bar.advance()
         if trainer.global_step % 100 == 0:
             loss = outputs["loss"].item()
@@ -106,13 +108,19 @@ class Keeper(Callback):
 
     def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Write the weights unless a better epoch already has."""
-        self.bar.close()
+        self.close()
         if not trainer.interrupted and (self.config.selection == "last" or self.best == float("inf")):
             self.save_weights(trainer, module)
 
     def on_exception(self, trainer: L.Trainer, module: L.LightningModule, exception: BaseException) -> None:
         """Leave the terminal tidy."""
-        self.bar.close()
+        self.close()
+
+    def close(self) -> None:
+        """End the progress bar, which cannot be sent back from another process."""
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
 
     def save_weights(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Both sets of weights as safetensors, float32 on the CPU."""

@@ -14,11 +14,11 @@ STEPS = 12
 def train(tiny_data, tiny_dit, tiny_train, tiny_trainer, edm, tmp_path):
     """Run a training in its own folder and return its weights by file name."""
 
-    def run(name, ids=None, trainer=None, **overrides):
+    def run(name, ids=None, trainer=None, dropout=0.1, **overrides):
         folder = tmp_path / name
         folder.mkdir(exist_ok=True)
         torch.manual_seed(0)
-        network = tiny_dit(dropout=0.1)
+        network = tiny_dit(dropout=dropout, augmentation_label=False)
         config = tiny_train(**({"steps": STEPS, "epoch_steps": 5} | overrides))
         ids = np.arange(len(tiny_data.train)) if ids is None else ids
         facts = pretrain(network, tiny_data, ids, edm, config, trainer or tiny_trainer(), 3, folder, "test")
@@ -83,6 +83,10 @@ def test_two_processes_give_the_same_weights(train, tiny_trainer):
     whole = train("one", dropout=0.0)
     both = train("both", trainer=tiny_trainer(devices=2, strategy="ddp_spawn"), dropout=0.0)
     assert close(whole, both)
+
+
+def test_dropout_is_on_while_training(train):
+    assert not same(train("with"), train("without", dropout=0.0))
 
 
 def test_best_selection_keeps_the_epoch_with_the_lowest_validation_loss(train, monkeypatch):

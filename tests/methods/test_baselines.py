@@ -1,0 +1,94 @@
+"""The methods without a model: random and pixel similarity."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from sklearn.metrics.pairwise import cosine_similarity
+from torch import nn
+
+from tdattr.data.prepared import Prepared
+from tdattr.diffusion.edm import EDM
+from tdattr.methods import Context, pixel
+from tdattr.methods.pixel import Pixel
+from tdattr.methods.random import Random
+from tdattr.seeding import generator, normal
+from tdattr.training.config import TrainConfig, TrainerConfig
+
+IDS = np.array([2, 3, 5, 7, 11, 13, 17, 47])
+
+
+def unused(*_: Any) -> Any:
+    raise AssertionError("a method without a model asked for one")
+
+
+@pytest.fixture
+def context(
+    tiny_data: Prepared,
+    edm: EDM,
+    tiny_train: Callable[..., TrainConfig],
+    tiny_trainer: Callable[..., TrainerConfig],
+) -> Context:
+    return Context(
+        data=tiny_data,
+        ids=IDS,
+        images=torch.tanh(normal(generator(0, "test.queries"), 4, 1, 8, 8)),
+        conditions=None,
+        diffusion=edm,
+        f1=unused,
+        f0=unused,
+        train=tiny_train(),
+        trainer=tiny_trainer(),
+        device=torch.device("cpu"),
+        seed=5,
+        shared=unused,
+    )
+
+
+def test_random_scores_are_a_function_of_seed_and_query_alone(context: Context) -> None:
+    scorer = Random("random").start(context)
+    scores = [scorer(query).scores for query in range(4)]
+    assert all(s.shape == (8,) and s.dtype == torch.float32 and 0 <= s.min() < s.max() < 1 for s in scores)
+    assert torch.equal(scorer(2).scores, scores[2])
+    fewer = replace(context, images=context.images[3:])
+    assert torch.equal(Random("random").start(fewer)(3).scores, scores[3])
+    everything = torch.stack([*scores, *(Random("random").start(replace(context, seed=6))(q).scores for q in range(4))])
+    assert torch.pdist(everything).min() > 0.1
+
+
+def test_random_scores_are_uniform_and_independent(context: Context) -> None:
+    scorer = Random("random").start(replace(context, ids=np.arange(20_000)))
+    scores = torch.stack([scorer(query).scores for query in range(4)]).numpy()
+    assert all(stats.kstest(row, "uniform").pvalue > 1e-3 for row in scores)
+    assert np.abs(np.corrcoef(scores)[np.triu_indices(4, 1)]).max() < 4 / 20_000**0.5
+
+
+@pytest.mark.parametrize("zero", [0.0, -1.0, 0.3])
+@pytest.mark.parametrize("block", [3, 4096])
+def test_pixel_scores_are_cosines(
+    context: Context, monkeypatch: pytest.MonkeyPatch, zero: float, block: int
+) -> None:
+    monkeypatch.setattr(pixel, "BLOCK", block)
+    scorer = Pixel("pixel", zero).start(context)
+    vectors = context.data.train.pixels[IDS].reshape(8, 64).astype(float) / 127.5 - 1 - zero
+    queries = context.images.flatten(1).double().numpy() - zero
+    found = torch.stack([scorer(query).scores for query in range(4)])
+    np.testing.assert_allclose(found, cosine_similarity(queries, vectors), atol=1e-5)
+
+
+def test_pixel_similarity_finds_a_copy(context: Context) -> None:
+    images = context.data.train.images(IDS[[6, 1]])
+    scorer = Pixel("pixel", 0.0).start(replace(context, images=images))
+    for query, place in ((0, 6), (1, 1)):
+        scores = scorer(query).scores
+        assert scores.argmax() == place and scores.max() == pytest.approx(1, abs=1e-5)
+
+
+def test_they_serve_everything() -> None:
+    Random("random").check(nn.Identity(), 1)
+    Pixel("pixel", 0.0).check(nn.Identity(), 1)

@@ -1,0 +1,88 @@
+"""AUC, p-values, differences and overlaps against scikit-learn, SciPy, enumeration and numbers worked out by hand."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn.metrics import roc_auc_score
+
+from tdattr.metrics.comparison import compare, overlap
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_auc_is_that_of_scikit_learn(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    values = rng.normal(0.3, 0.2, 15).round(1)  # rounded: ties
+    reference = rng.normal(0.4, 0.2, 11).round(1)
+    is_reference = np.repeat([0, 1], [15, 11])
+    expected = roc_auc_score(is_reference, np.concatenate([values, reference]))
+    assert compare(values, reference).auc == pytest.approx(expected)
+    assert compare(values, reference, two_tailed=True).auc == pytest.approx(expected)
+
+
+def test_auc_ends() -> None:
+    low, high = np.array([0.1, 0.2, 0.3]), np.array([0.4, 0.5])
+    assert compare(low, high).auc == 1
+    assert compare(high, low).auc == 0
+    assert compare(low, low).auc == 0.5
+
+
+def test_p_is_the_share_of_orders_at_least_as_extreme() -> None:
+    values, reference = np.array([0.11, 0.21, 0.34, 0.52]), np.array([0.25, 0.41, 0.63, 0.77, 0.81])
+    everything = np.concatenate([values, reference])
+
+    def wins(chosen: np.ndarray, others: np.ndarray) -> int:
+        return int((others[:, None] > chosen).sum())
+
+    found = wins(values, reference)
+    every = []
+    for places in combinations(range(9), 4):
+        every.append(wins(everything[list(places)], np.delete(everything, places)))
+    at_least = np.mean(np.array(every) >= found)
+    assert compare(values, reference).p_value == pytest.approx(at_least)
+    assert compare(values, reference, two_tailed=True).p_value == pytest.approx(2 * at_least)
+    assert compare(reference, values).p_value > 0.9  # one-tailed: higher similarities are not better
+
+
+@pytest.mark.parametrize(("two_tailed", "alternative"), [(False, "less"), (True, "two-sided")])
+def test_p_of_many_values_is_that_of_scipy(two_tailed: bool, alternative: str) -> None:
+    rng = np.random.default_rng(0)
+    values, reference = rng.normal(0.3, 0.2, 60).round(2), rng.normal(0.35, 0.2, 60).round(2)
+    expected = stats.mannwhitneyu(values, reference, alternative=alternative).pvalue
+    assert 0 < expected < 1
+    assert compare(values, reference, two_tailed).p_value == pytest.approx(expected)
+
+
+def test_difference_and_interval_worked_out_by_hand() -> None:
+    # median of the reference 0.5: changes -20, -40, 0 and 20 %, mean -10, squared deviations 100 + 900 + 100 + 900
+    result = compare(np.array([0.4, 0.3, 0.5, 0.6]), np.array([0.1, 0.5, 0.9]))
+    assert result.difference_percent == pytest.approx(-10)
+    assert result.ci95 == pytest.approx(1.98 * (2000 / 3) ** 0.5 / 2)
+    assert result.as_dict() == {
+        "auc": result.auc,
+        "p_value": result.p_value,
+        "difference_percent": result.difference_percent,
+        "ci95": result.ci95,
+    }
+
+
+def test_a_single_value_has_no_interval() -> None:
+    result = compare(np.array([0.4]), np.array([0.5, 0.7, 0.3]))
+    assert result.difference_percent == pytest.approx(-20) and np.isnan(result.ci95)
+    assert result.auc == pytest.approx(2 / 3)
+
+
+def test_overlap_worked_out_by_hand() -> None:
+    # pairs: {1, 2} of 4, {2} of 4, {2, 7} of 4
+    mean, interval = overlap(np.array([[1, 2, 3, 4], [9, 2, 1, 7], [2, 5, 6, 7]]))
+    assert mean == pytest.approx((50 + 25 + 50) / 3)
+    assert interval == pytest.approx(1.98 * np.sqrt(((50 - 125 / 3) ** 2 * 2 + (25 - 125 / 3) ** 2) / 2) / 3**0.5)
+
+
+def test_overlap_ends() -> None:
+    assert overlap(np.array([[1, 2], [2, 1], [1, 2]])) == (100, 0)
+    assert overlap(np.array([[1, 2], [3, 4], [5, 6]])) == (0, 0)
+    mean, interval = overlap(np.array([[1, 2], [2, 3]]))
+    assert mean == 50 and np.isnan(interval)
+    assert np.isnan(overlap(np.array([[1, 2, 3]]))).all()

@@ -1,0 +1,83 @@
+"""SSIM against its definition in double precision."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import correlate
+from torch import Tensor
+
+from tdattr.errors import UserError
+from tdattr.metrics.similarity import MEASURES, find, measure, ssim
+
+
+def reference(first: Tensor, second: Tensor, window: int, sigma: float) -> list[float]:
+    """Wang et al. 2004 on pairs in [-1, 1], at every pixel of the image continued by reflection, in double precision."""
+    offsets = np.arange(window) - (window - 1) / 2
+    bell = np.exp(-(offsets**2) / (2 * sigma**2))
+    weights = np.outer(bell, bell) / bell.sum() ** 2
+    c1, c2 = 0.01**2, 0.03**2
+
+    def mean(image: np.ndarray) -> np.ndarray:
+        return correlate(image, weights[None], mode="mirror")
+
+    values = []
+    for p, q in zip((first.double().numpy() + 1) / 2, (second.double().numpy() + 1) / 2, strict=True):
+        mean_p, mean_q = mean(p), mean(q)
+        variances = mean(p * p) - mean_p**2 + mean(q * q) - mean_q**2
+        covariance = mean(p * q) - mean_p * mean_q
+        luminance = (2 * mean_p * mean_q + c1) / (mean_p**2 + mean_q**2 + c1)
+        values.append(float((luminance * (2 * covariance + c2) / (variances + c2)).mean()))
+    return values
+
+
+def pairs(count: int, channels: int, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """From alike to unlike, in [-1, 1]."""
+    rng = torch.Generator().manual_seed(height)
+    first = torch.rand(count, channels, height, width, generator=rng) * 2 - 1
+    other = torch.rand(count, channels, height, width, generator=rng) * 2 - 1
+    return first, torch.lerp(first, other, torch.linspace(0.1, 1, count)[:, None, None, None])
+
+
+@pytest.mark.parametrize("shape", [(3, 16, 16), (1, 20, 13), (1, 11, 11)], ids=str)
+def test_large_images_use_the_published_window(shape: tuple[int, int, int]) -> None:
+    first, second = pairs(3, *shape)
+    expected = reference(first, second, 11, 1.5)
+    np.testing.assert_allclose(ssim(first, second), expected, atol=2e-5)
+    assert expected[0] > 0.5 > expected[-1]
+
+
+@pytest.mark.parametrize(("size", "window"), [(8, 7), (10, 9), (9, 9), (5, 5)])
+def test_smaller_images_use_the_largest_odd_window_that_fits(size: int, window: int) -> None:
+    first, second = pairs(2, 1, size, size)
+    np.testing.assert_allclose(ssim(first, second), reference(first, second, window, 1.5 * window / 11), atol=2e-5)
+
+
+@pytest.mark.parametrize("size", [8, 28])
+def test_identical_images_are_1_and_others_less(size: int) -> None:
+    first, second = pairs(4, 3, size, size)
+    torch.testing.assert_close(ssim(first, first), torch.ones(4))
+    values = ssim(first, second)
+    assert values.max() < 0.999 and (values.diff() < 0).all()
+    torch.testing.assert_close(ssim(second, first), values)
+    flat = torch.full((2, 1, 8, 8), -1.0)
+    torch.testing.assert_close(ssim(flat, flat), torch.ones(2))
+
+
+def test_a_pair_does_not_depend_on_the_others() -> None:
+    first, second = pairs(3, 1, 12, 12)
+    alone = [ssim(first[i : i + 1], second[i : i + 1]) for i in range(3)]
+    assert alone[0].shape == (1,)
+    torch.testing.assert_close(ssim(first, second), torch.cat(alone))
+
+
+def test_measures_are_found_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert find("ssim") is ssim
+    with pytest.raises(UserError, match=r"protocol.metrics names 'beauty', but the measures are .*ssim"):
+        find("beauty")
+    monkeypatch.setattr("tdattr.metrics.similarity.MEASURES", dict(MEASURES))
+
+    @measure("difference")
+    def difference(first: Tensor, second: Tensor) -> Tensor:
+        return -(first - second).abs().flatten(1).mean(1)
+
+    assert find("difference") is difference

@@ -1,0 +1,190 @@
+"""Leave-k-out on models that are only pretended: what is removed, what is compared with what, and what is refused."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from tdattr.artifacts import Artifact
+from tdattr.configs import build
+from tdattr.errors import UserError
+from tdattr.metrics.similarity import ssim
+from tdattr.protocols import Generated, Scores, Verdict
+from tdattr.protocols.leave_k_out import LeaveKOut
+
+YAML = Path(__file__).parents[2] / "conf" / "protocol" / "leave_k_out.yaml"
+QUERIES, CONTROLS = 4, 3
+IDS = np.arange(100, 130)  # ids are not places
+
+
+def protocol(**changes: Any) -> LeaveKOut:
+    return build(OmegaConf.merge(OmegaConf.load(YAML), {"reference": None, **changes}), "protocol")
+
+
+def scores(top: list[list[int]]) -> Scores:
+    """Scores whose highest are these ids, in this order, for each query."""
+    values = torch.rand(len(top), len(IDS), generator=torch.Generator().manual_seed(0))
+    for row, ids in enumerate(top):
+        for rank, index in enumerate(ids):
+            values[row, int(np.flatnonzero(index == IDS)[0])] = 10.0 - rank
+    return Scores(values, IDS)
+
+
+METHOD = [[100, 101, 102], [101, 102, 103], [100, 102, 104], [129, 101, 102]]  # union of 6
+RANDOM = [[110, 111, 112], [113, 114, 115], [116, 117, 118], [119, 120, 121]]  # union of 12
+
+
+@dataclass
+class Pretended:
+    """Images after a removal are the original ones with noise of a strength that the test decides."""
+
+    strength: Callable[[frozenset[int]], tuple[float, float]]  # removed ids -> for attributed queries, for controls
+    controls: int = CONTROLS
+    asked: list[frozenset[int]] = field(default_factory=list)
+
+    def original(self) -> Generated:
+        images = torch.rand(QUERIES + self.controls, 1, 12, 12, generator=torch.Generator().manual_seed(1)) * 2 - 1
+        return Generated(images, QUERIES)
+
+    def images(self, removed: frozenset[int]) -> Tensor:
+        images = self.original().images
+        for_queries, for_controls = self.strength(removed)
+        strength = torch.tensor([for_queries] * QUERIES + [for_controls] * self.controls)
+        noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(sum(removed)))
+        return (images + strength[:, None, None, None] * noise).clamp(-1, 1)
+
+    def regenerate(self, removed: np.ndarray) -> tuple[Generated, Artifact]:
+        assert len(set(removed.tolist())) == len(removed)
+        self.asked.append(frozenset(removed.tolist()))
+        name = str(min(self.asked[-1]))
+        return Generated(self.images(self.asked[-1]), QUERIES), Artifact("generate", name, Path(name))
+
+
+def strong_for(ids: list[list[int]], strong: float = 0.9, weak: float = 0.1) -> Pretended:
+    """A world in which removing these ids changes the queries a lot, and anything else little; controls hardly move."""
+    wanted = frozenset(np.concatenate(ids).tolist())
+    return Pretended(lambda removed: (strong if removed == wanted else weak, 0.1))
+
+
+def test_the_union_of_the_top_sets_is_removed() -> None:
+    models = strong_for(METHOD)
+    verdict = protocol(k=3).evaluate(scores(METHOD), scores(RANDOM), models)
+    assert set(models.asked) == {frozenset([*range(100, 105), 129]), frozenset(range(110, 122))}
+    assert len(models.asked) == 2
+    summary = verdict.summary
+    assert (summary["k"], summary["removed"], summary["removed_random"]) == (3, 6, 12)
+    # pairs of the six: 2, 2, 2, 1, 2 and 1 of 3 in common
+    assert summary["overlap_percent"] == pytest.approx(100 * 10 / 18)
+    assert verdict.artifacts == {"regenerated": "generate/100", "regenerated_random": "generate/110"}
+
+
+def test_k_from_the_share() -> None:
+    models = strong_for(METHOD)
+    verdict = protocol(share=0.05).evaluate(scores(METHOD), scores(RANDOM), models)
+    assert verdict.summary["k"] == 2  # 5 % of 30 is 1.5
+    assert frozenset([100, 101, 102, 129]) in models.asked
+    assert protocol(k=3, share=0.05).removed_per_query(30) == 3
+    for items, k in ((50_000, 1000), (49_905, 998), (118_287, 2366)):  # MUCS Table 4
+        assert protocol().removed_per_query(items) == k
+
+
+def test_highest_scores_come_first_and_ties_in_the_order_of_ids() -> None:
+    values = torch.tensor([[0.1, 0.7, 0.7, -5.0, 0.9], [0.0, 0.0, 0.0, 0.0, 0.0]])
+    top = Scores(values, np.array([10, 20, 30, 40, 50])).top(3)
+    assert top.tolist() == [[50, 20, 30], [10, 20, 30]]
+
+
+@pytest.mark.parametrize(
+    ("strong", "weak", "auc", "p_value"), [(0.9, 0.1, 1.0, 1 / 70), (0.1, 0.9, 0.0, 1.0), (0.4, 0.4, 0.5, 0.5)]
+)
+def test_verdict_follows_what_the_removal_did(strong: float, weak: float, auc: float, p_value: float) -> None:
+    verdict = protocol(k=3).evaluate(scores(METHOD), scores(RANDOM), strong_for(METHOD, strong, weak))
+    result = verdict.summary["metrics"]["ssim"]
+    if strong != weak:
+        assert (result["auc"], result["p_value"]) == (auc, pytest.approx(p_value))  # 8 choose 4 = 70 orders
+        assert (result["difference_percent"] < 0) == (strong > weak)
+    else:
+        assert abs(result["auc"] - auc) < 0.4 and abs(result["difference_percent"]) < 40
+    assert result["ci95"] > 0
+
+
+def test_the_same_removal_makes_no_difference() -> None:
+    result = protocol(k=3).evaluate(scores(METHOD), scores(METHOD), strong_for(METHOD)).summary["metrics"]["ssim"]
+    assert result["auc"] == 0.5 and abs(result["difference_percent"]) < 20
+
+
+def test_controls_are_compared_among_themselves_and_two_tailed() -> None:
+    def world(removed: frozenset[int]) -> tuple[float, float]:
+        return (0.9, 0.1) if 100 in removed else (0.1, 0.9)  # the method moves queries, chance moves controls
+
+    verdict = protocol(k=3).evaluate(scores(METHOD), scores(RANDOM), Pretended(world))
+    assert verdict.summary["metrics"]["ssim"]["auc"] == 1
+    control = verdict.summary["control"]["ssim"]
+    assert control["auc"] == 0 and control["p_value"] == pytest.approx(2 / 20)  # 6 choose 3 = 20 orders
+    assert control["difference_percent"] > 0
+
+
+def test_the_table_has_a_row_per_query() -> None:
+    models = strong_for(METHOD)
+    table = protocol(k=3).evaluate(scores(METHOD), scores(RANDOM), models).table
+    assert [row["query"] for row in table] == list(range(QUERIES + CONTROLS))
+    assert [row["role"] for row in table] == ["attributed"] * QUERIES + ["control"] * CONTROLS
+    original = models.original().images
+    for name, ids in (("ssim", METHOD), ("ssim_random", RANDOM)):
+        expected = ssim(original, models.images(frozenset(np.concatenate(ids).tolist())))
+        np.testing.assert_allclose([row[name] for row in table], expected, rtol=1e-5)
+
+
+def test_without_controls_there_is_no_control_verdict() -> None:
+    models = strong_for(METHOD)
+    models.controls = 0
+    verdict: Verdict = protocol(k=3).evaluate(scores(METHOD), scores(RANDOM), models)
+    assert verdict.summary["control"] == {} and len(verdict.table) == QUERIES
+
+
+@pytest.mark.parametrize(
+    ("changes", "items", "message"),
+    [
+        ({"k": 30}, 30, "protocol.k=30 removes 30 items per query"),
+        ({"k": 31}, 30, "protocol.k=31 removes 31"),
+        ({"k": 0}, 30, "protocol.k=0 removes 0"),
+        ({"k": -2}, 30, "protocol.k=-2"),
+        ({"share": 1.0}, 30, "protocol.share=1.0 removes 30"),
+        ({"share": 0.01}, 30, "protocol.share=0.01 removes 0 items per query .* at least 1 and below the 30 there are"),
+    ],
+)
+def test_impossible_numbers_are_refused(changes: dict[str, Any], items: int, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        protocol(**changes).check(items, QUERIES)
+
+
+def test_possible_numbers_are_accepted() -> None:
+    protocol(k=29).check(30, 2)
+    protocol(k=1).check(2, 2)
+    protocol().check(50_000, 20)
+
+
+def test_a_single_query_is_refused() -> None:
+    with pytest.raises(UserError, match=r"queries.attributed to 2 or more"):
+        protocol(k=3).check(30, 1)
+
+
+def test_removing_everything_is_refused_before_any_training() -> None:
+    top = [ids.tolist() for ids in np.split(IDS, 3)]
+    models = strong_for(top)
+    with pytest.raises(UserError, match=r"whole training set: lower protocol.k or queries.attributed"):
+        protocol(k=10).evaluate(scores(top), scores(RANDOM[:3]), models)
+    assert models.asked == []
+
+
+def test_measures_must_exist() -> None:
+    with pytest.raises(UserError, match="protocol.metrics names 'beauty'"):
+        protocol(metrics=["ssim", "beauty"])
+    with pytest.raises(UserError, match="protocol.metrics is empty"):
+        protocol(metrics=[])

@@ -1,0 +1,211 @@
+"""The report's pictures, its progress bars, and its tables of runs that are only pretended."""
+
+import base64
+import io
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from PIL import Image
+from sklearn.metrics import roc_auc_score
+
+from tdattr.errors import UserError
+from tdattr.report import progress
+from tdattr.report.collect import collect
+from tdattr.report.pictures import data_uri, grid, to_uint8
+from tdattr.report.plots import distributions
+from tdattr.report.tables import HEADINGS, cells, rows
+
+
+def test_pixels_survive_the_way_to_tensors_and_back() -> None:
+    pixels = torch.arange(256).reshape(1, 1, 16, 16)
+    shown = to_uint8(pixels / 127.5 - 1)
+    assert shown.shape == (1, 16, 16, 3) and shown.dtype == np.uint8
+    assert (shown == pixels.permute(0, 2, 3, 1).numpy()).all()
+
+
+def test_colours_stay_in_place_and_in_range() -> None:
+    image = torch.tensor([-1.0, 0.2, 7.0]).reshape(1, 3, 1, 1).expand(2, 3, 4, 5)
+    assert to_uint8(image).shape == (2, 4, 5, 3) and to_uint8(image)[1, 3, 4].tolist() == [0, 153, 255]
+
+
+@pytest.mark.parametrize(("count", "channels", "size"), [(1, 1, 8), (10, 1, 8), (11, 3, 16), (23, 1, 64)])
+def test_a_grid_shows_every_image_enlarged_and_in_order(count: int, channels: int, size: int) -> None:
+    values = torch.linspace(-0.9, 0.9, count)
+    picture = grid(values[:, None, None, None].expand(count, channels, size, size).contiguous())
+    lines = -(-count // 10)
+    assert picture.shape[2] == 3 and picture.shape[0] >= 64 * lines and picture.shape[1] >= 64 * min(count, 10)
+    found = []
+    for line in range(lines):
+        for column in range(min(count, 10)):
+            row_middle = int((line + 0.5) * picture.shape[0] / lines)
+            column_middle = int((column + 0.5) * picture.shape[1] / min(count, 10))
+            found.append(int(picture[row_middle, column_middle, 0]))
+    assert found[:count] == ((values + 1) * 127.5).round().int().tolist()
+
+
+def test_a_data_uri_is_the_image() -> None:
+    image = np.random.default_rng(0).integers(256, size=(7, 5, 3), dtype=np.uint8)
+    head, body = data_uri(image).split(",")
+    assert head == "data:image/png;base64"
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(base64.b64decode(body)))), image)
+
+
+def test_distributions_draws_a_panel_per_method() -> None:
+    rng = np.random.default_rng(0)
+    text = distributions({"mucs": (rng.random(9), rng.random(9)), "pixel": (rng.random(9), rng.random(9))}, "ssim")
+    assert text.startswith("<svg") and text.rstrip().endswith("</svg>")
+    same = np.full(4, 0.5)
+    assert distributions({"mucs": (same, same)}, "ssim").startswith("<svg")
+
+
+def test_track_hands_everything_on_and_is_quiet_when_quick(capsys: pytest.CaptureFixture[str]) -> None:
+    assert list(progress.track(iter("abc"), "Doing", 3)) == ["a", "b", "c"]
+    bar = progress.Bar("Doing", 3)
+    bar.advance(2)
+    bar.close()
+    assert capsys.readouterr() == ("", "")
+
+
+def test_long_work_shows_where_it_stands(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "DELAY", 0.0)
+    bar = progress.Bar("Training F1", 40, start=10)
+    bar.show("loss 0.125")
+    bar.advance(20)
+    bar.close()
+    shown = capsys.readouterr().err
+    assert "Training F1" in shown and "30/40" in shown and "75%" in shown and "loss 0.125" in shown
+    list(progress.track(range(5), "Generating", 5))
+    assert "5/5" in capsys.readouterr().err
+    hidden = progress.Bar("Training F1", 40, hidden=True)
+    hidden.advance(40)
+    hidden.close()
+    assert capsys.readouterr().err == ""
+
+
+QUERIES, CONTROLS = 6, 3
+
+
+class Outputs:
+    """Writes finished runs, each newer than the one before."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.count = 0
+
+    def run(self, method: str, seed: int, shift: float = 0.0, controls: int = CONTROLS, **config: Any) -> pd.DataFrame:
+        """A run in which the method's similarities lie ``shift`` below those of the random removal, on average."""
+        self.count += 1
+        rng = np.random.default_rng(self.count)
+        roles = ["attributed"] * QUERIES + ["control"] * controls
+        random = rng.uniform(0.4, 0.8, len(roles))
+        after = rng.uniform(0.4, 0.8, len(roles)) - shift * np.array([role == "attributed" for role in roles])
+        table = pd.DataFrame({"query": range(len(roles)), "role": roles, "ssim": after, "ssim_random": random})
+        artifact = self.root / "artifacts" / "evaluate" / str(self.count)
+        artifact.mkdir(parents=True)
+        table.to_csv(artifact / "queries.csv", index=False)
+        folder = self.root / "runs" / f"run {self.count}"
+        folder.mkdir(parents=True)
+        summary = {
+            "dataset": "tiny",
+            "model": "dit",
+            "diffusion": "edm",
+            "method": method,
+            "protocol": "leave_k_out",
+            "seed": seed,
+            "k": 3,
+            "num_queries": QUERIES,
+            "metrics": {"ssim": {}},
+            "overlap_percent": 10.0 * seed,
+            "removed": 20 * seed,
+            "seconds_per_query": 0.5 * seed,
+            "artifacts": {"evaluation": f"evaluate/{self.count}"},
+        }
+        (folder / "summary.json").write_text(json.dumps(summary))
+        full = {
+            "seed": seed,
+            "method": {"name": method},
+            "train": {"steps": 5},
+            "trainer": {"precision": "32-true", "workers": self.count},
+            "paths": {"artifacts": str(self.root / "artifacts")},
+            "logger": {"name": str(self.count)},
+        }
+        (folder / "config.yaml").write_text(yaml.safe_dump(full | config))
+        os.utime(folder / "summary.json", (self.count, self.count))
+        return table
+
+
+@pytest.fixture
+def outputs(tmp_path: Path) -> Outputs:
+    return Outputs(tmp_path)
+
+
+def test_seeds_are_pooled_and_methods_stand_side_by_side(outputs: Outputs) -> None:
+    tables = {
+        (method, seed): outputs.run(method, seed, shift)
+        for method, shift in (("pixel", 0.1), ("mucs", 0.3), ("random", 0.0))
+        for seed in (1, 2)
+    }
+    (comparison,) = collect([outputs.root])
+    assert list(comparison.runs) == ["random", "mucs", "pixel"] and comparison.seeds == [1, 2]
+    table = {row["method"]: row for row in rows(comparison)}
+    assert list(table) == ["random", "mucs", "pixel"]
+    for method, row in table.items():
+        pooled = pd.concat([tables[method, 1], tables[method, 2]])
+        for role, key in (("attributed", "auc"), ("control", "control_auc")):
+            part = pooled[pooled.role == role]
+            expected = roc_auc_score(np.repeat([0, 1], len(part)), np.concatenate([part.ssim, part.ssim_random]))
+            assert row[key] == pytest.approx(expected)
+        part = pooled[pooled.role == "attributed"]
+        changes = 100 * (part.ssim / part.ssim_random.median() - 1)
+        assert row["difference_percent"] == pytest.approx(changes.mean())
+        assert row["ci95"] == pytest.approx(1.98 * changes.std() / 12**0.5)
+        assert (row["overlap"], row["removed"], row["seconds"], row["seeds"]) == (15, 30, 0.75, 2)
+    assert table["mucs"]["p_others"] < 0.05 < 0.95 < table["pixel"]["p_others"] and table["random"]["p_others"] is None
+
+
+def test_the_newest_of_equal_runs_counts(outputs: Outputs) -> None:
+    outputs.run("mucs", 1, 0.0)
+    newest = outputs.run("mucs", 1, 0.3)
+    (comparison,) = collect([outputs.root / "runs"])
+    pd.testing.assert_frame_equal(comparison.runs["mucs"][1].similarities(), newest)
+
+
+def test_other_settings_are_another_comparison_and_the_newest_comes_last(outputs: Outputs) -> None:
+    outputs.run("mucs", 1)
+    outputs.run("mucs", 2, train={"steps": 6})
+    outputs.run("mucs", 3)
+    outputs.run("mucs", 4, trainer={"precision": "bf16-mixed", "workers": 0})
+    found = [comparison.seeds for comparison in collect([outputs.root])]
+    assert sorted(found) == [[1, 3], [2], [4]] and found[-1] == [4]
+
+
+def test_folders_may_overlap(outputs: Outputs) -> None:
+    outputs.run("mucs", 1)
+    outputs.run("mucs", 2)
+    one = outputs.root / "runs" / "run 1"
+    assert [comparison.seeds for comparison in collect([one])] == [[1]]
+    assert [comparison.seeds for comparison in collect([one, outputs.root])] == [[1, 2]]
+
+
+def test_nothing_to_report_is_said(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no finished run"):
+        collect([tmp_path, tmp_path / "missing"])
+
+
+def test_without_controls_and_other_methods_there_are_dashes(outputs: Outputs) -> None:
+    outputs.run("mucs", 1, controls=0)
+    (comparison,) = collect([outputs.root])
+    (row,) = rows(comparison)
+    assert row["control_auc"] is None and row["p_others"] is None
+    shown = dict(zip(HEADINGS.values(), cells(row), strict=True))
+    assert shown["control AUC"] == shown["p vs best other"] == "–"
+    assert shown["AUC"] == f"{row['auc']:.3f}" and shown["seeds"] == "1"
