@@ -56,7 +56,8 @@ def report() -> None:
 
 def sentences(command: Callable[[], None]) -> None:
     """Run ``command``; end with one sentence and status 1 where the user can mend what went wrong."""
-    wanted_full = os.environ.get(FULL_ERROR, "0") not in ("0", "")
+    before = os.environ.get(FULL_ERROR, "")
+    wanted_full = before not in ("0", "")
     os.environ[FULL_ERROR] = "1"  # Hydra hands exceptions on instead of printing its own extract
     try:
         command()
@@ -68,6 +69,8 @@ def sentences(command: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         print("Interrupted; the same command goes on from the last checkpoint.", file=sys.stderr)
         sys.exit(130)
+    finally:
+        os.environ[FULL_ERROR] = before
 
 
 def sentence(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""What all tests share: one thread, no network, and a dataset, a network and settings so small that nothing takes long."""
+"""What all tests share: one thread, and a dataset, a network and settings so small that nothing takes long."""
 
 import os
 

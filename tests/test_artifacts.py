@@ -32,12 +32,17 @@ def get(root: Path, build: Callable[[Path], Any] = write, **changes: Any) -> Any
 def test_a_built_artifact_is_found_again_without_building(tmp_path: Path) -> None:
     store = Store(tmp_path, "cpu")
     first = store.get(**BASE, build=write)
-    assert first.folder == tmp_path / "train" / first.address and first.name == f"train/{first.address}"
+    assert first.folder == tmp_path / "train" / first.address
+    assert first.name == f"train/{first.address}"
     assert (first.folder / "result.txt").read_text() == "done"
-    assert store.get(**BASE, build=refuse) == first and get(tmp_path, refuse) == first
-    assert store.built == [first.name] and list(store.used) == [first.name]
+    assert store.get(**BASE, build=refuse) == first
+    assert get(tmp_path, refuse) == first
+    assert store.built == [first.name]
+    assert list(store.used) == [first.name]
     later = Store(tmp_path, "cpu")
-    assert later.get(**BASE, build=refuse) == first and later.built == [] and list(later.used) == [first.name]
+    assert later.get(**BASE, build=refuse) == first
+    assert later.built == []
+    assert list(later.used) == [first.name]
 
 
 def test_address_is_what_went_in(tmp_path: Path) -> None:
@@ -45,9 +50,7 @@ def test_address_is_what_went_in(tmp_path: Path) -> None:
     assert get(tmp_path / "elsewhere" / "deeper").address == address
     assert Store(tmp_path / "c", "another device").get(**BASE, build=write).address == address
     reordered = {"config": {"b": 1, "a": {"d": 2, "c": 3}}}
-    assert (
-        get(tmp_path, **reordered).address == get(tmp_path, refuse, config={"a": {"c": 3, "d": 2}, "b": 1}).address
-    )
+    assert get(tmp_path, **reordered).address == get(tmp_path, refuse, config={"a": {"c": 3, "d": 2}, "b": 1}).address
     others = [
         get(tmp_path, **change).address
         for change in (
@@ -68,10 +71,14 @@ def test_provenance_says_what_went_in_and_how_it_came_about(tmp_path: Path) -> N
     before = datetime.now(timezone.utc).replace(microsecond=0)
     found = provenance(Store(tmp_path, "abacus").get(**BASE, build=write))
     assert (found["stage"], found["version"]) == ("train", 1)
-    assert found["config"] == BASE["config"] and found["inputs"] == BASE["inputs"]
-    assert found["facts"] == {"loss": 0.5} and found["device"] == "abacus" and 0 <= found["seconds"] < 60
+    assert found["config"] == BASE["config"]
+    assert found["inputs"] == BASE["inputs"]
+    assert found["facts"] == {"loss": 0.5}
+    assert found["device"] == "abacus"
+    assert 0 <= found["seconds"] < 60
     assert before <= datetime.fromisoformat(found["finished"]) <= datetime.now(timezone.utc)
-    assert {"torch", "numpy"} <= set(found["packages"]) and "revision" in found
+    assert {"torch", "numpy"} <= set(found["packages"])
+    assert "revision" in found
 
 
 def test_a_build_without_facts(tmp_path: Path) -> None:
@@ -89,14 +96,16 @@ def test_a_failed_build_leaves_no_artifact_and_is_taken_up_again(tmp_path: Path)
     store = Store(tmp_path, "cpu")
     with pytest.raises(RuntimeError, match="power cut"):
         store.get(**BASE, build=fail)
-    assert store.built == [] and not [path for path in (tmp_path / "train").iterdir() if path.name[0] != "."]
+    assert store.built == []
+    assert not [path for path in (tmp_path / "train").iterdir() if path.name[0] != "."]
 
     def go_on(folder: Path) -> None:
         places.append(folder)
         (folder / "whole.txt").write_text((folder / "half.txt").read_text() + " and whole")
 
     artifact = store.get(**BASE, build=go_on)
-    assert places[0] == places[1] != artifact.folder and not places[0].exists()
+    assert places[0] == places[1] != artifact.folder
+    assert not places[0].exists()
     assert (artifact.folder / "whole.txt").read_text() == "half and whole"
     other = store.get(**(BASE | {"config": {"steps": 6}}), build=lambda folder: {"found": len(list(folder.iterdir()))})
     assert provenance(other)["facts"] == {"found": 0}
@@ -110,7 +119,8 @@ def test_an_artifact_is_invisible_while_it_is_being_built(tmp_path: Path) -> Non
         with pytest.raises(FileNotFoundError):
             find(tmp_path, f"train/{address}")
 
-    assert get(tmp_path, build).address == address and find(tmp_path, f"train/{address}").folder.is_dir()
+    assert get(tmp_path, build).address == address
+    assert find(tmp_path, f"train/{address}").folder.is_dir()
 
 
 def test_one_build_may_ask_for_another_artifact(tmp_path: Path) -> None:
@@ -120,7 +130,9 @@ def test_one_build_may_ask_for_another_artifact(tmp_path: Path) -> None:
         store.get("dataset", 1, {}, {}, write)
 
     outer = store.get(**BASE, build=build)
-    assert len(store.built) == 2 and store.built[1] == outer.name and next(iter(store.used)) == outer.name
+    assert len(store.built) == 2
+    assert store.built[1] == outer.name
+    assert next(iter(store.used)) == outer.name
 
 
 def test_find(tmp_path: Path) -> None:

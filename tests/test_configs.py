@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -28,7 +28,7 @@ class Outer:
     name: str
     count: int
     rate: float
-    limit: Optional[int]
+    limit: int | None
     flags: list[bool]
     inner: Inner
     anything: Any = None
@@ -64,8 +64,10 @@ def without(config: DictConfig, *keys: str) -> DictConfig:
 def test_a_node_becomes_what_it_names() -> None:
     built = build(node(anything={"a": [1]}), "outer")
     assert built == Outer("x", 3, 1.0, None, [True, False], Inner(2, 0.5), {"a": [1]})
-    assert isinstance(built.rate, float) and isinstance(built.inner, Inner)
-    assert build(node(), "outer").anything is None and build(node(limit=5), "outer").limit == 5
+    assert isinstance(built.rate, float)
+    assert isinstance(built.inner, Inner)
+    assert build(node(), "outer").anything is None
+    assert build(node(limit=5), "outer").limit == 5
 
 
 def test_interpolations_are_followed() -> None:
@@ -111,12 +113,12 @@ def test_missing_values_are_named(keys: tuple[str, ...]) -> None:
 
 
 def test_what_the_class_itself_refuses_comes_through() -> None:
-    with pytest.raises(UserError, match="outer.count=-1 is negative"):
+    with pytest.raises(UserError, match=r"outer.count=-1 is negative"):
         build(node(count=-1), "some.outer")
 
 
 def test_target_must_be_there_and_exist() -> None:
-    with pytest.raises(UserError, match="some.outer has no _target_"):
+    with pytest.raises(UserError, match=r"some.outer has no _target_"):
         build(without(node(), "_target_"), "some.outer")
     with pytest.raises(UserError, match=r"some\.outer: .*NoSuchClass"):
         build(node(_target_=f"{__name__}.NoSuchClass"), "some.outer")
@@ -127,7 +129,8 @@ def test_target_must_be_there_and_exist() -> None:
 def test_a_method_with_nested_nodes() -> None:
     config = OmegaConf.load(CONF / "method" / "mucs.yaml")
     built = build(config, "method")
-    assert isinstance(built, MUCS) and isinstance(built.unlearn, UnlearnConfig)
+    assert isinstance(built, MUCS)
+    assert isinstance(built.unlearn, UnlearnConfig)
     assert (built.unlearn.weight, built.unlearn.stop, built.score.pairs) == (0.2, 0.95, 100)
     config.unlearn.stop = "late"
     with pytest.raises(UserError, match=r"^method\.unlearn\.stop: .*late"):
@@ -139,7 +142,8 @@ def test_description_leaves_out_where_raw_files_lie_and_nothing_else() -> None:
     config.root = "/somewhere"
     here = described(config)
     config.root = "/elsewhere"
-    assert described(config) == here and "/somewhere" not in str(here)
+    assert described(config) == here
+    assert "/somewhere" not in str(here)
     config.default_root = "/yet/another/place"
     assert described(config) == here
     for change in ({"resolution": 64}, {"_target_": "tdattr.data.cifar10.Cifar10"}):

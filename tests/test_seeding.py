@@ -35,7 +35,8 @@ def test_streams_are_the_same_on_every_machine() -> None:
 
 def test_torch_seeds_are_valid_and_different() -> None:
     seeds = [torch_seed(*key) for key in KEYS]
-    assert all(0 <= seed < 2**63 for seed in seeds) and seeds == [torch_seed(*key) for key in KEYS]
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    assert seeds == [torch_seed(*key) for key in KEYS]
     draws = [torch.randn(4, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
     assert not any(torch.equal(a, b) for a, b in combinations(draws, 2))
 
@@ -48,7 +49,10 @@ def test_negative_keys_are_refused(key: tuple[int, str]) -> None:
 
 def test_normal_numbers() -> None:
     drawn = normal(generator(0, "a"), 100, 3, 20, 20)
-    assert drawn.shape == (100, 3, 20, 20) and drawn.dtype == torch.float32 and drawn.device.type == "cpu"
+    assert drawn.shape == (100, 3, 20, 20)
+    assert drawn.dtype == torch.float32
+    assert drawn.device.type == "cpu"
     count = drawn.numel()
-    assert abs(drawn.mean()) < 4 / count**0.5 and abs(drawn.var() - 1) < 4 * (2 / count) ** 0.5
+    assert abs(drawn.mean()) < 4 / count**0.5
+    assert abs(drawn.var() - 1) < 4 * (2 / count) ** 0.5
     assert abs((drawn.abs() < 1).float().mean() - 0.6827) < 4 * (0.6827 * 0.3173 / count) ** 0.5

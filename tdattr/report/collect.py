@@ -1,7 +1,7 @@
 """Finished runs, brought together: what was run under the same settings is pooled over its seeds."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from tdattr.artifacts import Artifact, find
 from tdattr.errors import UserError
 
 VARIED = ("seed", "method", "paths", "logger", "trainer")  # what may differ between the runs of one comparison
+NAMED = ("dataset.name", "model.name", "diffusion.name", "protocol.name")  # what a title says anyway
 
 
 @dataclass(frozen=True)
@@ -63,17 +64,37 @@ def collect(folders: list[Path]) -> list[Comparison]:
         config = yaml.safe_load((path.parent / "config.yaml").read_text())
         run = Run(path.parent, json.loads(path.read_text()), config)
         if run.summary["protocol"] == "leave_k_out":
-            found.setdefault(settings(config), []).append(run)
+            found.setdefault(comparison_key(config), []).append(run)
     comparisons = []
     for runs in found.values():
         by_method: dict[str, dict[int, Run]] = {}
         for run in runs:
             by_method.setdefault(run.summary["method"], {})[run.summary["seed"]] = run
-        summary = runs[-1].summary
+        comparisons.append(Comparison("", runs[-1].config, dict(sorted(by_method.items(), key=order))))
+    return titled(comparisons)
+
+
+def titled(comparisons: list[Comparison]) -> list[Comparison]:
+    """The same comparisons with titles that tell them apart: what was run, and the settings in which they differ."""
+    settings = [flat(json.loads(comparison_key(comparison.config))) for comparison in comparisons]
+    done = []
+    for comparison, own in zip(comparisons, settings, strict=True):
+        summary = next(iter(next(iter(comparison.runs.values())).values())).summary
         what = ", ".join(summary[key] for key in ("dataset", "model", "diffusion"))
         title = f"{what}: {summary['protocol']}, k = {summary['k']}, {summary['num_queries']} queries per seed"
-        comparisons.append(Comparison(title, runs[-1].config, dict(sorted(by_method.items(), key=order))))
-    return comparisons
+        alike = [other for other in settings if all(other.get(key) == own.get(key) for key in NAMED)]
+        differing = [key for key in own if any(other.get(key) != own[key] for other in alike)]
+        extra = "".join(f", {key}={own[key]}" for key in differing[:4])
+        done.append(replace(comparison, title=title + extra + (" …" if len(differing) > 4 else "")))
+    return done
+
+
+def flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings under dotted names."""
+    result: dict[str, Any] = {}
+    for name, value in config.items():
+        result |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return result
 
 
 def order(entry: tuple[str, Any]) -> tuple[bool, str]:
@@ -81,7 +102,7 @@ def order(entry: tuple[str, Any]) -> tuple[bool, str]:
     return entry[0] != "random", entry[0]
 
 
-def settings(config: dict[str, Any]) -> str:
+def comparison_key(config: dict[str, Any]) -> str:
     """What two runs must have in common to stand in one table."""
     kept = {name: value for name, value in config.items() if name not in VARIED}
     return json.dumps(kept | {"precision": config["trainer"]["precision"]}, sort_keys=True)

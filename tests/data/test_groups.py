@@ -59,7 +59,8 @@ def test_manifests_of_every_kind(tiny_data: Prepared, write: Write, kind: str) -
     else:
         path = write("groups.json", json.dumps({name: ids[::-1] for name, ids in EXPECTED.items()}))
     found = groups(tiny_data, path)
-    assert as_lists(found) == EXPECTED and list(found) == sorted(EXPECTED)
+    assert as_lists(found) == EXPECTED
+    assert list(found) == sorted(EXPECTED)
 
 
 def test_more_columns_and_another_order_do_no_harm(tiny_data: Prepared, write: Write) -> None:
@@ -99,7 +100,7 @@ def test_missing_file(tiny_data: Prepared, tmp_path: Path) -> None:
     ],
 )
 def test_unreadable_manifests(tiny_data: Prepared, write: Write, name: str, text: str) -> None:
-    with pytest.raises(UserError, match="cannot be read .* must be a CSV with the columns id and group"):
+    with pytest.raises(UserError, match=r"cannot be read .* must be a CSV with the columns id and group"):
         groups(tiny_data, write(name, text))
 
 
@@ -133,7 +134,7 @@ def test_missing_ids(tiny_data: Prepared, write: Write) -> None:
 
 
 def test_groups_without_items(tiny_data: Prepared, write: Write) -> None:
-    with pytest.raises(UserError, match="Group 'nobody' .* has no items"):
+    with pytest.raises(UserError, match=r"Group 'nobody' .* has no items"):
         groups(tiny_data, write("x.json", json.dumps({**EXPECTED, "nobody": []})))
 
 
@@ -149,9 +150,9 @@ def test_chosen_is_the_union_of_groups_and_ids(tiny_data: Prepared, write: Write
 
 def test_impossible_removals(tiny_data: Prepared) -> None:
     for ids in ([COUNT], [-1], [0, 100]):
-        with pytest.raises(UserError, match="remove.ids must lie between 0 and 47"):
+        with pytest.raises(UserError, match=r"remove.ids must lie between 0 and 47"):
             chosen(tiny_data, "label", [], ids)
-    with pytest.raises(UserError, match="remove.groups names 'class 9'; the groups by label are class 0, class 1"):
+    with pytest.raises(UserError, match=r"remove.groups names 'class 9'; the groups by label are class 0, class 1"):
         chosen(tiny_data, "label", ["class 0", "class 9"], [])
     for names, ids in (
         ([f"class {number}" for number in range(4)], []),

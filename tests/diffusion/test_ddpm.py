@@ -75,7 +75,8 @@ def rngs(count: int, first: int = 0) -> list[np.random.Generator]:
 def test_schedules_are_those_of_diffusers(ddpm: DDPM, schedule: str, timesteps: int) -> None:
     config = replace(ddpm, schedule=schedule, timesteps=timesteps)
     expected = reference(DDPMScheduler, config).alphas_cumprod
-    assert config.alpha_bar.shape == (timesteps,) and config.alpha_bar.dtype == torch.float64
+    assert config.alpha_bar.shape == (timesteps,)
+    assert config.alpha_bar.dtype == torch.float64
     torch.testing.assert_close(config.alpha_bar.float(), expected, rtol=2e-3, atol=1e-6)
 
 
@@ -97,7 +98,8 @@ def test_perfect_prediction_has_no_loss(ddpm: DDPM) -> None:
     clean = clean_images(3)
     noise = torch.stack([normal(rng, *SHAPE) for rng in rngs(3)])
     losses = ddpm.loss(Knowing(clean), clean, torch.tensor([5.0, 300, 990]), noise)
-    assert losses.shape == (3,) and losses.max() < 1e-4
+    assert losses.shape == (3,)
+    assert losses.max() < 1e-4
 
 
 def test_losses_are_per_item(ddpm: DDPM, tiny_dit: Callable[..., nn.Module]) -> None:
@@ -123,14 +125,17 @@ def test_condition_reaches_loss_and_picture(
     with torch.inference_mode():
         losses = [ddpm.loss(network, x, torch.tensor([500.0]), x + 1, c) for c in (first, second)]
         images = [sampler.sample(network, rngs(1), SHAPE, c, guidance) for c in (first, second)]
-    assert losses[0] != losses[1] and not torch.equal(images[0], images[1])
+    assert losses[0] != losses[1]
+    assert not torch.equal(images[0], images[1])
 
 
 def test_generation_levels(ddpm: DDPM) -> None:
     assert ddpm.generation_levels(5).tolist() == [999, 749, 500, 250, 0]
     assert ddpm.generation_levels(1000).tolist() == list(range(999, -1, -1))
     levels = ddpm.generation_levels(142)
-    assert levels[0] == 999 and levels[-1] == 0 and set(levels.diff().tolist()) == {-7.0, -8.0}
+    assert levels[0] == 999
+    assert levels[-1] == 0
+    assert set(levels.diff().tolist()) == {-7.0, -8.0}
 
 
 def test_training_levels_are_uniform(ddpm: DDPM) -> None:
@@ -146,7 +151,8 @@ def test_training_levels_are_uniform(ddpm: DDPM) -> None:
 def test_ddim_is_that_of_diffusers(ddpm: DDPM, timesteps: int, steps: int, stride: int) -> None:
     config = replace(ddpm, timesteps=timesteps, steps=steps, beta_end=0.02 if timesteps == 1000 else 0.3)
     visited = range(timesteps - 1, -1, -stride)
-    assert len(visited) == steps and visited[-1] == 0
+    assert len(visited) == steps
+    assert visited[-1] == 0
     scheduler = reference(DDIMScheduler, config)
     scheduler.set_timesteps(steps)
     scheduler.num_inference_steps = timesteps // stride  # from which diffusers works out the next timestep
@@ -163,9 +169,7 @@ def test_ddim_is_that_of_diffusers(ddpm: DDPM, timesteps: int, steps: int, strid
 
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine"])
-def test_ancestral_posterior_is_that_of_diffusers(
-    ddpm: DDPM, schedule: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ancestral_posterior_is_that_of_diffusers(ddpm: DDPM, schedule: str, monkeypatch: pytest.MonkeyPatch) -> None:
     config = replace(ddpm, timesteps=12, steps=1, beta_end=0.3, schedule=schedule, sampler="ancestral")
     scheduler = reference(DDPMScheduler, config, variance_type="fixed_small")
     network, streams = Fixed(), rngs(3)

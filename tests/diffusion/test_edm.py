@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -60,7 +61,8 @@ def test_preconditioning_and_loss_follow_the_paper(edm: EDM) -> None:
     s, sd = sigma[:, None, None, None], 0.5
     noised = x + s * noise
     seen = network.seen[0]
-    assert isinstance(seen[0], Tensor) and isinstance(seen[1], Tensor)
+    assert isinstance(seen[0], Tensor)
+    assert isinstance(seen[1], Tensor)
     np.testing.assert_allclose(seen[0], noised / np.sqrt(s**2 + sd**2), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(seen[1], np.log(sigma) / 4, rtol=1e-5)
     denoised = sd**2 / (s**2 + sd**2) * noised + s * sd / np.sqrt(s**2 + sd**2) * answer
@@ -101,13 +103,17 @@ def test_generation_levels(edm: EDM) -> None:
     i = np.arange(32)
     expected = (80 ** (1 / 7) + i / 31 * (0.002 ** (1 / 7) - 80 ** (1 / 7))) ** 7
     np.testing.assert_allclose(levels, expected, rtol=1e-5)
-    assert levels[0] == 80 and abs(levels[-1] - 0.002) < 1e-8 and (levels.diff() < 0).all()
+    assert levels[0] == 80
+    assert abs(levels[-1] - 0.002) < 1e-8
+    assert (levels.diff() < 0).all()
 
 
 def test_mucs_scores_at_the_first_100_of_142_levels(edm: EDM) -> None:
     levels = generation_part(edm, 100, 0.7)
-    assert levels.shape == (100,) and torch.equal(levels, edm.generation_levels(142)[:100])
-    assert levels[0] == 80 and levels[-1] == pytest.approx(0.31023, abs=1e-5)  # from EDM eq. 5 with i = 99, n = 142
+    assert levels.shape == (100,)
+    assert torch.equal(levels, edm.generation_levels(142)[:100])
+    assert levels[0] == 80
+    assert levels[-1] == pytest.approx(0.31023, abs=1e-5)
 
 
 def test_training_levels_are_lognormal_and_a_function_of_the_generator(edm: EDM) -> None:
@@ -128,7 +134,8 @@ def test_heun_solves_the_ode_of_gaussian_data_to_second_order(edm: EDM) -> None:
     for steps in (32, 64):
         images = replace(edm, steps=steps).sample(Optimal(edm, variance), rngs(50), SHAPE, None, None)
         errors[steps] = float((images - exact).abs().max() / exact.abs().max())
-    assert images.std() == pytest.approx(0.2, rel=0.04) and abs(images.mean()) < 0.02
+    assert images.std() == pytest.approx(0.2, rel=0.04)
+    assert abs(images.mean()) < 0.02
     assert errors[32] < 0.025
     assert 3.5 < errors[32] / errors[64] < 5
 
@@ -136,7 +143,7 @@ def test_heun_solves_the_ode_of_gaussian_data_to_second_order(edm: EDM) -> None:
 def test_heun_agrees_with_a_scalar_solver_in_double_precision(edm: EDM) -> None:
     levels = [float((80 ** (1 / 7) + i / 31 * (0.002 ** (1 / 7) - 80 ** (1 / 7))) ** 7) for i in range(32)]
     gain = 80.0
-    for now, after in zip(levels, levels[1:], strict=False):
+    for now, after in pairwise(levels):
         slope = gain * now / (0.04 + now**2)
         ahead = gain + (after - now) * slope
         gain += (after - now) * (slope + ahead * after / (0.04 + after**2)) / 2
@@ -154,7 +161,8 @@ def test_two_evaluations_per_step_except_the_last(edm: EDM) -> None:
 
 def test_images_stay_in_range(edm: EDM) -> None:
     images = replace(edm, steps=8).sample(Optimal(edm, 4.0), rngs(4), SHAPE, None, None)
-    assert images.min() == -1 and images.max() == 1
+    assert images.min() == -1
+    assert images.max() == 1
 
 
 @pytest.mark.parametrize("guidance", [None, 2.0])

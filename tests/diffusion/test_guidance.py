@@ -37,7 +37,8 @@ class Echo:
 )
 def test_arithmetic(weight: float | None, first: float, second: float) -> None:
     out = Guided(Echo(), weight)(X, CODE, CONDITION)
-    assert out.shape == X.shape and out.flatten(1).unique(dim=1).tolist() == [[first], [second]]
+    assert out.shape == X.shape
+    assert out.flatten(1).unique(dim=1).tolist() == [[first], [second]]
 
 
 @pytest.mark.parametrize("weight", [None, 1.0])
@@ -50,7 +51,8 @@ def test_without_effect_it_costs_one_call(weight: float | None) -> None:
 @pytest.mark.parametrize("weight", [None, 1.0, 2.0])
 def test_unconditional_network_is_left_alone(weight: float | None) -> None:
     network = Echo()
-    assert (Guided(network, weight)(X, CODE, None) == -1).all() and network.calls == 1
+    assert (Guided(network, weight)(X, CODE, None) == -1).all()
+    assert network.calls == 1
 
 
 def test_unconditional_half_is_the_learned_null_condition(tiny_dit: Callable[..., nn.Module]) -> None:

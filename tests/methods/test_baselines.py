@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -70,9 +69,7 @@ def test_random_scores_are_uniform_and_independent(context: Context) -> None:
 
 @pytest.mark.parametrize("zero", [0.0, -1.0, 0.3])
 @pytest.mark.parametrize("block", [3, 4096])
-def test_pixel_scores_are_cosines(
-    context: Context, monkeypatch: pytest.MonkeyPatch, zero: float, block: int
-) -> None:
+def test_pixel_scores_are_cosines(context: Context, monkeypatch: pytest.MonkeyPatch, zero: float, block: int) -> None:
     monkeypatch.setattr(pixel, "BLOCK", block)
     scorer = Pixel("pixel", zero).start(context)
     vectors = context.data.train.pixels[IDS].reshape(8, 64).astype(float) / 127.5 - 1 - zero
@@ -86,7 +83,8 @@ def test_pixel_similarity_finds_a_copy(context: Context) -> None:
     scorer = Pixel("pixel", 0.0).start(replace(context, images=images))
     for query, place in ((0, 6), (1, 1)):
         scores = scorer(query).scores
-        assert scores.argmax() == place and scores.max() == pytest.approx(1, abs=1e-5)
+        assert scores.argmax() == place
+        assert scores.max() == pytest.approx(1, abs=1e-5)
 
 
 def test_they_serve_everything() -> None:

@@ -70,7 +70,9 @@ def test_output_has_the_shape_of_the_input(tiny_dit: Builder, changes: dict[str,
     x, code, vector = inputs(3)
     network = tiny_dit(condition, spread=0.1, **changes)
     out = network(x, code, vector if condition else None)
-    assert out.shape == x.shape and out.isfinite().all() and out.std() > 0
+    assert out.shape == x.shape
+    assert out.isfinite().all()
+    assert out.std() > 0
 
 
 @pytest.mark.parametrize("changes", [{}, FRAMED], ids=["bare", "framed"])
@@ -92,7 +94,9 @@ def test_null_condition_replaces_exactly_the_dropped_ones(tiny_dit: Builder) -> 
 
 def test_null_condition_starts_at_zero_and_is_learned(tiny_dit: Builder) -> None:
     null = tiny_dit(4).get_parameter("null")
-    assert null.requires_grad and null.shape == (4,) and not null.any()
+    assert null.requires_grad
+    assert null.shape == (4,)
+    assert not null.any()
     assert "null" not in dict(tiny_dit(0).named_parameters())
 
 
@@ -168,9 +172,7 @@ def test_mlp_part_is_the_weight_matrices_of_the_mlps(tiny_dit: Builder) -> None:
         f"{owner}.{name}"
         for owner, module in network.named_modules()
         for name, parameter in module.named_parameters(recurse=False)
-        if isinstance(module, nn.Linear)
-        and parameter.ndim == 2
-        and (owner.startswith("condition") or ".mlp." in owner)
+        if isinstance(module, nn.Linear) and parameter.ndim == 2 and (owner.startswith("condition") or ".mlp." in owner)
     }
     assert len(expected) == 2 * 2 + 2
     assert set(network.parameter_names("mlp")) == expected  # type: ignore[operator]
@@ -188,7 +190,7 @@ def test_wider_parts_contain_the_narrower(tiny_dit: Builder) -> None:
 
 
 def test_unknown_part_is_refused(tiny_dit: Builder) -> None:
-    with pytest.raises(UserError, match="method.unlearn.trainable=attention is unknown"):
+    with pytest.raises(UserError, match=r"method.unlearn.trainable=attention is unknown"):
         tiny_dit(4).parameter_names("attention")  # type: ignore[operator]
 
 
@@ -200,5 +202,5 @@ def test_sizes_that_do_not_fit_are_refused(tiny_config: DiTConfig) -> None:
         framed.build(1, 8, 0)
     with pytest.raises(UserError, match="same length"):
         replace(tiny_config, frame_channels=[4], frame_strides=[1, 2]).build(1, 8, 0)
-    with pytest.raises(UserError, match="model.width=18"):
+    with pytest.raises(UserError, match=r"model.width=18"):
         replace(tiny_config, width=18).build(1, 8, 0)

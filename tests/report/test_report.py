@@ -26,13 +26,15 @@ from tdattr.report.tables import HEADINGS, cells, rows
 def test_pixels_survive_the_way_to_tensors_and_back() -> None:
     pixels = torch.arange(256).reshape(1, 1, 16, 16)
     shown = to_uint8(pixels / 127.5 - 1)
-    assert shown.shape == (1, 16, 16, 3) and shown.dtype == np.uint8
+    assert shown.shape == (1, 16, 16, 3)
+    assert shown.dtype == np.uint8
     assert (shown == pixels.permute(0, 2, 3, 1).numpy()).all()
 
 
 def test_colours_stay_in_place_and_in_range() -> None:
     image = torch.tensor([-1.0, 0.2, 7.0]).reshape(1, 3, 1, 1).expand(2, 3, 4, 5)
-    assert to_uint8(image).shape == (2, 4, 5, 3) and to_uint8(image)[1, 3, 4].tolist() == [0, 153, 255]
+    assert to_uint8(image).shape == (2, 4, 5, 3)
+    assert to_uint8(image)[1, 3, 4].tolist() == [0, 153, 255]
 
 
 @pytest.mark.parametrize(("count", "channels", "size"), [(1, 1, 8), (10, 1, 8), (11, 3, 16), (23, 1, 64)])
@@ -40,7 +42,9 @@ def test_a_grid_shows_every_image_enlarged_and_in_order(count: int, channels: in
     values = torch.linspace(-0.9, 0.9, count)
     picture = grid(values[:, None, None, None].expand(count, channels, size, size).contiguous())
     lines = -(-count // 10)
-    assert picture.shape[2] == 3 and picture.shape[0] >= 64 * lines and picture.shape[1] >= 64 * min(count, 10)
+    assert picture.shape[2] == 3
+    assert picture.shape[0] >= 64 * lines
+    assert picture.shape[1] >= 64 * min(count, 10)
     found = []
     for line in range(lines):
         for column in range(min(count, 10)):
@@ -60,7 +64,8 @@ def test_a_data_uri_is_the_image() -> None:
 def test_distributions_draws_a_panel_per_method() -> None:
     rng = np.random.default_rng(0)
     text = distributions({"mucs": (rng.random(9), rng.random(9)), "pixel": (rng.random(9), rng.random(9))}, "ssim")
-    assert text.startswith("<svg") and text.rstrip().endswith("</svg>")
+    assert text.startswith("<svg")
+    assert text.rstrip().endswith("</svg>")
     same = np.full(4, 0.5)
     assert distributions({"mucs": (same, same)}, "ssim").startswith("<svg")
 
@@ -73,16 +78,17 @@ def test_track_hands_everything_on_and_is_quiet_when_quick(capsys: pytest.Captur
     assert capsys.readouterr() == ("", "")
 
 
-def test_long_work_shows_where_it_stands(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_long_work_shows_where_it_stands(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "DELAY", 0.0)
     bar = progress.Bar("Training F1", 40, start=10)
     bar.show("loss 0.125")
     bar.advance(20)
     bar.close()
     shown = capsys.readouterr().err
-    assert "Training F1" in shown and "30/40" in shown and "75%" in shown and "loss 0.125" in shown
+    assert "Training F1" in shown
+    assert "30/40" in shown
+    assert "75%" in shown
+    assert "loss 0.125" in shown
     list(progress.track(range(5), "Generating", 5))
     assert "5/5" in capsys.readouterr().err
     hidden = progress.Bar("Training F1", 40, hidden=True)
@@ -155,7 +161,8 @@ def test_seeds_are_pooled_and_methods_stand_side_by_side(outputs: Outputs) -> No
         for seed in (1, 2)
     }
     (comparison,) = collect([outputs.root])
-    assert list(comparison.runs) == ["random", "mucs", "pixel"] and comparison.seeds == [1, 2]
+    assert list(comparison.runs) == ["random", "mucs", "pixel"]
+    assert comparison.seeds == [1, 2]
     table = {row["method"]: row for row in rows(comparison)}
     assert list(table) == ["random", "mucs", "pixel"]
     for method, row in table.items():
@@ -169,7 +176,8 @@ def test_seeds_are_pooled_and_methods_stand_side_by_side(outputs: Outputs) -> No
         assert row["difference_percent"] == pytest.approx(changes.mean())
         assert row["ci95"] == pytest.approx(1.98 * changes.std() / 12**0.5)
         assert (row["overlap"], row["removed"], row["seconds"], row["seeds"]) == (15, 30, 0.75, 2)
-    assert table["mucs"]["p_others"] < 0.05 < 0.95 < table["pixel"]["p_others"] and table["random"]["p_others"] is None
+    assert table["mucs"]["p_others"] < 0.05 < 0.95 < table["pixel"]["p_others"]
+    assert table["random"]["p_others"] is None
 
 
 def test_the_newest_of_equal_runs_counts(outputs: Outputs) -> None:
@@ -185,7 +193,8 @@ def test_other_settings_are_another_comparison_and_the_newest_comes_last(outputs
     outputs.run("mucs", 3)
     outputs.run("mucs", 4, trainer={"precision": "bf16-mixed", "workers": 0})
     found = [comparison.seeds for comparison in collect([outputs.root])]
-    assert sorted(found) == [[1, 3], [2], [4]] and found[-1] == [4]
+    assert sorted(found) == [[1, 3], [2], [4]]
+    assert found[-1] == [4]
 
 
 def test_folders_may_overlap(outputs: Outputs) -> None:
@@ -205,7 +214,9 @@ def test_without_controls_and_other_methods_there_are_dashes(outputs: Outputs) -
     outputs.run("mucs", 1, controls=0)
     (comparison,) = collect([outputs.root])
     (row,) = rows(comparison)
-    assert row["control_auc"] is None and row["p_others"] is None
-    shown = dict(zip(HEADINGS.values(), cells(row), strict=True))
-    assert shown["control AUC"] == shown["p vs best other"] == "–"
-    assert shown["AUC"] == f"{row['auc']:.3f}" and shown["seeds"] == "1"
+    assert row["control_auc"] is None
+    assert row["p_others"] is None
+    shown = dict(zip(HEADINGS, cells(row), strict=True))
+    assert shown["control_auc"] == shown["p_others"] == "–"
+    assert shown["auc"] == f"{row['auc']:.3f}"
+    assert shown["seeds"] == "1"

@@ -39,7 +39,9 @@ def everything(blocks: object, count: int = len(IDS)) -> Tensor:
     """The whole matrix, every place of which must come exactly once."""
     losses = torch.full((count, PAIRS), torch.nan)
     for places, block in blocks:  # type: ignore[attr-defined]
-        assert block.dtype == torch.float32 and losses[places].shape == block.shape and losses[places].isnan().all()
+        assert block.dtype == torch.float32
+        assert losses[places].shape == block.shape
+        assert losses[places].isnan().all()
         losses[places] = block
     assert not losses.isnan().any()
     return losses
@@ -65,10 +67,12 @@ def test_losses_are_those_of_a_double_loop_whatever_the_batch_size(
 ) -> None:
     network = Watched(tiny_dit(4, spread=0.2))
     found = everything(loss_blocks(edm, network, tiny_data.train, IDS, noise, batch_size, CPU))
-    assert max(network.batches) <= batch_size and sum(network.batches) == len(IDS) * PAIRS
+    assert max(network.batches) <= batch_size
+    assert sum(network.batches) == len(IDS) * PAIRS
     expected = double_loop(edm, network.network, tiny_data.train, noise)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
-    assert expected.std(0).min() > 0 and expected.std(1).min() > 0
+    assert expected.std(0).min() > 0
+    assert expected.std(1).min() > 0
 
 
 def test_unconditional_data(tiny_data: Prepared, tiny_dit: Callable[..., nn.Module], edm: EDM, noise: NoiseSet) -> None:
