@@ -75,7 +75,7 @@ def test_provenance_says_what_went_in_and_how_it_came_about(tmp_path: Path) -> N
     assert found["inputs"] == BASE["inputs"]
     assert found["facts"] == {"loss": 0.5}
     assert found["device"] == "abacus"
-    assert 0 <= found["seconds"] < 60
+    assert 0 <= found["seconds"] < 3600
     assert before <= datetime.fromisoformat(found["finished"]) <= datetime.now(timezone.utc)
     assert {"torch", "numpy"} <= set(found["packages"])
     assert "revision" in found
@@ -149,7 +149,7 @@ def compete(root: Path, together: Any, number: int) -> None:
         time.sleep(0.3)
         return write(folder)
 
-    together.wait(30)
+    together.wait(300)
     artifact = get(root, build)
     with (root / "seen.txt").open("a") as file:
         file.write(f"{artifact.address} {(artifact.folder / 'result.txt').read_text()}\n")
@@ -170,7 +170,7 @@ def test_two_processes_build_it_once(tmp_path: Path) -> None:
     for process in processes:
         process.start()
     for process in processes:
-        process.join(60)
+        process.join(300)
     assert [process.exitcode for process in processes] == [0, 0]
     assert len((tmp_path / "built.txt").read_text().splitlines()) == 1
     seen = (tmp_path / "seen.txt").read_text().splitlines()
@@ -180,7 +180,7 @@ def test_two_processes_build_it_once(tmp_path: Path) -> None:
 def test_a_killed_build_is_taken_up_again(tmp_path: Path) -> None:
     process = multiprocessing.get_context("spawn").Process(target=die, args=(tmp_path,))
     process.start()
-    process.join(60)
+    process.join(300)
     assert process.exitcode == -signal.SIGKILL
     artifact = get(tmp_path, lambda folder: {"found": (folder / "half.txt").read_text()})
     assert provenance(artifact)["facts"] == {"found": "half"}

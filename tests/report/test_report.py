@@ -13,6 +13,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from scipy.stats import mannwhitneyu
 from sklearn.metrics import roc_auc_score
 
 from tdattr.errors import UserError
@@ -70,7 +71,9 @@ def test_distributions_draws_a_panel_per_method() -> None:
     assert distributions({"mucs": (same, same)}, "ssim").startswith("<svg")
 
 
-def test_track_hands_everything_on_and_is_quiet_when_quick(capsys: pytest.CaptureFixture[str]) -> None:
+def test_quick_work_is_quiet(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert progress.DELAY >= 1
+    monkeypatch.setattr(progress, "DELAY", 300.0)  # however slow the machine is
     assert list(progress.track(iter("abc"), "Doing", 3)) == ["a", "b", "c"]
     bar = progress.Bar("Doing", 3)
     bar.advance(2)
@@ -157,14 +160,14 @@ def outputs(tmp_path: Path) -> Outputs:
 def test_seeds_are_pooled_and_methods_stand_side_by_side(outputs: Outputs) -> None:
     tables = {
         (method, seed): outputs.run(method, seed, shift)
-        for method, shift in (("pixel", 0.1), ("mucs", 0.3), ("random", 0.0))
+        for method, shift in (("pixel", 0.1), ("mucs", 0.3), ("random", 0.0), ("clip", -0.2))
         for seed in (1, 2)
     }
     (comparison,) = collect([outputs.root])
-    assert list(comparison.runs) == ["random", "mucs", "pixel"]
+    assert list(comparison.runs) == ["random", "clip", "mucs", "pixel"]
     assert comparison.seeds == [1, 2]
     table = {row["method"]: row for row in rows(comparison)}
-    assert list(table) == ["random", "mucs", "pixel"]
+    assert list(table) == ["random", "clip", "mucs", "pixel"]
     for method, row in table.items():
         pooled = pd.concat([tables[method, 1], tables[method, 2]])
         for role, key in (("attributed", "auc"), ("control", "control_auc")):
@@ -176,8 +179,15 @@ def test_seeds_are_pooled_and_methods_stand_side_by_side(outputs: Outputs) -> No
         assert row["difference_percent"] == pytest.approx(changes.mean())
         assert row["ci95"] == pytest.approx(1.98 * changes.std() / 12**0.5)
         assert (row["overlap"], row["removed"], row["seconds"], row["seeds"]) == (15, 30, 0.75, 2)
-    assert table["mucs"]["p_others"] < 0.05 < 0.95 < table["pixel"]["p_others"]
     assert table["random"]["p_others"] is None
+    for method, best in (("mucs", "pixel"), ("pixel", "mucs"), ("clip", "mucs")):
+        own, other = (
+            pd.concat([part[part.role == "attributed"].ssim for part in (tables[name, 1], tables[name, 2])])
+            for name in (method, best)
+        )
+        expected = mannwhitneyu(own, other, alternative="less").pvalue
+        assert table[method]["p_others"] == pytest.approx(expected)
+    assert table["mucs"]["p_others"] < 0.05 < 0.95 < table["pixel"]["p_others"]
 
 
 def test_the_newest_of_equal_runs_counts(outputs: Outputs) -> None:
