@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 
 log = logging.getLogger(__name__)
 PROVENANCE = "provenance.json"
-PACKAGES = ("torch", "lightning", "numpy", "timm")
+PACKAGES = ("torch", "lightning", "numpy", "timm", "torchmetrics")
 
 
 @dataclass(frozen=True)

@@ -25,13 +25,17 @@ def build(node: DictConfig, path: str) -> Any:
     assert isinstance(values, dict)
     try:
         cls = get_class(values.pop("_target_"))
-    except (HydraException, ImportError) as error:
+    except (HydraException, ImportError, ValueError) as error:
         raise UserError(f"{path}: {first_line(error)}") from error
+    if not is_dataclass(cls):
+        raise UserError(f"{path}._target_ must name a dataclass, which {cls.__name__} is not.")
     return typed(cls, values, path)
 
 
-def typed(cls: type, values: dict[Any, Any], path: str) -> Any:
+def typed(cls: type, values: Any, path: str) -> Any:
     """An instance of a dataclass from plain values; fields that are dataclasses themselves are built first."""
+    if not isinstance(values, dict):
+        raise UserError(f"{path}={values} must be a group of settings, not a single value.")
     nested = {f.name: f.type for f in fields(cls) if isinstance(f.type, type) and is_dataclass(f.type)}
     children = {name: typed(kind, values[name], f"{path}.{name}") for name, kind in nested.items() if name in values}
     try:

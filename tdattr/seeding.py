@@ -12,7 +12,8 @@ def generator(seed: int, purpose: str, *index: int) -> np.random.Generator:
     """A fresh generator for one purpose, for example ``generator(seed, "train.noise", step)``.
 
     Equal arguments give equal streams on every machine; different ones give independent streams (NumPy's
-    ``SeedSequence`` mixes the whole key). Raises ValueError for a negative seed or index.
+    ``SeedSequence`` mixes the whole key), as long as a purpose always comes with the same number of indices: a key
+    that is shorter by final zeros is the same key. Raises ValueError for a negative seed or index.
     """
     return np.random.default_rng([seed, zlib.crc32(purpose.encode()), *index])
 

@@ -29,7 +29,7 @@ from tdattr.report.progress import track
 from tdattr.results import load_images, load_scores
 from tdattr.seeding import generator, torch_seed
 from tdattr.training.config import TrainConfig, TrainerConfig
-from tdattr.training.pretrain import pretrain
+from tdattr.training.pretrain import WEIGHTS, pretrain
 from tdattr.training.weights import check_weights
 
 log = logging.getLogger(__name__)
@@ -70,8 +70,8 @@ class Chain:
         self.queries: QueriesConfig = build(cfg.queries, "queries")
         if not isinstance(cfg.seed, int) or cfg.seed < 0:
             raise UserError(f"seed={cfg.seed} must be a whole number, 0 or larger.")
-        if cfg.weights not in ("ema", "raw"):
-            raise UserError(f"weights={cfg.weights} is unknown: choose ema or raw.")
+        if cfg.weights not in WEIGHTS:
+            raise UserError(f"weights={cfg.weights} is unknown: choose one of {', '.join(WEIGHTS)}.")
         if self.trainer.threads is not None:
             torch.set_num_threads(self.trainer.threads)
         self.device = torch.device(pick_device(self.trainer.accelerator))
@@ -135,22 +135,23 @@ class Chain:
     def pretrained(self, without: groups.Ids | None = None) -> Artifact:
         """F1, or the model trained from the same initialisation without some more ids."""
         counterfactual = without is not None and len(without) > 0
-        if self.cfg.checkpoint is not None and not counterfactual:
-            return self.imported()
         ids = self.ids if without is None else np.setdiff1d(self.ids, without)
         removed = len(self.data.train) - len(ids)
         label = f"Retraining without {removed} items" if counterfactual else "Training F1"
         train = described(self.cfg.train)
         if not removed:
             train["coupled"] = True  # both orders are the same one where nothing is removed
+        diffusion = described(self.cfg.diffusion)
         config = {
             "model": described(self.cfg.model),
-            "diffusion": {k: v for k, v in described(self.cfg.diffusion).items() if k not in self.diffusion.sampling},
+            "diffusion": {name: value for name, value in diffusion.items() if name not in self.diffusion.sampling},
             "train": train,
             "precision": self.trainer.precision,
             "seed": self.cfg.seed,
             "ids": groups.digest(ids),
         }
+        if self.cfg.checkpoint is not None and not counterfactual:
+            return self.imported(config)
 
         def make(folder: Path) -> Mapping[str, Any]:
             log.info("%s: %d steps of %d on %d items", label, self.train.steps, self.train.batch_size, len(ids))
@@ -169,15 +170,15 @@ class Chain:
 
         return self.store.get("pretrain", 1, config, {"dataset": self.data.content}, make)
 
-    def imported(self) -> Artifact:
+    def imported(self, config: Mapping[str, Any]) -> Artifact:
         """The user's own weights as F1 (``checkpoint=…``)."""
         path = Path(self.cfg.checkpoint)
 
         def make(folder: Path) -> None:
-            for name in ("raw", "ema"):
+            for name in WEIGHTS:
                 save_file(load_file(path), folder / f"{name}.safetensors")
 
-        return self.store.get("checkpoint", 1, {}, {"checkpoint": digest(path), "dataset": self.data.content}, make)
+        return self.store.get("checkpoint", 1, config, {"checkpoint": digest(path), "dataset": self.data.content}, make)
 
     def network(self, artifact: Artifact) -> nn.Module:
         """A new copy of a trained network, in evaluation mode on the device."""
@@ -273,6 +274,7 @@ class Chain:
         def shared(stage: str, version: int, config: Mapping[str, Any], make: Callable[[Path], None]) -> Path:
             inputs = {"model": f1.address, "dataset": self.data.content}
             full = dict(config) | {"weights": self.cfg.weights, "seed": self.cfg.seed}
+            full["diffusion"] = described(self.cfg.diffusion)  # its generation schedule may be part of what is computed
             return self.store.get(stage, version, full, inputs, make).folder
 
         return Context(

@@ -3,7 +3,7 @@
 import csv
 import hashlib
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -43,17 +43,17 @@ def groups(data: Prepared, by: str) -> dict[str, Ids]:
 def manifest(path: Path) -> list[tuple[int, str]]:
     """The (id, group) pairs of a manifest file. Raises UserError where it cannot be read as one."""
     try:
+        text = path.read_text(encoding="utf-8-sig")  # spreadsheets write a byte order mark
         if path.suffix == ".csv":
-            with path.open(newline="", encoding="utf-8") as file:
-                return [(int(row["id"]), row["group"]) for row in csv.DictReader(file)]
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if all(isinstance(members, list) for members in content.values()):
-            for name, members in content.items():
-                if not members:
-                    raise UserError(f"Group {name!r} in the manifest {path} has no items: give it some or take it out.")
-            return [(int(index), name) for name, members in content.items() for index in members]
-        return [(int(index), str(name)) for index, name in content.items()]
-    except FileNotFoundError:
+            return [entry(row["id"], row["group"]) for row in csv.DictReader(text.splitlines())]
+        content = json.loads(text, object_pairs_hook=list)  # as pairs, so that a repeated key is seen
+        if not all(isinstance(members, list) for _, members in content):
+            return [entry(index, name) for index, name in content]
+        for name, members in content:
+            if not members:
+                raise UserError(f"Group {name!r} in the manifest {path} has no items: give it some or take it out.")
+        return [entry(index, name) for name, members in content for index in members]
+    except OSError:
         raise UserError(
             f"The manifest {path} does not exist: set dataset.groups to a field or an existing file."
         ) from None
@@ -64,6 +64,15 @@ def manifest(path: Path) -> list[tuple[int, str]]:
         ) from None
 
 
+def entry(index: object, name: object) -> tuple[int, str]:
+    """One line of a manifest. Raises ValueError for an id that is no whole number or a group without a name."""
+    if not isinstance(index, (int, str)) or isinstance(index, bool):
+        raise ValueError(f"{index!r} is no id")
+    if isinstance(name, bool) or not isinstance(name, (int, str)) or name == "":
+        raise ValueError(f"id {index} has no group")
+    return int(index), str(name)
+
+
 def check(pairs: list[tuple[int, str]], count: int, by: str) -> None:
     """Every training id exactly once."""
     ids = [index for index, _ in pairs]
@@ -72,7 +81,7 @@ def check(pairs: list[tuple[int, str]], count: int, by: str) -> None:
     if unknown:
         raise UserError(f"The manifest {by} names id {unknown[0]}, but the training ids are 0 to {count - 1}.")
     if len(set(ids)) < len(ids):
-        repeated = next(index for index in sorted(ids) if ids.count(index) > 1)
+        repeated = min(index for index, times in Counter(ids).items() if times > 1)
         raise UserError(f"The manifest {by} names id {repeated} more than once.")
     if missing:
         raise UserError(f"The manifest {by} leaves out {len(missing)} training ids, the first of them {missing[0]}.")

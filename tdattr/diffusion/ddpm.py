@@ -43,8 +43,10 @@ class DDPM:
             raise UserError(f"diffusion.schedule={self.schedule} is unknown: choose cosine or linear.")
         if self.sampler not in ("ddim", "ancestral"):
             raise UserError(f"diffusion.sampler={self.sampler} is unknown: choose ddim or ancestral.")
-        if self.steps > self.timesteps:
-            raise UserError(f"diffusion.steps={self.steps} exceeds diffusion.timesteps={self.timesteps}.")
+        if not 1 <= self.steps <= self.timesteps:
+            raise UserError(f"diffusion.steps={self.steps} must lie between 1 and timesteps={self.timesteps}.")
+        if not 0 < self.beta_start <= self.beta_end < 1:
+            raise UserError("diffusion.beta_start and beta_end must satisfy 0 < beta_start <= beta_end < 1.")
 
     @cached_property
     def alpha_bar(self) -> Float[Tensor, " timesteps"]:
@@ -73,8 +75,8 @@ class DDPM:
         *extra: Tensor | None,
     ) -> Float[Tensor, "batch channel height width"]:
         """The predicted noise; the network sees a quarter of the log of the noise-to-signal ratio, as under EDM."""
-        kept = self.alpha_bar.to(level.device)[level.long()]
-        return network(x, (((1 - kept) / kept).log() / 8).float(), *extra)
+        codes = (((1 - self.alpha_bar) / self.alpha_bar).log() / 8).float()  # float32: some devices have no double
+        return network(x, codes.to(level.device)[level.long()], *extra)
 
     def loss(
         self,
@@ -87,7 +89,7 @@ class DDPM:
         augmentation: Float[Tensor, "batch label"] | None = None,
     ) -> Float[Tensor, " batch"]:
         """mean over pixels of (eps - eps_theta(sqrt(abar) x + sqrt(1 - abar) eps, t))^2 (Ho et al. 2020, eq. 14)."""
-        kept = self.alpha_bar.to(level.device)[level.long()].float()[:, None, None, None]
+        kept = self.alpha_bar.float().to(level.device)[level.long()][:, None, None, None]
         noised = kept.sqrt() * x + (1 - kept).sqrt() * noise
         predicted = self.noise_prediction(network, noised, level, condition, drop, augmentation)
         return (predicted.float() - noise).square().flatten(1).mean(1)

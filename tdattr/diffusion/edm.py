@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from tdattr.diffusion.guidance import Guided
+from tdattr.errors import UserError
 from tdattr.networks import Network
 from tdattr.seeding import normal
 
@@ -29,6 +30,12 @@ class EDM:
     sigma_max: float
     rho: float
     steps: int
+
+    def __post_init__(self) -> None:
+        if not 0 < self.sigma_min < self.sigma_max or min(self.sigma_data, self.p_std, self.rho) <= 0 or self.steps < 1:
+            raise UserError(
+                "diffusion needs 0 < sigma_min < sigma_max, sigma_data, p_std and rho above 0, and at least 1 step."
+            )
 
     def training_levels(self, rng: np.random.Generator, count: int) -> Float[Tensor, " count"]:
         """ln sigma ~ N(p_mean, p_std^2) (EDM Table 1)."""

@@ -69,6 +69,11 @@ class MUCS:
             raise UserError(f"method.unlearn.check={self.unlearn.check} is unknown: choose before or after.")
         if not 0 < self.score.schedule_share <= 1:
             raise UserError(f"method.score.schedule_share={self.score.schedule_share} must lie in (0, 1].")
+        sizes = (self.null_loss.batches, self.null_loss.batch_size, self.unlearn.batch_size, self.unlearn.max_steps)
+        if min(*sizes, self.score.pairs) < 1:
+            raise UserError(
+                "method.null_loss, unlearn.batch_size, unlearn.max_steps and score.pairs must be at least 1."
+            )
 
     def check(self, network: nn.Module, items: int) -> None:
         """Its batches hold different items, and the network must know the part that is to be unlearned in."""

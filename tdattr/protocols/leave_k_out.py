@@ -47,7 +47,7 @@ class LeaveKOut:
         k = self.removed_per_query(len(scores.ids))
         top, random_top = scores.top(k), reference.top(k)
         removed, random_removed = np.unique(top), np.unique(random_top)
-        if len(removed) == len(scores.ids):
+        if len(scores.ids) in (len(removed), len(random_removed)):
             raise UserError(
                 "The top-k sets together are the whole training set: lower protocol.k or queries.attributed."
             )

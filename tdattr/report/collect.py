@@ -64,14 +64,26 @@ def collect(folders: list[Path]) -> list[Comparison]:
         config = yaml.safe_load((path.parent / "config.yaml").read_text())
         run = Run(path.parent, json.loads(path.read_text()), config)
         if run.summary["protocol"] == "leave_k_out":
-            found.setdefault(comparison_key(config), []).append(run)
+            key = comparison_key(config)
+            found[key] = [*found.pop(key, []), run]  # the newest comparison last
     comparisons = []
     for runs in found.values():
         by_method: dict[str, dict[int, Run]] = {}
-        for run in runs:
-            by_method.setdefault(run.summary["method"], {})[run.summary["seed"]] = run
+        for run, name in zip(runs, variants([run.config["method"] for run in runs]), strict=True):
+            by_method.setdefault(name, {})[run.summary["seed"]] = run
         comparisons.append(Comparison("", runs[-1].config, dict(sorted(by_method.items(), key=order))))
     return titled(comparisons)
+
+
+def variants(configs: list[dict[str, Any]]) -> list[str]:
+    """A name for each method config: its own name, and the settings in which its namesakes differ."""
+    settings = [flat(config) for config in configs]
+    names = []
+    for own in settings:
+        alike = [other for other in settings if other["name"] == own["name"]]
+        differing = [key for key in own if any(other.get(key) != own[key] for other in alike)]
+        names.append(" ".join([own["name"], *(f"{key}={own[key]}" for key in differing)]))
+    return names
 
 
 def titled(comparisons: list[Comparison]) -> list[Comparison]:

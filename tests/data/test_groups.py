@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tdattr.data.groups import chosen, digest, groups
+from tdattr.data.groups import chosen, digest, groups, manifest
 from tdattr.data.prepared import Prepared
 from tdattr.errors import UserError
 
@@ -169,3 +169,26 @@ def test_digest_is_of_the_set() -> None:
     assert {digest(other) for other in same} == {digest(ids)}
     others = [np.array([], dtype=int), np.array([0]), np.array([3, 1]), np.array([3, 1, 41]), np.array([31, 40])]
     assert len({digest(other) for other in [ids, *others]}) == 6
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("short.csv", "id,group\n0,a\n1\n"),
+        ("nameless.csv", "id,group\n0,a\n1,\n"),
+        ("fraction.json", '{"a": [0.5, 1.5]}'),
+        ("null.json", '{"0": null}'),
+        ("list.json", "[1, 2]"),
+    ],
+)
+def test_what_is_no_manifest(name: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UserError, match="cannot be read"):
+        manifest(tmp_path / name)
+
+
+def test_a_repeated_key_is_seen_and_a_byte_order_mark_is_not(tmp_path: Path) -> None:
+    (tmp_path / "twice.json").write_text('{"0": "a", "1": "b", "0": "c"}')
+    assert manifest(tmp_path / "twice.json") == [(0, "a"), (1, "b"), (0, "c")]
+    (tmp_path / "mark.csv").write_text("\ufeffid,group\n0,a\n", encoding="utf-8")
+    assert manifest(tmp_path / "mark.csv") == [(0, "a")]

@@ -51,7 +51,7 @@ def prepared(source: Tiny, folder: Path) -> Prepared:
 def test_what_goes_in_comes_out(tmp_path: Path) -> None:
     data = prepared(tiny(), tmp_path / "a")
     assert (len(data.train), len(data.test), data.resolution, data.channels) == (5, 2, 4, 3)
-    assert (data.condition_size, data.variants) == (3, 2)
+    assert data.condition_size == 3
     for split, first in ((data.train, 0), (data.test, 100)):
         for index in range(len(split)):
             expected = example(first + index)
@@ -82,7 +82,7 @@ def test_images_and_conditions_as_tensors(tmp_path: Path) -> None:
 def test_unconditional_without_test_split(tmp_path: Path) -> None:
     bare = Tiny({"train": [Example(example(3).image)], "test": []})
     data = prepared(bare, tmp_path / "a")
-    assert data.train.condition(np.array([0])) is None and (data.condition_size, data.variants) == (0, 1)
+    assert data.train.condition(np.array([0])) is None and data.condition_size == 0
     assert len(data.test) == 0 and data.test.pixels.shape == (0, 4, 4, 3) and not len(data.test.items)
 
 
