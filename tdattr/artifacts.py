@@ -112,6 +112,8 @@ def provenance(artifact: Artifact) -> dict[str, Any]:
 def revision() -> str | None:
     """The git revision of the code, with a plus sign where it was changed since; None for an installed wheel."""
     here = Path(__file__).parent
+    if not (here.parent / "pyproject.toml").exists():
+        return None
     try:
         run = ["git", "-C", str(here), "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"]
         return subprocess.run(run, capture_output=True, text=True, check=True).stdout.strip()

@@ -76,6 +76,7 @@ def sentences(command: Callable[[], None]) -> None:
 def sentence(error: Exception) -> str:
     """What to tell the user about an error."""
     if isinstance(error, OSError) and not isinstance(error, HydraException):
-        return f"{error.strerror}: {error.filename}; choose another folder with paths.outputs=…"
+        hint = "" if isinstance(error, FileNotFoundError) else "; choose another folder with paths.outputs=…"
+        return f"{error.strerror}: {error.filename}{hint}"
     lines = [line.strip() for line in str(error).split("Config search path")[0].splitlines() if line.strip()]
     return " ".join(line for line in lines if not line.startswith(("full_key:", "object_type=")))

@@ -24,7 +24,9 @@ def run(cfg: DictConfig) -> None:
     """Run one composed config and write ``config.yaml`` and ``summary.json`` into its run directory."""
     quieten()
     folder = Path(HydraConfig.get().runtime.output_dir)
-    OmegaConf.save(cfg, folder / CONFIG, resolve=True)
+    saved = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
+    saved.paths.artifacts = str(Path(cfg.paths.artifacts).absolute())  # so that a report can be made from anywhere
+    OmegaConf.save(saved, folder / CONFIG)
     chain = Chain(cfg)
     chain.check()
     chain.logger = instantiate(cfg.logger)

@@ -51,6 +51,14 @@ class QueriesConfig:
             )
 
 
+@dataclass(frozen=True)
+class RemoveConfig:
+    """The ``remove`` node: what not even F1 sees."""
+
+    groups: list[str]
+    ids: list[int]
+
+
 @dataclass
 class Chain:
     """The stages of one composed config. Building it checks the config; nothing is computed before it is asked for."""
@@ -68,6 +76,8 @@ class Chain:
         self.method: Method = build(cfg.method, "method")
         self.protocol: Evaluation = build(cfg.protocol, "protocol")
         self.queries: QueriesConfig = build(cfg.queries, "queries")
+        self.reference: Method = build(cfg.protocol.reference, "protocol.reference")
+        self.remove: RemoveConfig = build(cfg.remove, "remove")
         if not isinstance(cfg.seed, int) or cfg.seed < 0:
             raise UserError(f"seed={cfg.seed} must be a whole number, 0 or larger.")
         if cfg.weights not in WEIGHTS:
@@ -99,8 +109,7 @@ class Chain:
     @cached_property
     def removed(self) -> groups.Ids:
         """The ids that even F1 does not see (``remove.groups`` and ``remove.ids``)."""
-        remove = self.cfg.remove
-        return groups.chosen(self.data, self.cfg.dataset.groups, list(remove.groups), list(remove.ids))
+        return groups.chosen(self.data, str(self.cfg.dataset.groups), self.remove.groups, self.remove.ids)
 
     @cached_property
     def ids(self) -> groups.Ids:
@@ -109,12 +118,12 @@ class Chain:
 
     def check(self) -> None:
         """Everything that can be wrong, before the first training step. Raises UserError."""
-        found = groups.groups(self.data, self.cfg.dataset.groups)
+        found = groups.groups(self.data, str(self.cfg.dataset.groups))
         sizes = ", ".join(f"{name} {len(members)}" for name, members in found.items())
         log.info(
             "%s: N = %d training items, %d test items", self.cfg.dataset.name, len(self.data.train), len(self.data.test)
         )
-        log.info("Groups by %s: %s", self.cfg.dataset.groups, sizes if len(found) <= 30 else f"{len(found)} groups")
+        log.info("Groups by %s: %s", self.cfg.dataset.groups, sizes)
         if len(self.removed):
             log.info("F1 is trained without %d items; %d are left.", len(self.removed), len(self.ids))
         self.protocol.check(len(self.ids), self.queries.attributed)
@@ -122,13 +131,20 @@ class Chain:
         if self.cfg.checkpoint is not None:
             check_weights(Path(self.cfg.checkpoint), network)
         self.method.check(network, len(self.ids))
+        self.reference.check(network, len(self.ids))
+        if self.train.selection == "best" and not len(self.data.test):
+            raise UserError(
+                "train.selection=best needs a test split, which this dataset has not: use train.selection=last."
+            )
+        if self.train.batch_size % self.trainer.devices:
+            raise UserError(f"train.batch_size must be a multiple of trainer.devices={self.trainer.devices}.")
         log.info("The network has %.2f M trainable parameters.", sum(p.numel() for p in network.parameters()) / 1e6)
 
     # -- pretrain: F1 and every counterfactual model -------------------------------------------------------------
 
     def fresh_network(self) -> nn.Module:
         """The network at its initialisation for this seed: F0, and where every training starts."""
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=[]):
             torch.manual_seed(torch_seed(self.cfg.seed, "initialisation"))
             return self.model.build(self.data.channels, self.data.resolution, self.data.condition_size)
 
@@ -139,6 +155,8 @@ class Chain:
         removed = len(self.data.train) - len(ids)
         label = f"Retraining without {removed} items" if counterfactual else "Training F1"
         train = described(self.cfg.train)
+        if self.train.selection == "last":  # then these change nothing
+            train = {name: value for name, value in train.items() if name not in ("epoch_steps", "validation_draws")}
         if not removed:
             train["coupled"] = True  # both orders are the same one where nothing is removed
         diffusion = described(self.cfg.diffusion)
@@ -250,11 +268,20 @@ class Chain:
             partial = folder / "partial"
             partial.mkdir(exist_ok=True)
             started = time.perf_counter()
-            scorer = method.start(self.context(f1, queries))
-            setup = time.perf_counter() - started
+            shared: list[Artifact] = []
+            built = len(self.store.built)
+            scorer = method.start(self.context(f1, queries, shared))
+            # what is shared counts in full, whether this run built it or another one had
+            cost = {artifact.name: provenance(artifact)["seconds"] for artifact in shared}
+            setup = time.perf_counter() - started + sum(cost.values())
+            setup -= sum(cost.get(name, 0.0) for name in self.store.built[built:])
             rows = []
             for query in track(range(count), f"Attributing ({node.name})", count):
                 rows.append(resumable(partial / f"{query}.safetensors", lambda q=query: scorer(q)))  # type: ignore[misc]
+            if not all(scores.isfinite().all() for scores, _ in rows):
+                raise UserError(
+                    f"{node.name} gave scores that are no numbers: lower its learning rate, then run again."
+                )
             save_file({"scores": torch.stack([scores for scores, _ in rows])}, folder / "scores.safetensors")
             np.save(folder / "ids.npy", self.ids)
             table = pd.DataFrame([{"query": query} | facts for query, (_, facts) in enumerate(rows)])
@@ -267,15 +294,16 @@ class Chain:
 
         return self.store.get("attribute", 1, config, inputs, make)
 
-    def context(self, f1: Artifact, queries: Artifact) -> Context:
-        """What a method may use."""
+    def context(self, f1: Artifact, queries: Artifact, used: list[Artifact]) -> Context:
+        """What a method may use; the shared artifacts that it asks for are noted in ``used``."""
         count = self.queries.attributed
 
         def shared(stage: str, version: int, config: Mapping[str, Any], make: Callable[[Path], None]) -> Path:
             inputs = {"model": f1.address, "dataset": self.data.content}
             full = dict(config) | {"weights": self.cfg.weights, "seed": self.cfg.seed}
             full["diffusion"] = described(self.cfg.diffusion)  # its generation schedule may be part of what is computed
-            return self.store.get(stage, version, full, inputs, make).folder
+            used.append(self.store.get(stage, version, full, inputs, make))
+            return used[-1].folder
 
         return Context(
             data=self.data,
@@ -310,7 +338,7 @@ class Chain:
         queries = self.generated(f1)
         attribution = self.attributed(cfg.method, self.method)
         node = cfg.protocol.reference
-        reference = self.attributed(node, build(node, "protocol.reference"))
+        reference = self.attributed(node, self.reference)
         inputs = {"scores": attribution.address, "reference": reference.address}
         inputs |= {"counterfactuals": groups.digest(self.ids)}
 
@@ -348,9 +376,10 @@ class Chain:
 
 
 def pick_device(accelerator: str) -> str:
-    """The torch device of a Lightning accelerator name."""
+    """The torch device of a Lightning accelerator name. Raises UserError for one that is not there."""
+    there = {"cpu": True, "gpu": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if accelerator == "auto":
-        if torch.cuda.is_available():
-            return "cuda"
-        return "mps" if torch.backends.mps.is_available() else "cpu"
+        accelerator = next(name for name in ("gpu", "mps", "cpu") if there[name])
+    if not there.get(accelerator):
+        raise UserError(f"trainer.accelerator={accelerator} is not available here: use trainer=default or another one.")
     return "cuda" if accelerator == "gpu" else accelerator

@@ -158,7 +158,7 @@ def tiny_trainer() -> Callable[..., TrainerConfig]:
         config = TrainerConfig(
             accelerator="cpu",
             devices=1,
-            strategy="auto",
+            strategy="ddp_spawn",
             precision="32-true",
             workers=0,
             threads=1,

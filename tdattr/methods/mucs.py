@@ -115,9 +115,7 @@ class MUCS:
 
         def build(folder: Path) -> None:
             losses = torch.empty(len(context.ids), len(noise))
-            per_block = max(1, context.trainer.scoring_batch // len(noise))
-            blocks = self.blocks(context, context.f1(), noise)
-            for places, block in track(blocks, "Losses of F1", math.ceil(len(context.ids) / per_block)):
+            for places, block in self.tracked(context, context.f1(), noise, "Losses of F1"):
                 losses[places] = block
             save_file({"losses": losses}, folder / "losses.safetensors")
 
@@ -155,7 +153,7 @@ class MUCS:
         outcome = unlearn(module, batches, self.unlearn.max_steps, context.trainer)
         network.to(context.device)
         scores = torch.empty(len(context.ids))
-        for places, after in self.blocks(context, network, noise):
+        for places, after in self.tracked(context, network, noise, f"Losses after query {query}", nested=True):
             scores[places] = skew(before[places], after, self.score.epsilon)
         return Scored(
             scores,
@@ -166,12 +164,15 @@ class MUCS:
             },
         )
 
-    def blocks(self, context: Context, network: Any, noise: NoiseSet) -> Iterator[tuple[slice, Tensor]]:
-        """The losses of all items under ``network``, block by block."""
+    def tracked(
+        self, context: Context, network: Any, noise: NoiseSet, description: str, nested: bool = False
+    ) -> Iterator[tuple[slice, Tensor]]:
+        """The losses of all items under ``network``, block by block, with a progress bar."""
         batch_size = context.trainer.scoring_batch
-        return loss_blocks(
+        blocks = loss_blocks(
             context.diffusion, network, context.data.train, context.ids, noise, batch_size, context.device
         )
+        return track(blocks, description, math.ceil(len(context.ids) / max(1, batch_size // len(noise))), nested)
 
 
 def generation_part(diffusion: Diffusion, pairs: int, share: float) -> Float[Tensor, " pair"]:

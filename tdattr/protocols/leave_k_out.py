@@ -10,6 +10,8 @@ from tdattr.metrics.comparison import compare, overlap
 from tdattr.metrics.similarity import find
 from tdattr.protocols import Counterfactuals, Scores, Verdict
 
+LEAST_LEFT = 0.05  # the share of the items that a retraining needs at the least
+
 
 @dataclass(frozen=True)
 class LeaveKOut:
@@ -38,6 +40,12 @@ class LeaveKOut:
             setting = f"protocol.k={self.k}" if self.k is not None else f"protocol.share={self.share}"
             raise UserError(
                 f"{setting} removes {k} items per query, but it must be at least 1 and below the {items} there are."
+            )
+        left = items * (1 - k / items) ** queries
+        if left < LEAST_LEFT * items:
+            raise UserError(
+                f"Removing {k} items for each of {queries} queries at random leaves about {left:.0f} of {items}: "
+                "lower protocol.k, protocol.share or queries.attributed."
             )
         if queries < 2:
             raise UserError("leave_k_out compares distributions: set queries.attributed to 2 or more.")

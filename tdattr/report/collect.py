@@ -25,7 +25,9 @@ class Run:
 
     def artifact(self, role: str) -> Artifact:
         """An artifact of the run by its role, for example ``queries``."""
-        return find(Path(self.config["paths"]["artifacts"]), self.summary["artifacts"][role])
+        roots = [Path(self.config["paths"]["artifacts"]), *(parent / "artifacts" for parent in self.folder.parents)]
+        root = next((root for root in roots if (root / self.summary["artifacts"][role]).is_dir()), roots[0])
+        return find(root, self.summary["artifacts"][role])
 
     def similarities(self) -> pd.DataFrame:
         """A row per query: role, and for each measure the similarity and that after the random removal."""

@@ -6,13 +6,12 @@ from typing import TypeVar
 from tqdm import tqdm
 
 T = TypeVar("T")
-DELAY = 1.0  # seconds before a bar appears, so that quick work stays quiet
 FORMAT = "{desc:<42} {percentage:3.0f}% |{bar:24}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
 
 
-def track(items: Iterable[T], description: str, total: int) -> Iterator[T]:
-    """Iterate with a progress bar on standard error."""
-    yield from tqdm(items, desc=description, total=total, delay=DELAY, bar_format=FORMAT)
+def track(items: Iterable[T], description: str, total: int, nested: bool = False) -> Iterator[T]:
+    """Iterate with a progress bar on standard error; a nested one disappears when it is done."""
+    yield from tqdm(items, desc=description, total=total, bar_format=FORMAT, leave=not nested)
 
 
 class Bar:
@@ -20,7 +19,7 @@ class Bar:
 
     def __init__(self, description: str, total: int, start: int = 0, hidden: bool = False) -> None:
         self.bar = tqdm(
-            desc=description, total=total, initial=start, delay=DELAY, bar_format=FORMAT, disable=hidden, miniters=1,
+            desc=description, total=total, initial=start, bar_format=FORMAT, disable=hidden, miniters=1,
             mininterval=0.5,
         )  # fmt: skip
 

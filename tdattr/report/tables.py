@@ -1,5 +1,6 @@
 """The table of a comparison: one row per method and measure, pooled over seeds (MUCS Tables 1, 5, 6 and 7)."""
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,6 @@ HEADINGS = {
     "measure": "measure",
     "auc": "AUC",
     "p_value": "p",
-    "p_others": "p against the best other",
     "change": "change, %",
     "control_auc": "control AUC",
     "overlap": "overlap, %",
@@ -26,11 +26,23 @@ HEADINGS = {
 MAIN = ("method", "measure", "auc", "p_value", "change", "seconds", "seeds")
 
 
-def pooled(comparison: Comparison, method: str, measure: str, role: str) -> tuple[np.ndarray, np.ndarray]:
-    """A method's similarities and those after random removal, over all its seeds."""
-    tables = [run.similarities() for run in comparison.runs[method].values()]
+def pooled(
+    comparison: Comparison, method: str, measure: str, role: str, seeds: Collection[int] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """A method's similarities and those after random removal, over all its seeds or those given."""
+    runs = comparison.runs[method]
+    tables = [runs[seed].similarities() for seed in sorted(runs if seeds is None else seeds)]
     table = pd.concat([table[table["role"] == role] for table in tables])
     return table[measure].to_numpy(), table[f"{measure}_random"].to_numpy()
+
+
+def against(comparison: Comparison, method: str, other: str, measure: str) -> float | None:
+    """One-tailed p that a method's similarities lie below another method's, over the seeds that both were run with."""
+    seeds = comparison.runs[method].keys() & comparison.runs[other].keys()
+    if not seeds:
+        return None
+    values = [pooled(comparison, name, measure, "attributed", seeds)[0] for name in (method, other)]
+    return float(mannwhitneyu(values[1], values[0], alternative="greater").pvalue)
 
 
 def rows(comparison: Comparison) -> list[dict[str, Any]]:
@@ -42,8 +54,11 @@ def rows(comparison: Comparison) -> list[dict[str, Any]]:
         for method, by_seed in comparison.runs.items():
             result = compare(*values[method])
             summaries = [run.summary for run in by_seed.values()]
-            others = [values[other][0] for other in values if other not in (method, "random")]
-            lowest = min(others, key=np.median) if others and method != "random" else None
+            others = {
+                f"p_against_{other}": against(comparison, method, other, measure)
+                for other in comparison.runs
+                if other not in (method, "random") and method != "random"
+            }
             control = pooled(comparison, method, measure, "control")
             table.append(
                 {
@@ -51,9 +66,6 @@ def rows(comparison: Comparison) -> list[dict[str, Any]]:
                     "measure": measure,
                     "auc": result.auc,
                     "p_value": result.p_value,
-                    "p_others": None
-                    if lowest is None
-                    else mannwhitneyu(lowest, values[method][0], alternative="greater").pvalue,
                     "difference_percent": result.difference_percent,
                     "ci95": result.ci95,
                     "control_auc": compare(*control, two_tailed=True).auc if len(control[0]) else None,
@@ -61,6 +73,7 @@ def rows(comparison: Comparison) -> list[dict[str, Any]]:
                     "removed": float(np.mean([summary["removed"] for summary in summaries])),
                     "seconds": float(np.mean([summary["seconds_per_query"] for summary in summaries])),
                     "seeds": len(by_seed),
+                    **others,
                 }
             )
     return table
@@ -77,7 +90,6 @@ def cells(row: dict[str, Any]) -> list[str]:
         row["measure"],
         number(row["auc"], ".3f"),
         number(row["p_value"], ".2g"),
-        number(row["p_others"], ".2g"),
         f"{row['difference_percent']:+.1f} ± {row['ci95']:.1f}",
         number(row["control_auc"], ".3f"),
         number(row["overlap"], ".1f"),

@@ -42,26 +42,28 @@ class Batches(Dataset[Batch]):
     ranks: int = 1
 
     def __getitem__(self, step: int) -> Batch:
-        count, share = self.config.batch_size, slice(self.rank, self.config.batch_size, self.ranks)
-        ids = self.slots(step)[share]
+        count = self.config.batch_size
+        ids = self.slots(step)
         height, width, channels = self.split.pixels.shape[1:]
-        noise = normal(generator(self.seed, "train.noise", step), count, channels, height, width)
-        level = self.diffusion.training_levels(generator(self.seed, "train.level", step), count)
+        batch = {
+            "noise": normal(generator(self.seed, "train.noise", step), count, channels, height, width),
+            "level": self.diffusion.training_levels(generator(self.seed, "train.level", step), count),
+        }
         dropped, mirrored, variant = generator(self.seed, "train.choices", step).random((3, count))
         x = self.split.images(ids)
-        batch = {"level": level[share], "noise": noise[share], "step": torch.tensor(step)}
         if self.config.mirror:
-            x = torch.where(torch.from_numpy(mirrored[share] < 0.5)[:, None, None, None], x.flip(3), x)
+            x = torch.where(torch.from_numpy(mirrored < 0.5)[:, None, None, None], x.flip(3), x)
         if self.config.augmentation.enabled:
-            rng = generator(self.seed, "train.augmentation", step, self.rank)
+            rng = generator(self.seed, "train.augmentation", step)
             x, batch["augmentation"] = augment(x, self.config.augmentation, rng)
         if self.split.conditions is not None:
             captions = (variant * self.split.conditions.shape[1]).astype(int)
-            condition = self.split.condition(ids, captions[share])
+            condition = self.split.condition(ids, captions)
             assert condition is not None
             batch["condition"] = condition
-            batch["drop"] = torch.from_numpy(dropped[share] < self.config.condition_dropout)
-        return batch | {"x": x}
+            batch["drop"] = torch.from_numpy(dropped < self.config.condition_dropout)
+        share = slice(self.rank, count, self.ranks)
+        return {name: value[share] for name, value in (batch | {"x": x}).items()} | {"step": torch.tensor(step)}
 
     def slots(self, step: int) -> Int[np.ndarray, " batch"]:
         """The ids of the whole batch: items without replacement, epoch after epoch."""

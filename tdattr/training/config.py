@@ -5,6 +5,8 @@ from typing import Any
 
 from tdattr.errors import UserError
 
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")  # weights stay in float32, so that scoring can
+
 
 @dataclass(frozen=True)
 class AugmentationConfig:
@@ -39,6 +41,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if min(self.steps, self.batch_size, self.epoch_steps, self.validation_draws) < 1:
             raise UserError("train.steps, batch_size, epoch_steps and validation_draws must be at least 1.")
+        if self.learning_rate <= 0 or not 0 <= self.ema < 1 or not 0 <= self.condition_dropout < 1:
+            raise UserError("train needs learning_rate above 0, and ema and condition_dropout in [0, 1).")
         if self.selection not in ("last", "best"):
             raise UserError(f"train.selection={self.selection} is unknown: choose last or best.")
         if self.patience is not None and self.selection != "best":
@@ -57,12 +61,30 @@ class TrainerConfig:
     threads: int | None
     scoring_batch: int  # (item, noise) evaluations per forward pass while scoring
 
+    def __post_init__(self) -> None:
+        if (
+            min(self.devices, self.scoring_batch) < 1
+            or self.workers < 0
+            or (self.threads or 1) < 1
+            or self.threads == 0
+        ):
+            raise UserError("trainer.devices, scoring_batch and threads must be at least 1, and workers at least 0.")
+        if self.precision not in PRECISIONS:
+            raise UserError(f"trainer.precision={self.precision} is unknown: choose one of {', '.join(PRECISIONS)}.")
+        if self.strategy != "ddp_spawn":
+            raise UserError(
+                "trainer.strategy must be ddp_spawn: the others would run the whole command once per device."
+            )
+
     def lightning(self) -> dict[str, Any]:
         """Arguments for Lightning's Trainer."""
+        from lightning.pytorch.plugins.environments import LightningEnvironment
+
         return {
             "accelerator": self.accelerator,
             "devices": self.devices,
             "strategy": self.strategy if self.devices > 1 else "auto",
+            "plugins": [LightningEnvironment()],  # also inside a SLURM job: one command, one job, its own processes
             "precision": self.precision,
             "enable_model_summary": False,
             "enable_progress_bar": False,

@@ -46,7 +46,7 @@ class Pretraining(L.LightningModule):
         """The mean loss of the batch; dropout masks are a function of the step too, so a resumed run repeats them."""
         torch.manual_seed(torch_seed(self.seed, "train.dropout", int(batch["step"]), self.global_rank))
         loss = self.losses(self.network, batch).mean()
-        if index % 50 == 0:
+        if (self.trainer.global_step + 1) % 50 == 0:  # the steps at which Lightning writes
             self.log("train_loss", loss)
         return loss
 

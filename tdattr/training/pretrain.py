@@ -6,7 +6,6 @@ from typing import Any
 
 import lightning as L
 import numpy as np
-import torch
 from jaxtyping import Int
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 from safetensors.torch import save_file
@@ -14,6 +13,7 @@ from torch import nn
 
 from tdattr.data.prepared import Prepared
 from tdattr.diffusion import Diffusion
+from tdattr.errors import UserError
 from tdattr.report.progress import Bar
 from tdattr.training.batches import TrainingData
 from tdattr.training.config import TrainConfig, TrainerConfig
@@ -38,7 +38,7 @@ def pretrain(
     """Train ``network`` from its present weights and write ``raw.safetensors`` and ``ema.safetensors`` to ``folder``.
 
     Goes on from the checkpoint that an interrupted training left in ``folder``, to the same weights. Returns the last
-    measured losses by name. Raises FloatingPointError where the loss is no longer a number.
+    measured losses by name. Raises UserError where the loss is no longer a number.
     """
     module = Pretraining(network, diffusion, config, seed)
     keeper = Keeper(folder, config, label)
@@ -88,11 +88,12 @@ class Keeper(Callback):
         """Count; look at the loss now and then (asking for its value makes a GPU wait)."""
         assert self.bar is not None
         self.bar.advance()
-        if trainer.global_step % 100 == 0:
+        step = trainer.global_step
+        if step % 100 == 0 or step == self.config.steps:
             loss = outputs["loss"].item()
             self.bar.show(f"loss {loss:.3f}")
             if not np.isfinite(loss):
-                raise FloatingPointError(f"{self.label}: the loss is {loss} at step {trainer.global_step}.")
+                raise UserError(f"{self.label}: the loss is {loss} at step {step}; lower train.learning_rate.")
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Save what is needed to go on, and the best weights, each written aside and moved into place."""
@@ -130,12 +131,3 @@ class Keeper(Callback):
                 state = {key: value.detach().float().cpu().contiguous() for key, value in source.state_dict().items()}
                 save_file(state, self.folder / f"{name}.safetensors.new")
                 os.replace(self.folder / f"{name}.safetensors.new", self.folder / f"{name}.safetensors")
-
-
-def fresh(build: Any, seed: int) -> nn.Module:
-    """A network at its initialisation for that seed: F0, and the start of every training (the same for retrains)."""
-    from tdattr.seeding import torch_seed
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(torch_seed(seed, "initialisation"))
-        return build()

@@ -5,6 +5,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tdattr.errors import UserError
 from tdattr.training.pretrain import RESUME, Keeper, pretrain
 
 STEPS = 12
@@ -106,7 +107,7 @@ def test_best_selection_keeps_the_epoch_with_the_lowest_validation_loss(train, m
 
 
 def test_a_loss_that_is_no_number_ends_the_training(train):
-    with pytest.raises(FloatingPointError, match="loss is"):
+    with pytest.raises(UserError, match="loss is"):
         train("diverged", learning_rate=1e30, steps=300, epoch_steps=300)
 
 
