@@ -168,8 +168,13 @@ def test_impossible_numbers_are_refused(changes: dict[str, Any], items: int, mes
         protocol(**changes).check(items, QUERIES)
 
 
+def test_too_little_left_to_train_on_is_refused() -> None:
+    with pytest.raises(UserError, match=r"leaves about 1 of 1178"):
+        protocol(share=0.3).check(1178, 20)
+
+
 def test_possible_numbers_are_accepted() -> None:
-    protocol(k=29).check(30, 2)
+    protocol(k=20).check(30, 2)
     protocol(k=1).check(2, 2)
     protocol().check(50_000, 20)
 
