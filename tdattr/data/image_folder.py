@@ -5,6 +5,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -75,7 +76,7 @@ class ImageFolder:
             raise UserError(f"{self.captions_path} has no caption for {len(bare)} images, first {bare[0]}: add them.")
         for path, group in self.members(split):
             yield Example(
-                image=read_image(path, self.resolution, self.channels),
+                image=partial(read_image, path, self.resolution, self.channels),
                 condition=one_hot(groups.index(group), len(groups)) if self.condition == "group" else None,
                 prompts=(captions[self.name(path)],) if self.captions else (),
                 fields={"group": group},

@@ -3,8 +3,12 @@
 import csv
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,21 +19,31 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from tdattr.errors import UserError
+from tdattr.report.progress import Bar
+from tdattr.rows import Rows
 
 FACTS = "facts.json"
 SPLITS = ("train", "test")
+BLOCK = 512  # items read, encoded and written at a time
+SHOWN = 3  # unreadable images that an error quotes
+Encode = Callable[[list[str]], Float[np.ndarray, "text size"]]
 
 
 @dataclass(frozen=True)
 class Example:
-    """One raw item. ``condition``: float32 [variants, size], one row per caption; None for an unconditional dataset."""
+    """One raw item. ``condition``: float32 [variants, size], one row per caption; None for an unconditional dataset, or
+    where a text encoder makes it out of the prompts."""
 
-    image: np.ndarray  # uint8 [height, width, channel]
+    image: np.ndarray | Callable[[], np.ndarray]  # uint8 [height, width, channel], or what reads it in another thread
     condition: np.ndarray | None = None
     prompts: tuple[str, ...] = ()
     fields: Mapping[str, str] = field(
         default_factory=dict
     )  # what groups can be made of, for example {"style": "Cubism"}
+
+    def read(self) -> np.ndarray:
+        """The image. Raises UserError where its file cannot be read."""
+        return self.image() if callable(self.image) else self.image
 
 
 class Source(Protocol):
@@ -47,7 +61,11 @@ class Source(Protocol):
         ...
 
     def examples(self, split: str) -> Iterator[Example]:
-        """The items in the order of their ids: 0, 1, 2, … Raises UserError for a file that cannot be read."""
+        """The items in the order of their ids: 0, 1, 2, … Raises UserError for a file that cannot be read.
+
+        Images that are costly to read are given as functions: ``prepare`` calls them in parallel, and not at all for
+        items that an interrupted call has already written.
+        """
         ...
 
 
@@ -105,50 +123,108 @@ class Prepared:
         return self.facts["content"]
 
 
-def prepare(source: Source, folder: Path, description: str) -> None:
-    """Write the prepared form of ``source`` into ``folder``, one item at a time, with a progress bar.
+def prepare(
+    source: Source,
+    folder: Path,
+    description: str,
+    encode: Encode | None = None,
+    counts: Mapping[str, int] | None = None,
+) -> None:
+    """Write the prepared form of ``source`` into ``folder``, block by block, with a progress bar.
 
-    Raises UserError where the source cannot be read, its images differ in shape, or its train split is empty.
+    Images are read by as many threads as there are cores; no more than three blocks of items are held in memory. A
+    folder that an interrupted call left is gone on with. ``encode`` makes the conditions: one variant per prompt.
+    ``counts``: how many items train and test must have.
+
+    Raises UserError where the counts are not those, the source cannot be read, its images differ in shape, or its train
+    split is empty; unreadable images are named together, once all have been tried.
     """
-    from tdattr.report.progress import track
-
-    facts: dict[str, Any] = {"count": {}}
+    found = {split: source.count(split) for split in SPLITS}
+    if not found["train"]:
+        raise UserError(f"{description} has no training images.")
+    for split, count in (counts or {}).items():
+        if found[split] != count:
+            raise UserError(
+                f"{description} should have {count} items in {split} but {found[split]} were found: complete its "
+                "files, or accept them as they are with dataset.counts=null."
+            )
     for split in SPLITS:
-        count = source.count(split)
-        if split == "train" and not count:
-            raise UserError(f"{description} has no training images.")
-        images = conditions = None
-        rows = []
-        for index, example in enumerate(track(source.examples(split), f"Preparing {description} ({split})", count)):
-            if images is None:
-                images = create(folder / f"{split}_images.npy", np.uint8, (count, *example.image.shape))
-                if example.condition is not None:
-                    conditions = create(
-                        folder / f"{split}_conditions.npy", np.float32, (count, *example.condition.shape)
-                    )
-            if example.image.shape != images.shape[1:]:
-                raise UserError(
-                    f"{description}: image {index} has shape {example.image.shape}, not {images.shape[1:]}."
-                )
-            given = None if example.condition is None else example.condition.shape
-            expected = None if conditions is None else conditions.shape[1:]
-            if given != expected:
-                raise UserError(f"{description}: image {index} has a condition of shape {given}, not {expected}.")
-            images[index] = example.image
-            if conditions is not None:
-                conditions[index] = example.condition
-            prompts = {f"prompt{i or ''}": prompt for i, prompt in enumerate(example.prompts)}
-            rows.append({"id": index, **prompts, **example.fields})
-        if len(rows) != count:
-            raise UserError(f"{description}: {split} should have {count} items but {len(rows)} were read.")
-        for array in (images, conditions):
-            if array is not None:
-                array.flush()
-        pd.DataFrame(rows).to_csv(folder / f"{split}_items.csv", index=False, quoting=csv.QUOTE_ALL)
-        facts["count"][split] = count
+        if found[split] and not (folder / f"{split}_items.csv").exists():
+            prepare_split(source, split, found[split], folder, f"{description} ({split})", encode)
+    facts: dict[str, Any] = {"count": found}
     facts["files"] = {path.name: digest(path) for path in sorted(folder.iterdir())}
     facts["content"] = hashlib.sha256(json.dumps(facts["files"], sort_keys=True).encode()).hexdigest()
     (folder / FACTS).write_text(json.dumps(facts, indent=2))
+
+
+def prepare_split(
+    source: Source, split: str, count: int, folder: Path, description: str, encode: Encode | None
+) -> None:
+    """One split of ``prepare``; its table of items is written last and says that it is complete."""
+    rows = Rows(folder, split, count)
+    items: list[dict[str, Any]] = []
+    examples = noted(source.examples(split), items)
+    unreadable: list[str] = []
+    bar = Bar(f"Preparing {description}", count, min(rows.done, count))
+    deque(islice(examples, rows.done), maxlen=0)  # an interrupted call has written these
+    with ThreadPoolExecutor(os.cpu_count()) as readers:
+        for block, reading in read_ahead(examples, readers):
+            unreadable += [str(future.exception()) for future in reading if isinstance(future.exception(), UserError)]
+            if not unreadable:
+                rows.write(**arrays(block, [future.result() for future in reading], rows, encode, description))
+            bar.advance(len(block))
+    bar.close()
+    if unreadable:
+        shown = " ".join(unreadable[:SHOWN]) + (" …" if len(unreadable) > SHOWN else "")
+        raise UserError(f"{description}: {len(unreadable)} unreadable. {shown}" if len(unreadable) > 1 else shown)
+    if len(items) != count:
+        raise UserError(f"{description} should have {count} items but {len(items)} were read.")
+    rows.close()
+    pd.DataFrame(items).to_csv(folder / "items.new", index=False, quoting=csv.QUOTE_ALL)
+    (folder / "items.new").replace(folder / f"{split}_items.csv")
+
+
+def noted(examples: Iterable[Example], items: list[dict[str, Any]]) -> Iterator[Example]:
+    """Pass the examples on, and append each one's row of the table of items to ``items``."""
+    for index, example in enumerate(examples):
+        prompts = {f"prompt{place or ''}": prompt for place, prompt in enumerate(example.prompts)}
+        items.append({"id": index, **prompts, **example.fields})
+        yield example
+
+
+def read_ahead(
+    examples: Iterator[Example], readers: ThreadPoolExecutor
+) -> Iterator[tuple[list[Example], list[Future[np.ndarray]]]]:
+    """Blocks of examples with the reading of their images, begun one block before it is needed."""
+    begun: deque[tuple[list[Example], list[Future[np.ndarray]]]] = deque()
+    while block := list(islice(examples, BLOCK)):
+        begun.append((block, [readers.submit(example.read) for example in block]))
+        if len(begun) > 1:
+            yield begun.popleft()
+    yield from begun
+
+
+def arrays(
+    block: list[Example], images: list[np.ndarray], rows: Rows, encode: Encode | None, description: str
+) -> dict[str, np.ndarray]:
+    """What is stored of a block: uint8 images and float32 conditions [item, variant, size], none for an unconditional
+    dataset. Raises UserError for shapes that differ from those of the first item."""
+    conditions: list[np.ndarray | None] = [example.condition for example in block]
+    if encode is not None:
+        sizes = [len(example.prompts) for example in block]
+        vectors = encode([prompt for example in block for prompt in example.prompts])
+        conditions = list(np.split(vectors, np.cumsum(sizes)[:-1]))
+    for key, values in (("image", images), ("condition", conditions)):
+        shapes = [None if value is None else value.shape for value in values]
+        expected = rows.shape(f"{key}s") if rows.done else shapes[0]
+        for place, shape in enumerate(shapes):
+            if shape != expected:
+                raise UserError(
+                    f"{description}: the {key} of item {rows.done + place} has shape {shape}, not {expected}."
+                )
+    stored = {"images": np.stack(images)}
+    given = [condition for condition in conditions if condition is not None]
+    return stored | {"conditions": np.stack(given).astype(np.float32)} if given else stored
 
 
 def load(folder: Path) -> Prepared:
@@ -179,11 +255,6 @@ def read_split(folder: Path, split: str) -> Split:
     return Split(
         np.load(images, mmap_mode="r"), np.load(conditions, mmap_mode="r") if conditions.exists() else None, items
     )
-
-
-def create(path: Path, dtype: type, shape: tuple[int, ...]) -> np.memmap:
-    """A new memory-mapped .npy file."""
-    return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)  # type: ignore[no-untyped-call]
 
 
 def digest(path: Path) -> str:

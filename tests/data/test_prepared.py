@@ -127,7 +127,8 @@ def test_content_digest_follows_the_content(tmp_path: Path) -> None:
 def test_unusable_sources_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no training images"):
         prepare(tiny(train=0), tmp_path, "tiny")
+    (tmp_path / "b").mkdir()
     with pytest.raises(UserError, match="should have 6 items but 5 were read"):
-        prepare(replace(tiny(), missing=1), tmp_path, "tiny")
-    with pytest.raises(UserError, match=r"image 1 has shape \(5, 5, 3\)"):
+        prepare(replace(tiny(), missing=1), tmp_path / "b", "tiny")
+    with pytest.raises(UserError, match=r"image of item 1 has shape \(5, 5, 3\)"):
         prepare(Tiny({"train": [example(0), example(1, size=5)], "test": []}), tmp_path, "tiny")
