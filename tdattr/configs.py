@@ -10,7 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from tdattr.errors import UserError
 
-ELSEWHERE = {"root", "default_root", "_target_"}  # where raw files lie does not change what is in them
+ELSEWHERE = {"root", "default_root", "weights", "url", "_target_"}  # where files lie does not change what is in them
 
 
 def build(node: DictConfig, path: str) -> Any:
@@ -19,10 +19,16 @@ def build(node: DictConfig, path: str) -> Any:
     ``path`` is where the node stands in the config, for messages. Raises UserError for an unknown key, a missing one,
     or a value of the wrong type.
     """
-    if "_target_" not in node:
-        raise UserError(f"{path} has no _target_: its YAML must name the class that it configures.")
     values = OmegaConf.to_container(node, resolve=True)
     assert isinstance(values, dict)
+    return constructed({str(key): value for key, value in values.items()}, path)
+
+
+def constructed(values: dict[str, Any], path: str) -> Any:
+    """``build`` from plain values."""
+    if "_target_" not in values:
+        raise UserError(f"{path} has no _target_: its YAML must name the class that it configures.")
+    values = dict(values)
     try:
         cls = get_class(values.pop("_target_"))
     except (HydraException, ImportError, ValueError) as error:
@@ -33,13 +39,17 @@ def build(node: DictConfig, path: str) -> Any:
 
 
 def typed(cls: type, values: Any, path: str) -> Any:
-    """An instance of a dataclass from plain values; fields that are dataclasses themselves are built first."""
+    """An instance of a dataclass from plain values. Fields that are dataclasses themselves are built first, as are
+    those whose value names its class with ``_target_``."""
     if not isinstance(values, dict):
         raise UserError(f"{path}={values} must be a group of settings, not a single value.")
     nested = {f.name: f.type for f in fields(cls) if isinstance(f.type, type) and is_dataclass(f.type)}
     children = {name: typed(kind, values[name], f"{path}.{name}") for name, kind in nested.items() if name in values}
+    for name, value in values.items():
+        if name not in nested and isinstance(value, dict) and "_target_" in value:
+            children[name] = constructed(value, f"{path}.{name}")
     try:
-        plain = {key: value for key, value in values.items() if key not in nested}
+        plain = {key: value for key, value in values.items() if key not in children}
         checked = OmegaConf.to_container(OmegaConf.merge(OmegaConf.structured(cls), plain))
     except OmegaConfBaseException as error:
         raise UserError(f"{path}.{error.full_key}: {first_line(error)}.") from error
@@ -57,9 +67,17 @@ def first_line(error: Exception) -> str:
 
 
 def described(node: DictConfig) -> dict[str, Any]:
-    """The node's resolved values without the paths of raw files: what an artifact's address is made of."""
+    """The node's resolved values without the paths of files: what an artifact's address is made of."""
     values = OmegaConf.to_container(node, resolve=True)
     assert isinstance(values, dict)
-    return {str(key): value for key, value in values.items() if key not in ELSEWHERE} | {
-        "class": values.get("_target_", "")
+    return {"class": ""} | placeless({str(key): value for key, value in values.items()})
+
+
+def placeless(values: dict[str, Any]) -> dict[str, Any]:
+    """Nested values without the paths of files; a ``_target_`` becomes ``class``."""
+    kept = {
+        key: placeless(value) if isinstance(value, dict) else value
+        for key, value in values.items()
+        if key not in ELSEWHERE
     }
+    return kept | ({"class": values["_target_"]} if "_target_" in values else {})

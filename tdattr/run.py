@@ -10,6 +10,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from tdattr.artifacts import find
+from tdattr.evaluation import check, evaluated
 from tdattr.report import loggers
 from tdattr.results import load_images
 from tdattr.stages import Chain
@@ -28,9 +29,9 @@ def run(cfg: DictConfig) -> None:
     saved.paths.artifacts = str(Path(cfg.paths.artifacts).absolute())  # so that a report can be made from anywhere
     OmegaConf.save(saved, folder / CONFIG)
     chain = Chain(cfg)
-    chain.check()
+    check(chain)
     chain.logger = instantiate(cfg.logger)
-    summary = chain.evaluated()
+    summary = evaluated(chain)
     write_json(folder / SUMMARY, summary)
     pictures = {role: load_images(find(chain.store.root, summary["artifacts"][role])) for role in PICTURES}
     loggers.finish(chain.logger, cfg, summary, pictures)

@@ -1,36 +1,39 @@
-"""The chain: dataset -> pretrain -> generate -> attribute -> evaluate. Every stage asks the store for its artifact."""
+"""The chain: dataset -> pretrain -> generate. Every stage asks the store for its artifact.
 
-import json
+What attributes and what judges stand in ``attribution`` and ``evaluation``.
+"""
+
 import logging
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
+from jaxtyping import Float
 from omegaconf import DictConfig
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
-from tdattr.artifacts import Artifact, Store, provenance
+from tdattr.artifacts import Artifact, Store
 from tdattr.configs import build, described
 from tdattr.data import groups
 from tdattr.data.prepared import Prepared, digest, load, prepare
 from tdattr.diffusion import Diffusion
 from tdattr.errors import UserError
-from tdattr.methods import Context, Method
-from tdattr.methods.resume import resumable
-from tdattr.protocols import Evaluation, Generated, Verdict
+from tdattr.features import Setting
+from tdattr.features.clip import ClipText
+from tdattr.methods import Method
+from tdattr.metrics.choice import chosen
+from tdattr.metrics.similarity import Measure
+from tdattr.protocols import Evaluation, Generated
 from tdattr.report.progress import track
-from tdattr.results import load_images, load_scores
+from tdattr.results import load_images
 from tdattr.seeding import generator, torch_seed
 from tdattr.training.config import TrainConfig, TrainerConfig
 from tdattr.training.pretrain import WEIGHTS, pretrain
-from tdattr.training.weights import check_weights
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +52,18 @@ class QueriesConfig:
             raise UserError(
                 "queries.attributed and queries.batch_size must be at least 1, queries.controls at least 0."
             )
+
+
+@dataclass(frozen=True)
+class HealthConfig:
+    """The ``health`` node: images that F1 generates to be compared with the training items as a whole; 0: none."""
+
+    samples: int
+    extractor: Any  # an Extractor
+
+    def __post_init__(self) -> None:
+        if self.samples < 0 or self.samples == 1:
+            raise UserError(f"health.samples={self.samples} must be 0 (no check) or at least 2.")
 
 
 @dataclass(frozen=True)
@@ -76,7 +91,9 @@ class Chain:
         self.method: Method = build(cfg.method, "method")
         self.protocol: Evaluation = build(cfg.protocol, "protocol")
         self.queries: QueriesConfig = build(cfg.queries, "queries")
-        self.reference: Method = build(cfg.protocol.reference, "protocol.reference")
+        self.reference: Method = self.protocol.reference
+        self.health: HealthConfig = build(cfg.health, "health")
+        self.text: ClipText | None = build(cfg.dataset.text, "dataset.text") if cfg.dataset.get("text") else None
         self.remove: RemoveConfig = build(cfg.remove, "remove")
         if not isinstance(cfg.seed, int) or cfg.seed < 0:
             raise UserError(f"seed={cfg.seed} must be a whole number, 0 or larger.")
@@ -98,47 +115,55 @@ class Chain:
     @cached_property
     def prepared(self) -> Artifact:
         """The dataset's artifact, built from its raw files where that has not been done."""
-        config = described(self.cfg.dataset.source)
-        name = self.cfg.dataset.name
+        cfg = self.cfg.dataset
+        config, inputs = described(cfg.source), self.source.fingerprint()
+        if self.text is not None:
+            config |= {"text": described(cfg.text)}
+            inputs |= {f"text/{name}": value for name, value in self.text.identity().items()}
 
         def make(folder: Path) -> None:
-            prepare(self.source, folder, name)
+            encode = None if self.text is None else self.text.load(self.device)
+            prepare(self.source, folder, cfg.name, encode, cfg.get("counts"))
 
-        return self.store.get("dataset", 1, config, self.source.fingerprint(), make)
+        return self.store.get("dataset", 1, config, inputs, make)
 
     @cached_property
     def removed(self) -> groups.Ids:
         """The ids that even F1 does not see (``remove.groups`` and ``remove.ids``)."""
-        return groups.chosen(self.data, str(self.cfg.dataset.groups), self.remove.groups, self.remove.ids)
+        return groups.chosen(self.data, self.cfg.dataset.groups, self.remove.groups, self.remove.ids)
 
     @cached_property
     def ids(self) -> groups.Ids:
         """The ids that F1 is trained on."""
         return np.setdiff1d(np.arange(len(self.data.train)), self.removed)
 
-    def check(self) -> None:
-        """Everything that can be wrong, before the first training step. Raises UserError."""
-        found = groups.groups(self.data, str(self.cfg.dataset.groups))
-        sizes = ", ".join(f"{name} {len(members)}" for name, members in found.items())
-        log.info(
-            "%s: N = %d training items, %d test items", self.cfg.dataset.name, len(self.data.train), len(self.data.test)
+    # -- what looks at images ------------------------------------------------------------------------------------
+
+    def setting(self, used: list[Artifact] | None = None) -> Setting:
+        """What feature extractors and measures may use; artifacts that they ask for are noted in ``used``."""
+
+        def shared(
+            stage: str, version: int, config: Mapping[str, Any], make: Callable[[Path], Mapping[str, Any] | None]
+        ) -> Path:
+            artifact = self.store.get(stage, version, config, {"dataset": self.data.content}, make)
+            if used is not None:
+                used.append(artifact)
+            return artifact.folder
+
+        return Setting(
+            data=self.data,
+            groups=partial(groups.groups, self.data),
+            device=self.device,
+            batch_size=self.trainer.feature_batch,
+            seed=self.cfg.seed,
+            download=True,
+            shared=shared,
         )
-        log.info("Groups by %s: %s", self.cfg.dataset.groups, sizes)
-        if len(self.removed):
-            log.info("F1 is trained without %d items; %d are left.", len(self.removed), len(self.ids))
-        self.protocol.check(len(self.ids), self.queries.attributed)
-        network = self.fresh_network()
-        if self.cfg.checkpoint is not None:
-            check_weights(Path(self.cfg.checkpoint), network)
-        self.method.check(network, len(self.ids))
-        self.reference.check(network, len(self.ids))
-        if self.train.selection == "best" and not len(self.data.test):
-            raise UserError(
-                "train.selection=best needs a test split, which this dataset has not: use train.selection=last."
-            )
-        if self.train.batch_size % self.trainer.devices:
-            raise UserError(f"train.batch_size must be a multiple of trainer.devices={self.trainer.devices}.")
-        log.info("The network has %.2f M trainable parameters.", sum(p.numel() for p in network.parameters()) / 1e6)
+
+    @cached_property
+    def measures(self) -> dict[str, Measure]:
+        """The measures of similarity that the run takes (``metrics``)."""
+        return chosen(self.cfg.metrics, self.cfg.measures, self.setting())
 
     # -- pretrain: F1 and every counterfactual model -------------------------------------------------------------
 
@@ -233,19 +258,10 @@ class Chain:
         }
 
         def make(folder: Path) -> None:
-            network = self.network(model)
-            shape = (self.data.channels, self.data.resolution, self.data.resolution)
             count = len(self.query_items)
-            images = []
-            starts = range(0, count, self.queries.batch_size)
-            for start in track(starts, "Generating", len(starts)):
-                numbers = range(start, min(start + self.queries.batch_size, count))
-                condition = self.query_split.condition(self.query_items[list(numbers)])
-                rngs = [generator(cfg.seed, "query", number) for number in numbers]
-                with torch.inference_mode():
-                    condition = None if condition is None else condition.to(self.device)
-                    images.append(self.diffusion.sample(network, rngs, shape, condition, guidance).float().cpu())
-            save_file({"images": torch.cat(images)}, folder / "images.safetensors")
+            rngs = [generator(cfg.seed, "query", number) for number in range(count)]
+            images = self.sampled(model, rngs, self.query_split.condition(self.query_items), "Generating")
+            save_file({"images": images}, folder / "images.safetensors")
             items = self.query_split.items.iloc[self.query_items].rename(columns={"id": "condition_from"})
             roles = ["attributed" if number < self.queries.attributed else "control" for number in range(count)]
             items.insert(0, "role", roles)
@@ -254,73 +270,23 @@ class Chain:
 
         return self.store.get("generate", 1, config, {"model": model.address}, make)
 
-    # -- attribute -----------------------------------------------------------------------------------------------
+    def sampled(
+        self, model: Artifact, rngs: list[np.random.Generator], conditions: Tensor | None, description: str
+    ) -> Float[Tensor, "image channel height width"]:
+        """An image for each generator and condition, ``queries.batch_size`` at a time, with the queries' guidance."""
+        network = self.network(model)
+        guidance = self.queries.guidance if self.data.condition_size else None
+        shape = (self.data.channels, self.data.resolution, self.data.resolution)
+        starts = range(0, len(rngs), self.queries.batch_size)
+        images = []
+        for start in track(starts, description, len(starts)):
+            part = slice(start, start + self.queries.batch_size)
+            condition = None if conditions is None else conditions[part].to(self.device)
+            with torch.inference_mode():
+                images.append(self.diffusion.sample(network, rngs[part], shape, condition, guidance).float().cpu())
+        return torch.cat(images)
 
-    def attributed(self, node: DictConfig, method: Method) -> Artifact:
-        """The scores of a method for the attributed queries, with the seconds that each took."""
-        f1 = self.pretrained()
-        queries = self.generated(f1)
-        inputs = {"model": f1.address, "queries": queries.address}
-        config = described(node) | {"seed": self.cfg.seed, "weights": self.cfg.weights}
-        count = self.queries.attributed
-
-        def make(folder: Path) -> Mapping[str, Any]:
-            partial = folder / "partial"
-            partial.mkdir(exist_ok=True)
-            started = time.perf_counter()
-            shared: list[Artifact] = []
-            built = len(self.store.built)
-            scorer = method.start(self.context(f1, queries, shared))
-            # what is shared counts in full, whether this run built it or another one had
-            cost = {artifact.name: provenance(artifact)["seconds"] for artifact in shared}
-            setup = time.perf_counter() - started + sum(cost.values())
-            setup -= sum(cost.get(name, 0.0) for name in self.store.built[built:])
-            rows = []
-            for query in track(range(count), f"Attributing ({node.name})", count):
-                rows.append(resumable(partial / f"{query}.safetensors", lambda q=query: scorer(q)))  # type: ignore[misc]
-            if not all(scores.isfinite().all() for scores, _ in rows):
-                raise UserError(
-                    f"{node.name} gave scores that are no numbers: lower its learning rate, then run again."
-                )
-            save_file({"scores": torch.stack([scores for scores, _ in rows])}, folder / "scores.safetensors")
-            np.save(folder / "ids.npy", self.ids)
-            table = pd.DataFrame([{"query": query} | facts for query, (_, facts) in enumerate(rows)])
-            table.to_csv(folder / "queries.csv", index=False)
-            for file in partial.iterdir():
-                file.unlink()
-            partial.rmdir()
-            seconds = float(table["seconds"].mean()) + setup / count
-            return {"setup_seconds": setup, "seconds_per_query": seconds}
-
-        return self.store.get("attribute", 1, config, inputs, make)
-
-    def context(self, f1: Artifact, queries: Artifact, used: list[Artifact]) -> Context:
-        """What a method may use; the shared artifacts that it asks for are noted in ``used``."""
-        count = self.queries.attributed
-
-        def shared(stage: str, version: int, config: Mapping[str, Any], make: Callable[[Path], None]) -> Path:
-            inputs = {"model": f1.address, "dataset": self.data.content}
-            full = dict(config) | {"weights": self.cfg.weights, "seed": self.cfg.seed}
-            full["diffusion"] = described(self.cfg.diffusion)  # its generation schedule may be part of what is computed
-            used.append(self.store.get(stage, version, full, inputs, make))
-            return used[-1].folder
-
-        return Context(
-            data=self.data,
-            ids=self.ids,
-            images=load_images(queries)[:count],
-            conditions=self.query_split.condition(self.query_items[:count]),
-            diffusion=self.diffusion,
-            f1=lambda: self.network(f1),
-            f0=lambda: self.fresh_network().eval().requires_grad_(False).to(self.device),
-            train=self.train,
-            trainer=self.trainer,
-            device=self.device,
-            seed=self.cfg.seed,
-            shared=shared,
-        )
-
-    # -- evaluate ------------------------------------------------------------------------------------------------
+    # -- what protocols ask for ----------------------------------------------------------------------------------
 
     def original(self) -> Generated:
         """The queries as F1 generated them."""
@@ -331,48 +297,10 @@ class Chain:
         artifact = self.generated(self.pretrained(without=removed))
         return Generated(load_images(artifact), self.queries.attributed), artifact
 
-    def evaluated(self) -> dict[str, Any]:
-        """Run the whole chain and return the content of ``summary.json``."""
-        cfg = self.cfg
-        f1 = self.pretrained()
-        queries = self.generated(f1)
-        attribution = self.attributed(cfg.method, self.method)
-        node = cfg.protocol.reference
-        reference = self.attributed(node, self.reference)
-        inputs = {"scores": attribution.address, "reference": reference.address}
-        inputs |= {"counterfactuals": groups.digest(self.ids)}
-
-        def make(folder: Path) -> None:
-            verdict: Verdict = self.protocol.evaluate(load_scores(attribution), load_scores(reference), self)
-            pd.DataFrame(verdict.table).to_csv(folder / "queries.csv", index=False)
-            content = {"summary": verdict.summary, "artifacts": verdict.artifacts}
-            (folder / "verdict.json").write_text(json.dumps(content, indent=2))
-
-        config = described(cfg.protocol) | {"train": described(cfg.train), "precision": self.trainer.precision}
-        evaluation = self.store.get("evaluate", 1, config, inputs, make)
-        verdict = json.loads((evaluation.folder / "verdict.json").read_text())
-        return {
-            "dataset": cfg.dataset.name,
-            "model": cfg.model.name,
-            "diffusion": cfg.diffusion.name,
-            "method": cfg.method.name,
-            "protocol": cfg.protocol.name,
-            "seed": cfg.seed,
-            "num_items": len(self.ids),
-            "num_queries": self.queries.attributed,
-            **verdict["summary"],
-            "seconds_per_query": provenance(attribution)["facts"]["seconds_per_query"],
-            "device": provenance(attribution)["device"],
-            "artifacts": {
-                "dataset": self.prepared.name,
-                "model": f1.name,
-                "queries": queries.name,
-                "scores": attribution.name,
-                "reference": reference.name,
-                "evaluation": evaluation.name,
-                **verdict["artifacts"],
-            },
-        }
+    def similarities(self, first: Tensor, second: Tensor) -> dict[str, Float[np.ndarray, " query"]]:
+        """How alike the images of each pair are, by every measure of the run; higher = more alike."""
+        loaded = {name: measure.load(self.setting()) for name, measure in self.measures.items()}
+        return {name: compare(first, second).double().numpy() for name, compare in loaded.items()}
 
 
 def pick_device(accelerator: str) -> str:

@@ -7,6 +7,7 @@ os.environ["WANDB_MODE"] = "offline"
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,12 @@ import torch
 from omegaconf import OmegaConf
 from torch import nn
 
+from tdattr.artifacts import Store
 from tdattr.configs import build
+from tdattr.data.groups import groups
 from tdattr.data.prepared import Example, Prepared, load, one_hot, prepare
 from tdattr.diffusion.edm import EDM
+from tdattr.features import Setting
 from tdattr.networks.dit import DiTConfig
 from tdattr.training.config import AugmentationConfig, TrainConfig, TrainerConfig
 
@@ -65,6 +69,17 @@ def tiny_data(tiny_source: TinySource, tmp_path_factory: pytest.TempPathFactory)
     folder = tmp_path_factory.mktemp("tiny")
     prepare(tiny_source, folder, "tiny")
     return load(folder)
+
+
+@pytest.fixture
+def setting(tiny_data: Prepared, tmp_path: Path) -> Setting:
+    """What extractors and measures may use, on the tiny data; artifacts lie in ``tmp_path / artifacts``."""
+    store = Store(tmp_path / "artifacts", "cpu")
+
+    def shared(stage: str, version: int, config: Any, build: Any) -> Path:
+        return store.get(stage, version, config, {"dataset": tiny_data.content}, build).folder
+
+    return Setting(tiny_data, partial(groups, tiny_data), torch.device("cpu"), 10, 3, False, shared)
 
 
 @pytest.fixture(scope="session")
@@ -163,6 +178,7 @@ def tiny_trainer() -> Callable[..., TrainerConfig]:
             workers=0,
             threads=1,
             scoring_batch=64,
+            feature_batch=10,
         )
         return replace(config, **changes)
 

@@ -10,10 +10,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from tdattr.configs import build, described
 from tdattr.errors import UserError
+from tdattr.features.torchscript import TorchScript
 from tdattr.methods.mucs import MUCS, UnlearnConfig
 
 CONF = Path(__file__).parents[1] / "conf"
-GROUPS = ("dataset", "model", "diffusion", "train", "method", "protocol", "trainer")
+GROUPS = ("dataset", "model", "diffusion", "train", "method", "protocol", "trainer", "extractor", "measure")
+PLACES = {"extractor": "health.extractor", "measure": "measures.ssim"}
 CHOICES = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
 
 
@@ -160,8 +162,27 @@ def test_description_is_of_resolved_values() -> None:
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
 def test_every_choice_of_every_group_can_be_built(group: str, choice: str) -> None:
-    settings = [f"{group}={choice}", *["dataset.source.root=/x"] * (choice == "image_folder")]
+    place = PLACES.get(group, group)
+    settings = [f"{group}@{place}={choice}" if place != group else f"{group}={choice}"]
+    settings += ["dataset.source.root=/x"] * (choice == "image_folder")
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("config", settings)
-    build(config.dataset.source if group == "dataset" else config[group], group)
-    assert config[group].get("name", choice) == choice
+    node = OmegaConf.select(config, place)
+    build(node.source if group == "dataset" else node, place)
+    assert node.get("name", choice) in (choice, "features-classifier")
+
+
+def test_nodes_with_a_class_of_their_own_are_built_and_described() -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("config", ["method=features", "extractor@method.extractor=sscd"])
+    method = build(config.method, "method")
+    assert isinstance(method.extractor, TorchScript) and method.extractor.size == 320
+    here = described(config.method)
+    assert here["extractor"]["class"] == "tdattr.features.torchscript.TorchScript"
+    config.method.extractor.weights = "/elsewhere/file.pt"
+    assert described(config.method) == here and "/elsewhere" not in str(here)
+    config.method.extractor.size = 288
+    assert described(config.method) != here
+    config.method.extractor.size = "large"
+    with pytest.raises(UserError, match=r"^method\.extractor\.size: "):
+        build(config.method, "method")

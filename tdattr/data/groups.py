@@ -15,7 +15,7 @@ from tdattr.errors import UserError
 Ids = Int[np.ndarray, " id"]
 
 
-def groups(data: Prepared, by: str) -> dict[str, Ids]:
+def groups(data: Prepared, by: str | None) -> dict[str, Ids]:
     """The groups of the training split, by name, each with its ids in ascending order.
 
     ``by`` is a field of the items, or the path of a manifest that maps every training id to its group: a CSV with the
@@ -23,6 +23,7 @@ def groups(data: Prepared, by: str) -> dict[str, Ids]:
     unknown field, an unreadable manifest, an id that is unknown, missing or repeated, and a group without items.
     """
     items = data.train.items
+    by = "null" if by is None else by
     fields = [name for name in items.columns if name != "id" and not name.startswith("prompt")]
     if by in fields:
         pairs = list(zip(items["id"].tolist(), items[by].tolist(), strict=True))
@@ -87,7 +88,7 @@ def check(pairs: list[tuple[int, str]], count: int, by: str) -> None:
         raise UserError(f"The manifest {by} leaves out {len(missing)} training ids, the first of them {missing[0]}.")
 
 
-def chosen(data: Prepared, by: str, names: list[str], ids: list[int]) -> Ids:
+def chosen(data: Prepared, by: str | None, names: list[str], ids: list[int]) -> Ids:
     """The ids of a removal: those of the named groups together with those listed.
 
     Raises UserError for an unknown group or id, and where nothing would be left.

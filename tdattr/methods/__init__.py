@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from tdattr.data.prepared import Prepared
 from tdattr.diffusion import Diffusion
+from tdattr.features import Setting
 from tdattr.training.config import TrainConfig, TrainerConfig
 
 
@@ -30,7 +31,8 @@ class Context:
     trainer: TrainerConfig
     device: torch.device
     seed: int
-    shared: Callable[[str, int, Mapping[str, Any], Callable[[Path], None]], Path]
+    setting: Setting  # for everything that looks at images: features of the training items are shared by all models
+    shared: Callable[[str, int, Mapping[str, Any], Callable[[Path], Mapping[str, Any] | None]], Path]
     # shared(stage, version, config, build): the folder of an artifact that depends on F1 and is used by all queries
 
 
@@ -48,8 +50,8 @@ Scorer = Callable[[int], Scored]  # from the number of a query to its scores
 class Method(Protocol):
     """A ``method`` config node."""
 
-    def check(self, network: nn.Module, items: int) -> None:
-        """Raise UserError where the method cannot serve this network or so few items; called before training."""
+    def check(self, network: nn.Module, data: Prepared, items: int) -> None:
+        """Raise UserError where the method cannot serve this network, dataset or so few items; before any training."""
         ...
 
     def start(self, context: Context) -> Scorer:

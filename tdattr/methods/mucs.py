@@ -15,6 +15,7 @@ from jaxtyping import Float
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from tdattr.data.prepared import Prepared
 from tdattr.diffusion import Diffusion
 from tdattr.errors import UserError
 from tdattr.methods import Context, Scored, Scorer
@@ -75,7 +76,7 @@ class MUCS:
                 "method.null_loss, unlearn.batch_size, unlearn.max_steps and score.pairs must be at least 1."
             )
 
-    def check(self, network: nn.Module, items: int) -> None:
+    def check(self, network: nn.Module, data: Prepared, items: int) -> None:
         """Its batches hold different items, and the network must know the part that is to be unlearned in."""
         parts(network, self.unlearn.trainable)
         largest = max(self.unlearn.batch_size, self.null_loss.batch_size)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from tdattr.data.prepared import Prepared
 from tdattr.methods import Context, Scored, Scorer
 
 BLOCK = 4096  # images compared at a time
@@ -17,7 +18,7 @@ class Pixel:
     name: str
     zero: float
 
-    def check(self, network: nn.Module, items: int) -> None:
+    def check(self, network: nn.Module, data: Prepared, items: int) -> None:
         """It serves every network and dataset."""
 
     def start(self, context: Context) -> Scorer:

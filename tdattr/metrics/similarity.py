@@ -1,57 +1,83 @@
-"""How alike two images are: a registry of measures, each from pairs of images to one number per pair."""
+"""How alike two images are: what every measure offers, and the two that need no network."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tdattr.errors import UserError
+from tdattr.features import Setting
 
 log = logging.getLogger(__name__)
-Images = Float[Tensor, "pair channel height width"]
-Measure = Callable[[Images, Images], Float[Tensor, " pair"]]
-MEASURES: dict[str, Measure] = {}
-SSIM_SIGMA = 1.5  # Wang et al. 2004; torchmetrics makes an 11 x 11 window of it
-SSIM_WINDOW = 11
+Images = Float[Tensor, "pair channel height width"]  # in [-1, 1], on the CPU
+Compare = Callable[[Images, Images], Float[Tensor, " pair"]]
 
 
-def measure(name: str) -> Callable[[Measure], Measure]:
-    """Register a measure under the name that configs use."""
+class Measure(Protocol):
+    """A ``measures.<name>`` config node."""
 
-    def register(function: Measure) -> Measure:
-        MEASURES[name] = function
-        return function
+    def identity(self, setting: Setting) -> Mapping[str, str]:
+        """What the numbers depend on besides the node's own values. Raises UserError where weights are missing."""
+        ...
 
-    return register
-
-
-def find(name: str) -> Measure:
-    """The measure of that name. Raises UserError, with the names there are, for an unknown one."""
-    if name not in MEASURES:
-        raise UserError(f"protocol.metrics names {name!r}, but the measures are {', '.join(sorted(MEASURES))}.")
-    return MEASURES[name]
+    def load(self, setting: Setting) -> Compare:
+        """From pairs of images to one number each, higher = more alike."""
+        ...
 
 
-@measure("ssim")
-def ssim(first: Images, second: Images) -> Float[Tensor, " pair"]:
-    """Structural similarity of images in [-1, 1] (Wang et al. 2004), Gaussian window of 11 x 11; 1 = identical.
+@dataclass(frozen=True)
+class SSIM:
+    """Structural similarity (Wang et al. 2004) with a Gaussian window, sizes in pixels; 1 = identical."""
 
-    On images smaller than that the window is the largest odd one that fits, of the same shape relative to its size.
-    """
-    from torchmetrics.functional.image import structural_similarity_index_measure
+    sigma: float
+    window: int
 
-    size = min(first.shape[-2:])
-    window = min(SSIM_WINDOW, size - 1 + size % 2)
-    if window < SSIM_WINDOW:
-        log.info("SSIM uses a window of %d x %d pixels because the images are smaller than 11.", window, window)
-    values = structural_similarity_index_measure(
-        (first + 1) / 2,
-        (second + 1) / 2,
-        sigma=SSIM_SIGMA * window / SSIM_WINDOW,  # torchmetrics derives the window from sigma
-        data_range=1.0,
-        reduction="none",
+    def identity(self, setting: Setting) -> Mapping[str, str]:
+        """Nothing else."""
+        return {}
+
+    def load(self, setting: Setting) -> Compare:
+        """On images smaller than the window it is the largest odd one that fits, of the same shape relative to its
+        size."""
+        return self.compare
+
+    def compare(self, first: Images, second: Images) -> Float[Tensor, " pair"]:
+        """The similarity of each pair."""
+        from torchmetrics.functional.image import structural_similarity_index_measure
+
+        size = min(first.shape[-2:])
+        window = min(self.window, size - 1 + size % 2)
+        if window < self.window:
+            log.info("SSIM uses a window of %d x %d pixels, the largest that fits.", window, window)
+        values = structural_similarity_index_measure(
+            (first + 1) / 2,
+            (second + 1) / 2,
+            sigma=self.sigma * window / self.window,  # torchmetrics derives the window from sigma
+            data_range=1.0,
+            reduction="none",
+        )
+        assert isinstance(values, Tensor)
+        return values.reshape(len(first))
+
+
+@dataclass(frozen=True)
+class MSE:
+    """1 - the mean squared difference of pixels in [0, 1], so that higher is more alike; 1 = identical."""
+
+    def identity(self, setting: Setting) -> Mapping[str, str]:
+        """Nothing else."""
+        return {}
+
+    def load(self, setting: Setting) -> Compare:
+        """Nothing is loaded."""
+        return lambda first, second: 1 - ((first - second) / 2).square().flatten(1).mean(1)
+
+
+def in_batches(compare: Compare, size: int) -> Compare:
+    """``compare``, a few pairs at a time."""
+    return lambda first, second: torch.cat(
+        [compare(*pairs) for pairs in zip(first.split(size), second.split(size), strict=True)]
     )
-    assert isinstance(values, torch.Tensor)
-    return values.reshape(len(first))

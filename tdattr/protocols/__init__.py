@@ -35,6 +35,12 @@ class Generated:
 class Counterfactuals(Protocol):
     """What the chain of stages does for a protocol."""
 
+    def similarities(
+        self, first: Float[Tensor, "query channel height width"], second: Float[Tensor, "query channel height width"]
+    ) -> dict[str, Float[np.ndarray, " query"]]:
+        """How alike the images of each pair are, by every measure of the run; higher = more alike."""
+        ...
+
     def regenerate(self, removed: Int[np.ndarray, " id"]) -> tuple[Generated, Artifact]:
         """Retrain without those ids and generate the queries again from their own seeds."""
         ...

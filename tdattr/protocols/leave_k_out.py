@@ -7,7 +7,6 @@ import numpy as np
 
 from tdattr.errors import UserError
 from tdattr.metrics.comparison import compare, overlap
-from tdattr.metrics.similarity import find
 from tdattr.protocols import Counterfactuals, Scores, Verdict
 
 LEAST_LEFT = 0.05  # the share of the items that a retraining needs at the least
@@ -20,14 +19,7 @@ class LeaveKOut:
     name: str
     k: int | None
     share: float
-    metrics: list[str]
-    reference: Any  # the config node of the method that removes at random; the chain of stages scores it
-
-    def __post_init__(self) -> None:
-        for name in self.metrics:
-            find(name)
-        if not self.metrics:
-            raise UserError("protocol.metrics is empty: name at least one measure, for example ssim.")
+    reference: Any  # the method that removes at random; the chain of stages scores it
 
     def removed_per_query(self, items: int) -> int:
         """k for a training set of that size."""
@@ -69,9 +61,10 @@ class LeaveKOut:
         rows: list[dict[str, Any]] = [
             {"query": i, "role": "attributed" if i < count else "control"} for i in range(len(original.images))
         ]
-        for name in self.metrics:
-            values = find(name)(original.images, after.images).double().numpy()
-            randoms = find(name)(original.images, after_random.images).double().numpy()
+        similarities = models.similarities(original.images, after.images)
+        similarities_random = models.similarities(original.images, after_random.images)
+        for name, values in similarities.items():
+            randoms = similarities_random[name]
             metrics[name] = compare(values[:count], randoms[:count]).as_dict()
             if count < len(values):
                 control[name] = compare(values[count:], randoms[count:], two_tailed=True).as_dict()

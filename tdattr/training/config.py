@@ -60,15 +60,18 @@ class TrainerConfig:
     workers: int
     threads: int | None
     scoring_batch: int  # (item, noise) evaluations per forward pass while scoring
+    feature_batch: int  # images per forward pass of feature extractors and measures
 
     def __post_init__(self) -> None:
         if (
-            min(self.devices, self.scoring_batch) < 1
+            min(self.devices, self.scoring_batch, self.feature_batch) < 1
             or self.workers < 0
             or (self.threads or 1) < 1
             or self.threads == 0
         ):
-            raise UserError("trainer.devices, scoring_batch and threads must be at least 1, and workers at least 0.")
+            raise UserError(
+                "trainer.devices, scoring_batch, feature_batch and threads must be at least 1, and workers at least 0."
+            )
         if self.precision not in PRECISIONS:
             raise UserError(f"trainer.precision={self.precision} is unknown: choose one of {', '.join(PRECISIONS)}.")
         if self.strategy != "ddp_spawn":

@@ -13,6 +13,7 @@ from torch import nn
 
 from tdattr.data.prepared import Prepared
 from tdattr.diffusion.edm import EDM
+from tdattr.features import Setting
 from tdattr.methods import Context, pixel
 from tdattr.methods.pixel import Pixel
 from tdattr.methods.random import Random
@@ -32,6 +33,7 @@ def context(
     edm: EDM,
     tiny_train: Callable[..., TrainConfig],
     tiny_trainer: Callable[..., TrainerConfig],
+    setting: Setting,
 ) -> Context:
     return Context(
         data=tiny_data,
@@ -45,6 +47,7 @@ def context(
         trainer=tiny_trainer(),
         device=torch.device("cpu"),
         seed=5,
+        setting=setting,
         shared=unused,
     )
 
@@ -87,6 +90,6 @@ def test_pixel_similarity_finds_a_copy(context: Context) -> None:
         assert scores.max() == pytest.approx(1, abs=1e-5)
 
 
-def test_they_serve_everything() -> None:
-    Random("random").check(nn.Identity(), 1)
-    Pixel("pixel", 0.0).check(nn.Identity(), 1)
+def test_they_serve_everything(tiny_data: Prepared) -> None:
+    Random("random").check(nn.Identity(), tiny_data, 1)
+    Pixel("pixel", 0.0).check(nn.Identity(), tiny_data, 1)

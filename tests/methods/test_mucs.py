@@ -18,6 +18,7 @@ from tdattr.configs import build
 from tdattr.data.prepared import Prepared
 from tdattr.diffusion.edm import EDM
 from tdattr.errors import UserError
+from tdattr.features import Setting
 from tdattr.methods import Context
 from tdattr.methods.mucs import MUCS, generation_part, skew
 from tdattr.seeding import generator, normal
@@ -83,6 +84,7 @@ def world(
     tiny_train: Callable[..., TrainConfig],
     tiny_trainer: Callable[..., TrainerConfig],
     edm: EDM,
+    setting: Setting,
     tmp_path: Path,
 ) -> World:
     store, handed = Store(tmp_path, "cpu"), []
@@ -106,6 +108,7 @@ def world(
         trainer=tiny_trainer(scoring_batch=20),
         device=torch.device("cpu"),
         seed=SEED,
+        setting=setting,
         shared=shared,
     )
     return World(context, store, handed)
@@ -319,14 +322,14 @@ def test_scores_do_not_depend_on_the_scoring_batch(world: World) -> None:
         torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
 
-def test_what_cannot_work_is_refused_before_training(tiny_dit: Callable[..., nn.Module]) -> None:
+def test_what_cannot_work_is_refused_before_training(tiny_dit: Callable[..., nn.Module], tiny_data: Prepared) -> None:
     network = tiny_dit(4)
-    method().check(network, BATCH)
+    method().check(network, tiny_data, BATCH)
     for name in ("unlearn.batch_size", "null_loss.batch_size"):
         with pytest.raises(UserError, match=r"13 different training items .* there are 12: lower method.unlearn.batch"):
-            method(**{name: 13}).check(network, 12)
+            method(**{name: 13}).check(network, tiny_data, 12)
     with pytest.raises(UserError, match=r"method.unlearn.trainable=head is unknown"):
-        method(**{"unlearn.trainable": "head"}).check(network, 48)
+        method(**{"unlearn.trainable": "head"}).check(network, tiny_data, 48)
     with pytest.raises(UserError, match=r"method.unlearn.check=never is unknown"):
         method(**{"unlearn.check": "never"})
     for share in (0.0, 1.1, -0.5):

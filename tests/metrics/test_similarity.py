@@ -6,8 +6,10 @@ import torch
 from scipy.ndimage import correlate
 from torch import Tensor
 
-from tdattr.errors import UserError
-from tdattr.metrics.similarity import MEASURES, find, measure, ssim
+from tdattr.features import Setting
+from tdattr.metrics.similarity import MSE, SSIM, in_batches
+
+ssim = SSIM(sigma=1.5, window=11).compare
 
 
 def reference(first: Tensor, second: Tensor, window: int, sigma: float) -> list[float]:
@@ -71,14 +73,16 @@ def test_a_pair_does_not_depend_on_the_others() -> None:
     torch.testing.assert_close(ssim(first, second), torch.cat(alone))
 
 
-def test_measures_are_found_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert find("ssim") is ssim
-    with pytest.raises(UserError, match=r"protocol.metrics names 'beauty', but the measures are .*ssim"):
-        find("beauty")
-    monkeypatch.setattr("tdattr.metrics.similarity.MEASURES", dict(MEASURES))
+def test_mse_is_that_of_pixels_between_0_and_1(setting: Setting) -> None:
+    first, second = pairs(3, 3, 6, 6)
+    a, b = ((images.double().numpy() + 1) / 2 for images in (first, second))
+    compare = MSE().load(setting)
+    np.testing.assert_allclose(compare(first, second), 1 - ((a - b) ** 2).mean((1, 2, 3)), atol=1e-6)
+    torch.testing.assert_close(compare(first, first), torch.ones(3))
+    black = torch.full((1, 1, 4, 4), -1.0)
+    assert compare(black, -black).item() == 0
 
-    @measure("difference")
-    def difference(first: Tensor, second: Tensor) -> Tensor:
-        return -(first - second).abs().flatten(1).mean(1)
 
-    assert find("difference") is difference
+def test_batches_change_nothing() -> None:
+    first, second = pairs(5, 1, 12, 12)
+    torch.testing.assert_close(in_batches(ssim, 2)(first, second), ssim(first, second))

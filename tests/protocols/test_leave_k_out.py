@@ -14,12 +14,13 @@ from torch import Tensor
 from tdattr.artifacts import Artifact
 from tdattr.configs import build
 from tdattr.errors import UserError
-from tdattr.metrics.similarity import ssim
+from tdattr.metrics.similarity import SSIM
 from tdattr.protocols import Generated, Scores, Verdict
 from tdattr.protocols.leave_k_out import LeaveKOut
 
 YAML = Path(__file__).parents[2] / "conf" / "protocol" / "leave_k_out.yaml"
 QUERIES, CONTROLS = 4, 3
+ssim = SSIM(sigma=1.5, window=11).compare
 IDS = np.arange(100, 130)  # ids are not places
 
 
@@ -51,6 +52,9 @@ class Pretended:
     def original(self) -> Generated:
         images = torch.rand(QUERIES + self.controls, 1, 12, 12, generator=torch.Generator().manual_seed(1)) * 2 - 1
         return Generated(images, QUERIES)
+
+    def similarities(self, first: Tensor, second: Tensor) -> dict[str, np.ndarray]:
+        return {"ssim": ssim(first, second).double().numpy(), "twice": 2 * ssim(first, second).double().numpy()}
 
     def images(self, removed: frozenset[int]) -> Tensor:
         images = self.original().images
@@ -192,8 +196,8 @@ def test_removing_everything_is_refused_before_any_training() -> None:
     assert models.asked == []
 
 
-def test_measures_must_exist() -> None:
-    with pytest.raises(UserError, match=r"protocol.metrics names 'beauty'"):
-        protocol(metrics=["ssim", "beauty"])
-    with pytest.raises(UserError, match=r"protocol.metrics is empty"):
-        protocol(metrics=[])
+def test_every_measure_of_the_run_is_judged() -> None:
+    verdict = protocol(k=3).evaluate(scores(METHOD), scores(RANDOM), strong_for(METHOD))
+    assert list(verdict.summary["metrics"]) == list(verdict.summary["control"]) == ["ssim", "twice"]
+    assert verdict.summary["metrics"]["ssim"] == pytest.approx(verdict.summary["metrics"]["twice"])
+    assert all(row["twice_random"] == pytest.approx(2 * row["ssim_random"]) for row in verdict.table)

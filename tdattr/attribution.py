@@ -1,0 +1,91 @@
+"""Attribution: the scores of a method for the run's queries, and what a method is given to work with."""
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from omegaconf import DictConfig
+from safetensors.torch import save_file
+
+from tdattr.artifacts import Artifact, provenance
+from tdattr.configs import described
+from tdattr.errors import UserError
+from tdattr.features import identities
+from tdattr.methods import Context, Method
+from tdattr.methods.resume import resumable
+from tdattr.report.progress import track
+from tdattr.results import load_images
+from tdattr.stages import Chain
+
+
+def attributed(chain: Chain, node: DictConfig, method: Method) -> Artifact:
+    """The scores of a method for the attributed queries, with the seconds that each took."""
+    f1 = chain.pretrained()
+    queries = chain.generated(f1)
+    inputs = {"model": f1.address, "queries": queries.address}
+    config = described(node) | {"seed": chain.cfg.seed, "weights": chain.cfg.weights}
+    if identity := identities(method, chain.setting()):
+        config["identity"] = identity
+    count = chain.queries.attributed
+
+    def make(folder: Path) -> Mapping[str, Any]:
+        partial = folder / "partial"
+        partial.mkdir(exist_ok=True)
+        started = time.perf_counter()
+        shared: list[Artifact] = []
+        built = len(chain.store.built)
+        scorer = method.start(context(chain, f1, queries, shared))
+        # what is shared counts in full, whether this run built it or another one had
+        cost = {artifact.name: provenance(artifact)["seconds"] for artifact in shared}
+        setup = time.perf_counter() - started + sum(cost.values())
+        setup -= sum(cost.get(name, 0.0) for name in chain.store.built[built:])
+        rows = []
+        for query in track(range(count), f"Attributing ({node.name})", count):
+            rows.append(resumable(partial / f"{query}.safetensors", lambda q=query: scorer(q)))  # type: ignore[misc]
+        if not all(scores.isfinite().all() for scores, _ in rows):
+            raise UserError(f"{node.name} gave scores that are no numbers: lower its learning rate, then run again.")
+        save_file({"scores": torch.stack([scores for scores, _ in rows])}, folder / "scores.safetensors")
+        np.save(folder / "ids.npy", chain.ids)
+        table = pd.DataFrame([{"query": query} | facts for query, (_, facts) in enumerate(rows)])
+        table.to_csv(folder / "queries.csv", index=False)
+        for file in partial.iterdir():
+            file.unlink()
+        partial.rmdir()
+        seconds = float(table["seconds"].mean()) + setup / count
+        return {"setup_seconds": setup, "seconds_per_query": seconds}
+
+    return chain.store.get("attribute", 1, config, inputs, make)
+
+
+def context(chain: Chain, f1: Artifact, queries: Artifact, used: list[Artifact]) -> Context:
+    """What a method may use; the shared artifacts that it asks for are noted in ``used``."""
+    count = chain.queries.attributed
+
+    def shared(
+        stage: str, version: int, config: Mapping[str, Any], make: Callable[[Path], Mapping[str, Any] | None]
+    ) -> Path:
+        inputs = {"model": f1.address, "dataset": chain.data.content}
+        full = dict(config) | {"weights": chain.cfg.weights, "seed": chain.cfg.seed}
+        full["diffusion"] = described(chain.cfg.diffusion)  # its generation schedule may be part of what is computed
+        used.append(chain.store.get(stage, version, full, inputs, make))
+        return used[-1].folder
+
+    return Context(
+        data=chain.data,
+        ids=chain.ids,
+        images=load_images(queries)[:count],
+        conditions=chain.query_split.condition(chain.query_items[:count]),
+        diffusion=chain.diffusion,
+        f1=lambda: chain.network(f1),
+        f0=lambda: chain.fresh_network().eval().requires_grad_(False).to(chain.device),
+        train=chain.train,
+        trainer=chain.trainer,
+        device=chain.device,
+        seed=chain.cfg.seed,
+        setting=chain.setting(used),
+        shared=shared,
+    )

@@ -1,0 +1,105 @@
+"""Evaluation: what is checked before the first training step, and the whole chain from there to a summary."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from tdattr.artifacts import provenance
+from tdattr.attribution import attributed
+from tdattr.configs import described
+from tdattr.data import groups
+from tdattr.errors import UserError
+from tdattr.features import identities
+from tdattr.health import examine
+from tdattr.protocols import Verdict
+from tdattr.results import load_scores
+from tdattr.stages import Chain
+from tdattr.training.weights import check_weights
+
+log = logging.getLogger(__name__)
+SHOWN_GROUPS = 32
+
+
+def check(chain: Chain) -> None:
+    """Everything that can be wrong, before the first training step. Raises UserError."""
+    log.info(
+        "%s: N = %d training items, %d test items", chain.cfg.dataset.name, len(chain.data.train), len(chain.data.test)
+    )
+    if chain.cfg.dataset.groups is not None:
+        found = groups.groups(chain.data, chain.cfg.dataset.groups)
+        sizes = [f"{name} {len(members)}" for name, members in found.items()]
+        more = f" and {len(sizes) - SHOWN_GROUPS} more" if len(sizes) > SHOWN_GROUPS else ""
+        log.info("Groups by %s: %s%s", chain.cfg.dataset.groups, ", ".join(sizes[:SHOWN_GROUPS]), more)
+    if len(chain.removed):
+        log.info("F1 is trained without %d items; %d are left.", len(chain.removed), len(chain.ids))
+    chain.protocol.check(len(chain.ids), chain.queries.attributed)
+    network = chain.fresh_network()
+    if chain.cfg.checkpoint is not None:
+        check_weights(Path(chain.cfg.checkpoint), network)
+    for method in (chain.method, chain.reference):
+        method.check(network, chain.data, len(chain.ids))
+        identities(method, chain.setting())
+    if chain.health.samples:
+        chain.health.extractor.identity(chain.setting())
+    assert chain.measures  # those that were asked for can be taken
+    if chain.train.selection == "best" and not len(chain.data.test):
+        raise UserError(
+            "train.selection=best needs a test split, which this dataset has not: use train.selection=last."
+        )
+    if chain.train.batch_size % chain.trainer.devices:
+        raise UserError(f"train.batch_size must be a multiple of trainer.devices={chain.trainer.devices}.")
+    log.info("The network has %.2f M trainable parameters.", sum(p.numel() for p in network.parameters()) / 1e6)
+
+
+def evaluated(chain: Chain) -> dict[str, Any]:
+    """Run the whole chain and return the content of ``summary.json``."""
+    cfg = chain.cfg
+    f1 = chain.pretrained()
+    health = examine(chain, f1)
+    queries = chain.generated(f1)
+    attribution = attributed(chain, cfg.method, chain.method)
+    node = cfg.protocol.reference
+    reference = attributed(chain, node, chain.reference)
+    inputs = {"scores": attribution.address, "reference": reference.address}
+    inputs |= {"counterfactuals": groups.digest(chain.ids)}
+
+    def make(folder: Path) -> None:
+        verdict: Verdict = chain.protocol.evaluate(load_scores(attribution), load_scores(reference), chain)
+        pd.DataFrame(verdict.table).to_csv(folder / "queries.csv", index=False)
+        content = {"summary": verdict.summary, "artifacts": verdict.artifacts}
+        (folder / "verdict.json").write_text(json.dumps(content, indent=2))
+
+    setting = chain.setting()
+    config = described(cfg.protocol) | {"train": described(cfg.train), "precision": chain.trainer.precision}
+    config["measures"] = {
+        name: described(cfg.measures[name]) | {"identity": dict(measure.identity(setting))}
+        for name, measure in chain.measures.items()
+    }
+    evaluation = chain.store.get("evaluate", 1, config, inputs, make)
+    verdict = json.loads((evaluation.folder / "verdict.json").read_text())
+    return {
+        "dataset": cfg.dataset.name,
+        "model": cfg.model.name,
+        "diffusion": cfg.diffusion.name,
+        "method": cfg.method.name,
+        "protocol": cfg.protocol.name,
+        "seed": cfg.seed,
+        "num_items": len(chain.ids),
+        "num_queries": chain.queries.attributed,
+        **health,
+        **verdict["summary"],
+        "seconds_per_query": provenance(attribution)["facts"]["seconds_per_query"],
+        "device": provenance(attribution)["device"],
+        "artifacts": {
+            "dataset": chain.prepared.name,
+            "model": f1.name,
+            "queries": queries.name,
+            "scores": attribution.name,
+            "reference": reference.name,
+            "evaluation": evaluation.name,
+            **verdict["artifacts"],
+        },
+    }

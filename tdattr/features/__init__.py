@@ -1,0 +1,103 @@
+"""Features: from images to vectors, by networks that were trained elsewhere or on the dataset's own groups."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from tdattr.data.prepared import Prepared, Split
+from tdattr.report.progress import track
+from tdattr.rows import Rows
+
+Images = Float[Tensor, "batch channel height width"]  # in [-1, 1], gray or colour, on any device
+Embed = Callable[[Images], Float[Tensor, "batch feature"]]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the parts of a run that look at images may use."""
+
+    data: Prepared
+    groups: Callable[[str], Mapping[str, Int[np.ndarray, " id"]]]  # the groups by a field or manifest
+    device: torch.device
+    batch_size: int
+    seed: int
+    download: bool  # whether weights may be fetched from a model hub
+    shared: Callable[[str, int, Mapping[str, Any], Callable[[Path], Mapping[str, Any] | None]], Path]
+    # shared(stage, version, config, build): the folder of an artifact that depends on the dataset alone
+
+
+class Extractor(Protocol):
+    """An ``extractor`` config node."""
+
+    name: str
+
+    def identity(self, setting: Setting) -> Mapping[str, str]:
+        """What the vectors depend on besides the node's own values: the digests of weight files, for example.
+
+        Called before anything is computed. Raises UserError, saying which file is expected where and how to fetch it.
+        """
+        ...
+
+    def load(self, setting: Setting) -> Embed:
+        """The function from a batch of images to their vectors, one per image, of any length."""
+        ...
+
+
+def identities(node: Any, setting: Setting) -> dict[str, Any]:
+    """The identities of everything inside a config node (a dataclass) that has one, by field."""
+    found: dict[str, Any] = {}
+    for entry in fields(node):
+        value = getattr(node, entry.name)
+        if hasattr(value, "identity"):
+            found[entry.name] = dict(value.identity(setting))
+        elif is_dataclass(value) and (inner := identities(value, setting)):
+            found[entry.name] = inner
+    return found
+
+
+def unit_vectors(embed: Embed, images: Images, setting: Setting) -> Float[Tensor, "image feature"]:
+    """The vectors of some images, of length 1, in float32 on the CPU; computed ``setting.batch_size`` at a time."""
+    return torch.cat([torch.nn.functional.normalize(part, dim=1) for part in embedded(embed, images, setting)])
+
+
+def embedded(embed: Embed, images: Images, setting: Setting) -> Iterator[Float[Tensor, "batch feature"]]:
+    """The vectors of some images as the network gives them, batch by batch, in float32 on the CPU."""
+    for part in images.split(setting.batch_size):
+        with torch.inference_mode():
+            yield embed(part.to(setting.device)).float().cpu()
+
+
+def training_vectors(extractor: Extractor, embed: Embed, setting: Setting) -> Float[np.ndarray, "item feature"]:
+    """The vectors of all training items, of length 1: an artifact, computed in blocks that survive a kill.
+
+    ``embed``: the loaded extractor.
+    """
+
+    def build(folder: Path) -> None:
+        split = setting.data.train
+        rows = Rows(folder, "train", len(split))
+        for images in blocks(split, setting.batch_size, f"Features ({extractor.name})", rows.done):
+            rows.write(features=unit_vectors(embed, images, setting).numpy())
+        rows.close()
+
+    config = described(extractor) | {"identity": dict(extractor.identity(setting))}
+    return np.load(setting.shared("features", 1, config, build) / "train_features.npy", mmap_mode="r")
+
+
+def blocks(split: Split, size: int, description: str, start: int = 0) -> Iterator[Images]:
+    """The images of a split from item ``start`` on, block by block, with a progress bar."""
+    starts = range(start, len(split), size)
+    for first in track(starts, description, len(starts)):
+        yield split.images(np.arange(first, min(first + size, len(split))))
+
+
+def described(node: Any) -> dict[str, Any]:
+    """The values of an extractor that its vectors depend on: all but the place of its weights, and its class."""
+    values = {entry.name: getattr(node, entry.name) for entry in fields(node) if entry.name != "weights"}
+    return values | {"class": f"{type(node).__module__}.{type(node).__qualname__}"}

@@ -1,0 +1,127 @@
+"""A small network trained here to tell the dataset's own groups apart: deep features where nothing can be fetched."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from tdattr.errors import UserError
+from tdattr.features import Embed, Images, Setting
+from tdattr.features.pixels import resized
+from tdattr.report.progress import Bar
+from tdattr.seeding import generator, torch_seed
+
+log = logging.getLogger(__name__)
+FILE = "classifier.safetensors"
+REPORT_STEPS = 20
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """The features before the last layer of ``architecture`` (of timm), trained from scratch.
+
+    ``by``: the groups that it learns, a field of the items or a manifest. ``size``: pixels of what it sees. AdamW with
+    a one-cycle schedule up to ``learning_rate``; images are shifted by up to ``shift`` of their size, never mirrored.
+    """
+
+    name: str
+    architecture: str
+    by: str | None
+    size: int
+    steps: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    shift: float
+
+    def __post_init__(self) -> None:
+        if min(self.size, self.steps, self.batch_size) < 1 or self.learning_rate <= 0 or not 0 <= self.shift < 1:
+            raise UserError(
+                "The classifier needs size, steps and batch_size of at least 1, a learning_rate above 0 and a shift in "
+                "[0, 1)."
+            )
+
+    def identity(self, setting: Setting) -> Mapping[str, str]:
+        """The seed and the items of every group. Raises UserError where there are not at least two groups."""
+        from tdattr.data.groups import digest
+
+        return {"seed": str(setting.seed)} | {name: digest(ids) for name, ids in self.groups(setting).items()}
+
+    def groups(self, setting: Setting) -> Mapping[str, Int[np.ndarray, " id"]]:
+        """What it learns. Raises UserError where there are not at least two groups."""
+        found = {} if self.by is None else setting.groups(self.by)
+        if len(found) < 2:
+            raise UserError(
+                f"The extractor {self.name} learns to tell groups apart, but by={self.by} gives {len(found)}: "
+                "set dataset.groups, or its own `by`, to a field with two groups or more, or to a manifest."
+            )
+        return found
+
+    def build(self, setting: Setting) -> Any:
+        """The network before training, the same for the same seed."""
+        import timm
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(torch_seed(setting.seed, "classifier.initialisation"))
+            classes, channels = len(self.groups(setting)), setting.data.channels
+            return timm.create_model(self.architecture, num_classes=classes, in_chans=channels)
+
+    def load(self, setting: Setting) -> Embed:
+        """The trained network: an artifact of its own."""
+
+        def make(folder: Path) -> Mapping[str, Any]:
+            model, accuracy = self.train(setting)
+            save_file({key: value.contiguous() for key, value in model.state_dict().items()}, folder / FILE)
+            return {"training_accuracy": accuracy}
+
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in ("name", "by")}
+        folder = setting.shared("classifier", 1, values | {"identity": dict(self.identity(setting))}, make)
+        model = self.build(setting)
+        model.load_state_dict(load_file(folder / FILE))
+        model = model.eval().requires_grad_(False).to(setting.device)
+
+        def embed(images: Images) -> Tensor:
+            seen = model.forward_features(resized(images, self.size, "bilinear"))
+            return model.forward_head(seen, pre_logits=True).flatten(1)
+
+        return embed
+
+    def train(self, setting: Setting) -> tuple[Any, float]:
+        """Train on all groups; also the share of the last hundred batches' items that it got right."""
+        names = list(self.groups(setting))
+        ids = np.concatenate([self.groups(setting)[name] for name in names])
+        labels = np.repeat(np.arange(len(names)), [len(self.groups(setting)[name]) for name in names])
+        model = self.build(setting).train().to(setting.device)
+        optimiser = torch.optim.AdamW(model.parameters(), self.learning_rate, weight_decay=self.weight_decay)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, self.learning_rate, total_steps=self.steps + 1)
+        bar = Bar(f"Training the classifier of {len(names)} groups", self.steps)
+        right: list[float] = []
+        for step in range(self.steps):
+            rng = generator(setting.seed, "classifier.batch", step)
+            places = rng.integers(len(ids), size=self.batch_size)
+            images = resized(setting.data.train.images(ids[places]).to(setting.device), self.size, "bilinear")
+            reach = int(self.shift * self.size)
+            across, down = (int(value) for value in rng.integers(-reach, reach + 1, size=2))
+            images = torch.roll(images, (down, across), (2, 3))
+            target = torch.from_numpy(labels[places]).to(setting.device)
+            logits = model(images)
+            loss = torch.nn.functional.cross_entropy(logits, target)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+            right.append(float((logits.argmax(1) == target).float().mean()))
+            bar.advance()
+            if step % REPORT_STEPS == 0:
+                bar.show(f"loss {float(loss.detach()):.3f}")
+        bar.close()
+        accuracy = float(np.mean(right[-100:]))
+        log.info("The classifier gets %.1f %% of its training items right.", 100 * accuracy)
+        return model.cpu(), accuracy

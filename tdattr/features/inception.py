@@ -1,0 +1,42 @@
+"""The Inception network of the Fréchet distance (Heusel et al. 2017), as torch-fidelity carries it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from tdattr.features import Embed, Images, Setting
+from tdattr.features.weights import checked, file
+
+
+@dataclass(frozen=True)
+class Inception:
+    """The 2048 pooled features. The network resizes images itself, as the original did."""
+
+    name: str
+    weights: str
+    url: str
+    sha256: str
+
+    def path(self) -> Path:
+        """The file. Raises UserError where it is missing."""
+        return file(self.weights, self.url, f"`weights` of extractor {self.name}")
+
+    def identity(self, setting: Setting) -> Mapping[str, str]:
+        """The digest. Raises UserError where it is not the expected one."""
+        return {"weights": checked(self.path(), self.sha256, f"`sha256` of extractor {self.name}")}
+
+    def load(self, setting: Setting) -> Embed:
+        """Loads nothing but tensors from the file."""
+        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+        self.identity(setting)
+        torch.load(self.path(), weights_only=True)  # torch-fidelity would run what a pickle contains
+        model = FeatureExtractorInceptionV3("inception", ["2048"], str(self.path())).to(setting.device)
+
+        def embed(images: Images) -> torch.Tensor:
+            levels = ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+            return model(levels.expand(-1, 3, -1, -1))[0]
+
+        return embed

@@ -1,0 +1,61 @@
+"""Any pretrained image network of timm; DINOv2 (Oquab et al. 2024) by default."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tdattr.errors import UserError
+from tdattr.features import Embed, Setting
+from tdattr.features.pixels import standardised
+from tdattr.features.weights import fingerprint, folder
+
+FILE = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Timm:
+    """The pooled features of ``architecture``, before its classifier.
+
+    ``weights``: a hub id, a folder that holds ``model.safetensors``, or a .safetensors or .pth file. ``size``: pixels
+    of the images that it sees; position embeddings are interpolated. ``arguments``: more for ``timm.create_model``.
+    """
+
+    name: str
+    architecture: str
+    weights: str
+    size: int
+    arguments: dict[str, Any]
+
+    def path(self, download: bool) -> Path:
+        """The file of the weights. Raises UserError where it is missing."""
+        path = Path(self.weights).expanduser()
+        if path.is_file():
+            return path
+        return folder(self.weights, [FILE], f"`weights` of extractor {self.name}", download) / FILE
+
+    def identity(self, setting: Setting) -> Mapping[str, str]:
+        """The digest of the weights."""
+        return {"weights": fingerprint(self.path(setting.download))}
+
+    def load(self, setting: Setting) -> Embed:
+        """Raises UserError where the weights are not those of the architecture."""
+        import timm
+
+        path = self.path(setting.download)
+        options = {"img_size": self.size} if "vit" in self.architecture else {}
+        try:
+            model: Any = timm.create_model(
+                self.architecture,
+                pretrained=True,
+                pretrained_cfg_overlay={"file": str(path)},
+                num_classes=0,
+                **options,
+                **self.arguments,
+            )
+        except Exception as error:  # readers of damaged files raise all sorts of things
+            reason = str(error).splitlines()[0]
+            raise UserError(f"{path} holds no weights of {self.architecture} ({reason}): fetch it again.") from error
+        model = model.eval().requires_grad_(False).to(setting.device)
+        mean, std = model.pretrained_cfg["mean"], model.pretrained_cfg["std"]
+        return lambda images: model(standardised(images, self.size, mean, std))

@@ -1,0 +1,100 @@
+"""Where pretrained weights lie: a local path, or a repository of the Hugging Face hub."""
+
+import re
+from functools import lru_cache
+from pathlib import Path
+
+from tdattr.data.prepared import digest
+from tdattr.errors import UserError
+
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+CONNECT_SECONDS = 5.0
+
+
+def folder(weights: str, files: list[str], setting: str, download: bool) -> Path:
+    """The local folder that holds ``files``: ``weights`` itself, or the hub repository of that id.
+
+    A repository is taken from the local cache, or fetched where ``download`` allows it and the hub can be reached.
+    ``setting`` is what names another place in the config. Raises UserError where a file is missing.
+    """
+    path = Path(weights).expanduser()
+    if not path.is_dir():
+        if not HUB_ID.fullmatch(weights) or weights.startswith("."):
+            raise absent(path, files, f"put them there, or set {setting} to their folder or hub id")
+        cached = snapshot(weights, files, local=True)
+        if cached is None and download and reachable():
+            cached = snapshot(weights, files, local=False)
+        if cached is None:
+            command = f"hf download {weights} {' '.join(files)}"
+            raise absent(weights, files, f"fetch them with: {command}; or set {setting} to their folder")
+        path = cached
+    missing = [name for name in files if not (path / name).is_file()]
+    if missing:
+        raise absent(path, missing, f"put them there, or set {setting} to their folder")
+    return path
+
+
+def file(weights: str, url: str, setting: str) -> Path:
+    """A file on this machine. Raises UserError, with the command that fetches it from ``url``, where it is missing."""
+    path = Path(weights).expanduser()
+    if not path.is_file():
+        command = f"curl -L --create-dirs -o {path} {url}"
+        raise absent(path, [], f"fetch it with: {command}; or set {setting} to where it is")
+    return path
+
+
+def checked(path: Path, sha256: str, setting: str) -> str:
+    """The SHA-256 of a file. Raises UserError where it does not begin with ``sha256``."""
+    found = fingerprint(path)
+    if not found.startswith(sha256.lower()):
+        raise UserError(
+            f"{path} has the SHA-256 {found[:16]}… instead of {sha256[:16]}…: it is damaged or another file, so delete "
+            f"it and fetch it again, or set {setting} to its digest if you trust it."
+        )
+    return found
+
+
+def fingerprint(path: Path) -> str:
+    """The SHA-256 of a file, read once per process."""
+    facts = path.stat()
+    return known(path, facts.st_size, facts.st_mtime_ns)
+
+
+@lru_cache
+def known(path: Path, size: int, changed: int) -> str:
+    """``digest`` remembered for as long as the file stays the same."""
+    return digest(path)
+
+
+def absent(place: Path | str, files: list[str], remedy: str) -> UserError:
+    """The sentence about weights that are not there."""
+    what = f"{', '.join(files)} expected in {place}" if files else f"{place} expected"
+    return UserError(f"Weights are missing, {what}: {remedy}.")
+
+
+def snapshot(hub_id: str, files: list[str], local: bool) -> Path | None:
+    """The folder of a hub repository in the local cache, fetched first unless ``local``; None where it is not there."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        path = Path(snapshot_download(hub_id, allow_patterns=files, local_files_only=local))
+    except LocalEntryNotFoundError:
+        return None
+    except HfHubHTTPError as error:
+        raise UserError(f"The hub does not give {hub_id} ({str(error).splitlines()[0]}): check the id.") from error
+    return path if all((path / name).is_file() for name in files) else None
+
+
+@lru_cache(maxsize=1)
+def reachable() -> bool:
+    """Whether the hub answers; asked once, because its own retries last half a minute."""
+    from huggingface_hub import constants, get_session
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        get_session().head(constants.ENDPOINT, timeout=CONNECT_SECONDS)
+    except Exception:  # whatever kept it from answering
+        return False
+    return True

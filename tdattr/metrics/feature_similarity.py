@@ -1,0 +1,24 @@
+"""Similarity in the space of a feature extractor: SSCD, CLIP, DINO, or the classifier of the dataset's groups."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tdattr.features import Setting, unit_vectors
+from tdattr.metrics.similarity import Compare
+
+
+@dataclass(frozen=True)
+class FeatureSimilarity:
+    """The cosine of the two images' vectors; 1 = identical."""
+
+    extractor: Any  # an Extractor
+
+    def identity(self, setting: Setting) -> Mapping[str, str]:
+        """That of the extractor."""
+        return dict(self.extractor.identity(setting))
+
+    def load(self, setting: Setting) -> Compare:
+        """Loads the extractor."""
+        embed = self.extractor.load(setting)
+        return lambda first, second: (unit_vectors(embed, first, setting) * unit_vectors(embed, second, setting)).sum(1)

@@ -1,0 +1,143 @@
+"""CLIP, read from a folder as the hub has it: a tiny model of the right architecture, made and saved here."""
+
+import json
+import string
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torchvision.transforms import functional as vision
+
+from tdattr.errors import UserError
+from tdattr.features import Setting, identities
+from tdattr.features.clip import ClipImage, ClipText
+from tdattr.features.weights import known
+from tdattr.methods.features import Features
+
+SIZE, WIDTH, CONTEXT = 32, 12, 16
+MEAN, STD = [0.5, 0.4, 0.3], [0.5, 0.6, 0.7]
+
+
+def save_clip(folder: Path, seed: int = 0) -> Any:
+    """A CLIP model of one layer with a tokenizer of single characters, in the files of ``transformers``."""
+    from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizer
+
+    folder.mkdir(parents=True)
+    letters = list(string.ascii_lowercase + string.digits + ".,")
+    pieces = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{letter}</w>" for letter in letters)]
+    (folder / "vocab.json").write_text(json.dumps({piece: index for index, piece in enumerate(pieces)}))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=CONTEXT).save_pretrained(
+        folder
+    )
+    layer = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    text = {"vocab_size": len(pieces), "max_position_embeddings": CONTEXT, "bos_token_id": 0, "eos_token_id": 1}
+    config = CLIPConfig(
+        text_config=layer | text,
+        vision_config=layer | {"image_size": SIZE, "patch_size": 8},
+        projection_dim=WIDTH,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = CLIPModel(config).eval()
+    model.save_pretrained(folder)
+    CLIPImageProcessor(size={"shortest_edge": SIZE}, crop_size=SIZE, image_mean=MEAN, image_std=STD).save_pretrained(
+        folder
+    )
+    for name in ("vocab.json", "merges.txt"):  # the published folders have them beside tokenizer.json
+        if not (folder / name).exists():
+            raise AssertionError(f"the tokenizer was not saved with its {name}")
+    return model
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    folder = tmp_path_factory.mktemp("weights") / "clip"
+    return folder, save_clip(folder)
+
+
+def image(folder: Path, **changes: Any) -> ClipImage:
+    return ClipImage(
+        **{"name": "c", "weights": str(folder), "file": "model.safetensors", "output": "projected"} | changes
+    )
+
+
+def pictures(size: int, channels: int = 3) -> torch.Tensor:
+    return torch.rand(3, channels, size, size, generator=torch.Generator().manual_seed(1)) * 2 - 1
+
+
+@pytest.mark.parametrize("output", ["projected", "pooled"])
+def test_image_vectors_are_those_of_the_model(saved: tuple[Path, Any], setting: Setting, output: str) -> None:
+    folder, model = saved
+    x = pictures(SIZE)
+    standard = vision.normalize((x + 1) / 2, MEAN, STD)
+    with torch.inference_mode():
+        pooled = model.vision_model(pixel_values=standard).pooler_output
+        expected = model.visual_projection(pooled) if output == "projected" else pooled
+    torch.testing.assert_close(image(folder, output=output).load(setting)(x), expected)
+
+
+def test_other_sizes_and_gray_are_made_to_fit(saved: tuple[Path, Any], setting: Setting) -> None:
+    folder, model = saved
+    x = pictures(8, channels=1)
+    enlarged = vision.resize((x + 1) / 2, [SIZE, SIZE], vision.InterpolationMode.BICUBIC, antialias=True).clamp(0, 1)
+    with torch.inference_mode():
+        standard = vision.normalize(enlarged.expand(-1, 3, -1, -1), MEAN, STD)
+        expected = model.visual_projection(model.vision_model(pixel_values=standard).pooler_output)
+    torch.testing.assert_close(image(folder).load(setting)(x), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_texts(saved: tuple[Path, Any]) -> None:
+    folder, model = saved
+    encode = ClipText("c", str(folder), "model.safetensors", batch_size=2).load(torch.device("cpu"))
+    texts = ["a cat", "dogs, 2", "a" * 50, "ein kätzchen – 子猫", "A cat"]
+    vectors = encode(texts)
+    assert vectors.shape == (5, WIDTH) and vectors.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(vectors[0], vectors[4], atol=1e-6)  # CLIP's tokenizer lowers
+    assert np.abs(vectors[0] - vectors[1]).max() > 1e-3
+    np.testing.assert_allclose(encode(texts[::-1]), vectors[::-1], atol=1e-6)  # whatever stands in the same batch
+    order = {piece: index for index, piece in enumerate(json.loads((folder / "vocab.json").read_text()))}
+    ids = [0, order["a</w>"], order["c"], order["a"], order["t</w>"], 1]
+    with torch.inference_mode():
+        alone = model.text_projection(model.text_model(torch.tensor([ids])).pooler_output)
+    np.testing.assert_allclose(vectors[0], torch.nn.functional.normalize(alone, dim=1)[0], atol=1e-5)
+
+
+def test_the_identity_follows_the_weights_and_not_their_place(
+    saved: tuple[Path, Any], setting: Setting, tmp_path: Path
+) -> None:
+    folder, _ = saved
+    save_clip(tmp_path / "same")
+    save_clip(tmp_path / "other", seed=1)
+    first = identities(Features("clip", image(folder)), setting)
+    assert identities(Features("clip", image(tmp_path / "same")), setting) == first
+    assert identities(Features("clip", image(tmp_path / "other")), setting) != first
+
+
+def test_what_is_missing_or_damaged_is_named(saved: tuple[Path, Any], setting: Setting, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"model.safetensors, config.json, .*nowhere/deep: put them there"):
+        image(tmp_path / "nowhere" / "deep").identity(setting)
+    with pytest.raises(UserError, match=r"hf download org/model model.safetensors config.json") as caught:
+        image(Path("org/model")).identity(setting)
+    assert "\n" not in str(caught.value)
+    save_clip(tmp_path / "clip")
+    (tmp_path / "clip" / "preprocessor_config.json").rename(tmp_path / "away")
+    with pytest.raises(UserError, match=r"Weights are missing, preprocessor_config.json expected in "):
+        image(tmp_path / "clip").identity(setting)
+    (tmp_path / "away").rename(tmp_path / "clip" / "preprocessor_config.json")
+    path = tmp_path / "clip" / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(UserError, match=r"holds no CLIP model .*fetch it again"):
+        image(tmp_path / "clip").load(setting)
+    with pytest.raises(UserError, match=r"output=middle is unknown"):
+        image(tmp_path, output="middle")
+
+
+def test_digests_are_read_once_per_process(saved: tuple[Path, Any], setting: Setting) -> None:
+    image(saved[0]).identity(setting)
+    before = known.cache_info().misses
+    image(saved[0]).identity(setting)
+    assert known.cache_info().misses == before

@@ -1,0 +1,115 @@
+"""Vectors of the training items: of length 1, the same for any batch size, an artifact that survives a kill."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from tdattr.errors import UserError
+from tdattr.features import Embed, Setting, training_vectors, unit_vectors
+from tdattr.features.classifier import Classifier
+from tdattr.rows import Rows
+
+
+@dataclass
+class Corners:
+    """Two pixels of an image and a constant; counts what it is asked for and can be made to fail."""
+
+    name: str = "corners"
+
+    def __post_init__(self) -> None:
+        self.seen: list[int] = []
+        self.fail_after = 10**9
+
+    def identity(self, setting: Setting) -> Mapping[str, str]:
+        return {}
+
+    def load(self, setting: Setting) -> Embed:
+        def embed(images: Tensor) -> Tensor:
+            if sum(self.seen) >= self.fail_after:
+                raise KeyboardInterrupt
+            self.seen.append(len(images))
+            return torch.stack([images[:, 0, 0, 0], images[:, 0, -1, -1], torch.full((len(images),), 0.5)], 1)
+
+        return embed
+
+
+def expected(setting: Setting) -> np.ndarray:
+    values = setting.data.train.pixels[..., 0].astype(float) / 127.5 - 1
+    vectors = np.stack([values[:, 0, 0], values[:, -1, -1], np.full(len(values), 0.5)], 1)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 48, 1000])
+def test_vectors_do_not_depend_on_the_batch_size(setting: Setting, batch_size: int) -> None:
+    setting = replace(setting, batch_size=batch_size)
+    corners = Corners()
+    found = training_vectors(corners, corners.load(setting), setting)
+    assert isinstance(found, np.memmap) and max(corners.seen) <= batch_size
+    np.testing.assert_allclose(found, expected(setting), atol=1e-6)
+    asked = len(corners.seen)
+    training_vectors(corners, corners.load(setting), setting)
+    assert len(corners.seen) == asked  # the artifact is there
+
+
+def test_a_kill_costs_one_block(setting: Setting) -> None:
+    killed = Corners()
+    killed.fail_after = 20
+    with pytest.raises(KeyboardInterrupt):
+        training_vectors(killed, killed.load(setting), setting)
+    again = Corners()
+    found = training_vectors(again, again.load(setting), setting)
+    assert sum(killed.seen) == 20 and sum(again.seen) == 48 - 20
+    np.testing.assert_allclose(found, expected(setting), atol=1e-6)
+
+
+def test_rows_go_on_where_they_stopped(tmp_path: Any) -> None:
+    rows = Rows(tmp_path, "a", 5)
+    rows.write(x=np.arange(4).reshape(2, 2), y=np.ones((2, 3), np.uint8))
+    rows = Rows(tmp_path, "a", 5)
+    assert rows.done == 2 and rows.shape("x") == (2,) and rows.shape("z") is None
+    rows.write(x=np.full((3, 2), 7), y=np.zeros((3, 3), np.uint8))
+    rows.close()
+    assert np.load(tmp_path / "a_x.npy").tolist() == [[0, 1], [2, 3], [7, 7], [7, 7], [7, 7]]
+    assert np.load(tmp_path / "a_y.npy").sum() == 6 and not (tmp_path / "a.progress").exists()
+
+
+def classifier(**changes: Any) -> Classifier:
+    plain = Classifier("classifier", "test_resnet", "label", 16, 60, 16, 3e-3, 0.0, 0.0)
+    return replace(plain, **changes)
+
+
+def test_the_classifier_learns_the_groups(setting: Setting) -> None:
+    # random images can only be learned by heart: 48 of them are, and their classes end up apart
+    data = setting.data
+    embed = classifier(steps=150).load(setting)
+    vectors = unit_vectors(embed, data.train.images(np.arange(48)), setting)
+    labels = data.train.items["label"].to_numpy()
+    cosines = (vectors @ vectors.T).numpy()
+    same = labels[:, None] == labels
+    others = ~np.eye(48, dtype=bool)
+    assert cosines[same & others].mean() > cosines[~same].mean() + 0.2
+
+
+def test_the_classifier_is_an_artifact_of_seed_and_groups(setting: Setting) -> None:
+    images = setting.data.train.images(np.arange(4))
+    few = classifier(steps=2)
+    first = few.load(setting)(images)
+    torch.testing.assert_close(few.load(setting)(images), first, rtol=0, atol=0)
+    assert not torch.equal(few.load(replace(setting, seed=4))(images), first)
+    by_halves = {"a": np.arange(24), "b": np.arange(24, 48)}
+    halves = replace(setting, groups=lambda by: by_halves)
+    assert few.identity(halves) != few.identity(setting)
+    assert not torch.equal(few.load(halves)(images), first)
+
+
+def test_groups_there_must_be(setting: Setting) -> None:
+    for by, count in ((None, 0), ("label", 1)):
+        with pytest.raises(UserError, match=rf"by={by} gives {count}: set dataset.groups"):
+            classifier(by=by).identity(replace(setting, groups=lambda by: {"all": np.arange(48)}))
+    with pytest.raises(UserError, match="learning_rate above 0"):
+        classifier(learning_rate=0)

@@ -1,0 +1,56 @@
+"""Feature and condition similarity: cosines, of the items that F1 has seen."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics.pairwise import cosine_similarity
+from torch import nn
+
+from tdattr.data.prepared import Prepared
+from tdattr.errors import UserError
+from tdattr.features import Embed, Setting
+from tdattr.methods import Context
+from tdattr.methods.condition import Condition
+from tdattr.methods.features import Features
+from tests.methods.test_baselines import IDS, context
+
+__all__ = ["context"]  # a fixture
+
+
+@dataclass(frozen=True)
+class Rows:
+    """An extractor: the mean of every row."""
+
+    name: str = "rows"
+
+    def identity(self, setting: Setting) -> Mapping[str, str]:
+        return {}
+
+    def load(self, setting: Setting) -> Embed:
+        return lambda images: images.mean((1, 3))
+
+
+def test_feature_scores_are_cosines_of_the_items_that_f1_has_seen(context: Context) -> None:
+    scorer = Features("features", Rows()).start(context)
+    items = context.data.train.images(IDS).mean((1, 3))
+    found = torch.stack([scorer(query).scores for query in range(4)])
+    np.testing.assert_allclose(found, cosine_similarity(context.images.mean((1, 3)), items), atol=1e-5)
+
+
+def test_condition_scores_are_cosines_of_the_first_captions(context: Context) -> None:
+    queries = torch.tensor([[1.0, 0, 0, 0], [0, 2.0, 2.0, 0]])
+    scorer = Condition("condition").start(replace(context, conditions=queries))
+    assert context.data.train.conditions is not None
+    expected = cosine_similarity(queries, context.data.train.conditions[IDS, 0])
+    np.testing.assert_allclose(torch.stack([scorer(0).scores, scorer(1).scores]), expected, atol=1e-6)
+
+
+def test_what_they_serve(tiny_data: Prepared) -> None:
+    Features("features", Rows()).check(nn.Identity(), tiny_data, 1)
+    Condition("condition").check(nn.Identity(), tiny_data, 1)
+    bare = replace(tiny_data, train=replace(tiny_data.train, conditions=None))
+    with pytest.raises(UserError, match=r"method=condition .* dataset.source.condition"):
+        Condition("condition").check(nn.Identity(), bare, 1)
