@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from tdattr.artifacts import Artifact, Store
 from tdattr.configs import build, described
 from tdattr.data import groups
-from tdattr.data.prepared import Prepared, digest, load, prepare
+from tdattr.data.prepared import Prepared, check_counts, digest, load, prepare
 from tdattr.diffusion import Diffusion
 from tdattr.errors import UserError
 from tdattr.features import Setting
@@ -109,8 +109,10 @@ class Chain:
 
     @cached_property
     def data(self) -> Prepared:
-        """The prepared dataset, every file checked."""
-        return load(self.prepared.folder)
+        """The prepared dataset, every file and the number of items checked."""
+        data = load(self.prepared.folder)
+        check_counts(data.facts["count"], self.cfg.dataset.get("counts"), self.cfg.dataset.name)
+        return data
 
     @cached_property
     def prepared(self) -> Artifact:

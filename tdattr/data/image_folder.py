@@ -1,21 +1,17 @@
 """Any folder of images: a sub-folder is a group, a captions file gives the prompts."""
 
 import csv
-import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
+from tdattr.data.images import MODES, images, read_image, stamp
 from tdattr.data.prepared import Example, digest, one_hot
 from tdattr.errors import UserError
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
 CONDITIONS = ["none", "group"]
-MODES = {1: "L", 3: "RGB"}
 TOP = "."  # the group of images that lie in no sub-folder
 
 
@@ -45,15 +41,11 @@ class ImageFolder:
             raise UserError(f"dataset.source.held_out={self.held_out} leaves nothing to train on: give 0, or 2 and up.")
 
     def fingerprint(self) -> dict[str, str]:
-        """A digest of the images' names, sizes and times of change (reading them all would take long), and of captions.
+        """A digest of the images' names, sizes and times of change, and one of the captions.
 
         Raises UserError where the folder, the images of a group, or the captions file are missing.
         """
-        total = hashlib.sha256()
-        for path, _ in self.members():
-            facts = path.stat()
-            total.update(json.dumps([self.name(path), facts.st_size, facts.st_mtime_ns]).encode())
-        marks = {"images": total.hexdigest()}
+        marks = {"images": stamp((path for path, _ in self.members()), self.folder)}
         if self.captions and not self.captions_path.is_file():
             raise UserError(f"{self.captions_path} is missing: mend dataset.source.captions=<file>, or set it to null.")
         if self.captions:
@@ -120,12 +112,6 @@ class ImageFolder:
         return path.relative_to(self.folder).as_posix()
 
 
-def images(paths: Iterable[Path], root: Path) -> list[Path]:
-    """Those that are files, end like an image, and are not hidden below ``root``; sorted."""
-    chosen = (path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file())
-    return sorted(path for path in chosen if not any(part.startswith(".") for part in path.relative_to(root).parts))
-
-
 def read_captions(path: Path) -> dict[str, str]:
     """File name -> caption. Raises UserError where the file cannot be read as what it ends like."""
     try:
@@ -141,27 +127,3 @@ def read_captions(path: Path) -> dict[str, str]:
         remedy = "write JSON {file: caption}, or CSV with the columns file and caption"
         raise UserError(f"{path} holds no captions ({type(error).__name__}: {error}): {remedy}.") from error
     return {name: "\n".join(caption.splitlines()) for name, caption in captions.items()}
-
-
-def read_image(path: Path, resolution: int, channels: int) -> np.ndarray:
-    """uint8 [resolution, resolution, channels]: upright, over white, cropped to the central square, resized.
-
-    Raises UserError for a file that is no image or is damaged.
-    """
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(path) as opened:
-            image = ImageOps.exif_transpose(opened)
-            if image.mode.startswith("I"):  # 16 bits, which convert() would cut off at 255
-                image = Image.fromarray((np.clip(np.asarray(image), 0, 65535) // 257).astype(np.uint8))
-            if image.has_transparency_data:
-                image = image.convert("RGBA")
-                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-            image = image.convert(MODES[channels])
-    except Exception as error:  # Pillow's readers raise all sorts of things for damaged files
-        raise UserError(f"{path} cannot be read as an image ({error}): mend or remove it.") from error
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    square = image.crop((left, top, left + side, top + side)).resize((resolution, resolution), Image.Resampling.LANCZOS)
-    return np.asarray(square).reshape(resolution, resolution, channels)

@@ -128,13 +128,13 @@ def prepare(
     folder: Path,
     description: str,
     encode: Encode | None = None,
-    counts: Mapping[str, int] | None = None,
+    counts: Mapping[str, int | None] | None = None,
 ) -> None:
     """Write the prepared form of ``source`` into ``folder``, block by block, with a progress bar.
 
     Images are read by as many threads as there are cores; no more than three blocks of items are held in memory. A
     folder that an interrupted call left is gone on with. ``encode`` makes the conditions: one variant per prompt.
-    ``counts``: how many items train and test must have.
+    ``counts``: how many items train and test must have; None: any number.
 
     Raises UserError where the counts are not those, the source cannot be read, its images differ in shape, or its train
     split is empty; unreadable images are named together, once all have been tried.
@@ -142,12 +142,7 @@ def prepare(
     found = {split: source.count(split) for split in SPLITS}
     if not found["train"]:
         raise UserError(f"{description} has no training images.")
-    for split, count in (counts or {}).items():
-        if found[split] != count:
-            raise UserError(
-                f"{description} should have {count} items in {split} but {found[split]} were found: complete its "
-                "files, or accept them as they are with dataset.counts=null."
-            )
+    check_counts(found, counts, description)
     for split in SPLITS:
         if found[split] and not (folder / f"{split}_items.csv").exists():
             prepare_split(source, split, found[split], folder, f"{description} ({split})", encode)
@@ -155,6 +150,16 @@ def prepare(
     facts["files"] = {path.name: digest(path) for path in sorted(folder.iterdir())}
     facts["content"] = hashlib.sha256(json.dumps(facts["files"], sort_keys=True).encode()).hexdigest()
     (folder / FACTS).write_text(json.dumps(facts, indent=2))
+
+
+def check_counts(found: Mapping[str, int], expected: Mapping[str, int | None] | None, description: str) -> None:
+    """Raise UserError where a split has not the expected number of items."""
+    for split, count in (expected or {}).items():
+        if count is not None and found[split] != count:
+            raise UserError(
+                f"{description} should have {count} items in {split} but {found[split]} were found: complete its "
+                "files, or accept them as they are with dataset.counts=null."
+            )
 
 
 def prepare_split(

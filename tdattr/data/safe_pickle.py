@@ -9,33 +9,46 @@ import numpy as np
 
 from tdattr.errors import UserError
 
+CODES = [f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)]  # numpy's names of whole numbers
 
-class Bytes:
-    """Stands in for ``numpy.dtype``: accepts unsigned bytes and nothing else."""
+
+class Integers:
+    """Stands in for ``numpy.dtype``: accepts whole numbers and nothing else."""
+
+    value: np.dtype[Any]
 
     def __init__(self, code: str | bytes, align: bool = False, copy: bool = False) -> None:
-        if code not in ("u1", b"u1"):
-            raise pickle.UnpicklingError(f"an array of {code!r} instead of unsigned bytes")
+        self.code = code.decode() if isinstance(code, bytes) else code
+        if self.code not in CODES:
+            raise pickle.UnpicklingError(f"an array of {code!r} instead of whole numbers")
+        self.value = np.dtype(self.code)
 
-    def __setstate__(self, state: object) -> None:
-        """Byte order and alignment mean nothing for single bytes."""
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        """Of numpy's state only the byte order means anything here."""
+        order = state[1].decode() if isinstance(state[1], bytes) else state[1]
+        self.value = np.dtype(order + self.code if order in ("<", ">") else self.code)
 
 
 class Array:
-    """Stands in for ``numpy.ndarray``: ``value`` is the uint8 array that the pickle describes."""
+    """Stands in for ``numpy.ndarray``: ``value`` is the array that the pickle describes."""
 
     value: np.ndarray
 
-    def __setstate__(self, state: tuple[int, tuple[int, ...], Bytes, bool, bytes]) -> None:
+    def __setstate__(self, state: tuple[int, tuple[int, ...], Integers, bool, bytes]) -> None:
         _, shape, kind, fortran, content = state
-        if not isinstance(kind, Bytes) or not isinstance(content, bytes):
-            raise pickle.UnpicklingError("an array of something else than unsigned bytes")
-        self.value = np.frombuffer(content, np.uint8).reshape(shape, order="F" if fortran else "C")
+        if not isinstance(kind, Integers) or not isinstance(content, bytes):
+            raise pickle.UnpicklingError("an array of something else than whole numbers")
+        self.value = np.frombuffer(content, kind.value).reshape(shape, order="F" if fortran else "C")
 
 
 def reconstruct(kind: type, shape: tuple[int, ...], code: str | bytes) -> Array:
     """Stands in for numpy's ``_reconstruct``, which makes the empty array that the state then fills."""
     return Array()
+
+
+def scalar(kind: Integers, content: bytes) -> int:
+    """Stands in for numpy's ``scalar``, which makes one number of an array's type."""
+    return int(np.frombuffer(content, kind.value)[0])
 
 
 def encode(text: str, encoding: str) -> bytes:
@@ -47,9 +60,11 @@ def encode(text: str, encoding: str) -> bytes:
 
 PERMITTED: dict[tuple[str, str], Callable[..., Any]] = {
     ("numpy", "ndarray"): Array,
-    ("numpy", "dtype"): Bytes,
+    ("numpy", "dtype"): Integers,
     ("numpy.core.multiarray", "_reconstruct"): reconstruct,
     ("numpy._core.multiarray", "_reconstruct"): reconstruct,
+    ("numpy.core.multiarray", "scalar"): scalar,
+    ("numpy._core.multiarray", "scalar"): scalar,
     ("_codecs", "encode"): encode,
 }
 
@@ -64,7 +79,7 @@ class Reader(pickle.Unpickler):
 
 
 def read_pickle(path: Path) -> dict[str, Any]:
-    """The dictionary in a pickle of Python 2 or 3, its keys as text and its arrays as uint8 arrays.
+    """The dictionary in a pickle of Python 2 or 3, its keys as text and its arrays, all of whole numbers.
 
     Raises UserError for a pickle that is cut short, damaged, holds no dictionary, or asks for anything but such arrays.
     """

@@ -40,9 +40,7 @@ class ClipImage:
 
     def place(self, setting: Setting) -> Path:
         """The folder of the model. Raises UserError where a file is missing."""
-        return folder(
-            self.weights, [self.file, *IMAGE_FILES], f"`weights` of extractor {self.name}", setting.download
-        )
+        return folder(self.weights, [self.file, *IMAGE_FILES], f"`weights` of extractor {self.name}", setting.download)
 
     def identity(self, setting: Setting) -> Mapping[str, str]:
         """The digest of every file."""

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from tdattr.data import prepared as module
 from tdattr.data.prepared import Example, Prepared, load, one_hot, prepare
 from tdattr.errors import UserError
 
@@ -132,3 +133,95 @@ def test_unusable_sources_are_refused(tmp_path: Path) -> None:
         prepare(replace(tiny(), missing=1), tmp_path / "b", "tiny")
     with pytest.raises(UserError, match=r"image of item 1 has shape \(5, 5, 3\)"):
         prepare(Tiny({"train": [example(0), example(1, size=5)], "test": []}), tmp_path, "tiny")
+
+
+class Files:
+    """A source whose images are read when they are asked for: counts the reading, and can be interrupted or spoilt."""
+
+    def __init__(self, count: int, stop_at: int | None = None, spoilt: tuple[int, ...] = ()) -> None:
+        self.number, self.stop_at, self.spoilt, self.read = count, stop_at, spoilt, list[int]()
+
+    def fingerprint(self) -> dict[str, str]:
+        return {}
+
+    def count(self, split: str) -> int:
+        return self.number if split == "train" else 0
+
+    def examples(self, split: str) -> Iterator[Example]:
+        for index in range(self.number):
+            yield Example(lambda index=index: self.image(index), None, (f"caption {index}", "x" * index))
+
+    def image(self, index: int) -> np.ndarray:
+        if index == self.stop_at:
+            raise KeyboardInterrupt
+        if index in self.spoilt:
+            raise UserError(f"{index}.jpg cannot be read: mend or remove it.")
+        self.read.append(index)
+        return np.full((2, 2, 1), index, np.uint8)
+
+
+def lengths(texts: list[str]) -> np.ndarray:
+    """A text encoder."""
+    return np.array([[len(text), 1] for text in texts], np.float32)
+
+
+def test_a_kill_costs_no_more_than_the_blocks_in_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BLOCK", 4)
+    whole, folder = tmp_path / "whole", tmp_path / "killed"
+    for each in (whole, folder):
+        each.mkdir()
+    prepare(Files(30), whole, "tiny", lengths)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(Files(30, stop_at=21), folder, "tiny", lengths)
+    again = Files(30)
+    prepare(again, folder, "tiny", lengths)
+    assert sorted(again.read) == list(range(20, 30))  # five blocks were complete
+    assert load(folder).content == load(whole).content
+    train = load(folder).train
+    assert train.pixels[:, 0, 0, 0].tolist() == list(range(30))
+    assert train.conditions is not None and train.conditions[:, 1, 0].tolist() == list(range(30))
+    assert train.items["prompt"].tolist() == [f"caption {index}" for index in range(30)]
+    assert sorted(path.name for path in folder.iterdir()) == sorted(path.name for path in whole.iterdir())
+
+
+def test_unreadable_images_are_named_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BLOCK", 4)
+    with pytest.raises(UserError, match=r"^tiny \(train\): 4 unreadable. 5.jpg cannot .* 9.jpg .* 20.jpg .* …$"):
+        prepare(Files(30, spoilt=(5, 9, 20, 29)), tmp_path, "tiny")
+    with pytest.raises(UserError, match=r"^7.jpg cannot be read: mend or remove it.$"):
+        prepare(Files(30, spoilt=(7,)), tmp_path, "tiny")
+    mended = Files(30)
+    prepare(mended, tmp_path, "tiny")
+    assert sorted(mended.read) == list(range(4, 30))  # what was read before the first of them is kept
+    assert load(tmp_path).train.pixels[:, 0, 0, 0].tolist() == list(range(30))
+
+
+def test_only_a_few_blocks_are_held_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BLOCK", 4)
+    ahead: list[int] = []
+    source = Files(40)
+
+    def encode(texts: list[str]) -> np.ndarray:
+        ahead.append(len(source.read) - 4 * len(ahead))
+        return lengths(texts)
+
+    prepare(source, tmp_path, "tiny", encode)
+    assert len(ahead) == 10 and max(ahead) <= 8
+
+
+def test_counts_are_checked_before_anything_is_read(tmp_path: Path) -> None:
+    source = Files(30)
+    with pytest.raises(UserError, match=r"tiny should have 31 items in train but 30 were found: .*dataset.counts=null"):
+        prepare(source, tmp_path, "tiny", counts={"train": 31, "test": 0})
+    assert not source.read
+    prepare(source, tmp_path, "tiny", counts={"train": 30, "test": None})
+
+
+def test_items_with_fewer_captions_than_the_first_are_refused(tmp_path: Path) -> None:
+    class Uneven(Files):
+        def examples(self, split: str) -> Iterator[Example]:
+            for index, example in enumerate(super().examples(split)):
+                yield replace(example, prompts=example.prompts[: 1 + (index != 3)])
+
+    with pytest.raises(UserError, match=r"the condition of item 3 has shape \(1, 2\), not \(2, 2\)"):
+        prepare(Uneven(6), tmp_path, "tiny", lengths)

@@ -42,6 +42,15 @@ def test_arrays_and_containers(tmp_path: Path, protocol: int) -> None:
     assert found["labels"] == [1, 2] and found["text"] == ("a", 0.5, None, b"\xff")
 
 
+@pytest.mark.parametrize("protocol", [2, 4])
+@pytest.mark.parametrize("kind", ["<i8", ">i4", "<u2", "|i1"])
+def test_whole_numbers_of_every_size(tmp_path: Path, protocol: int, kind: str) -> None:
+    array = np.array([[1, 2], [3, -4 if "i" in kind else 4]], kind)
+    content = {"labels": array, "numbers": [np.dtype(kind).type(7)]}
+    found = read_pickle(write(tmp_path / "x", pickle.dumps(content, protocol)))
+    assert np.array_equal(found["labels"], array) and found["numbers"] == [7]
+
+
 def test_what_python_2_wrote(tmp_path: Path) -> None:
     """Byte by byte, as numpy 1 under Python 2 pickled {"data": array([[7, 255]], uint8), "labels": [3]}."""
 
@@ -90,6 +99,7 @@ def test_malicious_pickles_do_not_execute(tmp_path: Path) -> None:
         pickle.dumps({b"data": np.array([{}], dtype=object)}, 2),
         pickle.dumps([1, 2, 3], 2),
         pickle.dumps({b"data": Call(np.dtype, "V8")}, 2),
+        pickle.dumps({b"data": [np.float32(1)]}, 2),
         pickle.dumps({b"\xff": 1}, 3),
         b"\x80\x02}U\x04datacnumpy\nndarray\n)Rs.",  # an array that never gets its content
         b"",

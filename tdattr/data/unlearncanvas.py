@@ -1,0 +1,238 @@
+"""UnlearnCanvas (Zhang et al. 2024, arXiv 2402.11846): 60 styles x 20 objects x 20 pictures, as GUDA-C uses it."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tdattr.data.images import folders, images, read_image, stamp
+from tdattr.data.prepared import SPLITS, Example, digest, one_hot
+from tdattr.errors import UserError
+
+FOLDER = "UnlearnCanvas"
+SEEDS = {"Seed Images", "Seed Image"}  # the photographs that were stylised: not a style
+FITS = ["crop", "squash"]
+CONDITIONS = ["none", "style", "object"]
+FILES = ["prompts", "eval_prompts", "descriptors"]
+PROMPT = "An image of {object} in {style} style"  # where no prompts are given
+SITE = "https://huggingface.co/datasets/OPTML-Group/UnlearnCanvas"
+Picture = tuple[str, str, int]  # style, object, number
+
+
+@dataclass(frozen=True)
+class UnlearnCanvas:
+    """``<Style>/<Object>/<number>.jpg`` in ``root`` or in ``UnlearnCanvas`` below it; underscores stand for spaces.
+
+    ``styles``: those that are used; null: all. ``fit``: ``crop`` (to the central square) or ``squash``. ``condition``:
+    ``none``, ``style`` or ``object`` (one of those that are used). The last ``held_out`` pictures of every object in
+    every style are test. Files, sought in ``root`` unless their paths are absolute: ``prompts`` (JSON lines with
+    rel_path and prompt), ``eval_prompts`` (with style, object and prompt) for the test items, and ``descriptors`` (JSON
+    {style: [descriptor, …]}).
+    """
+
+    root: str
+    resolution: int
+    fit: str
+    styles: list[str] | None
+    condition: str
+    held_out: int
+    prompts: str | None
+    eval_prompts: str | None
+    descriptors: str | None
+
+    def __post_init__(self) -> None:
+        for key, choices in (("fit", FITS), ("condition", CONDITIONS)):
+            if getattr(self, key) not in choices:
+                raise UserError(f"dataset.source.{key}={getattr(self, key)} is unknown: choose one of {choices}.")
+        for key, smallest in (("resolution", 1), ("held_out", 0)):
+            if getattr(self, key) < smallest:
+                raise UserError(f"dataset.source.{key}={getattr(self, key)} must be at least {smallest}.")
+        if self.styles == []:
+            raise UserError("dataset.source.styles names none: give some, or null for all.")
+        if self.eval_prompts and not self.held_out:
+            raise UserError(
+                f"dataset.source.eval_prompts={self.eval_prompts} is for test items, of which there are none: give "
+                "dataset.source.held_out=1 or more, or eval_prompts=null."
+            )
+
+    def fingerprint(self) -> dict[str, str]:
+        """A digest of the pictures' names, sizes and times of change, and the SHA-256 of each file that is used.
+
+        Raises UserError where one of them is missing, or leaves a picture out.
+        """
+        splits = self.splits()
+        marks = {"images": stamp((path for pictures in splits.values() for path in pictures.values()), self.folder)}
+        for key in FILES:
+            if getattr(self, key) and not self.file(key).is_file():
+                raise UserError(f"{self.file(key)} is missing: mend dataset.source.{key}=<file>, or set it to null.")
+            if getattr(self, key):
+                marks[key] = digest(self.file(key))
+        for split, pictures in splits.items():
+            self.texts(split, list(pictures))
+        return marks
+
+    def count(self, split: str) -> int:
+        """The number of pictures in the split."""
+        return len(self.splits()[split])
+
+    def examples(self, split: str) -> Iterator[Example]:
+        """Style by style, object by object, in the order of their numbers.
+
+        The fields are ``style``, ``object`` and, where they are given, ``descriptors``.
+        """
+        splits = self.splits()
+        styles, objects = (sorted({picture[place] for picture in splits["train"]}) for place in (0, 1))
+        prompts, descriptors = self.texts(split, list(splits[split]))
+        for picture, path in splits[split].items():
+            style, name, _ = picture
+            yield Example(
+                image=partial(read_image, path, self.resolution, 3, squash=self.fit == "squash"),
+                condition={
+                    "none": None,
+                    "style": one_hot(styles.index(style), len(styles)),
+                    "object": one_hot(objects.index(name), len(objects)),
+                }[self.condition],
+                prompts=(prompts[picture],),
+                fields={"style": style, "object": name} | ({"descriptors": descriptors[style]} if descriptors else {}),
+            )
+
+    def splits(self) -> dict[str, dict[Picture, Path]]:
+        """The files of train and test, in the order of the items.
+
+        Raises UserError where nothing of an object would be left to train on.
+        """
+        pictures = self.pictures()
+        members: dict[tuple[str, str], list[Picture]] = {}
+        for picture in pictures:
+            members.setdefault(picture[:2], []).append(picture)
+        splits: dict[str, dict[Picture, Path]] = {split: {} for split in SPLITS}
+        for (style, name), ours in members.items():
+            left = len(ours) - self.held_out
+            if left < 1:
+                raise UserError(
+                    f"dataset.source.held_out={self.held_out} leaves nothing to train on of {name} in {style}, which "
+                    f"has {len(ours)} images: give less."
+                )
+            for place, picture in enumerate(ours):
+                splits["train" if place < left else "test"][picture] = pictures[picture]
+        return splits
+
+    def pictures(self) -> dict[Picture, Path]:
+        """The file of every picture of the styles that are used, sorted.
+
+        Raises UserError where there are none, for an unknown style, and for a file whose name is no number of its own.
+        """
+        there = [path for path in folders(self.folder) if plain(path.name) not in SEEDS] if self.root else []
+        wanted = {plain(name) for name in (self.styles if self.styles is not None else [path.name for path in there])}
+        found: dict[Picture, Path] = {}
+        for style in there:
+            for thing in folders(style) if plain(style.name) in wanted else []:
+                for path in images(thing.iterdir(), self.folder):
+                    if not (path.stem.isascii() and path.stem.isdigit()):
+                        raise UserError(f"{path} is not named by a number as its neighbours are: remove it.")
+                    picture = plain(style.name), plain(thing.name), int(path.stem)
+                    if picture in found:
+                        raise UserError(f"{path} and {found[picture]} are the same item: remove one of them.")
+                    found[picture] = path
+        if not there or not (found or self.styles):
+            raise UserError(
+                f"{self.root!r} holds no images in <Style>/<Object>: give the folder of the styles with "
+                f"dataset.source.root=<folder>, or fetch {SITE} and unpack it there."
+            )
+        unknown = sorted(wanted - {style for style, _, _ in found})
+        if unknown and self.styles is not None:
+            raise UserError(
+                f"dataset.source.styles names {unknown[0]}, of which {self.folder} has no images: choose among "
+                f"{', '.join(sorted(plain(path.name) for path in there))}."
+            )
+        return dict(sorted(found.items()))
+
+    def texts(self, split: str, pictures: list[Picture]) -> tuple[dict[Picture, str], dict[str, str]]:
+        """The prompt of every picture and, where they are given, the descriptors of every style.
+
+        Raises UserError where a file cannot be read or leaves something out.
+        """
+        key = "eval_prompts" if split == "test" and self.eval_prompts else "prompts"
+        if not getattr(self, key):
+            prompts = {picture: PROMPT.format(object=picture[1], style=picture[0]) for picture in pictures}
+        else:
+            known = read_prompts(self.file(key))
+            places: dict[Picture, Any] = {pic: pic[:2] if key == "eval_prompts" else pic for pic in pictures}
+            prompts = {pic: known[place] for pic, place in places.items() if place in known}
+            missing = [pic for pic in pictures if pic not in prompts]
+            if missing:
+                style, name, number = missing[0]
+                raise UserError(
+                    f"{self.file(key)} has no prompt for {len(missing)} images, first {style}/{name}/{number}: add "
+                    f"them, or set dataset.source.{key}=null."
+                )
+        descriptors = read_descriptors(self.file("descriptors")) if self.descriptors else {}
+        bare = sorted({style for style, _, _ in pictures} - descriptors.keys()) if self.descriptors else []
+        if bare:
+            raise UserError(
+                f"{self.file('descriptors')} has no descriptors of {bare[0]}: add them, or set "
+                "dataset.source.descriptors=null."
+            )
+        return prompts, descriptors
+
+    def file(self, key: str) -> Path:
+        """Where one of the files lies that name prompts or descriptors."""
+        return self.path / Path(getattr(self, key)).expanduser()
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the styles."""
+        return self.path / FOLDER if (self.path / FOLDER).is_dir() else self.path
+
+    @property
+    def path(self) -> Path:
+        return Path(self.root).expanduser()
+
+
+def plain(name: str) -> str:
+    """The name of a style or object as people write it."""
+    return name.replace("_", " ")
+
+
+def read_prompts(path: Path) -> dict[Any, str]:
+    """(style, object, number) of a ``rel_path`` or, where a line has none, (style, object) -> prompt on one line.
+
+    Raises UserError where a line holds no prompt, or another one for the same picture.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} holds no prompts ({error}): write JSON lines in UTF-8.") from error
+    prompts: dict[Any, str] = {}
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            if "rel_path" in row:
+                style, name, file = row["rel_path"].split("/")[-3:]
+                place: Any = plain(style), plain(name), int(Path(file).stem)
+            else:
+                place = plain(row["style"]), plain(row["object"])
+            prompt = " ".join(row["prompt"].split())
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(
+                f"{path}, line {number}, holds no prompt ({type(error).__name__}: {error}): write JSON with prompt and "
+                "rel_path, or prompt, style and object."
+            ) from error
+        if prompts.setdefault(place, prompt) != prompt:
+            raise UserError(f"{path}, line {number}, has a second prompt for {'/'.join(map(str, place))}: remove one.")
+    return prompts
+
+
+def read_descriptors(path: Path) -> dict[str, str]:
+    """Style -> its descriptors, joined by commas. Raises UserError where the file cannot be read as such."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        return {plain(style): ", ".join(words) for style, words in content.items() if not isinstance(words, str)}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{path} holds no descriptors ({type(error).__name__}: {error}): write JSON {{style: [descriptor, …]}}."
+        ) from error

@@ -1,0 +1,45 @@
+"""What the tests of datasets share: real JPEG files whose pixels are known, and damaged ones."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+Photograph = Callable[..., np.ndarray]
+
+
+@pytest.fixture(scope="session")
+def photograph() -> Photograph:
+    """``photograph(path, seed)`` writes a JPEG of one colour and returns that colour, uint8 [3].
+
+    ``mode``: RGB, L or CMYK. Outside of the central square it is of another colour.
+    """
+
+    def write(path: Path, seed: int, size: tuple[int, int] = (24, 16), mode: str = "RGB", **options: Any) -> np.ndarray:
+        colour = np.random.default_rng(seed).integers(40, 216, 3, np.uint8)
+        if mode == "L":
+            colour = np.repeat(colour[:1], 3)
+        width, height = size
+        side = options.pop("side", min(size))
+        pixels = np.broadcast_to(255 - colour, (height, width, 3)).copy()
+        top, left = (height - side) // 2, (width - side) // 2
+        pixels[top : top + side, left : left + side] = colour
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).convert(mode).save(path, quality=100, subsampling=0 if mode == "RGB" else -1)
+        return colour
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def is_like() -> Callable[[np.ndarray, np.ndarray], bool]:
+    """Whether an image has that colour everywhere, but for what JPEG and the edge of the crop change."""
+
+    def compare(image: np.ndarray, colour: np.ndarray) -> bool:
+        inside = image[1:-1, 1:-1].astype(int)
+        return bool(np.abs(inside - colour).max() <= 4)
+
+    return compare

@@ -1,0 +1,280 @@
+"""UnlearnCanvas read from small folders in the published layout, with the prompt files that GUDA publishes."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+
+from tdattr.configs import build, described
+from tdattr.data.prepared import Prepared, load, prepare
+from tdattr.data.unlearncanvas import UnlearnCanvas
+from tdattr.errors import UserError
+
+YAML = Path(__file__).parents[2] / "conf" / "dataset" / "unlearncanvas.yaml"
+STYLES = ["Artist Sketch", "Cubism", "Ukiyoe"]
+OBJECTS = ["Cats", "Sea"]
+NUMBERS = [1, 2, 10]
+MODES = {("Cubism", "Sea", 2): "L", ("Ukiyoe", "Cats", 10): "CMYK"}
+PICTURES = [(style, thing, number) for style in STYLES for thing in OBJECTS for number in NUMBERS]
+Photograph = Callable[..., np.ndarray]
+IsLike = Callable[[np.ndarray, np.ndarray], bool]
+
+
+def source(root: Path, **values: Any) -> UnlearnCanvas:
+    plain = UnlearnCanvas(
+        str(root),
+        resolution=8,
+        fit="crop",
+        styles=None,
+        condition="style",
+        held_out=0,
+        prompts=None,
+        eval_prompts=None,
+        descriptors=None,
+    )
+    return replace(plain, **values)
+
+
+def prepared(wanted: UnlearnCanvas, folder: Path) -> Prepared:
+    folder.mkdir()
+    prepare(wanted, folder, "unlearncanvas")
+    return load(folder)
+
+
+def path(root: Path, style: str, thing: str, number: int) -> Path:
+    return root / style.replace(" ", "_") / thing / f"{number}.jpg"
+
+
+@pytest.fixture
+def root(tmp_path: Path, photograph: Photograph) -> Path:
+    """Three styles, the photographs that they are made from, and things that do not count."""
+    folder = tmp_path / "raw"
+    for seed, picture in enumerate(PICTURES):
+        photograph(path(folder, *picture), seed, size=(16, 16), mode=MODES.get(picture, "RGB"))
+    photograph(folder / "Seed_Images" / "Cats" / "1.jpg", 90)
+    photograph(folder / "Cubism" / "Cats" / "._1.jpg", 91)
+    photograph(folder / "Cubism" / "cover.jpg", 92)
+    (folder / "Cubism" / "Cats" / "readme.txt").write_text("no image")
+    (folder / ".cache" / "x").mkdir(parents=True)
+    return folder
+
+
+def write_lines(file: Path, rows: list[dict[str, Any]]) -> None:
+    file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+
+
+def train_rows() -> list[dict[str, Any]]:
+    return [
+        {
+            "rel_path": f"UnlearnCanvas/{style}/{thing}/{number}.jpg",
+            "prompt": f"A depiction of {thing},\n artistic style featuring\u2028naïve lines {number} ",
+            "style": style,
+            "object": thing,
+        }
+        for style, thing, number in PICTURES[::-1]
+    ]
+
+
+def eval_rows() -> list[dict[str, Any]]:
+    return [
+        {
+            "style": style,
+            "object": thing,
+            "prompt": f"An artwork of {thing}, with lines of {style}",
+            "source": "eval",
+            "descriptors": ["lines"],
+            "descriptor_order": "shuffled",
+        }
+        for style in STYLES
+        for thing in OBJECTS
+    ]
+
+
+def test_yaml_describes_the_source() -> None:
+    config = OmegaConf.create({"paths": {"data": "/raw"}, "dataset": OmegaConf.load(YAML)})
+    assert build(config.dataset.source, "dataset.source") == source(Path("/raw/unlearncanvas"), resolution=64)
+    assert "/raw" not in str(described(config.dataset.source))
+    config.dataset.source.styles = "${dataset.guda_styles}"
+    assert len(build(config.dataset.source, "dataset.source").styles) == 16
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_everything_survives(root: Path, tmp_path: Path, photograph: Photograph, is_like: IsLike, nested: bool) -> None:
+    if nested:
+        (tmp_path / "outer").mkdir()
+        root = root.rename(tmp_path / "outer" / "UnlearnCanvas").parent
+    data = prepared(source(root), tmp_path / "out")
+    items = data.train.items
+    assert list(zip(items["style"], items.object, strict=True)) == [picture[:2] for picture in PICTURES]
+    assert items.prompt.tolist()[0] == "An image of Cats in Artist Sketch style" and "descriptors" not in items
+    for seed, (picture, image) in enumerate(zip(PICTURES, data.train.pixels, strict=True)):
+        colour = photograph(tmp_path / "again.jpg", seed, size=(16, 16), mode=MODES.get(picture, "RGB"))
+        assert is_like(image, colour), picture
+    assert data.train.conditions is not None and data.condition_size == 3 and len(data.test) == 0
+    assert data.train.conditions[:, 0].argmax(-1).tolist() == [STYLES.index(picture[0]) for picture in PICTURES]
+
+
+def test_condition_on_the_object_or_nothing(root: Path, tmp_path: Path) -> None:
+    data = prepared(source(root, condition="object"), tmp_path / "a")
+    assert data.train.conditions is not None and data.condition_size == 2
+    assert data.train.conditions[:, 0].argmax(-1).tolist() == [OBJECTS.index(picture[1]) for picture in PICTURES]
+    assert prepared(source(root, condition="none"), tmp_path / "b").train.conditions is None
+
+
+def test_some_styles(root: Path, tmp_path: Path) -> None:
+    data = prepared(source(root, styles=["Ukiyoe", "Artist_Sketch"]), tmp_path / "out")
+    assert data.train.items["style"].tolist() == ["Artist Sketch"] * 6 + ["Ukiyoe"] * 6 and data.condition_size == 2
+    with pytest.raises(UserError, match=r"styles names Dapple, of .* choose among Artist Sketch, Cubism, Ukiyoe\."):
+        source(root, styles=["Cubism", "Dapple"]).fingerprint()
+    with pytest.raises(UserError, match="styles names Seed Images"):
+        source(root, styles=["Seed_Images"]).fingerprint()
+
+
+def test_crop_and_squash(root: Path, tmp_path: Path, photograph: Photograph, is_like: IsLike) -> None:
+    colour = photograph(path(root, *PICTURES[0]), 7, size=(32, 16))
+    cropped = next(source(root).examples("train")).read()
+    squashed = next(source(root, fit="squash").examples("train")).read()
+    assert is_like(cropped, colour) and is_like(squashed[:, 2:6], colour) and squashed.shape == cropped.shape
+    assert np.abs(squashed[:, 0].astype(int) - (255 - colour.astype(int))).max() <= 8
+
+
+def test_prompts_and_descriptors(root: Path, tmp_path: Path) -> None:
+    write_lines(root / "train.jsonl", train_rows())
+    write_lines(tmp_path / "eval.jsonl", eval_rows())
+    words = {style: ["naïve", "flat planes."] if style == "Cubism" else [style] for style in STYLES}
+    (root / "words.json").write_text(json.dumps(words), encoding="utf-8")
+    wanted = source(
+        root,
+        prompts="train.jsonl",
+        eval_prompts=str(tmp_path / "eval.jsonl"),
+        descriptors="words.json",
+        held_out=1,
+    )
+    data = prepared(wanted, tmp_path / "out")
+    assert set(wanted.fingerprint()) == {"images", "prompts", "eval_prompts", "descriptors"}
+    assert data.train.items.prompt.tolist() == [
+        f"A depiction of {thing}, artistic style featuring naïve lines {number}"
+        for _, thing, number in PICTURES
+        if number != 10
+    ]
+    tests = [(style, thing) for style in STYLES for thing in OBJECTS]
+    assert data.test.items.prompt.tolist() == [
+        f"An artwork of {thing}, with lines of {style}" for style, thing in tests
+    ]
+    assert list(zip(data.test.items["style"], data.test.items.object, strict=True)) == tests
+    assert set(data.train.items[data.train.items["style"] == "Cubism"].descriptors) == {"naïve, flat planes."}
+    assert (len(data.train), len(data.test)) == (wanted.count("train"), wanted.count("test")) == (12, 6)
+
+
+def test_test_items_without_prompts_of_their_own(root: Path, tmp_path: Path) -> None:
+    write_lines(root / "train.jsonl", train_rows())
+    data = prepared(source(root, prompts="train.jsonl", held_out=1), tmp_path / "out")
+    assert data.test.items.prompt.tolist()[0] == "A depiction of Cats, artistic style featuring naïve lines 10"
+
+
+def test_fingerprint_follows_images_and_files(root: Path, photograph: Photograph) -> None:
+    write_lines(root / "train.jsonl", train_rows())
+    wanted = source(root, prompts="train.jsonl")
+    first = wanted.fingerprint()
+    assert first["images"] == source(root, resolution=4).fingerprint()["images"]
+    write_lines(root / "train.jsonl", [row | {"prompt": "x"} for row in train_rows()])
+    second = wanted.fingerprint()
+    assert second["prompts"] != first["prompts"] and second["images"] == first["images"]
+    photograph(path(root, *PICTURES[3]), 3, size=(20, 20))
+    assert wanted.fingerprint()["images"] != first["images"]
+
+
+ROWS = train_rows()
+
+
+@pytest.mark.parametrize(
+    ("rows", "complaint"),
+    [
+        (ROWS[2:], "has no prompt for 2 images, first Ukiyoe/Sea/2: add them, or set dataset.source.prompts=null"),
+        ([{"style": "Cubism"}, *ROWS], "line 1, holds no prompt .KeyError: 'object'"),
+        ([*ROWS[:3], ROWS[3] | {"rel_path": "Cubism/1.jpg"}], "line 4, holds no prompt"),
+        ([*ROWS[:3], ROWS[3] | {"prompt": None}], "line 4, holds no prompt"),
+        ([*ROWS, ROWS[0] | {"prompt": "another"}], "line 19, has a second prompt for Ukiyoe/Sea/10"),
+    ],
+)
+def test_wrong_prompts_are_refused_early(root: Path, rows: list[dict[str, Any]], complaint: str) -> None:
+    write_lines(root / "train.jsonl", rows)
+    with pytest.raises(UserError, match=f"train.jsonl.*{complaint}") as caught:
+        source(root, prompts="train.jsonl").fingerprint()
+    assert "\n" not in str(caught.value)
+
+
+def test_wrong_files_are_refused_early(root: Path) -> None:
+    for key in ("prompts", "eval_prompts", "descriptors"):
+        with pytest.raises(UserError, match=rf"nowhere\.json is missing: mend dataset\.source\.{key}=<file>"):
+            source(root, held_out=1, **{key: "nowhere.json"}).fingerprint()
+    (root / "bytes.jsonl").write_bytes(b"\xff\xfe")
+    with pytest.raises(UserError, match=r"bytes\.jsonl holds no prompts"):
+        source(root, prompts="bytes.jsonl").fingerprint()
+    write_lines(root / "eval.jsonl", eval_rows()[:-1])
+    with pytest.raises(UserError, match=r"eval\.jsonl has no prompt for 1 images, first Ukiyoe/Sea/10"):
+        source(root, eval_prompts="eval.jsonl", held_out=1).fingerprint()
+    for content, complaint in (
+        ("[]", "holds no descriptors"),
+        ('{"Cubism": ["flat"]}', "no descriptors of Artist Sketch"),
+    ):
+        (root / "words.json").write_text(content)
+        with pytest.raises(UserError, match=rf"words\.json.*{complaint}"):
+            source(root, descriptors="words.json").fingerprint()
+
+
+def test_nothing_there(tmp_path: Path, root: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for folder in (tmp_path / "nowhere", tmp_path / "empty", root / "Cubism" / "Sea"):
+        with pytest.raises(UserError, match=r"holds no images in <Style>/<Object>: .*root=<folder>, or fetch https"):
+            source(folder).fingerprint()
+    with pytest.raises(UserError, match="'' holds no images"):
+        replace(source(root), root="").fingerprint()
+
+
+def test_numbers_must_be_numbers_and_differ(root: Path, photograph: Photograph) -> None:
+    photograph(root / "Cubism" / "Cats" / "01.jpg", 1)
+    with pytest.raises(UserError, match=r"Cats/1\.jpg and .*Cats/01\.jpg are the same item: remove one"):
+        source(root).fingerprint()
+    (root / "Cubism" / "Cats" / "01.jpg").rename(root / "Cubism" / "Cats" / "1 (copy).jpg")
+    with pytest.raises(UserError, match=r"1 \(copy\)\.jpg is not named by a number"):
+        source(root).fingerprint()
+    (root / "Cubism" / "Cats" / "1 (copy).jpg").unlink()
+    photograph(root / "Artist Sketch" / "Sea" / "2.jpg", 1)
+    with pytest.raises(UserError, match=r"are the same item"):
+        source(root).fingerprint()
+
+
+def test_too_much_held_out(root: Path) -> None:
+    path(root, "Ukiyoe", "Sea", 10).unlink()
+    assert source(root, held_out=1).count("test") == 6
+    with pytest.raises(UserError, match=r"held_out=2 leaves nothing to train on of Sea in Ukiyoe, which has 2 images"):
+        source(root, held_out=2).fingerprint()
+
+
+def test_a_corrupt_image_is_named(root: Path, tmp_path: Path) -> None:
+    broken = path(root, "Ukiyoe", "Sea", 2)
+    broken.write_bytes(broken.read_bytes()[:-100])
+    with pytest.raises(UserError, match=r"Ukiyoe/Sea/2\.jpg cannot be read as an image"):
+        prepare(source(root), tmp_path, "unlearncanvas")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"fit": "pad"},
+        {"condition": "label"},
+        {"resolution": 0},
+        {"held_out": -1},
+        {"eval_prompts": "eval.jsonl"},
+        {"styles": []},
+    ],
+)
+def test_wrong_values_are_refused(values: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=rf"dataset\.source\.{next(iter(values))}\b"):
+        source(Path("/raw"), **values)
