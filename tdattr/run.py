@@ -11,7 +11,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from tdattr.artifacts import find
 from tdattr.evaluation import check, evaluated
-from tdattr.report import loggers
 from tdattr.results import load_images
 from tdattr.stages import Chain
 
@@ -34,6 +33,8 @@ def run(cfg: DictConfig) -> None:
     summary = evaluated(chain)
     write_json(folder / SUMMARY, summary)
     pictures = {role: load_images(find(chain.store.root, summary["artifacts"][role])) for role in PICTURES}
+    from tdattr.report import loggers  # Lightning takes seconds to import
+
     loggers.finish(chain.logger, cfg, summary, pictures)
     for name, values in summary["metrics"].items():
         log.info(

@@ -32,8 +32,7 @@ from tdattr.protocols import Evaluation, Generated
 from tdattr.report.progress import track
 from tdattr.results import load_images
 from tdattr.seeding import generator, torch_seed
-from tdattr.training.config import TrainConfig, TrainerConfig
-from tdattr.training.pretrain import WEIGHTS, pretrain
+from tdattr.training.config import WEIGHTS, TrainConfig, TrainerConfig
 
 log = logging.getLogger(__name__)
 
@@ -199,6 +198,8 @@ class Chain:
             return self.imported(config)
 
         def make(folder: Path) -> Mapping[str, Any]:
+            from tdattr.training.pretrain import pretrain  # Lightning takes seconds to import
+
             log.info("%s: %d steps of %d on %d items", label, self.train.steps, self.train.batch_size, len(ids))
             return pretrain(
                 self.fresh_network(),

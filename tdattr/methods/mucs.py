@@ -23,7 +23,6 @@ from tdattr.report.progress import track
 from tdattr.scoring.losses import NoiseSet, loss_blocks
 from tdattr.seeding import generator, normal
 from tdattr.unlearning.mirrored import Mirrored, MirroredBatches, training_draw
-from tdattr.unlearning.module import Unlearning, unlearn
 
 
 @dataclass(frozen=True)
@@ -128,6 +127,8 @@ class MUCS:
         self, context: Context, null_loss: float, noise: NoiseSet, before: Float[Tensor, "target pair"], query: int
     ) -> Scored:
         """Unlearn the query, then average the normalised skew of the losses over the pairs (eq. 3)."""
+        from tdattr.unlearning.module import Unlearning, unlearn  # Lightning takes seconds to import
+
         network = context.f1()
         module = Unlearning(
             network,

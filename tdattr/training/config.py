@@ -5,6 +5,7 @@ from typing import Any
 
 from tdattr.errors import UserError
 
+WEIGHTS = ("raw", "ema")  # the trained weights themselves and their moving average, each in its .safetensors
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")  # weights stay in float32, so that scoring can
 
 

@@ -16,11 +16,10 @@ from tdattr.diffusion import Diffusion
 from tdattr.errors import UserError
 from tdattr.report.progress import Bar
 from tdattr.training.batches import TrainingData
-from tdattr.training.config import TrainConfig, TrainerConfig
+from tdattr.training.config import WEIGHTS, TrainConfig, TrainerConfig
 from tdattr.training.module import Pretraining
 
 RESUME = "resume.ckpt"  # there while a training is unfinished
-WEIGHTS = ("raw", "ema")  # the trained weights themselves and their moving average, each in its .safetensors
 
 
 def pretrain(
