@@ -19,6 +19,8 @@ def build(node: DictConfig, path: str) -> Any:
     ``path`` is where the node stands in the config, for messages. Raises UserError for an unknown key, a missing one,
     or a value of the wrong type.
     """
+    if not isinstance(node, DictConfig):
+        raise UserError(f"{path}={node} must be a group of settings, not a single value.")
     values = OmegaConf.to_container(node, resolve=True)
     assert isinstance(values, dict)
     return constructed({str(key): value for key, value in values.items()}, path)

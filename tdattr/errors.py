@@ -3,3 +3,7 @@
 
 class UserError(Exception):
     """Something the user can mend; the message is one sentence that names the override or command that mends it."""
+
+
+class Unavailable(UserError):
+    """Something optional that this machine or dataset has not got: weights, groups."""

@@ -12,7 +12,7 @@ from tdattr.attribution import attributed
 from tdattr.configs import described
 from tdattr.data import groups
 from tdattr.errors import UserError
-from tdattr.features import identities
+from tdattr.features import extractors, identities
 from tdattr.health import examine
 from tdattr.protocols import Verdict
 from tdattr.results import load_scores
@@ -24,7 +24,14 @@ SHOWN_GROUPS = 32
 
 
 def check(chain: Chain) -> None:
-    """Everything that can be wrong, before the first training step. Raises UserError."""
+    """Everything that can be wrong, before the first training step; weights before the dataset is prepared.
+
+    Raises UserError.
+    """
+    setting = chain.setting()
+    assert chain.measures  # finding them raises
+    for node in (chain.method, chain.reference, *([chain.health] if chain.health.samples else [])):
+        identities(node, setting)
     log.info(
         "%s: N = %d training items, %d test items", chain.cfg.dataset.name, len(chain.data.train), len(chain.data.test)
     )
@@ -41,10 +48,12 @@ def check(chain: Chain) -> None:
         check_weights(Path(chain.cfg.checkpoint), network)
     for method in (chain.method, chain.reference):
         method.check(network, chain.data, len(chain.ids))
-        identities(method, chain.setting())
+        for _, extractor in extractors(method):
+            extractor.load(chain.setting())
     if chain.health.samples:
-        chain.health.extractor.identity(chain.setting())
-    assert chain.measures  # those that were asked for can be taken
+        chain.health.extractor.load(chain.setting())
+    for measure in chain.measures.values():
+        measure.load(chain.setting())  # and forgotten again: what is damaged is found now
     if chain.train.selection == "best" and not len(chain.data.test):
         raise UserError(
             "train.selection=best needs a test split, which this dataset has not: use train.selection=last."

@@ -5,12 +5,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
 from tdattr import configs
 from tdattr.artifacts import Artifact, provenance
-from tdattr.features import Embed, Setting, blocks, described, embedded
-from tdattr.metrics.frechet import frechet_distance, moments
+from tdattr.data import groups
+from tdattr.features import Embed, described, embedded
+from tdattr.metrics.frechet import Moments, frechet_distance, moments
+from tdattr.report.progress import track
 from tdattr.seeding import generator
 from tdattr.stages import Chain
 
@@ -28,7 +31,7 @@ def examine(chain: Chain, f1: Artifact) -> dict[str, Any]:
         "extractor": described(extractor) | {"identity": dict(extractor.identity(setting))},
         "diffusion": configs.described(chain.cfg.diffusion),
         "samples": samples,
-        "guidance": chain.queries.guidance,
+        "guidance": chain.queries.guidance if chain.data.condition_size else None,
         "weights": chain.cfg.weights,
         "seed": seed,
     }
@@ -36,11 +39,12 @@ def examine(chain: Chain, f1: Artifact) -> dict[str, Any]:
     def make(folder: Path) -> dict[str, float]:
         split = chain.data.train
         embed = extractor.load(setting)
-        everything = moments(vectors(embed, blocks(split, setting.batch_size, "Features of all items"), setting))
-        ids = generator(seed, "health.conditions").choice(chain.ids, samples)
+        everything = items_moments(chain, embed)
+        repeated = samples > len(chain.ids)
+        ids = generator(seed, "health.conditions").choice(chain.ids, samples, replace=repeated)
         rngs = [generator(seed, "health.sample", number) for number in range(samples)]
         images = chain.sampled(f1, rngs, split.condition(ids), "Generating for the health check")
-        drawn = split.images(generator(seed, "health.items").choice(chain.ids, samples))
+        drawn = split.images(generator(seed, "health.items").choice(chain.ids, samples, replace=repeated))
         return {
             "frechet_distance": frechet_distance(moments(embedded(embed, images, setting)), everything),
             "frechet_distance_of_items": frechet_distance(moments(embedded(embed, drawn, setting)), everything),
@@ -54,7 +58,20 @@ def examine(chain: Chain, f1: Artifact) -> dict[str, Any]:
     return {"health": facts | {"extractor": extractor.name, "samples": samples}}
 
 
-def vectors(embed: Embed, images: Iterator[Tensor], setting: Setting) -> Iterator[Tensor]:
-    """The vectors of images that come block by block."""
-    for block in images:
-        yield from embedded(embed, block, setting)
+def items_moments(chain: Chain, embed: Embed) -> Moments:
+    """The moments of the vectors of the items that F1 was trained on: an artifact that all models share."""
+    extractor, setting = chain.health.extractor, chain.setting()
+
+    def vectors() -> Iterator[Tensor]:
+        places = range(0, len(chain.ids), setting.batch_size)
+        for start in track(places, f"Features ({extractor.name})", len(places)):
+            images = chain.data.train.images(chain.ids[start : start + setting.batch_size])
+            yield from embedded(embed, images, setting)
+
+    def make(folder: Path) -> None:
+        found = moments(vectors())
+        save_file({"mean": found.mean, "covariance": found.covariance}, folder / "moments.safetensors")
+
+    config = described(extractor) | {"identity": dict(extractor.identity(setting)), "ids": groups.digest(chain.ids)}
+    content = load_file(setting.shared("moments", 1, config, make) / "moments.safetensors")
+    return Moments(content["mean"], content["covariance"])

@@ -46,6 +46,12 @@ class Rows:
         new.write_text(json.dumps({"done": self.done, "arrays": sorted(self.arrays)}))
         new.replace(self.mark)
 
+    def discard(self) -> None:
+        """Delete the arrays and the mark."""
+        for key in self.arrays:
+            self.path(key).unlink()
+        self.close()
+
     def close(self) -> None:
         """Forget the arrays; they are complete."""
         self.arrays = {}

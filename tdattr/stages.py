@@ -6,7 +6,7 @@ What attributes and what judges stand in ``attribution`` and ``evaluation``.
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +93,8 @@ class Chain:
         self.reference: Method = self.protocol.reference
         self.health: HealthConfig = build(cfg.health, "health")
         self.text: ClipText | None = build(cfg.dataset.text, "dataset.text") if cfg.dataset.get("text") else None
+        if self.health.samples and not hasattr(self.health.extractor, "identity"):
+            raise UserError("health.samples needs an extractor: choose one with extractor@health.extractor=<name>.")
         self.remove: RemoveConfig = build(cfg.remove, "remove")
         if not isinstance(cfg.seed, int) or cfg.seed < 0:
             raise UserError(f"seed={cfg.seed} must be a whole number, 0 or larger.")
@@ -152,8 +154,8 @@ class Chain:
             return artifact.folder
 
         return Setting(
-            data=self.data,
-            groups=partial(groups.groups, self.data),
+            prepared=lambda: self.data,
+            groups=lambda by: groups.groups(self.data, by),
             device=self.device,
             batch_size=self.trainer.feature_batch,
             seed=self.cfg.seed,
@@ -302,8 +304,10 @@ class Chain:
 
     def similarities(self, first: Tensor, second: Tensor) -> dict[str, Float[np.ndarray, " query"]]:
         """How alike the images of each pair are, by every measure of the run; higher = more alike."""
-        loaded = {name: measure.load(self.setting()) for name, measure in self.measures.items()}
-        return {name: compare(first, second).double().numpy() for name, compare in loaded.items()}
+        return {
+            name: measure.load(self.setting())(first, second).double().numpy()
+            for name, measure in self.measures.items()
+        }
 
 
 def pick_device(accelerator: str) -> str:

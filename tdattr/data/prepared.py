@@ -70,6 +70,13 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True)
+class Mapped:
+    """Stands for a memory-mapped array in a pickle."""
+
+    path: str
+
+
+@dataclass(frozen=True)
 class Split:
     """The items of one split; ids are row numbers."""
 
@@ -79,6 +86,17 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.pixels)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Memory-mapped arrays travel to other processes as the paths of their files, never as their content."""
+        return {
+            key: Mapped(str(value.filename)) if isinstance(value, np.memmap) else value
+            for key, value in vars(self).items()
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for key, value in state.items():
+            object.__setattr__(self, key, np.load(value.path, mmap_mode="r") if isinstance(value, Mapped) else value)
 
     def images(self, ids: Int[np.ndarray, " batch"]) -> Float[Tensor, "batch channel height width"]:
         """Those images in [-1, 1]."""
@@ -147,13 +165,25 @@ def prepare(
         if found[split] and not (folder / f"{split}_items.csv").exists():
             prepare_split(source, split, found[split], folder, f"{description} ({split})", encode)
     facts: dict[str, Any] = {"count": found}
-    facts["files"] = {path.name: digest(path) for path in sorted(folder.iterdir())}
+    for split in SPLITS:
+        (folder / f"{split}.progress").unlink(missing_ok=True)
+    files = sorted(path for split in SPLITS for path in folder.glob(f"{split}_*"))
+    facts["files"] = {path.name: digest(path) for path in files}
     facts["content"] = hashlib.sha256(json.dumps(facts["files"], sort_keys=True).encode()).hexdigest()
     (folder / FACTS).write_text(json.dumps(facts, indent=2))
 
 
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def check_counts(found: Mapping[str, int], expected: Mapping[str, int | None] | None, description: str) -> None:
     """Raise UserError where a split has not the expected number of items."""
+    if expected is not None and (not isinstance(expected, Mapping) or set(expected) - set(SPLITS)):
+        raise UserError(
+            f"dataset.counts={expected} must be null or name train and test, as in {{train: 100, test: 0}}."
+        )
     for split, count in (expected or {}).items():
         if count is not None and found[split] != count:
             raise UserError(
@@ -172,7 +202,7 @@ def prepare_split(
     unreadable: list[str] = []
     bar = Bar(f"Preparing {description}", count, min(rows.done, count))
     deque(islice(examples, rows.done), maxlen=0)  # an interrupted call has written these
-    with ThreadPoolExecutor(os.cpu_count()) as readers:
+    with ThreadPoolExecutor(cores()) as readers:
         for block, reading in read_ahead(examples, readers):
             unreadable += [str(future.exception()) for future in reading if isinstance(future.exception(), UserError)]
             if not unreadable:
@@ -180,11 +210,11 @@ def prepare_split(
             bar.advance(len(block))
     bar.close()
     if unreadable:
+        rows.discard()  # mended files are another dataset, prepared anew
         shown = " ".join(unreadable[:SHOWN]) + (" …" if len(unreadable) > SHOWN else "")
         raise UserError(f"{description}: {len(unreadable)} unreadable. {shown}" if len(unreadable) > 1 else shown)
     if len(items) != count:
         raise UserError(f"{description} should have {count} items but {len(items)} were read.")
-    rows.close()
     pd.DataFrame(items).to_csv(folder / "items.new", index=False, quoting=csv.QUOTE_ALL)
     (folder / "items.new").replace(folder / f"{split}_items.csv")
 
@@ -216,6 +246,12 @@ def arrays(
     dataset. Raises UserError for shapes that differ from those of the first item."""
     conditions: list[np.ndarray | None] = [example.condition for example in block]
     if encode is not None:
+        bare = next((place for place, example in enumerate(block) if not example.prompts), None)
+        if bare is not None:
+            raise UserError(
+                f"{description}: item {rows.done + bare} has no prompt to make a condition of: give captions, or set "
+                "dataset.text=null."
+            )
         sizes = [len(example.prompts) for example in block]
         vectors = encode([prompt for example in block for prompt in example.prompts])
         conditions = list(np.split(vectors, np.cumsum(sizes)[:-1]))

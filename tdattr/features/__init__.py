@@ -15,6 +15,7 @@ from tdattr.report.progress import track
 from tdattr.rows import Rows
 
 Images = Float[Tensor, "batch channel height width"]  # in [-1, 1], gray or colour, on any device
+ELSEWHERE = ("name", "weights", "url", "by")  # places and names: what is there is in the identity
 Embed = Callable[[Images], Float[Tensor, "batch feature"]]
 
 
@@ -22,7 +23,7 @@ Embed = Callable[[Images], Float[Tensor, "batch feature"]]
 class Setting:
     """What the parts of a run that look at images may use."""
 
-    data: Prepared
+    prepared: Callable[[], Prepared]  # the dataset, prepared only when it is asked for
     groups: Callable[[str], Mapping[str, Int[np.ndarray, " id"]]]  # the groups by a field or manifest
     device: torch.device
     batch_size: int
@@ -30,6 +31,11 @@ class Setting:
     download: bool  # whether weights may be fetched from a model hub
     shared: Callable[[str, int, Mapping[str, Any], Callable[[Path], Mapping[str, Any] | None]], Path]
     # shared(stage, version, config, build): the folder of an artifact that depends on the dataset alone
+
+    @property
+    def data(self) -> Prepared:
+        """The dataset."""
+        return self.prepared()
 
 
 class Extractor(Protocol):
@@ -49,16 +55,19 @@ class Extractor(Protocol):
         ...
 
 
-def identities(node: Any, setting: Setting) -> dict[str, Any]:
-    """The identities of everything inside a config node (a dataclass) that has one, by field."""
-    found: dict[str, Any] = {}
+def extractors(node: Any, path: str = "") -> Iterator[tuple[str, Extractor]]:
+    """The extractors inside a config node (a dataclass), each with its dotted name."""
     for entry in fields(node):
         value = getattr(node, entry.name)
         if hasattr(value, "identity"):
-            found[entry.name] = dict(value.identity(setting))
-        elif is_dataclass(value) and (inner := identities(value, setting)):
-            found[entry.name] = inner
-    return found
+            yield path + entry.name, value
+        elif is_dataclass(value):
+            yield from extractors(value, f"{path}{entry.name}.")
+
+
+def identities(node: Any, setting: Setting) -> dict[str, Any]:
+    """The identities of the extractors inside a config node, by name."""
+    return {name: dict(extractor.identity(setting)) for name, extractor in extractors(node)}
 
 
 def unit_vectors(embed: Embed, images: Images, setting: Setting) -> Float[Tensor, "image feature"]:
@@ -98,6 +107,6 @@ def blocks(split: Split, size: int, description: str, start: int = 0) -> Iterato
 
 
 def described(node: Any) -> dict[str, Any]:
-    """The values of an extractor that its vectors depend on: all but the place of its weights, and its class."""
-    values = {entry.name: getattr(node, entry.name) for entry in fields(node) if entry.name != "weights"}
+    """The values of an extractor that its vectors depend on, and its class; its ``identity`` says the rest."""
+    values = {entry.name: getattr(node, entry.name) for entry in fields(node) if entry.name not in ELSEWHERE}
     return values | {"class": f"{type(node).__module__}.{type(node).__qualname__}"}

@@ -1,5 +1,7 @@
 """A small network trained here to tell the dataset's own groups apart: deep features where nothing can be fetched."""
 
+import hashlib
+import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,8 +14,9 @@ from jaxtyping import Int
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tdattr.errors import UserError
-from tdattr.features import Embed, Images, Setting
+from tdattr.data.groups import digest
+from tdattr.errors import Unavailable, UserError
+from tdattr.features import ELSEWHERE, Embed, Images, Setting
 from tdattr.features.pixels import resized
 from tdattr.report.progress import Bar
 from tdattr.seeding import generator, torch_seed
@@ -50,17 +53,21 @@ class Classifier:
 
     def identity(self, setting: Setting) -> Mapping[str, str]:
         """The seed and the items of every group. Raises UserError where there are not at least two groups."""
-        from tdattr.data.groups import digest
+        import timm
 
-        return {"seed": str(setting.seed)} | {name: digest(ids) for name, ids in self.groups(setting).items()}
+        if not timm.is_model(self.architecture):
+            raise UserError(f"timm has no network {self.architecture}: set `architecture` of extractor {self.name}.")
+        members = {name: digest(ids) for name, ids in self.groups(setting).items()}
+        groups = hashlib.sha256(json.dumps(members).encode()).hexdigest()
+        return {"seed": str(setting.seed), "groups": groups}
 
     def groups(self, setting: Setting) -> Mapping[str, Int[np.ndarray, " id"]]:
         """What it learns. Raises UserError where there are not at least two groups."""
         found = {} if self.by is None else setting.groups(self.by)
         if len(found) < 2:
-            raise UserError(
-                f"The extractor {self.name} learns to tell groups apart, but by={self.by} gives {len(found)}: "
-                "set dataset.groups, or its own `by`, to a field with two groups or more, or to a manifest."
+            raise Unavailable(
+                f"The extractor {self.name} learns to tell groups apart, but by={self.by} gives {len(found)}: set "
+                "dataset.groups to a field with two groups or more or to a manifest, or choose another extractor."
             )
         return found
 
@@ -81,7 +88,7 @@ class Classifier:
             save_file({key: value.contiguous() for key, value in model.state_dict().items()}, folder / FILE)
             return {"training_accuracy": accuracy}
 
-        values = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in ("name", "by")}
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in ELSEWHERE}
         folder = setting.shared("classifier", 1, values | {"identity": dict(self.identity(setting))}, make)
         model = self.build(setting)
         model.load_state_dict(load_file(folder / FILE))

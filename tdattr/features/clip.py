@@ -18,7 +18,7 @@ from tdattr.features.weights import fingerprint, folder
 from tdattr.report.progress import track
 
 IMAGE_FILES = ["config.json", "preprocessor_config.json"]
-TEXT_FILES = ["config.json", "tokenizer_config.json", "vocab.json", "merges.txt"]
+TEXT_FILES = ["config.json", "vocab.json", "merges.txt"]
 OUTPUTS = ("projected", "pooled")
 
 
@@ -50,7 +50,7 @@ class ClipImage:
     def load(self, setting: Setting) -> Embed:
         """Resized to the size, and standardised as, ``preprocessor_config.json`` says; images are square already."""
         place = self.place(setting)
-        model = load_model(place).to(setting.device)
+        model = load_model(place, self.file).to(setting.device)
         size, mean, std = preprocessing(place)
 
         def embed(images: Images) -> torch.Tensor:
@@ -80,11 +80,14 @@ class ClipText:
 
     def load(self, device: torch.device) -> Encode:
         """A function from texts to float32 [text, size]; texts longer than the model's context are cut off."""
-        from transformers import AutoTokenizer
+        from transformers import CLIPTokenizer
 
         place = self.place()
-        model = load_model(place).to(device)
-        tokenizer = AutoTokenizer.from_pretrained(place, local_files_only=True)
+        model = load_model(place, self.file).to(device)
+        try:
+            tokenizer = CLIPTokenizer(str(place / "vocab.json"), str(place / "merges.txt"))
+        except Exception as error:  # readers of damaged files raise all sorts of things
+            raise UserError(f"{place} holds no CLIP tokenizer ({first_line(error)}): fetch it again.") from error
         context = model.config.text_config.max_position_embeddings
 
         def encode(texts: list[str]) -> Float[np.ndarray, "text size"]:
@@ -105,23 +108,38 @@ class ClipText:
         return encode
 
 
-def load_model(place: Path) -> Any:
-    """The CLIP model in a folder, in evaluation mode. Raises UserError where the files are damaged."""
-    from transformers import CLIPModel
-    from transformers.utils import logging
+def load_model(place: Path, file: str) -> Any:
+    """The CLIP model whose tensors are in that file, in evaluation mode. Raises UserError where it is another one."""
+    from safetensors.torch import load_file
+    from transformers import CLIPConfig, CLIPModel
 
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    path = place / file
     try:
-        return CLIPModel.from_pretrained(place, local_files_only=True, dtype=torch.float32).eval().requires_grad_(False)
+        model = CLIPModel(CLIPConfig.from_pretrained(place, local_files_only=True))
+        tensors = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+        missing = model.load_state_dict(tensors, strict=False).missing_keys
     except Exception as error:  # readers of damaged files raise all sorts of things
-        raise UserError(
-            f"{place} holds no CLIP model ({str(error).splitlines()[0]}): delete it and fetch it again."
-        ) from error
+        raise UserError(f"{path} holds no CLIP model ({first_line(error)}): delete it and fetch it again.") from error
+    if missing:
+        raise UserError(f"{path} lacks {len(missing)} tensors of the model, first {missing[0]}: fetch it again.")
+    return model.float().eval().requires_grad_(False)
 
 
 def preprocessing(place: Path) -> tuple[int, list[float], list[float]]:
-    """Size, mean and standard deviation from ``preprocessor_config.json``."""
-    content = json.loads((place / "preprocessor_config.json").read_text())
-    size = content["size"]
-    return size["shortest_edge"] if isinstance(size, dict) else size, content["image_mean"], content["image_std"]
+    """Size, mean and standard deviation from ``preprocessor_config.json``. Raises UserError where they are missing."""
+    path = place / "preprocessor_config.json"
+    try:
+        content = json.loads(path.read_text())
+        size = content["size"]
+        if isinstance(size, dict):
+            size = size["shortest_edge"] if "shortest_edge" in size else min(size["height"], size["width"])
+        return int(size), [float(value) for value in content["image_mean"]], [float(v) for v in content["image_std"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path} does not hold size, image_mean and image_std ({type(error).__name__}: {error}): fetch it again."
+        ) from error
+
+
+def first_line(error: Exception) -> str:
+    """What a library says about a file, on one line."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -18,7 +18,7 @@ class Timm:
     """The pooled features of ``architecture``, before its classifier.
 
     ``weights``: a hub id, a folder that holds ``model.safetensors``, or a .safetensors or .pth file. ``size``: pixels
-    of the images that it sees; position embeddings are interpolated. ``arguments``: more for ``timm.create_model``.
+    of the images that it sees. ``arguments``: more for ``timm.create_model``; a transformer needs its ``img_size``.
     """
 
     name: str
@@ -42,15 +42,15 @@ class Timm:
         """Raises UserError where the weights are not those of the architecture."""
         import timm
 
+        if not timm.is_model(self.architecture):
+            raise UserError(f"timm has no network {self.architecture}: set `architecture` of extractor {self.name}.")
         path = self.path(setting.download)
-        options = {"img_size": self.size} if "vit" in self.architecture else {}
         try:
             model: Any = timm.create_model(
                 self.architecture,
                 pretrained=True,
                 pretrained_cfg_overlay={"file": str(path)},
                 num_classes=0,
-                **options,
                 **self.arguments,
             )
         except Exception as error:  # readers of damaged files raise all sorts of things

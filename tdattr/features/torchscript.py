@@ -9,7 +9,7 @@ import torch
 
 from tdattr.features import Embed, Setting
 from tdattr.features.pixels import IMAGENET_MEAN, IMAGENET_STD, standardised
-from tdattr.features.weights import checked, file
+from tdattr.features.weights import checked, file, known
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,8 @@ class TorchScript:
         return {"weights": checked(self.path(), self.sha256, f"`sha256` of extractor {self.name}")}
 
     def load(self, setting: Setting) -> Embed:
-        """Checks the digest again before anything of the file is run."""
+        """Reads the digest again before anything of the file is run."""
+        known.cache_clear()
         self.identity(setting)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # the file is published in this form and no other

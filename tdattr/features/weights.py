@@ -3,9 +3,10 @@
 import re
 from functools import lru_cache
 from pathlib import Path
+from shlex import quote
 
 from tdattr.data.prepared import digest
-from tdattr.errors import UserError
+from tdattr.errors import Unavailable, UserError
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 CONNECT_SECONDS = 5.0
@@ -26,7 +27,8 @@ def folder(weights: str, files: list[str], setting: str, download: bool) -> Path
             cached = snapshot(weights, files, local=False)
         if cached is None:
             command = f"hf download {weights} {' '.join(files)}"
-            raise absent(weights, files, f"fetch them with: {command}; or set {setting} to their folder")
+            where = f"the local cache of the hub, which cannot be reached, for {weights}" if download else weights
+            raise absent(where, files, f"fetch them with: {command}; or set {setting} to their folder")
         path = cached
     missing = [name for name in files if not (path / name).is_file()]
     if missing:
@@ -38,13 +40,15 @@ def file(weights: str, url: str, setting: str) -> Path:
     """A file on this machine. Raises UserError, with the command that fetches it from ``url``, where it is missing."""
     path = Path(weights).expanduser()
     if not path.is_file():
-        command = f"curl -L --create-dirs -o {path} {url}"
+        command = f"curl -L --create-dirs -o {quote(str(path))} {url}"
         raise absent(path, [], f"fetch it with: {command}; or set {setting} to where it is")
     return path
 
 
-def checked(path: Path, sha256: str, setting: str) -> str:
-    """The SHA-256 of a file. Raises UserError where it does not begin with ``sha256``."""
+def checked(path: Path, sha256: str, setting: str, digits: int = 64) -> str:
+    """The SHA-256 of a file. Raises UserError where it does not begin with ``sha256``, of at least so many digits."""
+    if not re.fullmatch(f"[0-9a-fA-F]{{{digits},64}}", sha256):
+        raise UserError(f"{setting} is {sha256!r}, which is no SHA-256: give at least {digits} hexadecimal digits.")
     found = fingerprint(path)
     if not found.startswith(sha256.lower()):
         raise UserError(
@@ -66,10 +70,10 @@ def known(path: Path, size: int, changed: int) -> str:
     return digest(path)
 
 
-def absent(place: Path | str, files: list[str], remedy: str) -> UserError:
+def absent(place: Path | str, files: list[str], remedy: str) -> Unavailable:
     """The sentence about weights that are not there."""
     what = f"{', '.join(files)} expected in {place}" if files else f"{place} expected"
-    return UserError(f"Weights are missing, {what}: {remedy}.")
+    return Unavailable(f"Weights are missing, {what}: {remedy}.")
 
 
 def snapshot(hub_id: str, files: list[str], local: bool) -> Path | None:

@@ -7,7 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig
 
 from tdattr.configs import build
-from tdattr.errors import UserError
+from tdattr.errors import Unavailable, UserError
 from tdattr.features import Setting
 from tdattr.metrics.similarity import Measure
 
@@ -34,17 +34,17 @@ def chosen(metrics: Any, nodes: DictConfig, setting: Setting) -> dict[str, Measu
 
 
 def present(nodes: DictConfig, setting: Setting) -> dict[str, Measure]:
-    """All measures that can be taken without fetching anything; says which are left out."""
+    """All measures that can be taken without fetching anything; says which are left out and why.
+
+    Raises UserError for a weight file that is damaged.
+    """
     found: dict[str, Measure] = {}
-    absent = []
     for name in map(str, nodes):
         measure = build(nodes[name], f"measures.{name}")
         try:
             measure.identity(setting)
             found[name] = measure
-        except UserError:
-            absent.append(name)
+        except Unavailable as error:
+            log.info("metrics=auto leaves out %s. %s", name, error)
     log.info("metrics=auto takes %s.", ", ".join(found))
-    if absent:
-        log.info("Left out, for want of weights: %s (metrics=[%s] says what is missing).", ", ".join(absent), absent[0])
     return found

@@ -16,6 +16,7 @@ from tdattr.features.pixels import resized
 from tdattr.features.weights import checked, file
 from tdattr.metrics.similarity import Compare, Images, in_batches
 
+DIGITS = 8  # of the SHA-256, as many as torchvision writes into its files' names
 BACKBONES = {"vgg": 16, "alex": 8}
 
 
@@ -43,7 +44,7 @@ class LPIPS:
 
     def identity(self, setting: Setting) -> Mapping[str, str]:
         """The digest. Raises UserError where it is not the expected one."""
-        return {"weights": checked(self.path(), self.sha256, "measures.lpips.sha256")}
+        return {"weights": checked(self.path(), self.sha256, "measures.lpips.sha256", DIGITS)}
 
     def load(self, setting: Setting) -> Compare:
         """Raises UserError where the file is not that network."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from tdattr.errors import UserError
 from tdattr.metrics.comparison import compare, overlap
@@ -61,10 +62,9 @@ class LeaveKOut:
         rows: list[dict[str, Any]] = [
             {"query": i, "role": "attributed" if i < count else "control"} for i in range(len(original.images))
         ]
-        similarities = models.similarities(original.images, after.images)
-        similarities_random = models.similarities(original.images, after_random.images)
-        for name, values in similarities.items():
-            randoms = similarities_random[name]
+        twice = torch.cat([original.images, original.images])
+        for name, both in models.similarities(twice, torch.cat([after.images, after_random.images])).items():
+            values, randoms = np.split(both, 2)
             metrics[name] = compare(values[:count], randoms[:count]).as_dict()
             if count < len(values):
                 control[name] = compare(values[count:], randoms[count:], two_tailed=True).as_dict()

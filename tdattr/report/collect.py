@@ -11,7 +11,8 @@ import yaml
 from tdattr.artifacts import Artifact, find
 from tdattr.errors import UserError
 
-VARIED = ("seed", "method", "paths", "logger", "trainer")  # what may differ between the runs of one comparison
+# what may differ between the runs of one comparison
+VARIED = ("seed", "method", "paths", "logger", "trainer", "health", "metrics", "measures")
 NAMED = ("dataset.name", "model.name", "diffusion.name", "protocol.name")  # what a title says anyway
 
 
@@ -46,6 +47,16 @@ class Comparison:
     def seeds(self) -> list[int]:
         """All seeds that any method was run with."""
         return sorted({seed for by_seed in self.runs.values() for seed in by_seed})
+
+    @property
+    def measures(self) -> list[str]:
+        """All measures that any run took."""
+        runs = [run for by_seed in self.runs.values() for run in by_seed.values()]
+        return list(dict.fromkeys(measure for run in runs for measure in run.summary["metrics"]))
+
+    def took(self, method: str, measure: str) -> bool:
+        """Whether every run of the method took the measure."""
+        return all(measure in run.summary["metrics"] for run in self.runs[method].values())
 
 
 def collect(folders: list[Path]) -> list[Comparison]:

@@ -32,10 +32,12 @@ def section(comparison: Comparison, table: list[dict[str, Any]]) -> dict[str, An
     """What the template shows of one comparison."""
     measures = dict.fromkeys(row["measure"] for row in table)
     shown = [method for method in comparison.runs if method != "random"] or list(comparison.runs)
-    plots = [
-        distributions({method: pooled(comparison, method, measure, "attributed") for method in shown}, measure)
-        for measure in measures
-    ]
+    plots = []
+    for measure in measures:
+        having = [method for method in shown if comparison.took(method, measure)]
+        if having:
+            values = {method: pooled(comparison, method, measure, "attributed") for method in having}
+            plots.append(distributions(values, measure))
     return {
         "title": comparison.title,
         "rows": [cells(row) for row in table],

@@ -21,6 +21,7 @@ def distributions(values: dict[str, tuple[np.ndarray, np.ndarray]], measure: str
         axis.hist(random, edges, color="0.35", alpha=0.65, label="random")
         axis.hist(after, edges, color="tab:blue", alpha=0.65, label=method)
         axis.set_xlabel(f"{measure} before / after removal")
+        axis.ticklabel_format(axis="x", useOffset=False)
         axis.spines[["top", "right"]].set_visible(False)
         axis.legend(frameon=False, fontsize=8, loc="upper left")
     axes[0][0].set_ylabel("queries")

@@ -48,15 +48,15 @@ def against(comparison: Comparison, method: str, other: str, measure: str) -> fl
 def rows(comparison: Comparison) -> list[dict[str, Any]]:
     """The numbers of the table, one dictionary per method and measure."""
     table = []
-    measures = list(next(iter(next(iter(comparison.runs.values())).values())).summary["metrics"])
-    for measure in measures:
-        values = {method: pooled(comparison, method, measure, "attributed") for method in comparison.runs}
-        for method, by_seed in comparison.runs.items():
+    for measure in comparison.measures:
+        having = {method: by_seed for method, by_seed in comparison.runs.items() if comparison.took(method, measure)}
+        values = {method: pooled(comparison, method, measure, "attributed") for method in having}
+        for method, by_seed in having.items():
             result = compare(*values[method])
             summaries = [run.summary for run in by_seed.values()]
             others = {
                 f"p_against_{other}": against(comparison, method, other, measure)
-                for other in comparison.runs
+                for other in having
                 if other not in (method, "random") and method != "random"
             }
             control = pooled(comparison, method, measure, "control")

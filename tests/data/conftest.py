@@ -7,6 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.torch import load_file
+
+from tdattr.data.prepared import Prepared
+from tdattr.diffusion.edm import EDM
+from tdattr.networks.dit import DiTConfig
+from tdattr.training.config import TrainConfig, TrainerConfig
+from tdattr.training.pretrain import pretrain
 
 Photograph = Callable[..., np.ndarray]
 
@@ -43,3 +50,26 @@ def is_like() -> Callable[[np.ndarray, np.ndarray], bool]:
         return bool(np.abs(inside - colour).max() <= 4)
 
     return compare
+
+
+@pytest.fixture
+def train_one_step(
+    tiny_config: DiTConfig,
+    edm: EDM,
+    tiny_train: Callable[..., TrainConfig],
+    tiny_trainer: Callable[..., TrainerConfig],
+    tmp_path: Path,
+) -> Callable[[Prepared], None]:
+    """``train_one_step(data)`` trains a tiny network on it for one step, which must change it."""
+
+    def train(data: Prepared) -> None:
+        network = tiny_config.build(data.channels, data.resolution, data.condition_size)
+        before = {name: value.clone() for name, value in network.state_dict().items()}
+        folder = tmp_path / "model"
+        folder.mkdir()
+        config = tiny_train(steps=1, batch_size=2, warmup_steps=1)
+        pretrain(network, data, np.arange(len(data.train)), edm, config, tiny_trainer(), 0, folder, "Training", None)
+        after = load_file(folder / "raw.safetensors")
+        assert after.keys() == before.keys() and any(not after[name].equal(before[name]) for name in after)
+
+    return train

@@ -299,3 +299,7 @@ def test_a_corrupt_image_is_named(split_root: Path, tmp_path: Path) -> None:
 def test_wrong_values_are_refused(values: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=f"dataset.source.{next(iter(values))}="):
         source(Path("/raw"), **values)
+
+
+def test_a_step_of_training(split_root: Path, tmp_path: Path, train_one_step: Callable[[Prepared], None]) -> None:
+    train_one_step(prepared(source(split_root), tmp_path / "out"))

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from omegaconf import OmegaConf
 
 from tdattr.configs import build, described
 from tdattr.data.cifar10 import FOLDER, Cifar10
-from tdattr.data.prepared import load, prepare
+from tdattr.data.prepared import Prepared, load, prepare
 from tdattr.data.subset import ItemsConfig
 from tdattr.errors import UserError
 
@@ -207,3 +208,9 @@ def test_a_draw_needs_enough_items(larger: Path) -> None:
 def test_unknown_classes_are_refused_early(root: Path, classes: list[str], named: str) -> None:
     with pytest.raises(UserError, match=f"dataset.source.classes names {named}: choose among airplane, .*, truck"):
         source(root, classes=classes).fingerprint()
+
+
+def test_a_step_of_training(root: Path, tmp_path: Path, train_one_step: Callable[[Prepared], None]) -> None:
+    (tmp_path / "out").mkdir()
+    prepare(source(root, "label"), tmp_path / "out", "cifar10")
+    train_one_step(load(tmp_path / "out"))

@@ -1,6 +1,7 @@
 """CIFAR-100 read from small files in the published format."""
 
 import pickle
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from omegaconf import OmegaConf
 
 from tdattr.configs import build, described
 from tdattr.data.cifar100 import FOLDER, Cifar100
-from tdattr.data.prepared import load, prepare
+from tdattr.data.prepared import Prepared, load, prepare
 from tdattr.errors import UserError
 
 YAML = Path(__file__).parents[2] / "conf" / "dataset" / "cifar100.yaml"
@@ -107,3 +108,9 @@ def test_wrong_content_is_refused(root: Path, name: str, change: dict[bytes, Any
 def test_wrong_condition_is_refused() -> None:
     with pytest.raises(UserError, match="dataset.source.condition=label is unknown: choose none, fine or coarse"):
         Cifar100("/raw", "label")
+
+
+def test_a_step_of_training(root: Path, tmp_path: Path, train_one_step: Callable[[Prepared], None]) -> None:
+    (tmp_path / "out").mkdir()
+    prepare(Cifar100(str(root), "coarse"), tmp_path / "out", "cifar100")
+    train_one_step(load(tmp_path / "out"))

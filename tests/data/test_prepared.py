@@ -1,8 +1,10 @@
 """The prepared form: what goes in comes out, damage is noticed, equal contents have equal digests."""
 
+import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -160,6 +162,36 @@ class Files:
         return np.full((2, 2, 1), index, np.uint8)
 
 
+def test_a_pickle_holds_paths_and_not_the_arrays(tmp_path: Path) -> None:
+    data = prepared(tiny(train=150), tmp_path / "a")
+    content = pickle.dumps(data.train.pixels), pickle.dumps(replace(data.train, items=data.train.items.iloc[:0]))
+    assert len(content[1]) < len(content[0]) - 5000
+    again = pickle.loads(pickle.dumps(data))
+    assert isinstance(again.train.pixels, np.memmap) and np.array_equal(again.train.pixels, data.train.pixels)
+    assert again.train.conditions is not None and isinstance(again.train.conditions, np.memmap)
+    assert again.content == data.content and len(again.test) == 2
+
+
+def test_preparing_twice_changes_nothing(tmp_path: Path) -> None:
+    prepare(tiny(), tmp_path, "tiny")
+    content = load(tmp_path).content
+    (tmp_path / "provenance.json").write_text("{}")
+    prepare(tiny(), tmp_path, "tiny")  # as after a kill at the very end
+    assert load(tmp_path).content == content
+
+
+def test_a_condition_needs_a_prompt(tmp_path: Path) -> None:
+    bare = Tiny({"train": [Example(example(3).image)], "test": []})
+    with pytest.raises(UserError, match=r"item 0 has no prompt to make a condition of: .*dataset.text=null"):
+        prepare(bare, tmp_path, "tiny", lengths)
+
+
+@pytest.mark.parametrize("counts", [5, {"valid": 3}])
+def test_counts_that_are_none(tmp_path: Path, counts: Any) -> None:
+    with pytest.raises(UserError, match=r"dataset.counts=.* must be null or name train and test"):
+        prepare(tiny(), tmp_path, "tiny", counts=counts)
+
+
 def lengths(texts: list[str]) -> np.ndarray:
     """A text encoder."""
     return np.array([[len(text), 1] for text in texts], np.float32)
@@ -188,11 +220,12 @@ def test_unreadable_images_are_named_together(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(module, "BLOCK", 4)
     with pytest.raises(UserError, match=r"^tiny \(train\): 4 unreadable. 5.jpg cannot .* 9.jpg .* 20.jpg .* …$"):
         prepare(Files(30, spoilt=(5, 9, 20, 29)), tmp_path, "tiny")
+    assert not list(tmp_path.iterdir())
     with pytest.raises(UserError, match=r"^7.jpg cannot be read: mend or remove it.$"):
         prepare(Files(30, spoilt=(7,)), tmp_path, "tiny")
     mended = Files(30)
     prepare(mended, tmp_path, "tiny")
-    assert sorted(mended.read) == list(range(4, 30))  # what was read before the first of them is kept
+    assert sorted(mended.read) == list(range(30))  # mended files are another dataset
     assert load(tmp_path).train.pixels[:, 0, 0, 0].tolist() == list(range(30))
 
 

@@ -278,3 +278,7 @@ def test_a_corrupt_image_is_named(root: Path, tmp_path: Path) -> None:
 def test_wrong_values_are_refused(values: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=rf"dataset\.source\.{next(iter(values))}\b"):
         source(Path("/raw"), **values)
+
+
+def test_a_step_of_training(root: Path, tmp_path: Path, train_one_step: Callable[[Prepared], None]) -> None:
+    train_one_step(prepared(source(root), tmp_path / "out"))

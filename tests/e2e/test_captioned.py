@@ -90,3 +90,28 @@ def test_wrong_counts_and_weights_cost_one_sentence(place: Path) -> None:
     absent = [setting for setting in SMALL if "text" not in setting]
     done = tdattr(*absent, folder=place, command="prepare", check=False)
     assert "hf download laion/CLIP-ViT-L-14-laion2B-s32B-b82K model.safetensors" in done.stderr.splitlines()[-1]
+
+
+def test_what_is_wrong_is_found_before_the_dataset_is_prepared(place: Path, tmp_path: Path) -> None:
+    (tmp_path / "data").symlink_to(place / "data")
+    (tmp_path / "clip").symlink_to(place / "clip")
+    for wrong in ("metrics=[nope]", "metrics=[sscd]", "method=dino"):
+        done = tdattr(*SMALL, wrong, folder=tmp_path, check=False)
+        assert done.returncode == 1 and not list(tmp_path.glob("outputs/artifacts/*/*"))
+
+
+def test_damaged_weights_are_found_before_training(place: Path, tmp_path: Path) -> None:
+    (tmp_path / "data").symlink_to(place / "data")
+    (tmp_path / "clip").symlink_to(place / "clip")
+    save_clip(tmp_path / "damaged")
+    path = tmp_path / "damaged" / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:2000])
+    weights = "measures.clip.extractor.weights=damaged"
+    done = tdattr(*SMALL, "method=random", "metrics=[clip]", weights, folder=tmp_path, check=False)
+    assert done.returncode == 1 and "holds no CLIP model" in done.stderr.splitlines()[-1]
+    assert not list(tmp_path.glob("outputs/artifacts/pretrain/*"))
+
+
+def test_lightning_says_nothing(place: Path) -> None:
+    done = tdattr(*SMALL, "method=random", "seed=5", folder=place)
+    assert "Trainer.fit" not in done.stderr and "weights_only" not in done.stderr + done.stdout

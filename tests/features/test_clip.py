@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torchvision.transforms import functional as vision
 
 from tdattr.errors import UserError
 from tdattr.features import Setting, identities
-from tdattr.features.clip import ClipImage, ClipText
+from tdattr.features.clip import ClipImage, ClipText, preprocessing
 from tdattr.features.weights import known
 from tdattr.methods.features import Features
 
@@ -134,6 +135,40 @@ def test_what_is_missing_or_damaged_is_named(saved: tuple[Path, Any], setting: S
         image(tmp_path / "clip").load(setting)
     with pytest.raises(UserError, match=r"output=middle is unknown"):
         image(tmp_path, output="middle")
+
+
+def test_weights_that_are_not_all_there_are_refused(saved: tuple[Path, Any], setting: Setting, tmp_path: Path) -> None:
+    save_clip(tmp_path / "clip")
+    path = tmp_path / "clip" / "model.safetensors"
+    tensors = load_file(path)
+    del tensors["visual_projection.weight"]
+    save_file(tensors, path)
+    with pytest.raises(UserError, match=r"lacks 1 tensors of the model, first visual_projection.weight"):
+        image(tmp_path / "clip").load(setting)
+
+
+def test_the_named_file_is_the_one_that_is_read(saved: tuple[Path, Any], setting: Setting, tmp_path: Path) -> None:
+    save_clip(tmp_path / "clip")
+    other = save_clip(tmp_path / "other", seed=1)
+    torch.save(other.state_dict(), tmp_path / "clip" / "pytorch_model.bin")
+    x = pictures(SIZE)
+    first, second = (image(tmp_path / "clip", file=name) for name in ("model.safetensors", "pytorch_model.bin"))
+    assert not torch.allclose(first.load(setting)(x), second.load(setting)(x))
+    torch.testing.assert_close(second.load(setting)(x), image(tmp_path / "other").load(setting)(x))
+    assert first.identity(setting) != second.identity(setting)
+
+
+@pytest.mark.parametrize(
+    ("content", "size"),
+    [({"size": {"height": 32, "width": 32}}, 32), ({"size": 24}, 24), ({"size": {"shortest_edge": 16}}, 16)],
+)
+def test_forms_of_the_preprocessing(tmp_path: Path, content: dict[str, Any], size: int) -> None:
+    path = tmp_path / "preprocessor_config.json"
+    path.write_text(json.dumps(content | {"image_mean": MEAN, "image_std": STD}))
+    assert preprocessing(tmp_path) == (size, MEAN, STD)
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"does not hold size, image_mean and image_std .*fetch it again"):
+        preprocessing(tmp_path)
 
 
 def test_digests_are_read_once_per_process(saved: tuple[Path, Any], setting: Setting) -> None:

@@ -118,6 +118,12 @@ def test_a_script_with_another_digest_is_never_run(
         sscd(script.with_name("absent.pt"), digest).identity(setting)
 
 
+@pytest.mark.parametrize("sha256", ["", "9f26bd4c", "x" * 64])
+def test_a_digest_is_64_digits(script: Path, setting: Setting, sha256: str) -> None:
+    with pytest.raises(UserError, match=r"is no SHA-256: give at least 64"):
+        sscd(script, sha256).identity(setting)
+
+
 def inception(path: Path, sha256: str) -> Inception:
     return Inception("inception", str(path), "https://example.org/inception.pth", sha256)
 

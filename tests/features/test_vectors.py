@@ -107,9 +107,20 @@ def test_the_classifier_is_an_artifact_of_seed_and_groups(setting: Setting) -> N
     assert not torch.equal(few.load(halves)(images), first)
 
 
+def test_a_group_may_be_called_seed(setting: Setting) -> None:
+    halves = {"seed": np.arange(24), "b": np.arange(24, 48)}
+    first, second = (classifier().identity(replace(setting, groups=lambda by: halves, seed=seed)) for seed in (1, 2))
+    assert first != second
+
+
+def test_networks_there_must_be(setting: Setting) -> None:
+    with pytest.raises(UserError, match="timm has no network nope"):
+        classifier(architecture="nope").identity(setting)
+
+
 def test_groups_there_must_be(setting: Setting) -> None:
     for by, count in ((None, 0), ("label", 1)):
-        with pytest.raises(UserError, match=rf"by={by} gives {count}: set dataset.groups"):
+        with pytest.raises(UserError, match=rf"by={by} gives {count}: set dataset.groups .* another extractor"):
             classifier(by=by).identity(replace(setting, groups=lambda by: {"all": np.arange(48)}))
     with pytest.raises(UserError, match="learning_rate above 0"):
         classifier(learning_rate=0)

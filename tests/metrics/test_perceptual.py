@@ -1,5 +1,6 @@
 """LPIPS, features and the Fréchet distance against their definitions; which measures a run takes."""
 
+import hashlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -41,7 +42,8 @@ def alexnet(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, nn.Module]:
 
 
 def lpips_of(path: Path, size: int = 64, net: str = "alex") -> LPIPS:
-    return LPIPS(net, str(path), "https://example.org/net.pth", "", size)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()[:8] if path.exists() else "0" * 8
+    return LPIPS(net, str(path), "https://example.org/net.pth", sha256, size)
 
 
 def test_lpips_is_its_formula(alexnet: tuple[Path, nn.Module], setting: Setting) -> None:
@@ -86,7 +88,7 @@ def test_lpips_files_that_do_not_fit(alexnet: tuple[Path, nn.Module], setting: S
     ):
         lpips_of(tmp_path / "none.pth").identity(setting)
     with pytest.raises(UserError, match=r"set measures.lpips.sha256 to its digest"):
-        replace(lpips_of(alexnet[0]), sha256="abcdef").identity(setting)
+        replace(lpips_of(alexnet[0]), sha256="abcdef01").identity(setting)
     with pytest.raises(UserError, match=r"measures.lpips.net=resnet is unknown"):
         lpips_of(alexnet[0], net="resnet")
 
@@ -147,7 +149,7 @@ NODES = OmegaConf.create(
             "net": "vgg",
             "weights": "/nowhere/vgg.pth",
             "url": "https://example.org/vgg.pth",
-            "sha256": "",
+            "sha256": "397923af",
             "size": 224,
         },
     }
@@ -168,7 +170,7 @@ def test_auto_takes_what_is_there_and_names_what_is_not(setting: Setting, caplog
     with caplog.at_level(logging.INFO):
         assert list(chosen("auto", NODES, replace(setting, download=True))) == ["mse", "mean"]
     assert "metrics=auto takes mse, mean." in caplog.text
-    assert "Left out, for want of weights: lpips (metrics=[lpips] says what is missing)" in caplog.text
+    assert "metrics=auto leaves out lpips. Weights are missing, /nowhere/vgg.pth expected: fetch it" in caplog.text
 
 
 def test_auto_fetches_nothing(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
