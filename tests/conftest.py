@@ -79,7 +79,7 @@ def setting(tiny_data: Prepared, tmp_path: Path) -> Setting:
     def shared(stage: str, version: int, config: Any, build: Any) -> Path:
         return store.get(stage, version, config, {"dataset": tiny_data.content}, build).folder
 
-    return Setting(tiny_data, partial(groups, tiny_data), torch.device("cpu"), 10, 3, False, shared)
+    return Setting(lambda: tiny_data, partial(groups, tiny_data), torch.device("cpu"), 10, 3, False, shared)
 
 
 @pytest.fixture(scope="session")
@@ -178,6 +178,7 @@ def tiny_trainer() -> Callable[..., TrainerConfig]:
             workers=0,
             threads=1,
             scoring_batch=64,
+            gradient_batch=16,
             feature_batch=10,
         )
         return replace(config, **changes)

@@ -19,6 +19,7 @@ from tdattr.data.prepared import Prepared
 from tdattr.diffusion import Diffusion
 from tdattr.errors import UserError
 from tdattr.methods import Context, Scored, Scorer
+from tdattr.networks import part_names
 from tdattr.report.progress import track
 from tdattr.scoring.losses import NoiseSet, loss_blocks
 from tdattr.seeding import generator, normal
@@ -77,7 +78,7 @@ class MUCS:
 
     def check(self, network: nn.Module, data: Prepared, items: int) -> None:
         """Its batches hold different items, and the network must know the part that is to be unlearned in."""
-        parts(network, self.unlearn.trainable)
+        part_names(network, self.unlearn.trainable)
         largest = max(self.unlearn.batch_size, self.null_loss.batch_size)
         if largest > items:
             raise UserError(
@@ -138,7 +139,7 @@ class MUCS:
                 lr=context.train.learning_rate * self.unlearn.learning_rate_factor,
                 weight_decay=context.train.weight_decay,
             ),
-            trainable=parts(network, self.unlearn.trainable),
+            trainable=part_names(network, self.unlearn.trainable),
             check_first=self.unlearn.check == "before",
         )
         condition = None if context.conditions is None else context.conditions[query]
@@ -187,13 +188,3 @@ def skew(
 ) -> Float[Tensor, " item"]:
     """(L2 - L1) / (|L2| + |L1| + epsilon), averaged over the pairs (eq. 3)."""
     return ((after - before) / (after.abs() + before.abs() + epsilon)).mean(1)
-
-
-def parts(network: nn.Module, part: str) -> list[str]:
-    """The parameters of a part of the network. Raises UserError where the network does not name its parts."""
-    names = getattr(network, "parameter_names", None)
-    if names is None:
-        raise UserError(
-            f"MUCS needs a network that names its parts, but {type(network).__name__} has no parameter_names."
-        )
-    return names(part)

@@ -5,6 +5,8 @@ from typing import Protocol
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from tdattr.errors import UserError
+
 
 class Network(Protocol):
     """What a diffusion variant calls: any ``nn.Module`` with this ``forward``.
@@ -29,3 +31,13 @@ class NetworkConfig(Protocol):
     def build(self, channels: int, resolution: int, condition: int) -> nn.Module:
         """A network with PyTorch's current random state as its initialisation; ``condition`` 0 means unconditional."""
         ...
+
+
+def part_names(network: nn.Module, part: str) -> list[str]:
+    """The names of the parameters of a part of the network. Raises UserError where the network does not name them."""
+    names = getattr(network, "parameter_names", None)
+    if names is None:
+        raise UserError(
+            f"This method needs a network that names its parts, but {type(network).__name__} has no parameter_names."
+        )
+    return names(part)

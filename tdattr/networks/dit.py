@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from tdattr.errors import UserError
 from tdattr.networks import frame
-
-SIGMA_FREQUENCIES = 128  # a sine and a cosine of each: 256 Fourier features
+from tdattr.networks.embedding import FREQUENCIES, Fourier, two_layers
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,6 @@ class DiTBlock(nn.Module):
 class DiT(nn.Module):
     """Image, noise code and condition in; an image of the same shape out (see ``tdattr.networks.Network``)."""
 
-    frequencies: Tensor
     positions: Tensor
 
     def __init__(self, config: DiTConfig, channels: int, resolution: int, condition: int) -> None:
@@ -85,10 +83,9 @@ class DiT(nn.Module):
             self.encode = frame.encoder(channels, config.frame_channels, config.frame_strides, config.frame_kernel)
             self.decode = frame.decoder(channels, config.frame_channels, config.frame_strides, config.frame_kernel)
 
-        ramp = torch.arange(1, SIGMA_FREQUENCIES + 1) / SIGMA_FREQUENCIES
-        self.register_buffer("frequencies", 2 * math.pi * (ramp.exp() - 1) / (math.e - 1), persistent=False)
         embedding = config.embedding_width
-        self.sigma = two_layers(2 * SIGMA_FREQUENCIES, embedding, config.sigma_dropout)
+        self.fourier = Fourier()
+        self.sigma = two_layers(2 * FREQUENCIES, embedding, config.sigma_dropout)
         if condition:
             self.condition = two_layers(condition, embedding, config.dropout)
             self.null = nn.Parameter(torch.zeros(condition))
@@ -136,8 +133,7 @@ class DiT(nn.Module):
         augmentation: Float[Tensor, "batch label"] | None,
     ) -> Float[Tensor, "batch embedding"]:
         """The sum of the embeddings of noise level, condition and augmentation, after the SiLU that feeds adaLN."""
-        angles = code.float()[:, None] * self.frequencies
-        total = self.sigma(torch.cat([angles.sin(), angles.cos()], dim=1))
+        total = self.sigma(self.fourier(code))
         if condition is not None:
             if drop is not None:
                 condition = torch.where(drop[:, None], self.null, condition)
@@ -159,14 +155,9 @@ class DiT(nn.Module):
             "all": ["*"],
         }
         if part not in patterns:
-            raise UserError(f"method.unlearn.trainable={part} is unknown: choose one of {', '.join(patterns)}.")
+            raise UserError(f"The network has no part {part!r}: choose one of {', '.join(patterns)}.")
         names = [name for name, _ in self.named_parameters()]
         return [name for name in names if any(fnmatch.fnmatch(name, pattern) for pattern in patterns[part])]
-
-
-def two_layers(inputs: int, width: int, dropout: float) -> nn.Sequential:
-    """The two-layer SiLU MLP that embeds noise levels and conditions."""
-    return nn.Sequential(nn.Linear(inputs, width), nn.SiLU(), nn.Dropout(dropout), nn.Linear(width, width))
 
 
 def zero_linear(inputs: int, outputs: int) -> nn.Linear:

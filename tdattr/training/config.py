@@ -61,17 +61,15 @@ class TrainerConfig:
     workers: int
     threads: int | None
     scoring_batch: int  # (item, noise) evaluations per forward pass while scoring
+    gradient_batch: int  # (item, noise) gradients at a time
     feature_batch: int  # images per forward pass of feature extractors and measures
 
     def __post_init__(self) -> None:
-        if (
-            min(self.devices, self.scoring_batch, self.feature_batch) < 1
-            or self.workers < 0
-            or (self.threads or 1) < 1
-            or self.threads == 0
-        ):
+        sizes = (self.devices, self.scoring_batch, self.gradient_batch, self.feature_batch)
+        if min(sizes) < 1 or self.workers < 0 or (self.threads is not None and self.threads < 1):
             raise UserError(
-                "trainer.devices, scoring_batch, feature_batch and threads must be at least 1, and workers at least 0."
+                "trainer.devices, scoring_batch, gradient_batch, feature_batch and threads must be at least 1, and "
+                "workers at least 0."
             )
         if self.precision not in PRECISIONS:
             raise UserError(f"trainer.precision={self.precision} is unknown: choose one of {', '.join(PRECISIONS)}.")

@@ -1,0 +1,52 @@
+"""DAS, the diffusion attribution score (Lin et al. 2024, arXiv 2410.18639)."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from tdattr.data.prepared import Prepared
+from tdattr.errors import UserError
+from tdattr.methods import Context, Scored, Scorer
+from tdattr.methods.gradient_features import gradient_features, kernel, root_losses
+from tdattr.networks import part_names
+from tdattr.scoring.gradients import GradientConfig
+
+RESIDUALS = ("mean", "published_code")
+
+
+@dataclass(frozen=True)
+class DAS:
+    """(φ(query) (ΦᵀΦ + damping I)⁻¹ φ_iᵀ · r_i / (1 - h_i))², h_i being the item's leverage.
+
+    ``residual``: r_i is the ``mean`` over the draws of the root of the item's loss (paper), or, in the
+    ``published_code``, the mean of those roots divided by their length over the draws.
+    """
+
+    name: str
+    gradients: GradientConfig
+    damping: float
+    residual: str
+
+    def __post_init__(self) -> None:
+        if self.damping <= 0:
+            raise UserError(f"method.damping={self.damping} must be above 0.")
+        if self.residual not in RESIDUALS:
+            raise UserError(f"method.residual={self.residual} is unknown: choose one of {', '.join(RESIDUALS)}.")
+
+    def check(self, network: nn.Module, data: Prepared, items: int) -> None:
+        """The network must know the part that is differentiated."""
+        part_names(network, self.gradients.parameters)
+
+    def start(self, context: Context) -> Scorer:
+        """The features of the items, their kernel, residuals and leverages."""
+        items, of_query = gradient_features(context, self.gradients)
+        inverse = kernel(context, self.gradients, items)
+        weight = residuals(root_losses(context, self.gradients), self.residual) / (1 - inverse.leverage(self.damping))
+        return lambda query: Scored((inverse.scores(of_query(query), self.damping) * weight).square())
+
+
+def residuals(roots: Float[Tensor, "item draw"], kind: str) -> Float[Tensor, " item"]:
+    """One residual per item from the roots of its losses."""
+    return (torch.nn.functional.normalize(roots, dim=1) if kind == "published_code" else roots).mean(1)

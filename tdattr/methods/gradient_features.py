@@ -1,0 +1,75 @@
+"""What all gradient methods share: the features of the training items, stored once, and those of a query."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from tdattr.methods import Context
+from tdattr.networks import part_names
+from tdattr.scoring.gradients import GradientConfig, Gradients, features, item_features
+from tdattr.scoring.kernel import Kernel, decompose, load_kernel
+from tdattr.scoring.losses import NoiseSet, loss_blocks
+
+QueryFeatures = Callable[[int], Float[Tensor, " feature"]]
+
+
+def gradient_features(
+    context: Context, config: GradientConfig
+) -> tuple[Float[np.ndarray, "item feature"], QueryFeatures]:
+    """The features of F1's training items (an artifact that methods with the same ``config`` share), and the function
+    from the number of a query to its features."""
+    network = context.f1()
+    gradients = Gradients(
+        network,
+        context.diffusion,
+        config,
+        part_names(network, config.parameters),
+        noise_set(context, config).to(context.device),
+        context.trainer.gradient_batch,
+    )
+
+    def build(folder: Path) -> None:
+        item_features(gradients, context.data.train, context.ids, context.seed, folder, "Gradients of the items")
+
+    folder = context.shared("gradients", 1, asdict(config), build)
+
+    def of_query(query: int) -> Float[Tensor, " feature"]:
+        condition = None if context.conditions is None else context.conditions[query : query + 1]
+        return features(gradients, context.images[query : query + 1], condition, context.seed)[0]
+
+    return np.load(folder / "items_features.npy", mmap_mode="r"), of_query
+
+
+def kernel(context: Context, config: GradientConfig, items: Float[np.ndarray, "item feature"]) -> Kernel:
+    """The kernel of the training items' features, decomposed once for all dampings."""
+    folder = context.shared("kernel", 1, asdict(config), lambda folder: decompose(items, folder))
+    return load_kernel(items, folder)
+
+
+def root_losses(context: Context, config: GradientConfig) -> Float[Tensor, "item draw"]:
+    """The root of F1's loss of every training item at every draw: the size of its residual."""
+
+    def build(folder: Path) -> None:
+        losses = torch.empty(len(context.ids), config.draws)
+        noise = noise_set(context, config)
+        batch_size = context.trainer.scoring_batch
+        for places, block in loss_blocks(
+            context.diffusion, context.f1(), context.data.train, context.ids, noise, batch_size, context.device
+        ):
+            losses[places] = block
+        save_file({"losses": losses}, folder / "losses.safetensors")
+
+    folder = context.shared("gradient_losses", 1, {"draws": config.draws, "levels": config.levels}, build)
+    return load_file(folder / "losses.safetensors")["losses"].sqrt()
+
+
+def noise_set(context: Context, config: GradientConfig) -> NoiseSet:
+    """The draws that all items and queries share."""
+    channels, height, width = context.images.shape[1:]
+    return config.noise_set(context.diffusion, (channels, height, width), context.seed)

@@ -1,0 +1,139 @@
+"""Per-example gradients of a named output function at a shared noise set: what TRAK, D-TRAK, DAS and TracIn compare."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from tdattr.data.prepared import Split
+from tdattr.diffusion import Diffusion
+from tdattr.errors import UserError
+from tdattr.report.progress import track
+from tdattr.rows import Rows
+from tdattr.scoring.losses import NoiseSet
+from tdattr.scoring.projection import ProjectionConfig, project, spans
+from tdattr.seeding import generator, normal
+
+OUTPUTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {  # (losses [draw], outputs [draw, c, h, w]) -> their mean
+    "loss": lambda losses, outputs: losses.mean(),  # TRAK (Park et al. 2023, arXiv 2303.14186)
+    "squared_output": lambda losses, outputs: outputs.square().mean(),  # D-TRAK (arXiv 2311.00500)
+    "mean_output": lambda losses, outputs: outputs.mean(),  # DAS (arXiv 2410.18639)
+}
+LEVELS = ("generation", "training")
+BUFFER = 1 << 28  # gradient values that are held before they are projected together: 1 GB in float32
+
+
+@dataclass(frozen=True)
+class GradientConfig:
+    """The ``gradients`` node of a method: what is differentiated, where, and how it is stored.
+
+    ``output``: ``loss``, ``squared_output`` or ``mean_output`` of the network. ``draws`` noise draws, the same for
+    every item, at the levels that a generation of so many steps visits, or at random ones of ``training``.
+    ``normalise``: each draw's gradient gets length 1 before they are averaged. ``parameters``: a part of the network.
+    """
+
+    output: str
+    draws: int
+    levels: str
+    normalise: bool
+    parameters: str
+    projection: ProjectionConfig
+
+    def __post_init__(self) -> None:
+        for key, choices in (("output", list(OUTPUTS)), ("levels", list(LEVELS))):
+            if getattr(self, key) not in choices:
+                raise UserError(f"method.gradients.{key}={getattr(self, key)} is unknown: choose one of {choices}.")
+        if self.draws < 1:
+            raise UserError(f"method.gradients.draws={self.draws} must be at least 1.")
+
+    def noise_set(self, diffusion: Diffusion, shape: tuple[int, int, int], seed: int) -> NoiseSet:
+        """The draws that all items and queries share."""
+        rng = generator(seed, "gradients.noise")
+        levels = (
+            diffusion.generation_levels(self.draws)
+            if self.levels == "generation"
+            else diffusion.training_levels(rng, self.draws)
+        )
+        return NoiseSet(levels, normal(rng, self.draws, *shape))
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """Gradients of one network's output function with respect to the named parameters, flattened in their order."""
+
+    network: nn.Module  # in evaluation mode
+    diffusion: Diffusion
+    config: GradientConfig
+    names: list[str]
+    noise: NoiseSet  # on the network's device
+    batch_size: int  # (item, draw) evaluations at a time
+
+    @property
+    def size(self) -> int:
+        """The number of parameters."""
+        return sum(self.network.get_parameter(name).numel() for name in self.names)
+
+    def of(
+        self, x: Float[Tensor, "item channel height width"], condition: Float[Tensor, "item condition"] | None
+    ) -> Float[Tensor, "item parameter"]:
+        """The gradient of each item, averaged over the draws; float32 on the network's device."""
+        parameters = {name: value.detach() for name, value in self.network.named_parameters()}
+        chosen = {name: parameters[name] for name in self.names}
+        rest = {name: value for name, value in parameters.items() if name not in chosen}
+        buffers = dict(self.network.named_buffers())
+
+        def output(wanted: dict[str, Tensor], x: Tensor, levels: Tensor, noise: Tensor, condition: Tensor) -> Tensor:
+            seen: list[Tensor] = []
+
+            def network(*inputs: Tensor | None) -> Tensor:
+                seen.append(functional_call(self.network, (wanted, rest, buffers), inputs))
+                return seen[-1]
+
+            draws = len(levels)
+            given = condition.expand(draws, -1) if condition.numel() else None
+            losses = self.diffusion.loss(network, x.expand(draws, -1, -1, -1), levels, noise, given)  # type: ignore[arg-type]
+            return OUTPUTS[self.config.output](losses, seen[0])
+
+        conditions = x.new_zeros(len(x), 0) if condition is None else condition
+        total = x.new_zeros(len(x), self.size)
+        at_once = 1 if self.config.normalise else min(len(self.noise), self.batch_size)
+        for draws in spans(len(self.noise), at_once):
+            levels, noise = self.noise.levels[draws], self.noise.noise[draws]
+            share = len(levels) / len(self.noise)
+            for part in spans(len(x), max(1, self.batch_size // len(levels))):
+                with sdpa_kernel(SDPBackend.MATH):  # the other kernels cannot be batched by vmap
+                    found = vmap(grad(output), in_dims=(None, 0, None, None, 0))(
+                        chosen, x[part], levels, noise, conditions[part]
+                    )
+                flat = torch.cat([found[name].flatten(1) for name in self.names], dim=1)
+                total[part] += share * (nn.functional.normalize(flat, dim=1) if self.config.normalise else flat)
+        return total
+
+
+def item_features(
+    gradients: Gradients, split: Split, ids: Int[np.ndarray, " item"], seed: int, folder: Path, description: str
+) -> Float[np.ndarray, "item feature"]:
+    """The projected gradients of those items, on disk in ``folder``; an interrupted call is gone on with."""
+    rows = Rows(folder, "items", len(ids))
+    together = max(1, BUFFER // gradients.size)
+    starts = range(rows.done, len(ids), together)
+    for start in track(starts, description, len(starts)):
+        chosen = ids[start : start + together]
+        rows.write(features=features(gradients, split.images(chosen), split.condition(chosen), seed).numpy())
+    rows.close()
+    return np.load(folder / "items_features.npy", mmap_mode="r")
+
+
+def features(
+    gradients: Gradients, x: Float[Tensor, "item channel height width"], condition: Tensor | None, seed: int
+) -> Float[Tensor, "item feature"]:
+    """The projected gradients of some images; float32 on the CPU."""
+    device = gradients.noise.levels.device
+    found = gradients.of(x.to(device), None if condition is None else condition.to(device))
+    return project(found, gradients.config.projection, seed).cpu()

@@ -1,0 +1,62 @@
+"""The damped inverse of a feature kernel, for every damping at once, from one eigendecomposition."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from tdattr.scoring.projection import spans
+
+FILE = "kernel.safetensors"
+ROWS = 4096  # items at a time
+NEGLIGIBLE = 1e-12  # of the largest eigenvalue; what is smaller is rounding
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """Φ seen in the eigenvectors of ΦᵀΦ, in which (ΦᵀΦ + damping I)⁻¹ is a division.
+
+    In double precision: where the damping is far below the largest eigenvalue, single precision is all rounding.
+    """
+
+    basis: Float[Tensor, "feature rank"]
+    values: Float[Tensor, " rank"]  # the eigenvalues
+    items: Float[Tensor, "item rank"]  # Φ basis
+
+    def scores(self, query: Float[Tensor, " feature"], damping: float) -> Float[Tensor, " item"]:
+        """φ(query) (ΦᵀΦ + damping I)⁻¹ Φᵀ."""
+        return (self.items @ ((query.double() @ self.basis) / (self.values + damping))).float()
+
+    def leverage(self, damping: float) -> Float[Tensor, " item"]:
+        """The diagonal of Φ (ΦᵀΦ + damping I)⁻¹ Φᵀ, in [0, 1)."""
+        return (self.items.square() @ (1 / (self.values + damping))).float()
+
+
+def decompose(features: Float[np.ndarray, "item feature"], folder: Path) -> None:
+    """Write eigenvectors and eigenvalues of ΦᵀΦ, from the smaller of ΦᵀΦ and ΦΦᵀ, in double precision."""
+    items, size = features.shape
+    if size <= items:
+        gram = torch.zeros(size, size, dtype=torch.float64)
+        for part in spans(items, ROWS):
+            block = torch.from_numpy(np.array(features[part])).double()
+            gram += block.T @ block
+        values, basis = torch.linalg.eigh(gram)
+    else:
+        everything = torch.from_numpy(np.array(features)).double()
+        values, vectors = torch.linalg.eigh(everything @ everything.T)
+        kept = values > NEGLIGIBLE * values.max()
+        values, vectors = values[kept], vectors[:, kept]
+        basis = everything.T @ (vectors / values.sqrt())
+    save_file({"basis": basis.contiguous(), "values": values.clamp(min=0)}, folder / FILE)
+
+
+def load_kernel(features: Float[np.ndarray, "item feature"], folder: Path) -> Kernel:
+    """The kernel that ``decompose`` wrote for those features."""
+    content = load_file(folder / FILE)
+    parts = spans(features.shape[0], ROWS)
+    items = torch.cat([torch.from_numpy(np.array(features[part])).double() @ content["basis"] for part in parts])
+    return Kernel(content["basis"], content["values"], items)

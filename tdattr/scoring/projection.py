@@ -1,0 +1,73 @@
+"""Random projections of gradients, seeded and made block by block, so that no matrix is ever held whole."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tdattr.errors import UserError
+from tdattr.seeding import torch_seed
+
+KINDS = ("rademacher", "sparse", "none")
+ENTRIES = 1 << 26  # of the matrix that are held at a time: 256 MB in float32
+
+
+@dataclass(frozen=True)
+class ProjectionConfig:
+    """``dimension`` random combinations of the parameters whose inner products are unbiased (Johnson & Lindenstrauss).
+
+    ``rademacher``: every entry is ±1/√dimension (Achlioptas 2003; TRAK, arXiv 2303.14186). ``sparse``: every parameter
+    goes into ``nonzeros`` random coordinates with ±1/√nonzeros (Kane & Nelson 2014), much cheaper for many parameters.
+    ``none``: the parameters themselves.
+    """
+
+    kind: str
+    dimension: int
+    nonzeros: int
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise UserError(f"gradients.projection.kind={self.kind} is unknown: choose one of {', '.join(KINDS)}.")
+        if self.dimension < 8 or self.dimension % 8:
+            raise UserError(f"gradients.projection.dimension={self.dimension} must be a multiple of 8.")
+        if not 1 <= self.nonzeros <= self.dimension:
+            raise UserError(f"gradients.projection.nonzeros={self.nonzeros} must lie between 1 and the dimension.")
+
+    def size(self, parameters: int) -> int:
+        """The length of the vectors that come out."""
+        return parameters if self.kind == "none" else self.dimension
+
+
+def project(
+    gradients: Float[Tensor, "item parameter"], config: ProjectionConfig, seed: int
+) -> Float[Tensor, "item feature"]:
+    """The projected gradients: the same matrix for the same seed and kind of device, whatever the number of items."""
+    if config.kind == "none":
+        return gradients
+    features = gradients.new_zeros(len(gradients), config.dimension)
+    per_parameter = config.dimension if config.kind == "rademacher" else config.nonzeros
+    for number, part in enumerate(spans(gradients.shape[1], max(1, ENTRIES // per_parameter))):
+        rng = torch.Generator(gradients.device).manual_seed(torch_seed(seed, "projection", number))
+        block = gradients[:, part]
+        if config.kind == "rademacher":
+            features += block @ signs(block.shape[1], config.dimension, rng)
+        else:
+            for _ in range(config.nonzeros):
+                places = torch.randint(config.dimension, (block.shape[1],), generator=rng, device=rng.device)
+                features.index_add_(1, places, block * signs(block.shape[1], 8, rng)[:, 0])
+    return features / math.sqrt(per_parameter)
+
+
+def signs(rows: int, columns: int, rng: torch.Generator) -> Float[Tensor, "row column"]:
+    """Random ±1, eight of them out of every random byte."""
+    content = torch.randint(256, (rows, columns // 8, 1), generator=rng, device=rng.device, dtype=torch.uint8)
+    bits = (content >> torch.arange(8, device=rng.device, dtype=torch.uint8)) & 1
+    return bits.view(rows, columns).float().mul_(2).sub_(1)
+
+
+def spans(total: int, size: int) -> Iterator[slice]:
+    """0 … total in pieces of ``size``."""
+    return (slice(start, min(start + size, total)) for start in range(0, total, size))

@@ -1,0 +1,157 @@
+"""TRAK, D-TRAK, DAS and TracIn on a tiny network against dense NumPy on gradients from plain autograd."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from tdattr.artifacts import Store
+from tdattr.data.prepared import Prepared
+from tdattr.diffusion.edm import EDM
+from tdattr.errors import UserError
+from tdattr.methods import Context
+from tdattr.methods.das import DAS, residuals
+from tdattr.methods.gradient_similarity import GradientSimilarity
+from tdattr.methods.trak import Trak
+from tdattr.networks import part_names
+from tdattr.scoring.gradients import GradientConfig, Gradients
+from tdattr.scoring.losses import loss_blocks
+from tdattr.scoring.projection import ProjectionConfig
+from tests.methods.test_baselines import IDS, context
+from tests.scoring.test_gradients import one_by_one
+
+__all__ = ["context"]  # a fixture
+DRAWS = 3
+DAMPING = 0.5
+SCALE = {"loss": 1e3, "squared_output": 1.0}  # of the damping; so small a one would be all rounding beside a loss
+
+
+def gradients(**changes: Any) -> GradientConfig:
+    plain = GradientConfig("squared_output", DRAWS, "generation", False, "mlp", ProjectionConfig("none", 8, 1))
+    return replace(plain, **changes)
+
+
+@pytest.fixture
+def world(context: Context, tiny_dit: Callable[..., nn.Module], tmp_path: Path) -> Context:
+    """A context with a network, conditions and a store."""
+    network = tiny_dit(4, spread=0.05).requires_grad_(False)
+    store = Store(tmp_path / "store", "cpu")
+
+    def shared(stage: str, version: int, config: Mapping[str, Any], make: Callable[[Path], None]) -> Path:
+        return store.get(stage, version, config, {}, make).folder
+
+    return replace(context, f1=lambda: network, shared=shared, conditions=torch.eye(4))
+
+
+def dense(world: Context, config: GradientConfig) -> tuple[np.ndarray, np.ndarray]:
+    """Φ of the items and of the queries, by one backward pass per item and draw."""
+    network = world.f1()
+    noise = config.noise_set(world.diffusion, (1, 8, 8), world.seed)
+    builder = Gradients(network, world.diffusion, config, part_names(network, config.parameters), noise, 8)
+    items = one_by_one(builder, world.data.train.images(IDS), world.data.train.condition(IDS))
+    queries = one_by_one(builder, world.images, world.conditions)
+    network.requires_grad_(False)
+    return items.double().numpy(), queries.double().numpy()
+
+
+def found(method: Any, world: Context) -> np.ndarray:
+    scorer = method.start(world)
+    return torch.stack([scorer(query).scores for query in range(4)]).numpy()
+
+
+def close(value: np.ndarray, expected: np.ndarray) -> None:
+    np.testing.assert_allclose(value, expected, atol=2e-3 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("output", ["loss", "squared_output"])
+def test_trak_and_dtrak(world: Context, output: str) -> None:
+    config = gradients(output=output)
+    phi, queries = dense(world, config)
+    damping = DAMPING * SCALE[output]
+    inverse = np.linalg.inv(phi.T @ phi + damping * np.eye(phi.shape[1]))
+    close(found(Trak("dtrak", config, damping), world), queries @ inverse @ phi.T)
+
+
+@pytest.mark.parametrize("residual", ["mean", "published_code"])
+def test_das(world: Context, edm: EDM, residual: str) -> None:
+    config = gradients(output="mean_output", normalise=True)
+    phi, queries = dense(world, config)
+    inverse = np.linalg.inv(phi.T @ phi + DAMPING * np.eye(phi.shape[1]))
+    noise = config.noise_set(edm, (1, 8, 8), world.seed)
+    blocks = loss_blocks(edm, world.f1(), world.data.train, IDS, noise, 100, world.device)
+    roots = np.sqrt(torch.cat([losses for _, losses in blocks]).double().numpy())
+    if residual == "published_code":
+        roots = roots / np.linalg.norm(roots, axis=1, keepdims=True)
+    leverage = np.diag(phi @ inverse @ phi.T)
+    expected = (queries @ inverse @ phi.T * roots.mean(1) / (1 - leverage)) ** 2
+    close(found(DAS("das", config, DAMPING, residual), world), expected)
+
+
+@pytest.mark.parametrize("normalise", [False, True])
+def test_tracin_and_cosine(world: Context, normalise: bool) -> None:
+    config = gradients(output="loss", normalise=normalise)
+    phi, queries = dense(world, config)
+    close(found(GradientSimilarity("tracin", config, False), world), queries @ phi.T)
+    lengths = np.linalg.norm(queries, axis=1)[:, None] * np.linalg.norm(phi, axis=1)
+    close(found(GradientSimilarity("gradient_cosine", config, True), world), queries @ phi.T / lengths)
+
+
+def test_an_item_that_is_the_query_is_found(world: Context) -> None:
+    condition = world.data.train.condition(IDS)
+    assert condition is not None
+    copies = replace(world, images=world.data.train.images(IDS[:4]), conditions=condition[:4])
+    for method in (
+        Trak("dtrak", gradients(), 1e-9),
+        GradientSimilarity("gradient_cosine", gradients(output="loss"), True),
+    ):
+        assert found(method, copies).argmax(1).tolist() == [0, 1, 2, 3]
+
+
+def test_projected_scores_are_near_the_exact_ones(world: Context) -> None:
+    exact = found(GradientSimilarity("gradient_cosine", gradients(output="loss"), True), world)
+    projected = gradients(output="loss", projection=ProjectionConfig("rademacher", 4096, 1))
+    near = found(GradientSimilarity("gradient_cosine", projected, True), world)
+    assert np.abs(near - exact).max() < 6 / 4096**0.5 and np.abs(near - exact).max() > 1e-6
+
+
+def test_dampings_share_features_and_kernel(world: Context) -> None:
+    made: list[str] = []
+
+    def shared(stage: str, version: int, config: Mapping[str, Any], make: Callable[[Path], None]) -> Path:
+        return world.shared(stage, version, config, lambda folder: (made.append(stage), make(folder))[1])
+
+    watched = replace(world, shared=shared)
+    scores = [found(Trak("dtrak", gradients(), damping), watched) for damping in (0.1, 10.0)]
+    assert made == ["gradients", "kernel"]
+    assert np.abs(scores[0] - scores[1]).max() > 0
+
+
+def test_what_cannot_work_is_refused(tiny_data: Prepared, tiny_dit: Callable[..., nn.Module]) -> None:
+    network = tiny_dit(4)
+    for method in (
+        Trak("dtrak", gradients(parameters="head"), 1.0),
+        DAS("das", gradients(parameters="head"), 1.0, "mean"),
+        GradientSimilarity("tracin", gradients(parameters="head"), False),
+    ):
+        with pytest.raises(UserError, match="no part 'head'"):
+            method.check(network, tiny_data, 10)
+        with pytest.raises(UserError, match="names its parts, but Identity"):
+            method.check(nn.Identity(), tiny_data, 10)
+    for damping in (0.0, -1.0):
+        with pytest.raises(UserError, match="damping=.* must be above 0"):
+            Trak("dtrak", gradients(), damping)
+        with pytest.raises(UserError, match="damping=.* must be above 0"):
+            DAS("das", gradients(), damping, "mean")
+    with pytest.raises(UserError, match="residual=other is unknown"):
+        DAS("das", gradients(), 1.0, "other")
+
+
+def test_residuals_by_hand() -> None:
+    roots = torch.tensor([[3.0, 4.0], [1.0, 1.0]])
+    torch.testing.assert_close(residuals(roots, "mean"), torch.tensor([3.5, 1.0]))
+    torch.testing.assert_close(residuals(roots, "published_code"), torch.tensor([0.7, 0.5**0.5]))

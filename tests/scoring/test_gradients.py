@@ -1,0 +1,201 @@
+"""Per-example gradients, projections and the damped kernel against autograd item by item and dense NumPy."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tdattr.data.prepared import Prepared
+from tdattr.diffusion.edm import EDM
+from tdattr.errors import UserError
+from tdattr.networks import part_names
+from tdattr.scoring.gradients import GradientConfig, Gradients, features, item_features
+from tdattr.scoring.kernel import decompose, load_kernel
+from tdattr.scoring.projection import ProjectionConfig, project, signs
+
+DRAWS, SEED = 5, 7
+NONE = ProjectionConfig("none", 8, 1)
+Build = Callable[..., Gradients]
+
+
+def config(**changes: Any) -> GradientConfig:
+    plain = GradientConfig("loss", DRAWS, "generation", False, "all", NONE)
+    return replace(plain, **changes)
+
+
+@pytest.fixture
+def build(tiny_dit: Callable[..., nn.Module], edm: EDM) -> Build:
+    def make(batch_size: int = 16, condition: int = 4, **changes: Any) -> Gradients:
+        network = tiny_dit(condition, spread=0.05).requires_grad_(False)
+        wanted = config(**changes)
+        noise = wanted.noise_set(edm, (1, 8, 8), SEED)
+        return Gradients(network, edm, wanted, part_names(network, wanted.parameters), noise, batch_size)
+
+    return make
+
+
+def one_by_one(gradients: Gradients, x: Tensor, condition: Tensor | None) -> Tensor:
+    """The same by plain autograd: one backward pass per item and draw."""
+    network, diffusion = gradients.network, gradients.diffusion
+    found = []
+    for index in range(len(x)):
+        total = torch.zeros(gradients.size)
+        for level, noise in zip(gradients.noise.levels, gradients.noise.noise, strict=True):
+            seen: list[Tensor] = []
+
+            def record(*inputs: Any, seen: list[Tensor] = seen) -> Tensor:
+                seen.append(network(*inputs))
+                return seen[-1]
+
+            for name, parameter in network.named_parameters():
+                parameter.requires_grad_(name in gradients.names)
+                parameter.grad = None
+            given = None if condition is None else condition[index : index + 1]
+            loss = diffusion.loss(record, x[index : index + 1], level[None], noise[None], given)  # type: ignore[arg-type]
+            value = {"loss": loss.mean(), "squared_output": (seen[0] ** 2).mean(), "mean_output": seen[0].mean()}
+            value[gradients.config.output].backward()
+            flat = [network.get_parameter(name).grad for name in gradients.names]
+            row = torch.cat(
+                [
+                    torch.zeros_like(p).flatten() if g is None else g.flatten()
+                    for g, p in zip(flat, [network.get_parameter(name) for name in gradients.names], strict=True)
+                ]
+            )
+            total += (row / row.norm() if gradients.config.normalise else row) / len(gradients.noise)
+        found.append(total)
+    return torch.stack(found)
+
+
+@pytest.mark.parametrize("output", ["loss", "squared_output", "mean_output"])
+@pytest.mark.parametrize("normalise", [False, True])
+def test_gradients_are_those_of_autograd(build: Build, tiny_data: Prepared, output: str, normalise: bool) -> None:
+    gradients = build(output=output, normalise=normalise)
+    ids = np.array([3, 9, 20])
+    x, condition = tiny_data.train.images(ids), tiny_data.train.condition(ids)
+    expected = one_by_one(gradients, x, condition)
+    scale = expected.abs().max()
+    torch.testing.assert_close(gradients.of(x, condition) / scale, expected / scale, atol=2e-5, rtol=1e-3)
+    assert expected.norm(dim=1).min() > 0
+
+
+@pytest.mark.parametrize("parameters", ["mlp", "block"])
+def test_a_part_of_the_parameters_and_no_condition(build: Build, tiny_data: Prepared, parameters: str) -> None:
+    gradients = build(parameters=parameters, condition=0)
+    x = tiny_data.train.images(np.array([1, 2]))
+    everything = build(condition=0)
+    assert 0 < gradients.size < everything.size
+    expected = one_by_one(gradients, x, None)
+    torch.testing.assert_close(gradients.of(x, None), expected, atol=1e-5, rtol=1e-3)
+
+
+@pytest.mark.parametrize("normalise", [False, True])
+def test_gradients_do_not_depend_on_the_batch_size(build: Build, tiny_data: Prepared, normalise: bool) -> None:
+    ids = np.arange(7)
+    x, condition = tiny_data.train.images(ids), tiny_data.train.condition(ids)
+    expected = build(batch_size=1000, normalise=normalise).of(x, condition)
+    for batch_size in (1, 3, 12):
+        found = build(batch_size=batch_size, normalise=normalise).of(x, condition)
+        torch.testing.assert_close(found, expected, atol=1e-6 * float(expected.abs().max()), rtol=1e-4)
+
+
+@pytest.mark.parametrize("projection", [ProjectionConfig("rademacher", 64, 1), ProjectionConfig("sparse", 64, 3)])
+def test_features_on_disk_are_those_in_memory_and_survive_a_kill(
+    build: Build, tiny_data: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, projection: ProjectionConfig
+) -> None:
+    gradients = build(projection=projection)
+    ids = np.array([40, 2, 7, 30, 11])
+    expected = features(gradients, tiny_data.train.images(ids), tiny_data.train.condition(ids), SEED)
+    monkeypatch.setattr("tdattr.scoring.gradients.BUFFER", 2 * gradients.size)  # two items at a time
+    asked: list[int] = []
+
+    def interrupted(self: Gradients, x: Tensor, condition: Tensor | None) -> Tensor:
+        asked.append(len(x))
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return of(self, x, condition)
+
+    of = Gradients.of
+    monkeypatch.setattr(Gradients, "of", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        item_features(gradients, tiny_data.train, ids, SEED, tmp_path, "test")
+    monkeypatch.setattr(Gradients, "of", lambda self, x, condition: asked.append(len(x)) or of(self, x, condition))
+    found = item_features(gradients, tiny_data.train, ids, SEED, tmp_path, "test")
+    assert asked == [2, 2, 2, 1]
+    np.testing.assert_allclose(found, expected, atol=1e-5 * float(expected.abs().max()), rtol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["rademacher", "sparse"])
+def test_projected_inner_products_keep_their_theoretical_error(kind: str) -> None:
+    """Var <Pa, Pb> = (|a|²|b|² + <a, b>² - 2 Σ a²b²) / k for dense signs, and no more for sparse ones."""
+    rng = torch.Generator().manual_seed(0)
+    base = torch.randn(2000, generator=rng)
+    a, b = base + torch.randn(2000, generator=rng), base - 0.3 * torch.randn(2000, generator=rng)
+    k = 256
+    exact = float(a @ b)
+    error = float(((a @ a) * (b @ b) + (a @ b) ** 2 - 2 * (a**2 @ b**2)) / k) ** 0.5
+    found = []
+    for seed in range(60):
+        p = project(torch.stack([a, b]), ProjectionConfig(kind, k, 4), seed)
+        found.append(float(p[0] @ p[1]))
+    assert np.mean(found) == pytest.approx(exact, abs=4 * error / 60**0.5)
+    assert 0.6 * error < np.std(found) < 1.4 * error
+
+
+@pytest.mark.parametrize("kind", ["rademacher", "sparse"])
+def test_projections_are_linear_and_the_same_in_any_pieces(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = torch.randn(3, 500, generator=torch.Generator().manual_seed(0))
+    wanted = ProjectionConfig(kind, 32, 2)
+    monkeypatch.setattr("tdattr.scoring.projection.ENTRIES", 32 * 120)  # several pieces
+    together = project(x, wanted, 5)
+    torch.testing.assert_close(project(x[1:2], wanted, 5), together[1:2], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        project(x[:1] + 2 * x[1:2], wanted, 5), together[:1] + 2 * together[1:2], atol=1e-4, rtol=1e-4
+    )
+    assert not torch.allclose(project(x, wanted, 6), together)
+    assert torch.equal(project(x, ProjectionConfig("none", 32, 2), 5), x)
+
+
+def test_signs_are_fair_coins() -> None:
+    found = signs(4000, 64, torch.Generator().manual_seed(1))
+    assert set(found.unique().tolist()) == {-1.0, 1.0}
+    assert found.mean(0).abs().max() < 5 / 4000**0.5 and found.mean(1).abs().mean() < 0.2
+    assert (found.T @ found / 4000 - torch.eye(64)).abs().max() < 5 / 4000**0.5
+
+
+@pytest.mark.parametrize(("items", "size"), [(30, 12), (12, 30), (20, 20)])
+def test_the_kernel_is_the_dense_inverse(items: int, size: int, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    phi = (rng.normal(size=(items, size)) * rng.uniform(0.1, 3, size)).astype(np.float32)
+    query = rng.normal(size=size)
+    decompose(phi, tmp_path)
+    kernel = load_kernel(phi, tmp_path)
+    for damping in (0.01, 1.0, 50.0):
+        inverse = np.linalg.inv(phi.astype(float).T @ phi + damping * np.eye(size))
+        expected = query @ inverse @ phi.T
+        found = kernel.scores(torch.from_numpy(query).float(), damping)
+        np.testing.assert_allclose(found, expected, atol=2e-4 * np.abs(expected).max())
+        leverage = np.einsum("ij,jk,ik->i", phi, inverse, phi)
+        np.testing.assert_allclose(kernel.leverage(damping), leverage, atol=2e-4)
+        assert leverage.max() < 1
+
+
+def test_wrong_settings_are_refused() -> None:
+    for changes, words in (
+        ({"output": "beauty"}, "output=beauty is unknown"),
+        ({"levels": "some"}, "levels=some is unknown"),
+        ({"draws": 0}, "draws=0 must be at least 1"),
+    ):
+        with pytest.raises(UserError, match=words):
+            config(**changes)
+    for arguments, words in (
+        (("fast", 8, 1), "kind=fast"),
+        (("sparse", 12, 1), "multiple of 8"),
+        (("sparse", 8, 9), "nonzeros=9"),
+    ):
+        with pytest.raises(UserError, match=words):
+            ProjectionConfig(*arguments)
