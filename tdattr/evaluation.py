@@ -12,8 +12,9 @@ from tdattr.attribution import attributed
 from tdattr.configs import described
 from tdattr.data import groups
 from tdattr.errors import UserError
-from tdattr.features import extractors, identities
+from tdattr.features import Extractor, extractors, identities
 from tdattr.health import examine
+from tdattr.metrics.similarity import Measure
 from tdattr.protocols import Verdict
 from tdattr.results import load_scores
 from tdattr.stages import Chain
@@ -30,7 +31,8 @@ def check(chain: Chain) -> None:
     """
     setting = chain.setting()
     assert chain.measures  # finding them raises
-    for node in (chain.method, chain.reference, *([chain.health] if chain.health.samples else [])):
+    looking = [chain.method, chain.reference, *([chain.health] if chain.health.samples else [])]
+    for node in looking:
         identities(node, setting)
     log.info(
         "%s: N = %d training items, %d test items", chain.cfg.dataset.name, len(chain.data.train), len(chain.data.test)
@@ -48,18 +50,15 @@ def check(chain: Chain) -> None:
         check_weights(Path(chain.cfg.checkpoint), network)
     for method in (chain.method, chain.reference):
         method.check(network, chain.data, len(chain.ids))
-        for _, extractor in extractors(method):
-            extractor.load(chain.setting())
-    if chain.health.samples:
-        chain.health.extractor.load(chain.setting())
-    for measure in chain.measures.values():
-        measure.load(chain.setting())  # and forgotten again: what is damaged is found now
     if chain.train.selection == "best" and not len(chain.data.test):
         raise UserError(
             "train.selection=best needs a test split, which this dataset has not: use train.selection=last."
         )
     if chain.train.batch_size % chain.trainer.devices:
         raise UserError(f"train.batch_size must be a multiple of trainer.devices={chain.trainer.devices}.")
+    loadable: list[Extractor | Measure] = [part for node in looking for _, part in extractors(node)]
+    for part in [*loadable, *chain.measures.values()]:
+        part.load(setting)  # and forgotten again: what is damaged is found now
     log.info("The network has %.2f M trainable parameters.", sum(p.numel() for p in network.parameters()) / 1e6)
 
 

@@ -104,7 +104,7 @@ def rich_table(comparison: Comparison, table: list[dict[str, Any]]) -> Table:
     printed = Table(title=comparison.title, title_justify="left")
     shown = [list(HEADINGS).index(key) for key in MAIN]
     for index, heading in enumerate(HEADINGS[key] for key in MAIN):
-        printed.add_column(heading, justify="left" if index < 2 else "right")
+        printed.add_column(heading, justify="left" if index < 2 else "right", overflow="fold")
     for row in table:
         full = cells(row)
         printed.add_row(*(full[index] for index in shown))
