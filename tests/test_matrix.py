@@ -1,0 +1,254 @@
+"""Every diffusion variant with every network and method of ``conf`` on the tiny data: what combines freely, runs.
+
+New files in ``conf/diffusion`` and ``conf/method`` are taken up by themselves, as are models called ``*_tiny``.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from tdattr.artifacts import Store
+from tdattr.configs import build
+from tdattr.data.prepared import Prepared
+from tdattr.diffusion import Diffusion
+from tdattr.errors import UserError
+from tdattr.features import Setting
+from tdattr.methods import Context, Method
+from tdattr.seeding import generator, normal
+from tdattr.training.config import AugmentationConfig, TrainConfig, TrainerConfig
+
+CONF = Path(__file__).parents[1] / "conf"
+BASE = ("dataset=digits", "train.augmentation.enabled=true")  # as the tiny data: 8 x 8 gray, groups by label
+SMALL = {  # set wherever a node has the key; a method that takes long needs an entry for what makes it so
+    "diffusion": {"steps": 3},
+    "model": {
+        "blocks": 1,
+        "width": 16,
+        "embedding_width": 8,
+        "channels": [4, 8],
+        "attention": [False, True],
+        "groups": 4,
+    },
+    "method": {
+        "null_loss.batches": 2,
+        "null_loss.batch_size": 8,
+        "unlearn.batch_size": 8,
+        "unlearn.max_steps": 3,
+        "unlearn.stop": 2.0,  # never reached
+        "score.pairs": 4,
+        "gradients.draws": 2,
+        "gradients.projection.dimension": 8,
+        "extractor.steps": 2,
+        "extractor.batch_size": 8,
+    },
+}
+QUERIES = 2
+IDS = np.setdiff1d(np.arange(14), [3, 7])
+
+
+@cache
+def composed(*overrides: str) -> DictConfig:
+    """The config with those overrides and everything in it made small."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("config", [*BASE, *overrides])
+    for group, values in SMALL.items():
+        for key, value in values.items():
+            if OmegaConf.select(config, f"{group}.{key}") is not None:
+                OmegaConf.update(config, f"{group}.{key}", value)
+    return config
+
+
+def choices(group: str, pattern: str = "*") -> list[str]:
+    return sorted(path.stem for path in (CONF / group).glob(f"{pattern}.yaml"))
+
+
+def needs_weights(method: str) -> bool:
+    """Whether the method looks at images with a network that must be fetched."""
+    return OmegaConf.select(composed(f"method={method}"), "method.extractor.weights") is not None
+
+
+METHODS = [method for method in choices("method") if not needs_weights(method)]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A variant and a network that it has trained for a few steps on the tiny data."""
+
+    name: str
+    diffusion: Diffusion
+    make: Callable[[], nn.Module]
+    trained: nn.Module
+    facts: Mapping[str, float]
+    train: TrainConfig
+
+
+@pytest.fixture(scope="module", params=choices("model", "*_tiny"))
+def model(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module", params=choices("diffusion"))
+def variant(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def pair(
+    model: str,
+    variant: str,
+    tiny_data: Prepared,
+    tiny_train: Callable[..., TrainConfig],
+    tiny_trainer: Callable[..., TrainerConfig],
+    augmentation: Callable[..., AugmentationConfig],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Pair:
+    """Trained by the real training, with augmentation and condition dropout."""
+    from tdattr.training.pretrain import pretrain
+
+    diffusion = build(composed(f"diffusion={variant}").diffusion, "diffusion")
+    network = build(composed(f"model={model}").model, "model")
+    train = tiny_train(steps=4, augmentation=augmentation(), validation_draws=1)
+
+    def make() -> nn.Module:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            return network.build(1, 8, tiny_data.condition_size)
+
+    folder = tmp_path_factory.mktemp(f"{model}-{variant}")
+    ids = np.arange(len(tiny_data.train))
+    facts = pretrain(make(), tiny_data, ids, diffusion, train, tiny_trainer(), 3, folder, "test")
+    trained = make()
+    trained.load_state_dict(load_file(folder / "ema.safetensors"))
+    return Pair(folder.name, diffusion, make, trained.eval().requires_grad_(False), facts, train)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """What methods compute once for all queries, and share with each other."""
+    return Store(tmp_path_factory.mktemp("artifacts"), "cpu")
+
+
+@pytest.fixture
+def context(
+    pair: Pair, store: Store, tiny_data: Prepared, tiny_trainer: Callable[..., TrainerConfig], setting: Setting
+) -> Context:
+    """What a method is given: two generated images and what they were conditioned on."""
+
+    def f1() -> nn.Module:
+        network = pair.make()
+        network.load_state_dict(pair.trained.state_dict())
+        return network.eval().requires_grad_(False)
+
+    def shared(*key: Any, model: str = "") -> Path:
+        stage, version, config, make = key
+        return store.get(stage, version, config, {"dataset": tiny_data.content, "model": model}, make).folder
+
+    return Context(
+        data=tiny_data,
+        ids=IDS,
+        images=generated(pair),
+        conditions=torch.eye(4)[:QUERIES],
+        diffusion=pair.diffusion,
+        f1=f1,
+        f0=lambda: pair.make().eval().requires_grad_(False),
+        train=pair.train,
+        trainer=tiny_trainer(),
+        device=torch.device("cpu"),
+        seed=11,
+        setting=replace(setting, shared=shared),
+        shared=partial(shared, model=pair.name),
+    )
+
+
+def generated(pair: Pair, guidance: float | None = 2.0) -> Tensor:
+    """As many pictures as there are queries, each from its own generator."""
+    rngs = [generator(11, "query", number) for number in range(QUERIES)]
+    with torch.inference_mode():
+        return pair.diffusion.sample(pair.trained, rngs, (1, 8, 8), torch.eye(4)[:QUERIES], guidance)
+
+
+@cache
+def method(name: str) -> Method:
+    return build(composed(f"method={name}").method, "method")
+
+
+def test_two_steps_on_one_batch_lower_its_loss(pair: Pair, tiny_data: Prepared) -> None:
+    x, condition = tiny_data.train.images(np.arange(16)), tiny_data.train.condition(np.arange(16))
+    rng = generator(0, "test.matrix")
+    level, noise = pair.diffusion.training_levels(rng, 16), normal(rng, 16, 1, 8, 8)
+    network = pair.make()
+    optimizer = torch.optim.Adam(network.parameters(), 2e-3)
+    losses = []
+    for _ in range(3):
+        loss = pair.diffusion.loss(network, x, level, noise, condition).mean()
+        losses.append(loss.item())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert np.isfinite(losses).all()
+    assert losses[2] < losses[1] < losses[0]
+
+
+def test_training_ends_in_weights_with_a_finite_loss(pair: Pair) -> None:
+    assert np.isfinite(pair.facts["validation_loss"])
+    fresh = pair.make().state_dict()
+    changed = [name for name, value in pair.trained.state_dict().items() if not torch.equal(value, fresh[name])]
+    assert len(changed) > len(fresh) / 2
+
+
+@pytest.mark.parametrize("guidance", [None, 2.0])
+def test_pictures_are_finite_and_repeatable(pair: Pair, guidance: float | None) -> None:
+    images = generated(pair, guidance)
+    assert images.shape == (QUERIES, 1, 8, 8)
+    assert images.isfinite().all()
+    assert images.abs().max() <= 1
+    assert not torch.equal(images[0], images[1])
+    assert torch.equal(images, generated(pair, guidance))
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
+@pytest.mark.parametrize("name", METHODS)
+def test_methods_give_finite_scores(name: str, context: Context) -> None:
+    attribution = method(name)
+    attribution.check(context.f1(), context.data, len(IDS))
+    scorer = attribution.start(context)
+    for query in range(QUERIES):
+        scored = scorer(query)
+        assert scored.scores.shape == (len(IDS),)
+        assert scored.scores.isfinite().all()
+        assert scored.scores.std() > 0
+        assert np.isfinite(list(scored.facts.values())).all()
+        if name == "mucs":
+            assert (scored.facts["unlearning_steps"], scored.facts["capped"]) == (3, 1)
+
+
+def refusal(attempt: Callable[..., object], *arguments: object) -> str:
+    """What the user is told."""
+    with pytest.raises(UserError) as error:
+        attempt(*arguments)
+    return str(error.value)
+
+
+def test_what_makes_no_sense_is_said_in_one_sentence(tiny_data: Prepared) -> None:
+    unconditional = replace(tiny_data, train=replace(tiny_data.train, conditions=None))
+    said = [
+        refusal(build(composed(f"model={model}").model, "model").build, 1, 9, 0) for model in choices("model", "*_tiny")
+    ]
+    said += [
+        refusal(method("condition").check, nn.Identity(), unconditional, 48),
+        refusal(method("mucs").check, nn.Identity(), tiny_data, 48),
+    ]
+    for sentence in said:
+        assert sentence.endswith(".")
+        assert ". " not in sentence
+    assert len(said) == len(set(said))
