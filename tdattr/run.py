@@ -76,5 +76,3 @@ def quieten() -> None:
         ".*experiment logs directory.*",
     ):
         warnings.filterwarnings("ignore", message)
-    for handler in logging.getLogger().handlers:  # Lightning sets the levels of its loggers when it is imported
-        handler.addFilter(lambda record: record.levelno >= logging.WARNING or not record.name.startswith("lightning"))

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-import lightning as L
 import numpy as np
 import torch
 from jaxtyping import Int
@@ -20,6 +19,7 @@ from tdattr.diffusion import Diffusion
 from tdattr.seeding import generator, normal
 from tdattr.training.augmentation import augment
 from tdattr.training.config import TrainConfig
+from tdattr.training.framework import L
 
 Batch = dict[str, Tensor]
 

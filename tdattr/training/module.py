@@ -3,7 +3,6 @@
 from functools import partial
 from typing import Any
 
-import lightning as L
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
@@ -12,6 +11,7 @@ from tdattr.diffusion import Diffusion
 from tdattr.seeding import torch_seed
 from tdattr.training.batches import Batch
 from tdattr.training.config import TrainConfig
+from tdattr.training.framework import L
 
 
 class Pretraining(L.LightningModule):

@@ -4,7 +4,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import numpy as np
 from jaxtyping import Int
 from lightning.pytorch.callbacks import Callback, EarlyStopping
@@ -17,6 +16,7 @@ from tdattr.errors import UserError
 from tdattr.report.progress import Bar
 from tdattr.training.batches import TrainingData
 from tdattr.training.config import WEIGHTS, TrainConfig, TrainerConfig
+from tdattr.training.framework import L
 from tdattr.training.module import Pretraining
 
 RESUME = "resume.ckpt"  # there while a training is unfinished

@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import lightning as L
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from tdattr.training.config import TrainerConfig
+from tdattr.training.framework import L
 
 Batch = dict[str, dict[str, Tensor]]
 

@@ -172,3 +172,12 @@ def test_a_removal_and_an_imported_checkpoint_reach_f1(swept, tmp_path):
 def test_every_logger_leaves_its_files(logger, pattern, tmp_path):
     done = tdattr("method=pixel", *TINY, f"logger={logger}", folder=tmp_path)
     assert list(tmp_path.glob(pattern)), done.stderr
+
+
+def test_lightning_says_nothing(tmp_path):
+    code = f"import sys; sys.argv = ['tdattr', *{TINY}, 'method=random']\nfrom tdattr.cli import main\nmain()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Results: " in done.stderr
+    for words in ("INFO", "Trainer.fit", "weights_only", "litlogger", "TPU", "Warning"):
+        assert words not in done.stderr + done.stdout
