@@ -5,16 +5,15 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-import torch
 from jaxtyping import Float
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tdattr.methods import Context
+from tdattr.methods.item_losses import f1_losses
 from tdattr.networks import part_names
 from tdattr.scoring.gradients import GradientConfig, Gradients, features, item_features
 from tdattr.scoring.kernel import Kernel, decompose, load_kernel
-from tdattr.scoring.losses import NoiseSet, loss_blocks
+from tdattr.scoring.losses import NoiseSet
 
 QueryFeatures = Callable[[int], Float[Tensor, " feature"]]
 
@@ -55,18 +54,8 @@ def kernel(context: Context, config: GradientConfig, items: Float[np.ndarray, "i
 def root_losses(context: Context, config: GradientConfig) -> Float[Tensor, "item draw"]:
     """The root of F1's loss of every training item at every draw: the size of its residual."""
 
-    def build(folder: Path) -> None:
-        losses = torch.empty(len(context.ids), config.draws)
-        noise = noise_set(context, config)
-        batch_size = context.trainer.scoring_batch
-        for places, block in loss_blocks(
-            context.diffusion, context.f1(), context.data.train, context.ids, noise, batch_size, context.device
-        ):
-            losses[places] = block
-        save_file({"losses": losses}, folder / "losses.safetensors")
-
-    folder = context.shared("gradient_losses", 1, {"draws": config.draws, "levels": config.levels}, build)
-    return load_file(folder / "losses.safetensors")["losses"].sqrt()
+    described = {"draws": config.draws, "levels": config.levels, "noise": "gradients"}
+    return f1_losses(context, noise_set(context, config), described).sqrt()
 
 
 def noise_set(context: Context, config: GradientConfig) -> NoiseSet:

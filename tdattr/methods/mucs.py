@@ -4,24 +4,20 @@ Unlearn the generated item, and see on which training items the loss moved.
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from tdattr.data.prepared import Prepared
 from tdattr.diffusion import Diffusion
 from tdattr.errors import UserError
 from tdattr.methods import Context, Scored, Scorer
+from tdattr.methods.item_losses import f1_losses, tracked_losses
 from tdattr.networks import part_names
-from tdattr.report.progress import track
-from tdattr.scoring.losses import NoiseSet, loss_blocks
+from tdattr.scoring.losses import NoiseSet
 from tdattr.seeding import generator, normal
 from tdattr.unlearning.mirrored import Mirrored, MirroredBatches, training_draw
 
@@ -90,7 +86,8 @@ class MUCS:
         """The null loss, the noise set and F1's losses, which all queries share."""
         null_loss = self.estimate_null_loss(context)
         noise = self.noise_set(context)
-        before = self.original_losses(context, noise)
+        config = {"pairs": self.score.pairs, "schedule_share": self.score.schedule_share}
+        before = f1_losses(context, noise, config)
         return partial(self.score_query, context, null_loss, noise, before)
 
     def estimate_null_loss(self, context: Context) -> float:
@@ -110,19 +107,6 @@ class MUCS:
         rng = generator(context.seed, "mucs.score")
         levels = generation_part(context.diffusion, self.score.pairs, self.score.schedule_share)
         return NoiseSet(levels, normal(rng, self.score.pairs, *context.images.shape[1:]))
-
-    def original_losses(self, context: Context, noise: NoiseSet) -> Float[Tensor, "target pair"]:
-        """F1's loss of every item at every pair: an artifact, computed once for all queries."""
-
-        def build(folder: Path) -> None:
-            losses = torch.empty(len(context.ids), len(noise))
-            for places, block in self.tracked(context, context.f1(), noise, "Losses of F1"):
-                losses[places] = block
-            save_file({"losses": losses}, folder / "losses.safetensors")
-
-        config = {"pairs": self.score.pairs, "schedule_share": self.score.schedule_share}
-        folder = context.shared("losses", 1, config, build)
-        return load_file(folder / "losses.safetensors")["losses"]
 
     def score_query(
         self, context: Context, null_loss: float, noise: NoiseSet, before: Float[Tensor, "target pair"], query: int
@@ -156,7 +140,7 @@ class MUCS:
         outcome = unlearn(module, batches, self.unlearn.max_steps, context.trainer)
         network.to(context.device)
         scores = torch.empty(len(context.ids))
-        for places, after in self.tracked(context, network, noise, f"Losses after query {query}", nested=True):
+        for places, after in tracked_losses(context, network, noise, f"Losses after query {query}", nested=True):
             scores[places] = skew(before[places], after, self.score.epsilon)
         return Scored(
             scores,
@@ -166,16 +150,6 @@ class MUCS:
                 "capped": float(not outcome.reached),
             },
         )
-
-    def tracked(
-        self, context: Context, network: Any, noise: NoiseSet, description: str, nested: bool = False
-    ) -> Iterator[tuple[slice, Tensor]]:
-        """The losses of all items under ``network``, block by block, with a progress bar."""
-        batch_size = context.trainer.scoring_batch
-        blocks = loss_blocks(
-            context.diffusion, network, context.data.train, context.ids, noise, batch_size, context.device
-        )
-        return track(blocks, description, math.ceil(len(context.ids) / max(1, batch_size // len(noise))), nested)
 
 
 def generation_part(diffusion: Diffusion, pairs: int, share: float) -> Float[Tensor, " pair"]:
