@@ -5,6 +5,7 @@ With every draw's gradient normalised it has the correction of Diffusion-ReTrac 
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -30,7 +31,7 @@ class GradientSimilarity:
     def start(self, context: Context) -> Scorer:
         """The features of the items."""
         found, of_query = gradient_features(context, self.gradients)
-        items = torch.from_numpy(found)
+        items = torch.from_numpy(np.array(found))  # into memory, and writable
         lengths = items.norm(dim=1).clamp(min=1e-30) if self.cosine else torch.ones(len(items))
 
         def score(query: int) -> Scored:
