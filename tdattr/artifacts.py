@@ -51,11 +51,26 @@ class Store:
         inputs: Mapping[str, str],
         build: Callable[[Path], Mapping[str, Any] | None],
     ) -> Artifact:
+        """``offer``, waiting for another job that is building the same artifact."""
+        artifact = self.offer(stage, stage_version, config, inputs, build, wait=True)
+        assert artifact is not None
+        return artifact
+
+    def offer(
+        self,
+        stage: str,
+        stage_version: int,
+        config: Mapping[str, Any],
+        inputs: Mapping[str, str],
+        build: Callable[[Path], Mapping[str, Any] | None],
+        wait: bool,
+    ) -> Artifact | None:
         """The artifact of ``stage`` for that config and those inputs; ``build`` writes it where it is not there yet.
 
         ``build`` gets a folder that keeps its content when the job is killed, so that it can go on there; what it
         returns is added to the provenance. The folder is moved into place in one step once ``build`` has returned. A
-        lock makes a second job that wants the same artifact wait for the first one.
+        lock makes a second job that wants the same artifact wait for the first one, or, without ``wait``, come back
+        with None.
         """
         key = {"stage": stage, "version": stage_version, "config": config, "inputs": dict(inputs)}
         address = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
@@ -68,6 +83,8 @@ class Store:
         try:
             lock.acquire(timeout=0)
         except Timeout:
+            if not wait:
+                return None
             log.info("Waiting for another job that is building %s.", artifact.name)
             lock.acquire()
         try:

@@ -10,6 +10,7 @@ import pandas as pd
 from tdattr.artifacts import provenance
 from tdattr.attribution import attributed
 from tdattr.configs import described
+from tdattr.counterfactuals import Models
 from tdattr.data import groups
 from tdattr.errors import UserError
 from tdattr.features import Extractor, extractors, identities
@@ -31,7 +32,8 @@ def check(chain: Chain) -> None:
     """
     setting = chain.setting()
     assert chain.measures  # finding them raises
-    looking = [chain.method, chain.reference, *([chain.health] if chain.health.samples else [])]
+    methods = [method for method in (chain.method, chain.reference) if method is not None]
+    looking = [*methods, *([chain.health] if chain.health.samples else [])]
     for node in looking:
         identities(node, setting)
     log.info(
@@ -44,11 +46,15 @@ def check(chain: Chain) -> None:
         log.info("Groups by %s: %s%s", chain.cfg.dataset.groups, ", ".join(sizes[:SHOWN_GROUPS]), more)
     if len(chain.removed):
         log.info("F1 is trained without %d items; %d are left.", len(chain.removed), len(chain.ids))
-    chain.protocol.check(len(chain.ids), chain.queries.attributed)
+    chain.protocol.check(len(chain.ids), chain.queries.count)
+    if getattr(chain.method, "dampings", None) and not chain.protocol.takes_grid:
+        raise UserError("method.damping=grid is for choosing a value with protocol=lds: give one value here.")
+    if chain.queries.explained == "controls" and not chain.protocol.takes_controls:
+        raise UserError("queries.explained=controls is for protocol=lds: leave it out here.")
     network = chain.fresh_network()
     if chain.cfg.checkpoint is not None:
         check_weights(Path(chain.cfg.checkpoint), network)
-    for method in (chain.method, chain.reference):
+    for method in methods:
         method.check(network, chain.data, len(chain.ids))
     if chain.train.selection == "best" and not len(chain.data.test):
         raise UserError(
@@ -62,22 +68,24 @@ def check(chain: Chain) -> None:
     log.info("The network has %.2f M trainable parameters.", sum(p.numel() for p in network.parameters()) / 1e6)
 
 
-def evaluated(chain: Chain) -> dict[str, Any]:
-    """Run the whole chain and return the content of ``summary.json``."""
+def evaluated(chain: Chain) -> tuple[dict[str, Any], list[str]]:
+    """Run the whole chain; return the content of ``summary.json`` and what to print."""
     cfg = chain.cfg
     f1 = chain.pretrained()
     health = examine(chain, f1)
     queries = chain.generated(f1)
     attribution = attributed(chain, cfg.method, chain.method)
-    node = cfg.protocol.reference
-    reference = attributed(chain, node, chain.reference)
-    inputs = {"scores": attribution.address, "reference": reference.address}
-    inputs |= {"counterfactuals": groups.digest(chain.ids)}
+    inputs = {"scores": attribution.address, "counterfactuals": groups.digest(chain.ids)}
+    reference = None
+    if chain.reference is not None:
+        reference = attributed(chain, cfg.protocol.reference, chain.reference)
+        inputs["reference"] = reference.address
 
     def make(folder: Path) -> None:
-        verdict: Verdict = chain.protocol.evaluate(load_scores(attribution), load_scores(reference), chain)
+        compared = None if reference is None else load_scores(reference)
+        verdict: Verdict = chain.protocol.evaluate(load_scores(attribution), compared, Models(chain))
         pd.DataFrame(verdict.table).to_csv(folder / "queries.csv", index=False)
-        content = {"summary": verdict.summary, "artifacts": verdict.artifacts}
+        content = {"summary": verdict.summary, "artifacts": verdict.artifacts, "lines": verdict.lines}
         (folder / "verdict.json").write_text(json.dumps(content, indent=2))
 
     setting = chain.setting()
@@ -86,9 +94,9 @@ def evaluated(chain: Chain) -> dict[str, Any]:
         name: described(cfg.measures[name]) | {"identity": dict(measure.identity(setting))}
         for name, measure in chain.measures.items()
     }
-    evaluation = chain.store.get("evaluate", 1, config, inputs, make)
+    evaluation = chain.store.get("evaluate", 2, config, inputs, make)
     verdict = json.loads((evaluation.folder / "verdict.json").read_text())
-    return {
+    summary = {
         "dataset": cfg.dataset.name,
         "model": cfg.model.name,
         "diffusion": cfg.diffusion.name,
@@ -96,7 +104,7 @@ def evaluated(chain: Chain) -> dict[str, Any]:
         "protocol": cfg.protocol.name,
         "seed": cfg.seed,
         "num_items": len(chain.ids),
-        "num_queries": chain.queries.attributed,
+        "num_queries": chain.queries.count,
         **health,
         **verdict["summary"],
         "seconds_per_query": provenance(attribution)["facts"]["seconds_per_query"],
@@ -106,8 +114,9 @@ def evaluated(chain: Chain) -> dict[str, Any]:
             "model": f1.name,
             "queries": queries.name,
             "scores": attribution.name,
-            "reference": reference.name,
+            **({} if reference is None else {"reference": reference.name}),
             "evaluation": evaluation.name,
             **verdict["artifacts"],
         },
     }
+    return summary, verdict["lines"]

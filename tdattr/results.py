@@ -1,5 +1,7 @@
 """Reading what stages have stored."""
 
+import json
+
 import numpy as np
 from jaxtyping import Float
 from safetensors.torch import load_file
@@ -7,6 +9,8 @@ from torch import Tensor
 
 from tdattr.artifacts import Artifact
 from tdattr.protocols import Scores
+
+DAMPINGS = "dampings.json"  # beside the scores of a method that was run with a grid of them
 
 
 def load_images(generated: Artifact) -> Float[Tensor, "query channel height width"]:
@@ -17,4 +21,6 @@ def load_images(generated: Artifact) -> Float[Tensor, "query channel height widt
 def load_scores(attribution: Artifact) -> Scores:
     """The scores of an ``attribute`` artifact with the ids of their columns."""
     values = load_file(attribution.folder / "scores.safetensors")["scores"]
-    return Scores(values, np.load(attribution.folder / "ids.npy"))
+    grid = attribution.folder / DAMPINGS
+    dampings = json.loads(grid.read_text()) if grid.exists() else None
+    return Scores(values, np.load(attribution.folder / "ids.npy"), dampings)

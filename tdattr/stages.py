@@ -28,9 +28,8 @@ from tdattr.features.clip import ClipText
 from tdattr.methods import Method
 from tdattr.metrics.choice import chosen
 from tdattr.metrics.similarity import Measure
-from tdattr.protocols import Evaluation, Generated
+from tdattr.protocols import Evaluation
 from tdattr.report.progress import track
-from tdattr.results import load_images
 from tdattr.seeding import generator, torch_seed
 from tdattr.training.config import WEIGHTS, TrainConfig, TrainerConfig
 
@@ -45,12 +44,28 @@ class QueriesConfig:
     controls: int
     guidance: float | None
     batch_size: int
+    explained: str
 
     def __post_init__(self) -> None:
+        if self.explained not in ("attributed", "controls"):
+            raise UserError(f"queries.explained={self.explained} is unknown: choose attributed or controls.")
+        if self.explained == "controls" and self.controls < 1:
+            raise UserError("queries.explained=controls needs queries.controls of at least 1.")
         if self.attributed < 1 or self.controls < 0 or self.batch_size < 1:
             raise UserError(
                 "queries.attributed and queries.batch_size must be at least 1, queries.controls at least 0."
             )
+
+    @property
+    def places(self) -> slice:
+        """Which of the generated images a method explains."""
+        first = slice(0, self.attributed)
+        return first if self.explained == "attributed" else slice(self.attributed, self.attributed + self.controls)
+
+    @property
+    def count(self) -> int:
+        """How many images a method explains."""
+        return self.places.stop - self.places.start
 
 
 @dataclass(frozen=True)
@@ -90,7 +105,7 @@ class Chain:
         self.method: Method = build(cfg.method, "method")
         self.protocol: Evaluation = build(cfg.protocol, "protocol")
         self.queries: QueriesConfig = build(cfg.queries, "queries")
-        self.reference: Method = self.protocol.reference
+        self.reference: Method | None = self.protocol.reference
         self.health: HealthConfig = build(cfg.health, "health")
         self.text: ClipText | None = build(cfg.dataset.text, "dataset.text") if cfg.dataset.get("text") else None
         if self.health.samples and not hasattr(self.health.extractor, "identity"):
@@ -170,14 +185,20 @@ class Chain:
 
     # -- pretrain: F1 and every counterfactual model -------------------------------------------------------------
 
-    def fresh_network(self) -> nn.Module:
-        """The network at its initialisation for this seed: F0, and where every training starts."""
+    def fresh_network(self, seed: int | None = None) -> nn.Module:
+        """The network at its initialisation for this seed (the run's): F0, and where every training starts."""
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(torch_seed(self.cfg.seed, "initialisation"))
+            torch.manual_seed(torch_seed(self.cfg.seed if seed is None else seed, "initialisation"))
             return self.model.build(self.data.channels, self.data.resolution, self.data.condition_size)
 
     def pretrained(self, without: groups.Ids | None = None) -> Artifact:
         """F1, or the model trained from the same initialisation without some more ids."""
+        artifact = self.training(without, self.cfg.seed, wait=True)
+        assert artifact is not None
+        return artifact
+
+    def training(self, without: groups.Ids | None, seed: int, wait: bool) -> Artifact | None:
+        """A training under any seed; None where another job is at it and this one shall not ``wait``."""
         counterfactual = without is not None and len(without) > 0
         ids = self.ids if without is None else np.setdiff1d(self.ids, without)
         removed = len(self.data.train) - len(ids)
@@ -193,7 +214,7 @@ class Chain:
             "diffusion": {name: value for name, value in diffusion.items() if name not in self.diffusion.sampling},
             "train": train,
             "precision": self.trainer.precision,
-            "seed": self.cfg.seed,
+            "seed": seed,
             "ids": groups.digest(ids),
         }
         if self.cfg.checkpoint is not None and not counterfactual:
@@ -204,19 +225,19 @@ class Chain:
 
             log.info("%s: %d steps of %d on %d items", label, self.train.steps, self.train.batch_size, len(ids))
             return pretrain(
-                self.fresh_network(),
+                self.fresh_network(seed),
                 self.data,
                 ids,
                 self.diffusion,
                 self.train,
                 self.trainer,
-                self.cfg.seed,
+                seed,
                 folder,
                 label,
                 None if counterfactual else self.logger,
             )
 
-        return self.store.get("pretrain", 1, config, {"dataset": self.data.content}, make)
+        return self.store.offer("pretrain", 1, config, {"dataset": self.data.content}, make, wait)
 
     def imported(self, config: Mapping[str, Any]) -> Artifact:
         """The user's own weights as F1 (``checkpoint=…``)."""
@@ -290,24 +311,6 @@ class Chain:
             with torch.inference_mode():
                 images.append(self.diffusion.sample(network, rngs[part], shape, condition, guidance).float().cpu())
         return torch.cat(images)
-
-    # -- what protocols ask for ----------------------------------------------------------------------------------
-
-    def original(self) -> Generated:
-        """The queries as F1 generated them."""
-        return Generated(load_images(self.generated(self.pretrained())), self.queries.attributed)
-
-    def regenerate(self, removed: groups.Ids) -> tuple[Generated, Artifact]:
-        """Retrain without those ids and generate the queries again from their own seeds."""
-        artifact = self.generated(self.pretrained(without=removed))
-        return Generated(load_images(artifact), self.queries.attributed), artifact
-
-    def similarities(self, first: Tensor, second: Tensor) -> dict[str, Float[np.ndarray, " query"]]:
-        """How alike the images of each pair are, by every measure of the run; higher = more alike."""
-        return {
-            name: measure.load(self.setting())(first, second).double().numpy()
-            for name, measure in self.measures.items()
-        }
 
 
 def pick_device(accelerator: str) -> str:

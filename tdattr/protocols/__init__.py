@@ -1,7 +1,7 @@
 """Protocols: from scores to a verdict. A protocol sees scores and models' images, never methods."""
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -13,10 +13,14 @@ from tdattr.artifacts import Artifact
 
 @dataclass(frozen=True)
 class Scores:
-    """A method's scores: float32 [query, target], and the ids of the training items that are its columns."""
+    """A method's scores: float32 [query, target], and the ids of the training items that are its columns.
+
+    With ``dampings`` the values are [query, damping, target].
+    """
 
     values: Float[Tensor, "query target"]
     ids: Int[np.ndarray, " target"]
+    dampings: list[float] | None = None
 
     def top(self, k: int) -> Int[np.ndarray, "query k"]:
         """The ids of the ``k`` highest scores of every query, best first; ties in the order of the ids."""
@@ -49,23 +53,42 @@ class Counterfactuals(Protocol):
         """The queries as F1 generated them."""
         ...
 
+    @property
+    def seed(self) -> int:
+        """The seed of the run."""
+        ...
+
+    def train(self, removals: list[Int[np.ndarray, " id"]], repeats: int) -> list[list[Artifact]]:
+        """The models without each of those sets of ids, ``repeats`` of each under the seeds that follow the run's."""
+        ...
+
+    def query_losses(self, models: list[Artifact], draws: int) -> Float[np.ndarray, "model query"]:
+        """The loss of every explained query under each model, a mean over ``draws`` levels and noise images of the
+        training distribution that are the same for all queries and models."""
+        ...
+
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a protocol found: numbers for ``summary.json`` and a table with a row per query."""
+    """What a protocol found: numbers for ``summary.json``, a table with a row per query, and what to print."""
 
     summary: dict[str, Any]
     table: list[dict[str, Any]]
     artifacts: dict[str, str] = field(default_factory=dict)
+    lines: list[str] = field(default_factory=list)
 
 
 class Evaluation(Protocol):
     """A ``protocol`` config node."""
 
+    reference: Any  # the method that scores are compared with, or None
+    takes_grid: ClassVar[bool]  # whether it can judge the scores of several dampings at once
+    takes_controls: ClassVar[bool]  # whether the control images can be explained instead of the attributed ones
+
     def check(self, items: int, queries: int) -> None:
         """Raise UserError for settings that cannot work with so many training items and attributed queries."""
         ...
 
-    def evaluate(self, scores: Scores, reference: Scores, models: Counterfactuals) -> Verdict:
-        """Judge ``scores`` against those of the reference method."""
+    def evaluate(self, scores: Scores, reference: Scores | None, models: Counterfactuals) -> Verdict:
+        """Judge ``scores``, against those of the reference method where the protocol has one."""
         ...

@@ -1,7 +1,7 @@
 """Leave-k-out: remove what a method names, retrain from the same seed, see what changes (MUCS §4, A.2)."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -16,6 +16,9 @@ LEAST_LEFT = 0.05  # the share of the items that a retraining needs at the least
 @dataclass(frozen=True)
 class LeaveKOut:
     """The ``protocol=leave_k_out`` node. ``k`` items per query, or ``share`` of the training set where it is null."""
+
+    takes_grid: ClassVar = False
+    takes_controls: ClassVar = False
 
     name: str
     k: int | None
@@ -43,8 +46,9 @@ class LeaveKOut:
         if queries < 2:
             raise UserError("leave_k_out compares distributions: set queries.attributed to 2 or more.")
 
-    def evaluate(self, scores: Scores, reference: Scores, models: Counterfactuals) -> Verdict:
+    def evaluate(self, scores: Scores, reference: Scores | None, models: Counterfactuals) -> Verdict:
         """Retrain without the union of the top-k sets, of the method's and of the reference's, and compare images."""
+        assert reference is not None
         k = self.removed_per_query(len(scores.ids))
         top, random_top = scores.top(k), reference.top(k)
         removed, random_removed = np.unique(top), np.unique(random_top)
@@ -71,6 +75,11 @@ class LeaveKOut:
             for row, value, random_value in zip(rows, values, randoms, strict=True):
                 row |= {name: float(value), f"{name}_random": float(random_value)}
         mean, interval = overlap(top)
+        lines = [
+            f"{name}: AUC {found['auc']:.3f} (p = {found['p_value']:.2g}), change against random removal "
+            f"{found['difference_percent']:+.1f} ± {found['ci95']:.1f} %"
+            for name, found in metrics.items()
+        ]
         return Verdict(
             {
                 "k": k,
@@ -83,4 +92,5 @@ class LeaveKOut:
             },
             rows,
             {"regenerated": artifact.name, "regenerated_random": random_artifact.name},
+            lines,
         )

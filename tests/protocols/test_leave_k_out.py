@@ -25,7 +25,9 @@ IDS = np.arange(100, 130)  # ids are not places
 
 
 def protocol(**changes: Any) -> LeaveKOut:
-    return build(OmegaConf.merge(OmegaConf.load(YAML), {"reference": None, **changes}), "protocol")
+    node = OmegaConf.merge(OmegaConf.load(YAML), {"reference": None, **changes})
+    del node["defaults"]
+    return build(node, "protocol")
 
 
 def scores(top: list[list[int]]) -> Scores:

@@ -1,0 +1,104 @@
+"""LDS, the linear datamodeling score: do summed scores predict the losses of models trained on random halves?
+
+Park et al. 2023 (TRAK, arXiv 2303.14186), for diffusion models Zheng et al. 2024 (D-TRAK, arXiv 2311.00500).
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from tdattr.errors import UserError
+from tdattr.metrics.rank_correlation import bootstrapped, spearman
+from tdattr.protocols import Counterfactuals, Scores, Verdict
+from tdattr.seeding import generator
+
+LEAST = 3  # subsets and items of a subset: with two, a rank correlation is 1 or -1
+
+
+@dataclass(frozen=True)
+class LDS:
+    """The ``protocol=lds`` node: ``subsets`` random sets of ``share`` of the items, each trained ``repeats`` times."""
+
+    takes_grid: ClassVar = True
+    takes_controls: ClassVar = True
+    reference: ClassVar = None
+
+    name: str
+    subsets: int
+    share: float
+    repeats: int
+    draws: int
+    resamples: int
+
+    def __post_init__(self) -> None:
+        if self.subsets < LEAST or min(self.repeats, self.draws, self.resamples) < 1 or not 0 < self.share < 1:
+            raise UserError(
+                f"protocol=lds needs subsets of at least {LEAST}, repeats, draws and resamples of at least 1, and a "
+                "share between 0 and 1."
+            )
+
+    def check(self, items: int, queries: int) -> None:
+        """A subset must hold some items."""
+        if round(self.share * items) < LEAST:
+            raise UserError(f"protocol.share={self.share} of {items} training items is too few: raise it.")
+
+    def members(self, items: int, seed: int) -> Int[np.ndarray, "subset member"]:
+        """The places of each subset's items, ascending; a subset depends on nothing but its number and the seed."""
+        size = round(self.share * items)
+        return np.stack(
+            [np.sort(generator(seed, "lds.subset", n).choice(items, size, replace=False)) for n in range(self.subsets)]
+        )
+
+    def evaluate(self, scores: Scores, reference: Scores | None, models: Counterfactuals) -> Verdict:
+        """Spearman's correlation over the subsets between -sum of the scores inside and the loss, mean over queries."""
+        members = self.members(len(scores.ids), models.seed)
+        outside = [np.delete(scores.ids, places) for places in members]
+        trained = models.train(outside, self.repeats)
+        losses = models.query_losses([model for repeats in trained for model in repeats], self.draws)
+        losses = losses.reshape(self.subsets, self.repeats, -1).mean(1)
+        values = scores.values.double().numpy()
+        if scores.dampings is None:
+            predicted = prediction(values, members)
+            return self.verdict(predicted, losses)
+        return self.best(
+            scores.dampings, [prediction(values[:, place], members) for place in range(values.shape[1])], losses
+        )
+
+    def verdict(
+        self, predicted: Float[np.ndarray, "subset query"], losses: Float[np.ndarray, "subset query"]
+    ) -> Verdict:
+        """The numbers of one set of scores."""
+        result = self.summarised(predicted, losses)
+        table = [{"query": query, "lds": float(value)} for query, value in enumerate(spearman(predicted, losses))]
+        line = f"LDS {result['mean']:+.3f} ({result['low']:+.3f} to {result['high']:+.3f})"
+        return Verdict({"lds": result, "subsets": self.subsets, "repeats": self.repeats}, table, lines=[line])
+
+    def best(
+        self,
+        dampings: list[float],
+        predicted: list[Float[np.ndarray, "subset query"]],
+        losses: Float[np.ndarray, "subset query"],
+    ) -> Verdict:
+        """The numbers of every damping, and those of the best one."""
+        grid = [{"damping": d} | self.summarised(p, losses) for d, p in zip(dampings, predicted, strict=True)]
+        place = int(np.argmax([row["mean"] for row in grid]))
+        chosen = self.verdict(predicted[place], losses)
+        lines = [f"damping {row['damping']:g}: LDS {row['mean']:+.3f}" for row in grid]
+        lines.append(f"best damping {dampings[place]:g}: {chosen.lines[0]}")
+        return Verdict(chosen.summary | {"grid": grid, "damping": dampings[place]}, chosen.table, lines=lines)
+
+    def summarised(
+        self, predicted: Float[np.ndarray, "subset query"], losses: Float[np.ndarray, "subset query"]
+    ) -> dict[str, float]:
+        """The mean over queries, and its 95 % interval over draws of subsets and queries."""
+        low, high = bootstrapped(predicted, losses, self.resamples)
+        return {"mean": float(spearman(predicted, losses).mean()), "low": low, "high": high}
+
+
+def prediction(
+    scores: Float[np.ndarray, "query target"], members: Int[np.ndarray, "subset member"]
+) -> Float[np.ndarray, "subset query"]:
+    """What the scores say about the loss of each query after training on each subset, up to scale and offset."""
+    return -np.stack([scores[:, places].sum(1) for places in members])
