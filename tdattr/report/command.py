@@ -1,4 +1,4 @@
-"""``tdattr-report``: read finished runs, print their tables, and write them as CSV and as a page."""
+"""``tdattr-report``: read finished runs, print their tables, and write them as files and as a page."""
 
 import argparse
 import os
@@ -6,9 +6,13 @@ from pathlib import Path
 
 import pandas as pd
 from rich.console import Console
+from rich.text import Text
 
 from tdattr.report.collect import collect
+from tdattr.report.files import write_sheet
 from tdattr.report.page import write
+from tdattr.report.sheet import rich_sheet
+from tdattr.report.sheets import sheets
 from tdattr.report.tables import rich_table, rows
 
 
@@ -21,13 +25,22 @@ def run(arguments: list[str]) -> None:
     )
     parser.add_argument("--out", type=Path, default=Path(outputs) / "report", help=f"default: {outputs}/report")
     options = parser.parse_args(arguments)
-    comparisons = [(comparison, rows(comparison)) for comparison in collect(options.runs)]
+    found = [(comparison, rows(comparison), sheets(comparison)) for comparison in collect(options.runs)]
     options.out.mkdir(parents=True, exist_ok=True)
     console = Console()
-    for comparison, table in comparisons:
-        console.print(rich_table(comparison, table))
-    frames = [pd.DataFrame(table).assign(comparison=comparison.title) for comparison, table in comparisons]
-    pd.concat(frames).to_csv(options.out / "table.csv", index=False)
-    write(options.out / "index.html", comparisons)
-    console.print(f"Table: {options.out / 'table.csv'}", soft_wrap=True)
+    for comparison, table, made in found:
+        folder = options.out / "tables" / comparison.slug
+        console.print(rich_table(comparison, table) if table else Text(comparison.title, "italic"))
+        for sheet in made:
+            write_sheet(folder, sheet)
+            if sheet.printed:
+                console.print(Text(f"\n{sheet.title}", "italic"), rich_sheet(sheet), sep="\n")
+        if made:
+            names = ", ".join(sheet.name for sheet in made)
+            console.print(Text(f"\nAs .csv, .md and .tex in {folder}: {names}\n"), soft_wrap=True)
+    frames = [pd.DataFrame(table).assign(comparison=comparison.title) for comparison, table, _ in found if table]
+    if frames:
+        pd.concat(frames).to_csv(options.out / "table.csv", index=False)
+        console.print(f"Table: {options.out / 'table.csv'}", soft_wrap=True)
+    write(options.out / "index.html", found)
     console.print(f"Report: {options.out / 'index.html'}", soft_wrap=True)

@@ -41,7 +41,7 @@ def finish(
     numbers = {
         f"{role}/{name}/{key}": value
         for role in ("metrics", "control")
-        for name, values in summary[role].items()
+        for name, values in summary.get(role, {}).items()
         for key, value in values.items()
     } | {"seconds_per_query": summary["seconds_per_query"]}
     images = {name: grid(batch) for name, batch in pictures.items()}

@@ -8,30 +8,33 @@ import pandas as pd
 import yaml
 
 from tdattr.data.prepared import read_split
+from tdattr.protocols import Scores
 from tdattr.report.collect import Comparison, Run
 from tdattr.report.pictures import data_uri, to_uint8
 from tdattr.report.plots import distributions
+from tdattr.report.sheet import Sheet
 from tdattr.report.tables import HEADINGS, cells, pooled
 from tdattr.results import load_images, load_scores
 
 SHOWN = 8  # top attributed examples per query and method
 
 
-def write(path: Path, comparisons: list[tuple[Comparison, list[dict[str, Any]]]]) -> None:
+def write(path: Path, comparisons: list[tuple[Comparison, list[dict[str, Any]], list[Sheet]]]) -> None:
     """Write the page; the newest comparison comes first."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    sections = [section(comparison, table) for comparison, table in reversed(comparisons)]
+    sections = [section(*found) for found in reversed(comparisons)]
     text = environment.get_template("page.html.j2").render(sections=sections, headings=list(HEADINGS.values()))
     path.with_suffix(".new").write_text(text, encoding="utf-8")
     path.with_suffix(".new").replace(path)
 
 
-def section(comparison: Comparison, table: list[dict[str, Any]]) -> dict[str, Any]:
+def section(comparison: Comparison, table: list[dict[str, Any]], sheets: list[Sheet]) -> dict[str, Any]:
     """What the template shows of one comparison."""
     measures = dict.fromkeys(row["measure"] for row in table)
-    shown = [method for method in comparison.runs if method != "random"] or list(comparison.runs)
+    pictured = comparison.unablated or list(comparison.runs)  # an ablation is a line in a table
+    shown = [method for method in pictured if method != "random"] or pictured
     plots = []
     for measure in measures:
         having = [method for method in shown if comparison.took(method, measure)]
@@ -41,22 +44,28 @@ def section(comparison: Comparison, table: list[dict[str, Any]]) -> dict[str, An
     return {
         "title": comparison.title,
         "rows": [cells(row) for row in table],
+        "sheets": sheets,
         "plots": plots,
-        "seeds": [{"seed": seed, "queries": queries(comparison, seed)} for seed in comparison.seeds],
+        "removed": comparison.protocol == "leave_k_out",
+        "seeds": [{"seed": seed, "queries": queries(comparison, seed, pictured)} for seed in comparison.seeds],
         "config": yaml.safe_dump(comparison.config, sort_keys=False, allow_unicode=True),
     }
 
 
-def queries(comparison: Comparison, seed: int) -> list[dict[str, Any]]:
+def queries(comparison: Comparison, seed: int, methods: list[str]) -> list[dict[str, Any]]:
     """Every attributed query of a seed: its image, and for each method what it named and what its removal did."""
-    runs = {method: by_seed[seed] for method, by_seed in comparison.runs.items() if seed in by_seed}
+    runs = {method: comparison.runs[method][seed] for method in methods if seed in comparison.runs[method]}
+    if not runs:
+        return []
     first = next(iter(runs.values()))
     originals = to_uint8(load_images(first.artifact("queries")))
     table = pd.read_csv(first.artifact("queries").folder / "queries.csv", dtype=str, keep_default_na=False)
     split = read_split(first.artifact("dataset").folder, "train")
     conditional = split.conditions is not None
     content: list[dict[str, Any]] = []
-    for query in range(first.summary["num_queries"]):
+    settings = comparison.config["queries"]
+    start = settings["attributed"] if settings.get("explained") == "controls" else 0
+    for query in range(start, start + first.summary["num_queries"]):
         row = table.iloc[query]
         caption = f"condition of: {row['prompt']}" if "prompt" in row and conditional else f"query {query}"
         content.append({"image": data_uri(originals[query]), "caption": caption, "methods": []})
@@ -67,20 +76,22 @@ def queries(comparison: Comparison, seed: int) -> list[dict[str, Any]]:
 
 
 def attributions(run: Run, split: Any) -> list[dict[str, Any]]:
-    """For each query: the top examples with their scores, the regenerated image, and the similarities."""
+    """For each query: the top examples with their scores, the image regenerated without them, and the verdict."""
     scores = load_scores(run.artifact("scores"))
+    if scores.dampings is not None:  # the best of a grid
+        scores = Scores(scores.values[:, scores.dampings.index(run.summary["damping"])], scores.ids)
     top = scores.top(SHOWN)
     values = scores.values.sort(dim=1, descending=True, stable=True).values[:, :SHOWN].tolist()
-    after = to_uint8(load_images(run.artifact("regenerated")))
+    after = to_uint8(load_images(run.artifact("regenerated"))) if "regenerated" in run.summary["artifacts"] else None
     similarities = run.similarities()
-    measures = list(run.summary["metrics"])
+    measures = list(run.summary.get("metrics", ["lds"]))
     found = []
     for query, ids in enumerate(top):
         pictures = to_uint8(split.images(ids))
         row = similarities.iloc[query]
         found.append(
             {
-                "after": data_uri(after[query]),
+                "after": None if after is None else data_uri(after[query]),
                 "similarity": ", ".join(f"{name} {row[name]:.2f}" for name in measures),
                 "examples": [
                     {"image": data_uri(picture), "score": f"{value:.3f}", "label": label(split.items.iloc[index])}

@@ -100,12 +100,13 @@ def cells(row: dict[str, Any]) -> list[str]:
 
 
 def rich_table(comparison: Comparison, table: list[dict[str, Any]]) -> Table:
-    """The main columns, for a terminal of 80 characters; the page and the CSV have all of them."""
+    """The main columns, for a terminal of 80 characters; the page and the CSV have all of them, and the ablations."""
+    methods = comparison.unablated or list(comparison.runs)
     printed = Table(title=comparison.title, title_justify="left")
     shown = [list(HEADINGS).index(key) for key in MAIN]
     for index, heading in enumerate(HEADINGS[key] for key in MAIN):
         printed.add_column(heading, justify="left" if index < 2 else "right", overflow="fold")
-    for row in table:
+    for row in (row for row in table if row["method"] in methods):
         full = cells(row)
         printed.add_row(*(full[index] for index in shown))
     return printed

@@ -2,16 +2,12 @@
 
 import base64
 import io
-import json
-import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-import yaml
 from PIL import Image
 from scipy.stats import mannwhitneyu
 from sklearn.metrics import roc_auc_score
@@ -22,6 +18,7 @@ from tdattr.report.collect import collect, variants
 from tdattr.report.pictures import data_uri, grid, to_uint8
 from tdattr.report.plots import distributions
 from tdattr.report.tables import HEADINGS, cells, rows
+from tests.report.outputs import Outputs
 
 
 def test_pixels_survive_the_way_to_tensors_and_back() -> None:
@@ -92,58 +89,6 @@ def test_long_work_shows_where_it_stands(capsys: pytest.CaptureFixture[str]) -> 
     hidden.advance(40)
     hidden.close()
     assert capsys.readouterr().err == ""
-
-
-QUERIES, CONTROLS = 6, 3
-
-
-class Outputs:
-    """Writes finished runs, each newer than the one before."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.count = 0
-
-    def run(self, method: str, seed: int, shift: float = 0.0, controls: int = CONTROLS, **config: Any) -> pd.DataFrame:
-        """A run in which the method's similarities lie ``shift`` below those of the random removal, on average."""
-        self.count += 1
-        rng = np.random.default_rng(self.count)
-        roles = ["attributed"] * QUERIES + ["control"] * controls
-        random = rng.uniform(0.4, 0.8, len(roles))
-        after = rng.uniform(0.4, 0.8, len(roles)) - shift * np.array([role == "attributed" for role in roles])
-        table = pd.DataFrame({"query": range(len(roles)), "role": roles, "ssim": after, "ssim_random": random})
-        artifact = self.root / "artifacts" / "evaluate" / str(self.count)
-        artifact.mkdir(parents=True)
-        table.to_csv(artifact / "queries.csv", index=False)
-        folder = self.root / "runs" / f"run {self.count}"
-        folder.mkdir(parents=True)
-        summary = {
-            "dataset": "tiny",
-            "model": "dit",
-            "diffusion": "edm",
-            "method": method,
-            "protocol": "leave_k_out",
-            "seed": seed,
-            "k": 3,
-            "num_queries": QUERIES,
-            "metrics": {"ssim": {}},
-            "overlap_percent": 10.0 * seed,
-            "removed": 20 * seed,
-            "seconds_per_query": 0.5 * seed,
-            "artifacts": {"evaluation": f"evaluate/{self.count}"},
-        }
-        (folder / "summary.json").write_text(json.dumps(summary))
-        full = {
-            "seed": seed,
-            "method": {"name": method},
-            "train": {"steps": 5},
-            "trainer": {"precision": "32-true", "workers": self.count},
-            "paths": {"artifacts": str(self.root / "artifacts")},
-            "logger": {"name": str(self.count)},
-        }
-        (folder / "config.yaml").write_text(yaml.safe_dump(full | config))
-        os.utime(folder / "summary.json", (self.count, self.count))
-        return table
 
 
 @pytest.fixture

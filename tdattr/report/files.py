@@ -1,0 +1,96 @@
+"""Tables as files: CSV for programs, Markdown and LaTeX for people."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from tdattr.report.sheet import Cell, Number, Sheet
+
+LATEX = str.maketrans(
+    {character: f"\\{character}" for character in "_%&#${}"}
+    | {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "*": "$^{*}$",
+        "<": "$<$",
+        ">": "$>$",
+        "±": r"$\pm$",
+        "×": r"$\times$",
+        "μ": r"$\mu$",
+        "Δ": r"$\Delta$",
+        "λ": r"$\lambda$",
+        "σ": r"$\sigma$",
+        "–": "--",
+        "…": r"\dots{}",
+    }
+)
+
+
+def write_sheet(folder: Path, sheet: Sheet) -> None:
+    """Write ``name.csv``, ``name.md`` and ``name.tex``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    csv_frame(sheet).to_csv(folder / f"{sheet.name}.csv", index=False)
+    for suffix, text in (("md", markdown(sheet)), ("tex", latex(sheet))):
+        (folder / f"{sheet.name}.{suffix}").write_text(text, encoding="utf-8")
+
+
+def csv_frame(sheet: Sheet) -> pd.DataFrame:
+    """The numbers unrounded; intervals and marks of significance in columns of their own."""
+
+    def parts(cells: list[Cell], attribute: str) -> list[object]:
+        return [getattr(cell, attribute) if isinstance(cell, Number) else None for cell in cells]
+
+    columns: dict[str, list[object]] = {}
+    for column in sheet.columns:
+        cells = [row[column] for row in sheet.rows]
+        columns[column] = [cell.value if isinstance(cell, Number) else cell for cell in cells]
+        for attribute, name in (("interval", "ci95"), ("marked", "significant")):
+            values = parts(cells, attribute)
+            if any(value is not None for value in values):
+                columns[f"{column} {name}"] = values
+    return pd.DataFrame(columns)
+
+
+def markdown(sheet: Sheet) -> str:
+    """A pipe table below its title, above its caption."""
+
+    def line(cells: list[str]) -> str:
+        return "| " + " | ".join(re.sub(r"([|*<\\])", r"\\\1", cell) for cell in cells) + " |"
+
+    rule = "|" + "|".join("---" if sheet.textual(column) else "--:" for column in sheet.columns) + "|"
+    body = [line([str(cell) for cell in row.values()]) for row in sheet.rows]
+    title, caption = (re.sub(r"([*<_])", r"\\\1", text) for text in (sheet.title, sheet.caption))
+    return "\n".join([f"**{title}**", "", line(sheet.columns), rule, *body, "", caption, ""])
+
+
+def latex(sheet: Sheet) -> str:
+    """A table environment; needs the package booktabs."""
+
+    def line(cells: list[str]) -> str:
+        return "  " + " & ".join(escaped(cell) for cell in cells) + r" \\"
+
+    alignment = "".join("l" if sheet.textual(column) else "r" for column in sheet.columns)
+    return "\n".join(
+        [
+            r"\begin{table}",
+            r"  \centering",
+            f"  \\caption{{{escaped(f'{sheet.title}. {sheet.caption}')}}}",
+            f"  \\begin{{tabular}}{{{alignment}}}",
+            r"  \toprule",
+            line(sheet.columns),
+            r"  \midrule",
+            *(line([str(cell) for cell in row.values()]) for row in sheet.rows),
+            r"  \bottomrule",
+            r"  \end{tabular}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def escaped(text: str) -> str:
+    """Text as LaTeX sets it; a minus before a number is one."""
+    plain = text.translate(LATEX)
+    return re.sub(r"(^|(?<=[\s(]))-(?=\d)", lambda _: "$-$", plain)

@@ -1,0 +1,74 @@
+"""A table as it is printed and written: its cells keep the numbers that they show."""
+
+import math
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+NOTHING = "–"
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number with how it is shown; None (or not a number) where there is none."""
+
+    value: float | None
+    form: str = ".3f"
+    interval: float | None = None  # half of the 95 % interval
+    marked: bool | None = None  # as significant; None: significance is no matter here
+    below: float | None = None  # shown as "<below" where it is smaller
+
+    def __str__(self) -> str:
+        if self.value is None or math.isnan(self.value):
+            return NOTHING
+        if self.below is not None and self.value < self.below:
+            return f"<{self.below:g}"
+        text = format(self.value, self.form)
+        if self.interval is not None and not math.isnan(self.interval):
+            text += f" ± {format(self.interval, self.form.lstrip('+'))}"
+        return text + "*" * bool(self.marked)
+
+
+Cell: TypeAlias = str | Number
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table: every row has the same columns."""
+
+    name: str  # of its files
+    title: str
+    caption: str
+    rows: list[dict[str, Cell]]
+    printed: bool = True  # in a terminal too, which has no room for everything
+    aside: tuple[str, ...] = ()  # columns that are not printed there
+
+    @property
+    def columns(self) -> list[str]:
+        """The headings."""
+        return list(self.rows[0])
+
+    def textual(self, column: str) -> bool:
+        """Whether a column holds words, which stand on the left."""
+        return all(isinstance(row[column], str) for row in self.rows)
+
+
+def filled(rows: list[dict[str, Cell]], keep: int = 1) -> list[dict[str, Cell]]:
+    """The rows without the columns that show nothing anywhere; the first ``keep`` stay."""
+    shown = {column for row in rows for column, cell in row.items() if str(cell) != NOTHING}
+    return [{c: cell for place, (c, cell) in enumerate(row.items()) if place < keep or c in shown} for row in rows]
+
+
+def rich_sheet(sheet: Sheet) -> Table:
+    """For a terminal of 80 characters, where the numbers allow it; without its title."""
+    table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
+    columns = [column for column in sheet.columns if column not in sheet.aside]
+    for column in columns:
+        words = sheet.textual(column)  # which fold where there is no room
+        table.add_column(Text(column), justify="left" if words else "right", overflow="fold", no_wrap=not words)
+    for row in sheet.rows:
+        table.add_row(*(Text(str(row[column])) for column in columns))
+    return table

@@ -1,0 +1,40 @@
+"""The linear datamodeling score by damping, for methods that were run with a grid of them."""
+
+import math
+
+from tdattr.report.collect import Comparison
+from tdattr.report.sheet import Cell, Number, Sheet
+from tdattr.report.sheets.measured import mean, ordered
+
+PROTOCOL = "lds"
+
+
+def table(comparison: Comparison) -> Sheet | None:
+    """A row per method and damping."""
+    rows: list[dict[str, Cell]] = []
+    for method in ordered(comparison, comparison.runs):
+        grids = [run.summary["grid"] for run in comparison.runs[method].values() if "grid" in run.summary]
+        for damping in sorted({entry["damping"] for grid in grids for entry in grid}):
+            entries = [entry for grid in grids for entry in grid if entry["damping"] == damping]
+            centre = mean(entry["mean"] for entry in entries)
+            assert centre is not None
+            # of a mean of independent means
+            below = math.hypot(*(entry["mean"] - entry["low"] for entry in entries)) / len(entries)
+            above = math.hypot(*(entry["high"] - entry["mean"] for entry in entries)) / len(entries)
+            rows.append(
+                {
+                    "method": method,
+                    "damping": Number(damping, "g"),
+                    "LDS": Number(centre),
+                    "low": Number(centre - below),
+                    "high": Number(centre + above),
+                    "seeds": Number(len(entries), "d"),
+                }
+            )
+    if not rows:
+        return None
+    caption = (
+        "Linear datamodeling score for every damping that was tried, with its 95 % interval over draws of subsets and "
+        "queries; mean over seeds."
+    )
+    return Sheet("lds_damping", "Linear datamodeling score by damping", caption, rows)

@@ -1,0 +1,106 @@
+"""Finished runs that are only pretended."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import yaml
+from safetensors.torch import save_file
+
+QUERIES, CONTROLS, ITEMS, K = 6, 3, 30, 3
+
+
+class Outputs:
+    """Writes finished runs, each newer than the one before."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.count = 0
+
+    def run(
+        self,
+        method: str,
+        seed: int,
+        shift: float = 0.0,
+        controls: int = CONTROLS,
+        dataset: str = "tiny",
+        measures: Sequence[str] = ("ssim",),
+        summary: dict[str, Any] | None = None,
+        settings: dict[str, Any] | None = None,
+        **config: Any,
+    ) -> pd.DataFrame:
+        """A run in which the method's similarities lie ``shift`` below those of the random removal, on average.
+
+        ``settings`` are the method's; ``summary`` and ``config`` replace or add entries of these files.
+        """
+        rng = np.random.default_rng(self.count + 1)
+        roles = ["attributed"] * QUERIES + ["control"] * controls
+        table = pd.DataFrame({"query": range(len(roles)), "role": roles})
+        for measure in measures:
+            table[f"{measure}_random"] = rng.uniform(0.4, 0.8, len(roles))
+            after = rng.uniform(0.4, 0.8, len(roles))
+            table[measure] = after - shift * np.array([role == "attributed" for role in roles])
+        found = {
+            "protocol": "leave_k_out",
+            "k": K,
+            "metrics": {measure: {} for measure in measures},
+            "overlap_percent": 10.0 * seed,
+            "overlap_ci95": 3.0 * seed,
+            "removed": 20 * seed,
+        }
+        config["method"] = {"name": method} | (settings or {})
+        self.write(method, seed, dataset, table, found | (summary or {}), config)
+        return table
+
+    def lds(self, method: str, seed: int, summary: dict[str, Any] | None = None, **config: Any) -> pd.DataFrame:
+        """A run with the linear datamodeling score."""
+        table = pd.DataFrame(
+            {"query": range(QUERIES), "lds": np.random.default_rng(self.count).normal(0.3, 0.1, QUERIES)}
+        )
+        result = {"mean": table["lds"].mean(), "low": 0.2, "high": 0.4}
+        found = {"protocol": "lds", "lds": result, "subsets": 32, "repeats": 1}
+        self.write(method, seed, "tiny", table, found | (summary or {}), {"protocol": {"name": "lds"}} | config)
+        return table
+
+    def write(
+        self, method: str, seed: int, dataset: str, table: pd.DataFrame, found: dict[str, Any], config: dict[str, Any]
+    ) -> None:
+        """Write the artifacts, the config and the summary of a run."""
+        self.count += 1
+        artifacts = {role: f"{role}/{self.count}" for role in ("evaluation", "scores")}
+        for name in artifacts.values():
+            (self.root / "artifacts" / name).mkdir(parents=True)
+        table.to_csv(self.root / "artifacts" / artifacts["evaluation"] / "queries.csv", index=False)
+        scores = torch.from_numpy(np.random.default_rng(self.count).random((QUERIES, ITEMS), np.float32))
+        save_file({"scores": scores}, self.root / "artifacts" / artifacts["scores"] / "scores.safetensors")
+        np.save(self.root / "artifacts" / artifacts["scores"] / "ids.npy", np.arange(ITEMS))
+        folder = self.root / "runs" / f"run {self.count}"
+        folder.mkdir(parents=True)
+        summary = {
+            "dataset": dataset,
+            "model": "dit",
+            "diffusion": "edm",
+            "method": method,
+            "seed": seed,
+            "num_queries": QUERIES,
+            "seconds_per_query": 0.5 * seed,
+            "device": "cpu",
+            "artifacts": artifacts,
+        }
+        (folder / "summary.json").write_text(json.dumps(summary | found))
+        full = {
+            "seed": seed,
+            "dataset": {"name": dataset},
+            "method": {"name": method},
+            "train": {"steps": 5},
+            "trainer": {"precision": "32-true", "workers": self.count},
+            "paths": {"artifacts": str(self.root / "artifacts")},
+            "logger": {"name": str(self.count)},
+        }
+        (folder / "config.yaml").write_text(yaml.safe_dump(full | config))
+        os.utime(folder / "summary.json", (self.count, self.count))
