@@ -1,5 +1,6 @@
 """Attribution: the scores of a method for the run's queries, and what a method is given to work with."""
 
+import json
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,10 +16,10 @@ from tdattr.artifacts import Artifact, provenance
 from tdattr.configs import described
 from tdattr.errors import UserError
 from tdattr.features import identities
-from tdattr.methods import Context, Method
+from tdattr.methods import Context, Member, Method
 from tdattr.methods.resume import resumable
 from tdattr.report.progress import track
-from tdattr.results import load_images
+from tdattr.results import DAMPINGS, load_images, load_scores
 from tdattr.stages import Chain
 
 
@@ -30,15 +31,19 @@ def attributed(chain: Chain, node: DictConfig, method: Method) -> Artifact:
     config = described(node) | {"seed": chain.cfg.seed, "weights": chain.cfg.weights}
     if identity := identities(method, chain.setting()):
         config["identity"] = identity
-    count = chain.queries.attributed
+    if chain.queries.explained != "attributed":
+        config["explained"] = chain.queries.explained
+    count = chain.queries.count
 
     def make(folder: Path) -> Mapping[str, Any]:
         partial = folder / "partial"
         partial.mkdir(exist_ok=True)
+        for name, other in getattr(method, "used", {}).items():
+            attributed(chain, node.members[name], other)  # before the clock starts
         started = time.perf_counter()
         shared: list[Artifact] = []
         built = len(chain.store.built)
-        scorer = method.start(context(chain, f1, queries, shared))
+        scorer = method.start(context(chain, node, method, f1, queries, shared))
         # what is shared counts in full, whether this run built it or another one had
         cost = {artifact.name: provenance(artifact)["seconds"] for artifact in shared}
         setup = time.perf_counter() - started + sum(cost.values())
@@ -47,23 +52,31 @@ def attributed(chain: Chain, node: DictConfig, method: Method) -> Artifact:
         for query in track(range(count), f"Attributing ({node.name})", count):
             rows.append(resumable(partial / f"{query}.safetensors", lambda q=query: scorer(q)))  # type: ignore[misc]
         if not all(scores.isfinite().all() for scores, _ in rows):
-            raise UserError(f"{node.name} gave scores that are no numbers: lower its learning rate, then run again.")
+            raise UserError(
+                f"{node.name} gave scores that are no numbers: lower its learning rate (or raise its damping), then run again."
+            )
         save_file({"scores": torch.stack([scores for scores, _ in rows])}, folder / "scores.safetensors")
         np.save(folder / "ids.npy", chain.ids)
+        if dampings := getattr(method, "dampings", None):
+            (folder / DAMPINGS).write_text(json.dumps(dampings))
         table = pd.DataFrame([{"query": query} | facts for query, (_, facts) in enumerate(rows)])
         table.to_csv(folder / "queries.csv", index=False)
         for file in partial.iterdir():
             file.unlink()
         partial.rmdir()
         seconds = float(table["seconds"].mean()) + setup / count
+        if "member_seconds" in table:
+            seconds += float(table["member_seconds"].mean())
         return {"setup_seconds": setup, "seconds_per_query": seconds}
 
     return chain.store.get("attribute", 1, config, inputs, make)
 
 
-def context(chain: Chain, f1: Artifact, queries: Artifact, used: list[Artifact]) -> Context:
+def context(
+    chain: Chain, node: DictConfig, method: Method, f1: Artifact, queries: Artifact, used: list[Artifact]
+) -> Context:
     """What a method may use; the shared artifacts that it asks for are noted in ``used``."""
-    count = chain.queries.attributed
+    places = chain.queries.places
 
     def shared(
         stage: str, version: int, config: Mapping[str, Any], make: Callable[[Path], Mapping[str, Any] | None]
@@ -74,11 +87,15 @@ def context(chain: Chain, f1: Artifact, queries: Artifact, used: list[Artifact])
         used.append(chain.store.get(stage, version, full, inputs, make))
         return used[-1].folder
 
+    def member(name: str) -> Member:
+        artifact = attributed(chain, node.members[name], method.members[name])  # type: ignore[attr-defined]
+        return Member(load_scores(artifact), provenance(artifact)["facts"]["seconds_per_query"])
+
     return Context(
         data=chain.data,
         ids=chain.ids,
-        images=load_images(queries)[:count],
-        conditions=chain.query_split.condition(chain.query_items[:count]),
+        images=load_images(queries)[places],
+        conditions=chain.query_split.condition(chain.query_items[places]),
         diffusion=chain.diffusion,
         f1=lambda: chain.network(f1),
         f0=lambda: chain.fresh_network().eval().requires_grad_(False).to(chain.device),
@@ -88,4 +105,5 @@ def context(chain: Chain, f1: Artifact, queries: Artifact, used: list[Artifact])
         seed=chain.cfg.seed,
         setting=chain.setting(used),
         shared=shared,
+        member=member,
     )

@@ -42,14 +42,16 @@ def constructed(values: dict[str, Any], path: str) -> Any:
 
 def typed(cls: type, values: Any, path: str) -> Any:
     """An instance of a dataclass from plain values. Fields that are dataclasses themselves are built first, as are
-    those whose value names its class with ``_target_``."""
+    those whose value names its class with ``_target_``, alone or as the values of a dictionary."""
     if not isinstance(values, dict):
         raise UserError(f"{path}={values} must be a group of settings, not a single value.")
     nested = {f.name: f.type for f in fields(cls) if isinstance(f.type, type) and is_dataclass(f.type)}
     children = {name: typed(kind, values[name], f"{path}.{name}") for name, kind in nested.items() if name in values}
     for name, value in values.items():
-        if name not in nested and isinstance(value, dict) and "_target_" in value:
+        if name not in nested and names_class(value):
             children[name] = constructed(value, f"{path}.{name}")
+        elif name not in nested and isinstance(value, dict) and value and all(map(names_class, value.values())):
+            children[name] = {key: constructed(node, f"{path}.{name}.{key}") for key, node in value.items()}
     try:
         plain = {key: value for key, value in values.items() if key not in children}
         checked = OmegaConf.to_container(OmegaConf.merge(OmegaConf.structured(cls), plain))
@@ -61,6 +63,11 @@ def typed(cls: type, values: Any, path: str) -> Any:
         if value == MISSING:
             raise UserError(f"{path}.{name} must be given: it has no default.")
     return cls(**complete)
+
+
+def names_class(value: Any) -> bool:
+    """Whether a plain value is the node of an object."""
+    return isinstance(value, dict) and "_target_" in value
 
 
 def first_line(error: Exception) -> str:

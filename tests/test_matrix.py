@@ -47,6 +47,10 @@ SMALL = {  # set wherever a node has the key; a method that takes long needs an 
         "unlearn.stop": 2.0,  # never reached
         "score.pairs": 4,
         "gradients.draws": 2,
+        "draws": 6,
+        "batch_size": 3,
+        "fisher.epochs": 1,
+        "rate": 1e-8,  # after so few steps the MLPs hardly count, and their Fisher information is next to nothing
         "gradients.projection.dimension": 8,
         "extractor.steps": 2,
         "extractor.batch_size": 8,
@@ -73,8 +77,10 @@ def choices(group: str, pattern: str = "*") -> list[str]:
 
 
 def needs_weights(method: str) -> bool:
-    """Whether the method looks at images with a network that must be fetched."""
-    return OmegaConf.select(composed(f"method={method}"), "method.extractor.weights") is not None
+    """Whether the method, or one of its members, looks at images with a network that must be fetched."""
+    node = composed(f"method={method}").method
+    parts = [node, *node.get("members", {}).values()]
+    return any(OmegaConf.select(part, "extractor.weights") is not None for part in parts)
 
 
 METHODS = [method for method in choices("method") if not needs_weights(method)]
@@ -167,7 +173,12 @@ def context(
         seed=11,
         setting=replace(setting, shared=shared),
         shared=partial(shared, model=pair.name),
+        member=unused,
     )
+
+
+def unused(*_: Any) -> Any:
+    raise AssertionError
 
 
 def generated(pair: Pair, guidance: float | None = 2.0) -> Tensor:

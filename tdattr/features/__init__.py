@@ -56,7 +56,10 @@ class Extractor(Protocol):
 
 
 def extractors(node: Any, path: str = "") -> Iterator[tuple[str, Extractor]]:
-    """The extractors inside a config node (a dataclass), each with its dotted name."""
+    """The extractors inside a config node (a dataclass), each with its dotted name; of an ensemble's members those
+    that are ``used``."""
+    for name, value in getattr(node, "used", {}).items():
+        yield from extractors(value, f"{path}members.{name}.")
     for entry in fields(node):
         value = getattr(node, entry.name)
         if hasattr(value, "identity"):

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from tdattr.data.prepared import Prepared
 from tdattr.diffusion import Diffusion
 from tdattr.features import Setting
+from tdattr.protocols import Scores
 from tdattr.training.config import TrainConfig, TrainerConfig
 
 
@@ -34,13 +35,25 @@ class Context:
     setting: Setting  # for everything that looks at images: features of the training items are shared by all models
     shared: Callable[[str, int, Mapping[str, Any], Callable[[Path], Mapping[str, Any] | None]], Path]
     # shared(stage, version, config, build): the folder of an artifact that depends on F1 and is used by all queries
+    member: Callable[[str], "Member"]  # the stored scores of a method below ``members`` of this one's node
+
+
+@dataclass(frozen=True)
+class Member:
+    """Another method's scores for the same queries, and the seconds that each query took."""
+
+    scores: Scores
+    seconds: float
 
 
 @dataclass(frozen=True)
 class Scored:
-    """The scores of one query, higher = more influential, and what is worth noting about how they came about."""
+    """The scores of one query, higher = more influential, and what is worth noting about how they came about.
 
-    scores: Float[Tensor, " target"]
+    A method with several ``dampings`` gives the scores of each.
+    """
+
+    scores: Float[Tensor, "*damping target"]
     facts: dict[str, float] = field(default_factory=dict)
 
 

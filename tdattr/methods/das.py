@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from tdattr.data.prepared import Prepared
 from tdattr.errors import UserError
 from tdattr.methods import Context, Scored, Scorer
-from tdattr.methods.gradient_features import gradient_features, kernel, root_losses
+from tdattr.methods.gradient_features import GRID, check_dampings, damped, gradient_features, kernel, root_losses
 from tdattr.networks import part_names
 from tdattr.scoring.gradients import GradientConfig
 
@@ -26,14 +26,19 @@ class DAS:
 
     name: str
     gradients: GradientConfig
-    damping: float
+    damping: float | str
+    grid: list[float]
     residual: str
 
     def __post_init__(self) -> None:
-        if self.damping <= 0:
-            raise UserError(f"method.damping={self.damping} must be above 0.")
+        check_dampings(self.damping, self.grid)
         if self.residual not in RESIDUALS:
             raise UserError(f"method.residual={self.residual} is unknown: choose one of {', '.join(RESIDUALS)}.")
+
+    @property
+    def dampings(self) -> list[float] | None:
+        """The values that are scored with, where that is more than one."""
+        return self.grid if self.damping == GRID else None
 
     def check(self, network: nn.Module, data: Prepared, items: int) -> None:
         """The network must know the part that is differentiated."""
@@ -43,8 +48,17 @@ class DAS:
         """The features of the items, their kernel, residuals and leverages."""
         items, of_query = gradient_features(context, self.gradients)
         inverse = kernel(context, self.gradients, items)
-        weight = residuals(root_losses(context, self.gradients), self.residual) / (1 - inverse.leverage(self.damping))
-        return lambda query: Scored((inverse.scores(of_query(query), self.damping) * weight).square())
+        residual = residuals(root_losses(context, self.gradients), self.residual)
+
+        def score(query: int) -> Scored:
+            wanted = of_query(query)
+
+            def scores(damping: float) -> Float[Tensor, " target"]:
+                return (inverse.scores(wanted, damping) * residual / (1 - inverse.leverage(damping))).square()
+
+            return Scored(damped(scores, self.damping, self.grid))
+
+        return score
 
 
 def residuals(roots: Float[Tensor, "item draw"], kind: str) -> Float[Tensor, " item"]:

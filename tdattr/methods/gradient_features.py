@@ -5,17 +5,20 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from tdattr.errors import UserError
 from tdattr.methods import Context
 from tdattr.methods.item_losses import f1_losses
 from tdattr.networks import part_names
 from tdattr.scoring.gradients import GradientConfig, Gradients, features, item_features
 from tdattr.scoring.kernel import Kernel, decompose, load_kernel
-from tdattr.scoring.losses import NoiseSet
+from tdattr.scoring.losses import NoiseSet, View
 
 QueryFeatures = Callable[[int], Float[Tensor, " feature"]]
+GRID = "grid"  # method.damping=grid: the scores of every damping of method.grid
 
 
 def gradient_features(
@@ -55,10 +58,25 @@ def root_losses(context: Context, config: GradientConfig) -> Float[Tensor, "item
     """The root of F1's loss of every training item at every draw: the size of its residual."""
 
     described = {"draws": config.draws, "levels": config.levels, "noise": "gradients"}
-    return f1_losses(context, noise_set(context, config), described).sqrt()
+    return f1_losses(context, noise_set(context, config), described, View(context.data.train)).sqrt()
 
 
 def noise_set(context: Context, config: GradientConfig) -> NoiseSet:
     """The draws that all items and queries share."""
     channels, height, width = context.images.shape[1:]
     return config.noise_set(context.diffusion, (channels, height, width), context.seed)
+
+
+def check_dampings(damping: float | str, grid: list[float]) -> None:
+    """Raise UserError unless the damping is ``grid`` or above 0, and so is everything in the grid."""
+    if isinstance(damping, str) and damping != GRID:
+        raise UserError(f"method.damping={damping} must be a number above 0, or grid.")
+    if (isinstance(damping, float) and damping <= 0) or not grid or min(grid) <= 0:
+        raise UserError(f"method.damping={damping} and all values of method.grid={grid} must be above 0.")
+
+
+def damped(
+    scores: Callable[[float], Float[Tensor, " target"]], damping: float | str, grid: list[float]
+) -> Float[Tensor, "*damping target"]:
+    """The scores under one damping, or under each of the grid."""
+    return torch.stack([scores(value) for value in grid]) if isinstance(damping, str) else scores(damping)

@@ -1,7 +1,7 @@
-"""The losses of the training items at a shared noise set: F1's as an artifact, any network's block by block."""
+"""The losses of the training items: F1's as an artifact, any network's with a progress bar."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,25 +12,37 @@ from torch import Tensor, nn
 
 from tdattr.methods import Context
 from tdattr.report.progress import track
-from tdattr.scoring.losses import NoiseSet, loss_blocks
+from tdattr.scoring.losses import NoiseSet, OwnNoise, View, loss_blocks
+
+FILE = "losses.safetensors"
 
 
-def f1_losses(context: Context, noise: NoiseSet, config: Mapping[str, Any]) -> Float[Tensor, "target pair"]:
+def f1_losses(
+    context: Context, noise: NoiseSet | OwnNoise, config: Mapping[str, Any], view: View
+) -> Float[Tensor, "target pair"]:
     """F1's loss of every item at every pair, computed once for all queries; ``config``: what ``noise`` is made from."""
 
     def build(folder: Path) -> None:
-        losses = torch.empty(len(context.ids), len(noise))
-        for places, block in tracked_losses(context, context.f1(), noise, "Losses of F1"):
-            losses[places] = block
-        save_file({"losses": losses}, folder / "losses.safetensors")
+        save_file({"losses": item_losses(context, context.f1(), noise, view, "Losses of F1")}, folder / FILE)
 
-    return load_file(context.shared("losses", 1, config, build) / "losses.safetensors")["losses"]
+    return load_file(context.shared("losses", 1, dict(config) | view.described(), build) / FILE)["losses"]
 
 
-def tracked_losses(
-    context: Context, network: nn.Module, noise: NoiseSet, description: str, nested: bool = False
-) -> Iterator[tuple[slice, Float[Tensor, "block pair"]]]:
-    """The losses of all items under ``network``, block by block, with a progress bar."""
+def item_losses(
+    context: Context,
+    network: nn.Module,
+    noise: NoiseSet | OwnNoise,
+    view: View,
+    description: str,
+    nested: bool = False,
+) -> Float[Tensor, "target pair"]:
+    """The losses of all items under ``network``."""
     batch_size = context.trainer.scoring_batch
-    blocks = loss_blocks(context.diffusion, network, context.data.train, context.ids, noise, batch_size, context.device)
-    return track(blocks, description, math.ceil(len(context.ids) / max(1, batch_size // len(noise))), nested)
+    blocks: Iterable[tuple[slice, Tensor]] = loss_blocks(
+        context.diffusion, network, view, context.ids, noise, batch_size, context.device
+    )
+    count = math.ceil(len(context.ids) / max(1, batch_size // len(noise)))
+    losses = torch.empty(len(context.ids), len(noise))
+    for places, block in track(blocks, description, count, nested):
+        losses[places] = block
+    return losses

@@ -3,23 +3,22 @@
 Unlearn the generated item, and see on which training items the loss moved.
 """
 
-import math
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
 from tdattr.data.prepared import Prepared
-from tdattr.diffusion import Diffusion
 from tdattr.errors import UserError
 from tdattr.methods import Context, Scored, Scorer
-from tdattr.methods.item_losses import f1_losses, tracked_losses
+from tdattr.methods.instance_weights import InstanceWeights
+from tdattr.methods.loss_shift import Shift, ShiftConfig, shift_scorer
 from tdattr.networks import part_names
-from tdattr.scoring.losses import NoiseSet
-from tdattr.seeding import generator, normal
-from tdattr.unlearning.mirrored import Mirrored, MirroredBatches, training_draw
+from tdattr.seeding import generator
+from tdattr.unlearning.draws import training_draw
+from tdattr.unlearning.mirrored import Mirrored, MirroredBatches
 
 
 @dataclass(frozen=True)
@@ -32,24 +31,25 @@ class NullConfig:
 
 @dataclass(frozen=True)
 class UnlearnConfig:
-    """Step 2, unlearning (§2.3)."""
+    """Step 2, unlearning (§2.3). ``stop`` None: no null loss, which neither bounds the query's loss nor ends it."""
 
     weight: float
     batch_size: int
     learning_rate_factor: float
     trainable: str
-    stop: float
+    levels: str
+    stop: float | None
     check: str
     max_steps: int
+    shared_noise: bool
+    augment: bool
+    instance_weights: Any  # InstanceWeights or None
 
-
-@dataclass(frozen=True)
-class ScoreConfig:
-    """Step 3, scoring (§2.4)."""
-
-    pairs: int
-    schedule_share: float
-    epsilon: float
+    def __post_init__(self) -> None:
+        if self.check not in ("before", "after"):
+            raise UserError(f"method.unlearn.check={self.check} is unknown: choose before or after.")
+        if self.levels not in ("training", "generation"):
+            raise UserError(f"method.unlearn.levels={self.levels} is unknown: choose training or generation.")
 
 
 @dataclass(frozen=True)
@@ -59,18 +59,12 @@ class MUCS:
     name: str
     null_loss: NullConfig
     unlearn: UnlearnConfig
-    score: ScoreConfig
+    score: ShiftConfig
 
     def __post_init__(self) -> None:
-        if self.unlearn.check not in ("before", "after"):
-            raise UserError(f"method.unlearn.check={self.unlearn.check} is unknown: choose before or after.")
-        if not 0 < self.score.schedule_share <= 1:
-            raise UserError(f"method.score.schedule_share={self.score.schedule_share} must lie in (0, 1].")
         sizes = (self.null_loss.batches, self.null_loss.batch_size, self.unlearn.batch_size, self.unlearn.max_steps)
-        if min(*sizes, self.score.pairs) < 1:
-            raise UserError(
-                "method.null_loss, unlearn.batch_size, unlearn.max_steps and score.pairs must be at least 1."
-            )
+        if min(sizes) < 1:
+            raise UserError("method.null_loss, unlearn.batch_size and unlearn.max_steps must be at least 1.")
 
     def check(self, network: nn.Module, data: Prepared, items: int) -> None:
         """Its batches hold different items, and the network must know the part that is to be unlearned in."""
@@ -81,14 +75,15 @@ class MUCS:
                 f"MUCS draws {largest} different training items at a time but there are {items}: "
                 "lower method.unlearn.batch_size and method.null_loss.batch_size."
             )
+        if self.unlearn.augment and not hasattr(network, "augmentation"):
+            raise UserError("method.unlearn.augment=true needs a network trained with train.augmentation.enabled=true.")
 
     def start(self, context: Context) -> Scorer:
-        """The null loss, the noise set and F1's losses, which all queries share."""
-        null_loss = self.estimate_null_loss(context)
-        noise = self.noise_set(context)
-        config = {"pairs": self.score.pairs, "schedule_share": self.score.schedule_share}
-        before = f1_losses(context, noise, config)
-        return partial(self.score_query, context, null_loss, noise, before)
+        """The null loss and F1's losses, which all queries share."""
+        null_loss = self.estimate_null_loss(context) if self.unlearn.stop is not None else None
+        weights = self.unlearn.instance_weights
+        similarities = None if weights is None else weights.similarities(context)
+        return partial(self.score_query, context, null_loss, similarities, shift_scorer(context, self.score))
 
     def estimate_null_loss(self, context: Context) -> float:
         """The mean loss of the freshly initialised network under the training distributions (eq. 1)."""
@@ -96,22 +91,18 @@ class MUCS:
         total = 0.0
         for index in range(self.null_loss.batches):
             rng = generator(context.seed, "mucs.null", index)
-            batch = training_draw(context.data.train, context.ids, context.diffusion, self.null_loss.batch_size, rng)
+            batch, _ = training_draw(
+                context.data.train, context.ids, self.null_loss.batch_size, rng, context.diffusion.training_levels
+            )
             with torch.inference_mode():
                 moved = {name: value.to(context.device) for name, value in batch.items()}
                 total += float(context.diffusion.loss(network, **moved).mean())
         return total / self.null_loss.batches
 
-    def noise_set(self, context: Context) -> NoiseSet:
-        """The pairs that all items, queries and both models share (§2.4, C2 and C3)."""
-        rng = generator(context.seed, "mucs.score")
-        levels = generation_part(context.diffusion, self.score.pairs, self.score.schedule_share)
-        return NoiseSet(levels, normal(rng, self.score.pairs, *context.images.shape[1:]))
-
     def score_query(
-        self, context: Context, null_loss: float, noise: NoiseSet, before: Float[Tensor, "target pair"], query: int
+        self, context: Context, null_loss: float | None, similarities: Any, score: Shift, query: int
     ) -> Scored:
-        """Unlearn the query, then average the normalised skew of the losses over the pairs (eq. 3)."""
+        """Unlearn the query, then see how far the losses moved (eq. 3)."""
         from tdattr.unlearning.module import Unlearning, unlearn  # Lightning takes seconds to import
 
         network = context.f1()
@@ -126,39 +117,24 @@ class MUCS:
             trainable=part_names(network, self.unlearn.trainable),
             check_first=self.unlearn.check == "before",
         )
-        condition = None if context.conditions is None else context.conditions[query]
+        weights: InstanceWeights | None = self.unlearn.instance_weights
         batches = MirroredBatches(
             context.data.train,
             context.ids,
             context.diffusion,
             context.images[query],
-            condition,
+            None if context.conditions is None else context.conditions[query],
             self.unlearn.batch_size,
             context.seed,
             query,
+            self.unlearn.levels,
+            self.unlearn.shared_noise,
+            context.train.augmentation if self.unlearn.augment else None,
+            None if weights is None else weights.of(similarities[query]),
         )
         outcome = unlearn(module, batches, self.unlearn.max_steps, context.trainer)
         network.to(context.device)
-        scores = torch.empty(len(context.ids))
-        for places, after in tracked_losses(context, network, noise, f"Losses after query {query}", nested=True):
-            scores[places] = skew(before[places], after, self.score.epsilon)
-        return Scored(
-            scores,
-            {
-                "unlearning_steps": outcome.steps,
-                "forgotten": outcome.progress / null_loss,
-                "capped": float(not outcome.reached),
-            },
-        )
-
-
-def generation_part(diffusion: Diffusion, pairs: int, share: float) -> Float[Tensor, " pair"]:
-    """The first ``pairs`` of floor(pairs / share) levels of the generation schedule, most noise first (§2.4, C3)."""
-    return diffusion.generation_levels(math.floor(pairs / share))[:pairs]
-
-
-def skew(
-    before: Float[Tensor, "item pair"], after: Float[Tensor, "item pair"], epsilon: float
-) -> Float[Tensor, " item"]:
-    """(L2 - L1) / (|L2| + |L1| + epsilon), averaged over the pairs (eq. 3)."""
-    return ((after - before) / (after.abs() + before.abs() + epsilon)).mean(1)
+        facts = {"unlearning_steps": float(outcome.steps)}
+        if null_loss is not None:
+            facts |= {"forgotten": outcome.progress / null_loss, "capped": float(not outcome.reached)}
+        return Scored(score(network, query), facts)

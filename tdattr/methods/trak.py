@@ -1,13 +1,13 @@
 """TRAK (Park et al. 2023, arXiv 2303.14186) and D-TRAK (Zheng et al. 2024, arXiv 2311.00500) for diffusion models."""
 
 from dataclasses import dataclass
+from functools import partial
 
 from torch import nn
 
 from tdattr.data.prepared import Prepared
-from tdattr.errors import UserError
 from tdattr.methods import Context, Scored, Scorer
-from tdattr.methods.gradient_features import gradient_features, kernel
+from tdattr.methods.gradient_features import GRID, check_dampings, damped, gradient_features, kernel
 from tdattr.networks import part_names
 from tdattr.scoring.gradients import GradientConfig
 
@@ -18,11 +18,16 @@ class Trak:
 
     name: str
     gradients: GradientConfig
-    damping: float
+    damping: float | str
+    grid: list[float]
 
     def __post_init__(self) -> None:
-        if self.damping <= 0:
-            raise UserError(f"method.damping={self.damping} must be above 0.")
+        check_dampings(self.damping, self.grid)
+
+    @property
+    def dampings(self) -> list[float] | None:
+        """The values that are scored with, where that is more than one."""
+        return self.grid if self.damping == GRID else None
 
     def check(self, network: nn.Module, data: Prepared, items: int) -> None:
         """The network must know the part that is differentiated."""
@@ -32,4 +37,4 @@ class Trak:
         """The features of the items and their kernel."""
         items, of_query = gradient_features(context, self.gradients)
         inverse = kernel(context, self.gradients, items)
-        return lambda query: Scored(inverse.scores(of_query(query), self.damping))
+        return lambda query: Scored(damped(partial(inverse.scores, of_query(query)), self.damping, self.grid))

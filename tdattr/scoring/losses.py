@@ -1,6 +1,6 @@
 """The one primitive under every loss-based score: the losses of these items at these noise pairs under this model."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,12 +28,45 @@ class NoiseSet:
         return NoiseSet(self.levels.to(device), self.noise.to(device))
 
 
+@dataclass(frozen=True)
+class OwnNoise:
+    """Pairs that every item has for itself: ``draw(id)`` makes as many as ``pairs``."""
+
+    draw: Callable[[int], NoiseSet]
+    pairs: int
+
+    def __len__(self) -> int:
+        return self.pairs
+
+
+@dataclass(frozen=True)
+class View:
+    """The items of a split, mirrored or not, each with one of its captions."""
+
+    split: Split
+    mirrored: bool = False
+    caption: int = 0
+
+    def images(self, ids: Int[np.ndarray, " item"]) -> Float[Tensor, "item channel height width"]:
+        """Those images in [-1, 1]."""
+        found = self.split.images(ids)
+        return found.flip(3) if self.mirrored else found
+
+    def condition(self, ids: Int[np.ndarray, " item"]) -> Float[Tensor, "item condition"] | None:
+        """Those conditions."""
+        return self.split.condition(ids, self.caption)
+
+    def described(self) -> dict[str, bool | int]:
+        """What is unusual about it."""
+        return ({"mirrored": True} if self.mirrored else {}) | ({"caption": self.caption} if self.caption else {})
+
+
 def loss_blocks(
     diffusion: Diffusion,
     network: Network,
-    split: Split,
+    items: View,
     ids: Int[np.ndarray, " item"],
-    noise: NoiseSet,
+    noise: NoiseSet | OwnNoise,
     batch_size: int,
     device: torch.device,
 ) -> Iterator[tuple[slice, Float[Tensor, "block pair"]]]:
@@ -42,25 +75,53 @@ def loss_blocks(
     ``batch_size`` is the number of (item, pair) evaluations per forward pass; the losses do not depend on it. The
     network must be in evaluation mode. Memory is that of one block, whatever the number of items.
     """
-    noise = noise.to(device)
-    pairs = len(noise)
-    per_block = max(1, batch_size // pairs)
+    shared = noise.to(device) if isinstance(noise, NoiseSet) else None
+    per_block = max(1, batch_size // len(noise))
     for start in range(0, len(ids), per_block):
         places = slice(start, min(start + per_block, len(ids)))
         chosen = ids[places]
-        x = split.images(chosen).to(device)
-        condition = split.condition(chosen)
+        x = items.images(chosen).to(device)
+        condition = items.condition(chosen)
         condition = None if condition is None else condition.to(device)
-        parts = []
-        for first in range(0, pairs, batch_size):  # one round, unless the noise set alone exceeds a batch
-            levels, images = noise.levels[first : first + batch_size], noise.noise[first : first + batch_size]
-            with torch.inference_mode():
-                losses = diffusion.loss(
+        if shared is not None:
+            yield places, pair_losses(diffusion, network, x, condition, shared, batch_size)
+        else:
+            assert isinstance(noise, OwnNoise)
+            parts = [slice(place, place + 1) for place in range(len(chosen))]
+            rows = [
+                pair_losses(
+                    diffusion,
                     network,
-                    x.repeat_interleave(len(levels), 0),
-                    levels.repeat(len(chosen)),
-                    images.repeat(len(chosen), 1, 1, 1),
-                    None if condition is None else condition.repeat_interleave(len(levels), 0),
+                    x[part],
+                    None if condition is None else condition[part],
+                    noise.draw(int(chosen[part][0])).to(device),
+                    batch_size,
                 )
-            parts.append(losses.view(len(chosen), len(levels)).float().cpu())
-        yield places, torch.cat(parts, dim=1)
+                for part in parts
+            ]
+            yield places, torch.cat(rows)
+
+
+def pair_losses(
+    diffusion: Diffusion,
+    network: Network,
+    x: Float[Tensor, "item channel height width"],
+    condition: Float[Tensor, "item condition"] | None,
+    noise: NoiseSet,
+    batch_size: int,
+) -> Float[Tensor, "item pair"]:
+    """The losses of some images at every pair of ``noise``, all on the network's device; float32 on the CPU."""
+    at_once = max(1, batch_size // len(x))  # all pairs, unless those of the images together exceed a batch
+    parts = []
+    for first in range(0, len(noise), at_once):
+        levels, images = noise.levels[first : first + at_once], noise.noise[first : first + at_once]
+        with torch.inference_mode():
+            losses = diffusion.loss(
+                network,
+                x.repeat_interleave(len(levels), 0),
+                levels.repeat(len(x)),
+                images.repeat(len(x), 1, 1, 1),
+                None if condition is None else condition.repeat_interleave(len(levels), 0),
+            )
+        parts.append(losses.view(len(x), len(levels)).float().cpu())
+    return torch.cat(parts, dim=1)

@@ -81,16 +81,22 @@ class Unlearning(L.LightningModule):
         return loss
 
 
-def unlearn(module: Unlearning, batches: Dataset[Any], max_steps: int, trainer: TrainerConfig) -> Outcome:
-    """Run ``module`` on ``batches[0]``, ``batches[1]``, … until its goal or ``max_steps``, in place."""
+def unlearn(
+    module: Unlearning, batches: Dataset[Any], max_steps: int, trainer: TrainerConfig, accumulate: int = 1
+) -> Outcome:
+    """Run ``module`` on ``batches[0]``, ``batches[1]``, … until its goal or ``max_steps``, in place.
+
+    A step takes the mean gradient of ``accumulate`` batches.
+    """
     fitter = L.Trainer(
         **(trainer.lightning() | {"devices": 1, "strategy": "auto"}),
         max_steps=max_steps,
         max_epochs=1,
+        accumulate_grad_batches=accumulate,
         logger=False,
     )
-    fitter.fit(module, DataLoader(batches, batch_size=None, sampler=range(max_steps)))
+    fitter.fit(module, DataLoader(batches, batch_size=None, sampler=range(max_steps * accumulate)))
     if fitter.interrupted:
         raise KeyboardInterrupt
     module.network.requires_grad_(False)
-    return Outcome(module.steps, module.progress, module.reached)
+    return Outcome(module.steps // accumulate, module.progress, module.reached)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tdattr.diffusion.edm import EDM
-from tdattr.methods.mucs import generation_part
+from tdattr.methods.loss_shift import generation_part
 from tdattr.seeding import generator, normal
 
 SHAPE = (1, 8, 8)

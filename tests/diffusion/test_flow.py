@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from tdattr.configs import build
 from tdattr.diffusion.flow import Flow
 from tdattr.errors import UserError
-from tdattr.methods.mucs import generation_part
+from tdattr.methods.loss_shift import generation_part
 from tdattr.seeding import generator, normal
 
 YAML = Path(__file__).parents[2] / "conf" / "diffusion" / "flow.yaml"

@@ -49,6 +49,7 @@ def context(
         seed=5,
         setting=setting,
         shared=unused,
+        member=unused,
     )
 
 

@@ -59,6 +59,9 @@ def dense(world: Context, config: GradientConfig) -> tuple[np.ndarray, np.ndarra
     return items.double().numpy(), queries.double().numpy()
 
 
+GRID = [0.3, 20.0]
+
+
 def found(method: Any, world: Context) -> np.ndarray:
     scorer = method.start(world)
     return torch.stack([scorer(query).scores for query in range(4)]).numpy()
@@ -74,7 +77,7 @@ def test_trak_and_dtrak(world: Context, output: str) -> None:
     phi, queries = dense(world, config)
     damping = DAMPING * SCALE[output]
     inverse = np.linalg.inv(phi.T @ phi + damping * np.eye(phi.shape[1]))
-    close(found(Trak("dtrak", config, damping), world), queries @ inverse @ phi.T)
+    close(found(Trak("dtrak", config, damping, GRID), world), queries @ inverse @ phi.T)
 
 
 @pytest.mark.parametrize("residual", ["mean", "published_code"])
@@ -89,7 +92,19 @@ def test_das(world: Context, edm: EDM, residual: str) -> None:
         roots = roots / np.linalg.norm(roots, axis=1, keepdims=True)
     leverage = np.diag(phi @ inverse @ phi.T)
     expected = (queries @ inverse @ phi.T * roots.mean(1) / (1 - leverage)) ** 2
-    close(found(DAS("das", config, DAMPING, residual), world), expected)
+    close(found(DAS("das", config, DAMPING, GRID, residual), world), expected)
+
+
+def test_a_grid_gives_the_scores_of_every_damping(world: Context) -> None:
+    config = gradients(output="mean_output", normalise=True)
+    for make in (lambda damping: Trak("dtrak", config, damping, GRID), lambda d: DAS("das", config, d, GRID, "mean")):
+        method = make("grid")
+        assert method.dampings == GRID
+        assert make(1.0).dampings is None
+        every = found(method, world)
+        assert every.shape == (4, len(GRID), len(IDS))
+        for place, damping in enumerate(GRID):
+            np.testing.assert_array_equal(every[:, place], found(make(damping), world))
 
 
 @pytest.mark.parametrize("normalise", [False, True])
@@ -106,7 +121,7 @@ def test_an_item_that_is_the_query_is_found(world: Context) -> None:
     assert condition is not None
     copies = replace(world, images=world.data.train.images(IDS[:4]), conditions=condition[:4])
     for method in (
-        Trak("dtrak", gradients(), 1e-9),
+        Trak("dtrak", gradients(), 1e-9, GRID),
         GradientSimilarity("gradient_cosine", gradients(output="loss"), True),
     ):
         assert found(method, copies).argmax(1).tolist() == [0, 1, 2, 3]
@@ -126,7 +141,7 @@ def test_dampings_share_features_and_kernel(world: Context) -> None:
         return world.shared(stage, version, config, lambda folder: (made.append(stage), make(folder))[1])
 
     watched = replace(world, shared=shared)
-    scores = [found(Trak("dtrak", gradients(), damping), watched) for damping in (0.1, 10.0)]
+    scores = [found(Trak("dtrak", gradients(), damping, GRID), watched) for damping in (0.1, 10.0)]
     assert made == ["gradients", "kernel"]
     assert np.abs(scores[0] - scores[1]).max() > 0
 
@@ -134,8 +149,8 @@ def test_dampings_share_features_and_kernel(world: Context) -> None:
 def test_what_cannot_work_is_refused(tiny_data: Prepared, tiny_dit: Callable[..., nn.Module]) -> None:
     network = tiny_dit(4)
     for method in (
-        Trak("dtrak", gradients(parameters="head"), 1.0),
-        DAS("das", gradients(parameters="head"), 1.0, "mean"),
+        Trak("dtrak", gradients(parameters="head"), 1.0, GRID),
+        DAS("das", gradients(parameters="head"), 1.0, GRID, "mean"),
         GradientSimilarity("tracin", gradients(parameters="head"), False),
     ):
         with pytest.raises(UserError, match="no part 'head'"):
@@ -144,11 +159,11 @@ def test_what_cannot_work_is_refused(tiny_data: Prepared, tiny_dit: Callable[...
             method.check(nn.Identity(), tiny_data, 10)
     for damping in (0.0, -1.0):
         with pytest.raises(UserError, match="damping=.* must be above 0"):
-            Trak("dtrak", gradients(), damping)
+            Trak("dtrak", gradients(), damping, GRID)
         with pytest.raises(UserError, match="damping=.* must be above 0"):
-            DAS("das", gradients(), damping, "mean")
+            DAS("das", gradients(), damping, GRID, "mean")
     with pytest.raises(UserError, match="residual=other is unknown"):
-        DAS("das", gradients(), 1.0, "other")
+        DAS("das", gradients(), 1.0, GRID, "other")
 
 
 def test_residuals_by_hand() -> None:

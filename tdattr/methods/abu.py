@@ -1,0 +1,91 @@
+"""AbU: attribution by unlearning (Wang et al. 2024, arXiv 2406.09408).
+
+One ascent step on the query in the geometry of the training set's Fisher information, then the difference of losses.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+
+from torch import nn
+
+from tdattr.data.prepared import Prepared
+from tdattr.errors import UserError
+from tdattr.methods import Context, Scored, Scorer
+from tdattr.methods.loss_shift import Shift, ShiftConfig, shift_scorer
+from tdattr.networks import part_names
+from tdattr.scoring.fisher import FisherConfig, diagonal_fisher, load_fisher
+from tdattr.scoring.losses import View
+from tdattr.unlearning.ascent import Ascent, QueryBatches
+from tdattr.unlearning.fisher_step import FisherStep
+
+
+@dataclass(frozen=True)
+class AbU:
+    """The ``method=abu`` node: θ2 = θ1 + rate / N · Fisher⁻¹ · the gradient of the query's loss over ``draws``."""
+
+    name: str
+    rate: float
+    draws: int
+    batch_size: int
+    trainable: str
+    fisher: FisherConfig
+    score: ShiftConfig
+
+    def __post_init__(self) -> None:
+        if self.rate <= 0 or self.batch_size < 1 or self.draws < self.batch_size:
+            raise UserError(
+                "method.rate must be above 0, and method.draws at least method.batch_size, that at least 1."
+            )
+
+    def check(self, network: nn.Module, data: Prepared, items: int) -> None:
+        """The network must know the part that is changed."""
+        part_names(network, self.trainable)
+
+    def start(self, context: Context) -> Scorer:
+        """The Fisher information and F1's losses."""
+        names = part_names(context.f1(), self.trainable)
+        config = {"epochs": self.fisher.epochs, "mirror": self.score.mirror, "trainable": self.trainable}
+        views = [View(context.data.train, mirrored) for mirrored in ([False, True] if self.score.mirror else [False])]
+        folder = context.shared(
+            "fisher",
+            1,
+            config,
+            lambda folder: diagonal_fisher(
+                context.f1(),
+                context.diffusion,
+                views,
+                context.ids,
+                names,
+                self.fisher,
+                context.seed,
+                context.trainer.gradient_batch,
+                folder,
+            ),
+        )
+        return partial(
+            self.score_query, context, load_fisher(folder, self.fisher.damping), shift_scorer(context, self.score)
+        )
+
+    def score_query(self, context: Context, fisher: dict, score: Shift, query: int) -> Scored:  # type: ignore[type-arg]
+        """One step, then see how far the losses moved."""
+        from tdattr.unlearning.module import Unlearning, unlearn  # Lightning takes seconds to import
+
+        network = context.f1()
+        names = part_names(network, self.trainable)
+        module = Unlearning(
+            network,
+            Ascent(context.diffusion),
+            partial(FisherStep, fisher=[fisher[name] for name in names], rate=self.rate / len(context.ids)),
+            trainable=names,
+            check_first=False,
+        )
+        batches = QueryBatches(
+            context.diffusion,
+            context.images[query],
+            None if context.conditions is None else context.conditions[query],
+            self.batch_size,
+            context.seed,
+            query,
+        )
+        unlearn(module, batches, 1, context.trainer, accumulate=self.draws // self.batch_size)
+        return Scored(score(network.to(context.device), query))

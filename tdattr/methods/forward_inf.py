@@ -1,0 +1,64 @@
+"""Forward-INF: the mirrored influence hypothesis (Ko et al. 2024, arXiv 2402.08922) on a diffusion model.
+
+A few plain ascent steps on the query, then the difference of every item's loss.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import nn
+
+from tdattr.data.prepared import Prepared
+from tdattr.errors import UserError
+from tdattr.methods import Context, Scored, Scorer
+from tdattr.methods.loss_shift import Shift, ShiftConfig, shift_scorer
+from tdattr.networks import part_names
+from tdattr.unlearning.ascent import Ascent, QueryBatches
+
+
+@dataclass(frozen=True)
+class ForwardINF:
+    """The ``method=forward_inf`` node: ``steps`` of Adam on ``batch_size`` noisy copies of the query."""
+
+    name: str
+    steps: int
+    batch_size: int
+    learning_rate: float
+    trainable: str
+    score: ShiftConfig
+
+    def __post_init__(self) -> None:
+        if min(self.steps, self.batch_size) < 1 or self.learning_rate <= 0:
+            raise UserError("method.steps and batch_size must be at least 1, method.learning_rate above 0.")
+
+    def check(self, network: nn.Module, data: Prepared, items: int) -> None:
+        """The network must know the part that is changed."""
+        part_names(network, self.trainable)
+
+    def start(self, context: Context) -> Scorer:
+        """F1's losses."""
+        return partial(self.score_query, context, shift_scorer(context, self.score))
+
+    def score_query(self, context: Context, score: Shift, query: int) -> Scored:
+        """Ascend, then see how far the losses moved."""
+        from tdattr.unlearning.module import Unlearning, unlearn  # Lightning takes seconds to import
+
+        network = context.f1()
+        module = Unlearning(
+            network,
+            Ascent(context.diffusion),
+            partial(torch.optim.Adam, lr=self.learning_rate),
+            trainable=part_names(network, self.trainable),
+            check_first=False,
+        )
+        batches = QueryBatches(
+            context.diffusion,
+            context.images[query],
+            None if context.conditions is None else context.conditions[query],
+            self.batch_size,
+            context.seed,
+            query,
+        )
+        unlearn(module, batches, self.steps, context.trainer)
+        return Scored(score(network.to(context.device), query))

@@ -1,0 +1,128 @@
+"""The diagonal empirical Fisher information of a network on its training items."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from tdattr.diffusion import Diffusion
+from tdattr.errors import UserError
+from tdattr.report.progress import track
+from tdattr.scoring.gradients import BUFFER
+from tdattr.scoring.losses import View
+from tdattr.scoring.projection import spans
+from tdattr.seeding import generator, normal
+
+FILE = "fisher.safetensors"
+ROUNDS = "rounds.json"
+
+
+@dataclass(frozen=True)
+class FisherConfig:
+    """How often every item is visited, each time at a level and noise of its own, and what is added to the result:
+    ``damping`` times its mean over all parameters."""
+
+    epochs: int
+    damping: float
+
+    def __post_init__(self) -> None:
+        if self.damping < 0:
+            raise UserError(f"method.fisher.damping={self.damping} must be at least 0.")
+        if self.epochs < 1:
+            raise UserError(f"method.fisher.epochs={self.epochs} must be at least 1.")
+
+
+def diagonal_fisher(
+    network: nn.Module,
+    diffusion: Diffusion,
+    views: list[View],
+    ids: Int[np.ndarray, " item"],
+    names: list[str],
+    config: FisherConfig,
+    seed: int,
+    batch_size: int,
+    folder: Path,
+) -> None:
+    """Write the mean over items, views and epochs of the squared gradient of an item's loss, per parameter.
+
+    AbU (arXiv 2406.09408, §3). ``network`` is in evaluation mode. An interrupted call goes on after its last whole
+    round (one epoch of one view). Memory: one gradient for each item of a batch, which is made smaller for networks
+    with many parameters.
+    """
+    state = folder / ROUNDS
+    done = json.loads(state.read_text()) if state.exists() else 0
+    total = load_file(folder / f"{done}.safetensors") if done else {}
+    rounds = [(epoch, side) for epoch in range(config.epochs) for side in range(len(views))]
+    for number, (epoch, side) in enumerate(rounds[done:], start=done + 1):
+        for name, value in summed_squares(
+            network,
+            diffusion,
+            views[side],
+            ids,
+            names,
+            (seed, epoch, side),
+            batch_size,
+            f"Fisher {number}/{len(rounds)}",
+        ).items():
+            total[name] = total[name] + value if name in total else value
+        save_file(total, folder / f"{number}.safetensors")
+        state.write_text(json.dumps(number))
+        (folder / f"{number - 1}.safetensors").unlink(missing_ok=True)
+    count = len(rounds) * len(ids)
+    save_file({name: value / count for name, value in total.items()}, folder / FILE)
+    (folder / f"{len(rounds)}.safetensors").unlink()
+    state.unlink()
+
+
+def summed_squares(
+    network: nn.Module,
+    diffusion: Diffusion,
+    view: View,
+    ids: Int[np.ndarray, " item"],
+    names: list[str],
+    key: tuple[int, int, int],
+    batch_size: int,
+    description: str,
+) -> dict[str, Float[Tensor, "..."]]:
+    """The sum over the items of the squared gradients of their losses; float64 on the CPU."""
+    parameters = {name: value.detach() for name, value in network.named_parameters()}
+    chosen = {name: parameters.pop(name) for name in names}
+    buffers = dict(network.named_buffers())
+    device = next(iter(chosen.values())).device
+
+    def loss(wanted: dict[str, Tensor], x: Tensor, level: Tensor, noise: Tensor, condition: Tensor) -> Tensor:
+        given = condition[None] if condition.numel() else None
+        call = lambda *inputs: functional_call(network, (wanted, parameters, buffers), inputs)  # noqa: E731
+        return diffusion.loss(call, x[None], level[None], noise[None], given)[0]
+
+    size = sum(value.numel() for value in chosen.values())
+    together = max(1, min(batch_size, BUFFER // size))
+    total = {name: torch.zeros(value.shape, dtype=torch.float64) for name, value in chosen.items()}
+    for part in track(spans(len(ids), together), description, -(-len(ids) // together)):
+        x = view.images(ids[part])
+        condition = view.condition(ids[part])
+        rngs = [generator(key[0], "fisher", key[1], key[2], int(item)) for item in ids[part]]
+        levels = torch.cat([diffusion.training_levels(rng, 1) for rng in rngs])
+        noise = torch.stack([normal(rng, *x.shape[1:]) for rng in rngs])
+        conditions = x.new_zeros(len(x), 0) if condition is None else condition
+        with sdpa_kernel(SDPBackend.MATH):  # the other kernels cannot be batched by vmap
+            found = vmap(grad(loss), in_dims=(None, 0, 0, 0, 0))(
+                chosen, x.to(device), levels.to(device), noise.to(device), conditions.to(device)
+            )
+        for name, value in found.items():
+            total[name] += value.square().sum(0).double().cpu()
+    return total
+
+
+def load_fisher(folder: Path, damping: float) -> dict[str, Float[Tensor, "..."]]:
+    """What ``diagonal_fisher`` wrote, damped: float64 on the CPU, by the name of the parameter."""
+    found = load_file(folder / FILE)
+    mean = sum(float(value.sum()) for value in found.values()) / sum(value.numel() for value in found.values())
+    return {name: value + damping * mean for name, value in found.items()}
