@@ -53,7 +53,8 @@ def attributed(chain: Chain, node: DictConfig, method: Method) -> Artifact:
             rows.append(resumable(partial / f"{query}.safetensors", lambda q=query: scorer(q)))  # type: ignore[misc]
         if not all(scores.isfinite().all() for scores, _ in rows):
             raise UserError(
-                f"{node.name} gave scores that are no numbers: lower its learning rate (or raise its damping), then run again."
+                f"{node.name} gave scores that are no numbers: lower its learning rate or raise its damping, then run "
+                "again."
             )
         save_file({"scores": torch.stack([scores for scores, _ in rows])}, folder / "scores.safetensors")
         np.save(folder / "ids.npy", chain.ids)

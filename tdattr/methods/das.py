@@ -1,6 +1,7 @@
 """DAS, the diffusion attribution score (Lin et al. 2024, arXiv 2410.18639)."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -26,7 +27,7 @@ class DAS:
 
     name: str
     gradients: GradientConfig
-    damping: float | str
+    damping: Any  # a number, or grid
     grid: list[float]
     residual: str
 

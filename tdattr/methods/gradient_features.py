@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -67,12 +68,12 @@ def noise_set(context: Context, config: GradientConfig) -> NoiseSet:
     return config.noise_set(context.diffusion, (channels, height, width), context.seed)
 
 
-def check_dampings(damping: float | str, grid: list[float]) -> None:
-    """Raise UserError unless the damping is ``grid`` or above 0, and so is everything in the grid."""
-    if isinstance(damping, str) and damping != GRID:
+def check_dampings(damping: Any, grid: list[float]) -> None:
+    """Raise UserError unless the damping is ``grid`` or a number above 0, and the grid holds such numbers."""
+    if damping != GRID and (isinstance(damping, bool) or not isinstance(damping, (int, float)) or damping <= 0):
         raise UserError(f"method.damping={damping} must be a number above 0, or grid.")
-    if (isinstance(damping, float) and damping <= 0) or not grid or min(grid) <= 0:
-        raise UserError(f"method.damping={damping} and all values of method.grid={grid} must be above 0.")
+    if not grid or min(grid) <= 0:
+        raise UserError(f"method.grid={grid} must hold numbers above 0.")
 
 
 def damped(

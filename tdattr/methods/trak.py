@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from torch import nn
 
@@ -18,7 +19,7 @@ class Trak:
 
     name: str
     gradients: GradientConfig
-    damping: float | str
+    damping: Any  # a number, or grid
     grid: list[float]
 
     def __post_init__(self) -> None:
