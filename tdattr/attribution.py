@@ -97,6 +97,7 @@ def context(
         ids=chain.ids,
         images=load_images(queries)[places],
         conditions=chain.query_split.condition(chain.query_items[places]),
+        items=chain.query_split.items.iloc[chain.query_items[places]],
         diffusion=chain.diffusion,
         f1=lambda: chain.network(f1),
         f0=lambda: chain.fresh_network().eval().requires_grad_(False).to(chain.device),

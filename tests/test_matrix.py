@@ -164,6 +164,7 @@ def context(
         ids=IDS,
         images=generated(pair),
         conditions=torch.eye(4)[:QUERIES],
+        items=tiny_data.test.items[:QUERIES],
         diffusion=pair.diffusion,
         f1=f1,
         f0=lambda: pair.make().eval().requires_grad_(False),

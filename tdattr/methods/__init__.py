@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -25,6 +26,7 @@ class Context:
     ids: Int[np.ndarray, " target"]  # the items that F1 was trained on: the columns of the scores
     images: Float[Tensor, "query channel height width"]  # the generated images, in [-1, 1]
     conditions: Float[Tensor, "query condition"] | None
+    items: pd.DataFrame  # what is known of the item that each query takes its condition from: its id and fields
     diffusion: Diffusion
     f1: Callable[[], nn.Module]  # a new copy of the trained network, in evaluation mode on the device
     f0: Callable[[], nn.Module]  # the same network freshly initialised

@@ -12,21 +12,35 @@ from tdattr.methods import Context, Scored, Scorer
 
 @dataclass(frozen=True)
 class Condition:
-    """Cosine of condition vectors (one-hot classes, CLIP texts); of an item's captions, the first counts."""
+    """Cosine of condition vectors (one-hot classes, CLIP texts); of an item's captions, the first counts.
+
+    ``labels``: a field of the items that stands for the condition of an unconditional model; a query has that of the
+    test item that its number belongs to.
+    """
 
     name: str
+    labels: str | None
 
     def check(self, network: nn.Module, data: Prepared, items: int) -> None:
-        """It needs a conditional dataset."""
-        if not data.condition_size:
+        """It needs conditions or labels."""
+        if data.condition_size:
+            return
+        if self.labels is None:
             raise UserError(
-                f"method={self.name} compares conditions but the dataset has none: choose another method, or one with "
-                "dataset.source.condition."
+                f"method={self.name} compares conditions but the dataset has none: choose another method, one with "
+                "dataset.source.condition, or a field of the items with method.labels."
             )
+        if self.labels not in data.train.items:
+            fields = ", ".join(str(name) for name in data.train.items if name != "id")
+            raise UserError(f"method.labels={self.labels} is no field of the items: choose one of {fields}.")
 
     def start(self, context: Context) -> Scorer:
-        """The conditions of the training items."""
+        """The conditions or labels of the training items."""
         conditions = context.data.train.condition(context.ids)
-        assert conditions is not None and context.conditions is not None
-        targets, queries = (torch.nn.functional.normalize(each, dim=1) for each in (conditions, context.conditions))
-        return lambda query: Scored(targets @ queries[query])
+        if conditions is None:
+            items = context.data.train.items[self.labels].to_numpy()[context.ids]
+            queries = context.items[self.labels].to_numpy()
+            return lambda query: Scored(torch.from_numpy(items == queries[query]).float())
+        assert context.conditions is not None
+        targets, wanted = (torch.nn.functional.normalize(each, dim=1) for each in (conditions, context.conditions))
+        return lambda query: Scored(targets @ wanted[query])

@@ -40,6 +40,7 @@ def context(
         ids=IDS,
         images=torch.tanh(normal(generator(0, "test.queries"), 4, 1, 8, 8)),
         conditions=None,
+        items=tiny_data.test.items[:4],
         diffusion=edm,
         f1=unused,
         f0=unused,

@@ -102,6 +102,7 @@ def world(
         ids=IDS,
         images=queries(),
         conditions=torch.eye(4)[:3],
+        items=tiny_data.test.items[:3],
         diffusion=edm,
         f1=f1,
         f0=lambda: tiny_dit(4, dropout=0.2),
