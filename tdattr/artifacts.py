@@ -112,6 +112,25 @@ class Store:
             lock.release()
 
 
+def shared_out(attempts: list[Callable[[bool], Artifact | None]]) -> list[Artifact]:
+    """The artifacts that those functions make, in their order; each is called with whether it shall wait.
+
+    Jobs that want the same artifacts share the work: what another one is building is left for later.
+    """
+    found: dict[int, Artifact] = {}
+    while missing := [place for place in range(len(attempts)) if place not in found]:
+        before = len(found)
+        for place in missing:
+            artifact = attempts[place](False)
+            if artifact is not None:
+                found[place] = artifact
+        if len(found) == before:  # others are at all that is left
+            artifact = attempts[missing[0]](True)
+            assert artifact is not None
+            found[missing[0]] = artifact
+    return [found[place] for place in range(len(attempts))]
+
+
 def find(root: Path, name: str) -> Artifact:
     """The finished artifact of that name (``stage/address``) below ``root``. Raises FileNotFoundError without it."""
     stage, address = name.split("/")

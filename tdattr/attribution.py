@@ -2,7 +2,8 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,16 @@ import torch
 from omegaconf import DictConfig
 from safetensors.torch import save_file
 
-from tdattr.artifacts import Artifact, provenance
+from tdattr.artifacts import Artifact, provenance, shared_out
 from tdattr.configs import described
+from tdattr.counterfactuals import Models
+from tdattr.data.groups import Ids
 from tdattr.errors import UserError
 from tdattr.features import identities
-from tdattr.methods import Context, Member, Method
+from tdattr.methods import Build, Context, Member, Method, Trained
 from tdattr.methods.resume import resumable
 from tdattr.report.progress import track
-from tdattr.results import DAMPINGS, load_images, load_scores
+from tdattr.results import DAMPINGS, GROUPS, load_images, load_scores
 from tdattr.stages import Chain
 
 
@@ -58,6 +61,8 @@ def attributed(chain: Chain, node: DictConfig, method: Method) -> Artifact:
             )
         save_file({"scores": torch.stack([scores for scores, _ in rows])}, folder / "scores.safetensors")
         np.save(folder / "ids.npy", chain.ids)
+        if getattr(method, "scores_groups", False):
+            (folder / GROUPS).write_text(json.dumps(list(Models(chain).groups())))
         if dampings := getattr(method, "dampings", None):
             (folder / DAMPINGS).write_text(json.dumps(dampings))
         table = pd.DataFrame([{"query": query} | facts for query, (_, facts) in enumerate(rows)])
@@ -79,14 +84,31 @@ def context(
     """What a method may use; the shared artifacts that it asks for are noted in ``used``."""
     places = chain.queries.places
 
-    def shared(
-        stage: str, version: int, config: Mapping[str, Any], make: Callable[[Path], Mapping[str, Any] | None]
-    ) -> Path:
-        inputs = {"model": f1.address, "dataset": chain.data.content}
+    inputs = {"model": f1.address, "dataset": chain.data.content}
+
+    def complete(config: Mapping[str, Any]) -> dict[str, Any]:
         full = dict(config) | {"weights": chain.cfg.weights, "seed": chain.cfg.seed}
         full["diffusion"] = described(chain.cfg.diffusion)  # its generation schedule may be part of what is computed
-        used.append(chain.store.get(stage, version, full, inputs, make))
+        return full
+
+    def shared(stage: str, version: int, config: Mapping[str, Any], make: Build) -> Path:
+        used.append(chain.store.get(stage, version, complete(config), inputs, make))
         return used[-1].folder
+
+    def shared_many(stage: str, version: int, wanted: list[tuple[Mapping[str, Any], Build]]) -> list[Trained]:
+        found = shared_out(
+            [partial(chain.store.offer, stage, version, complete(config), inputs, make) for config, make in wanted]
+        )
+        used.extend(found)
+        return [trained(artifact) for artifact in found]
+
+    def trained(artifact: Artifact) -> Trained:
+        return Trained(artifact.address, artifact.folder, lambda: chain.network(artifact))
+
+    def retrained(removals: list[Ids], first: int, repeats: int) -> list[list[Trained]]:
+        found = Models(chain).train(removals, repeats, first)
+        used.extend(artifact for artifacts in found for artifact in artifacts)
+        return [[trained(artifact) for artifact in artifacts] for artifacts in found]
 
     def member(name: str) -> Member:
         artifact = attributed(chain, node.members[name], method.members[name])  # type: ignore[attr-defined]
@@ -107,5 +129,10 @@ def context(
         seed=chain.cfg.seed,
         setting=chain.setting(used),
         shared=shared,
+        shared_many=shared_many,
+        model=trained(f1),
+        queries=f"{queries.address}/{chain.queries.explained}",
+        groups=Models(chain).groups,
+        retrained=retrained,
         member=member,
     )

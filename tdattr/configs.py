@@ -10,7 +10,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from tdattr.errors import UserError
 
-ELSEWHERE = {"root", "default_root", "weights", "url", "_target_"}  # where files lie does not change what is in them
+# where files lie does not change what is in them
+ELSEWHERE = {"root", "default_root", "weights", "path", "url", "_target_"}
 
 
 def build(node: DictConfig, path: str) -> Any:

@@ -1,16 +1,18 @@
 """What protocols ask of the chain: models of other training sets, what they generate, and their losses."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Float
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tdattr.artifacts import Artifact
+from tdattr.artifacts import Artifact, shared_out
 from tdattr.configs import described
-from tdattr.data.groups import Ids
+from tdattr.data.groups import Ids, groups
 from tdattr.protocols import Generated
 from tdattr.report.progress import track
 from tdattr.results import load_images
@@ -46,26 +48,25 @@ class Models:
             for name, measure in self.chain.measures.items()
         }
 
-    def train(self, removals: list[Ids], repeats: int) -> list[list[Artifact]]:
-        """The models without each of those sets of ids, ``repeats`` of each under the seeds that follow the run's.
+    def train(self, removals: list[Ids], repeats: int, first: int = 0) -> list[list[Artifact]]:
+        """The models without each of those sets of ids, ``repeats`` of each under the seeds that follow the run's,
+        from the ``first`` one on; jobs that want the same models share the work."""
+        seeds = [self.chain.cfg.seed + first + repeat for repeat in range(repeats)]
+        found = shared_out([partial(self.chain.training, ids, seed) for seed in seeds for ids in removals])
+        return [found[place :: len(removals)] for place in range(len(removals))]
 
-        Jobs that want the same models share the work: what another one is training is left for later.
-        """
-        seed = self.chain.cfg.seed
-        wanted = [(index, repeat) for repeat in range(repeats) for index in range(len(removals))]
-        found: dict[tuple[int, int], Artifact] = {}
-        while missing := [place for place in wanted if place not in found]:
-            before = len(found)
-            for index, repeat in missing:
-                artifact = self.chain.training(removals[index], seed + repeat, wait=False)
-                if artifact is not None:
-                    found[index, repeat] = artifact
-            if len(found) == before:  # others are at all that is left
-                index, repeat = missing[0]
-                artifact = self.chain.training(removals[index], seed + repeat, wait=True)
-                assert artifact is not None
-                found[index, repeat] = artifact
-        return [[found[index, repeat] for repeat in range(repeats)] for index in range(len(removals))]
+    def groups(self) -> dict[str, Ids]:
+        """The groups of the training items, of those that F1 has seen."""
+        by = self.chain.cfg.dataset.groups
+        found = {name: np.intersect1d(ids, self.chain.ids) for name, ids in groups(self.chain.data, by).items()}
+        return {name: ids for name, ids in found.items() if len(ids)}
+
+    def items(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """What is known of the training items that F1 has seen, and of the item that each explained query takes its
+        condition from."""
+        chain = self.chain
+        queries = chain.query_split.items.iloc[chain.query_items[chain.queries.places]]
+        return chain.data.train.items.iloc[chain.ids], queries
 
     def query_losses(self, models: list[Artifact], draws: int) -> Float[np.ndarray, "model query"]:
         """The loss of every explained query under each model, a mean over ``draws`` levels and noise images of the

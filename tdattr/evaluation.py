@@ -32,7 +32,7 @@ def check(chain: Chain) -> None:
     """
     setting = chain.setting()
     assert chain.measures  # finding them raises
-    methods = [method for method in (chain.method, chain.reference) if method is not None]
+    methods = [chain.method, *chain.others.values()]
     looking = [*methods, *([chain.health] if chain.health.samples else [])]
     for node in looking:
         identities(node, setting)
@@ -47,6 +47,7 @@ def check(chain: Chain) -> None:
     if len(chain.removed):
         log.info("F1 is trained without %d items; %d are left.", len(chain.removed), len(chain.ids))
     chain.protocol.check(len(chain.ids), chain.queries.count)
+    check_groups(chain)
     if getattr(chain.method, "dampings", None) and not chain.protocol.takes_grid:
         raise UserError("method.damping=grid is for choosing a value with protocol=lds: give one value here.")
     if chain.queries.explained == "controls" and not chain.protocol.takes_controls:
@@ -55,6 +56,8 @@ def check(chain: Chain) -> None:
     if chain.cfg.checkpoint is not None:
         check_weights(Path(chain.cfg.checkpoint), network)
     for method in methods:
+        if hasattr(method, "elbo"):
+            method.elbo.terms(chain.diffusion)
         method.check(network, chain.data, len(chain.ids))
     if chain.train.selection == "best" and not len(chain.data.test):
         raise UserError(
@@ -68,6 +71,33 @@ def check(chain: Chain) -> None:
     log.info("The network has %.2f M trainable parameters.", sum(p.numel() for p in network.parameters()) / 1e6)
 
 
+def check_groups(chain: Chain) -> None:
+    """Whether the protocol can judge what the method scores, and whether there are groups that can be left out."""
+    scores_groups = getattr(chain.method, "scores_groups", False)
+    protocol = chain.protocol
+    if scores_groups and not protocol.takes_groups:
+        raise UserError(
+            f"method={chain.cfg.method.name} scores groups, protocol={chain.cfg.protocol.name} judges training items: "
+            "use protocol=logo or protocol=truth."
+        )
+    if not protocol.takes_groups:
+        return
+    if chain.cfg.dataset.groups is None:
+        raise UserError("Groups are needed here: set dataset.groups to a field of the items or a manifest.")
+    found = Models(chain).groups()
+    if len(found) < 2:
+        raise UserError(
+            f"dataset.groups={chain.cfg.dataset.groups} gives {len(found)} group of the items that F1 sees: leaving it "
+            "out would leave nothing, so choose groups of which there are at least two."
+        )
+    alone = [name for name, ids in found.items() if len(ids) == 1]
+    if alone:
+        raise UserError(
+            f"Group {alone[0]!r} has a single item, whose removal cannot be told from chance: leave it out with "
+            "remove.groups, or give dataset.groups larger groups."
+        )
+
+
 def evaluated(chain: Chain) -> tuple[dict[str, Any], list[str]]:
     """Run the whole chain; return the content of ``summary.json`` and what to print."""
     cfg = chain.cfg
@@ -76,14 +106,12 @@ def evaluated(chain: Chain) -> tuple[dict[str, Any], list[str]]:
     queries = chain.generated(f1)
     attribution = attributed(chain, cfg.method, chain.method)
     inputs = {"scores": attribution.address, "counterfactuals": groups.digest(chain.ids)}
-    reference = None
-    if chain.reference is not None:
-        reference = attributed(chain, cfg.protocol.reference, chain.reference)
-        inputs["reference"] = reference.address
+    others = {role: attributed(chain, cfg.protocol[role], method) for role, method in chain.others.items()}
+    inputs |= {role: artifact.address for role, artifact in others.items()}
 
     def make(folder: Path) -> None:
-        compared = None if reference is None else load_scores(reference)
-        verdict: Verdict = chain.protocol.evaluate(load_scores(attribution), compared, Models(chain))
+        known = {role: load_scores(artifact) for role, artifact in others.items()}
+        verdict: Verdict = chain.protocol.evaluate(load_scores(attribution), known, Models(chain))
         pd.DataFrame(verdict.table).to_csv(folder / "queries.csv", index=False)
         content = {"summary": verdict.summary, "artifacts": verdict.artifacts, "lines": verdict.lines}
         (folder / "verdict.json").write_text(json.dumps(content, indent=2))
@@ -114,7 +142,7 @@ def evaluated(chain: Chain) -> tuple[dict[str, Any], list[str]]:
             "model": f1.name,
             "queries": queries.name,
             "scores": attribution.name,
-            **({} if reference is None else {"reference": reference.name}),
+            **{role: artifact.name for role, artifact in others.items()},
             "evaluation": evaluation.name,
             **verdict["artifacts"],
         },

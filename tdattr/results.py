@@ -10,6 +10,7 @@ from torch import Tensor
 from tdattr.artifacts import Artifact
 from tdattr.protocols import Scores
 
+GROUPS = "groups.json"  # beside the scores of a method that scores groups: the names of the columns
 DAMPINGS = "dampings.json"  # beside the scores of a method that was run with a grid of them
 
 
@@ -23,4 +24,6 @@ def load_scores(attribution: Artifact) -> Scores:
     values = load_file(attribution.folder / "scores.safetensors")["scores"]
     grid = attribution.folder / DAMPINGS
     dampings = json.loads(grid.read_text()) if grid.exists() else None
-    return Scores(values, np.load(attribution.folder / "ids.npy"), dampings)
+    names = attribution.folder / GROUPS
+    groups = json.loads(names.read_text()) if names.exists() else None
+    return Scores(values, np.load(attribution.folder / "ids.npy"), dampings, groups)

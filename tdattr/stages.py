@@ -105,11 +105,17 @@ class Chain:
         self.method: Method = build(cfg.method, "method")
         self.protocol: Evaluation = build(cfg.protocol, "protocol")
         self.queries: QueriesConfig = build(cfg.queries, "queries")
-        self.reference: Method | None = self.protocol.reference
+        self.others: dict[str, Method] = {
+            role: getattr(self.protocol, role)
+            for role in self.protocol.others
+            if getattr(self.protocol, role) is not None
+        }
         self.health: HealthConfig = build(cfg.health, "health")
         self.text: ClipText | None = build(cfg.dataset.text, "dataset.text") if cfg.dataset.get("text") else None
         if self.health.samples and not hasattr(self.health.extractor, "identity"):
             raise UserError("health.samples needs an extractor: choose one with extractor@health.extractor=<name>.")
+        if hasattr(self.model, "check_diffusion"):
+            self.model.check_diffusion(self.diffusion)
         self.remove: RemoveConfig = build(cfg.remove, "remove")
         if not isinstance(cfg.seed, int) or cfg.seed < 0:
             raise UserError(f"seed={cfg.seed} must be a whole number, 0 or larger.")
@@ -210,14 +216,15 @@ class Chain:
             train["coupled"] = True  # both orders are the same one where nothing is removed
         diffusion = described(self.cfg.diffusion)
         config = {
-            "model": described(self.cfg.model),
+            "model": described(self.cfg.model)
+            | (dict(self.model.identity()) if hasattr(self.model, "identity") else {}),
             "diffusion": {name: value for name, value in diffusion.items() if name not in self.diffusion.sampling},
             "train": train,
             "precision": self.trainer.precision,
             "seed": seed,
             "ids": groups.digest(ids),
         }
-        if self.cfg.checkpoint is not None and not counterfactual:
+        if (self.cfg.checkpoint is not None or hasattr(self.model, "pretrained")) and not counterfactual:
             return self.imported(config)
 
         def make(folder: Path) -> Mapping[str, Any]:
@@ -241,13 +248,16 @@ class Chain:
 
     def imported(self, config: Mapping[str, Any]) -> Artifact:
         """The user's own weights as F1 (``checkpoint=…``)."""
-        path = Path(self.cfg.checkpoint)
+        path = self.cfg.checkpoint
+        inputs = self.model.identity() if path is None else {"checkpoint": digest(Path(path))}
 
         def make(folder: Path) -> None:
+            sizes = self.data.channels, self.data.resolution, self.data.condition_size
+            weights = self.model.pretrained(*sizes).state_dict() if path is None else load_file(path)
             for name in WEIGHTS:
-                save_file(load_file(path), folder / f"{name}.safetensors")
+                save_file(weights, folder / f"{name}.safetensors")
 
-        return self.store.get("checkpoint", 1, config, {"checkpoint": digest(path), "dataset": self.data.content}, make)
+        return self.store.get("checkpoint", 1, config, {**inputs, "dataset": self.data.content}, make)
 
     def network(self, artifact: Artifact) -> nn.Module:
         """A new copy of a trained network, in evaluation mode on the device."""

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -23,9 +24,10 @@ from tdattr.data.prepared import Prepared
 from tdattr.diffusion import Diffusion
 from tdattr.errors import UserError
 from tdattr.features import Setting
-from tdattr.methods import Context, Method
+from tdattr.methods import Context, Method, Trained
 from tdattr.seeding import generator, normal
 from tdattr.training.config import AugmentationConfig, TrainConfig, TrainerConfig
+from tests.conftest import UNUSED
 
 CONF = Path(__file__).parents[1] / "conf"
 BASE = ("dataset=digits", "train.augmentation.enabled=true")  # as the tiny data: 8 x 8 gray, groups by label
@@ -83,7 +85,12 @@ def needs_weights(method: str) -> bool:
     return any(OmegaConf.select(part, "extractor.weights") is not None for part in parts)
 
 
-METHODS = [method for method in choices("method") if not needs_weights(method)]
+def scores_groups(method: str) -> bool:
+    """Whether the method needs unlearned or retrained models of groups."""
+    return getattr(get_class(composed(f"method={method}").method._target_), "scores_groups", False)
+
+
+METHODS = [method for method in choices("method") if not needs_weights(method) and not scores_groups(method)]
 
 
 @dataclass(frozen=True)
@@ -174,12 +181,8 @@ def context(
         seed=11,
         setting=replace(setting, shared=shared),
         shared=partial(shared, model=pair.name),
-        member=unused,
+        **UNUSED,
     )
-
-
-def unused(*_: Any) -> Any:
-    raise AssertionError
 
 
 def generated(pair: Pair, guidance: float | None = 2.0) -> Tensor:
@@ -264,3 +267,28 @@ def test_what_makes_no_sense_is_said_in_one_sentence(tiny_data: Prepared) -> Non
         assert sentence.endswith(".")
         assert ". " not in sentence
     assert len(said) == len(set(said))
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
+@pytest.mark.parametrize("objective", choices("objective"))
+def test_every_objective_unlearns_groups(objective: str, context: Context, pair: Pair, store: Store) -> None:
+    """Under every variant and network, to finite scores that differ."""
+    node = composed("method=guda_u", f"objective@method.objective={objective}").method
+    for key, value in {"unlearn.steps": 2, "unlearn.batch_size": 4, "elbo.stride": 300}.items():
+        OmegaConf.update(node, key, value)
+    guda = build(node, "method")
+    parts = {name: IDS[place::3] for place, name in enumerate("abc")}
+
+    def shared_many(stage: str, version: int, wanted: list[Any]) -> list[Trained]:
+        made = [store.get(stage, version, dict(config), {"model": pair.name}, make) for config, make in wanted]
+        return [Trained(artifact.address, artifact.folder, context.f1) for artifact in made]
+
+    f1 = Trained(pair.name, Path(), context.f1)
+    given = replace(context, groups=lambda: parts, shared_many=shared_many, model=f1, queries=pair.name)
+    guda.check(context.f1(), context.data, len(IDS))
+    scorer = guda.start(given)
+    scores = torch.stack([scorer(query).scores for query in range(QUERIES)])
+    assert scores.shape == (QUERIES, 3)
+    assert scores.isfinite().all()
+    assert scores.std() > 0
+    assert scorer(0).facts == {"training_steps": 6.0}

@@ -38,6 +38,30 @@ class Diffusion(Protocol):
         """The training loss of each item: a mean over its pixels, no mean over the batch."""
         ...
 
+    def predicted_noise(
+        self,
+        network: Network,
+        x: Float[Tensor, "batch channel height width"],
+        level: Float[Tensor, " batch"],
+        noise: Float[Tensor, "batch channel height width"],
+        condition: Float[Tensor, "batch condition"] | None = None,
+        drop: Bool[Tensor, " batch"] | None = None,
+    ) -> Float[Tensor, "batch channel height width"]:
+        """The noise that the network sees in the item noised by ``noise``: equal to it where the network is perfect."""
+        ...
+
+    def noise_weight(self, level: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+        """The loss is this times the mean over pixels of (predicted noise - noise)^2."""
+        ...
+
+    def log_snr(self, level: Float[Tensor, " level"]) -> Float[Tensor, " level"]:
+        """ln of the ratio of signal to noise variance in a noised item; float64 on the CPU."""
+        ...
+
+    def ladder(self, steps: int) -> Float[Tensor, " level"]:
+        """The levels of a discrete process, least noise first: ``steps`` of them, or a discrete variant's own."""
+        ...
+
     def sample(
         self,
         network: Network,

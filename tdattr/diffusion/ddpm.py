@@ -94,6 +94,33 @@ class DDPM:
         predicted = self.noise_prediction(network, noised, level, condition, drop, augmentation)
         return (predicted.float() - noise).square().flatten(1).mean(1)
 
+    def predicted_noise(
+        self,
+        network: Network,
+        x: Float[Tensor, "batch channel height width"],
+        level: Float[Tensor, " batch"],
+        noise: Float[Tensor, "batch channel height width"],
+        condition: Float[Tensor, "batch condition"] | None = None,
+        drop: Bool[Tensor, " batch"] | None = None,
+    ) -> Float[Tensor, "batch channel height width"]:
+        """What the network puts out."""
+        kept = self.alpha_bar.float().to(level.device)[level.long()][:, None, None, None]
+        noised = kept.sqrt() * x + (1 - kept).sqrt() * noise
+        return self.noise_prediction(network, noised, level, condition, drop, None).float()
+
+    def noise_weight(self, level: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+        """1."""
+        return torch.ones_like(level)
+
+    def log_snr(self, level: Float[Tensor, " level"]) -> Float[Tensor, " level"]:
+        """ln of alpha_bar / (1 - alpha_bar)."""
+        kept = self.alpha_bar[level.long().cpu()]
+        return kept.log() - (1 - kept).log()
+
+    def ladder(self, steps: int) -> Float[Tensor, " level"]:
+        """All timesteps; ``steps`` is for the continuous variants."""
+        return torch.arange(self.timesteps).float()
+
     def sample(
         self,
         network: Network,

@@ -75,6 +75,31 @@ class EDM:
         weight = (level**2 + self.sigma_data**2) / (level * self.sigma_data) ** 2
         return weight * (denoised.float() - x).square().flatten(1).mean(1)
 
+    def predicted_noise(
+        self,
+        network: Network,
+        x: Float[Tensor, "batch channel height width"],
+        level: Float[Tensor, " batch"],
+        noise: Float[Tensor, "batch channel height width"],
+        condition: Float[Tensor, "batch condition"] | None = None,
+        drop: Bool[Tensor, " batch"] | None = None,
+    ) -> Float[Tensor, "batch channel height width"]:
+        """n + (x - D) / sigma."""
+        denoised = self.denoise(network, x + level[:, None, None, None] * noise, level, condition, drop, None)
+        return noise + (x - denoised.float()) / level[:, None, None, None]
+
+    def noise_weight(self, level: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+        """(sigma^2 + sigma_data^2) / sigma_data^2: eq. 2's weight times sigma^2."""
+        return (level / self.sigma_data) ** 2 + 1
+
+    def log_snr(self, level: Float[Tensor, " level"]) -> Float[Tensor, " level"]:
+        """-2 ln sigma."""
+        return -2 * level.double().cpu().log()
+
+    def ladder(self, steps: int) -> Float[Tensor, " level"]:
+        """``steps`` levels of the generation schedule, upwards."""
+        return self.generation_levels(steps).flip(0)
+
     def sample(
         self,
         network: Network,

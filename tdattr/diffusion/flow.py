@@ -77,6 +77,33 @@ class Flow:
         predicted = self.velocity(network, (1 - t) * x + t * noise, level, condition, drop, augmentation)
         return (predicted.float() - (noise - x)).square().flatten(1).mean(1)
 
+    def predicted_noise(
+        self,
+        network: Network,
+        x: Float[Tensor, "batch channel height width"],
+        level: Float[Tensor, " batch"],
+        noise: Float[Tensor, "batch channel height width"],
+        condition: Float[Tensor, "batch condition"] | None = None,
+        drop: Bool[Tensor, " batch"] | None = None,
+    ) -> Float[Tensor, "batch channel height width"]:
+        """x_t + (1 - t) v."""
+        t = level[:, None, None, None]
+        noised = (1 - t) * x + t * noise
+        return noised + (1 - t) * self.velocity(network, noised, level, condition, drop, None).float()
+
+    def noise_weight(self, level: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+        """1 / (1 - t)^2."""
+        return (1 - level) ** -2
+
+    def log_snr(self, level: Float[Tensor, " level"]) -> Float[Tensor, " level"]:
+        """2 ln((1 - t) / t)."""
+        t = level.double().cpu()
+        return 2 * (torch.log1p(-t) - t.log())
+
+    def ladder(self, steps: int) -> Float[Tensor, " level"]:
+        """t = 1 / (steps + 1), 2 / (steps + 1), ...: without the pure noise of t = 1."""
+        return (torch.arange(1, steps + 1, dtype=torch.float64) / (steps + 1)).float()
+
     def sample(
         self,
         network: Network,

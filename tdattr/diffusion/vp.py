@@ -104,6 +104,32 @@ class VP:
         predicted = self.noise_prediction(network, noised, level, condition, drop, augmentation)
         return (predicted.float() - noise).square().flatten(1).mean(1)
 
+    def predicted_noise(
+        self,
+        network: Network,
+        x: Float[Tensor, "batch channel height width"],
+        level: Float[Tensor, " batch"],
+        noise: Float[Tensor, "batch channel height width"],
+        condition: Float[Tensor, "batch condition"] | None = None,
+        drop: Bool[Tensor, " batch"] | None = None,
+    ) -> Float[Tensor, "batch channel height width"]:
+        """What the network puts out."""
+        sigma = level[:, None, None, None]
+        noised = (x + sigma * noise) / (sigma**2 + 1).sqrt()
+        return self.noise_prediction(network, noised, level, condition, drop, None).float()
+
+    def noise_weight(self, level: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+        """1."""
+        return torch.ones_like(level)
+
+    def log_snr(self, level: Float[Tensor, " level"]) -> Float[Tensor, " level"]:
+        """-2 ln sigma."""
+        return -2 * level.double().cpu().log()
+
+    def ladder(self, steps: int) -> Float[Tensor, " level"]:
+        """``steps`` levels of the generation schedule, upwards."""
+        return self.generation_levels(steps).flip(0)
+
     def sample(
         self,
         network: Network,

@@ -17,6 +17,17 @@ from tdattr.features import Setting
 from tdattr.protocols import Scores
 from tdattr.training.config import TrainConfig, TrainerConfig
 
+Build = Callable[[Path], Mapping[str, Any] | None]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained or unlearned network: what stands for it in an address, its folder, and a new copy of it."""
+
+    address: str
+    folder: Path
+    load: Callable[[], nn.Module]
+
 
 @dataclass(frozen=True)
 class Context:
@@ -37,6 +48,13 @@ class Context:
     setting: Setting  # for everything that looks at images: features of the training items are shared by all models
     shared: Callable[[str, int, Mapping[str, Any], Callable[[Path], Mapping[str, Any] | None]], Path]
     # shared(stage, version, config, build): the folder of an artifact that depends on F1 and is used by all queries
+    shared_many: Callable[[str, int, list[tuple[Mapping[str, Any], Build]]], list["Trained"]]
+    # several of them, which jobs that want the same share out
+    model: "Trained"  # F1
+    queries: str  # what stands for the queries in the address of an artifact
+    groups: Callable[[], dict[str, Int[np.ndarray, " id"]]]  # of the items that F1 was trained on
+    retrained: Callable[[list[Int[np.ndarray, " id"]], int, int], list[list["Trained"]]]
+    # retrained(removals, first, repeats): models without those ids, under the seeds from the run's + first on
     member: Callable[[str], "Member"]  # the stored scores of a method below ``members`` of this one's node
 
 

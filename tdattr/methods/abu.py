@@ -6,7 +6,7 @@ One ascent step on the query in the geometry of the training set's Fisher inform
 from dataclasses import dataclass
 from functools import partial
 
-from torch import nn
+from torch import Tensor, nn
 
 from tdattr.data.prepared import Prepared
 from tdattr.errors import UserError
@@ -32,10 +32,8 @@ class AbU:
     score: ShiftConfig
 
     def __post_init__(self) -> None:
-        if self.rate <= 0 or self.batch_size < 1 or self.draws < self.batch_size:
-            raise UserError(
-                "method.rate must be above 0, and method.draws at least method.batch_size, that at least 1."
-            )
+        if self.rate <= 0 or min(self.batch_size, self.draws) < 1 or self.draws % self.batch_size:
+            raise UserError("method.rate must be above 0, and method.draws a multiple of method.batch_size.")
 
     def check(self, network: nn.Module, data: Prepared, items: int) -> None:
         """The network must know the part that is changed."""
@@ -66,7 +64,7 @@ class AbU:
             self.score_query, context, load_fisher(folder, self.fisher.damping), shift_scorer(context, self.score)
         )
 
-    def score_query(self, context: Context, fisher: dict, score: Shift, query: int) -> Scored:  # type: ignore[type-arg]
+    def score_query(self, context: Context, fisher: dict[str, Tensor], score: Shift, query: int) -> Scored:
         """One step, then see how far the losses moved."""
         from tdattr.unlearning.module import Unlearning, unlearn  # Lightning takes seconds to import
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -24,7 +25,7 @@ class InstanceWeights:
     def similarities(self, context: Context) -> Float[Tensor, "query item"]:
         """The cosine of each query and each item of the training split."""
         embed = self.extractor.load(context.setting)
-        items = torch.from_numpy(training_vectors(self.extractor, embed, context.setting)[:])
+        items = torch.from_numpy(np.array(training_vectors(self.extractor, embed, context.setting)))
         return unit_vectors(embed, context.images, context.setting) @ items.T
 
     def of(self, similarities: Float[Tensor, " item"]) -> Float[Tensor, " item"]:

@@ -73,7 +73,7 @@ def shift_scorer(context: Context, config: ShiftConfig) -> Shift:
         [View(split, mirrored, caption) for caption in range(captions)]
         for mirrored in ([False, True] if config.mirror else [False])
     ]
-    noise = noise_set(context, config) if config.consistent else own_noise(context, config, 0)
+    noise: NoiseSet | OwnNoise = noise_set(context, config) if config.consistent else own_noise(context, config, 0)
     described = {"pairs": config.pairs, "levels": config.levels, "consistent": config.consistent}
     if config.levels == "generation":
         described["schedule_share"] = config.schedule_share
@@ -82,7 +82,10 @@ def shift_scorer(context: Context, config: ShiftConfig) -> Shift:
 
     def score(network: nn.Module, query: int) -> Float[Tensor, " target"]:
         used = noise if config.consistent else own_noise(context, config, 1 + query)
-        kept = torch.ones(len(used), dtype=torch.bool) if f1 is None else moved(context, config, f1, network, query)
+        kept = torch.ones(len(used), dtype=torch.bool)
+        if f1 is not None:
+            assert isinstance(noise, NoiseSet)
+            kept = moved(context, config, f1, network, noise, query)
         description = f"Losses after query {query}"
         sides = []
         for side, known in zip(views, before, strict=True):
@@ -113,27 +116,30 @@ def noise_set(context: Context, config: ShiftConfig) -> NoiseSet:
 
 def own_noise(context: Context, config: ShiftConfig, model: int) -> OwnNoise:
     """Pairs of every item's own under one model, their levels drawn from those that ``noise_set`` takes."""
-    part = generation_part(context.diffusion, config.pairs, config.schedule_share)
+    part = None
+    if config.levels == "generation":
+        part = generation_part(context.diffusion, config.pairs, config.schedule_share)
 
     def draw(item: int) -> NoiseSet:
         rng = generator(context.seed, "score.own", model, item)
         levels = (
-            part[torch.from_numpy(rng.integers(len(part), size=config.pairs))]
-            if config.levels == "generation"
-            else context.diffusion.training_levels(rng, config.pairs)
+            context.diffusion.training_levels(rng, config.pairs)
+            if part is None
+            else part[torch.from_numpy(rng.integers(len(part), size=config.pairs))]
         )
         return NoiseSet(levels, normal(rng, config.pairs, *context.images.shape[1:]))
 
     return OwnNoise(draw, config.pairs)
 
 
-def moved(context: Context, config: ShiftConfig, f1: nn.Module, network: nn.Module, query: int) -> Tensor:
+def moved(
+    context: Context, config: ShiftConfig, f1: nn.Module, network: nn.Module, noise: NoiseSet, query: int
+) -> Tensor:
     """Which pairs moved the query's own loss at least as far as the mean over them, [pair]."""
     image = context.images[query : query + 1].to(context.device)
     given = None if context.conditions is None else context.conditions[query : query + 1].to(context.device)
-    noise = noise_set(context, config).to(context.device)
     before, after = (
-        pair_losses(context.diffusion, model, image, given, noise, context.trainer.scoring_batch)
+        pair_losses(context.diffusion, model, image, given, noise.to(context.device), context.trainer.scoring_batch)
         for model in (f1, network)
     )
     own = config.compared(before, after)[0]

@@ -48,6 +48,8 @@ class UnlearnConfig:
     def __post_init__(self) -> None:
         if self.check not in ("before", "after"):
             raise UserError(f"method.unlearn.check={self.check} is unknown: choose before or after.")
+        if self.weight < 0 or self.learning_rate_factor <= 0 or (self.stop is not None and self.stop < 0):
+            raise UserError("method.unlearn needs weight and stop of at least 0, and learning_rate_factor above 0.")
         if self.levels not in ("training", "generation"):
             raise UserError(f"method.unlearn.levels={self.levels} is unknown: choose training or generation.")
 
@@ -69,7 +71,7 @@ class MUCS:
     def check(self, network: nn.Module, data: Prepared, items: int) -> None:
         """Its batches hold different items, and the network must know the part that is to be unlearned in."""
         part_names(network, self.unlearn.trainable)
-        largest = max(self.unlearn.batch_size, self.null_loss.batch_size)
+        largest = max(self.unlearn.batch_size, 0 if self.unlearn.stop is None else self.null_loss.batch_size)
         if largest > items:
             raise UserError(
                 f"MUCS draws {largest} different training items at a time but there are {items}: "

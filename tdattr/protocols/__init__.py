@@ -1,9 +1,11 @@
 """Protocols: from scores to a verdict. A protocol sees scores and models' images, never methods."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -15,12 +17,13 @@ from tdattr.artifacts import Artifact
 class Scores:
     """A method's scores: float32 [query, target], and the ids of the training items that are its columns.
 
-    With ``dampings`` the values are [query, damping, target].
+    With ``dampings`` the values are [query, damping, target]; with ``groups``, their names, [query, group].
     """
 
     values: Float[Tensor, "query target"]
     ids: Int[np.ndarray, " target"]
     dampings: list[float] | None = None
+    groups: list[str] | None = None
 
     def top(self, k: int) -> Int[np.ndarray, "query k"]:
         """The ids of the ``k`` highest scores of every query, best first; ties in the order of the ids."""
@@ -62,6 +65,15 @@ class Counterfactuals(Protocol):
         """The models without each of those sets of ids, ``repeats`` of each under the seeds that follow the run's."""
         ...
 
+    def groups(self) -> dict[str, Int[np.ndarray, " id"]]:
+        """The groups of the training items, of those that F1 has seen."""
+        ...
+
+    def items(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """What is known of the training items that F1 has seen, and of the item that each explained query takes its
+        condition from."""
+        ...
+
     def query_losses(self, models: list[Artifact], draws: int) -> Float[np.ndarray, "model query"]:
         """The loss of every explained query under each model, a mean over ``draws`` levels and noise images of the
         training distribution that are the same for all queries and models."""
@@ -81,7 +93,9 @@ class Verdict:
 class Evaluation(Protocol):
     """A ``protocol`` config node."""
 
-    reference: Any  # the method that scores are compared with, or None
+    others: ClassVar[tuple[str, ...]]  # settings that hold methods whose scores it needs too; one that is None is not
+    takes_groups: ClassVar[bool]  # whether it judges scores of groups
+    takes_items: ClassVar[bool]  # whether it judges scores of training items
     takes_grid: ClassVar[bool]  # whether it can judge the scores of several dampings at once
     takes_controls: ClassVar[bool]  # whether the control images can be explained instead of the attributed ones
 
@@ -89,6 +103,6 @@ class Evaluation(Protocol):
         """Raise UserError for settings that cannot work with so many training items and attributed queries."""
         ...
 
-    def evaluate(self, scores: Scores, reference: Scores | None, models: Counterfactuals) -> Verdict:
-        """Judge ``scores``, against those of the reference method where the protocol has one."""
+    def evaluate(self, scores: Scores, others: Mapping[str, Scores], models: Counterfactuals) -> Verdict:
+        """Judge ``scores`` with the help of those of the methods that ``others`` names."""
         ...

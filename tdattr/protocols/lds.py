@@ -3,6 +3,7 @@
 Park et al. 2023 (TRAK, arXiv 2303.14186), for diffusion models Zheng et al. 2024 (D-TRAK, arXiv 2311.00500).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -23,7 +24,9 @@ class LDS:
 
     takes_grid: ClassVar = True
     takes_controls: ClassVar = True
-    reference: ClassVar = None
+    others: ClassVar = ()
+    takes_groups: ClassVar = False
+    takes_items: ClassVar = True
 
     name: str
     subsets: int
@@ -51,7 +54,7 @@ class LDS:
             [np.sort(generator(seed, "lds.subset", n).choice(items, size, replace=False)) for n in range(self.subsets)]
         )
 
-    def evaluate(self, scores: Scores, reference: Scores | None, models: Counterfactuals) -> Verdict:
+    def evaluate(self, scores: Scores, others: Mapping[str, Scores], models: Counterfactuals) -> Verdict:
         """Spearman's correlation over the subsets between -sum of the scores inside and the loss, mean over queries."""
         members = self.members(len(scores.ids), models.seed)
         outside = [np.delete(scores.ids, places) for places in members]

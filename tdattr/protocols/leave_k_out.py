@@ -1,5 +1,6 @@
 """Leave-k-out: remove what a method names, retrain from the same seed, see what changes (MUCS §4, A.2)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -17,6 +18,9 @@ LEAST_LEFT = 0.05  # the share of the items that a retraining needs at the least
 class LeaveKOut:
     """The ``protocol=leave_k_out`` node. ``k`` items per query, or ``share`` of the training set where it is null."""
 
+    others: ClassVar = ("reference",)
+    takes_groups: ClassVar = False
+    takes_items: ClassVar = True
     takes_grid: ClassVar = False
     takes_controls: ClassVar = False
 
@@ -46,9 +50,9 @@ class LeaveKOut:
         if queries < 2:
             raise UserError("leave_k_out compares distributions: set queries.attributed to 2 or more.")
 
-    def evaluate(self, scores: Scores, reference: Scores | None, models: Counterfactuals) -> Verdict:
+    def evaluate(self, scores: Scores, others: Mapping[str, Scores], models: Counterfactuals) -> Verdict:
         """Retrain without the union of the top-k sets, of the method's and of the reference's, and compare images."""
-        assert reference is not None
+        reference = others["reference"]
         k = self.removed_per_query(len(scores.ids))
         top, random_top = scores.top(k), reference.top(k)
         removed, random_removed = np.unique(top), np.unique(random_top)

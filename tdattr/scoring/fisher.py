@@ -1,12 +1,12 @@
 """The diagonal empirical Fisher information of a network on its training items."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
@@ -21,7 +21,7 @@ from tdattr.scoring.projection import spans
 from tdattr.seeding import generator, normal
 
 FILE = "fisher.safetensors"
-ROUNDS = "rounds.json"
+PARTIAL = "partial.safetensors"  # the sums so far, and after how many rounds
 
 
 @dataclass(frozen=True)
@@ -56,29 +56,22 @@ def diagonal_fisher(
     round (one epoch of one view). Memory: one gradient for each item of a batch, which is made smaller for networks
     with many parameters.
     """
-    state = folder / ROUNDS
-    done = json.loads(state.read_text()) if state.exists() else 0
-    total = load_file(folder / f"{done}.safetensors") if done else {}
+    partial = folder / PARTIAL
+    done, total = 0, {}
+    if partial.exists():
+        with safe_open(partial, framework="pt") as file:
+            done = int(file.metadata()["rounds"])
+            total = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     rounds = [(epoch, side) for epoch in range(config.epochs) for side in range(len(views))]
     for number, (epoch, side) in enumerate(rounds[done:], start=done + 1):
-        for name, value in summed_squares(
-            network,
-            diffusion,
-            views[side],
-            ids,
-            names,
-            (seed, epoch, side),
-            batch_size,
-            f"Fisher {number}/{len(rounds)}",
-        ).items():
-            total[name] = total[name] + value if name in total else value
-        save_file(total, folder / f"{number}.safetensors")
-        state.write_text(json.dumps(number))
-        (folder / f"{number - 1}.safetensors").unlink(missing_ok=True)
+        key, description = (seed, epoch, side), f"Fisher {number}/{len(rounds)}"
+        found = summed_squares(network, diffusion, views[side], ids, names, key, batch_size, description)
+        total = {name: total[name] + value if name in total else value for name, value in found.items()}
+        save_file(total, partial.with_suffix(".new"), {"rounds": str(number)})
+        partial.with_suffix(".new").replace(partial)
     count = len(rounds) * len(ids)
     save_file({name: value / count for name, value in total.items()}, folder / FILE)
-    (folder / f"{len(rounds)}.safetensors").unlink()
-    state.unlink()
+    partial.unlink()
 
 
 def summed_squares(

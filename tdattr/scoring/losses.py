@@ -87,19 +87,29 @@ def loss_blocks(
             yield places, pair_losses(diffusion, network, x, condition, shared, batch_size)
         else:
             assert isinstance(noise, OwnNoise)
-            parts = [slice(place, place + 1) for place in range(len(chosen))]
-            rows = [
-                pair_losses(
-                    diffusion,
-                    network,
-                    x[part],
-                    None if condition is None else condition[part],
-                    noise.draw(int(chosen[part][0])).to(device),
-                    batch_size,
-                )
-                for part in parts
-            ]
-            yield places, torch.cat(rows)
+            drawn = [noise.draw(int(item)).to(device) for item in chosen]
+            yield places, own_losses(diffusion, network, x, condition, drawn, batch_size)
+
+
+def own_losses(
+    diffusion: Diffusion,
+    network: Network,
+    x: Float[Tensor, "item channel height width"],
+    condition: Float[Tensor, "item condition"] | None,
+    noise: list[NoiseSet],
+    batch_size: int,
+) -> Float[Tensor, "item pair"]:
+    """The losses of some images, each at the pairs of its own noise set; float32 on the CPU."""
+    pairs = len(noise[0])
+    levels, images = torch.cat([own.levels for own in noise]), torch.cat([own.noise for own in noise])
+    which = torch.arange(len(x), device=x.device).repeat_interleave(pairs)
+    parts = []
+    for first in range(0, len(which), batch_size):
+        part = slice(first, first + batch_size)
+        given = None if condition is None else condition[which[part]]
+        with torch.inference_mode():
+            parts.append(diffusion.loss(network, x[which[part]], levels[part], images[part], given).float().cpu())
+    return torch.cat(parts).view(len(x), pairs)
 
 
 def pair_losses(

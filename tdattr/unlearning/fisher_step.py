@@ -27,7 +27,9 @@ class FisherStep(torch.optim.Optimizer):
                 outcome = closure()
         for group in self.param_groups:
             for parameter, fisher in zip(group["params"], self.fisher, strict=True):
-                assert parameter.grad is not None and parameter.shape == fisher.shape
+                if parameter.grad is None:  # not part of what the query's loss depends on
+                    continue
+                assert parameter.shape == fisher.shape
                 known = fisher.to(parameter.device)
                 change = torch.where(known > 0, parameter.grad.double() / known, 0)
                 parameter.sub_(group["rate"] * change)

@@ -46,12 +46,16 @@ class Unlearning(L.LightningModule):
         optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer],
         trainable: list[str],
         check_first: bool,
+        schedule: Callable[[int], float] | None = None,
+        dropout: bool = False,
     ) -> None:
         super().__init__()
         self.network = network
         self.objective = objective
         self.optimizer = optimizer
         self.check_first = check_first
+        self.schedule = schedule
+        self.dropout = dropout
         self.steps = 0
         self.progress = float("-inf")
         for name, parameter in network.named_parameters():
@@ -62,13 +66,17 @@ class Unlearning(L.LightningModule):
         """Whether the goal has been reached."""
         return self.progress >= self.objective.goal
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """A fresh optimiser over the trainable parameters alone."""
-        return self.optimizer(parameter for parameter in self.network.parameters() if parameter.requires_grad)
+    def configure_optimizers(self) -> Any:
+        """A fresh optimiser over the trainable parameters alone, its rate scaled by ``schedule`` of the step."""
+        optimizer = self.optimizer(parameter for parameter in self.network.parameters() if parameter.requires_grad)
+        if self.schedule is None:
+            return optimizer
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self.schedule)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_train_start(self) -> None:
-        """Evaluation mode: dropout would be forgetting of another kind."""
-        self.network.eval()
+        """Evaluation mode, unless ``dropout`` is wanted."""
+        self.network.train(self.dropout)
 
     def training_step(self, batch: Batch, index: int) -> Tensor | None:
         """One step; with ``check_first`` the step that finds the goal reached is not taken."""
@@ -82,21 +90,27 @@ class Unlearning(L.LightningModule):
 
 
 def unlearn(
-    module: Unlearning, batches: Dataset[Any], max_steps: int, trainer: TrainerConfig, accumulate: int = 1
+    module: Unlearning,
+    batches: Dataset[Any],
+    max_steps: int,
+    trainer: TrainerConfig,
+    accumulate: int = 1,
+    clip: float | None = None,
 ) -> Outcome:
     """Run ``module`` on ``batches[0]``, ``batches[1]``, … until its goal or ``max_steps``, in place.
 
-    A step takes the mean gradient of ``accumulate`` batches.
+    A step takes the mean gradient of ``accumulate`` batches, at most ``clip`` long.
     """
     fitter = L.Trainer(
         **(trainer.lightning() | {"devices": 1, "strategy": "auto"}),
         max_steps=max_steps,
         max_epochs=1,
         accumulate_grad_batches=accumulate,
+        gradient_clip_val=clip,
         logger=False,
     )
     fitter.fit(module, DataLoader(batches, batch_size=None, sampler=range(max_steps * accumulate)))
     if fitter.interrupted:
         raise KeyboardInterrupt
-    module.network.requires_grad_(False)
+    module.network.eval().requires_grad_(False)
     return Outcome(module.steps // accumulate, module.progress, module.reached)

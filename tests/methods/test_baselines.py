@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,12 +18,9 @@ from tdattr.methods.pixel import Pixel
 from tdattr.methods.random import Random
 from tdattr.seeding import generator, normal
 from tdattr.training.config import TrainConfig, TrainerConfig
+from tests.conftest import UNUSED, unused
 
 IDS = np.array([2, 3, 5, 7, 11, 13, 17, 47])
-
-
-def unused(*_: Any) -> Any:
-    raise AssertionError("a method without a model asked for one")
 
 
 @pytest.fixture
@@ -50,7 +46,7 @@ def context(
         seed=5,
         setting=setting,
         shared=unused,
-        member=unused,
+        **UNUSED,
     )
 
 

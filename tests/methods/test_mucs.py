@@ -24,6 +24,7 @@ from tdattr.methods.loss_shift import generation_part, skew
 from tdattr.methods.mucs import MUCS
 from tdattr.seeding import generator, normal
 from tdattr.training.config import TrainConfig, TrainerConfig
+from tests.conftest import UNUSED
 
 YAML = Path(__file__).parents[2] / "conf" / "method" / "mucs.yaml"
 SEED = 11
@@ -112,7 +113,7 @@ def world(
         seed=SEED,
         setting=setting,
         shared=shared,
-        member=lambda name: pytest.fail(name),
+        **UNUSED,
     )
     return World(context, store, handed)
 

@@ -74,7 +74,7 @@ def scores(worth: np.ndarray, dampings: list[float] | None = None) -> Scores:
 
 def test_the_true_worth_scores_one_and_its_negative_minus_one(worth: np.ndarray) -> None:
     for sign in (1, -1):
-        verdict = protocol().evaluate(scores(sign * worth), None, Additive(worth))
+        verdict = protocol().evaluate(scores(sign * worth), {}, Additive(worth))
         assert verdict.summary["lds"]["mean"] == pytest.approx(sign)
         assert [row["query"] for row in verdict.table] == [0, 1, 2]
         assert [row["lds"] for row in verdict.table] == pytest.approx([sign] * 3)
@@ -85,7 +85,7 @@ def test_noisy_losses_against_a_plain_loop(worth: np.ndarray) -> None:
     models = Additive(worth, noise=4.0)
     lds = protocol(subsets=10, repeats=3)
     given = worth + np.random.default_rng(9).standard_normal(worth.shape)
-    verdict = lds.evaluate(scores(given), None, models)
+    verdict = lds.evaluate(scores(given), {}, models)
     subsets = [set(IDS) - removed for removed, repeat in models.asked if repeat == 0]
     assert len(subsets) == 10
     assert all(len(subset) == 20 for subset in subsets)
@@ -113,13 +113,13 @@ def test_subsets_depend_on_their_number_and_the_seed_alone() -> None:
 def test_the_best_of_a_grid_is_named_and_all_are_reported(worth: np.ndarray) -> None:
     noise = np.random.default_rng(5).standard_normal(worth.shape)
     grid = np.stack([noise, worth + noise, worth, -worth], axis=1)
-    verdict = protocol().evaluate(scores(grid, [0.1, 1.0, 10.0, 100.0]), None, Additive(worth))
+    verdict = protocol().evaluate(scores(grid, [0.1, 1.0, 10.0, 100.0]), {}, Additive(worth))
     assert verdict.summary["damping"] == 10.0
     assert verdict.summary["lds"]["mean"] == pytest.approx(1)
     found = {row["damping"]: row["mean"] for row in verdict.summary["grid"]}
     assert list(found) == [0.1, 1.0, 10.0, 100.0]
     assert found[100.0] == pytest.approx(-1)
-    alone = protocol().evaluate(scores(worth + noise), None, Additive(worth))
+    alone = protocol().evaluate(scores(worth + noise), {}, Additive(worth))
     assert found[1.0] == pytest.approx(alone.summary["lds"]["mean"])
     assert len(verdict.lines) == 5
     assert "best damping 10" in verdict.lines[-1]

@@ -80,7 +80,7 @@ def strong_for(ids: list[list[int]], strong: float = 0.9, weak: float = 0.1) -> 
 
 def test_the_union_of_the_top_sets_is_removed() -> None:
     models = strong_for(METHOD)
-    verdict = protocol(k=3).evaluate(scores(METHOD), scores(RANDOM), models)
+    verdict = protocol(k=3).evaluate(scores(METHOD), {"reference": scores(RANDOM)}, models)
     assert set(models.asked) == {frozenset([*range(100, 105), 129]), frozenset(range(110, 122))}
     assert len(models.asked) == 2
     summary = verdict.summary
@@ -92,7 +92,7 @@ def test_the_union_of_the_top_sets_is_removed() -> None:
 
 def test_k_from_the_share() -> None:
     models = strong_for(METHOD)
-    verdict = protocol(share=0.05).evaluate(scores(METHOD), scores(RANDOM), models)
+    verdict = protocol(share=0.05).evaluate(scores(METHOD), {"reference": scores(RANDOM)}, models)
     assert verdict.summary["k"] == 2  # 5 % of 30 is 1.5
     assert frozenset([100, 101, 102, 129]) in models.asked
     assert protocol(k=3, share=0.05).removed_per_query(30) == 3
@@ -110,7 +110,7 @@ def test_highest_scores_come_first_and_ties_in_the_order_of_ids() -> None:
     ("strong", "weak", "auc", "p_value"), [(0.9, 0.1, 1.0, 1 / 70), (0.1, 0.9, 0.0, 1.0), (0.4, 0.4, 0.5, 0.5)]
 )
 def test_verdict_follows_what_the_removal_did(strong: float, weak: float, auc: float, p_value: float) -> None:
-    verdict = protocol(k=3).evaluate(scores(METHOD), scores(RANDOM), strong_for(METHOD, strong, weak))
+    verdict = protocol(k=3).evaluate(scores(METHOD), {"reference": scores(RANDOM)}, strong_for(METHOD, strong, weak))
     result = verdict.summary["metrics"]["ssim"]
     if strong != weak:
         assert (result["auc"], result["p_value"]) == (auc, pytest.approx(p_value))  # 8 choose 4 = 70 orders
@@ -122,7 +122,11 @@ def test_verdict_follows_what_the_removal_did(strong: float, weak: float, auc: f
 
 
 def test_the_same_removal_makes_no_difference() -> None:
-    result = protocol(k=3).evaluate(scores(METHOD), scores(METHOD), strong_for(METHOD)).summary["metrics"]["ssim"]
+    result = (
+        protocol(k=3)
+        .evaluate(scores(METHOD), {"reference": scores(METHOD)}, strong_for(METHOD))
+        .summary["metrics"]["ssim"]
+    )
     assert result["auc"] == 0.5
     assert abs(result["difference_percent"]) < 20
 
@@ -131,7 +135,7 @@ def test_controls_are_compared_among_themselves_and_two_tailed() -> None:
     def world(removed: frozenset[int]) -> tuple[float, float]:
         return (0.9, 0.1) if 100 in removed else (0.1, 0.9)  # the method moves queries, chance moves controls
 
-    verdict = protocol(k=3).evaluate(scores(METHOD), scores(RANDOM), Pretended(world))
+    verdict = protocol(k=3).evaluate(scores(METHOD), {"reference": scores(RANDOM)}, Pretended(world))
     assert verdict.summary["metrics"]["ssim"]["auc"] == 1
     control = verdict.summary["control"]["ssim"]
     assert control["auc"] == 0
@@ -141,7 +145,7 @@ def test_controls_are_compared_among_themselves_and_two_tailed() -> None:
 
 def test_the_table_has_a_row_per_query() -> None:
     models = strong_for(METHOD)
-    table = protocol(k=3).evaluate(scores(METHOD), scores(RANDOM), models).table
+    table = protocol(k=3).evaluate(scores(METHOD), {"reference": scores(RANDOM)}, models).table
     assert [row["query"] for row in table] == list(range(QUERIES + CONTROLS))
     assert [row["role"] for row in table] == ["attributed"] * QUERIES + ["control"] * CONTROLS
     original = models.original().images
@@ -153,7 +157,7 @@ def test_the_table_has_a_row_per_query() -> None:
 def test_without_controls_there_is_no_control_verdict() -> None:
     models = strong_for(METHOD)
     models.controls = 0
-    verdict: Verdict = protocol(k=3).evaluate(scores(METHOD), scores(RANDOM), models)
+    verdict: Verdict = protocol(k=3).evaluate(scores(METHOD), {"reference": scores(RANDOM)}, models)
     assert verdict.summary["control"] == {}
     assert len(verdict.table) == QUERIES
 
@@ -194,12 +198,12 @@ def test_removing_everything_is_refused_before_any_training() -> None:
     top = [ids.tolist() for ids in np.split(IDS, 3)]
     models = strong_for(top)
     with pytest.raises(UserError, match=r"whole training set: lower protocol.k or queries.attributed"):
-        protocol(k=10).evaluate(scores(top), scores(RANDOM[:3]), models)
+        protocol(k=10).evaluate(scores(top), {"reference": scores(RANDOM[:3])}, models)
     assert models.asked == []
 
 
 def test_every_measure_of_the_run_is_judged() -> None:
-    verdict = protocol(k=3).evaluate(scores(METHOD), scores(RANDOM), strong_for(METHOD))
+    verdict = protocol(k=3).evaluate(scores(METHOD), {"reference": scores(RANDOM)}, strong_for(METHOD))
     assert list(verdict.summary["metrics"]) == list(verdict.summary["control"]) == ["ssim", "twice"]
     assert verdict.summary["metrics"]["ssim"] == pytest.approx(verdict.summary["metrics"]["twice"])
     assert all(row["twice_random"] == pytest.approx(2 * row["ssim_random"]) for row in verdict.table)

@@ -1,0 +1,192 @@
+"""Drawn images whose true attribution is known: every group owns a stamp, and an image shows stamps in its four cells.
+
+What an image owes to whom follows from the compositions of the items (``tdattr.data.truth``).
+"""
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Int, UInt8
+
+from tdattr.data.prepared import Example
+from tdattr.errors import UserError
+from tdattr.seeding import generator
+
+CONDITIONS = ["none", "composition"]
+DRAWING = "1"  # raised whenever this file draws other images
+CELLS = 4  # two by two
+SIDE = 6  # a stamp has 6 x 6 squares, the left half mirrored on the right
+JITTER = 1  # pixels that a whole image is moved by at most, in each direction; as wide is the margin around a stamp
+BRIGHTNESS = (0.8, 1.0)  # of the ink of an image
+NOISE = 3.0  # standard deviation, of 255
+INK = (14, 22)  # squares of a stamp that are white
+MOST_GROUPS = 128
+APART = 10  # squares, of 36, by which two of so many stamps differ at least, wherever the jitter has moved them
+EMPTY = -1
+# cells of a test composition's groups, by their number: four cells, the main group ahead of every other
+PARTS = {1: (4,), 2: (3, 1), 3: (2, 1, 1)}
+
+
+@dataclass(frozen=True)
+class Mixtures:
+    """``groups`` groups, each with a stamp of its own; gray, ``resolution`` pixels square.
+
+    A training item belongs to one group, whose stamp stands in one to four of its cells; every other cell shows, with
+    probability ``overlap``, the stamp of another random group, and nothing otherwise. The largest group, the first, has
+    ``imbalance`` times as many items as the smallest. A test item is a composition of 1 … ``parts`` groups in four
+    cells: 1, or 0.75 and 0.25, or 0.5 and twice 0.25; each group is the main one, its owner, equally often.
+
+    ``condition``: ``none``, or ``composition``: each group's share of the cells that are not empty. The fields of an
+    item are ``group``, its owner, and ``composition``, those shares as a JSON object.
+    """
+
+    resolution: int
+    groups: int
+    items: int
+    test_items: int
+    overlap: float
+    imbalance: float
+    parts: int
+    condition: str
+    seed: int
+
+    def __post_init__(self) -> None:
+        if self.condition not in CONDITIONS:
+            raise UserError(
+                f"dataset.source.condition={self.condition} is unknown: choose one of {', '.join(CONDITIONS)}."
+            )
+        if self.resolution < 16 or self.resolution % 4:
+            raise UserError(f"dataset.source.resolution={self.resolution} must be a multiple of 4, 16 or larger.")
+        if not 2 <= self.groups <= MOST_GROUPS:
+            raise UserError(f"dataset.source.groups={self.groups} must lie between 2 and {MOST_GROUPS}.")
+        if not 1 <= self.parts <= min(max(PARTS), self.groups):
+            raise UserError(
+                f"dataset.source.parts={self.parts} must lie between 1 and {min(max(PARTS), self.groups)}: no more "
+                "groups fit into four cells with the main one ahead."
+            )
+        if not 0 <= self.overlap <= 1:
+            raise UserError(f"dataset.source.overlap={self.overlap} is a probability: it must lie between 0 and 1.")
+        if not (self.imbalance >= 1 and math.isfinite(self.imbalance)):
+            raise UserError(f"dataset.source.imbalance={self.imbalance} must be 1 (equal groups) or larger.")
+        if self.test_items < 0:
+            raise UserError(f"dataset.source.test_items={self.test_items} must be 0 or larger.")
+        if self.seed < 0:
+            raise UserError(f"dataset.source.seed={self.seed} must be 0 or larger.")
+        if self.items < 1 or not self.sizes().min():
+            raise UserError(
+                f"dataset.source.items={self.items} leaves the smallest of {self.groups} groups empty: give more "
+                "items, fewer groups or a lower imbalance."
+            )
+
+    @property
+    def names(self) -> list[str]:
+        """What the groups are called; their order is that of the condition."""
+        width = max(2, len(str(self.groups - 1)))
+        return [f"group {number:0{width}d}" for number in range(self.groups)]
+
+    def sizes(self) -> Int[np.ndarray, " group"]:
+        """How many training items each group has: they fall geometrically, rounded so that none is lost."""
+        exact = self.imbalance ** -np.linspace(0, 1, self.groups)
+        exact *= self.items / exact.sum()
+        sizes = np.floor(exact).astype(np.int64)
+        sizes[np.argsort(sizes - exact, kind="stable")[: self.items - sizes.sum()]] += 1
+        return sizes
+
+    def fingerprint(self) -> dict[str, str]:
+        """All else that the images depend on is in the config."""
+        return {"drawing": DRAWING}
+
+    def count(self, split: str) -> int:
+        """As many as asked for."""
+        return self.test_items if split == "test" else self.items
+
+    def examples(self, split: str) -> Iterator[Example]:
+        """Training items group by group; test items in rounds in which every group is the main one once."""
+        drawn = stamps(self.seed, self.groups)
+        for index, owner in enumerate(self.owners(split)):
+            rng = generator(self.seed, f"mixtures.{split}", index)
+            cells = self.cells(split, index, int(owner), rng)
+            shares = np.bincount(cells[cells != EMPTY], minlength=self.groups) / np.sum(cells != EMPTY)
+            composition = {self.names[group]: float(shares[group]) for group in np.flatnonzero(shares)}
+            yield Example(
+                image=draw(drawn, cells, self.resolution, rng),
+                condition=shares.astype(np.float32)[None] if self.condition == "composition" else None,
+                fields={"group": self.names[owner], "composition": json.dumps(composition, sort_keys=True)},
+            )
+
+    def owners(self, split: str) -> Int[np.ndarray, " item"]:
+        """The group that each item belongs to."""
+        if split == "test":
+            return np.arange(self.test_items) % self.groups
+        return np.repeat(np.arange(self.groups), self.sizes())
+
+    def cells(self, split: str, index: int, owner: int, rng: np.random.Generator) -> Int[np.ndarray, " cell"]:
+        """Whose stamp each cell of an item shows, or EMPTY."""
+        if split == "test":
+            turn = index // self.groups
+            # one set of steps from the main group for a whole round, so that each is a lesser part equally often
+            steps = generator(self.seed, "mixtures.round", turn).permutation(self.groups - 1) + 1
+            numbers = PARTS[1 + turn % self.parts]
+            members = (owner + np.concatenate([[0], steps[: len(numbers) - 1]])) % self.groups
+            return rng.permutation(np.repeat(members, numbers))
+        place = index - int(self.sizes()[:owner].sum())
+        others = (owner + rng.integers(1, self.groups, CELLS)) % self.groups
+        cells = np.where(rng.random(CELLS) < self.overlap, others, EMPTY)
+        cells[: 1 + place % CELLS] = owner
+        return rng.permutation(cells)
+
+
+def stamps(seed: int, count: int) -> Bool[np.ndarray, "stamp side side"]:
+    """Patterns of white squares: mirrored, a third to two thirds white, without single squares of either colour.
+
+    Each is as far as can be from those before it, so that a larger ``count`` only adds some. The distance of two is the
+    number of squares that differ where one is laid over the other as the jitter of their images allows at best.
+    """
+    half = (np.arange(2 ** (SIDE * SIDE // 2))[:, None] >> np.arange(SIDE * SIDE // 2) & 1).astype(bool)
+    half = half[(half.sum(1) * 2 >= INK[0]) & (half.sum(1) * 2 <= INK[1])].reshape(-1, SIDE, SIDE // 2)
+    pool = np.concatenate([half, half[..., ::-1]], axis=2)
+    pool = generator(seed, "mixtures.stamps").permutation(pool[in_company(pool) & in_company(~pool)])
+    reach = 2 * JITTER
+    wide = np.pad(pool, ((0, 0), (reach, reach), (reach, reach))).astype(np.float32)
+    ink = wide.sum(axis=(1, 2))
+    chosen = [0]
+    nearest = np.full(len(pool), np.inf)
+    while len(chosen) < count:
+        steps = range(-reach, reach + 1)
+        moved = np.stack([np.roll(wide[chosen[-1]], (y, x), (0, 1)).ravel() for y in steps for x in steps])
+        common = (wide.reshape(len(wide), -1) @ moved.T).max(axis=1)
+        nearest = np.minimum(nearest, ink + ink[chosen[-1]] - 2 * common)
+        chosen.append(int(nearest.argmax()))
+    return pool[chosen]
+
+
+def in_company(pool: Bool[np.ndarray, "stamp side side"]) -> Bool[np.ndarray, " stamp"]:
+    """Whether every marked square of a pattern has a marked neighbour above, below, left or right."""
+    wide = np.pad(pool, ((0, 0), (1, 1), (1, 1)))
+    beside = wide[:, :-2, 1:-1] | wide[:, 2:, 1:-1] | wide[:, 1:-1, :-2] | wide[:, 1:-1, 2:]
+    return (beside | ~pool).all(axis=(1, 2))
+
+
+def enlarge(pattern: Bool[np.ndarray, "side side"], resolution: int) -> Bool[np.ndarray, "cell cell"]:
+    """A stamp in a cell of an image of that resolution, with its margin."""
+    size = resolution // 2 - 2 * JITTER
+    source = (2 * np.arange(size) + 1) * SIDE // (2 * size)  # the square at the middle of each pixel
+    return np.pad(pattern[np.ix_(source, source)], JITTER)
+
+
+def draw(
+    patterns: Bool[np.ndarray, "stamp side side"],
+    cells: Int[np.ndarray, " cell"],
+    resolution: int,
+    rng: np.random.Generator,
+) -> UInt8[np.ndarray, "resolution resolution 1"]:
+    """The stamps in their cells, white on black, moved a little, with a brightness and faint noise."""
+    blank = np.zeros((resolution // 2, resolution // 2), bool)
+    filled = [blank if cell == EMPTY else enlarge(patterns[cell], resolution) for cell in cells]
+    moved = rng.integers(-JITTER, JITTER + 1, 2)
+    ink = np.roll(np.block([filled[:2], filled[2:]]), moved, (0, 1))  # within the margin: nothing comes round
+    values = 255 * ink * rng.uniform(*BRIGHTNESS) + NOISE * rng.standard_normal(ink.shape)
+    return np.rint(values).clip(0, 255).astype(np.uint8)[..., None]

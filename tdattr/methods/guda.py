@@ -1,0 +1,85 @@
+"""GUDA-U: groups are unlearned from F1 instead of retraining without them, and queries scored by their ELBO."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Int
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from tdattr.data.groups import digest
+from tdattr.data.prepared import Prepared
+from tdattr.methods import Build, Context, Scored, Scorer, Trained
+from tdattr.methods.group_elbo import differences, elbos
+from tdattr.scoring.elbo import ElboConfig
+from tdattr.unlearning.group import UnlearnConfig, unlearn_group
+from tdattr.unlearning.objectives import Situation
+
+FILE = "weights.safetensors"
+
+
+@dataclass(frozen=True)
+class GUDA:
+    """The ``method=guda_u`` node: an objective, how it is run, and the score."""
+
+    scores_groups: ClassVar = True
+
+    name: str
+    objective: Any  # an Objective
+    unlearn: UnlearnConfig
+    elbo: ElboConfig
+
+    def check(self, network: nn.Module, data: Prepared, items: int) -> None:
+        """The objective must serve such a model."""
+        self.objective.check(conditional=bool(data.condition_size))
+
+    def start(self, context: Context) -> Scorer:
+        """Unlearn every group, and score all queries under each model."""
+        groups = context.groups()
+        models = unlearned(context, self.objective, self.unlearn, list(groups.values()))
+        scores = differences(elbos(context, self.elbo, [context.model, *models]))
+        steps = sum(self.unlearn.planned(len(context.ids) - len(ids), len(ids)) for ids in groups.values())
+        facts = {"training_steps": float(steps)}
+        return lambda query: Scored(scores[query], facts)
+
+
+def unlearned(
+    context: Context, objective: Any, config: UnlearnConfig, removals: list[Int[np.ndarray, " id"]]
+) -> list[Trained]:
+    """F1 after each of those sets of ids was unlearned: artifacts, which jobs share out."""
+
+    def build(ids: Int[np.ndarray, " id"], folder: Path) -> Mapping[str, Any]:
+        network = context.f1().requires_grad_(True)
+        situation = Situation(
+            context.diffusion,
+            context.data.train,
+            np.setdiff1d(context.ids, ids),
+            ids,
+            context.f1,
+            context.device,
+            context.seed,
+            config.retain,
+        )
+        written = unlearn_group(network, objective, situation, config, context.train, context.trainer)
+        pd.DataFrame(written).to_csv(folder / "log.csv", index=False)
+        state = {name: value.detach().float().cpu().contiguous() for name, value in network.state_dict().items()}
+        save_file(state, folder / FILE)
+        return {"steps": config.planned(len(situation.retained), len(ids))}
+
+    described = {"objective": asdict(objective) | {"class": type(objective).__name__}, "unlearn": asdict(config)}
+    wanted: list[tuple[Mapping[str, Any], Build]] = [
+        (described | {"removed": digest(ids), "mirror": context.train.mirror}, partial(build, ids)) for ids in removals
+    ]
+
+    def load(folder: Path) -> nn.Module:
+        network = context.f1()
+        network.load_state_dict(load_file(folder / FILE))
+        return network
+
+    found = context.shared_many("unlearn", 1, wanted)
+    return [Trained(each.address, each.folder, partial(load, each.folder)) for each in found]

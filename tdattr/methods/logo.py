@@ -1,0 +1,44 @@
+"""LOGO: leave one group out, retrain, and see how much less likely each query has become: GUDA's gold standard."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import nn
+
+from tdattr.data.prepared import Prepared
+from tdattr.errors import UserError
+from tdattr.methods import Context, Scored, Scorer
+from tdattr.methods.group_elbo import differences, elbos
+from tdattr.scoring.elbo import ElboConfig
+
+
+@dataclass(frozen=True)
+class LOGO:
+    """Retrainings under ``repeats`` seeds, from the run's + ``first`` on; the scores are their mean."""
+
+    scores_groups: ClassVar = True
+
+    name: str
+    first: int
+    repeats: int
+    elbo: ElboConfig
+
+    def __post_init__(self) -> None:
+        if self.first < 0 or self.repeats < 1:
+            raise UserError("method=logo needs first of at least 0 and repeats of at least 1.")
+
+    def check(self, network: nn.Module, data: Prepared, items: int) -> None:
+        """Serves every network."""
+
+    def start(self, context: Context) -> Scorer:
+        """Train without each group, and score all queries under each model."""
+        removals = [np.array([], dtype=np.int64), *context.groups().values()]
+        models = context.retrained(removals, self.first, self.repeats)
+        scores = torch.stack(
+            [differences(elbos(context, self.elbo, [each[r] for each in models])) for r in range(self.repeats)]
+        ).mean(0)
+        trainings = len(context.groups()) * self.repeats
+        facts = {"training_steps": float(trainings * context.train.steps)}
+        return lambda query: Scored(scores[query], facts)

@@ -1,0 +1,86 @@
+"""Evidence lower bounds of images under a diffusion model, term by term (GUDA; METHODS of its authors' ELBO score)."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from tdattr.diffusion import Diffusion
+from tdattr.errors import UserError
+from tdattr.report.progress import track
+from tdattr.seeding import generator, normal
+
+
+@dataclass(frozen=True)
+class ElboConfig:
+    """The ``elbo`` node: the terms t = ``t_min``, ``t_min`` + ``stride``, … up to ``t_max`` (None: the last but
+    ``stride``) of a process of ``steps`` levels, or of a discrete variant's own; ``draws`` noise images for each."""
+
+    t_min: int
+    t_max: int | None
+    stride: int
+    steps: int
+    draws: int
+
+    def __post_init__(self) -> None:
+        if min(self.t_min, self.stride, self.draws) < 1 or self.steps < 2:
+            raise UserError("method.elbo needs t_min, stride and draws of at least 1, and steps of at least 2.")
+
+    def terms(self, diffusion: Diffusion) -> Int[Tensor, " term"]:
+        """The places in the ladder that are visited. Raises UserError where there are none."""
+        total = len(diffusion.ladder(self.steps))
+        last = total - self.stride if self.t_max is None else self.t_max
+        places = torch.tensor(range(self.t_min, min(last, total - 1) + 1, self.stride))
+        if not len(places):
+            raise UserError(
+                f"method.elbo visits no term: t_min={self.t_min}, t_max={last} and stride={self.stride} of {total} "
+                "levels."
+            )
+        return places
+
+
+def elbo_terms(
+    diffusion: Diffusion,
+    network: nn.Module,
+    images: Float[Tensor, "image channel height width"],
+    conditions: Float[Tensor, "image condition"] | None,
+    config: ElboConfig,
+    seed: int,
+    batch_size: int,
+    device: torch.device,
+    description: str,
+) -> Float[Tensor, "image term"]:
+    """KL(q(x_{t-1} | x_t, x) || p(x_{t-1} | x_t)) in nats, summed over pixels, for each image and term; float64.
+
+    Both Gaussians have the posterior's variance, so that the KL is (SNR(t-1) / SNR(t) - 1) / 2 times the squared
+    distance of predicted and true noise (Kingma et al. 2021, arXiv 2107.00630, eq. 13; for DDPM, Ho et al. 2020,
+    eq. 8). The noise of an image and term is the same for every network; the predicted clean image is not clipped.
+    """
+    ladder, places = diffusion.ladder(config.steps), config.terms(diffusion)
+    snr = diffusion.log_snr(ladder)
+    factors = torch.expm1(snr[places - 1] - snr[places]) / 2
+    levels = ladder[places]
+    found = torch.zeros(len(images), len(places), dtype=torch.float64)
+    cells = [(i, t, d) for i in range(len(images)) for t in range(len(places)) for d in range(config.draws)]
+    for start in track(range(0, len(cells), batch_size), description, -(-len(cells) // batch_size), nested=True):
+        part = cells[start : start + batch_size]
+        which = torch.tensor([image for image, _, _ in part])
+        when = torch.tensor([term for _, term, _ in part])
+        noise = torch.stack(
+            [
+                normal(generator(seed, "elbo", image, int(places[term]), draw), *images.shape[1:])
+                for image, term, draw in part
+            ]
+        ).to(device)
+        with torch.inference_mode():
+            predicted = diffusion.predicted_noise(
+                network,  # type: ignore[arg-type]
+                images[which].to(device),
+                levels[when].to(device),
+                noise,
+                None if conditions is None else conditions[which].to(device),
+            )
+        distance = (predicted.cpu().double() - noise.cpu().double()).square().flatten(1).sum(1)
+        found.index_put_((which, when), factors[when] * distance / config.draws, accumulate=True)
+    return found

@@ -1,0 +1,173 @@
+"""Unlearning of a group from F1: batches of what is kept beside batches of what is to go (GUDA-U)."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from tdattr.data.prepared import Split
+from tdattr.diffusion import Diffusion
+from tdattr.errors import UserError
+from tdattr.seeding import generator, normal
+from tdattr.training.config import TrainConfig, TrainerConfig
+from tdattr.unlearning.objectives import Batch, Objective, Situation
+
+LOGGED = 100  # points of the log that an unlearning leaves
+
+
+@dataclass(frozen=True)
+class UnlearnConfig:
+    """The ``unlearn`` node: for how long, in what steps, and with which optimiser.
+
+    ``epochs`` of as many steps as the smaller of the two sets gives batches; ``steps`` instead where it is given.
+    ``schedule``: ``constant`` or ``cosine``, planned for ``schedule_steps`` (None: all), after ``warmup_steps``.
+    """
+
+    epochs: int
+    steps: int | None
+    batch_size: int
+    learning_rate: float
+    optimizer: str
+    weight_decay: float
+    clip: float | None
+    schedule: str
+    schedule_steps: int | None
+    warmup_steps: int
+    retain: str
+    dropout: bool
+
+    def __post_init__(self) -> None:
+        for key, choices in (
+            ("optimizer", ("adam", "adamw")),
+            ("schedule", ("constant", "cosine")),
+            ("retain", ("loss", "distill")),
+        ):
+            if getattr(self, key) not in choices:
+                raise UserError(f"method.unlearn.{key}={getattr(self, key)} is unknown: choose {' or '.join(choices)}.")
+        if (
+            min(self.epochs, self.batch_size) < 1
+            or self.learning_rate <= 0
+            or (self.steps is not None and self.steps < 1)
+        ):
+            raise UserError("method.unlearn needs epochs, steps and batch_size of at least 1, and a rate above 0.")
+
+    def planned(self, retained: int, forgotten: int) -> int:
+        """The number of steps for sets of these sizes."""
+        per_epoch = max(1, min(retained, forgotten) // self.batch_size)
+        return self.steps if self.steps is not None else self.epochs * per_epoch
+
+    def factor(self, total: int) -> Callable[[int], float]:
+        """The learning rate's factor at every step."""
+        planned = self.schedule_steps or total
+
+        def factor(step: int) -> float:
+            if step < self.warmup_steps:
+                return (step + 1) / self.warmup_steps
+            if self.schedule == "constant":
+                return 1.0
+            share = (step - self.warmup_steps) / max(1, planned - self.warmup_steps)
+            return 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
+
+        return factor
+
+
+@dataclass(frozen=True)
+class GroupBatches(Dataset[Batch]):
+    """Step by step: a retained and a forgotten batch, each item at its own level and noise, mirrored as in training."""
+
+    split: Split
+    retained: Int[np.ndarray, " item"]
+    forgotten: Int[np.ndarray, " item"]
+    diffusion: Diffusion
+    batch_size: int
+    train: TrainConfig
+    seed: int
+
+    def __getitem__(self, step: int) -> Batch:
+        return {
+            "retain": self.part(self.retained, "retain", step),
+            "forget": self.part(self.forgotten, "forget", step),
+        }
+
+    def part(self, ids: Int[np.ndarray, " item"], role: str, step: int) -> dict[str, Tensor]:
+        """The items of a batch go through the set epoch by epoch; a smaller set gives smaller batches."""
+        count = min(self.batch_size, len(ids))
+        epoch, place = divmod(step, len(ids) // count)
+        chosen = ids[order(self.seed, role, epoch, len(ids))[place * count : (place + 1) * count]]
+        rng = generator(self.seed, f"unlearn.{role}", step)
+        x = self.split.images(chosen)
+        mirrored, dropped, caption = rng.random((3, count))
+        if self.train.mirror:
+            x = torch.where(torch.from_numpy(mirrored < 0.5)[:, None, None, None], x.flip(3), x)
+        batch = {"x": x, "level": self.diffusion.training_levels(rng, count), "noise": normal(rng, *x.shape)}
+        if self.split.conditions is not None:
+            captions = (caption * self.split.conditions.shape[1]).astype(int)
+            condition = self.split.condition(chosen, captions)
+            assert condition is not None
+            batch["condition"] = condition
+            batch["drop"] = torch.from_numpy(dropped < self.train.condition_dropout)
+        return batch | {"ids": torch.from_numpy(chosen)}
+
+
+@lru_cache(maxsize=4)
+def order(seed: int, role: str, epoch: int, count: int) -> Int[np.ndarray, " count"]:
+    """The order of a set in an epoch."""
+    return generator(seed, f"unlearn.{role}.order", epoch).permutation(count)
+
+
+def unlearn_group(
+    network: nn.Module,
+    objective: Objective,
+    situation: Situation,
+    config: UnlearnConfig,
+    train: TrainConfig,
+    trainer: TrainerConfig,
+) -> list[dict[str, float]]:
+    """Unlearn ``situation.forgotten`` from ``network`` in place; returns the parts of the loss along the way."""
+    from tdattr.unlearning.module import Unlearning, unlearn  # Lightning takes seconds to import
+
+    steps = config.planned(len(situation.retained), len(situation.forgotten))
+    written: list[dict[str, float]] = []
+    loss = objective.begin(situation)
+    every = max(1, steps // LOGGED)
+    taken = 0
+
+    class Logged:
+        goal = math.inf
+
+        def __call__(self, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+            nonlocal taken
+            value, parts = loss(network, batch)
+            if taken % every == 0 or taken == steps - 1:
+                written.append({"step": float(taken)} | {name: float(part) for name, part in parts.items()})
+            taken += 1
+            return value, value.detach()
+
+    kind: Any = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
+    module = Unlearning(
+        network,
+        Logged(),
+        lambda parameters: kind(parameters, lr=config.learning_rate, weight_decay=config.weight_decay),
+        trainable=[name for name, _ in network.named_parameters()],
+        check_first=False,
+        schedule=config.factor(steps),
+        dropout=config.dropout,
+    )
+    batches = GroupBatches(
+        situation.split,
+        situation.retained,
+        situation.forgotten,
+        situation.diffusion,
+        config.batch_size,
+        train,
+        situation.seed,
+    )
+    unlearn(module, batches, steps, trainer, clip=config.clip)
+    return written

@@ -1,0 +1,37 @@
+"""Nearest neighbours in pixel space, from a memory map that need not fit in memory twice."""
+
+import numpy as np
+from jaxtyping import Int
+from sklearn.neighbors import NearestNeighbors
+
+from tdattr.data.prepared import Split
+from tdattr.report.progress import track
+
+BLOCK = 8192  # candidates that are searched together
+
+
+def nearest(
+    split: Split, items: Int[np.ndarray, " item"], candidates: Int[np.ndarray, " candidate"], count: int
+) -> Int[np.ndarray, "item neighbour"]:
+    """The ids of the ``count`` (or all, where there are fewer) candidates nearest to each item, nearest first.
+
+    Euclidean distance of the unflipped images; equal ones in the order of the ids.
+    """
+    count = min(count, len(candidates))
+    wanted = pixels(split, items)
+    distances = np.empty((len(items), 0))
+    ids = np.empty((len(items), 0), dtype=np.int64)
+    starts = range(0, len(candidates), BLOCK)
+    for start in track(starts, "Nearest neighbours", len(starts), nested=True):
+        block = candidates[start : start + BLOCK]
+        search = NearestNeighbors(n_neighbors=min(count, len(block)), algorithm="brute").fit(pixels(split, block))
+        found, places = search.kneighbors(wanted)
+        distances, ids = np.concatenate([distances, found], 1), np.concatenate([ids, block[places]], 1)
+        order = np.lexsort((ids, distances), axis=1)[:, :count]
+        distances, ids = np.take_along_axis(distances, order, 1), np.take_along_axis(ids, order, 1)
+    return ids
+
+
+def pixels(split: Split, ids: Int[np.ndarray, " item"]) -> np.ndarray:
+    """The images as rows of float32."""
+    return split.images(ids).flatten(1).numpy()

@@ -1,0 +1,35 @@
+"""EraseDiff's noise target: forgotten items are to look like independent noise (Wu et al. 2024, arXiv 2401.05779)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from tdattr.seeding import torch_seed
+from tdattr.unlearning.objectives import Batch, Parts, Situation, retained_loss, towards
+
+
+@dataclass(frozen=True)
+class EraseDiff:
+    """The ``objective=erasediff`` node: retain + weight · |prediction - independent noise|^2."""
+
+    name: str
+    weight: float
+
+    def check(self, conditional: bool) -> None:
+        """Serves every model."""
+
+    def begin(self, situation: Situation) -> Callable[[nn.Module, Batch], Parts]:
+        """The sum of the two losses."""
+        retain = retained_loss(situation)
+        rng = torch.Generator().manual_seed(torch_seed(situation.seed, "erasediff"))
+
+        def step(network: nn.Module, batch: Batch) -> Parts:
+            kept = retain(network, batch["retain"])
+            noise = batch["forget"]["noise"]
+            target = torch.randn(noise.shape, generator=rng).to(noise.device)
+            forgotten = towards(situation.diffusion, network, batch["forget"], target).mean()
+            return kept + self.weight * forgotten, {"retain": kept.detach(), "forget": forgotten.detach()}
+
+        return step

@@ -1,0 +1,48 @@
+"""ESD: forgotten conditions are steered away from themselves (Gandikota et al. 2023, arXiv 2303.07345)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from tdattr.errors import UserError
+from tdattr.unlearning.objectives import Batch, Parts, Situation, plain, retained_loss, towards
+
+
+@dataclass(frozen=True)
+class ESD:
+    """The ``objective=esd`` node: the target is eps_uncond - guidance (eps_cond - eps_uncond) of the frozen F1."""
+
+    name: str
+    weight: float
+    guidance: float
+
+    def check(self, conditional: bool) -> None:
+        """It needs a conditional model."""
+        if not conditional:
+            raise UserError(
+                "objective=esd steers away from a condition, but this model has none: use a dataset with conditions "
+                "(dataset.source.condition=…), or another objective."
+            )
+
+    def begin(self, situation: Situation) -> Callable[[nn.Module, Batch], Parts]:
+        """The sum of the two losses."""
+        retain = retained_loss(situation)
+        f1 = situation.f1()
+
+        def step(network: nn.Module, batch: Batch) -> Parts:
+            kept = retain(network, batch["retain"])
+            forget = dict(batch["forget"])
+            everything = torch.ones(len(forget["x"]), dtype=torch.bool, device=forget["x"].device)
+            with torch.no_grad():
+                with_condition, without = (
+                    situation.diffusion.predicted_noise(f1, **(plain(forget) | {"drop": drop}))  # type: ignore[arg-type]
+                    for drop in (~everything, everything)
+                )
+            forget["drop"] = ~everything
+            target = without - self.guidance * (with_condition - without)
+            forgotten = towards(situation.diffusion, network, forget, target).mean()
+            return kept + self.weight * forgotten, {"retain": kept.detach(), "forget": forgotten.detach()}
+
+        return step

@@ -1,0 +1,87 @@
+"""ReTrack: forgotten items are steered to their nearest retained neighbours (Shi et al. 2025)."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from tdattr.diffusion import Diffusion
+from tdattr.errors import UserError
+from tdattr.unlearning.neighbours import nearest
+from tdattr.unlearning.objectives import Batch, Parts, Situation, retained_loss, towards
+
+EPSILON = 1e-8  # of the published code's division
+
+
+@dataclass(frozen=True)
+class ReTrack:
+    """The ``objective=retrack`` node.
+
+    ``neighbours``: k. ``kl_cap``: the correction towards a neighbour is at most sqrt(2 kl_cap) long; None: as long as
+    it is. ``weights``: ``softmax`` in the logarithm, or ``published_code``, whose exponentials underflow at image size
+    so that the target becomes zero.
+    """
+
+    name: str
+    weight: float
+    neighbours: int
+    kl_cap: float | None
+    weights: str
+
+    def __post_init__(self) -> None:
+        if self.weights not in ("softmax", "published_code"):
+            raise UserError(f"objective weights={self.weights} is unknown: choose softmax or published_code.")
+        if self.neighbours < 1 or (self.kl_cap is not None and self.kl_cap <= 0):
+            raise UserError("objective=retrack needs neighbours of at least 1, and a kl_cap above 0 or null.")
+
+    def check(self, conditional: bool) -> None:
+        """Serves every model."""
+
+    def begin(self, situation: Situation) -> Callable[[nn.Module, Batch], Parts]:
+        """Find the neighbours; then the sum of the two losses."""
+        retain = retained_loss(situation)
+        found = nearest(situation.split, situation.forgotten, situation.retained, self.neighbours)
+        place = {int(item): row for row, item in enumerate(situation.forgotten)}
+
+        def step(network: nn.Module, batch: Batch) -> Parts:
+            kept = retain(network, batch["retain"])
+            forget = batch["forget"]
+            ids = found[[place[item] for item in forget["ids"].tolist()]]
+            images = situation.split.images(ids.ravel()).to(forget["x"].device).unflatten(0, ids.shape)
+            target = self.target(situation.diffusion, forget["x"], images, forget["level"], forget["noise"])
+            forgotten = towards(situation.diffusion, network, forget, target).mean()
+            return kept + self.weight * forgotten, {"retain": kept.detach(), "forget": forgotten.detach()}
+
+        return step
+
+    def target(
+        self,
+        diffusion: Diffusion,
+        x: Float[Tensor, "batch channel height width"],
+        neighbours: Float[Tensor, "batch neighbour channel height width"],
+        level: Float[Tensor, " batch"],
+        noise: Float[Tensor, "batch channel height width"],
+    ) -> Float[Tensor, "batch channel height width"]:
+        """The noise that leads from the noised ``x`` to its neighbours, each in proportion to its likelihood.
+
+        With signal γ and noise s, x_t = γ x + s ε: a neighbour a weighs exp(-|x_t - γ a|² / 2 s²), and its noise is
+        ε + (γ / s)(x - a), the second term clipped.
+        """
+        ratio = (diffusion.log_snr(level) / 2).exp().float().to(x.device)  # γ / s
+        correction = ratio[:, None, None, None, None] * (x[:, None] - neighbours)
+        squares = (correction + noise[:, None]).square().flatten(2).sum(2)  # |x_t - γ a|² / s²
+        if self.weights == "softmax":
+            weights = torch.log_softmax(-squares / 2, dim=1).exp()
+        else:
+            exponentials = (-squares / 2).exp()
+            weights = exponentials / (exponentials.sum(1, keepdim=True) + EPSILON)
+        if self.kl_cap is not None:
+            lengths = correction.flatten(2).norm(dim=2)
+            correction = (
+                correction
+                * (math.sqrt(2 * self.kl_cap) / lengths.clamp(min=EPSILON)).clamp(max=1)[:, :, None, None, None]
+            )
+        return torch.einsum("bk,bkchw->bchw", weights, noise[:, None] + correction)

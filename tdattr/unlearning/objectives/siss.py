@@ -1,0 +1,49 @@
+"""SISS without importance sampling (Alberti et al. 2025, arXiv 2410.19217): deletion in proportion to the sizes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from tdattr.unlearning.objectives import Batch, Parts, Situation, plain, retained_loss
+
+
+@dataclass(frozen=True)
+class SISS:
+    """The ``objective=siss`` node: n / (n - k) · L_all - scale · k / (n - k) · L_forget.
+
+    ``clip``: the second gradient is at most this share of the first's length. L_all, over the full set of n items, is
+    the mean of the retained and the forgotten loss in proportion to their numbers.
+    """
+
+    name: str
+    scale: float
+    clip: float
+
+    def check(self, conditional: bool) -> None:
+        """Serves every model."""
+
+    def begin(self, situation: Situation) -> Callable[[nn.Module, Batch], Parts]:
+        """The clipped difference of the two losses."""
+        retain = retained_loss(situation)
+        n, k = len(situation.retained) + len(situation.forgotten), len(situation.forgotten)
+
+        def step(network: nn.Module, batch: Batch) -> Parts:
+            kept = retain(network, batch["retain"])
+            forgotten = situation.diffusion.loss(network, **plain(batch["forget"])).mean()  # type: ignore[arg-type]
+            everything = ((n - k) * kept + k * forgotten) / n
+            first, second = n / (n - k) * everything, self.scale * k / (n - k) * forgotten
+            lengths = [gradient_length(loss, network) for loss in (first, second)]
+            factor = (self.clip * lengths[0] / lengths[1].clamp(min=1e-30)).clamp(max=1)
+            parts = {"retain": kept.detach(), "forget": forgotten.detach(), "clip": factor}
+            return first - factor * second, parts
+
+        return step
+
+
+def gradient_length(loss: Tensor, network: nn.Module) -> Tensor:
+    """The length of the gradient of a loss over all trainable parameters; the graph is kept."""
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    found = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
+    return torch.stack([gradient.square().sum() for gradient in found if gradient is not None]).sum().sqrt()

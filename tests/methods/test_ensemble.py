@@ -1,0 +1,144 @@
+"""Ensembles against ranks by SciPy, and the four of the paper."""
+
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+from scipy.stats import rankdata
+from torch import nn
+
+from tdattr.configs import build
+from tdattr.data.prepared import Prepared
+from tdattr.errors import UserError
+from tdattr.methods import Context, Member
+from tdattr.methods.ensemble import Ensemble, ranks
+from tdattr.protocols import Scores
+from tdattr.seeding import generator, normal
+from tests.methods.test_baselines import IDS, context
+
+__all__ = ["context"]  # a fixture
+CONF = Path(__file__).parents[2] / "conf"
+PAPER = {  # MUCS Table 3
+    "ensemble_a": {"mucs": 10, "das": 7, "dtrak": 6, "dino": 5, "clip": 5, "condition": 3, "forward_inf": 2},
+    "ensemble_b": {"mucs": 10, "dino": 5, "clip": 5, "condition": 3},
+    "ensemble_c": {"das": 7, "dtrak": 6, "dino": 5, "clip": 5, "condition": 3, "forward_inf": 2},
+    "ensemble_d": {"dino": 5, "clip": 5, "condition": 3},
+}
+
+
+@dataclass(frozen=True)
+class Choosy:
+    """A member that needs so many items."""
+
+    least: int = 1
+    dampings: list[float] | None = None
+
+    def check(self, network: nn.Module, data: Prepared, items: int) -> None:
+        if items < self.least:
+            raise UserError(f"needs {self.least}")
+
+
+def values(name: str, queries: int = 3) -> torch.Tensor:
+    """Coarse scores, so that many are equal."""
+    return (normal(generator(1, f"test.{name}"), queries, len(IDS)) * 1.5).round()
+
+
+def world(context: Context, asked: list[str]) -> Context:
+    """A context that notes which members are asked for."""
+
+    def member(name: str) -> Member:
+        asked.append(name)
+        return Member(Scores(values(name), IDS), {"a": 2.0, "b": 0.5, "c": 1.0}[name])
+
+    return replace(context, member=member)
+
+
+def ensemble(**weights: float) -> Ensemble:
+    return Ensemble("ensemble", {name: Choosy() for name in ("a", "b", "c")}, weights)
+
+
+def test_scores_are_the_inverse_of_weighted_ranks(context: Context) -> None:
+    asked: list[str] = []
+    scorer = ensemble(a=10, b=0.5, c=3).start(world(context, asked))
+    assert sorted(asked) == ["a", "b", "c"]
+    for query in (2, 0):
+        scored = scorer(query)
+        places = {name: rankdata(-values(name)[query].numpy(), method="ordinal") for name in "abc"}
+        expected = 1 / (10 * places["a"] + 0.5 * places["b"] + 3 * places["c"])
+        np.testing.assert_allclose(scored.scores, expected, rtol=1e-12)
+        assert scored.facts == {"member_seconds": 3.5}
+    assert len(asked) == 3
+
+
+def test_one_member_keeps_its_order_with_ties_in_the_order_of_the_ids(context: Context) -> None:
+    scored = ensemble(b=7).start(world(context, []))(1)
+    original = Scores(values("b"), IDS)
+    assert len(values("b")[1].unique()) < len(IDS)
+    top = Scores(scored.scores[None].float(), IDS).top(len(IDS))
+    assert top[0].tolist() == original.top(len(IDS))[1].tolist()
+
+
+def test_ranks() -> None:
+    scores = torch.tensor([0.5, 2.0, -1.0, 2.0, 0.5, 2.0])
+    assert ranks(scores).tolist() == [4, 1, 6, 2, 5, 3]
+    assert ranks(scores).dtype == torch.float64
+    assert ranks(torch.zeros(5)).tolist() == [1, 2, 3, 4, 5]
+
+
+def test_a_member_of_weight_zero_is_never_asked_for(context: Context, tiny_data: Prepared) -> None:
+    asked: list[str] = []
+    members = {"a": Choosy(), "b": Choosy(least=1000, dampings=[1.0]), "c": Choosy()}
+    partial = Ensemble("ensemble", members, {"a": 1, "b": 0, "c": 0})
+    partial.check(nn.Identity(), tiny_data, 8)
+    partial.start(world(context, asked))(0)
+    Ensemble("ensemble", members, {"c": 2}).start(world(context, asked))(0)  # nor is one without a weight
+    assert asked == ["a", "c"]
+    assert set(partial.used) == {"a"}
+
+
+def test_its_members_are_checked(tiny_data: Prepared) -> None:
+    strict = Ensemble("ensemble", {"a": Choosy(), "b": Choosy(least=9)}, {"a": 1, "b": 1})
+    strict.check(nn.Identity(), tiny_data, 9)
+    with pytest.raises(UserError, match="needs 9"):
+        strict.check(nn.Identity(), tiny_data, 8)
+
+
+def test_bad_weights_are_refused() -> None:
+    with pytest.raises(UserError, match=r"method.weights names 'd', which is none of method.members"):
+        ensemble(a=1, d=1)
+    for weights in ({}, {"a": 0}, {"a": -1, "b": 2}):
+        with pytest.raises(UserError, match=r"method.weights must be 0 or above, and one of them above 0"):
+            ensemble(**weights)
+    with pytest.raises(UserError, match=r"method.members.a.damping must be one value: grid is for protocol=lds"):
+        Ensemble("ensemble", {"a": Choosy(dampings=[1.0, 2.0])}, {"a": 1})
+
+
+@cache
+def composed(*overrides: str) -> DictConfig:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("config", list(overrides)).method
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_the_ensembles_of_the_paper(name: str) -> None:
+    built = build(composed(f"method={name}"), "method")
+    assert (built.name, built.weights, set(built.members)) == (name, PAPER[name], set(PAPER[name]))
+
+
+@pytest.mark.parametrize("member", PAPER["ensemble_a"])
+def test_a_member_is_the_method_of_that_name(member: str) -> None:
+    for name, weights in PAPER.items():
+        if member in weights:
+            assert composed(f"method={name}").members[member] == composed(f"method={member}")
+
+
+def test_a_weight_can_be_taken_away_and_a_member_changed() -> None:
+    changes = ("method.weights.dino=0", "method.members.mucs.unlearn.weight=0.3")
+    built = build(composed("method=ensemble_b", *changes), "method")
+    assert set(built.used) == {"mucs", "clip", "condition"}
+    assert built.members["mucs"].unlearn.weight == 0.3

@@ -1,0 +1,208 @@
+"""MUCS's options one by one against a plain loop, and the ablations that set them."""
+
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+
+from tdattr.configs import build
+from tdattr.data.prepared import Prepared
+from tdattr.diffusion.edm import EDM
+from tdattr.errors import UserError
+from tdattr.methods.instance_weights import InstanceWeights
+from tdattr.methods.mucs import MUCS
+from tdattr.seeding import generator, normal
+from tdattr.training.augmentation import augment
+from tdattr.training.config import AugmentationConfig
+from tdattr.unlearning.mirrored import MirroredBatches
+from tests.methods.test_baselines import context
+from tests.methods.test_features import Rows
+from tests.methods.test_loss_shift import IDS, PAIRS, SEED, World, dense, schedule, training_levels, world
+from tests.methods.test_mucs import MLP, loss_of
+
+__all__ = ["context", "world"]  # fixtures
+ROOT = Path(__file__).parents[2]
+BATCH, STEPS, SHARPNESS = 5, 3, 2.0
+WEIGHTS = InstanceWeights(Rows(), SHARPNESS)
+OPTIONS: dict[str, dict[str, Any]] = {
+    "none": {},
+    "levels": {"levels": "generation"},
+    "shared_noise": {"shared_noise": True},
+    "augment": {"augment": True},
+    "instance_weights": {"instance_weights": WEIGHTS},
+    "stop": {"stop": None},
+}
+OPTIONS["all"] = {name: value for option in OPTIONS.values() for name, value in option.items()}
+ABLATIONS: dict[str, dict[str, Any]] = {
+    "augment": {"method.unlearn.augment": True, "train.augmentation.enabled": True},
+    "block": {"method.unlearn.trainable": "block"},
+    "fresh_noise": {"method.score.consistent": False},
+    "full_schedule": {"method.score.schedule_share": 1.0},
+    "moved_pairs": {"method.score.schedule_share": 1.0, "method.score.kept": "moved"},
+    "no_null_loss": {"method.unlearn.stop": None, "method.unlearn.max_steps": 109},
+    "shared_noise": {"method.unlearn.shared_noise": True},
+    "subtraction": {"method.score.form": "difference"},
+    "training_levels": {"method.score.levels": "training"},
+    "unlearn_levels": {"method.unlearn.levels": "generation"},
+    "weight_0.1": {"method.unlearn.weight": 0.1},
+    "weight_0.3": {"method.unlearn.weight": 0.3},
+}
+
+
+def method(**changes: Any) -> MUCS:
+    """The YAML's method, made small, its goal out of reach; names change values of ``unlearn``."""
+    config = OmegaConf.load(ROOT / "conf" / "method" / "mucs.yaml")
+    small = {"batch_size": BATCH, "max_steps": STEPS, "learning_rate_factor": 30.0, "stop": 1.1}
+    OmegaConf.update(config, "unlearn", small)
+    OmegaConf.update(config, "null_loss", {"batches": 2, "batch_size": BATCH})
+    OmegaConf.update(config, "score.pairs", PAIRS)
+    built = build(config, "method")
+    return replace(built, unlearn=replace(built.unlearn, **changes))
+
+
+@pytest.fixture
+def strong(world: World, augmentation: Callable[..., AugmentationConfig], tiny_dit: Callable[..., nn.Module]) -> World:
+    """With an F0, and a training that augmented often."""
+    train = replace(world.context.train, augmentation=augmentation(probability=0.4))
+    return replace(world, context=replace(world.context, train=train, f0=lambda: tiny_dit(4)))
+
+
+def weights_of(world: World, query: int, chosen: np.ndarray) -> Tensor:
+    """exp(sharpness · cosine) of the mean rows, with a mean of 1."""
+    image = world.context.images[query].mean((0, 2))
+    items = torch.from_numpy(world.context.data.train.pixels[chosen] / 127.5 - 1).mean((2, 3))
+    found = torch.exp(SHARPNESS * torch.cosine_similarity(items, image[None].double()))
+    return (found / found.mean()).float()
+
+
+def unlearned(world: World, wanted: MUCS, query: int) -> nn.Module:
+    """A copy of F1 after a plain loop."""
+    options, train = wanted.unlearn, world.context.data.train
+    null = float("inf") if options.stop is None else wanted.estimate_null_loss(world.context)
+    network = deepcopy(world.f1)
+    optimizer = torch.optim.AdamW(
+        [network.get_parameter(name).requires_grad_(True) for name in MLP], 3e-2, weight_decay=0.01
+    )
+
+    def losses(x: Tensor, sigma: Tensor, noise: Tensor, given: Tensor, rng: np.random.Generator) -> Tensor:
+        x, label = augment(x, world.context.train.augmentation, rng) if options.augment else (x, None)
+        return loss_of(lambda x, code, given: network(x, code, given, None, label), x, sigma, noise, given)
+
+    def noised(rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        along = options.levels == "generation"
+        sigma = schedule(1000, 1000)[rng.integers(1000, size=BATCH)] if along else training_levels(rng, BATCH)
+        return sigma, normal(rng, BATCH, 1, 8, 8)
+
+    for step in range(STEPS):
+        rng = generator(SEED, "mucs.unlearn", query, step)
+        chosen = rng.choice(IDS, BATCH, replace=False)
+        given = torch.from_numpy(np.array(train.conditions)[chosen, rng.integers(2, size=BATCH)])
+        first, second = noised(rng), noised(rng)
+        retain = losses(train.images(chosen), *first, given, rng)
+        if options.instance_weights is not None:
+            retain = retain * weights_of(world, query, chosen)
+        copies, given = world.context.images[query].expand(BATCH, -1, -1, -1), torch.eye(4)[query].expand(BATCH, -1)
+        forget = losses(copies, *(first if options.shared_noise else second), given, rng)
+        optimizer.zero_grad()
+        (retain.mean() - 0.2 * forget[forget < null].sum() / BATCH).backward()  # the others are at the null loss
+        optimizer.step()
+    return network.requires_grad_(False)
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_every_option_against_a_plain_loop(strong: World, name: str) -> None:
+    small = method(**OPTIONS[name])
+    scored = small.start(strong.context)(2)
+    network = unlearned(strong, small, 2)
+    expected = dense(strong, network, 2, small.score)
+    torch.testing.assert_close(scored.scores, expected, atol=2e-5, rtol=0)
+    if name != "none":
+        assert (expected - dense(strong, unlearned(strong, method(), 2), 2, small.score)).abs().max() > 1e-3
+
+
+def test_without_a_null_loss_nothing_but_the_number_of_steps_ends_it(world: World) -> None:
+    for steps in (1, STEPS):
+        facts = method(stop=None, max_steps=steps).start(world.context)(0).facts  # F0 is not even asked for
+        assert facts == {"unlearning_steps": steps}
+
+
+def test_a_batch_with_every_option(world: World, edm: EDM, augmentation: Callable[..., AugmentationConfig]) -> None:
+    similar = WEIGHTS.similarities(world.context)
+    assert similar.shape == (4, 48)
+    fixed = (world.context.data.train, np.arange(48), edm, world.context.images[1], torch.eye(4)[1], 40, 3, 1)
+    plain = MirroredBatches(*fixed)[0]
+    changes = {"augmentation": augmentation(probability=0.3), "weights": WEIGHTS.of(similar[1])}
+    other = MirroredBatches(*fixed, "generation", shared_noise=True, **changes)[0]
+    for part in ("retain", "forget"):
+        places = ((other[part]["level"][:, None] / schedule(1000, 1000) - 1).abs() < 1e-5).nonzero()[:, 1]
+        assert len(places) == 40 and places.double().mean() == pytest.approx(500, abs=5 * 289 / 40**0.5)
+        assert "augmentation" not in plain[part] and 0 < other[part]["augmentation"].mean() < 1
+        for name in ("level", "noise"):
+            assert torch.equal(other["forget"][name], other["retain"][name])
+            assert not torch.isin(plain["forget"][name], plain["retain"][name]).any()
+    assert not torch.equal(other["retain"]["augmentation"], other["forget"]["augmentation"])
+    assert other["weights"].mean() == pytest.approx(1) and other["weights"].std() > 0.01
+
+
+@cache
+def composed(*overrides: str) -> DictConfig:
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return compose("config", list(overrides))
+
+
+def flat(node: Any, path: str = "") -> dict[str, Any]:
+    """Unresolved values by their dotted names."""
+    if not isinstance(node, dict) or not node:
+        return {path[:-1]: node}
+    return {name: value for key, inner in node.items() for name, value in flat(inner, f"{path}{key}.").items()}
+
+
+def changes(*overrides: str) -> dict[str, Any]:
+    """What differs from MUCS as it is."""
+    before, after = (flat(OmegaConf.to_container(composed(*chosen))) for chosen in ((), overrides))
+    return {name: after.get(name) for name in before | after if after.get(name, "") != before.get(name, "")}
+
+
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_an_ablation_changes_what_it_names_and_nothing_else(name: str) -> None:
+    assert changes(f"ablation={name}") == ABLATIONS[name] | {"ablation": name}
+    assert isinstance(build(composed(f"ablation={name}").method, "method"), MUCS)
+
+
+@pytest.mark.parametrize("extractor", ["dino", "classifier"])
+def test_instance_weights_with_any_extractor(extractor: str) -> None:
+    place = "method.unlearn.instance_weights"
+    overrides = ["ablation=instance_weights", f"extractor@{place}.extractor={extractor}"]
+    found = changes(*overrides)
+    assert {name for name in found if not name.startswith(place)} == {"ablation"}
+    weights = build(composed(*overrides).method, "method").unlearn.instance_weights
+    assert isinstance(weights, InstanceWeights) and weights.extractor.name == extractor and weights.sharpness == 1
+
+
+def test_the_ablations_are_known_and_those_of_table_2_are_there() -> None:
+    files = {path.stem for path in (ROOT / "conf" / "ablation").iterdir()}
+    assert files == {*ABLATIONS, "instance_weights"}
+    published = pd.read_csv(ROOT / "tdattr" / "report" / "papers" / "mucs" / "table_2.csv")["ablation"].dropna()
+    assert set(published) <= files
+
+
+def test_bad_values_are_refused(tiny_data: Prepared, tiny_dit: Callable[..., nn.Module]) -> None:
+    for key, words in (("check", "before or after"), ("levels", "training or generation")):
+        with pytest.raises(UserError, match=rf"method.unlearn.{key}=odd is unknown: choose {words}"):
+            method(**{key: "odd"})
+    for key in ("max_steps", "batch_size"):
+        with pytest.raises(UserError, match=r"unlearn.batch_size and unlearn.max_steps must be at least 1"):
+            method(**{key: 0})
+    method(augment=True).check(tiny_dit(4), tiny_data, BATCH)
+    with pytest.raises(UserError, match=r"augment=true needs a network trained with train.augmentation.enabled=true"):
+        method(augment=True).check(tiny_dit(4, augmentation_label=False), tiny_data, BATCH)
