@@ -4,7 +4,7 @@
 set -euo pipefail
 scale="${1:-paper}"
 shift || true
-rows="null,weight_0.1,weight_0.3,unlearn_levels,no_null_loss,block,subtraction,fresh_noise,full_schedule,training_levels"
+rows="none,weight_0.1,weight_0.3,unlearn_levels,no_null_loss,block,subtraction,fresh_noise,full_schedule,training_levels"
 case "$scale" in
   paper) tdattr -m experiment=mucs_coco "ablation=$rows" seed=1,2,3,4,5,6 "$@" ;;
   toy) tdattr -m experiment=glyphs_mucs "ablation=$rows" seed=1,2,3 "$@" ;;
