@@ -134,5 +134,6 @@ def context(
         queries=f"{queries.address}/{chain.queries.explained}",
         groups=Models(chain).groups,
         retrained=retrained,
+        regenerated=lambda removed: Models(chain).regenerate(removed)[0].images[places],
         member=member,
     )

@@ -43,6 +43,7 @@ UNUSED: dict[str, Any] = {  # what most methods do not need of their context
     "queries": "",
     "groups": unused,
     "retrained": unused,
+    "regenerated": unused,
 }
 
 

@@ -55,6 +55,8 @@ class Context:
     groups: Callable[[], dict[str, Int[np.ndarray, " id"]]]  # of the items that F1 was trained on
     retrained: Callable[[list[Int[np.ndarray, " id"]], int, int], list[list["Trained"]]]
     # retrained(removals, first, repeats): models without those ids, under the seeds from the run's + first on
+    regenerated: Callable[[Int[np.ndarray, " id"]], Float[Tensor, "query channel height width"]]
+    # the queries as the model without those ids generates them
     member: Callable[[str], "Member"]  # the stored scores of a method below ``members`` of this one's node
 
 

@@ -1,0 +1,79 @@
+"""Shapley values of groups, from models that unlearned random sets of groups.
+
+The value of a set of groups is minus the ELBO score of the query under the model that kept only them, so that a group's
+Shapley value (Shapley 1953) is its mean contribution over the orders in which groups can come together. Orders are
+drawn (Castro et al. 2009); the model of no group is the freshly initialised network.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from tdattr.data.prepared import Prepared
+from tdattr.errors import UserError
+from tdattr.methods import Context, Scored, Scorer, Trained
+from tdattr.methods.group_elbo import elbos
+from tdattr.methods.guda import unlearned
+from tdattr.scoring.elbo import ElboConfig
+from tdattr.seeding import generator
+from tdattr.unlearning.group import UnlearnConfig
+
+
+@dataclass(frozen=True)
+class Shapley:
+    """``orders`` random orders of the groups, each needing a model for all but its first and last set."""
+
+    scores_groups: ClassVar = True
+
+    name: str
+    orders: int
+    objective: Any  # an Objective
+    unlearn: UnlearnConfig
+    elbo: ElboConfig
+
+    def __post_init__(self) -> None:
+        if self.orders < 2:
+            raise UserError(f"method.orders={self.orders} must be at least 2, for a standard error.")
+
+    def check(self, network: nn.Module, data: Prepared, items: int) -> None:
+        """The objective must serve such a model."""
+        self.objective.check(conditional=bool(data.condition_size))
+
+    def start(self, context: Context) -> Scorer:
+        """Unlearn what every order leaves out at each of its steps, and score all queries under each model."""
+        groups = context.groups()
+        names = list(groups)
+        orders = [generator(context.seed, "shapley", n).permutation(len(names)).tolist() for n in range(self.orders)]
+        kept = {frozenset(order[:size]) for order in orders for size in range(1, len(names))}
+        sets = sorted(map(sorted, kept))
+        removals = [
+            np.sort(np.concatenate([groups[names[g]] for g in range(len(names)) if g not in members]))
+            for members in sets
+        ]
+        models = unlearned(context, self.objective, self.unlearn, removals)
+        fresh = Trained(f"fresh/{context.seed}", context.model.folder, context.f0)
+        terms = elbos(context, self.elbo, [context.model, fresh, *models]).sum(2)
+        values = {frozenset(range(len(names))): -terms[0], frozenset(): -terms[1]}
+        values |= {frozenset(members): -each for members, each in zip(sets, terms[2:], strict=True)}
+        scores, errors = shapley_values(values, orders)
+        steps = sum(self.unlearn.planned(len(context.ids) - len(ids), len(ids)) for ids in removals)
+        facts = {"training_steps": float(steps)}
+        return lambda query: Scored(scores[query], facts | {"standard_error": float(errors[query].mean())})
+
+
+def shapley_values(
+    values: dict[frozenset[int], Float[Tensor, " query"]], orders: list[list[int]]
+) -> tuple[Float[Tensor, "query group"], Float[Tensor, "query group"]]:
+    """The mean of each group's contributions over the orders, and its standard error."""
+    gains = []
+    for order in orders:
+        row: list[Any] = [None] * len(order)
+        for place, group in enumerate(order):
+            row[group] = values[frozenset(order[: place + 1])] - values[frozenset(order[:place])]
+        gains.append(torch.stack(row, dim=1))
+    every = torch.stack(gains)
+    return every.mean(0), every.std(0) / len(orders) ** 0.5
