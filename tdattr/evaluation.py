@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from tdattr.artifacts import provenance
+from tdattr.artifacts import Artifact, provenance
 from tdattr.attribution import attributed
 from tdattr.configs import described
 from tdattr.counterfactuals import Models
@@ -90,12 +90,20 @@ def check_groups(chain: Chain) -> None:
             f"dataset.groups={chain.cfg.dataset.groups} gives {len(found)} group of the items that F1 sees: leaving it "
             "out would leave nothing, so choose groups of which there are at least two."
         )
+    if hasattr(protocol, "check_data"):
+        protocol.check_data(Models(chain))
     alone = [name for name, ids in found.items() if len(ids) == 1]
     if alone:
         raise UserError(
             f"Group {alone[0]!r} has a single item, whose removal cannot be told from chance: leave it out with "
             "remove.groups, or give dataset.groups larger groups."
         )
+
+
+def facts(attribution: Artifact) -> dict[str, float]:
+    """The means over the queries of what a method noted, for example how many steps it unlearned."""
+    table = pd.read_csv(attribution.folder / "queries.csv").drop(columns=["query", "seconds"])
+    return {str(name): float(value) for name, value in table.mean().items()}
 
 
 def evaluated(chain: Chain) -> tuple[dict[str, Any], list[str]]:
@@ -135,6 +143,7 @@ def evaluated(chain: Chain) -> tuple[dict[str, Any], list[str]]:
         "num_queries": chain.queries.count,
         **health,
         **verdict["summary"],
+        "facts": facts(attribution),
         "seconds_per_query": provenance(attribution)["facts"]["seconds_per_query"],
         "device": provenance(attribution)["device"],
         "artifacts": {

@@ -38,7 +38,9 @@ def aggregated(
     values = scores.double().clamp(min=0) if config.positive_only else scores.double()
     columns = []
     for members in groups.values():
-        part = values[:, np.searchsorted(ids, members)]
+        places = np.searchsorted(ids, members)
+        assert np.array_equal(ids[places], members), "a group has items without scores"
+        part = values[:, places]
         if config.kind == "top_mean":
             column = part.topk(min(config.top, part.shape[1]), dim=1).values.mean(1)
         elif config.kind == "median":

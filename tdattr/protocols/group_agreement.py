@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from tdattr.metrics.aggregation import AggregateConfig, aggregated
-from tdattr.metrics.agreement import agreement, interval
+from tdattr.metrics.agreement import LOWER_IS_BETTER, agreement, interval
 from tdattr.protocols import Scores, Verdict
 
 SHOWN = ("top_1", "spearman", "ndcg_3")
@@ -39,7 +39,9 @@ def judged(
     if ceiling is not None:
         for measure, values in agreement(gold, ceiling).items():
             top = float(values.mean())
-            summary[measure] |= {"ceiling": top, "fraction": summary[measure]["mean"] / top if top else float("nan")}
+            summary[measure]["ceiling"] = top
+            if top > 0 and measure not in LOWER_IS_BETTER:
+                summary[measure]["fraction"] = summary[measure]["mean"] / top
     table: list[dict[str, Any]] = [
         {"query": query, "gold": names[gold[query].argmax()], "named": names[scores[query].argmax()]}
         | {measure: float(values[query]) for measure, values in found.items()}

@@ -27,6 +27,10 @@ class AgreementWithTruth:
     def check(self, items: int, queries: int) -> None:
         """Nothing that the groups do not decide."""
 
+    def check_data(self, models: Counterfactuals) -> None:
+        """The items must say what they are composed of. Raises UserError; nothing is trained for it."""
+        truth(*models.items(), list(models.groups()))
+
     def evaluate(self, scores: Scores, others: Mapping[str, Scores], models: Counterfactuals) -> Verdict:
         """Every measure of agreement with what each query is composed of."""
         groups = models.groups()

@@ -17,7 +17,12 @@ from tdattr.errors import UserError
 VARIED = ("seed", "method", "ablation", "paths", "logger", "trainer", "health", "metrics", "measures")
 NAMED = ("dataset.name", "model.name", "diffusion.name", "protocol.name")  # what a title says anyway
 # the protocols that there are tables for, and what a title says of their runs; other runs are left out
-PROTOCOLS = {"leave_k_out": "k = {k}", "lds": "{subsets} subsets"}
+PROTOCOLS = {
+    "leave_k_out": "k = {k}",
+    "lds": "{subsets} subsets",
+    "logo": "{groups} groups",
+    "truth": "{groups} groups",
+}
 
 
 @dataclass(frozen=True)
@@ -189,4 +194,5 @@ def order(entry: tuple[str, Any]) -> tuple[bool, str]:
 def comparison_key(config: dict[str, Any]) -> str:
     """What two runs must have in common to stand in one table."""
     kept = {name: value for name, value in config.items() if name not in VARIED}
+    kept["protocol"] = {name: value for name, value in config.get("protocol", {}).items() if name != "ceiling"}
     return json.dumps(kept | {"precision": config["trainer"]["precision"]}, sort_keys=True)

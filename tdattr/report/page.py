@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
 import pandas as pd
 import yaml
 
+from tdattr.data.groups import manifest
 from tdattr.data.prepared import read_split
 from tdattr.protocols import Scores
 from tdattr.report.collect import Comparison, Run
@@ -16,6 +18,7 @@ from tdattr.report.sheet import Sheet
 from tdattr.report.tables import HEADINGS, cells, pooled
 from tdattr.results import load_images, load_scores
 
+VERDICTS = ("top_1", "spearman")  # of the protocols that judge groups
 SHOWN = 8  # top attributed examples per query and method
 
 
@@ -80,11 +83,13 @@ def attributions(run: Run, split: Any) -> list[dict[str, Any]]:
     scores = load_scores(run.artifact("scores"))
     if scores.dampings is not None:  # the best of a grid
         scores = Scores(scores.values[:, scores.dampings.index(run.summary["damping"])], scores.ids)
+    similarities = run.similarities()
+    if scores.groups is not None:
+        return named_groups(run, scores, split, similarities)
     top = scores.top(SHOWN)
     values = scores.values.sort(dim=1, descending=True, stable=True).values[:, :SHOWN].tolist()
     after = to_uint8(load_images(run.artifact("regenerated"))) if "regenerated" in run.summary["artifacts"] else None
-    similarities = run.similarities()
-    measures = list(run.summary.get("metrics", ["lds"]))
+    measures = [name for name in (*run.summary.get("metrics", ()), "lds", *VERDICTS) if name in similarities]
     found = []
     for query, ids in enumerate(top):
         pictures = to_uint8(split.images(ids))
@@ -99,6 +104,32 @@ def attributions(run: Run, split: Any) -> list[dict[str, Any]]:
                 ],
             }
         )
+    return found
+
+
+def named_groups(run: Run, scores: Scores, split: Any, table: pd.DataFrame) -> list[dict[str, Any]]:
+    """For each query: the groups with the highest scores, each with its first item, and the verdict."""
+    assert scores.groups is not None
+    by = run.config["dataset"]["groups"]
+    owners = split.items[by].tolist() if by in split.items else None
+    if owners is None:
+        owners = [name for _, name in sorted(manifest(Path(by)))]
+    firsts = {name: owners.index(name) for name in scores.groups}
+    pictures = dict(zip(firsts, to_uint8(split.images(np.array(list(firsts.values())))), strict=True))
+    found = []
+    for query, values in enumerate(scores.values):
+        best = values.argsort(descending=True)[:SHOWN].tolist()
+        row = table.iloc[query]
+        verdict = ", ".join(f"{name} {row[name]:.2f}" for name in VERDICTS)
+        examples = [
+            {
+                "image": data_uri(pictures[scores.groups[place]]),
+                "score": f"{values[place]:.3g}",
+                "label": f"group {scores.groups[place]}",
+            }
+            for place in best
+        ]
+        found.append({"after": None, "similarity": f"{verdict}; gold: {row['gold']}", "examples": examples})
     return found
 
 

@@ -26,6 +26,7 @@ OUTPUTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {  # (losses [draw], ou
     "mean_output": lambda losses, outputs: outputs.mean(),  # DAS (arXiv 2410.18639)
 }
 LEVELS = ("generation", "training")
+SHORTEST = 1e-12  # of a gradient that is normalised
 BUFFER = 1 << 28  # gradient values that are held before they are projected together: 1 GB in float32
 
 
@@ -111,8 +112,14 @@ class Gradients:
                     found = vmap(grad(output), in_dims=(None, 0, None, None, 0))(
                         chosen, x[part], levels, noise, conditions[part]
                     )
-                flat = torch.cat([found[name].flatten(1) for name in self.names], dim=1)
-                total[part] += share * (nn.functional.normalize(flat, dim=1) if self.config.normalise else flat)
+                blocks = [found[name].flatten(1) for name in self.names]
+                scale = x.new_full((len(blocks[0]), 1), share)
+                if self.config.normalise:
+                    lengths = torch.stack([torch.linalg.vector_norm(block, dim=1) for block in blocks]).norm(dim=0)
+                    scale = scale / lengths.clamp(min=SHORTEST)[:, None]
+                places = total[part].split([block.shape[1] for block in blocks], dim=1)
+                for place, block in zip(places, blocks, strict=True):  # in one pass over memory, which is what limits
+                    place.addcmul_(block, scale)
         return total
 
 

@@ -57,6 +57,14 @@ class UnlearnConfig:
             or (self.steps is not None and self.steps < 1)
         ):
             raise UserError("method.unlearn needs epochs, steps and batch_size of at least 1, and a rate above 0.")
+        if min(self.weight_decay, self.warmup_steps) < 0 or (self.clip is not None and self.clip <= 0):
+            raise UserError(
+                "method.unlearn needs weight_decay and warmup_steps of at least 0, and a clip above 0 or null."
+            )
+        if self.schedule_steps is not None and self.schedule_steps < 1:
+            raise UserError(
+                f"method.unlearn.schedule_steps={self.schedule_steps} must be at least 1, or null: all steps."
+            )
 
     def planned(self, retained: int, forgotten: int) -> int:
         """The number of steps for sets of these sizes."""

@@ -15,7 +15,7 @@ def nearest(
 ) -> Int[np.ndarray, "item neighbour"]:
     """The ids of the ``count`` (or all, where there are fewer) candidates nearest to each item, nearest first.
 
-    Euclidean distance of the unflipped images; equal ones in the order of the ids.
+    Euclidean distance of the unflipped images. Which of several equally near ones are kept is left open.
     """
     count = min(count, len(candidates))
     wanted = pixels(split, items)

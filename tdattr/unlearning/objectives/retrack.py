@@ -1,4 +1,4 @@
-"""ReTrack: forgotten items are steered to their nearest retained neighbours (Shi et al. 2025)."""
+"""ReTrack: forgotten items are steered to their nearest retained neighbours (as GUDA describes it)."""
 
 import math
 from collections.abc import Callable
@@ -14,6 +14,7 @@ from tdattr.unlearning.neighbours import nearest
 from tdattr.unlearning.objectives import Batch, Parts, Situation, retained_loss, towards
 
 EPSILON = 1e-8  # of the published code's division
+TOGETHER = 32  # items whose differences stay in a processor's cache
 
 
 @dataclass(frozen=True)
@@ -70,18 +71,20 @@ class ReTrack:
         With signal γ and noise s, x_t = γ x + s ε: a neighbour a weighs exp(-|x_t - γ a|² / 2 s²), and its noise is
         ε + (γ / s)(x - a), the second term clipped.
         """
-        ratio = (diffusion.log_snr(level) / 2).exp().float().to(x.device)  # γ / s
-        correction = ratio[:, None, None, None, None] * (x[:, None] - neighbours)
-        squares = (correction + noise[:, None]).square().flatten(2).sum(2)  # |x_t - γ a|² / s²
-        if self.weights == "softmax":
-            weights = torch.log_softmax(-squares / 2, dim=1).exp()
-        else:
-            exponentials = (-squares / 2).exp()
-            weights = exponentials / (exponentials.sum(1, keepdim=True) + EPSILON)
-        if self.kl_cap is not None:
-            lengths = correction.flatten(2).norm(dim=2)
-            correction = (
-                correction
-                * (math.sqrt(2 * self.kl_cap) / lengths.clamp(min=EPSILON)).clamp(max=1)[:, :, None, None, None]
-            )
-        return torch.einsum("bk,bkchw->bchw", weights, noise[:, None] + correction)
+        ratio = (diffusion.log_snr(level) / 2).exp().float().to(x.device)[:, None]  # γ / s
+        parts = (x.flatten(1)[:, None], neighbours.flatten(2), noise.flatten(1)[:, None], ratio)
+        targets = []
+        for item, others, added, scale in zip(*(part.split(TOGETHER) for part in parts), strict=True):
+            gap = item - others
+            lengths = scale * gap.norm(dim=2)  # of the corrections
+            logits = -(lengths.square() / 2 + scale * (added @ gap.transpose(1, 2))[:, 0])  # but for |ε|² / 2
+            if self.weights == "softmax":
+                weights = torch.log_softmax(logits, dim=1).exp()
+            else:
+                exponentials = (logits - added.square().sum(2) / 2).exp()
+                weights = exponentials / (exponentials.sum(1, keepdim=True) + EPSILON)
+            factors = weights * scale
+            if self.kl_cap is not None:
+                factors = factors * (math.sqrt(2 * self.kl_cap) / lengths.clamp(min=EPSILON)).clamp(max=1)
+            targets.append(torch.baddbmm(added * weights.sum(1)[:, None, None], factors[:, None], gap))
+        return torch.cat(targets).view_as(noise)

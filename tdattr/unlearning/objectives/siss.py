@@ -1,4 +1,4 @@
-"""SISS without importance sampling (Alberti et al. 2025, arXiv 2410.19217): deletion in proportion to the sizes."""
+"""SISS without importance sampling (Alberti et al. 2025, arXiv 2503.01034): deletion in proportion to the sizes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,8 +13,9 @@ from tdattr.unlearning.objectives import Batch, Parts, Situation, plain, retaine
 class SISS:
     """The ``objective=siss`` node: n / (n - k) · L_all - scale · k / (n - k) · L_forget.
 
-    ``clip``: the second gradient is at most this share of the first's length. L_all, over the full set of n items, is
-    the mean of the retained and the forgotten loss in proportion to their numbers.
+    ``clip``: the second gradient is at most this share of the naive deletion's, that of the retained loss alone. L_all,
+    over the full set of n items, is the mean of the retained and the forgotten loss in proportion to their numbers:
+    with a scale of 1 and nothing clipped, what is left is the retained loss, and only a larger one ascends.
     """
 
     name: str
@@ -34,7 +35,7 @@ class SISS:
             forgotten = situation.diffusion.loss(network, **plain(batch["forget"])).mean()  # type: ignore[arg-type]
             everything = ((n - k) * kept + k * forgotten) / n
             first, second = n / (n - k) * everything, self.scale * k / (n - k) * forgotten
-            lengths = [gradient_length(loss, network) for loss in (first, second)]
+            lengths = [gradient_length(loss, network) for loss in (kept, second)]
             factor = (self.clip * lengths[0] / lengths[1].clamp(min=1e-30)).clamp(max=1)
             parts = {"retain": kept.detach(), "forget": forgotten.detach(), "clip": factor}
             return first - factor * second, parts

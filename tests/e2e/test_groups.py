@@ -1,0 +1,107 @@
+"""Groups from the command line: LOGO, its ceiling, GUDA, instance scores aggregated, and the truth of mixtures."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.e2e.console import TINY, tdattr
+
+ELBO = "stride=200"
+LOGO = [*TINY, "dataset.groups=half.csv", "protocol=logo", f"protocol.gold.elbo.{ELBO}"]
+GUDA = ["method=guda_u", f"method.elbo.{ELBO}", "method.unlearn.steps=2", "method.unlearn.batch_size=8"]
+
+
+def newest(folder: Path) -> dict:
+    path = max(folder.glob("outputs/runs/**/summary.json"), key=lambda path: path.stat().st_mtime)
+    return json.loads(path.read_text())
+
+
+def trained(folder: Path) -> int:
+    return len([path for path in folder.glob("outputs/artifacts/pretrain/*") if not path.name.startswith(".")])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with a manifest of three groups of the digits, in which they were left out one by one."""
+    folder = tmp_path_factory.mktemp("groups")
+    rows = [f"{index},{'low' if index % 10 < 4 else 'high' if index % 10 < 8 else 'rest'}" for index in range(1621)]
+    (folder / "half.csv").write_text("id,group\n" + "\n".join(rows))
+    tdattr("method=logo", f"method.elbo.{ELBO}", *LOGO, folder=folder)
+    return folder
+
+
+def test_logo_agrees_with_itself(folder):
+    summary = newest(folder)
+    assert trained(folder) == 1 + 3
+    assert summary["groups"] == 3
+    assert summary["facts"]["training_steps"] == 3 * 12
+    assert summary["agreement"]["spearman"]["mean"] == summary["agreement"]["top_1"]["mean"] == 1
+    table = pd.read_csv(folder / "outputs/artifacts" / summary["artifacts"]["evaluation"] / "queries.csv")
+    assert len(table) == 3
+    assert set(table["gold"]) <= {"low", "high", "rest"}
+
+
+def test_guda_retrains_nothing_and_the_ceiling_shares_the_gold_models(folder):
+    done = tdattr(*GUDA, *LOGO, folder=folder)
+    assert "Retraining" not in done.stderr
+    assert newest(folder)["facts"]["training_steps"] == 6
+    assert "spearman" in done.stderr
+    tdattr(*GUDA, *LOGO, "method@protocol.ceiling=logo_again", f"protocol.ceiling.elbo.{ELBO}", folder=folder)
+    assert trained(folder) == 2 * (1 + 3)  # and the full model under the other seed
+    assert "ceiling" in newest(folder)["agreement"]["kendall"]
+
+
+def test_scores_of_items_are_aggregated_and_all_stand_in_one_table(folder):
+    tdattr("method=pixel", *LOGO, "protocol.aggregate.kind=max", folder=folder)
+    assert newest(folder)["method"] == "pixel"
+    for method in ("logo_images", "group_similarity"):
+        small = ["method.extractor.steps=2", "method.extractor.batch_size=8"] * (method == "group_similarity")
+        tdattr(f"method={method}", *small, *LOGO, folder=folder)
+    done = tdattr(folder=folder, command="report")
+    for method in ("logo", "guda_u-retrack", "logo_images", "group_similarity", "pixel"):
+        assert method in done.stdout
+    assert (folder / "outputs/report/index.html").stat().st_size > 10_000
+
+
+def test_shapley_values_carry_their_error(folder):
+    tdattr("method=shapley", "method.orders=2", *GUDA[1:], *LOGO, folder=folder)
+    assert newest(folder)["facts"]["standard_error"] > 0
+
+
+def test_the_truth_of_mixtures(tmp_path):
+    tiny = [argument for argument in TINY if not argument.startswith("dataset")]
+    small = ["dataset=mixtures", "dataset.source.groups=3", "dataset.source.items=60", "dataset.source.test_items=12"]
+    tdattr("method=pixel", "protocol=truth", *small, *tiny, folder=tmp_path)
+    summary = newest(tmp_path)
+    assert summary["groups"] == 3
+    assert 0 <= summary["agreement"]["top_1"]["mean"] <= 1
+    assert trained(tmp_path) == 1
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["method=guda_u"], "method=guda_u-retrack scores groups"),
+        (["protocol=logo", "dataset.groups=null"], "Groups are needed here"),
+        (["protocol=logo", "dataset.groups=one.csv"], "choose groups of which there are at least two"),
+        (["protocol=logo", "dataset.groups=alone.csv"], "has a single item"),
+        (["protocol=logo", "method.unlearn.batch_size=0", "method=guda_u"], "batch_size"),
+        (["protocol=logo", "method=guda_u", "method.elbo.t_min=5000"], "visits no term"),
+        (
+            ["protocol=logo", "method=guda_u", "objective@method.objective=esd", "dataset.source.condition=none"],
+            "objective=esd steers away from a condition",
+        ),
+        (["protocol=truth"], "composition"),
+        (["protocol=logo", "method=das", "method.damping=grid"], "protocol=lds"),
+    ],
+)
+def test_what_cannot_work_is_said_before_any_training(overrides, words, tmp_path):
+    (tmp_path / "one.csv").write_text("id,group\n" + "\n".join(f"{index},all" for index in range(1621)))
+    (tmp_path / "alone.csv").write_text("id,group\n" + "\n".join(f"{index},{index == 0}" for index in range(1621)))
+    done = tdattr(*TINY, *overrides, folder=tmp_path, check=False)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert words in done.stderr.splitlines()[-1]
+    assert not list(tmp_path.glob("outputs/artifacts/pretrain/*"))

@@ -1,0 +1,151 @@
+"""Agreement with LOGO and with the truth, on scores and compositions that are only pretended."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from tdattr.configs import build
+from tdattr.errors import UserError
+from tdattr.metrics.agreement import LOWER_IS_BETTER, MEASURES, agreement, interval
+from tdattr.protocols import Scores
+from tests.conftest import CONF
+
+IDS = np.concatenate([np.arange(100, 112), np.arange(150, 158)])  # ids are not places
+GROUPS = {"wide": IDS[[0, 3, 5, 6, 9, 12, 15, 18]], "narrow": IDS[[1, 19]], "pair": IDS[[2, 17]]}
+GROUPS["rest"] = np.setdiff1d(IDS, np.concatenate(list(GROUPS.values())))
+NAMES = list(GROUPS)
+QUERIES = 6
+# what a perfect score gives; the others need the numbers of groups
+BEST = {name: 0.0 if name in LOWER_IS_BETTER else 1.0 for name in MEASURES} | {"rbo": 1 - 0.9 ** len(NAMES)}
+
+
+def protocol(name: str, resamples: int = 50, **aggregate: Any) -> Any:
+    node = OmegaConf.load(CONF / "protocol" / f"{name}.yaml")
+    del node["defaults"]  # type: ignore[arg-type]
+    shared = OmegaConf.load(CONF / "aggregate" / "mean.yaml")
+    given = {"aggregate": OmegaConf.merge(shared, aggregate), "resamples": resamples}
+    return build(OmegaConf.merge(node, given, {"gold": None} if name == "logo" else {}), "protocol")  # type: ignore[arg-type]
+
+
+class Pretended:
+    """Each training item shows its owner alone; queries are composed as they are told."""
+
+    def __init__(self, shown: list[dict[str, float]] | None = None) -> None:
+        self.shown = shown
+
+    def groups(self) -> dict[str, np.ndarray]:
+        return GROUPS
+
+    def items(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        assert self.shown is not None
+        owners = [next(name for name in NAMES if item in GROUPS[name]) for item in IDS]
+        train = {"group": owners, "composition": [json.dumps({owner: 1.0}) for owner in owners]}
+        return pd.DataFrame(train), pd.DataFrame({"composition": [json.dumps(each) for each in self.shown]})
+
+
+def of_groups(values: np.ndarray) -> Scores:
+    return Scores(torch.from_numpy(values), np.arange(len(NAMES)), groups=NAMES)
+
+
+def of_items(values: np.ndarray, share: bool) -> Scores:
+    """Every item has its group's score, or an equal share of it."""
+    spread = np.zeros((len(values), len(IDS)))
+    for column, members in enumerate(GROUPS.values()):
+        spread[:, np.isin(IDS, members)] = values[:, [column]] / (len(members) if share else 1)
+    return Scores(torch.from_numpy(spread), IDS)
+
+
+@pytest.fixture
+def gold() -> np.ndarray:
+    return np.random.default_rng(4).standard_normal((QUERIES, len(NAMES)))
+
+
+def test_the_gold_scores_themselves_are_perfect(gold: np.ndarray) -> None:
+    for scores in (gold, 3 * gold - 5):
+        verdict = protocol("logo").evaluate(of_groups(scores), {"gold": of_groups(gold)}, Pretended())
+        found = {name: values["mean"] for name, values in verdict.summary["agreement"].items()}
+        assert found == pytest.approx(BEST, abs=1e-9)
+        assert all("ceiling" not in values for values in verdict.summary["agreement"].values())
+        assert verdict.summary["groups"] == 4
+        assert verdict.lines[0].startswith("top_1 1.000 (1.000 to 1.000), spearman 1.000")
+
+
+def test_every_measure_and_its_interval_over_queries(gold: np.ndarray) -> None:
+    scores = gold + np.random.default_rng(8).standard_normal(gold.shape)
+    verdict = protocol("logo", resamples=70).evaluate(of_groups(scores), {"gold": of_groups(gold)}, Pretended())
+    expected = agreement(gold, scores)
+    assert set(verdict.summary["agreement"]) == set(MEASURES)
+    for name, values in expected.items():
+        found = verdict.summary["agreement"][name]
+        assert (found["low"], found["high"]) == interval(values, 70)
+        assert found["mean"] == pytest.approx(values.mean())
+        assert [row[name] for row in verdict.table] == values.tolist()
+    assert expected["spearman"].std() > 0.1
+
+
+def test_the_table_names_the_first_group_of_gold_and_of_the_scores() -> None:
+    gold = np.array([[1.0, 5, 2, 3], [9, 0, 1, 2], [0, 1, 2, 3]])
+    scores = np.array([[1.0, 0, 7, 3], [4, 1, 2, 3], [8, 1, 2, 3]])
+    table = protocol("logo").evaluate(of_groups(scores), {"gold": of_groups(gold)}, Pretended()).table
+    assert [row["query"] for row in table] == [0, 1, 2]
+    assert [row["gold"] for row in table] == ["narrow", "wide", "rest"]
+    assert [row["named"] for row in table] == ["pair", "wide", "wide"]
+    assert [row["top_1"] for row in table] == [0, 1, 0]
+
+
+def test_scores_of_items_are_aggregated(gold: np.ndarray) -> None:
+    def named(share: bool, **aggregate: Any) -> dict[str, Any]:
+        given = of_items(gold, share)
+        return protocol("logo", **aggregate).evaluate(given, {"gold": of_groups(gold)}, Pretended()).summary
+
+    perfect = protocol("logo").evaluate(of_groups(gold), {"gold": of_groups(gold)}, Pretended()).summary
+    for share, kind in ((False, "mean"), (False, "median"), (False, "max"), (True, "sum")):
+        found = named(share, kind=kind)["agreement"]
+        assert found["spearman"]["mean"] == found["ndcg_3"]["mean"] == 1
+        assert found["mse"]["mean"] == pytest.approx(perfect["agreement"]["mse"]["mean"], abs=1e-9)
+    assert named(True, kind="mean")["agreement"]["spearman"]["mean"] < 1  # groups are not equally large
+    assert named(False, positive_only=True)["agreement"]["mse"]["mean"] > 0.01
+    gold_of_items = {"gold": of_items(gold, False)}
+    verdict = protocol("logo").evaluate(of_groups(gold), gold_of_items, Pretended())
+    assert verdict.summary["agreement"]["kendall"]["mean"] == 1
+
+
+def test_the_ceiling_is_golds_agreement_with_itself_and_the_fraction_a_share_of_it(gold: np.ndarray) -> None:
+    rng = np.random.default_rng(2)
+    scores, again = gold + rng.standard_normal(gold.shape), gold + 0.3 * rng.standard_normal(gold.shape)
+    others = {"ceiling": of_groups(again), "gold": of_groups(gold)}
+    verdict = protocol("logo").evaluate(of_groups(scores), others, Pretended())
+    for name, values in verdict.summary["agreement"].items():
+        top = agreement(gold, again)[name].mean()
+        assert values["ceiling"] == pytest.approx(top)
+        if name in LOWER_IS_BETTER:
+            assert "fraction" not in values
+        else:
+            assert values["fraction"] == pytest.approx(agreement(gold, scores)[name].mean() / top)
+    text = verdict.lines[0].split(", ")[1]
+    assert text.endswith(f" of {verdict.summary['agreement']['spearman']['ceiling']:.3f}")
+    useless = {"gold": of_groups(gold), "ceiling": of_groups(0 * gold)}
+    found = protocol("logo").evaluate(of_groups(scores), useless, Pretended()).summary["agreement"]["kendall"]
+    assert found["ceiling"] == 0 and "fraction" not in found
+
+
+def test_the_truth_is_what_queries_are_composed_of() -> None:
+    shown = [{"wide": 0.75, "pair": 0.25}, {"rest": 1.0}, {"narrow": 0.5, "wide": 0.3, "rest": 0.2}]
+    truth = np.array([[each.get(name, 0.0) for name in NAMES] for each in shown])
+    perfect = protocol("truth").evaluate(of_groups(truth), {}, Pretended(shown))
+    for name, values in perfect.summary["agreement"].items():
+        if name in ("top_1", "ndcg_3", "spearman", "kendall", "reciprocal_rank", "mse"):
+            assert values["mean"] == pytest.approx(BEST[name], abs=1e-9), name
+    assert [row["gold"] for row in perfect.table] == ["wide", "rest", "narrow"]
+    assert [row["named"] for row in perfect.table] == ["wide", "rest", "narrow"]
+    reverse = protocol("truth").evaluate(of_groups(-truth), {}, Pretended(shown))
+    assert reverse.summary["agreement"]["spearman"]["mean"] == pytest.approx(-1)
+    items = protocol("truth", kind="max").evaluate(of_items(truth, False), {}, Pretended(shown))
+    assert items.summary["agreement"] == perfect.summary["agreement"]
+    with pytest.raises(UserError, match=r"which is none of the groups"):
+        protocol("truth").evaluate(of_groups(truth), {}, Pretended([{"unheard-of": 1.0}] * 3))

@@ -1,0 +1,249 @@
+"""The unlearning of a group: its batches, its plan and its rates, and the whole of it against a plain loop."""
+
+import math
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+
+from tdattr.data.prepared import Prepared
+from tdattr.diffusion.edm import EDM
+from tdattr.errors import UserError
+from tdattr.training.config import TrainConfig, TrainerConfig
+from tdattr.unlearning import group
+from tdattr.unlearning.group import GroupBatches, UnlearnConfig, order, unlearn_group
+from tdattr.unlearning.objectives import Batch, Parts, Situation
+from tests.conftest import CONF, unused
+
+FORGOTTEN = np.array([1, 4, 5, 9, 13, 20, 21, 30, 31, 40, 44, 47])
+RETAINED = np.setdiff1d(np.arange(48), [*FORGOTTEN, 2, 3, 25])  # 33
+SETS = {"retain": RETAINED, "forget": FORGOTTEN}
+SIZE, SEED = 4, 9
+Make = Callable[..., GroupBatches]
+
+
+@pytest.fixture
+def batches(tiny_data: Prepared, edm: EDM, tiny_train: Callable[..., TrainConfig]) -> Make:
+    def make(**changes: Any) -> GroupBatches:
+        train = tiny_train(mirror=changes.pop("mirror", True), condition_dropout=changes.pop("dropout", 0.3))
+        return replace(GroupBatches(tiny_data.train, RETAINED, FORGOTTEN, edm, SIZE, train, SEED), **changes)
+
+    return make
+
+
+def equal(first: Batch, second: Batch) -> bool:
+    return all(torch.equal(first[role][name], second[role][name]) for role in SETS for name in first[role])
+
+
+def test_every_item_once_per_epoch_of_its_own_set(batches: Make) -> None:
+    made = batches()
+    for role, ids in SETS.items():
+        steps = len(ids) // SIZE
+        epochs = [[made[e * steps + i][role]["ids"] for i in range(steps)] for e in range(3)]  # type: ignore[index]
+        assert all(len(part) == SIZE for epoch in epochs for part in epoch)
+        orders = [torch.cat(epoch).tolist() for epoch in epochs]
+        for each in orders:
+            assert len(set(each)) == len(each) == steps * SIZE
+            assert set(each) <= set(ids.tolist())
+        assert len({tuple(each) for each in orders}) == 3
+        assert len(orders[0]) > len(ids) - SIZE  # nothing but what fills no batch is left out
+
+
+def test_items_come_with_their_images_conditions_and_their_own_noise(batches: Make, tiny_data: Prepared) -> None:
+    made, split = batches(), tiny_data.train
+    mirrored, dropped, levels, noise = [], [], [], []
+    for step in range(60):
+        for role in SETS:
+            part = made[step][role]
+            assert set(part) == {"x", "level", "noise", "condition", "drop", "ids"}
+            plain = split.images(part["ids"].numpy())
+            for x, image in zip(part["x"], plain, strict=True):
+                mirrored.append(torch.equal(x, image.flip(2)))
+                assert mirrored[-1] or torch.equal(x, image)
+            assert torch.equal(part["condition"], split.condition(part["ids"].numpy()))
+            dropped += part["drop"].tolist()
+            levels += part["level"].tolist()
+            noise.append(part["noise"])
+    count = 60 * 2 * SIZE
+    assert len(set(levels)) == count
+    assert torch.pdist(torch.cat(noise).flatten(1)).min() > 1
+    assert np.mean(np.log(levels)) == pytest.approx(-1.2, abs=5 * 1.2 / count**0.5)
+    assert np.mean(mirrored) == pytest.approx(0.5, abs=2.5 / count**0.5)
+    assert np.mean(dropped) == pytest.approx(0.3, abs=2.5 / count**0.5)
+    assert abs(np.corrcoef(mirrored, dropped)[0, 1]) < 5 / count**0.5
+    plain = batches(mirror=False, dropout=0.0)[0]["retain"]
+    assert torch.equal(plain["x"], split.images(plain["ids"].numpy())) and not plain["drop"].any()
+    assert not {"condition", "drop"} & set(batches(split=replace(split, conditions=None))[0]["forget"])
+
+
+def test_a_batch_depends_on_its_step_and_the_seed_alone(batches: Make) -> None:
+    made = batches()
+    straight = [made[step] for step in range(20)]
+    order.cache_clear()
+    assert all(equal(batches()[step], straight[step]) for step in (19, 3, 11))
+    other = batches(seed=SEED + 1)[3]
+    for role in SETS:
+        assert not torch.isin(other[role]["level"], straight[3][role]["level"]).any()
+        assert not torch.equal(other[role]["ids"], straight[3][role]["ids"])
+
+
+def test_a_small_set_gives_small_batches(batches: Make) -> None:
+    made = batches(forgotten=FORGOTTEN[:3], batch_size=8)
+    for step in range(4):
+        assert sorted(made[step]["forget"]["ids"].tolist()) == FORGOTTEN[:3].tolist()
+        assert len(made[step]["forget"]["noise"]) == 3
+        assert len(made[step]["retain"]["ids"]) == 8
+
+
+def config(**changes: Any) -> UnlearnConfig:
+    node = OmegaConf.load(CONF / "method" / "guda_u.yaml")
+    given = OmegaConf.to_container(node["unlearn"])  # type: ignore[index]
+    return UnlearnConfig(**(given | changes))  # type: ignore[operator]
+
+
+def test_the_number_of_steps() -> None:
+    published = config()
+    assert published.planned(45000, 5000) == 30 * 39
+    assert config(epochs=1).planned(5000, 45000) == 39
+    assert config(epochs=4).planned(1000, 100) == 4
+    assert config(epochs=1).planned(1000, 256) == 2
+    assert config(steps=7).planned(45000, 5000) == 7
+
+
+def test_the_rate() -> None:
+    published = config()
+    assert published.learning_rate * published.factor(1170)(1169) == pytest.approx(2.34e-6)
+    factor = config(schedule_steps=None, warmup_steps=4).factor(24)
+    assert [factor(step) for step in range(5)] == pytest.approx([0.25, 0.5, 0.75, 1, 1])
+    assert [factor(step) for step in (9, 14, 19, 24, 400)] == pytest.approx(
+        [(1 + math.sqrt(0.5)) / 2, 0.5, (1 - math.sqrt(0.5)) / 2, 0, 0]
+    )
+    assert config(schedule_steps=44, warmup_steps=4).factor(24)(24) == pytest.approx(0.5)
+    constant = config(schedule="constant", warmup_steps=2).factor(9)
+    assert [constant(step) for step in range(4)] == [0.5, 1, 1, 1]
+    assert config(schedule="constant", warmup_steps=0).factor(9)(0) == 1
+
+
+def test_bad_values() -> None:
+    choices: list[dict[str, Any]] = [{"optimizer": "sgd"}, {"schedule": "linear"}, {"retain": "both"}]
+    for changes in [*choices, {"epochs": 0}, {"steps": 0}, {"batch_size": 0}, {"learning_rate": 0.0}]:
+        with pytest.raises(UserError, match=r"method\.unlearn"):
+            config(**changes)
+
+
+class Run:
+    """Unlearns with an objective that notes what it is given."""
+
+    name = "noted"
+
+    def __init__(self, situation: Situation, train: TrainConfig, trainer: TrainerConfig) -> None:
+        self.situation, self.train, self.trainer = situation, train, trainer
+        self.batches, self.modes = list[Batch](), list[bool]()
+
+    check = unused
+
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
+        kept, gone = (
+            self.situation.diffusion.loss(network, *(batch[role][name] for name in ("x", "level", "noise"))).mean()
+            for role in SETS
+        )
+        return kept - 0.1 * gone
+
+    def begin(self, situation: Situation) -> Callable[[nn.Module, Batch], Parts]:
+        def step(network: nn.Module, batch: Batch) -> Parts:
+            self.batches.append(batch)
+            self.modes.append(network.training)
+            loss = self.loss(network, batch)
+            return loss, {"retain": loss.detach()}
+
+        return step
+
+    def framework(self, network: nn.Module, config: UnlearnConfig) -> list[dict[str, float]]:
+        return unlearn_group(network, self, self.situation, config, self.train, self.trainer)  # type: ignore[arg-type]
+
+    def plain(self, network: nn.Module, config: UnlearnConfig, steps: int) -> nn.Module:
+        made = GroupBatches(self.situation.split, RETAINED, FORGOTTEN, self.situation.diffusion, SIZE, self.train, SEED)
+        kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
+        optimizer = kind(network.requires_grad_(True).parameters(), lr=1.0, weight_decay=config.weight_decay)
+        for step in range(steps):
+            optimizer.param_groups[0]["lr"] = config.learning_rate * config.factor(steps)(step)
+            optimizer.zero_grad()
+            self.loss(network, made[step]).backward()
+            if config.clip is not None:
+                torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip)
+            optimizer.step()
+        return network
+
+
+@pytest.fixture
+def run(
+    tiny_data: Prepared, edm: EDM, tiny_train: Callable[..., TrainConfig], tiny_trainer: Callable[..., TrainerConfig]
+) -> Run:
+    situation = Situation(edm, tiny_data.train, RETAINED, FORGOTTEN, unused, torch.device("cpu"), SEED, "loss")
+    return Run(situation, tiny_train(mirror=True), tiny_trainer())
+
+
+def small(**changes: Any) -> UnlearnConfig:
+    given = {"epochs": 2, "batch_size": SIZE, "learning_rate": 1e-3, "weight_decay": 0.1, "dropout": False}
+    return config(**(given | {"schedule_steps": 9, "warmup_steps": 2} | changes))
+
+
+def moved(network: nn.Module, start: nn.Module) -> Tensor:
+    pairs = zip(network.parameters(), start.parameters(), strict=True)
+    return torch.cat([(now - then).flatten() for now, then in pairs]).detach()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"optimizer": "adam", "weight_decay": 0.0}, {"clip": 1e-7}, {"schedule": "constant", "steps": 3}],
+)
+def test_against_a_plain_loop(run: Run, tiny_dit: Callable[..., nn.Module], changes: dict[str, Any]) -> None:
+    start = tiny_dit(4, spread=0.1, dropout=0.5)
+    network, wanted, steps = deepcopy(start), small(**changes), changes.get("steps", 2 * 3)
+    written = run.framework(network, wanted)
+    expected = moved(run.plain(deepcopy(start), wanted, steps), start)
+    assert float((moved(network, start) - expected).norm()) < 2e-3 * float(expected.norm())
+    assert run.modes == [False] * steps
+    assert [row["step"] for row in written] == list(range(steps)) and set(written[0]) == {"step", "retain"}
+    assert not any(parameter.requires_grad for parameter in network.parameters()) and not network.training
+
+
+def test_clipping_limits_the_update(run: Run, tiny_dit: Callable[..., nn.Module]) -> None:
+    lengths = []
+    for clip in (None, 1e-9):  # far below the 1e-8 that Adam adds to the root of a squared gradient
+        network = tiny_dit(4, spread=0.1)
+        run.framework(network, small(clip=clip, weight_decay=0.0))
+        lengths.append(float(moved(network, tiny_dit(4, spread=0.1)).norm()))
+    assert lengths[1] < 0.01 * lengths[0]
+
+
+def test_dropout_is_on_where_it_is_wanted(run: Run, tiny_dit: Callable[..., nn.Module]) -> None:
+    off, on = (tiny_dit(4, spread=0.1, dropout=0.5) for _ in range(2))
+    run.framework(off, small(dropout=False, steps=2))
+    run.framework(on, small(dropout=True, steps=2))
+    assert run.modes == [False, False, True, True]
+    assert equal(run.batches[1], run.batches[3])
+    assert not torch.equal(moved(on, off), torch.zeros(()).expand_as(moved(on, off)))
+    assert not on.training
+
+
+def test_the_log_of_a_long_unlearning_is_short_and_has_the_last_step(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group, "LOGGED", 5)
+
+    class Pixelwise(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(()))
+
+        def forward(self, x: Tensor, *_: Any) -> Tensor:
+            return self.scale * x
+
+    steps = 14
+    written = [row["step"] for row in run.framework(Pixelwise(), small(steps=steps))]
+    assert written == [*range(0, steps, 2), steps - 1]

@@ -1,0 +1,251 @@
+"""Each objective's loss against its formula, written out once more in plain loops."""
+
+import math
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+
+from tdattr.configs import build
+from tdattr.data.prepared import Prepared
+from tdattr.diffusion import Diffusion
+from tdattr.errors import UserError
+from tdattr.training.config import TrainConfig
+from tdattr.unlearning.group import GroupBatches
+from tdattr.unlearning.objectives import Batch, Situation, erasediff
+from tests.conftest import CONF
+
+FORGOTTEN = np.array([1, 4, 5, 9, 13, 20, 21, 30, 31, 40, 44, 47])
+RETAINED = np.setdiff1d(np.arange(48), [*FORGOTTEN, 2, 3, 25])  # 33
+KEPT = (1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)).cumprod(0)  # of conf/diffusion/ddpm.yaml
+NAMES = ("finetune", "gradient_ascent", "erasediff", "esd", "siss", "retrack")
+
+
+def objective(name: str, **changes: Any) -> Any:
+    return build(OmegaConf.merge(OmegaConf.load(CONF / "objective" / f"{name}.yaml"), changes), "objective")
+
+
+def scales(kind: str, level: Tensor) -> tuple[Tensor, Tensor]:
+    """γ and s of x_t = γ x + s ε, in float64."""
+    if kind == "edm":
+        return torch.ones(len(level), dtype=torch.float64), level.double()
+    return KEPT[level.long()].sqrt(), (1 - KEPT[level.long()]).sqrt()
+
+
+def predicted(kind: str, network: nn.Module, part: Any, drop: Tensor | None) -> Tensor:
+    γ, s = (value.float().reshape(-1, 1, 1, 1) for value in scales(kind, part["level"]))
+    noised = γ * part["x"] + s * part["noise"]
+    if kind == "ddpm":
+        return network(noised, (s / γ).log().flatten() / 4, part["condition"], drop)
+    out = network(noised / (s**2 + 0.25).sqrt(), s.log().flatten() / 4, part["condition"], drop)
+    return (noised - (noised * 0.25 + out * s * 0.5 * (s**2 + 0.25).sqrt()) / (s**2 + 0.25)) / s
+
+
+def error(kind: str, network: nn.Module, part: Any, target: Tensor, drop: Tensor | None = None) -> Tensor:
+    """The mean loss of a part of the batch with ``target`` as the noise."""
+    drop = part["drop"] if drop is None else drop
+    weight = part["level"] ** 2 / 0.25 + 1 if kind == "edm" else torch.ones(len(target))
+    return (weight * (predicted(kind, network, part, drop) - target).square().mean((1, 2, 3))).mean()
+
+
+def steered(kind: str, x: Tensor, near: Tensor, level: Tensor, noise: Tensor, cap: float | None) -> Tensor:
+    """ReTrack's target, item by item and neighbour by neighbour in float64."""
+    rows = []
+    for b, (γ, s) in enumerate(zip(*scales(kind, level), strict=True)):
+        noised = γ * x[b].double() + s * noise[b].double()
+        exponents = [-float(((noised - γ * a.double()) ** 2).sum() / (2 * s**2)) for a in near[b]]
+        row = torch.zeros_like(noised)
+        for exponent, a in zip(exponents, near[b], strict=True):
+            c = γ / s * (x[b].double() - a.double())
+            if cap is not None and float(c.norm()) > math.sqrt(2 * cap):
+                c = c * math.sqrt(2 * cap) / c.norm()
+            weight = math.exp(exponent - max(exponents)) / sum(math.exp(e - max(exponents)) for e in exponents)
+            row += weight * (noise[b].double() + c)
+        rows.append(row)
+    return torch.stack(rows).float()
+
+
+@dataclass
+class World:
+    """A student that differs from F1, a batch of both roles, and the copies of F1 that were handed out."""
+
+    kind: str
+    situation: Situation
+    batch: Batch
+    student: nn.Module
+    f1: nn.Module
+    handed: list[nn.Module]
+
+    def loss(self, objective: Any, retain: str = "loss") -> Tensor:
+        return objective.begin(replace(self.situation, retain=retain))(self.student, self.batch)[0]
+
+    def error(self, role: str, target: Tensor | None = None, drop: Tensor | None = None) -> Tensor:
+        part = self.batch[role]
+        return error(self.kind, self.student, part, part["noise"] if target is None else target, drop)
+
+    def gradient(self, loss: Tensor) -> Tensor:
+        found = torch.autograd.grad(loss, list(self.student.parameters()), retain_graph=True)
+        return torch.cat([gradient.flatten() for gradient in found])
+
+
+@pytest.fixture(params=["ddpm", "edm"])
+def world(
+    request: pytest.FixtureRequest,
+    tiny_data: Prepared,
+    tiny_dit: Callable[..., nn.Module],
+    tiny_train: Callable[..., TrainConfig],
+) -> World:
+    diffusion: Diffusion = build(OmegaConf.load(CONF / "diffusion" / f"{request.param}.yaml"), "diffusion")
+    f1, handed = tiny_dit(4, spread=0.15, augmentation_label=False), list[nn.Module]()
+
+    def frozen() -> nn.Module:
+        handed.append(deepcopy(f1))
+        return handed[-1]
+
+    train = tiny_train(mirror=True, condition_dropout=0.3)
+    batch = GroupBatches(tiny_data.train, RETAINED, FORGOTTEN, diffusion, 8, train, 5)[2]
+    situation = Situation(diffusion, tiny_data.train, RETAINED, FORGOTTEN, frozen, torch.device("cpu"), 5, "loss")
+    return World(request.param, situation, batch, tiny_dit(4, spread=0.1, augmentation_label=False), f1, handed)
+
+
+@pytest.mark.parametrize("retain", ["loss", "distill"])
+@pytest.mark.parametrize("name", NAMES)
+def test_every_loss_is_its_formula(world: World, name: str, retain: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    split, seen, forget = world.situation.split, list[Tensor](), world.batch["forget"]
+    towards = erasediff.towards
+    monkeypatch.setattr(erasediff, "towards", lambda *given: seen.append(given[3]) or towards(*given))
+    found = world.loss(objective(name, **({"clip": 1e9, "scale": 2.5} if name == "siss" else {})), retain)
+    teacher = predicted(world.kind, world.f1, world.batch["retain"], world.batch["retain"]["drop"]).detach()
+    kept = world.error("retain", teacher if retain == "distill" else None)
+    if name == "esd":
+        none = torch.zeros(8, dtype=torch.bool)
+        guided, without = (predicted(world.kind, world.f1, forget, drop).detach() for drop in (none, ~none))
+        expected = kept + 0.3 * world.error("forget", without - 7.5 * (guided - without), none)
+    elif name == "retrack":
+        pixels = np.array(split.pixels).astype(float).reshape(48, -1)
+        ids = forget["ids"].numpy()
+        order = [RETAINED[np.argsort(((pixels[i] - pixels[RETAINED]) ** 2).sum(1))[:10]] for i in ids]
+        near = torch.stack([split.images(row) for row in order])
+        assert not torch.equal(forget["x"], split.images(ids))  # some are mirrored, neighbours never
+        target = steered(world.kind, forget["x"], near, forget["level"], forget["noise"], 1.0)
+        expected = kept + 0.03 * world.error("forget", target)
+    elif name == "erasediff":
+        expected = kept + 0.03 * world.error("forget", seen[0])
+    elif name == "siss":
+        everything = (33 * kept + 12 * world.error("forget")) / 45
+        expected = 45 / 33 * everything - 2.5 * 12 / 33 * world.error("forget")
+    else:
+        expected = kept - (0.03 * world.error("forget") if name == "gradient_ascent" else 0)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(world.gradient(found), world.gradient(expected), rtol=1e-3, atol=1e-4)
+
+
+def test_directions(world: World) -> None:
+    """Ascent rises with a lower forgotten loss; fine-tuning does not see what is forgotten."""
+    losses = world.error("forget"), world.loss(objective("gradient_ascent", weight=1e4))
+    assert float(torch.cosine_similarity(*map(world.gradient, losses), dim=0)) < -0.999
+    before = world.loss(objective("finetune"))
+    world.batch["forget"]["noise"].mul_(9)  # type: ignore[index]
+    assert torch.equal(world.loss(objective("finetune")), before)
+
+
+def test_what_cannot_work_is_refused() -> None:
+    for changes in ({"neighbours": 0}, {"kl_cap": 0.0}, {"weights": "argmax"}):
+        with pytest.raises(UserError, match=r"objective"):
+            objective("retrack", **changes)
+    for name in NAMES:
+        objective(name).check(conditional=True)
+        if name != "esd":
+            objective(name).check(conditional=False)
+    with pytest.raises(UserError, match=r"objective=esd steers away from a condition"):
+        objective("esd").check(conditional=False)
+
+
+def test_erasediff_targets_are_fresh_unit_noise_that_the_batch_does_not_decide(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = list[Tensor]()
+    monkeypatch.setattr(erasediff, "towards", lambda *given: seen.append(given[3]) or given[3].flatten(1).mean(1))
+    for _ in range(2):
+        step = objective("erasediff").begin(world.situation)
+        [step(world.student, world.batch) for _ in range(8)]
+        world.batch["forget"]["noise"].mul_(-3)  # type: ignore[index]
+    assert all(torch.equal(first, again) for first, again in zip(seen[:8], seen[8:], strict=True))
+    values = torch.stack(seen[:8])
+    assert torch.pdist(values.flatten(0, 1).flatten(1)).min() > 5
+    assert abs(float(values.mean())) < 5 / values.numel() ** 0.5 and abs(float(values.std()) - 1) < 0.06
+    both = torch.stack([world.batch["forget"]["noise"].flatten(), values[0].flatten()])
+    assert abs(float(torch.corrcoef(both)[0, 1])) < 5 / both.shape[1] ** 0.5
+
+
+@pytest.mark.parametrize(("scale", "clipped"), [(50.0, True), (0.01, False)])
+def test_siss_clips_the_second_gradient_to_a_share_of_the_retained_one(
+    world: World, scale: float, clipped: bool
+) -> None:
+    total, parts = objective("siss", scale=scale).begin(world.situation)(world.student, world.batch)
+    kept, forgotten = (world.gradient(world.error(role)) for role in ("retain", "forget"))
+    first, second = kept + 12 / 33 * forgotten, scale * 12 / 33 * forgotten
+    removed = first - world.gradient(total)
+    assert float(removed.norm()) == pytest.approx(float(0.1 * kept.norm() if clipped else second.norm()), rel=2e-3)
+    assert float(torch.cosine_similarity(removed, second, dim=0)) > 0.999
+    assert (float(parts["clip"]) < 1) == clipped and not parts["clip"].requires_grad
+
+
+@pytest.mark.parametrize("name", ["finetune", "esd", "retrack"])
+def test_f1_stays_as_it_is_and_a_student_that_equals_it_has_nothing_to_keep(world: World, name: str) -> None:
+    before = deepcopy(world.f1.state_dict())
+    step = objective(name).begin(replace(world.situation, retain="distill"))
+    assert float(step(world.f1, world.batch)[1]["retain"]) == pytest.approx(0, abs=1e-10)
+    optimizer = torch.optim.SGD(world.student.parameters(), 0.1)
+    for _ in range(2):
+        step(world.student, world.batch)[0].backward()
+        optimizer.step()
+    assert not torch.equal(next(world.student.parameters()), next(world.f1.parameters()))
+    for network in [world.f1, *world.handed]:
+        assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+        assert all(parameter.grad is None for parameter in network.parameters())
+
+
+def given_for(world: World, neighbours: int = 6, shape: tuple[int, ...] = (1, 8, 8)) -> tuple[Tensor, ...]:
+    """Items, their neighbours, levels and noise."""
+    rng = torch.Generator().manual_seed(neighbours)
+    x = torch.rand(40, *shape, generator=rng) * 2 - 1
+    near = x[:, None] + 0.3 * torch.randn(40, neighbours, *shape, generator=rng)
+    edm = (torch.randn(40, generator=rng) * 1.2 - 1.2).exp()
+    level = edm if world.kind == "edm" else torch.arange(40).float() * 25
+    return x, near, level, torch.randn(40, *shape, generator=rng)
+
+
+@pytest.mark.parametrize("cap", [1.0, 0.02, None])
+def test_retrack_against_the_double_loop(world: World, cap: float | None) -> None:
+    given = given_for(world)
+    found = objective("retrack", kl_cap=cap).target(world.situation.diffusion, *given)
+    torch.testing.assert_close(found, steered(world.kind, *given, cap), rtol=1e-4, atol=2e-4)
+
+
+def test_the_correction_is_clipped_to_its_exact_length(world: World) -> None:
+    x, near, level, noise = given_for(world, neighbours=1)
+    target = objective("retrack", kl_cap=2.0).target(world.situation.diffusion, x, near, level, noise)
+    γ, s = scales(world.kind, level)
+    whole = (γ / s)[:, None] * (x - near[:, 0]).flatten(1).double()
+    correction = (target - noise).flatten(1).double()
+    torch.testing.assert_close(correction.norm(dim=1), whole.norm(dim=1).clamp(max=2), rtol=1e-5, atol=0)
+    assert torch.cosine_similarity(correction, whole).min() > 0.99999
+    assert 0 < (whole.norm(dim=1) < 2).sum() < 40
+    alone = objective("retrack").target(world.situation.diffusion, x, x[:, None], level, noise)
+    assert torch.equal(alone, noise)  # an item that is its own neighbour
+
+
+def test_published_weights_vanish_at_image_size_alone(world: World) -> None:
+    published = objective("retrack", weights="published_code")
+    assert not published.target(world.situation.diffusion, *given_for(world, shape=(3, 32, 32))).any()
+    x, near, level, noise = given_for(world, shape=(1, 2, 1))
+    given = (world.situation.diffusion, x, near, torch.full_like(level, 5 if world.kind == "edm" else 900), noise)
+    found, exact = published.target(*given), objective("retrack").target(*given)
+    torch.testing.assert_close(found, exact, rtol=1e-4, atol=1e-6)
