@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,6 @@ from tdattr.artifacts import Artifact, shared_out
 from tdattr.configs import described
 from tdattr.data.groups import Ids, groups
 from tdattr.protocols import Generated
-from tdattr.report.progress import track
 from tdattr.results import load_images
 from tdattr.scoring.losses import NoiseSet, pair_losses
 from tdattr.seeding import generator, normal
@@ -81,19 +81,20 @@ class Models:
         }
         images = load_images(queries)
         conditions = chain.query_split.condition(chain.query_items)
+        given = None if conditions is None else conditions.to(chain.device)
         rng = generator(chain.cfg.seed, "query_losses")
         noise = NoiseSet(chain.diffusion.training_levels(rng, draws), normal(rng, draws, *images.shape[1:]))
-        rows = []
-        for model in track(models, "Losses of the queries", len(models)):
 
-            def make(folder, model=model):  # type: ignore[no-untyped-def]
-                network, device = chain.network(model), chain.device
-                given = None if conditions is None else conditions.to(device)
-                batch = chain.trainer.scoring_batch
-                losses = pair_losses(chain.diffusion, network, images.to(device), given, noise.to(device), batch)
-                save_file({"losses": losses.double().mean(1)}, folder / "losses.safetensors")
+        def make(model: Artifact, folder: Path) -> None:
+            network, batch_size = chain.network(model), chain.trainer.scoring_batch
+            x, pairs = images.to(chain.device), noise.to(chain.device)
+            losses = pair_losses(chain.diffusion, network, x, given, pairs, batch_size)
+            save_file({"losses": losses.double().mean(1)}, folder / "losses.safetensors")
 
+        def attempt(model: Artifact, wait: bool) -> Artifact | None:
             inputs = {"model": model.address, "queries": queries.address}
-            artifact = chain.store.get("query_losses", 1, config, inputs, make)
-            rows.append(load_file(artifact.folder / "losses.safetensors")["losses"][chain.queries.places])
-        return torch.stack(rows).numpy()
+            return chain.store.offer("query_losses", 1, config, inputs, partial(make, model), wait)
+
+        found = shared_out([partial(attempt, model) for model in models])
+        rows = [load_file(artifact.folder / "losses.safetensors")["losses"] for artifact in found]
+        return torch.stack(rows).numpy()[:, chain.queries.places]
