@@ -10,7 +10,7 @@ gradients="trak,dtrak,das"
 others="tracin,gradient_cosine,forward_inf,abu,mucs"
 case "$scale" in
   paper) setting="experiment=mucs_cifar10 protocol=lds" ;;
-  toy) setting="experiment=glyphs_mucs protocol=lds protocol.subsets=32 protocol.repeats=1" ;;
+  toy) setting="experiment=glyphs_mucs protocol=lds protocol.subsets=32 protocol.repeats=1 protocol.draws=1000" ;;
 esac
 tdattr -m $setting "method=$gradients" "method.damping=choice(grid)" queries.explained=controls "$@"
 tdattr -m $setting "method=$similarities,$gradients,$others" "$@"
