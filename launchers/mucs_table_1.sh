@@ -8,5 +8,6 @@ common="random,condition,dtrak,das,forward_inf,abu,mucs"
 case "$scale" in
   paper) tdattr -m experiment=mucs_cifar10,mucs_artbench10,mucs_coco "method=$common,clip,dino" seed=1,2,3,4,5,6 "$@" ;;
   toy) tdattr -m experiment=glyphs_mucs "method=$common,pixel,features,trak,tracin,gradient_cosine" seed=1,2,3 "$@" ;;
+  *) echo "usage: $0 [paper|toy] [overrides]" >&2; exit 2 ;;
 esac
 tdattr-report

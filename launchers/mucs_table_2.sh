@@ -8,5 +8,6 @@ rows="none,weight_0.1,weight_0.3,unlearn_levels,no_null_loss,block,subtraction,f
 case "$scale" in
   paper) tdattr -m experiment=mucs_coco "ablation=$rows" seed=1,2,3,4,5,6 "$@" ;;
   toy) tdattr -m experiment=glyphs_mucs "ablation=$rows" seed=1,2,3 "$@" ;;
+  *) echo "usage: $0 [paper|toy] [overrides]" >&2; exit 2 ;;
 esac
 tdattr-report

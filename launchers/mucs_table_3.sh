@@ -14,5 +14,6 @@ case "$scale" in
         method@method.members.clip=pixel seed=1,2,3 "$@"
     done
     ;;
+  *) echo "usage: $0 [paper|toy] [overrides]" >&2; exit 2 ;;
 esac
 tdattr-report

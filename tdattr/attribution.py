@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from tdattr.artifacts import Artifact, provenance, shared_out
 from tdattr.configs import described
 from tdattr.counterfactuals import Models
-from tdattr.data.groups import Ids
+from tdattr.data.groups import Ids, digest
 from tdattr.errors import UserError
 from tdattr.features import identities
 from tdattr.methods import Build, Context, Member, Method, Trained
@@ -36,6 +36,12 @@ def attributed(chain: Chain, node: DictConfig, method: Method) -> Artifact:
         config["identity"] = identity
     if chain.queries.explained != "attributed":
         config["explained"] = chain.queries.explained
+    if getattr(method, "scores_groups", False):
+        config["groups"] = {name: digest(ids) for name, ids in Models(chain).groups().items()}
+    if getattr(method, "retrains", False):
+        config |= {"train": described(chain.cfg.train), "precision": chain.trainer.precision}
+    if hasattr(method, "prepare"):  # outside of the artifact's lock, so that jobs can share it out
+        method.prepare(context(chain, node, method, f1, queries, []))
     count = chain.queries.count
 
     def make(folder: Path) -> Mapping[str, Any]:
@@ -56,8 +62,8 @@ def attributed(chain: Chain, node: DictConfig, method: Method) -> Artifact:
             rows.append(resumable(partial / f"{query}.safetensors", lambda q=query: scorer(q)))  # type: ignore[misc]
         if not all(scores.isfinite().all() for scores, _ in rows):
             raise UserError(
-                f"{node.name} gave scores that are no numbers: lower its learning rate or raise its damping, then run "
-                "again."
+                f"{node.name} gave scores that are no numbers: a training or unlearning behind them diverged (lower "
+                "its learning rate) or a kernel cannot be inverted (raise its damping)."
             )
         save_file({"scores": torch.stack([scores for scores, _ in rows])}, folder / "scores.safetensors")
         np.save(folder / "ids.npy", chain.ids)
@@ -105,6 +111,11 @@ def context(
     def trained(artifact: Artifact) -> Trained:
         return Trained(artifact.address, artifact.folder, lambda: chain.network(artifact))
 
+    def regenerated(removed: Ids) -> torch.Tensor:
+        found, artifact = Models(chain).regenerate(removed)
+        used.append(artifact)
+        return found.images[places]
+
     def retrained(removals: list[Ids], first: int, repeats: int) -> list[list[Trained]]:
         found = Models(chain).train(removals, repeats, first)
         used.extend(artifact for artifacts in found for artifact in artifacts)
@@ -134,6 +145,6 @@ def context(
         queries=f"{queries.address}/{chain.queries.explained}",
         groups=Models(chain).groups,
         retrained=retrained,
-        regenerated=lambda removed: Models(chain).regenerate(removed)[0].images[places],
+        regenerated=regenerated,
         member=member,
     )

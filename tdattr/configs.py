@@ -11,7 +11,8 @@ from omegaconf.errors import OmegaConfBaseException
 from tdattr.errors import UserError
 
 # where files lie does not change what is in them
-ELSEWHERE = {"root", "default_root", "weights", "path", "url", "_target_"}
+ELSEWHERE = {"root", "default_root", "url", "_target_"}
+IDENTIFIED = {"weights", "path"}  # places too, where the class says by itself (``identity``) what is there
 
 
 def build(node: DictConfig, path: str) -> Any:
@@ -85,9 +86,11 @@ def described(node: DictConfig) -> dict[str, Any]:
 
 def placeless(values: dict[str, Any]) -> dict[str, Any]:
     """Nested values without the paths of files; a ``_target_`` becomes ``class``."""
+    target = values.get("_target_")
+    places = ELSEWHERE | (IDENTIFIED if target is not None and hasattr(get_class(target), "identity") else set())
     kept = {
         key: placeless(value) if isinstance(value, dict) else value
         for key, value in values.items()
-        if key not in ELSEWHERE
+        if key not in places
     }
-    return kept | ({"class": values["_target_"]} if "_target_" in values else {})
+    return kept | ({} if target is None else {"class": target})

@@ -49,8 +49,8 @@ class Models:
         }
 
     def train(self, removals: list[Ids], repeats: int, first: int = 0) -> list[list[Artifact]]:
-        """The models without each of those sets of ids, ``repeats`` of each under the seeds that follow the run's,
-        from the ``first`` one on; jobs that want the same models share the work."""
+        """The models without each of those sets of ids, ``repeats`` of each under the run's seed + ``first``
+        and those after it; jobs that want the same models share the work."""
         seeds = [self.chain.cfg.seed + first + repeat for repeat in range(repeats)]
         found = shared_out([partial(self.chain.training, ids, seed) for seed in seeds for ids in removals])
         return [found[place :: len(removals)] for place in range(len(removals))]

@@ -48,6 +48,8 @@ def check(chain: Chain) -> None:
         log.info("F1 is trained without %d items; %d are left.", len(chain.removed), len(chain.ids))
     chain.protocol.check(len(chain.ids), chain.queries.count)
     check_groups(chain)
+    if any(getattr(method, "dampings", None) for method in chain.others.values()):
+        raise UserError("damping=grid is for the method that is judged: give the others one value.")
     if getattr(chain.method, "dampings", None) and not chain.protocol.takes_grid:
         raise UserError("method.damping=grid is for choosing a value with protocol=lds: give one value here.")
     if chain.queries.explained == "controls" and not chain.protocol.takes_controls:
@@ -117,6 +119,9 @@ def evaluated(chain: Chain) -> tuple[dict[str, Any], list[str]]:
     others = {role: attributed(chain, cfg.protocol[role], method) for role, method in chain.others.items()}
     inputs |= {role: artifact.address for role, artifact in others.items()}
 
+    if hasattr(chain.protocol, "prepare"):  # outside of the artifact's lock, so that jobs can share it out
+        chain.protocol.prepare(load_scores(attribution), Models(chain))
+
     def make(folder: Path) -> None:
         known = {role: load_scores(artifact) for role, artifact in others.items()}
         verdict: Verdict = chain.protocol.evaluate(load_scores(attribution), known, Models(chain))
@@ -130,6 +135,8 @@ def evaluated(chain: Chain) -> tuple[dict[str, Any], list[str]]:
         name: described(cfg.measures[name]) | {"identity": dict(measure.identity(setting))}
         for name, measure in chain.measures.items()
     }
+    if chain.protocol.takes_groups:
+        config["groups"] = {name: groups.digest(ids) for name, ids in Models(chain).groups().items()}
     evaluation = chain.store.get("evaluate", 2, config, inputs, make)
     verdict = json.loads((evaluation.folder / "verdict.json").read_text())
     summary = {

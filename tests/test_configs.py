@@ -186,3 +186,17 @@ def test_nodes_with_a_class_of_their_own_are_built_and_described() -> None:
     config.method.extractor.size = "large"
     with pytest.raises(UserError, match=r"^method\.extractor\.size: "):
         build(config.method, "method")
+
+
+@pytest.mark.parametrize(
+    ("settings", "change"),
+    [
+        (["method=guda_u"], "method.objective.weights=published_code"),
+        (["method=ensemble_d"], "method.weights.condition=1"),
+    ],
+)
+def test_weights_that_are_numbers_or_rules_are_described(settings: list[str], change: str) -> None:
+    """Only where a class says what lies at a place is the place left out."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        first, second = (described(compose("config", each).method) for each in (settings, [*settings, change]))
+    assert first != second

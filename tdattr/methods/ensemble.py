@@ -28,6 +28,9 @@ class Ensemble:
             raise UserError(f"method.weights names {min(unknown)!r}, which is none of method.members.")
         if not any(self.weights.values()) or min(self.weights.values()) < 0:
             raise UserError("method.weights must be 0 or above, and one of them above 0.")
+        for name, member in self.used.items():
+            if getattr(member, "scores_groups", False):
+                raise UserError(f"method.members.{name} scores groups, an ensemble ranks training items: leave it out.")
         for name in self.active:
             if getattr(self.members[name], "dampings", None):
                 raise UserError(f"method.members.{name}.damping must be one value: grid is for protocol=lds.")

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from tdattr.data.groups import digest
 from tdattr.data.prepared import Prepared
@@ -36,13 +36,21 @@ class GUDA:
 
     def check(self, network: nn.Module, data: Prepared, items: int) -> None:
         """The objective must serve such a model."""
-        self.objective.check(conditional=bool(data.condition_size))
+        self.objective.check(conditional=bool(data.condition_size) and hasattr(network, "condition"))
+
+    def prepare(self, context: Context) -> None:
+        """Everything that takes long."""
+        self.scores(context)
+
+    def scores(self, context: Context) -> Float[Tensor, "query group"]:
+        """Unlearn every group, and score all queries under each model."""
+        models = unlearned(context, self.objective, self.unlearn, list(context.groups().values()))
+        return differences(elbos(context, self.elbo, [context.model, *models]))
 
     def start(self, context: Context) -> Scorer:
-        """Unlearn every group, and score all queries under each model."""
+        """The scores of all queries."""
         groups = context.groups()
-        models = unlearned(context, self.objective, self.unlearn, list(groups.values()))
-        scores = differences(elbos(context, self.elbo, [context.model, *models]))
+        scores = self.scores(context)
         steps = sum(self.unlearn.planned(len(context.ids) - len(ids), len(ids)) for ids in groups.values())
         facts = {"training_steps": float(steps)}
         return lambda query: Scored(scores[query], facts)

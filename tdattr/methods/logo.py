@@ -5,7 +5,8 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from tdattr.data.prepared import Prepared
 from tdattr.errors import UserError
@@ -19,6 +20,7 @@ class LOGO:
     """Retrainings under ``repeats`` seeds, from the run's + ``first`` on; the scores are their mean."""
 
     scores_groups: ClassVar = True
+    retrains: ClassVar = True
 
     name: str
     first: int
@@ -32,13 +34,21 @@ class LOGO:
     def check(self, network: nn.Module, data: Prepared, items: int) -> None:
         """Serves every network."""
 
-    def start(self, context: Context) -> Scorer:
+    def prepare(self, context: Context) -> None:
+        """Everything that takes long."""
+        self.scores(context)
+
+    def scores(self, context: Context) -> Float[Tensor, "query group"]:
         """Train without each group, and score all queries under each model."""
         removals = [np.array([], dtype=np.int64), *context.groups().values()]
         models = context.retrained(removals, self.first, self.repeats)
-        scores = torch.stack(
+        return torch.stack(
             [differences(elbos(context, self.elbo, [each[r] for each in models])) for r in range(self.repeats)]
         ).mean(0)
-        trainings = len(context.groups()) * self.repeats
+
+    def start(self, context: Context) -> Scorer:
+        """The scores of all queries."""
+        scores = self.scores(context)
+        trainings = (1 + len(context.groups())) * self.repeats - (self.first == 0)  # F1 is there anyway
         facts = {"training_steps": float(trainings * context.train.steps)}
         return lambda query: Scored(scores[query], facts)

@@ -15,6 +15,7 @@ class LOGOImages:
     """1 - the similarity of the image and the one of the same seed and condition, by ``measure``."""
 
     scores_groups: ClassVar = True
+    retrains: ClassVar = True
 
     name: str
     measure: Any  # a Measure

@@ -41,7 +41,7 @@ class Shapley:
 
     def check(self, network: nn.Module, data: Prepared, items: int) -> None:
         """The objective must serve such a model."""
-        self.objective.check(conditional=bool(data.condition_size))
+        self.objective.check(conditional=bool(data.condition_size) and hasattr(network, "condition"))
 
     def start(self, context: Context) -> Scorer:
         """Unlearn what every order leaves out at each of its steps, and score all queries under each model."""

@@ -62,7 +62,7 @@ class Counterfactuals(Protocol):
         ...
 
     def train(self, removals: list[Int[np.ndarray, " id"]], repeats: int) -> list[list[Artifact]]:
-        """The models without each of those sets of ids, ``repeats`` of each under the seeds that follow the run's."""
+        """The models without each of those sets of ids, ``repeats`` of each under the run's seed and those after it."""
         ...
 
     def groups(self) -> dict[str, Int[np.ndarray, " id"]]:
@@ -95,7 +95,6 @@ class Evaluation(Protocol):
 
     others: ClassVar[tuple[str, ...]]  # settings that hold methods whose scores it needs too; one that is None is not
     takes_groups: ClassVar[bool]  # whether it judges scores of groups
-    takes_items: ClassVar[bool]  # whether it judges scores of training items
     takes_grid: ClassVar[bool]  # whether it can judge the scores of several dampings at once
     takes_controls: ClassVar[bool]  # whether the control images can be explained instead of the attributed ones
 

@@ -26,7 +26,6 @@ class LDS:
     takes_controls: ClassVar = True
     others: ClassVar = ()
     takes_groups: ClassVar = False
-    takes_items: ClassVar = True
 
     name: str
     subsets: int
@@ -54,13 +53,21 @@ class LDS:
             [np.sort(generator(seed, "lds.subset", n).choice(items, size, replace=False)) for n in range(self.subsets)]
         )
 
+    def prepare(self, scores: Scores, models: Counterfactuals) -> None:
+        """Train on every subset and take the losses of the queries."""
+        self.losses(scores, models)
+
+    def losses(self, scores: Scores, models: Counterfactuals) -> Float[np.ndarray, "subset query"]:
+        """The loss of each query after training on each subset, a mean over the repeats."""
+        outside = [np.delete(scores.ids, places) for places in self.members(len(scores.ids), models.seed)]
+        trained = models.train(outside, self.repeats)
+        losses = models.query_losses([model for repeats in trained for model in repeats], self.draws)
+        return losses.reshape(self.subsets, self.repeats, -1).mean(1)
+
     def evaluate(self, scores: Scores, others: Mapping[str, Scores], models: Counterfactuals) -> Verdict:
         """Spearman's correlation over the subsets between -sum of the scores inside and the loss, mean over queries."""
         members = self.members(len(scores.ids), models.seed)
-        outside = [np.delete(scores.ids, places) for places in members]
-        trained = models.train(outside, self.repeats)
-        losses = models.query_losses([model for repeats in trained for model in repeats], self.draws)
-        losses = losses.reshape(self.subsets, self.repeats, -1).mean(1)
+        losses = self.losses(scores, models)
         values = scores.values.double().numpy()
         if scores.dampings is None:
             predicted = prediction(values, members)

@@ -20,7 +20,6 @@ class LeaveKOut:
 
     others: ClassVar = ("reference",)
     takes_groups: ClassVar = False
-    takes_items: ClassVar = True
     takes_grid: ClassVar = False
     takes_controls: ClassVar = False
 

@@ -16,7 +16,6 @@ class AgreementWithLOGO:
 
     others: ClassVar = ("gold", "ceiling")
     takes_groups: ClassVar = True
-    takes_items: ClassVar = True
     takes_grid: ClassVar = False
     takes_controls: ClassVar = True
 

@@ -16,7 +16,6 @@ class AgreementWithTruth:
 
     others: ClassVar = ()
     takes_groups: ClassVar = True
-    takes_items: ClassVar = True
     takes_grid: ClassVar = False
     takes_controls: ClassVar = True
 

@@ -1,4 +1,4 @@
-"""Evidence lower bounds of images under a diffusion model, term by term (GUDA; METHODS of its authors' ELBO score)."""
+"""Evidence lower bounds of images under a diffusion model, term by term: what GUDA scores by."""
 
 from dataclasses import dataclass
 

@@ -70,6 +70,19 @@ def test_shapley_values_carry_their_error(folder):
     assert newest(folder)["facts"]["standard_error"] > 0
 
 
+def test_other_groups_under_the_same_names_are_other_scores(folder):
+    tdattr(*GUDA, *LOGO, folder=folder)
+    before = newest(folder)["artifacts"]
+    rows = [f"{index},{'high' if index % 10 < 4 else 'low' if index % 10 < 8 else 'rest'}" for index in range(1621)]
+    text = (folder / "half.csv").read_text()
+    (folder / "half.csv").write_text("id,group\n" + "\n".join(rows))
+    tdattr(*GUDA, *LOGO, folder=folder)
+    (folder / "half.csv").write_text(text)
+    after = newest(folder)["artifacts"]
+    assert all(before[role] != after[role] for role in ("scores", "gold", "evaluation"))
+    assert trained(folder) % 4 == 0  # the same sets of items, so that nothing was trained
+
+
 def test_the_truth_of_mixtures(tmp_path):
     tiny = [argument for argument in TINY if not argument.startswith("dataset")]
     small = ["dataset=mixtures", "dataset.source.groups=3", "dataset.source.items=60", "dataset.source.test_items=12"]

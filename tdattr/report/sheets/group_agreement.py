@@ -16,7 +16,7 @@ MAIN = "spearman"  # by which the best is tested against the next
 def table(comparison: Comparison) -> Sheet:
     """A row per method; the best one by Spearman is marked where it is better than the next at p < 0.01."""
     values = {
-        method: pd.concat([run.similarities() for run in comparison.runs[method].values()], ignore_index=True)
+        method: pd.concat([run.similarities() for _, run in sorted(comparison.runs[method].items())], ignore_index=True)
         for method in ordered(comparison, comparison.runs)
     }
     best, *rest = sorted((name for name in values if name != "logo"), key=lambda name: -values[name][MAIN].mean()) or [
@@ -24,7 +24,7 @@ def table(comparison: Comparison) -> Sheet:
     ]
     marked = bool(
         rest
-        and len(values[best]) == len(values[rest[0]])
+        and comparison.runs[best].keys() == comparison.runs[rest[0]].keys()
         and paired(values[best][MAIN].to_numpy(), values[rest[0]][MAIN].to_numpy()) < 0.01
     )
     rows: list[dict[str, Cell]] = []
