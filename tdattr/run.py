@@ -26,6 +26,8 @@ def run(cfg: DictConfig) -> None:
     folder = Path(HydraConfig.get().runtime.output_dir)
     saved = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
     saved.paths.artifacts = str(Path(cfg.paths.artifacts).absolute())  # so that a report can be made from anywhere
+    if saved.dataset.groups is not None and Path(saved.dataset.groups).is_file():
+        saved.dataset.groups = str(Path(saved.dataset.groups).absolute())
     OmegaConf.save(saved, folder / CONFIG)
     chain = Chain(cfg)
     check(chain)
