@@ -68,7 +68,7 @@ def attributed(chain: Chain, node: DictConfig, method: Method) -> Artifact:
         save_file({"scores": torch.stack([scores for scores, _ in rows])}, folder / "scores.safetensors")
         np.save(folder / "ids.npy", chain.ids)
         if getattr(method, "scores_groups", False):
-            (folder / GROUPS).write_text(json.dumps(list(Models(chain).groups())))
+            (folder / GROUPS).write_text(json.dumps(list(config["groups"])))
         if dampings := getattr(method, "dampings", None):
             (folder / DAMPINGS).write_text(json.dumps(dampings))
         table = pd.DataFrame([{"query": query} | facts for query, (_, facts) in enumerate(rows)])

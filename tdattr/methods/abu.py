@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from tdattr.data.prepared import Prepared
 from tdattr.errors import UserError
 from tdattr.methods import Context, Scored, Scorer
+from tdattr.methods.ascended import ascended
 from tdattr.methods.loss_shift import Shift, ShiftConfig, shift_scorer
 from tdattr.networks import part_names
 from tdattr.scoring.fisher import FisherConfig, diagonal_fisher, load_fisher
 from tdattr.scoring.losses import View
-from tdattr.unlearning.ascent import Ascent, QueryBatches
 from tdattr.unlearning.fisher_step import FisherStep
 
 
@@ -60,30 +60,13 @@ class AbU:
                 folder,
             ),
         )
-        return partial(
-            self.score_query, context, load_fisher(folder, self.fisher.damping), shift_scorer(context, self.score)
-        )
+        fisher = load_fisher(folder, self.fisher.damping)
+        information = [fisher[name] for name in names]
+        return partial(self.score_query, context, information, shift_scorer(context, self.score))
 
-    def score_query(self, context: Context, fisher: dict[str, Tensor], score: Shift, query: int) -> Scored:
+    def score_query(self, context: Context, fisher: list[Tensor], score: Shift, query: int) -> Scored:
         """One step, then see how far the losses moved."""
-        from tdattr.unlearning.module import Unlearning, unlearn  # Lightning takes seconds to import
-
-        network = context.f1()
-        names = part_names(network, self.trainable)
-        module = Unlearning(
-            network,
-            Ascent(context.diffusion),
-            partial(FisherStep, fisher=[fisher[name] for name in names], rate=self.rate / len(context.ids)),
-            trainable=names,
-            check_first=False,
-        )
-        batches = QueryBatches(
-            context.diffusion,
-            context.images[query],
-            None if context.conditions is None else context.conditions[query],
-            self.batch_size,
-            context.seed,
-            query,
-        )
-        unlearn(module, batches, 1, context.trainer, accumulate=self.draws // self.batch_size)
-        return Scored(score(network.to(context.device), query))
+        optimizer = partial(FisherStep, fisher=fisher, rate=self.rate / len(context.ids))
+        batches = self.draws // self.batch_size
+        network = ascended(context, query, self.trainable, optimizer, self.batch_size, 1, accumulate=batches)
+        return Scored(score(network, query))

@@ -12,9 +12,9 @@ from torch import nn
 from tdattr.data.prepared import Prepared
 from tdattr.errors import UserError
 from tdattr.methods import Context, Scored, Scorer
+from tdattr.methods.ascended import ascended
 from tdattr.methods.loss_shift import Shift, ShiftConfig, shift_scorer
 from tdattr.networks import part_names
-from tdattr.unlearning.ascent import Ascent, QueryBatches
 
 
 @dataclass(frozen=True)
@@ -42,23 +42,5 @@ class ForwardINF:
 
     def score_query(self, context: Context, score: Shift, query: int) -> Scored:
         """Ascend, then see how far the losses moved."""
-        from tdattr.unlearning.module import Unlearning, unlearn  # Lightning takes seconds to import
-
-        network = context.f1()
-        module = Unlearning(
-            network,
-            Ascent(context.diffusion),
-            partial(torch.optim.Adam, lr=self.learning_rate),
-            trainable=part_names(network, self.trainable),
-            check_first=False,
-        )
-        batches = QueryBatches(
-            context.diffusion,
-            context.images[query],
-            None if context.conditions is None else context.conditions[query],
-            self.batch_size,
-            context.seed,
-            query,
-        )
-        unlearn(module, batches, self.steps, context.trainer)
-        return Scored(score(network.to(context.device), query))
+        optimizer = partial(torch.optim.Adam, lr=self.learning_rate)
+        return Scored(score(ascended(context, query, self.trainable, optimizer, self.batch_size, self.steps), query))

@@ -1,9 +1,8 @@
 """The linear datamodeling score of every method."""
 
-import numpy as np
 import pandas as pd
-from jaxtyping import Float
 
+from tdattr.metrics.agreement import interval
 from tdattr.report.collect import Comparison
 from tdattr.report.sheet import Cell, Number, Sheet
 from tdattr.report.sheets.measured import category, mean, ordered
@@ -18,7 +17,7 @@ def table(comparison: Comparison) -> Sheet:
     for method in ordered(comparison, comparison.runs):
         runs = comparison.runs[method].values()
         values = pd.concat([run.similarities() for run in runs])["lds"].to_numpy()
-        low, high = interval(values)
+        low, high = interval(values, RESAMPLES)
         rows.append(
             {
                 "method": method,
@@ -38,11 +37,3 @@ def table(comparison: Comparison) -> Sheet:
         "its best one for each seed."
     )
     return Sheet("lds", "Linear datamodeling score", caption, rows)
-
-
-def interval(values: Float[np.ndarray, " query"]) -> tuple[float, float]:
-    """The 95 % interval of the mean, the same whenever it is asked for."""
-    rng = np.random.default_rng(0)
-    means = [values[rng.integers(len(values), size=len(values))].mean() for _ in range(RESAMPLES)]
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(low), float(high)
