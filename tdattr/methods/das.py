@@ -47,15 +47,13 @@ class DAS:
 
     def start(self, context: Context) -> Scorer:
         """The features of the items, their kernel, residuals and leverages."""
-        items, of_query = gradient_features(context, self.gradients)
+        items, queries = gradient_features(context, self.gradients)
         inverse = kernel(context, self.gradients, items)
         residual = residuals(root_losses(context, self.gradients), self.residual)
 
         def score(query: int) -> Scored:
-            wanted = of_query(query)
-
             def scores(damping: float) -> Float[Tensor, " target"]:
-                return (inverse.scores(wanted, damping) * residual / (1 - inverse.leverage(damping))).square()
+                return (inverse.scores(queries[query], damping) * residual / (1 - inverse.leverage(damping))).square()
 
             return Scored(damped(scores, self.damping, self.grid))
 

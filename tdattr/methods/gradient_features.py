@@ -14,19 +14,18 @@ from tdattr.errors import UserError
 from tdattr.methods import Context
 from tdattr.methods.item_losses import f1_losses
 from tdattr.networks import part_names
-from tdattr.scoring.gradients import GradientConfig, Gradients, features, item_features
+from tdattr.scoring.gradients import GradientConfig, Gradients, Take, stored_features
 from tdattr.scoring.kernel import Kernel, decompose, load_kernel
 from tdattr.scoring.losses import NoiseSet, View
 
-QueryFeatures = Callable[[int], Float[Tensor, " feature"]]
 GRID = "grid"  # method.damping=grid: the scores of every damping of method.grid
 
 
 def gradient_features(
     context: Context, config: GradientConfig
-) -> tuple[Float[np.ndarray, "item feature"], QueryFeatures]:
-    """The features of F1's training items (an artifact that methods with the same ``config`` share), and the function
-    from the number of a query to its features."""
+) -> tuple[Float[np.ndarray, "item feature"], Float[Tensor, "query feature"]]:
+    """The features of F1's training items and those of the queries, artifacts that methods with the same ``config``
+    share."""
     network = context.f1()
     gradients = Gradients(
         network,
@@ -37,16 +36,24 @@ def gradient_features(
         context.trainer.gradient_batch,
     )
 
-    def build(folder: Path) -> None:
-        item_features(gradients, context.data.train, context.ids, context.seed, folder, "Gradients of the items")
+    split = context.data.train
 
-    folder = context.shared("gradients", 1, asdict(config), build)
+    def item(places: slice) -> tuple[Tensor, Tensor | None]:
+        return split.images(context.ids[places]), split.condition(context.ids[places])
 
-    def of_query(query: int) -> Float[Tensor, " feature"]:
-        condition = None if context.conditions is None else context.conditions[query : query + 1]
-        return features(gradients, context.images[query : query + 1], condition, context.seed)[0]
+    def query(places: slice) -> tuple[Tensor, Tensor | None]:
+        return context.images[places], None if context.conditions is None else context.conditions[places]
 
-    return np.load(folder / "items_features.npy", mmap_mode="r"), of_query
+    def stored(take: Take, count: int, about: dict[str, str], called: str) -> Float[np.ndarray, "item feature"]:
+        def build(folder: Path) -> None:
+            stored_features(gradients, take, count, context.seed, folder, f"Gradients of the {called}")
+
+        folder = context.shared("gradients", 1, asdict(config) | about, build)
+        return np.load(folder / "items_features.npy", mmap_mode="r")
+
+    items = stored(item, len(context.ids), {}, "items")
+    queries = stored(query, len(context.images), {"queries": context.queries}, "queries")
+    return items, torch.from_numpy(np.array(queries))
 
 
 def kernel(context: Context, config: GradientConfig, items: Float[np.ndarray, "item feature"]) -> Kernel:

@@ -30,12 +30,12 @@ class GradientSimilarity:
 
     def start(self, context: Context) -> Scorer:
         """The features of the items."""
-        found, of_query = gradient_features(context, self.gradients)
+        found, queries = gradient_features(context, self.gradients)
         items = torch.from_numpy(np.array(found))  # into memory, and writable
         lengths = items.norm(dim=1).clamp(min=1e-30) if self.cosine else torch.ones(len(items))
 
         def score(query: int) -> Scored:
-            wanted = of_query(query)
+            wanted = queries[query]
             return Scored(items @ (nn.functional.normalize(wanted, dim=0) if self.cosine else wanted) / lengths)
 
         return score

@@ -36,6 +36,6 @@ class Trak:
 
     def start(self, context: Context) -> Scorer:
         """The features of the items and their kernel."""
-        items, of_query = gradient_features(context, self.gradients)
+        items, queries = gradient_features(context, self.gradients)
         inverse = kernel(context, self.gradients, items)
-        return lambda query: Scored(damped(partial(inverse.scores, of_query(query)), self.damping, self.grid))
+        return lambda query: Scored(damped(partial(inverse.scores, queries[query]), self.damping, self.grid))

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from tdattr.data.prepared import Split
 from tdattr.diffusion import Diffusion
 from tdattr.errors import UserError
 from tdattr.report.progress import track
@@ -26,6 +25,7 @@ OUTPUTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {  # (losses [draw], ou
     "mean_output": lambda losses, outputs: outputs.mean(),  # DAS (arXiv 2410.18639)
 }
 LEVELS = ("generation", "training")
+Take = Callable[[slice], tuple[Tensor, Tensor | None]]  # places -> images and conditions
 SHORTEST = 1e-12  # of a gradient that is normalised
 BUFFER = 1 << 28  # gradient values that are held before they are projected together: 1 GB in float32
 
@@ -123,16 +123,18 @@ class Gradients:
         return total
 
 
-def item_features(
-    gradients: Gradients, split: Split, ids: Int[np.ndarray, " item"], seed: int, folder: Path, description: str
+def stored_features(
+    gradients: Gradients, take: Take, count: int, seed: int, folder: Path, description: str
 ) -> Float[np.ndarray, "item feature"]:
-    """The projected gradients of those items, on disk in ``folder``; an interrupted call is gone on with."""
-    rows = Rows(folder, "items", len(ids))
+    """The projected gradients of ``count`` images, on disk in ``folder``; an interrupted call is gone on with.
+
+    As many as fit in memory are projected together: the projection, which is drawn anew each time, costs most.
+    """
+    rows = Rows(folder, "items", count)
     together = max(1, BUFFER // gradients.size)
-    starts = range(rows.done, len(ids), together)
+    starts = range(rows.done, count, together)
     for start in track(starts, description, len(starts)):
-        chosen = ids[start : start + together]
-        rows.write(features=features(gradients, split.images(chosen), split.condition(chosen), seed).numpy())
+        rows.write(features=features(gradients, *take(slice(start, min(start + together, count))), seed).numpy())
     rows.close()
     return np.load(folder / "items_features.npy", mmap_mode="r")
 

@@ -14,7 +14,7 @@ from tdattr.data.prepared import Prepared
 from tdattr.diffusion.edm import EDM
 from tdattr.errors import UserError
 from tdattr.networks import part_names
-from tdattr.scoring.gradients import GradientConfig, Gradients, features, item_features
+from tdattr.scoring.gradients import GradientConfig, Gradients, features, stored_features
 from tdattr.scoring.kernel import decompose, load_kernel
 from tdattr.scoring.projection import ProjectionConfig, project, signs
 
@@ -113,6 +113,9 @@ def test_features_on_disk_are_those_in_memory_and_survive_a_kill(
     monkeypatch.setattr("tdattr.scoring.gradients.BUFFER", 2 * gradients.size)  # two items at a time
     asked: list[int] = []
 
+    def take(places: slice) -> tuple[Tensor, Tensor | None]:
+        return tiny_data.train.images(ids[places]), tiny_data.train.condition(ids[places])
+
     def interrupted(self: Gradients, x: Tensor, condition: Tensor | None) -> Tensor:
         asked.append(len(x))
         if len(asked) == 2:
@@ -122,9 +125,9 @@ def test_features_on_disk_are_those_in_memory_and_survive_a_kill(
     of = Gradients.of
     monkeypatch.setattr(Gradients, "of", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        item_features(gradients, tiny_data.train, ids, SEED, tmp_path, "test")
+        stored_features(gradients, take, len(ids), SEED, tmp_path, "test")
     monkeypatch.setattr(Gradients, "of", lambda self, x, condition: asked.append(len(x)) or of(self, x, condition))
-    found = item_features(gradients, tiny_data.train, ids, SEED, tmp_path, "test")
+    found = stored_features(gradients, take, len(ids), SEED, tmp_path, "test")
     assert asked == [2, 2, 2, 1]
     np.testing.assert_allclose(found, expected, atol=1e-5 * float(expected.abs().max()), rtol=1e-3)
 
