@@ -56,7 +56,7 @@ def check(chain: Chain) -> None:
         raise UserError("queries.explained=controls is for protocol=lds: leave it out here.")
     network = chain.fresh_network()
     if chain.cfg.checkpoint is not None:
-        check_weights(Path(chain.cfg.checkpoint), network)
+        check_weights(Path(chain.cfg.checkpoint), network, chain.diffusion)
     for method in methods:
         if hasattr(method, "elbo"):
             method.elbo.terms(chain.diffusion)

@@ -1,6 +1,5 @@
 """GUDA-U: groups are unlearned from F1 instead of retraining without them, and queries scored by their ELBO."""
 
-import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -16,15 +15,14 @@ from torch import Tensor, nn
 from tdattr.data.groups import digest
 from tdattr.data.prepared import Prepared
 from tdattr.methods import Build, Context, Scored, Scorer, Trained
+from tdattr.methods.failure_signatures import warn_of_failures
 from tdattr.methods.group_elbo import differences, elbos
 from tdattr.scoring.elbo import ElboConfig
 from tdattr.unlearning.group import UnlearnConfig, unlearn_group
 from tdattr.unlearning.objectives import Situation
 
-log = logging.getLogger(__name__)
 FILE = "weights.safetensors"
-HARDLY_WARM = 0.05  # of the warm-up; the published ReTrack runs reach 0.23 of it
-NOTHING = 1e-3  # nats
+LOG = "log.csv"
 
 
 @dataclass(frozen=True)
@@ -46,29 +44,19 @@ class GUDA:
         """Everything that takes long."""
         self.scores(context)
 
-    def scores(self, context: Context) -> Float[Tensor, "query group"]:
+    def scores(self, context: Context) -> tuple[Float[Tensor, "query group"], list[Trained]]:
         """Unlearn every group, and score all queries under each model."""
         models = unlearned(context, self.objective, self.unlearn, list(context.groups().values()))
-        return differences(elbos(context, self.elbo, [context.model, *models]))
+        return differences(elbos(context, self.elbo, [context.model, *models])), models
 
     def start(self, context: Context) -> Scorer:
         """The scores of all queries."""
         groups = context.groups()
-        scores = self.scores(context)
+        scores, models = self.scores(context)
         planned = [self.unlearn.planned(len(context.ids) - len(ids), len(ids)) for ids in groups.values()]
-        steps = sum(planned)
-        if max(planned) < HARDLY_WARM * self.unlearn.warmup_steps:
-            log.warning(
-                "Unlearning ends after at most %d steps, far inside its warm-up: lower unlearn.warmup_steps=%d.",
-                max(planned),
-                self.unlearn.warmup_steps,
-            )
-        if float(scores.abs().max()) < NOTHING:
-            log.warning(
-                "Unlearning changed nothing: no score is larger than %g nats. Raise method.unlearn.learning_rate.",
-                NOTHING,
-            )
-        facts = {"training_steps": float(steps)}
+        logs = {name: pd.read_csv(model.folder / LOG) for name, model in zip(groups, models, strict=True)}
+        warn_of_failures(scores, logs, planned, self.unlearn)
+        facts = {"training_steps": float(sum(planned))}
         return lambda query: Scored(scores[query], facts)
 
 
@@ -90,7 +78,7 @@ def unlearned(
             config.retain,
         )
         written = unlearn_group(network, objective, situation, config, context.train, context.trainer)
-        pd.DataFrame(written).to_csv(folder / "log.csv", index=False)
+        pd.DataFrame(written).to_csv(folder / LOG, index=False)
         state = {name: value.detach().float().cpu().contiguous() for name, value in network.state_dict().items()}
         save_file(state, folder / FILE)
         return {"steps": config.planned(len(situation.retained), len(ids))}

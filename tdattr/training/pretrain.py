@@ -1,5 +1,6 @@
 """Train a diffusion model on the items that are left: F1, and every counterfactual model."""
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from tdattr.training.batches import TrainingData
 from tdattr.training.config import WEIGHTS, TrainConfig, TrainerConfig
 from tdattr.training.framework import L
 from tdattr.training.module import Pretraining
+from tdattr.training.weights import TRAINED_FOR, training_values
 
 RESUME = "resume.ckpt"  # there while a training is unfinished
 
@@ -126,7 +128,8 @@ class Keeper(Callback):
         """Both sets of weights as safetensors, float32 on the CPU."""
         assert isinstance(module, Pretraining)
         if trainer.is_global_zero:
+            trained_for = {TRAINED_FOR: json.dumps(training_values(module.diffusion))}
             for name, source in zip(WEIGHTS, (module.network, module.average.module), strict=True):
                 state = {key: value.detach().float().cpu().contiguous() for key, value in source.state_dict().items()}
-                save_file(state, self.folder / f"{name}.safetensors.new")
+                save_file(state, self.folder / f"{name}.safetensors.new", metadata=trained_for)
                 os.replace(self.folder / f"{name}.safetensors.new", self.folder / f"{name}.safetensors")

@@ -1,20 +1,34 @@
 """Weights from outside: checked before anything is computed, and read without executing anything."""
 
+import json
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from safetensors import safe_open
 from torch import nn
 
+from tdattr.diffusion import Diffusion
 from tdattr.errors import UserError
 
+TRAINED_FOR = "diffusion"  # in the metadata of a file that a training wrote
 
-def check_weights(path: Path, network: nn.Module) -> None:
-    """Raise UserError where a safetensors file does not hold this network's weights, before anything is computed."""
+
+def training_values(diffusion: Diffusion) -> dict[str, Any]:
+    """The values of a variant that its training reads: weights serve no other ones."""
+    values: dict[str, Any] = asdict(diffusion)  # type: ignore[call-overload]
+    return {name: value for name, value in values.items() if name not in diffusion.sampling}
+
+
+def check_weights(path: Path, network: nn.Module, diffusion: Diffusion) -> None:
+    """Raise UserError where a safetensors file does not hold this network's weights, or says that they were trained
+    for another variant or another number of timesteps; before anything is computed."""
     if not path.is_file():
         raise UserError(f"checkpoint={path} does not exist: give the path of a .safetensors file.")
     try:
         with safe_open(path, framework="pt") as file:
             found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            trained = json.loads((file.metadata() or {}).get(TRAINED_FOR, "null"))
     except Exception as error:
         raise UserError(f"checkpoint={path} is not a readable safetensors file ({error}).") from error
     expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
@@ -25,3 +39,12 @@ def check_weights(path: Path, network: nn.Module) -> None:
             f"the first {wrong[0]} (file {found.get(wrong[0])}, model {expected.get(wrong[0])}); "
             "choose the model that it was trained with."
         )
+    values = training_values(diffusion)
+    if trained is not None and trained != values:
+        if trained.get("name") != values["name"]:
+            wanted = f"diffusion={trained.get('name')}"
+        else:
+            wanted = " ".join(
+                f"diffusion.{name}={value}" for name, value in trained.items() if values.get(name) != value
+            )
+        raise UserError(f"checkpoint={path} was trained with {wanted}: set that, or give other weights.")

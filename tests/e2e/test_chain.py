@@ -157,6 +157,10 @@ def test_a_removal_and_an_imported_checkpoint_reach_f1(swept, tmp_path):
     weights = folder / "outputs/artifacts" / model / "ema.safetensors"
     done = tdattr("method=random", *TINY, f"checkpoint={weights}", folder=folder)
     assert "Training F1" not in done.stderr
+    other = ("diffusion.sigma_data=0.4", "diffusion.steps=3")  # the first is the training's, the second generation's
+    done = tdattr("method=random", *TINY, f"checkpoint={weights}", *other, folder=folder, check=False)
+    assert done.returncode == 1
+    assert "was trained with diffusion.sigma_data=0.5: set that" in done.stderr
     done = tdattr("method=random", *TINY, "remove.groups=['3']", f"paths.outputs={tmp_path}", folder=folder)
     assert "F1 is trained without" in done.stderr
 

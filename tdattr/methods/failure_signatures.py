@@ -1,0 +1,70 @@
+"""How an attribution by unlearning shows that it went wrong: warnings, each with what to change."""
+
+import logging
+from collections.abc import Mapping
+
+import pandas as pd
+from jaxtyping import Float
+from torch import Tensor
+
+from tdattr.unlearning.group import UnlearnConfig
+
+log = logging.getLogger(__name__)
+HARDLY_WARM = 0.05  # of the warm-up; the published ReTrack runs reach 0.23 of it
+NOTHING = 1e-3  # nats
+COLLAPSED = 1.5  # times the retained loss at the start
+PART = 0.2  # of an unlearning: its start and its end
+MOST = 0.5  # of the queries
+FEW = 8  # queries of which nothing is concluded
+
+
+def warn_of_failures(
+    scores: Float[Tensor, "query group"],
+    logs: Mapping[str, pd.DataFrame],
+    steps: list[int],
+    config: UnlearnConfig,
+) -> None:
+    """Warn of an unlearning that never left its warm-up, changed nothing, destroyed what was to be kept, made queries
+    more likely, or hit all queries alike. ``logs``: by group, the parts of the loss along the way; ``steps``: of each.
+    """
+    if max(steps) < HARDLY_WARM * config.warmup_steps:
+        log.warning(
+            "Unlearning ends after at most %d steps, far inside its warm-up: lower method.unlearn.warmup_steps=%d.",
+            max(steps),
+            config.warmup_steps,
+        )
+    if float(scores.abs().max()) < NOTHING:
+        log.warning(
+            "Unlearning changed nothing: no score is larger than %g nats. Raise method.unlearn.learning_rate.", NOTHING
+        )
+    collapsed = [name for name, written in logs.items() if config.retain == "loss" and growth(written) > COLLAPSED]
+    if collapsed:
+        log.warning(
+            "The loss on what was to be kept grew more than %g times while unlearning %d of %d groups, %s first: lower "
+            "method.unlearn.learning_rate or the objective's weight.",
+            COLLAPSED,
+            len(collapsed),
+            len(logs),
+            collapsed[0],
+        )
+    if len(scores) < FEW:
+        return
+    if float((scores.amax(1) <= 0).float().mean()) > MOST:
+        log.warning(
+            "Most queries are at least as likely without any of the groups as with all: forgetting has become training "
+            "on what was to be forgotten (see kl_cap and weight of the objective), or on what is kept."
+        )
+    names = list(logs)
+    first = scores.argmax(1)
+    if len(names) > 2 and bool((first == first[0]).all()):
+        log.warning(
+            "All queries name the group %s: unlearning it has hurt everything. Compare the losses in its log.csv.",
+            names[int(first[0])],
+        )
+
+
+def growth(written: pd.DataFrame) -> float:
+    """How many times the retained loss at the start it is at the end, each a mean over several steps."""
+    count = max(1, int(PART * len(written)))
+    losses = written["retain"]
+    return float(losses.tail(count).mean() / losses.head(count).mean())

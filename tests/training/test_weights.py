@@ -1,0 +1,36 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from tdattr.diffusion.ddpm import DDPM
+from tdattr.errors import UserError
+from tdattr.training.weights import TRAINED_FOR, check_weights, training_values
+
+
+def ddpm(timesteps: int, steps: int = 10) -> DDPM:
+    return DDPM("ddpm", timesteps, "cosine", 1e-4, 0.02, "ddim", steps)
+
+
+def test_checkpoints_of_another_number_of_timesteps_or_another_variant_are_refused(tmp_path: Path) -> None:
+    network = nn.Linear(2, 1)
+    path = tmp_path / "weights.safetensors"
+    save_file(network.state_dict(), path)
+    check_weights(path, network, ddpm(1000))  # a file that says nothing
+    save_file(network.state_dict(), path, metadata={TRAINED_FOR: json.dumps(training_values(ddpm(4000)))})
+    check_weights(path, network, ddpm(4000, steps=20))  # sampling does not matter
+    with pytest.raises(UserError, match=r"trained with diffusion.timesteps=4000: set that"):
+        check_weights(path, network, ddpm(1000))
+    save_file(network.state_dict(), path, metadata={TRAINED_FOR: '{"name": "edm", "sigma_data": 0.5}'})
+    with pytest.raises(UserError, match=r"trained with diffusion=edm: set that"):
+        check_weights(path, network, ddpm(4000))
+
+
+def test_a_file_of_another_network_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    save_file({"weight": torch.zeros(3)}, path)
+    with pytest.raises(UserError, match="another architecture: 2 of its tensors"):
+        check_weights(path, nn.Linear(2, 1), ddpm(1000))
