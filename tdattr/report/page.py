@@ -13,12 +13,16 @@ from tdattr.data.prepared import read_split
 from tdattr.protocols import Scores
 from tdattr.report.collect import Comparison, Run
 from tdattr.report.pictures import data_uri, to_uint8
-from tdattr.report.plots import distributions
+from tdattr.report.plots import agreements, confusions, distributions
 from tdattr.report.sheet import Sheet
+from tdattr.report.sheets.group_agreement import PROTOCOL as GROUP_PROTOCOLS
+from tdattr.report.sheets.group_agreement import found as agreement_found
 from tdattr.report.tables import HEADINGS, cells, pooled
 from tdattr.results import load_images, load_scores
 
 VERDICTS = ("top_1", "spearman")  # of the protocols that judge groups
+DRAWN = (*VERDICTS, "ndcg_3")
+PLOTTED = "Similarity between the images before and after the removal"
 SHOWN = 8  # top attributed examples per query and method
 
 
@@ -44,15 +48,25 @@ def section(comparison: Comparison, table: list[dict[str, Any]], sheets: list[Sh
         if having:
             values = {method: pooled(comparison, method, measure, "attributed") for method in having}
             plots.append(distributions(values, measure))
+    if comparison.protocol in GROUP_PROTOCOLS:
+        plots += group_plots(comparison, pictured)
     return {
         "title": comparison.title,
         "rows": [cells(row) for row in table],
         "sheets": sheets,
         "plots": plots,
+        "plotted": "Agreement on groups" if comparison.protocol in GROUP_PROTOCOLS else PLOTTED,
         "removed": comparison.protocol == "leave_k_out",
         "seeds": [{"seed": seed, "queries": queries(comparison, seed, pictured)} for seed in comparison.seeds],
         "config": yaml.safe_dump(comparison.config, sort_keys=False, allow_unicode=True),
     }
+
+
+def group_plots(comparison: Comparison, methods: list[str]) -> list[str]:
+    """How far every method agrees on groups, and which ones it takes for which."""
+    measured = agreement_found(comparison, methods)
+    tables = {name: pd.concat([run.similarities() for run in comparison.runs[name].values()]) for name in methods}
+    return [agreements(measured, DRAWN), confusions(tables)]
 
 
 def queries(comparison: Comparison, seed: int, methods: list[str]) -> list[dict[str, Any]]:

@@ -1,11 +1,15 @@
-"""The distributions of similarities behind an AUC (MUCS Figure 2)."""
+"""Plots as SVG: the distributions of similarities behind an AUC (MUCS Figure 2), agreement on groups."""
 
 import io
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 BINS = 24
 PANELS = 5  # in a row
+MOST_NAMED = 24  # groups whose names fit beside a plot
 
 
 def distributions(values: dict[str, tuple[np.ndarray, np.ndarray]], measure: str) -> str:
@@ -31,6 +35,75 @@ def distributions(values: dict[str, tuple[np.ndarray, np.ndarray]], measure: str
         axis.legend(frameon=False, fontsize=8, loc="upper left")
     for axis in axes[:, 0]:
         axis.set_ylabel("queries")
+    return as_svg(figure)
+
+
+def agreements(values: Mapping[str, Mapping[str, Mapping[str, float]]], measures: tuple[str, ...]) -> str:
+    """One panel per measure: every method's mean with its interval, and LOGO's agreement with itself as a line; SVG.
+
+    ``values``: method -> measure -> ``mean``, ``low``, ``high`` and, where it is known, ``ceiling``.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    names = list(values)
+    height = 0.8 + 0.28 * len(names)
+    figure, axes = plt.subplots(1, len(measures), figsize=(3.4 * len(measures), height), sharey=True, squeeze=False)
+    places = np.arange(len(names))[::-1]
+    for axis, measure in zip(axes[0], measures, strict=True):
+        found = [values[name][measure] for name in names]
+        middle = np.array([each["mean"] for each in found])
+        reach = np.abs(np.array([[each["low"], each["high"]] for each in found]).T - middle)
+        axis.errorbar(middle, places, xerr=reach, fmt="o", color="tab:blue", markersize=4, linewidth=1)
+        ceilings = [each["ceiling"] for each in found if "ceiling" in each]
+        if ceilings:
+            axis.axvline(float(np.mean(ceilings)), color="0.35", linestyle="--", linewidth=1, label="LOGO itself")
+            axis.legend(frameon=False, fontsize=8, loc="lower right")
+        axis.axvline(0, color="0.8", linewidth=0.8, zorder=0)
+        axis.set_xlabel(measure)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0, 0].set_yticks(places, names)
+    axes[0, 0].set_ylim(-0.7, len(names) - 0.3)
+    return as_svg(figure)
+
+
+def confusions(tables: Mapping[str, pd.DataFrame]) -> str:
+    """One panel per method: how often it named which group (column) where gold names which (row); SVG.
+
+    ``tables``: method -> a row per query with the columns ``gold`` and ``named``.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    groups = sorted({str(name) for table in tables.values() for name in pd.concat([table["gold"], table["named"]])})
+    columns = min(len(tables), PANELS)
+    lines = -(-len(tables) // columns)
+    side = 1.5 + 0.16 * min(len(groups), MOST_NAMED)
+    figure, axes = plt.subplots(lines, columns, figsize=(side * columns + 1.2, side * lines + 0.8), squeeze=False)
+    for axis in axes.flat[len(tables) :]:
+        axis.remove()
+    for axis, (method, table) in zip(axes.flat, tables.items(), strict=False):
+        counts = pd.crosstab(table["gold"].astype(str), table["named"].astype(str))
+        axis.imshow(counts.reindex(index=groups, columns=groups, fill_value=0), cmap="Blues", vmin=0)
+        axis.set_title(method, fontsize=9)
+        axis.set_xticks([])
+        axis.set_yticks([])
+        axis.set_xlabel("named", fontsize=8)
+    for axis in axes[:, 0]:
+        axis.set_ylabel("gold", fontsize=8)
+        if len(groups) <= MOST_NAMED:
+            axis.set_yticks(range(len(groups)), groups, fontsize=7)
+    return as_svg(figure)
+
+
+def as_svg(figure: Any) -> str:
+    """The figure's SVG element; the figure is closed."""
+    import matplotlib.pyplot as plt
+
     figure.tight_layout()
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg")

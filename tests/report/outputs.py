@@ -12,6 +12,8 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
+from tdattr.protocols.group_agreement import judged
+
 QUERIES, CONTROLS, ITEMS, K = 6, 3, 30, 3
 
 
@@ -66,6 +68,12 @@ class Outputs:
         found = {"protocol": "lds", "lds": result, "subsets": 32, "repeats": 1}
         self.write(method, seed, "tiny", table, found | (summary or {}), {"protocol": {"name": "lds"}} | config)
         return table
+
+    def groups(self, method: str, seed: int, gold: np.ndarray, scores: np.ndarray, ceiling: Any = None) -> None:
+        """A run judged by its agreement with a gold matrix, [query, group]; ``ceiling`` is a second one."""
+        verdict = judged(gold, scores, [f"group {place}" for place in range(gold.shape[1])], 200, ceiling)
+        found = {"protocol": "logo", **verdict.summary}
+        self.write(method, seed, "tiny", pd.DataFrame(verdict.table), found, {"protocol": {"name": "logo"}})
 
     def write(
         self, method: str, seed: int, dataset: str, table: pd.DataFrame, found: dict[str, Any], config: dict[str, Any]

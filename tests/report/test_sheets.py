@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
 from tdattr.errors import UserError
@@ -291,3 +292,27 @@ def test_protocols_stand_apart_and_unknown_ones_are_left_out(outputs: Outputs) -
     outputs.run("mucs", 1)
     outputs.lds("mucs", 1)
     assert [comparison.protocol for comparison in collect([outputs.root])] == ["leave_k_out", "lds"]
+
+
+def test_agreement_on_groups_stands_beside_logos_agreement_with_itself(outputs: Outputs) -> None:
+    rng = np.random.default_rng(0)
+    gold = rng.normal(size=(40, 6))
+    again = gold + 0.3 * rng.normal(size=gold.shape)
+    methods = {"guda_u-retrack": gold + 0.5 * rng.normal(size=gold.shape), "pixel": rng.normal(size=gold.shape)}
+    for name, scores in methods.items():
+        outputs.groups(name, 1, gold, scores, again)
+    sheet = made(outputs)["groups"]
+    rows = shown(sheet)
+    assert list(rows) == ["pixel", "guda_u-retrack", "LOGO under other seeds"]
+
+    def rho(scores: np.ndarray) -> float:
+        return float(np.mean([spearmanr(a, b).statistic for a, b in zip(gold, scores, strict=True)]))
+
+    assert rows["LOGO under other seeds"]["spearman"] == f"{rho(again):.3f}"
+    for name, scores in methods.items():
+        assert rows[name]["spearman"].strip("*") == f"{rho(scores):.3f}"
+        assert rows[name]["spearman of ceiling"] == f"{rho(scores) / rho(again):.2f}"
+    assert rows["guda_u-retrack"]["spearman"].endswith("*") and not rows["pixel"]["spearman"].endswith("*")
+    assert (gold.argmax(1) == again.argmax(1)).mean() == pytest.approx(
+        float(rows["LOGO under other seeds"]["top_1"]), abs=1e-3
+    )

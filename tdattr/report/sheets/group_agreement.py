@@ -1,58 +1,87 @@
 """How far every method ranks groups as retraining without them does, or as the truth does."""
 
+from collections.abc import Iterable
+
 import pandas as pd
 
-from tdattr.metrics.agreement import MEASURES, interval, paired
+from tdattr.metrics.agreement import LOWER_IS_BETTER, MEASURES, interval, paired
 from tdattr.report.collect import Comparison
-from tdattr.report.sheet import Cell, Number, Sheet, filled
+from tdattr.report.sheet import NOTHING, Cell, Number, Sheet, filled
 from tdattr.report.sheets.measured import mean, ordered
 
 PROTOCOL = ("logo", "truth")
 SHOWN = ("top_1", "ndcg_3", "spearman")  # of the measures in a terminal
 RESAMPLES = 2000
 MAIN = "spearman"  # by which the best is tested against the next
+SHARES = ("top_1", MAIN)  # that are shown as shares of the ceiling
+CEILING = "LOGO under other seeds"
+
+
+def found(comparison: Comparison, methods: Iterable[str]) -> dict[str, dict[str, dict[str, float]]]:
+    """method -> measure -> ``mean`` over the queries of all seeds, ``low`` and ``high`` of its 95 % interval and,
+    where all its runs have it, the ``ceiling``: LOGO's agreement with itself."""
+    result: dict[str, dict[str, dict[str, float]]] = {}
+    for method in methods:
+        runs = comparison.runs[method].values()
+        table = pd.concat([run.similarities() for run in runs], ignore_index=True)
+        result[method] = {}
+        for measure in MEASURES:
+            low, high = interval(table[measure].to_numpy(), RESAMPLES)
+            values = {"mean": float(table[measure].mean()), "low": low, "high": high}
+            ceiling = mean(run.summary["agreement"][measure].get("ceiling") for run in runs)
+            result[method][measure] = values | ({} if ceiling is None else {"ceiling": ceiling})
+    return result
 
 
 def table(comparison: Comparison) -> Sheet:
     """A row per method; the best one by Spearman is marked where it is better than the next at p < 0.01."""
-    values = {
-        method: pd.concat([run.similarities() for _, run in sorted(comparison.runs[method].items())], ignore_index=True)
-        for method in ordered(comparison, comparison.runs)
-    }
-    best, *rest = sorted((name for name in values if name != "logo"), key=lambda name: -values[name][MAIN].mean()) or [
-        ""
-    ]
-    marked = bool(
-        rest
-        and comparison.runs[best].keys() == comparison.runs[rest[0]].keys()
-        and paired(values[best][MAIN].to_numpy(), values[rest[0]][MAIN].to_numpy()) < 0.01
-    )
+    methods = ordered(comparison, comparison.runs)
+    values = found(comparison, methods)
+    better = marked(comparison, [name for name in methods if name != "logo"])
     rows: list[dict[str, Cell]] = []
-    for method, found in values.items():
+    for method, measured in values.items():
         runs = comparison.runs[method].values()
         row: dict[str, Cell] = {"method": method}
         for measure in MEASURES:
-            better = marked and method == best and measure == MAIN
-            row[measure] = Number(float(found[measure].mean()), marked=better)
-        low, high = interval(found[MAIN].to_numpy(), RESAMPLES)
-        row |= {"low": Number(low), "high": Number(high)}
-        for name, measure in (("of ceiling", MAIN), ("top_1 of ceiling", "top_1")):
-            shares = [run.summary["agreement"][measure].get("fraction") for run in runs]
-            row[name] = Number(None if None in shares else mean(shares), ".2f")
+            row[measure] = Number(measured[measure]["mean"], marked=method == better and measure == MAIN)
+        row |= {"low": Number(measured[MAIN]["low"]), "high": Number(measured[MAIN]["high"])}
+        row |= {f"{measure} of ceiling": Number(share(measured[measure], measure), ".2f") for measure in SHARES}
         steps = [run.summary.get("facts", {}).get("training_steps") for run in runs]
         row |= {
             "steps": Number(None if None in steps else mean(steps), ".0f"),
-            "queries": Number(len(found), "d"),
+            "queries": Number(sum(len(run.similarities()) for run in runs), "d"),
             "s/query": Number(mean(run.summary["seconds_per_query"] for run in runs), ".2f"),
         }
         rows.append(row)
+    ceilings = [measured for measured in values.values() if "ceiling" in measured[MAIN]]
+    if ceilings:
+        itself: dict[str, Cell] = {measure: Number(ceilings[0][measure]["ceiling"]) for measure in MEASURES}
+        blank: dict[str, Cell] = dict.fromkeys(rows[0], NOTHING)
+        rows.append(blank | {"method": CEILING} | itself)
     what = "retraining without each group" if comparison.protocol == "logo" else "what each query is composed of"
     caption = (
         f"Agreement of the scores of groups with {what}: means over the queries of all seeds; low and high: the 95 % "
         f"interval of {MAIN}. *: better by {MAIN} than the next best, p < 0.01 (paired sign-flip test over queries). "
-        f"Of ceiling: as a share of LOGO's agreement with itself under other seeds ({MAIN}), where that was computed. "
+        "Of ceiling: as a share of LOGO's agreement with itself under other seeds, where that was computed. "
         "Steps: of training or unlearning, all groups together."
     )
-    shown = filled(rows)
-    aside = ("low", "high", "top_1 of ceiling", *(name for name in MEASURES if name not in SHOWN))
-    return Sheet("groups", "Agreement on groups", caption, shown, aside=aside)
+    aside = ("low", "high", *(name for name in MEASURES if name not in SHOWN))
+    return Sheet("groups", "Agreement on groups", caption, filled(rows), aside=aside)
+
+
+def share(values: dict[str, float], measure: str) -> float | None:
+    """The part of the ceiling that was reached; None where there is none above zero, or where less is better."""
+    ceiling = values.get("ceiling", 0.0)
+    return values["mean"] / ceiling if ceiling > 0 and measure not in LOWER_IS_BETTER else None
+
+
+def marked(comparison: Comparison, methods: list[str]) -> str | None:
+    """The best method, where it is better than the next one beyond doubt and was run with the same seeds."""
+    queries = {
+        name: pd.concat([run.similarities() for _, run in sorted(comparison.runs[name].items())])[MAIN].to_numpy()
+        for name in methods
+    }
+    best, *rest = sorted(methods, key=lambda name: -queries[name].mean()) or [""]
+    if not rest or comparison.runs[best].keys() != comparison.runs[rest[0]].keys():
+        return None
+    return best if paired(queries[best], queries[rest[0]]) < 0.01 else None
