@@ -212,6 +212,8 @@ class Chain:
         train = described(self.cfg.train)
         if self.train.selection == "last":  # then these change nothing
             train = {name: value for name, value in train.items() if name not in ("epoch_steps", "validation_draws")}
+        plain = {"schedule": "constant", "clip": None}  # left out, as before there was anything else
+        train = {name: value for name, value in train.items() if name not in plain or value != plain[name]}
         if not removed:
             train["coupled"] = True  # both orders are the same one where nothing is removed
         diffusion = described(self.cfg.diffusion)

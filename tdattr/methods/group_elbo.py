@@ -1,22 +1,38 @@
 """Scores of groups: how much worse the evidence lower bound of a query is under each model than under the full one."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tdattr.methods import Build, Context, Trained
-from tdattr.scoring.elbo import ElboConfig, elbo_terms
+from tdattr.scoring.elbo import ElboConfig, drawn, elbo_terms
+from tdattr.seeding import generator
 
 FILE = "terms.safetensors"
 
 
 def elbos(context: Context, config: ElboConfig, models: list[Trained]) -> Float[Tensor, "model query term"]:
-    """Every KL term of every query under every model; float64. One artifact per model: F1's is computed once."""
+    """Every KL term of every query under every model; float64. One artifact per model: F1's is computed once.
+
+    With ``config.importance`` the terms that were drawn, weighted so that they sum to the whole on average.
+    """
+    everywhere = config.terms(context.diffusion)
+    if config.importance is None:
+        return at(context, config, everywhere, models)
+    (sizes,) = at(context, replace(config, importance=None), everywhere, [context.model])
+    chosen, weights = drawn(sizes.mean(0), config.importance, generator(context.seed, "elbo.importance"))
+    return at(context, config, everywhere[chosen], models) * weights
+
+
+def at(
+    context: Context, config: ElboConfig, places: Int[Tensor, " term"], models: list[Trained]
+) -> Float[Tensor, "model query term"]:
+    """The terms at these places of the ladder, which ``config`` and F1 decide."""
 
     def build(model: Trained, folder: Path) -> None:
         found = elbo_terms(
@@ -25,6 +41,7 @@ def elbos(context: Context, config: ElboConfig, models: list[Trained]) -> Float[
             context.images,
             context.conditions,
             config,
+            places,
             context.seed,
             context.trainer.scoring_batch,
             context.device,

@@ -14,7 +14,8 @@ from tdattr.artifacts import Artifact, find
 from tdattr.errors import UserError
 
 # what may differ between the runs of one comparison
-VARIED = ("seed", "method", "ablation", "paths", "logger", "trainer", "health", "metrics", "measures")
+VARIED = ("seed", "method", "ablation", "elbo", "paths", "logger", "trainer", "health", "metrics", "measures")
+VARIED_OF_PROTOCOL = ("ceiling", "aggregate")
 NAMED = ("dataset.name", "model.name", "diffusion.name", "protocol.name")  # what a title says anyway
 # the protocols that there are tables for, and what a title says of their runs; other runs are left out
 PROTOCOLS = {
@@ -146,19 +147,28 @@ def named(configs: list[dict[str, Any]]) -> list[str]:
     names: dict[int, str] = {}
     for ablation in {config.get("ablation") for config in configs}:
         places = [place for place, config in enumerate(configs) if config.get("ablation") == ablation]
-        for place, name in zip(places, variants([configs[place]["method"] for place in places]), strict=True):
+        for place, name in zip(places, variants([settings(configs[place]) for place in places]), strict=True):
             names[place] = f"{name}: {ablation}" if ablation else name
     return [names[place] for place in range(len(configs))]
 
 
+def settings(config: dict[str, Any]) -> dict[str, Any]:
+    """What makes a method's variant: its own settings, and how scores of items become scores of groups."""
+    aggregate = config.get("protocol", {}).get("aggregate")
+    return config["method"] | ({} if aggregate is None else {"aggregate": aggregate})
+
+
 def variants(configs: list[dict[str, Any]]) -> list[str]:
-    """A name for each method config: its own name, and the settings in which its namesakes differ."""
-    settings = [flat(config) for config in configs]
+    """A name for each method config: its own name, and the settings in which its namesakes differ.
+
+    A value that more than half of the namesakes have goes without saying.
+    """
+    found = [flat(config) for config in configs]
     names = []
-    for own in settings:
-        alike = [other for other in settings if other["name"] == own["name"]]
-        differing = [key for key in own if any(other.get(key) != own[key] for other in alike)]
-        names.append(" ".join([own["name"], *(f"{key}={own[key]}" for key in differing)]))
+    for own in found:
+        alike = [other for other in found if other["name"] == own["name"]]
+        unusual = [key for key in own if 2 * sum(other.get(key) == own[key] for other in alike) <= len(alike)]
+        names.append(" ".join([own["name"], *(f"{key}={own[key]}" for key in unusual)]))
     return names
 
 
@@ -194,5 +204,6 @@ def order(entry: tuple[str, Any]) -> tuple[bool, str]:
 def comparison_key(config: dict[str, Any]) -> str:
     """What two runs must have in common to stand in one table."""
     kept = {name: value for name, value in config.items() if name not in VARIED}
-    kept["protocol"] = {name: value for name, value in config.get("protocol", {}).items() if name != "ceiling"}
+    protocol = config.get("protocol", {})
+    kept["protocol"] = {name: value for name, value in protocol.items() if name not in VARIED_OF_PROTOCOL}
     return json.dumps(kept | {"precision": config["trainer"]["precision"]}, sort_keys=True)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -15,17 +16,21 @@ from tdattr.seeding import generator, normal
 @dataclass(frozen=True)
 class ElboConfig:
     """The ``elbo`` node: the terms t = ``t_min``, ``t_min`` + ``stride``, … up to ``t_max`` (None: the last but
-    ``stride``) of a process of ``steps`` levels, or of a discrete variant's own; ``draws`` noise images for each."""
+    ``stride``) of a process of ``steps`` levels, or of a discrete variant's own; ``draws`` noise images for each.
+    ``importance``: so many of these terms, drawn in proportion to their size under F1; None: all."""
 
     t_min: int
     t_max: int | None
     stride: int
     steps: int
     draws: int
+    importance: int | None
 
     def __post_init__(self) -> None:
         if min(self.t_min, self.stride, self.draws) < 1 or self.steps < 2:
             raise UserError("method.elbo needs t_min, stride and draws of at least 1, and steps of at least 2.")
+        if self.importance is not None and self.importance < 1:
+            raise UserError(f"method.elbo.importance={self.importance} must be at least 1 term, or null: all.")
 
     def terms(self, diffusion: Diffusion) -> Int[Tensor, " term"]:
         """The places in the ladder that are visited. Raises UserError where there are none."""
@@ -40,24 +45,41 @@ class ElboConfig:
         return places
 
 
+def drawn(
+    sizes: Float[Tensor, " term"], count: int, rng: np.random.Generator
+) -> tuple[Int[Tensor, " drawn"], Float[Tensor, " drawn"]]:
+    """Terms drawn in proportion to ``sizes`` (> 0), and the weights with which they sum to the whole on average.
+
+    Systematic sampling: ``count`` evenly spaced points from one random start, so that large terms are never missed. A
+    term that is met n times is visited once, with the weight n / (count · its share).
+    """
+    shares = sizes / sizes.sum()
+    points = (torch.arange(count, dtype=torch.float64) + rng.random()) / count
+    met = torch.searchsorted(shares.cumsum(0), points).clamp(max=len(sizes) - 1)
+    places, times = met.unique(return_counts=True)
+    return places, times / (count * shares[places])
+
+
 def elbo_terms(
     diffusion: Diffusion,
     network: nn.Module,
     images: Float[Tensor, "image channel height width"],
     conditions: Float[Tensor, "image condition"] | None,
     config: ElboConfig,
+    places: Int[Tensor, " term"],
     seed: int,
     batch_size: int,
     device: torch.device,
     description: str,
 ) -> Float[Tensor, "image term"]:
-    """KL(q(x_{t-1} | x_t, x) || p(x_{t-1} | x_t)) in nats, summed over pixels, for each image and term; float64.
+    """KL(q(x_{t-1} | x_t, x) || p(x_{t-1} | x_t)) in nats, summed over pixels, for each image and place in the ladder;
+    float64.
 
     Both Gaussians have the posterior's variance, so that the KL is (SNR(t-1) / SNR(t) - 1) / 2 times the squared
     distance of predicted and true noise (Kingma et al. 2021, arXiv 2107.00630, eq. 13; for DDPM, Ho et al. 2020,
     eq. 8). The noise of an image and term is the same for every network; the predicted clean image is not clipped.
     """
-    ladder, places = diffusion.ladder(config.steps), config.terms(diffusion)
+    ladder = diffusion.ladder(config.steps)
     snr = diffusion.log_snr(ladder)
     factors = torch.expm1(snr[places - 1] - snr[places]) / 2
     levels = ladder[places]

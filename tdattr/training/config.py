@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tdattr.errors import UserError
+from tdattr.training.rate import SCHEDULES, rate
 
 WEIGHTS = ("raw", "ema")  # the trained weights themselves and their moving average, each in its .safetensors
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")  # weights stay in float32, so that scoring can
@@ -29,6 +30,8 @@ class TrainConfig:
     learning_rate: float
     weight_decay: float
     warmup_steps: int
+    schedule: str  # of the rate after the warm-up: constant, or cosine down to zero at the last step
+    clip: float | None  # the largest length of a step's gradient
     ema: float
     condition_dropout: float
     mirror: bool
@@ -44,10 +47,18 @@ class TrainConfig:
             raise UserError("train.steps, batch_size, epoch_steps and validation_draws must be at least 1.")
         if self.learning_rate <= 0 or not 0 <= self.ema < 1 or not 0 <= self.condition_dropout < 1:
             raise UserError("train needs learning_rate above 0, and ema and condition_dropout in [0, 1).")
+        if self.schedule not in SCHEDULES:
+            raise UserError(f"train.schedule={self.schedule} is unknown: choose constant or cosine.")
+        if self.clip is not None and self.clip <= 0:
+            raise UserError(f"train.clip={self.clip} must be above 0, or null.")
         if self.selection not in ("last", "best"):
             raise UserError(f"train.selection={self.selection} is unknown: choose last or best.")
         if self.patience is not None and self.selection != "best":
             raise UserError("train.patience needs train.selection=best.")
+
+    def rate(self, step: int) -> float:
+        """The learning rate's factor."""
+        return rate(step, self.warmup_steps, self.schedule, self.steps)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from tdattr.training.framework import L
 
 
 class Pretraining(L.LightningModule):
-    """Minimises the mean of the variant's losses with AdamW: linear warm-up, then a constant rate (MUCS A.3)."""
+    """Minimises the mean of the variant's losses with AdamW: linear warm-up, then a constant rate (MUCS A.3) or a
+    cosine (GUDA)."""
 
     def __init__(self, network: nn.Module, diffusion: Diffusion, config: TrainConfig, seed: int) -> None:
         super().__init__()
@@ -27,15 +28,14 @@ class Pretraining(L.LightningModule):
         self.seed = seed
 
     def configure_optimizers(self) -> Any:
-        """AdamW over all weights of the network; the rate rises linearly over ``warmup_steps``."""
+        """AdamW over all weights of the network; its rate is scaled by ``TrainConfig.rate``."""
         optimizer = torch.optim.AdamW(
             self.network.parameters(),
             lr=self.config.learning_rate,
             weight_decay=self.config.weight_decay,
             fused=self.device.type in ("cuda", "cpu"),
         )
-        warmup = max(1, self.config.warmup_steps)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / warmup))
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.config.rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_fit_start(self) -> None:

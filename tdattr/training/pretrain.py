@@ -48,6 +48,7 @@ def pretrain(
         **trainer.lightning(),
         max_steps=config.steps,
         max_epochs=-1,
+        gradient_clip_val=config.clip,
         logger=logger or False,
         callbacks=[keeper] if stopper is None else [keeper, stopper],
         default_root_dir=folder,

@@ -17,6 +17,7 @@ from tdattr.diffusion import Diffusion
 from tdattr.errors import UserError
 from tdattr.seeding import generator, normal
 from tdattr.training.config import TrainConfig, TrainerConfig
+from tdattr.training.rate import SCHEDULES, rate
 from tdattr.unlearning.objectives import Batch, Objective, Situation
 
 LOGGED = 100  # points of the log that an unlearning leaves
@@ -46,7 +47,7 @@ class UnlearnConfig:
     def __post_init__(self) -> None:
         for key, choices in (
             ("optimizer", ("adam", "adamw")),
-            ("schedule", ("constant", "cosine")),
+            ("schedule", SCHEDULES),
             ("retain", ("loss", "distill")),
         ):
             if getattr(self, key) not in choices:
@@ -73,17 +74,7 @@ class UnlearnConfig:
 
     def factor(self, total: int) -> Callable[[int], float]:
         """The learning rate's factor at every step."""
-        planned = self.schedule_steps or total
-
-        def factor(step: int) -> float:
-            if step < self.warmup_steps:
-                return (step + 1) / self.warmup_steps
-            if self.schedule == "constant":
-                return 1.0
-            share = (step - self.warmup_steps) / max(1, planned - self.warmup_steps)
-            return 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
-
-        return factor
+        return lambda step: rate(step, self.warmup_steps, self.schedule, self.schedule_steps or total)
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,8 @@ import pytest
 
 from tests.e2e.console import TINY, tdattr
 
-ELBO = "stride=200"
-LOGO = [*TINY, "dataset.groups=half.csv", "protocol=logo", f"protocol.gold.elbo.{ELBO}"]
-GUDA = ["method=guda_u", f"method.elbo.{ELBO}", "method.unlearn.steps=2", "method.unlearn.batch_size=8"]
+LOGO = [*TINY, "dataset.groups=half.csv", "protocol=logo", "elbo.stride=200"]
+GUDA = ["method=guda_u", "method.unlearn.steps=2", "method.unlearn.batch_size=8"]
 
 
 def newest(folder: Path) -> dict:
@@ -28,7 +27,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("groups")
     rows = [f"{index},{'low' if index % 10 < 4 else 'high' if index % 10 < 8 else 'rest'}" for index in range(1621)]
     (folder / "half.csv").write_text("id,group\n" + "\n".join(rows))
-    tdattr("method=logo", f"method.elbo.{ELBO}", *LOGO, folder=folder)
+    tdattr("method=logo", *LOGO, folder=folder)
     return folder
 
 
@@ -48,9 +47,17 @@ def test_guda_retrains_nothing_and_the_ceiling_shares_the_gold_models(folder):
     assert "Retraining" not in done.stderr
     assert newest(folder)["facts"]["training_steps"] == 6
     assert "spearman" in done.stderr
-    tdattr(*GUDA, *LOGO, "method@protocol.ceiling=logo_again", f"protocol.ceiling.elbo.{ELBO}", folder=folder)
+    tdattr(*GUDA, *LOGO, "method@protocol.ceiling=logo_again", folder=folder)
     assert trained(folder) == 2 * (1 + 3)  # and the full model under the other seed
     assert "ceiling" in newest(folder)["agreement"]["kendall"]
+
+
+def test_a_method_may_visit_other_terms_than_gold(folder):
+    tdattr("method=logo", *LOGO, "elbo.stride=50", "protocol.gold.elbo.stride=200", folder=folder)
+    many = newest(folder)["agreement"]["pearson"]["mean"]
+    done = tdattr("method=logo", *LOGO, "method.elbo.stride=50", "method.elbo.importance=4", folder=folder)
+    assert "Retraining" not in done.stderr
+    assert min(many, newest(folder)["agreement"]["pearson"]["mean"]) > 0.5
 
 
 def test_scores_of_items_are_aggregated_and_all_stand_in_one_table(folder):

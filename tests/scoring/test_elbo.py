@@ -15,11 +15,11 @@ from tdattr.diffusion import Diffusion
 from tdattr.diffusion.ddpm import DDPM
 from tdattr.diffusion.edm import EDM
 from tdattr.errors import UserError
-from tdattr.scoring.elbo import ElboConfig, elbo_terms
+from tdattr.scoring.elbo import ElboConfig, drawn, elbo_terms
 from tdattr.seeding import generator, normal
 
 YAML = Path(__file__).parents[2] / "conf" / "diffusion" / "ddpm.yaml"
-CONFIG = ElboConfig(t_min=3, t_max=None, stride=7, steps=40, draws=1)
+CONFIG = ElboConfig(t_min=3, t_max=None, stride=7, steps=40, draws=1, importance=None)
 CPU = torch.device("cpu")
 IMAGES = torch.tanh(normal(generator(0, "test.elbo"), 3, 1, 8, 8))
 CONDITIONS = torch.eye(4)[:3]
@@ -34,7 +34,9 @@ def ddpm() -> DDPM:
 def found(
     diffusion: Diffusion, network: nn.Module, config: ElboConfig = CONFIG, batch: int = 8, first: int = 0
 ) -> Tensor:
-    return elbo_terms(diffusion, network, IMAGES[first:], CONDITIONS[first:], config, 5, batch, CPU, "test")
+    return elbo_terms(
+        diffusion, network, IMAGES[first:], CONDITIONS[first:], config, config.terms(diffusion), 5, batch, CPU, "test"
+    )
 
 
 def test_ddpm_terms_are_the_kl_of_the_two_posteriors(ddpm: DDPM, tiny_dit: Callable[..., nn.Module]) -> None:
@@ -98,13 +100,34 @@ def test_more_draws_are_their_mean(ddpm: DDPM, tiny_dit: Callable[..., nn.Module
 
 
 def test_which_terms_are_visited(ddpm: DDPM, edm: EDM) -> None:
-    published = ElboConfig(t_min=10, t_max=None, stride=10, steps=1000, draws=1)
+    published = ElboConfig(t_min=10, t_max=None, stride=10, steps=1000, draws=1, importance=None)
     places = published.terms(replace(ddpm, timesteps=4000))
     assert (len(places), int(places[0]), int(places[-1])) == (399, 10, 3990)
-    assert ElboConfig(1, 10, 3, 40, 1).terms(ddpm).tolist() == [1, 4, 7, 10]
-    assert ElboConfig(1, 100, 20, 40, 1).terms(edm).tolist() == [1, 21]
+    assert ElboConfig(1, 10, 3, 40, 1, None).terms(ddpm).tolist() == [1, 4, 7, 10]
+    assert ElboConfig(1, 100, 20, 40, 1, None).terms(edm).tolist() == [1, 21]
     with pytest.raises(UserError, match=r"visits no term: t_min=50"):
-        ElboConfig(50, None, 7, 40, 1).terms(ddpm)
+        ElboConfig(50, None, 7, 40, 1, None).terms(ddpm)
     for changes in ({"t_min": 0}, {"stride": 0}, {"draws": 0}, {"steps": 1}):
         with pytest.raises(UserError, match=r"method.elbo needs"):
             replace(CONFIG, **changes)
+
+
+def test_drawn_terms_sum_to_all_of_them_on_average() -> None:
+    rng = np.random.default_rng(0)
+    sizes = torch.from_numpy(rng.exponential(size=30) ** 2)
+    values = sizes * torch.from_numpy(rng.normal(1, 0.3, 30))  # about as large as the sizes
+    sums = []
+    for _ in range(4000):
+        places, weights = drawn(sizes, 6, rng)
+        assert len(places.unique()) == len(places) <= 6
+        sums.append(float((values[places] * weights).sum()))
+    assert np.mean(sums) == pytest.approx(float(values.sum()), abs=4 * np.std(sums) / 4000**0.5)
+    even = [float(values[rng.integers(5) :: 5].sum() * 5) for _ in range(4000)]  # as many terms, evenly spread
+    assert np.std(sums) < np.std(even) / 2
+    places, weights = drawn(sizes, 10000, rng)
+    assert float((values[places] * weights).sum()) == pytest.approx(float(values.sum()), rel=0.02)
+
+
+def test_as_many_terms_as_are_asked_for() -> None:
+    with pytest.raises(UserError, match="importance=0 must be at least 1 term"):
+        replace(CONFIG, importance=0)

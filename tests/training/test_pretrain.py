@@ -106,6 +106,26 @@ def test_best_selection_keeps_the_epoch_with_the_lowest_validation_loss(train, m
     assert not torch.equal(at_epoch[2]["embed.weight"], weights["raw"]["embed.weight"])
 
 
+def test_the_rate_falls_and_gradients_are_clipped_where_asked(train):
+    plain = train("plain")
+    assert not same(plain, train("cosine", schedule="cosine"))
+    assert not same(plain, train("clipped", clip=1e-3))
+    assert same(plain, train("loose", clip=1e6))
+
+
+def test_the_rate_is_that_of_diffusers(tiny_train):
+    from diffusers.optimization import get_cosine_schedule_with_warmup
+
+    config = tiny_train(schedule="cosine", steps=20, warmup_steps=4)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    theirs = get_cosine_schedule_with_warmup(optimizer, 4, 20)
+    for step in range(20):
+        expected = (step + 1) / 4 if step < 4 else theirs.get_last_lr()[0]  # theirs starts at zero
+        assert config.rate(step) == pytest.approx(expected)
+        optimizer.step()
+        theirs.step()
+
+
 def test_a_loss_that_is_no_number_ends_the_training(train):
     with pytest.raises(UserError, match="loss is"):
         train("diverged", learning_rate=1e30, steps=300, epoch_steps=300)
