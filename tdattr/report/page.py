@@ -17,6 +17,7 @@ from tdattr.report.plots import agreements, confusions, distributions
 from tdattr.report.sheet import Sheet
 from tdattr.report.sheets.group_agreement import PROTOCOL as GROUP_PROTOCOLS
 from tdattr.report.sheets.group_agreement import found as agreement_found
+from tdattr.report.sweeps import sweeps
 from tdattr.report.tables import HEADINGS, cells, pooled
 from tdattr.results import load_images, load_scores
 
@@ -32,7 +33,9 @@ def write(path: Path, comparisons: list[tuple[Comparison, list[dict[str, Any]], 
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     sections = [section(*found) for found in reversed(comparisons)]
-    text = environment.get_template("page.html.j2").render(sections=sections, headings=list(HEADINGS.values()))
+    swept = sweeps([comparison for comparison, _, _ in comparisons])
+    template = environment.get_template("page.html.j2")
+    text = template.render(sections=sections, headings=list(HEADINGS.values()), sweeps=swept)
     path.with_suffix(".new").write_text(text, encoding="utf-8")
     path.with_suffix(".new").replace(path)
 

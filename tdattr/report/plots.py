@@ -69,6 +69,33 @@ def agreements(values: Mapping[str, Mapping[str, Mapping[str, float]]], measures
     return as_svg(figure)
 
 
+def curves(
+    values: Mapping[float, Mapping[str, Mapping[str, Mapping[str, float]]]], setting: str, measures: tuple[str, ...]
+) -> str:
+    """One panel per measure: every method's mean with its interval over a setting's values; SVG.
+
+    ``values``: value of the setting -> method -> measure -> ``mean``, ``low``, ``high``.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    methods = list(dict.fromkeys(name for by_method in values.values() for name in by_method))
+    figure, axes = plt.subplots(1, len(measures), figsize=(3.6 * len(measures), 3.2), squeeze=False)
+    for axis, measure in zip(axes[0], measures, strict=True):
+        for name in methods:
+            places = [value for value, by_method in values.items() if name in by_method]
+            found = [values[value][name][measure] for value in places]
+            axis.plot(places, [each["mean"] for each in found], marker="o", markersize=3, label=name)
+            axis.fill_between(places, [each["low"] for each in found], [each["high"] for each in found], alpha=0.15)
+        axis.set_xlabel(setting, fontsize=8)
+        axis.set_title(measure, fontsize=9)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0, -1].legend(frameon=False, fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return as_svg(figure)
+
+
 def confusions(tables: Mapping[str, pd.DataFrame]) -> str:
     """One panel per method: how often it named which group (column) where gold names which (row); SVG.
 

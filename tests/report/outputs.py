@@ -69,11 +69,15 @@ class Outputs:
         self.write(method, seed, "tiny", table, found | (summary or {}), {"protocol": {"name": "lds"}} | config)
         return table
 
-    def groups(self, method: str, seed: int, gold: np.ndarray, scores: np.ndarray, ceiling: Any = None) -> None:
+    def groups(
+        self, method: str, seed: int, gold: np.ndarray, scores: np.ndarray, ceiling: Any = None, **config: Any
+    ) -> None:
         """A run judged by its agreement with a gold matrix, [query, group]; ``ceiling`` is a second one."""
         verdict = judged(gold, scores, [f"group {place}" for place in range(gold.shape[1])], 200, ceiling)
         found = {"protocol": "logo", **verdict.summary}
-        self.write(method, seed, "tiny", pd.DataFrame(verdict.table), found, {"protocol": {"name": "logo"}})
+        table = pd.DataFrame(verdict.table)
+        own = {"protocol": {"name": "logo"}, "method": {"name": method}}
+        self.write(method, seed, "tiny", table, found, own | config)
 
     def write(
         self, method: str, seed: int, dataset: str, table: pd.DataFrame, found: dict[str, Any], config: dict[str, Any]

@@ -17,6 +17,7 @@ from tdattr.report import progress
 from tdattr.report.collect import collect, variants
 from tdattr.report.pictures import data_uri, grid, to_uint8
 from tdattr.report.plots import distributions
+from tdattr.report.sweeps import sweeps
 from tdattr.report.tables import HEADINGS, cells, rows
 from tests.report.outputs import Outputs
 
@@ -174,3 +175,19 @@ def test_without_controls_and_other_methods_there_are_dashes(outputs: Outputs) -
     assert shown["control_auc"] == "–"
     assert shown["auc"] == f"{row['auc']:.3f}"
     assert shown["seeds"] == "1"
+
+
+def test_a_swept_number_is_drawn_as_a_curve(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    outputs = Outputs(tmp_path)
+    for groups in (4, 6, 8):
+        gold = rng.normal(size=(12, groups))
+        for method in ("guda_u-retrack", "pixel"):
+            scores = gold + rng.normal(size=gold.shape)
+            outputs.groups(method, 1, gold, scores, dataset={"name": "mixtures", "source": {"groups": groups}})
+    comparisons = collect([tmp_path])
+    assert len(comparisons) == 3
+    (sweep,) = sweeps(comparisons)
+    assert sweep.title == "Agreement on groups over dataset.source.groups"
+    assert sweep.plot.count("guda_u-retrack") == 1  # its legend
+    assert not sweeps(comparisons[:2])
