@@ -9,11 +9,24 @@ shift || true
 similarities="random,pixel,condition"
 gradients="trak,dtrak,das"
 others="tracin,gradient_cosine,forward_inf,abu,mucs"
+projection="method.gradients.projection.dimension"
 case "$scale" in
-  paper) setting="experiment=mucs_cifar10 protocol=lds" ;;
-  toy) setting="experiment=glyphs_mucs protocol=lds protocol.subsets=32 protocol.repeats=1 protocol.draws=1000" ;;
+  paper)
+    setting="experiment=mucs_cifar10 protocol=lds"
+    tdattr -m $setting "method=$gradients" "method.damping=choice(grid)" queries.explained=controls "$@"
+    tdattr -m $setting "method=$similarities,$gradients,$others" "$@"
+    ;;
+  toy) # with the dampings that the first command found
+    setting="experiment=glyphs_mucs protocol=lds protocol.subsets=32 protocol.repeats=1 protocol.draws=1000"
+    tdattr -m $setting "method=$gradients" "method.damping=choice(grid)" "$projection=choice(4096)" \
+      queries.explained=controls "$@"
+    tdattr -m $setting "method=$similarities,features,forward_inf,mucs" "$@"
+    tdattr $setting method=abu method.draws=4000 "$@"
+    tdattr $setting method=das method.damping=0.01 $projection=4096 "$@"
+    tdattr $setting method=dtrak method.damping=10 $projection=4096 "$@"
+    tdattr $setting method=trak method.damping=2 $projection=4096 "$@"
+    tdattr -m $setting method=tracin,gradient_cosine "$projection=choice(4096)" "$@"
+    ;;
   *) echo "usage: $0 [paper|toy] [overrides]" >&2; exit 2 ;;
 esac
-tdattr -m $setting "method=$gradients" "method.damping=choice(grid)" queries.explained=controls "$@"
-tdattr -m $setting "method=$similarities,$gradients,$others" "$@"
 tdattr-report

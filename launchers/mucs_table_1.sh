@@ -7,7 +7,16 @@ shift || true
 common="random,condition,dtrak,das,forward_inf,abu,mucs"
 case "$scale" in
   paper) tdattr -m experiment=mucs_cifar10,mucs_artbench10,mucs_coco "method=$common,clip,dino" seed=1,2,3,4,5,6 "$@" ;;
-  toy) tdattr -m experiment=glyphs_mucs "method=$common,pixel,features,trak,tracin,gradient_cosine" seed=1,2,3 "$@" ;;
+  toy)
+    setting="experiment=glyphs_mucs seed=1,2,3"
+    projection="method.gradients.projection.dimension"
+    tdattr -m $setting method=random,condition,pixel,features,forward_inf,mucs "$@"
+    tdattr -m $setting method=abu method.draws=4000 "$@"
+    tdattr -m $setting method=das method.damping=0.01 $projection=4096 "$@" # dampings by launchers/lds.sh
+    tdattr -m $setting method=dtrak method.damping=10 $projection=4096 "$@"
+    tdattr -m $setting method=trak method.damping=2 $projection=4096 "$@"
+    tdattr -m $setting method=tracin,gradient_cosine "$projection=choice(4096)" "$@"
+    ;;
   *) echo "usage: $0 [paper|toy] [overrides]" >&2; exit 2 ;;
 esac
 tdattr-report

@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# GUDA's ablations of ReTrack, one setting at a time: epochs, rate, weight, neighbours, and its clip and weights; `toy`
+# on the typeface families of glyphs and a CPU. Further arguments go to every command.
+set -euo pipefail
+scale="${1:-paper}"
+shift || true
+unlearn="method.unlearn"
+case "$scale" in
+  paper)
+    setting="experiment=guda_cifar10 method=guda_u"
+    length="$unlearn.epochs=10,20,30,40,50"
+    rate="$unlearn.learning_rate=1e-4,3e-5,1e-5"
+    weight="method.objective.weight=0.003,0.01,0.03"
+    ;;
+  toy)
+    setting="experiment=guda_glyphs method=guda_u"
+    length="$unlearn.steps=50,100,200,350"
+    rate="$unlearn.learning_rate=1e-3,3e-4,1e-4"
+    weight="method.objective.weight=0.03,0.1,0.3,1"
+    ;;
+  *) echo "usage: $0 [paper|toy] [overrides]" >&2; exit 2 ;;
+esac
+tdattr -m $setting "$length" "$@"
+tdattr -m $setting "$rate" "$@"
+tdattr -m $setting "$weight" "$@"
+tdattr -m $setting method.objective.neighbours=1,5,10,20,50 "$@"
+tdattr -m $setting method.objective.kl_cap=null,1.0 method.objective.weights=softmax,published_code "$@"
+tdattr-report
