@@ -29,6 +29,8 @@ class UnlearnConfig:
 
     ``epochs`` of as many steps as the smaller of the two sets gives batches; ``steps`` instead where it is given.
     ``schedule``: ``constant`` or ``cosine``, planned for ``schedule_steps`` (None: all), after ``warmup_steps``.
+    ``coupled``: the retained batches of all groups hold the same items wherever these are retained, so that scores of
+    groups differ by what was removed, not by the order of what was not.
     """
 
     epochs: int
@@ -43,6 +45,7 @@ class UnlearnConfig:
     warmup_steps: int
     retain: str
     dropout: bool
+    coupled: bool
 
     def __post_init__(self) -> None:
         for key, choices in (
@@ -88,18 +91,33 @@ class GroupBatches(Dataset[Batch]):
     batch_size: int
     train: TrainConfig
     seed: int
+    coupled: bool
 
     def __getitem__(self, step: int) -> Batch:
         return {
-            "retain": self.part(self.retained, "retain", step),
-            "forget": self.part(self.forgotten, "forget", step),
+            "retain": self.part("retain", step),
+            "forget": self.part("forget", step),
         }
 
-    def part(self, ids: Int[np.ndarray, " item"], role: str, step: int) -> dict[str, Tensor]:
+    def chosen(self, ids: Int[np.ndarray, " item"], role: str, step: int) -> Int[np.ndarray, " batch"]:
         """The items of a batch go through the set epoch by epoch; a smaller set gives smaller batches."""
         count = min(self.batch_size, len(ids))
         epoch, place = divmod(step, len(ids) // count)
-        chosen = ids[order(self.seed, role, epoch, len(ids))[place * count : (place + 1) * count]]
+        return ids[order(self.seed, role, epoch, len(ids))[place * count : (place + 1) * count]]
+
+    def coupled_retained(self, step: int) -> Int[np.ndarray, " batch"]:
+        """Those of the whole set, each forgotten one of which gives its place to one that is drawn."""
+        chosen = self.chosen(np.union1d(self.retained, self.forgotten), "retain", step)
+        drawn = generator(self.seed, "unlearn.replacement", step).integers(len(self.retained), size=len(chosen))
+        return np.where(np.isin(chosen, self.forgotten), self.retained[drawn], chosen)
+
+    def part(self, role: str, step: int) -> dict[str, Tensor]:
+        """One of the two batches."""
+        if role == "retain" and self.coupled:
+            chosen = self.coupled_retained(step)
+        else:
+            chosen = self.chosen(self.retained if role == "retain" else self.forgotten, role, step)
+        count = len(chosen)
         rng = generator(self.seed, f"unlearn.{role}", step)
         x = self.split.images(chosen)
         mirrored, dropped, caption = rng.random((3, count))
@@ -167,6 +185,7 @@ def unlearn_group(
         config.batch_size,
         train,
         situation.seed,
+        config.coupled,
     )
     unlearn(module, batches, steps, trainer, clip=config.clip)
     return written

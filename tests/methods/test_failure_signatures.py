@@ -9,7 +9,7 @@ from torch import Tensor
 from tdattr.methods.failure_signatures import warn_of_failures
 from tdattr.unlearning.group import UnlearnConfig
 
-CONFIG = UnlearnConfig(1, 100, 8, 1e-3, "adamw", 0.0, None, "constant", None, 10, "loss", True)
+CONFIG = UnlearnConfig(1, 100, 8, 1e-3, "adamw", 0.0, None, "constant", None, 10, "loss", True, False)
 STEADY = pd.DataFrame({"retain": [1.0, 1.1, 0.9, 1.0, 1.05] * 4})
 GROWN = pd.DataFrame({"retain": [1.0] * 10 + [2.0] * 10})
 

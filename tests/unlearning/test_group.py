@@ -32,7 +32,7 @@ Make = Callable[..., GroupBatches]
 def batches(tiny_data: Prepared, edm: EDM, tiny_train: Callable[..., TrainConfig]) -> Make:
     def make(**changes: Any) -> GroupBatches:
         train = tiny_train(mirror=changes.pop("mirror", True), condition_dropout=changes.pop("dropout", 0.3))
-        return replace(GroupBatches(tiny_data.train, RETAINED, FORGOTTEN, edm, SIZE, train, SEED), **changes)
+        return replace(GroupBatches(tiny_data.train, RETAINED, FORGOTTEN, edm, SIZE, train, SEED, False), **changes)
 
     return make
 
@@ -101,9 +101,25 @@ def test_a_small_set_gives_small_batches(batches: Make) -> None:
         assert len(made[step]["retain"]["ids"]) == 8
 
 
+def test_coupled_batches_of_two_groups_differ_in_what_was_removed_alone(batches: Make) -> None:
+    everything = np.union1d(RETAINED, FORGOTTEN)
+    other = everything[::5]
+    first = batches(coupled=True)
+    second = batches(coupled=True, retained=np.setdiff1d(everything, other), forgotten=other)
+    replaced = 0
+    for step in range(30):
+        one, two = first[step]["retain"], second[step]["retain"]
+        assert not np.isin(one["ids"], FORGOTTEN).any() and not np.isin(two["ids"], other).any()
+        assert torch.equal(one["noise"], two["noise"]) and torch.equal(one["level"], two["level"])
+        differ = one["ids"] != two["ids"]
+        replaced += int(differ.sum())
+    assert 0.3 < replaced / (30 * SIZE) < 0.6  # the share of items that either lacks
+    assert len({int(each) for step in range(11) for each in first[step]["retain"]["ids"]}) > 0.6 * len(RETAINED)
+
+
 def config(**changes: Any) -> UnlearnConfig:
     node = OmegaConf.load(CONF / "method" / "guda_u.yaml")
-    given = OmegaConf.to_container(node["unlearn"])  # type: ignore[index]
+    given = OmegaConf.to_container(node["unlearn"], resolve=True)  # type: ignore[index]
     return UnlearnConfig(**(given | changes))  # type: ignore[operator]
 
 
@@ -168,7 +184,9 @@ class Run:
         return unlearn_group(network, self, self.situation, config, self.train, self.trainer)  # type: ignore[arg-type]
 
     def plain(self, network: nn.Module, config: UnlearnConfig, steps: int) -> nn.Module:
-        made = GroupBatches(self.situation.split, RETAINED, FORGOTTEN, self.situation.diffusion, SIZE, self.train, SEED)
+        made = GroupBatches(
+            self.situation.split, RETAINED, FORGOTTEN, self.situation.diffusion, SIZE, self.train, SEED, False
+        )
         kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
         optimizer = kind(network.requires_grad_(True).parameters(), lr=1.0, weight_decay=config.weight_decay)
         for step in range(steps):

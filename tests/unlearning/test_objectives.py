@@ -109,7 +109,7 @@ def world(
         return handed[-1]
 
     train = tiny_train(mirror=True, condition_dropout=0.3)
-    batch = GroupBatches(tiny_data.train, RETAINED, FORGOTTEN, diffusion, 8, train, 5)[2]
+    batch = GroupBatches(tiny_data.train, RETAINED, FORGOTTEN, diffusion, 8, train, 5, False)[2]
     situation = Situation(diffusion, tiny_data.train, RETAINED, FORGOTTEN, frozen, torch.device("cpu"), 5, "loss")
     return World(request.param, situation, batch, tiny_dit(4, spread=0.1, augmentation_label=False), f1, handed)
 
