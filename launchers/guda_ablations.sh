@@ -5,15 +5,16 @@ set -euo pipefail
 scale="${1:-paper}"
 shift || true
 unlearn="method.unlearn"
+ceiling="method@protocol.ceiling=logo_again"
 case "$scale" in
   paper)
-    setting="experiment=guda_cifar10 method=guda_u"
+    setting="experiment=guda_cifar10 method=guda_u $ceiling"
     length="$unlearn.epochs=10,20,30,40,50"
     rate="$unlearn.learning_rate=1e-4,3e-5,1e-5"
     weight="method.objective.weight=0.003,0.01,0.03"
     ;;
   toy)
-    setting="experiment=guda_glyphs method=guda_u"
+    setting="experiment=guda_glyphs method=guda_u $ceiling"
     length="$unlearn.steps=50,100,200,350"
     rate="$unlearn.learning_rate=1e-3,3e-4,1e-4"
     weight="method.objective.weight=0.03,0.1,0.3,1"

@@ -21,8 +21,8 @@ case "$scale" in
   toy)
     setting="experiment=guda_glyphs $ceiling"
     tdattr -m $setting method=logo,random,pixel,condition,features,group_similarity,logo_images "$@"
-    tdattr -m $setting method=das,dtrak "method.damping=choice(0.01)" \
-      "method.gradients.projection.dimension=choice(4096)" "$@"
+    tdattr $setting method=das method.damping=0.01 method.gradients.projection.dimension=4096 "$@"
+    tdattr $setting method=dtrak method.damping=10 method.gradients.projection.dimension=4096 "$@"
     tdattr $setting method=mucs "$@"
     tdattr -m $setting method=guda_u objective@method.objective=retrack,erasediff,siss,gradient_ascent,finetune,esd "$@"
     ;;

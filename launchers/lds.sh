@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # LDS as D-TRAK and DAS take it (64 halves, 3 trainings each). The first command tells the best dampings by the control
-# images: give them to the second with method.damping=...; `toy`: 32 halves of
-# glyphs, one training each. The trainings are shared by all methods, and by all copies of this script that run at once.
+# images; at paper scale, give them to the second with method.damping=... `toy`: 32 halves of glyphs, one training each,
+# with the dampings that were found there. The trainings are shared by all methods, and by all copies of this script that run at once.
 # Further arguments go to every command.
 set -euo pipefail
 scale="${1:-paper}"

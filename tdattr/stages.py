@@ -32,6 +32,7 @@ from tdattr.protocols import Evaluation
 from tdattr.report.progress import track
 from tdattr.seeding import generator, torch_seed
 from tdattr.training.config import WEIGHTS, TrainConfig, TrainerConfig
+from tdattr.training.weights import trained_for
 
 log = logging.getLogger(__name__)
 
@@ -257,7 +258,7 @@ class Chain:
             sizes = self.data.channels, self.data.resolution, self.data.condition_size
             weights = self.model.pretrained(*sizes).state_dict() if path is None else load_file(path)
             for name in WEIGHTS:
-                save_file(weights, folder / f"{name}.safetensors")
+                save_file(weights, folder / f"{name}.safetensors", metadata=trained_for(self.diffusion))
 
         return self.store.get("checkpoint", 1, config, {**inputs, "dataset": self.data.content}, make)
 

@@ -13,7 +13,8 @@ log = logging.getLogger(__name__)
 HARDLY_WARM = 0.05  # of the warm-up; the published ReTrack runs reach 0.23 of it
 NOTHING = 1e-3  # nats
 COLLAPSED = 1.5  # times the retained loss at the start
-PART = 0.2  # of an unlearning: its start and its end
+START, END = 0.05, 0.2  # of an unlearning: what is compared
+ENOUGH = 40  # steps of the log
 MOST = 0.5  # of the queries
 FEW = 8  # queries of which nothing is concluded
 
@@ -64,7 +65,9 @@ def warn_of_failures(
 
 
 def growth(written: pd.DataFrame) -> float:
-    """How many times the retained loss at the start it is at the end, each a mean over several steps."""
-    count = max(1, int(PART * len(written)))
+    """How many times the retained loss at the start it is at the end, each a mean over steps; 1 where there are few."""
+    if len(written) < ENOUGH:
+        return 1.0
+    start, end = (int(part * len(written)) for part in (START, END))
     losses = written["retain"]
-    return float(losses.tail(count).mean() / losses.head(count).mean())
+    return float(losses.tail(end).mean() / losses.head(start).mean())

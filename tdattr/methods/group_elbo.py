@@ -23,13 +23,13 @@ def elbos(context: Context, config: ElboConfig, models: list[Trained]) -> Float[
     """
     everywhere = config.terms(context.diffusion)
     if config.importance is None:
-        return at(context, config, everywhere, models)
-    (sizes,) = at(context, replace(config, importance=None), everywhere, [context.model])
+        return terms_at(context, config, everywhere, models)
+    (sizes,) = terms_at(context, replace(config, importance=None), everywhere, [context.model])
     chosen, weights = drawn(sizes.mean(0), config.importance, generator(context.seed, "elbo.importance"))
-    return at(context, config, everywhere[chosen], models) * weights
+    return terms_at(context, config, everywhere[chosen], models) * weights
 
 
-def at(
+def terms_at(
     context: Context, config: ElboConfig, places: Int[Tensor, " term"], models: list[Trained]
 ) -> Float[Tensor, "model query term"]:
     """The terms at these places of the ladder, which ``config`` and F1 decide."""

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from tdattr.errors import UserError
+from tdattr.methods.logo import LOGO
 from tdattr.metrics.aggregation import AggregateConfig
 from tdattr.protocols import Counterfactuals, Scores, Verdict
 from tdattr.protocols.group_agreement import judged, of_groups
@@ -26,7 +28,14 @@ class AgreementWithLOGO:
     resamples: int
 
     def check(self, items: int, queries: int) -> None:
-        """Nothing that the groups do not decide."""
+        """Gold and ceiling must not be the same trainings. Raises UserError."""
+        if isinstance(self.gold, LOGO) and isinstance(self.ceiling, LOGO):
+            first, second = (range(each.first, each.first + each.repeats) for each in (self.gold, self.ceiling))
+            if set(first) & set(second):
+                raise UserError(
+                    "protocol.gold and protocol.ceiling retrain under the same seeds, so that they agree by "
+                    f"construction: set protocol.ceiling.first={first.stop}."
+                )
 
     def evaluate(self, scores: Scores, others: Mapping[str, Scores], models: Counterfactuals) -> Verdict:
         """Every measure of agreement, and what share of LOGO's agreement with itself that is."""

@@ -167,8 +167,11 @@ def variants(configs: list[dict[str, Any]]) -> list[str]:
     names = []
     for own in found:
         alike = [other for other in found if other["name"] == own["name"]]
-        unusual = [key for key in own if 2 * sum(other.get(key) == own[key] for other in alike) <= len(alike)]
-        names.append(" ".join([own["name"], *(f"{key}={own[key]}" for key in unusual)]))
+        keys = dict.fromkeys(key for other in [own, *alike] for key in other)  # some have what others lack
+        shown = {key: own.get(key, "none") for key in keys}
+        agreeing = {key: sum(other.get(key, "none") == value for other in alike) for key, value in shown.items()}
+        unusual = [f"{key}={value}" for key, value in shown.items() if 2 * agreeing[key] <= len(alike)]
+        names.append(" ".join([own["name"], *unusual]))
     return names
 
 

@@ -67,7 +67,7 @@ def section(comparison: Comparison, table: list[dict[str, Any]], sheets: list[Sh
 
 def group_plots(comparison: Comparison, methods: list[str]) -> list[str]:
     """How far every method agrees on groups, and which ones it takes for which."""
-    measured = agreement_found(comparison, methods)
+    measured = agreement_found(comparison, methods, DRAWN)
     tables = {name: pd.concat([run.similarities() for run in comparison.runs[name].values()]) for name in methods}
     return [agreements(measured, DRAWN), confusions(tables)]
 

@@ -3,10 +3,11 @@
 import json
 from dataclasses import dataclass
 
-from tdattr.report.collect import Comparison, comparison_key, flat
+from tdattr.report.collect import Comparison, comparison_key, flat, named
 from tdattr.report.plots import curves
 from tdattr.report.sheets.group_agreement import PROTOCOL, SHOWN, found
 
+Values = dict[float, dict[str, dict[str, dict[str, float]]]]
 FEWEST = 3  # values that make a curve
 
 
@@ -30,10 +31,24 @@ def sweeps(comparisons: list[Comparison]) -> list[Sweep]:
             if number(own.get(key)):
                 rest = json.dumps({name: value for name, value in own.items() if name != key}, sort_keys=True)
                 families.setdefault(rest, {})[float(own[key])] = comparison
-        for by_value in families.values():
-            if len(by_value) >= FEWEST:
-                measured = {value: found(by_value[value], by_value[value].runs) for value in sorted(by_value)}
-                result.append(Sweep(f"Agreement on groups over {key}", curves(measured, key, SHOWN)))
+        curved = {rest: by_value for rest, by_value in families.items() if len(by_value) >= FEWEST}
+        rests = [json.loads(rest) for rest in curved]
+        for own, by_value in zip(rests, curved.values(), strict=True):
+            comparison = next(iter(by_value.values()))
+            first = comparison.first(next(iter(comparison.runs))).summary
+            what = [first[name] for name in ("dataset", "model", "diffusion", "protocol")]
+            what += [f"{name}={own[name]}" for name in own if any(other.get(name) != own[name] for other in rests)]
+            result.append(Sweep(f"Over {key}: {', '.join(what)}", curves(measured(by_value), key, SHOWN)))
+    return result
+
+
+def measured(by_value: dict[float, Comparison]) -> Values:
+    """Value -> method -> measure -> mean and interval; methods have the same names at all values."""
+    places = [(value, method) for value in sorted(by_value) for method in by_value[value].runs]
+    names = named([by_value[value].first(method).config for value, method in places])
+    result: Values = {value: {} for value in sorted(by_value)}
+    for (value, method), name in zip(places, names, strict=True):
+        result[value][name] = found(by_value[value], [method], SHOWN)[method]
     return result
 
 

@@ -28,9 +28,9 @@ class ElboConfig:
 
     def __post_init__(self) -> None:
         if min(self.t_min, self.stride, self.draws) < 1 or self.steps < 2:
-            raise UserError("method.elbo needs t_min, stride and draws of at least 1, and steps of at least 2.")
+            raise UserError("The elbo node needs t_min, stride and draws of at least 1, and steps of at least 2.")
         if self.importance is not None and self.importance < 1:
-            raise UserError(f"method.elbo.importance={self.importance} must be at least 1 term, or null: all.")
+            raise UserError(f"elbo.importance={self.importance} must be at least 1 term, or null: all.")
 
     def terms(self, diffusion: Diffusion) -> Int[Tensor, " term"]:
         """The places in the ladder that are visited. Raises UserError where there are none."""
@@ -39,8 +39,12 @@ class ElboConfig:
         places = torch.tensor(range(self.t_min, min(last, total - 1) + 1, self.stride))
         if not len(places):
             raise UserError(
-                f"method.elbo visits no term: t_min={self.t_min}, t_max={last} and stride={self.stride} of {total} "
+                f"The elbo node visits no term: t_min={self.t_min}, t_max={last} and stride={self.stride} of {total} "
                 "levels."
+            )
+        if self.importance is not None and self.importance >= len(places):
+            raise UserError(
+                f"elbo.importance={self.importance} is no saving over all {len(places)} terms: give fewer, or null."
             )
         return places
 

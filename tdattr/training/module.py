@@ -18,7 +18,7 @@ class Pretraining(L.LightningModule):
     """Minimises the mean of the variant's losses with AdamW: linear warm-up, then a constant rate (MUCS A.3) or a
     cosine (GUDA)."""
 
-    def __init__(self, network: nn.Module, diffusion: Diffusion, config: TrainConfig, seed: int) -> None:
+    def __init__(self, network: nn.Module, diffusion: Diffusion, config: TrainConfig, seed: int, mixed: bool) -> None:
         super().__init__()
         self.network = network
         self.average = AveragedModel(network, multi_avg_fn=partial(approach, decay=config.ema))
@@ -26,6 +26,7 @@ class Pretraining(L.LightningModule):
         self.diffusion = diffusion
         self.config = config
         self.seed = seed
+        self.mixed = mixed  # precision, under which Lightning clips no gradients of a fused optimiser
 
     def configure_optimizers(self) -> Any:
         """AdamW over all weights of the network; its rate is scaled by ``TrainConfig.rate``."""
@@ -33,7 +34,7 @@ class Pretraining(L.LightningModule):
             self.network.parameters(),
             lr=self.config.learning_rate,
             weight_decay=self.config.weight_decay,
-            fused=self.device.type in ("cuda", "cpu"),
+            fused=self.device.type in ("cuda", "cpu") and not (self.config.clip and self.mixed),
         )
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.config.rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

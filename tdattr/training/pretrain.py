@@ -1,6 +1,5 @@
 """Train a diffusion model on the items that are left: F1, and every counterfactual model."""
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from tdattr.training.batches import TrainingData
 from tdattr.training.config import WEIGHTS, TrainConfig, TrainerConfig
 from tdattr.training.framework import L
 from tdattr.training.module import Pretraining
-from tdattr.training.weights import TRAINED_FOR, training_values
+from tdattr.training.weights import trained_for
 
 RESUME = "resume.ckpt"  # there while a training is unfinished
 
@@ -41,7 +40,7 @@ def pretrain(
     Goes on from the checkpoint that an interrupted training left in ``folder``, to the same weights. Returns the last
     measured losses by name. Raises UserError where the loss is no longer a number.
     """
-    module = Pretraining(network, diffusion, config, seed)
+    module = Pretraining(network, diffusion, config, seed, mixed=trainer.precision != "32-true")
     keeper = Keeper(folder, config, label)
     stopper = EarlyStopping("validation_loss", patience=config.patience) if config.patience is not None else None
     fitter = L.Trainer(
@@ -129,8 +128,8 @@ class Keeper(Callback):
         """Both sets of weights as safetensors, float32 on the CPU."""
         assert isinstance(module, Pretraining)
         if trainer.is_global_zero:
-            trained_for = {TRAINED_FOR: json.dumps(training_values(module.diffusion))}
+            metadata = trained_for(module.diffusion)
             for name, source in zip(WEIGHTS, (module.network, module.average.module), strict=True):
                 state = {key: value.detach().float().cpu().contiguous() for key, value in source.state_dict().items()}
-                save_file(state, self.folder / f"{name}.safetensors.new", metadata=trained_for)
+                save_file(state, self.folder / f"{name}.safetensors.new", metadata=metadata)
                 os.replace(self.folder / f"{name}.safetensors.new", self.folder / f"{name}.safetensors")

@@ -11,7 +11,12 @@ from torch import nn
 from tdattr.diffusion import Diffusion
 from tdattr.errors import UserError
 
-TRAINED_FOR = "diffusion"  # in the metadata of a file that a training wrote
+TRAINED_FOR = "tdattr.diffusion"  # in the metadata of a file that a training wrote
+
+
+def trained_for(diffusion: Diffusion) -> dict[str, str]:
+    """The metadata of a file of weights: what it serves."""
+    return {TRAINED_FOR: json.dumps(training_values(diffusion))}
 
 
 def training_values(diffusion: Diffusion) -> dict[str, Any]:
@@ -28,7 +33,7 @@ def check_weights(path: Path, network: nn.Module, diffusion: Diffusion) -> None:
     try:
         with safe_open(path, framework="pt") as file:
             found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-            trained = json.loads((file.metadata() or {}).get(TRAINED_FOR, "null"))
+            trained: dict[str, Any] = json.loads((file.metadata() or {}).get(TRAINED_FOR, "{}"))
     except Exception as error:
         raise UserError(f"checkpoint={path} is not a readable safetensors file ({error}).") from error
     expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
@@ -40,11 +45,7 @@ def check_weights(path: Path, network: nn.Module, diffusion: Diffusion) -> None:
             "choose the model that it was trained with."
         )
     values = training_values(diffusion)
-    if trained is not None and trained != values:
-        if trained.get("name") != values["name"]:
-            wanted = f"diffusion={trained.get('name')}"
-        else:
-            wanted = " ".join(
-                f"diffusion.{name}={value}" for name, value in trained.items() if values.get(name) != value
-            )
-        raise UserError(f"checkpoint={path} was trained with {wanted}: set that, or give other weights.")
+    other = {name: value for name, value in trained.items() if values.get(name) != value}
+    if other:
+        wanted = [f"diffusion={other['name']}"] if "name" in other else [f"diffusion.{n}={v}" for n, v in other.items()]
+        raise UserError(f"checkpoint={path} was trained with {' '.join(wanted)}: set that, or give other weights.")

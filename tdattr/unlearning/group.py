@@ -175,7 +175,7 @@ def unlearn_group(
         trainable=[name for name, _ in network.named_parameters()],
         check_first=False,
         schedule=config.factor(steps),
-        dropout=config.dropout,
+        dropout=situation.seed if config.dropout else None,
     )
     batches = GroupBatches(
         situation.split,

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from tdattr.seeding import torch_seed
 from tdattr.training.config import TrainerConfig
 from tdattr.training.framework import L
 
@@ -47,7 +48,7 @@ class Unlearning(L.LightningModule):
         trainable: list[str],
         check_first: bool,
         schedule: Callable[[int], float] | None = None,
-        dropout: bool = False,
+        dropout: int | None = None,
     ) -> None:
         super().__init__()
         self.network = network
@@ -75,11 +76,13 @@ class Unlearning(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_train_start(self) -> None:
-        """Evaluation mode, unless ``dropout`` is wanted."""
-        self.network.train(self.dropout)
+        """Evaluation mode, unless ``dropout``, a seed, is given."""
+        self.network.train(self.dropout is not None)
 
     def training_step(self, batch: Batch, index: int) -> Tensor | None:
         """One step; with ``check_first`` the step that finds the goal reached is not taken."""
+        if self.dropout is not None:  # masks that are a function of the step, as in training
+            torch.manual_seed(torch_seed(self.dropout, "unlearn.dropout", self.steps))
         loss, progress = self.objective(self.network, batch)
         self.progress = float(progress)
         self.trainer.should_stop = self.reached

@@ -114,6 +114,11 @@ def test_the_truth_of_mixtures(tmp_path):
             "objective=esd steers away from a condition",
         ),
         (["protocol=truth"], "composition"),
+        (
+            ["protocol=logo", "method@protocol.ceiling=logo_again", "protocol.gold.repeats=2"],
+            "set protocol.ceiling.first=2",
+        ),
+        (["protocol=logo", "method=guda_u", "method.elbo.importance=1000"], "is no saving over all"),
         (["protocol=logo", "method=das", "method.damping=grid"], "protocol=lds"),
     ],
 )

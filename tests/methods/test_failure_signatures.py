@@ -10,15 +10,15 @@ from tdattr.methods.failure_signatures import warn_of_failures
 from tdattr.unlearning.group import UnlearnConfig
 
 CONFIG = UnlearnConfig(1, 100, 8, 1e-3, "adamw", 0.0, None, "constant", None, 10, "loss", True, False)
-STEADY = pd.DataFrame({"retain": [1.0, 1.1, 0.9, 1.0, 1.05] * 4})
-GROWN = pd.DataFrame({"retain": [1.0] * 10 + [2.0] * 10})
+STEADY = pd.DataFrame({"retain": [1.0, 1.1, 0.9, 1.0, 1.05] * 20})
+GROWN = pd.DataFrame({"retain": [1.0] * 7 + [2.0] * 93})  # soon after the start
 
 
 @pytest.fixture
 def warned(caplog: pytest.LogCaptureFixture) -> Callable[..., str]:
-    def warned(scores: Tensor, config: UnlearnConfig = CONFIG, grown: str = "") -> str:
+    def warned(scores: Tensor, config: UnlearnConfig = CONFIG, grown: str = "", log: pd.DataFrame = GROWN) -> str:
         caplog.clear()
-        logs = {name: GROWN if name == grown else STEADY for name in "abc"}
+        logs = {name: log if name == grown else STEADY for name in "abc"}
         warn_of_failures(scores, logs, [100] * 3, config)
         return caplog.text
 
@@ -35,6 +35,7 @@ def test_every_failure_has_its_warning(warned: Callable[..., str]) -> None:
     assert "changed nothing" in warned(sound * 1e-5)
     assert "grew more than 1.5 times while unlearning 1 of 3 groups, b first" in warned(sound, grown="b")
     assert warned(sound, replace(CONFIG, retain="distill"), grown="b") == ""  # its loss starts at zero
+    assert warned(sound, grown="b", log=GROWN.iloc[[0, 99]]) == ""  # two batches
     assert "at least as likely without any of the groups" in warned(-sound)
     assert "name the group c" in warned(torch.tensor([0.0, 0.1, 0.5]).repeat(12, 1))
     assert warned(torch.tensor([0.0, 0.1, 0.5]).repeat(7, 1)) == ""  # too few queries to tell

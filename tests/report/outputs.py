@@ -70,13 +70,20 @@ class Outputs:
         return table
 
     def groups(
-        self, method: str, seed: int, gold: np.ndarray, scores: np.ndarray, ceiling: Any = None, **config: Any
+        self,
+        method: str,
+        seed: int,
+        gold: np.ndarray,
+        scores: np.ndarray,
+        ceiling: Any = None,
+        settings: dict[str, Any] | None = None,
+        **config: Any,
     ) -> None:
         """A run judged by its agreement with a gold matrix, [query, group]; ``ceiling`` is a second one."""
         verdict = judged(gold, scores, [f"group {place}" for place in range(gold.shape[1])], 200, ceiling)
         found = {"protocol": "logo", **verdict.summary}
         table = pd.DataFrame(verdict.table)
-        own = {"protocol": {"name": "logo"}, "method": {"name": method}}
+        own = {"protocol": {"name": "logo"}, "method": {"name": method} | (settings or {})}
         self.write(method, seed, "tiny", table, found, own | config)
 
     def write(

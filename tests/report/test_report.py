@@ -133,6 +133,9 @@ def test_seeds_are_pooled_and_methods_stand_side_by_side(outputs: Outputs) -> No
 
 def test_variants_of_a_method_get_rows_of_their_own() -> None:
     configs = [{"name": "mucs", "unlearn": {"weight": weight, "stop": 0.95}} for weight in (0.1, 0.2)]
+    usual = [{"name": "m", "k": {"x": 1}}, {"name": "m", "k": {"x": 1}}]
+    assert variants([*usual, {"name": "m", "k": None}]) == ["m", "m", "m k=None k.x=none"]
+    assert variants([*usual, {"name": "m"}]) == ["m", "m", "m k.x=none"]
     assert variants([*configs, {"name": "pixel"}]) == ["mucs unlearn.weight=0.1", "mucs unlearn.weight=0.2", "pixel"]
 
 
@@ -182,12 +185,17 @@ def test_a_swept_number_is_drawn_as_a_curve(tmp_path: Path) -> None:
     outputs = Outputs(tmp_path)
     for groups in (4, 6, 8):
         gold = rng.normal(size=(12, groups))
-        for method in ("guda_u-retrack", "pixel"):
+        for rate in (0.1, 0.2, 0.1, 0.1)[: groups // 2]:  # its usual value differs between the comparisons
             scores = gold + rng.normal(size=gold.shape)
-            outputs.groups(method, 1, gold, scores, dataset={"name": "mixtures", "source": {"groups": groups}})
+            source = {"name": "mixtures", "source": {"groups": groups}}
+            outputs.groups("guda_u-retrack", 1, gold, scores, dataset=source, settings={"rate": rate})
     comparisons = collect([tmp_path])
     assert len(comparisons) == 3
     (sweep,) = sweeps(comparisons)
-    assert sweep.title == "Agreement on groups over dataset.source.groups"
-    assert sweep.plot.count("guda_u-retrack") == 1  # its legend
+    assert sweep.title == "Over dataset.source.groups: tiny, dit, edm, logo"
+    assert (
+        sweep.plot.count("<!-- guda_u-retrack rate=0.1 -->")
+        == sweep.plot.count("<!-- guda_u-retrack rate=0.2 -->")
+        == 1
+    )
     assert not sweeps(comparisons[:2])

@@ -106,11 +106,13 @@ def test_best_selection_keeps_the_epoch_with_the_lowest_validation_loss(train, m
     assert not torch.equal(at_epoch[2]["embed.weight"], weights["raw"]["embed.weight"])
 
 
-def test_the_rate_falls_and_gradients_are_clipped_where_asked(train):
+def test_the_rate_falls_and_gradients_are_clipped_where_asked(train, tiny_trainer):
     plain = train("plain")
     assert not same(plain, train("cosine", schedule="cosine"))
     assert not same(plain, train("clipped", clip=1e-3))
     assert same(plain, train("loose", clip=1e6))
+    half = tiny_trainer(precision="bf16-mixed")  # under which a fused optimiser would refuse
+    assert not same(train("half", trainer=half), train("half clipped", trainer=half, clip=1e-3))
 
 
 def test_the_rate_is_that_of_diffusers(tiny_train):

@@ -1,4 +1,3 @@
-import json
 from pathlib import Path
 
 import pytest
@@ -8,7 +7,7 @@ from torch import nn
 
 from tdattr.diffusion.ddpm import DDPM
 from tdattr.errors import UserError
-from tdattr.training.weights import TRAINED_FOR, check_weights, training_values
+from tdattr.training.weights import TRAINED_FOR, check_weights, trained_for
 
 
 def ddpm(timesteps: int, steps: int = 10) -> DDPM:
@@ -20,7 +19,7 @@ def test_checkpoints_of_another_number_of_timesteps_or_another_variant_are_refus
     path = tmp_path / "weights.safetensors"
     save_file(network.state_dict(), path)
     check_weights(path, network, ddpm(1000))  # a file that says nothing
-    save_file(network.state_dict(), path, metadata={TRAINED_FOR: json.dumps(training_values(ddpm(4000)))})
+    save_file(network.state_dict(), path, metadata=trained_for(ddpm(4000)))
     check_weights(path, network, ddpm(4000, steps=20))  # sampling does not matter
     with pytest.raises(UserError, match=r"trained with diffusion.timesteps=4000: set that"):
         check_weights(path, network, ddpm(1000))

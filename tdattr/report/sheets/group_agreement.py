@@ -17,7 +17,9 @@ SHARES = ("top_1", MAIN)  # that are shown as shares of the ceiling
 CEILING = "LOGO under other seeds"
 
 
-def found(comparison: Comparison, methods: Iterable[str]) -> dict[str, dict[str, dict[str, float]]]:
+def found(
+    comparison: Comparison, methods: Iterable[str], measures: Iterable[str]
+) -> dict[str, dict[str, dict[str, float]]]:
     """method -> measure -> ``mean`` over the queries of all seeds, ``low`` and ``high`` of its 95 % interval and,
     where all its runs have it, the ``ceiling``: LOGO's agreement with itself."""
     result: dict[str, dict[str, dict[str, float]]] = {}
@@ -25,7 +27,7 @@ def found(comparison: Comparison, methods: Iterable[str]) -> dict[str, dict[str,
         runs = comparison.runs[method].values()
         table = pd.concat([run.similarities() for run in runs], ignore_index=True)
         result[method] = {}
-        for measure in MEASURES:
+        for measure in measures:
             low, high = interval(table[measure].to_numpy(), RESAMPLES)
             values = {"mean": float(table[measure].mean()), "low": low, "high": high}
             ceiling = mean(run.summary["agreement"][measure].get("ceiling") for run in runs)
@@ -36,8 +38,8 @@ def found(comparison: Comparison, methods: Iterable[str]) -> dict[str, dict[str,
 def table(comparison: Comparison) -> Sheet:
     """A row per method; the best one by Spearman is marked where it is better than the next at p < 0.01."""
     methods = ordered(comparison, comparison.runs)
-    values = found(comparison, methods)
-    better = marked(comparison, [name for name in methods if name != "logo"])
+    values = found(comparison, methods, MEASURES)
+    better = marked(comparison, [name for name in methods if comparison.base(name) != "logo"])
     rows: list[dict[str, Cell]] = []
     for method, measured in values.items():
         runs = comparison.runs[method].values()
@@ -55,7 +57,9 @@ def table(comparison: Comparison) -> Sheet:
         rows.append(row)
     ceilings = [measured for measured in values.values() if "ceiling" in measured[MAIN]]
     if ceilings:
-        itself: dict[str, Cell] = {measure: Number(ceilings[0][measure]["ceiling"]) for measure in MEASURES}
+        itself: dict[str, Cell] = {
+            measure: Number(mean(each[measure]["ceiling"] for each in ceilings)) for measure in MEASURES
+        }
         blank: dict[str, Cell] = dict.fromkeys(rows[0], NOTHING)
         rows.append(blank | {"method": CEILING} | itself)
     what = "retraining without each group" if comparison.protocol == "logo" else "what each query is composed of"
