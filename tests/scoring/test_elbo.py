@@ -108,7 +108,7 @@ def test_which_terms_are_visited(ddpm: DDPM, edm: EDM) -> None:
     with pytest.raises(UserError, match=r"visits no term: t_min=50"):
         ElboConfig(50, None, 7, 40, 1, None).terms(ddpm)
     for changes in ({"t_min": 0}, {"stride": 0}, {"draws": 0}, {"steps": 1}):
-        with pytest.raises(UserError, match=r"method.elbo needs"):
+        with pytest.raises(UserError, match=r"The elbo node needs"):
             replace(CONFIG, **changes)
 
 
