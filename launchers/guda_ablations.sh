@@ -8,7 +8,7 @@ unlearn="method.unlearn"
 ceiling="method@protocol.ceiling=logo_again"
 case "$scale" in
   paper)
-    setting="experiment=guda_cifar10 method=guda_u $ceiling"
+    setting="experiment=guda_cifar10 method=guda_u objective@method.objective=retrack_paper $ceiling"
     length="$unlearn.epochs=10,20,30,40,50"
     rate="$unlearn.learning_rate=1e-4,3e-5,1e-5"
     weight="method.objective.weight=0.003,0.01,0.03"

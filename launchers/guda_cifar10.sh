@@ -11,7 +11,7 @@ case "$scale" in
     setting="experiment=guda_cifar10 $ceiling"
     published="method.unlearn.clip=1.0"
     tdattr -m $setting method=logo,group_similarity,logo_images,pixel "$@"
-    tdattr $setting method=guda_u "$@"
+    tdattr -m $setting method=guda_u objective@method.objective=retrack_paper,retrack_published_code,retrack "$@"
     tdattr -m $setting method=guda_u objective@method.objective=erasediff,siss,gradient_ascent,finetune $published "$@"
     # ESD needs conditions, and so a network and a LOGO of its own
     tdattr $setting model=unet_cifar10_conditional dataset.source.condition=label train.steps=78000 method=guda_u \
@@ -24,7 +24,8 @@ case "$scale" in
     tdattr $setting method=das method.damping=0.01 method.gradients.projection.dimension=4096 "$@"
     tdattr $setting method=dtrak method.damping=10 method.gradients.projection.dimension=4096 "$@"
     tdattr $setting method=mucs "$@"
-    tdattr -m $setting method=guda_u objective@method.objective=retrack,erasediff,siss,gradient_ascent,finetune,esd "$@"
+    tdattr -m $setting method=guda_u objective@method.objective=retrack,retrack_paper,retrack_published_code "$@"
+    tdattr -m $setting method=guda_u objective@method.objective=erasediff,siss,gradient_ascent,finetune,esd "$@"
     ;;
   *) echo "usage: $0 [paper|toy] [overrides]" >&2; exit 2 ;;
 esac
