@@ -17,6 +17,7 @@ from tdattr.report.plots import agreements, confusions, distributions
 from tdattr.report.sheet import Sheet
 from tdattr.report.sheets.group_agreement import PROTOCOL as GROUP_PROTOCOLS
 from tdattr.report.sheets.group_agreement import found as agreement_found
+from tdattr.report.sheets.measured import ordered
 from tdattr.report.sweeps import sweeps
 from tdattr.report.tables import HEADINGS, cells, pooled
 from tdattr.results import load_images, load_scores
@@ -34,8 +35,9 @@ def write(path: Path, comparisons: list[tuple[Comparison, list[dict[str, Any]], 
     )
     sections = [section(*found) for found in reversed(comparisons)]
     swept = sweeps([comparison for comparison, _, _ in comparisons])
+    protocols = {comparison.protocol for comparison, _, _ in comparisons}
     template = environment.get_template("page.html.j2")
-    text = template.render(sections=sections, headings=list(HEADINGS.values()), sweeps=swept)
+    text = template.render(sections=sections, headings=list(HEADINGS.values()), sweeps=swept, protocols=protocols)
     path.with_suffix(".new").write_text(text, encoding="utf-8")
     path.with_suffix(".new").replace(path)
 
@@ -52,7 +54,7 @@ def section(comparison: Comparison, table: list[dict[str, Any]], sheets: list[Sh
             values = {method: pooled(comparison, method, measure, "attributed") for method in having}
             plots.append(distributions(values, measure))
     if comparison.protocol in GROUP_PROTOCOLS:
-        plots += group_plots(comparison, pictured)
+        plots += group_plots(comparison, ordered(comparison, pictured))
     return {
         "title": comparison.title,
         "rows": [cells(row) for row in table],

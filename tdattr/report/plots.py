@@ -1,6 +1,7 @@
 """Plots as SVG: the distributions of similarities behind an AUC (MUCS Figure 2), agreement on groups."""
 
 import io
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 BINS = 24
+TITLE = 26  # characters in a line
 PANELS = 5  # in a row
 MOST_NAMED = 24  # groups whose names fit beside a plot
 
@@ -110,13 +112,13 @@ def confusions(tables: Mapping[str, pd.DataFrame]) -> str:
     columns = min(len(tables), PANELS)
     lines = -(-len(tables) // columns)
     side = 1.5 + 0.16 * min(len(groups), MOST_NAMED)
-    figure, axes = plt.subplots(lines, columns, figsize=(side * columns + 1.2, side * lines + 0.8), squeeze=False)
+    figure, axes = plt.subplots(lines, columns, figsize=(side * columns + 1.2, (side + 0.5) * lines + 0.3), squeeze=False)
     for axis in axes.flat[len(tables) :]:
         axis.remove()
     for axis, (method, table) in zip(axes.flat, tables.items(), strict=False):
         counts = pd.crosstab(table["gold"].astype(str), table["named"].astype(str))
         axis.imshow(counts.reindex(index=groups, columns=groups, fill_value=0), cmap="Blues", vmin=0)
-        axis.set_title(method, fontsize=9)
+        axis.set_title(textwrap.fill(method, TITLE), fontsize=8)
         axis.set_xticks([])
         axis.set_yticks([])
         axis.set_xlabel("named", fontsize=8)
