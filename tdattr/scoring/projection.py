@@ -62,10 +62,11 @@ def project(
 
 
 def signs(rows: int, columns: int, rng: torch.Generator) -> Float[Tensor, "row column"]:
-    """Random ±1, eight of them out of every random byte."""
-    content = torch.randint(256, (rows, columns // 8, 1), generator=rng, device=rng.device, dtype=torch.uint8)
-    bits = (content >> torch.arange(8, device=rng.device, dtype=torch.uint8)) & 1
-    return bits.view(rows, columns).float().mul_(2).sub_(1)
+    """Random ±1, eight of them out of every random byte, which a table turns into them in one pass over memory."""
+    content = torch.randint(256, (rows * columns // 8,), generator=rng, device=rng.device, dtype=torch.uint8)
+    every = torch.arange(256, device=rng.device, dtype=torch.uint8)[:, None]
+    table = (every >> torch.arange(8, device=rng.device, dtype=torch.uint8) & 1).float() * 2 - 1
+    return table.index_select(0, content.int()).view(rows, columns)
 
 
 def spans(total: int, size: int) -> Iterator[slice]:
