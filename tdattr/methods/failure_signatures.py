@@ -16,6 +16,7 @@ COLLAPSED = 1.5  # times the retained loss at the start
 START, END = 0.05, 0.2  # of an unlearning: what is compared
 ENOUGH = 40  # steps of the log
 MOST = 0.5  # of the queries
+ALIKE = 0.15  # of the mean score of a query: how far its scores lie apart
 FEW = 8  # queries of which nothing is concluded
 
 
@@ -26,7 +27,8 @@ def warn_of_failures(
     config: UnlearnConfig,
 ) -> None:
     """Warn of an unlearning that never left its warm-up, changed nothing, destroyed what was to be kept, made queries
-    more likely, or hit all queries alike. ``logs``: by group, the parts of the loss along the way; ``steps``: of each.
+    more likely, or did the same to all groups or queries. ``logs``: by group, the parts of the loss along the way;
+    ``steps``: of each.
     """
     if max(steps) < HARDLY_WARM * config.warmup_steps:
         log.warning(
@@ -54,6 +56,13 @@ def warn_of_failures(
         log.warning(
             "Most queries are at least as likely without any of the groups as with all: forgetting has become training "
             "on what was to be forgotten (see kl_cap and weight of the objective), or on what is kept."
+        )
+    apart = (scores.amax(1) - scores.amin(1)) / scores.abs().mean(1).clamp(min=NOTHING)
+    if float(apart.median()) < ALIKE:
+        log.warning(
+            "The scores of a query hardly differ between groups (by %.0f %% of their mean): the model moved because it "
+            "was trained further, not by what was forgotten. Raise the objective's weight or choose another objective.",
+            100 * float(apart.median()),
         )
     names = list(logs)
     first = scores.argmax(1)

@@ -112,7 +112,9 @@ def confusions(tables: Mapping[str, pd.DataFrame]) -> str:
     columns = min(len(tables), PANELS)
     lines = -(-len(tables) // columns)
     side = 1.5 + 0.16 * min(len(groups), MOST_NAMED)
-    figure, axes = plt.subplots(lines, columns, figsize=(side * columns + 1.2, (side + 0.5) * lines + 0.3), squeeze=False)
+    figure, axes = plt.subplots(
+        lines, columns, figsize=(side * columns + 1.2, (side + 0.5) * lines + 0.3), squeeze=False
+    )
     for axis in axes.flat[len(tables) :]:
         axis.remove()
     for axis, (method, table) in zip(axes.flat, tables.items(), strict=False):

@@ -37,5 +37,6 @@ def test_every_failure_has_its_warning(warned: Callable[..., str]) -> None:
     assert warned(sound, replace(CONFIG, retain="distill"), grown="b") == ""  # its loss starts at zero
     assert warned(sound, grown="b", log=GROWN.iloc[[0, 99]]) == ""  # two batches
     assert "at least as likely without any of the groups" in warned(-sound)
+    assert "hardly differ between groups (by 10 % of their mean)" in warned(5 + 0.5 * sound)
     assert "name the group c" in warned(torch.tensor([0.0, 0.1, 0.5]).repeat(12, 1))
     assert warned(torch.tensor([0.0, 0.1, 0.5]).repeat(7, 1)) == ""  # too few queries to tell
