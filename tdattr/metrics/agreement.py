@@ -86,6 +86,11 @@ MEASURES: dict[str, Callable[[Scores, Scores], Values]] = {
 LOWER_IS_BETTER = frozenset({"mse", "mae", "mse_shared_fit", "mae_shared_fit"})
 
 
+def share_of_ceiling(measure: str, value: float, ceiling: float | None) -> float | None:
+    """value / ceiling; None where there is no ceiling above zero, or where less is better."""
+    return value / ceiling if ceiling is not None and ceiling > 0 and measure not in LOWER_IS_BETTER else None
+
+
 def agreement(gold: Scores, scores: Scores) -> dict[str, Values]:
     """All of MEASURES, by name: a value per query. ValueError as every measure."""
     gold, scores = checked(gold, scores)

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from tdattr.metrics.aggregation import AggregateConfig, aggregated
-from tdattr.metrics.agreement import LOWER_IS_BETTER, agreement, interval
+from tdattr.metrics.agreement import agreement, interval, share_of_ceiling
 from tdattr.protocols import Scores, Verdict
 
 SHOWN = ("top_1", "spearman", "ndcg_3")
@@ -40,8 +40,9 @@ def judged(
         for measure, values in agreement(gold, ceiling).items():
             top = float(values.mean())
             summary[measure]["ceiling"] = top
-            if top > 0 and measure not in LOWER_IS_BETTER:
-                summary[measure]["fraction"] = summary[measure]["mean"] / top
+            fraction = share_of_ceiling(measure, summary[measure]["mean"], top)
+            if fraction is not None:
+                summary[measure]["fraction"] = fraction
     table: list[dict[str, Any]] = [
         {"query": query, "gold": names[gold[query].argmax()], "named": names[scores[query].argmax()]}
         | {measure: float(values[query]) for measure, values in found.items()}

@@ -16,18 +16,9 @@ MOST_NAMED = 24  # groups whose names fit beside a plot
 
 def distributions(values: dict[str, tuple[np.ndarray, np.ndarray]], measure: str) -> str:
     """One panel per method: the similarities after its removal (colour) over those after a random one (gray); SVG."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
     everything = np.concatenate([part for pair in values.values() for part in pair])
     edges = np.linspace(everything.min(), max(everything.max(), everything.min() + 1e-6), BINS + 1)
-    columns = min(len(values), PANELS)
-    lines = -(-len(values) // columns)
-    figure, axes = plt.subplots(lines, columns, figsize=(3.2 * columns, 2.4 * lines), sharey=True, squeeze=False)
-    for axis in axes.flat[len(values) :]:
-        axis.remove()
+    figure, axes = panels(len(values), (3.2, 2.4), sharey=True)
     for axis, (method, (after, random)) in zip(axes.flat, values.items(), strict=False):
         axis.hist(random, edges, color="0.35", alpha=0.65, label="random")
         axis.hist(after, edges, color="tab:blue", alpha=0.65, label=method)
@@ -45,14 +36,11 @@ def agreements(values: Mapping[str, Mapping[str, Mapping[str, float]]], measures
 
     ``values``: method -> measure -> ``mean``, ``low``, ``high`` and, where it is known, ``ceiling``.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
     names = list(values)
     height = 0.8 + 0.28 * len(names)
-    figure, axes = plt.subplots(1, len(measures), figsize=(3.4 * len(measures), height), sharey=True, squeeze=False)
+    figure, axes = pyplot().subplots(
+        1, len(measures), figsize=(3.4 * len(measures), height), sharey=True, squeeze=False
+    )
     places = np.arange(len(names))[::-1]
     for axis, measure in zip(axes[0], measures, strict=True):
         found = [values[name][measure] for name in names]
@@ -78,13 +66,8 @@ def curves(
 
     ``values``: value of the setting -> method -> measure -> ``mean``, ``low``, ``high``.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
     methods = list(dict.fromkeys(name for by_method in values.values() for name in by_method))
-    figure, axes = plt.subplots(1, len(measures), figsize=(3.6 * len(measures), 3.2), squeeze=False)
+    figure, axes = pyplot().subplots(1, len(measures), figsize=(3.6 * len(measures), 3.2), squeeze=False)
     for axis, measure in zip(axes[0], measures, strict=True):
         for name in methods:
             places = [value for value, by_method in values.items() if name in by_method]
@@ -103,20 +86,9 @@ def confusions(tables: Mapping[str, pd.DataFrame]) -> str:
 
     ``tables``: method -> a row per query with the columns ``gold`` and ``named``.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
     groups = sorted({str(name) for table in tables.values() for name in pd.concat([table["gold"], table["named"]])})
-    columns = min(len(tables), PANELS)
-    lines = -(-len(tables) // columns)
     side = 1.5 + 0.16 * min(len(groups), MOST_NAMED)
-    figure, axes = plt.subplots(
-        lines, columns, figsize=(side * columns + 1.2, (side + 0.5) * lines + 0.3), squeeze=False
-    )
-    for axis in axes.flat[len(tables) :]:
-        axis.remove()
+    figure, axes = panels(len(tables), (side, side + 0.5), margin=(1.2, 0.3))
     for axis, (method, table) in zip(axes.flat, tables.items(), strict=False):
         counts = pd.crosstab(table["gold"].astype(str), table["named"].astype(str))
         axis.imshow(counts.reindex(index=groups, columns=groups, fill_value=0), cmap="Blues", vmin=0)
@@ -131,13 +103,34 @@ def confusions(tables: Mapping[str, pd.DataFrame]) -> str:
     return as_svg(figure)
 
 
+def panels(
+    count: int, size: tuple[float, float], margin: tuple[float, float] = (0, 0), sharey: bool = False
+) -> tuple[Any, Any]:
+    """A figure with ``count`` axes in lines of at most PANELS; ``size`` of each and ``margin`` of all, in inches."""
+    columns = min(count, PANELS)
+    lines = -(-count // columns)
+    whole = (size[0] * columns + margin[0], size[1] * lines + margin[1])
+    figure, axes = pyplot().subplots(lines, columns, figsize=whole, sharey=sharey, squeeze=False)
+    for axis in axes.flat[count:]:
+        axis.remove()
+    return figure, axes
+
+
+def pyplot() -> Any:
+    """Matplotlib without a screen; it takes seconds to import."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot
+
+    return matplotlib.pyplot
+
+
 def as_svg(figure: Any) -> str:
     """The figure's SVG element; the figure is closed."""
-    import matplotlib.pyplot as plt
-
     figure.tight_layout()
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg")
-    plt.close(figure)
+    pyplot().close(figure)
     text = buffer.getvalue()
     return text[text.index("<svg") :]

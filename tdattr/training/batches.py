@@ -19,6 +19,7 @@ from tdattr.diffusion import Diffusion
 from tdattr.seeding import generator, normal
 from tdattr.training.augmentation import augment
 from tdattr.training.config import TrainConfig
+from tdattr.training.coupling import replaced
 from tdattr.training.framework import L
 
 Batch = dict[str, Tensor]
@@ -74,8 +75,7 @@ class Batches(Dataset[Batch]):
             np.concatenate([order[places[epochs == e]] for e, order in zip(np.unique(epochs), orders, strict=True)])
         ]
         if self.config.coupled and len(self.ids) < len(self.split):
-            drawn = generator(self.seed, "train.replacement", step).integers(len(self.ids), size=len(ids))
-            ids = np.where(np.isin(ids, self.ids), ids, self.ids[drawn])
+            ids = replaced(ids, self.ids, generator(self.seed, "train.replacement", step))
         return ids
 
 

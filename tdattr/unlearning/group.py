@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from tdattr.diffusion import Diffusion
 from tdattr.errors import UserError
 from tdattr.seeding import generator, normal
 from tdattr.training.config import TrainConfig, TrainerConfig
+from tdattr.training.coupling import replaced
 from tdattr.training.rate import SCHEDULES, rate
 from tdattr.unlearning.objectives import Batch, Objective, Situation
 
@@ -107,9 +108,13 @@ class GroupBatches(Dataset[Batch]):
 
     def coupled_retained(self, step: int) -> Int[np.ndarray, " batch"]:
         """Those of the whole set, each forgotten one of which gives its place to one that is drawn."""
-        chosen = self.chosen(np.union1d(self.retained, self.forgotten), "retain", step)
-        drawn = generator(self.seed, "unlearn.replacement", step).integers(len(self.retained), size=len(chosen))
-        return np.where(np.isin(chosen, self.forgotten), self.retained[drawn], chosen)
+        rng = generator(self.seed, "unlearn.replacement", step)
+        return replaced(self.chosen(self.everything, "retain", step), self.retained, rng)
+
+    @cached_property
+    def everything(self) -> Int[np.ndarray, " item"]:
+        """Both sets."""
+        return np.union1d(self.retained, self.forgotten)
 
     def part(self, role: str, step: int) -> dict[str, Tensor]:
         """One of the two batches."""

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from tdattr.metrics.agreement import LOWER_IS_BETTER, MEASURES, interval, paired
+from tdattr.metrics.agreement import MEASURES, interval, paired, share_of_ceiling
 from tdattr.report.collect import Comparison
 from tdattr.report.sheet import NOTHING, Cell, Number, Sheet, filled
 from tdattr.report.sheets.measured import mean, ordered
@@ -47,7 +47,8 @@ def table(comparison: Comparison) -> Sheet:
             row[measure] = Number(measured[measure]["mean"], marked=method == better and measure == MAIN)
         row |= {"low": Number(measured[MAIN]["low"]), "high": Number(measured[MAIN]["high"])}
         for name, measure in (("of ceiling", MAIN), ("top_1 of ceiling", "top_1")):
-            row[name] = Number(share(measured[measure], measure), ".2f")
+            share = share_of_ceiling(measure, measured[measure]["mean"], measured[measure].get("ceiling"))
+            row[name] = Number(share, ".2f")
         steps = [run.summary.get("facts", {}).get("training_steps") for run in runs]
         row |= {
             "steps": Number(None if None in steps else mean(steps), ".0f"),
@@ -71,12 +72,6 @@ def table(comparison: Comparison) -> Sheet:
     )
     aside = ("low", "high", "top_1 of ceiling", *(name for name in MEASURES if name not in SHOWN))
     return Sheet("groups", "Agreement on groups", caption, filled(rows), aside=aside)
-
-
-def share(values: dict[str, float], measure: str) -> float | None:
-    """The part of the ceiling that was reached; None where there is none above zero, or where less is better."""
-    ceiling = values.get("ceiling", 0.0)
-    return values["mean"] / ceiling if ceiling > 0 and measure not in LOWER_IS_BETTER else None
 
 
 def marked(comparison: Comparison, methods: list[str]) -> str | None:

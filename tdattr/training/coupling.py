@@ -1,0 +1,12 @@
+"""Coupling: trainings on different items see the same batches wherever their items are the same."""
+
+import numpy as np
+from jaxtyping import Int
+
+
+def replaced(
+    ids: Int[np.ndarray, " batch"], kept: Int[np.ndarray, " kept"], rng: np.random.Generator
+) -> Int[np.ndarray, " batch"]:
+    """The same ids, except that one drawn from ``kept`` takes the place of each that is not among them."""
+    drawn = rng.integers(len(kept), size=len(ids))
+    return np.where(np.isin(ids, kept), ids, kept[drawn])
