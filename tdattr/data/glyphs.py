@@ -12,6 +12,12 @@ from tdattr.data.prepared import Example, one_hot
 from tdattr.errors import UserError
 
 OBJECTS = string.ascii_uppercase + string.ascii_lowercase + string.digits
+CHARACTERS = {
+    "all": OBJECTS,
+    "capitals": string.ascii_uppercase,
+    "small": string.ascii_lowercase,
+    "digits": string.digits,
+}
 # file, family (the coarser grouping), cut, descriptors
 TYPEFACES = [
     ("DejaVuSans", "DejaVu Sans", "Regular", "sans-serif upright"),
@@ -46,15 +52,21 @@ INK = 1.0  # the share of the image's height that the tallest glyph of a typefac
 class Glyphs:
     """62 characters x 21 typefaces, white on black, ``resolution`` pixels square.
 
-    ``condition``: ``none``, ``object`` (one of 62), ``style`` (one of 21), ``family`` (one of 9), or ``prompt`` (object
-    and descriptors together). ``held_out`` typefaces of every character form the test split.
+    ``characters``: ``all`` of them, or only the ``capitals``, ``small`` letters or ``digits``. ``condition``: ``none``,
+    ``object`` (one of the characters), ``style`` (one of 21), ``family`` (one of 9), or ``prompt`` (object and
+    descriptors together). ``held_out`` typefaces of every character form the test split.
     """
 
     resolution: int
+    characters: str
     condition: str
     held_out: int
 
     def __post_init__(self) -> None:
+        if self.characters not in CHARACTERS:
+            raise UserError(
+                f"dataset.source.characters={self.characters} is unknown: choose one of {', '.join(CHARACTERS)}."
+            )
         if self.condition not in CONDITIONS:
             raise UserError(
                 f"dataset.source.condition={self.condition} is unknown: choose one of {', '.join(CONDITIONS)}."
@@ -62,19 +74,24 @@ class Glyphs:
         if not 0 <= self.held_out < len(TYPEFACES):
             raise UserError(f"dataset.source.held_out={self.held_out} must lie between 0 and {len(TYPEFACES) - 1}.")
 
+    @property
+    def objects(self) -> str:
+        """The characters that are drawn."""
+        return CHARACTERS[self.characters]
+
     def fingerprint(self) -> dict[str, str]:
         """The drawing depends on the fonts (matplotlib) and on the renderer (Pillow)."""
         return {name: version(name) for name in ("matplotlib", "pillow")}
 
     def count(self, split: str) -> int:
-        """62 x ``held_out`` test items; the others train."""
-        return len(OBJECTS) * (self.held_out if split == "test" else len(TYPEFACES) - self.held_out)
+        """``held_out`` test items of every character; the others train."""
+        return len(self.objects) * (self.held_out if split == "test" else len(TYPEFACES) - self.held_out)
 
     def examples(self, split: str) -> Iterator[Example]:
         """Items character by character, typeface by typeface."""
         drawn = [draw(typeface[0], self.resolution) for typeface in TYPEFACES]
         families = sorted({family for _, family, _, _ in TYPEFACES})
-        for index, character in enumerate(OBJECTS):
+        for index, character in enumerate(self.objects):
             for number, (_, family, cut, descriptors) in enumerate(TYPEFACES):
                 # the held-out typefaces move on from character to character, so that each is held out equally often
                 held_out = (number - index * self.held_out) % len(TYPEFACES) < self.held_out
@@ -85,11 +102,11 @@ class Glyphs:
                     image=drawn[number][character],
                     condition={
                         "none": None,
-                        "object": one_hot(index, len(OBJECTS)),
+                        "object": one_hot(index, len(self.objects)),
                         "style": one_hot(number, len(TYPEFACES)),
                         "family": one_hot(families.index(family), len(families)),
                         "prompt": np.concatenate(
-                            [one_hot(index, len(OBJECTS))[0], [float(word in words) for word in DESCRIPTORS]]
+                            [one_hot(index, len(self.objects))[0], [float(word in words) for word in DESCRIPTORS]]
                         ).astype(np.float32)[None],
                     }[self.condition],
                     prompts=(f"the {kind(character)} {character} in a {descriptors} typeface",),

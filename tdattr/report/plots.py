@@ -64,13 +64,16 @@ def curves(
 ) -> str:
     """One panel per measure: every method's mean with its interval over a setting's values; SVG.
 
-    ``values``: value of the setting -> method -> measure -> ``mean``, ``low``, ``high``.
+    ``values``: value of the setting -> method -> measure -> ``mean``, ``low``, ``high``; a method may lack a measure,
+    and one that all lack is left out.
     """
     methods = list(dict.fromkeys(name for by_method in values.values() for name in by_method))
+    there = {measure for by_method in values.values() for found in by_method.values() for measure in found}
+    measures = tuple(measure for measure in measures if measure in there)
     figure, axes = pyplot().subplots(1, len(measures), figsize=(3.6 * len(measures), 3.2), squeeze=False)
     for axis, measure in zip(axes[0], measures, strict=True):
         for name in methods:
-            places = [value for value, by_method in values.items() if name in by_method]
+            places = [value for value, by_method in values.items() if measure in by_method.get(name, {})]
             found = [values[value][name][measure] for value in places]
             axis.plot(places, [each["mean"] for each in found], marker="o", markersize=3, label=name)
             axis.fill_between(places, [each["low"] for each in found], [each["high"] for each in found], alpha=0.15)

@@ -1,19 +1,20 @@
-"""Comparisons that differ in one number alone, as curves over it: how a result depends on that setting."""
+"""Comparisons that differ in one number alone, as curves over it: how a result, and its cost, depend on it."""
 
 import json
 from dataclasses import dataclass
 
 from tdattr.report.collect import Comparison, comparison_key, flat, named
 from tdattr.report.plots import curves
-from tdattr.report.sheets.group_agreement import PROTOCOL, SHOWN, found
+from tdattr.report.sheets.group_agreement import PROTOCOL, SHOWN, found, training_steps
 
 Values = dict[float, dict[str, dict[str, dict[str, float]]]]
 FEWEST = 3  # values that make a curve
+COST = "steps of training or unlearning"
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """A setting that was swept, and the plot of every method's agreement over it."""
+    """A setting that was swept, and the plot of every method's agreement and cost over it."""
 
     title: str
     plot: str
@@ -38,17 +39,21 @@ def sweeps(comparisons: list[Comparison]) -> list[Sweep]:
             first = comparison.first(next(iter(comparison.runs))).summary
             what = [first[name] for name in ("dataset", "model", "diffusion", "protocol")]
             what += [f"{name}={own[name]}" for name in own if any(other.get(name) != own[name] for other in rests)]
-            result.append(Sweep(f"Over {key}: {', '.join(what)}", curves(measured(by_value), key, SHOWN)))
+            result.append(Sweep(f"Over {key}: {', '.join(what)}", curves(measured(by_value), key, (*SHOWN, COST))))
     return result
 
 
 def measured(by_value: dict[float, Comparison]) -> Values:
-    """Value -> method -> measure -> mean and interval; methods have the same names at all values."""
+    """Value -> method -> measure -> mean and interval, and COST of methods that train; methods have the same names at
+    all values."""
     places = [(value, method) for value in sorted(by_value) for method in by_value[value].runs]
     names = named([by_value[value].first(method).config for value, method in places])
     result: Values = {value: {} for value in sorted(by_value)}
     for (value, method), name in zip(places, names, strict=True):
         result[value][name] = found(by_value[value], [method], SHOWN)[method]
+        steps = training_steps(by_value[value].runs[method].values())
+        if steps is not None:
+            result[value][name][COST] = dict.fromkeys(("mean", "low", "high"), steps)
     return result
 
 

@@ -14,7 +14,7 @@ from tdattr.data.prepared import Prepared, load, prepare
 from tdattr.errors import UserError
 
 YAML = Path(__file__).parents[2] / "conf" / "dataset" / "glyphs.yaml"
-SOURCE = Glyphs(resolution=16, condition="object", held_out=2)
+SOURCE = Glyphs(resolution=16, characters="all", condition="object", held_out=2)
 STYLES = [f"{family} {cut}" for _, family, cut, _ in TYPEFACES]
 
 
@@ -85,7 +85,23 @@ def test_prompt_condition_and_none(undrawn: None) -> None:
     assert next(replace(SOURCE, condition="none").examples("train")).condition is None
 
 
+@pytest.mark.parametrize(
+    ("characters", "first", "count"), [("capitals", "A", 26), ("small", "a", 26), ("digits", "0", 10)]
+)
+def test_some_of_the_characters(undrawn: None, characters: str, first: str, count: int) -> None:
+    source = replace(SOURCE, characters=characters)
+    examples = list(source.examples("train"))
+    assert len(examples) == source.count("train") == 19 * count
+    assert examples[0].fields["object"] == first
+    assert len({example.fields["object"] for example in examples}) == count
+    vectors = {example.fields["object"]: example.condition for example in examples}
+    assert all(vector is not None and vector.shape == (1, count) for vector in vectors.values())
+    assert sum(vector for vector in vectors.values() if vector is not None).min() == 1  # each has its own place
+
+
 def test_wrong_values_are_refused() -> None:
+    with pytest.raises(UserError, match="dataset.source.characters=greek is unknown"):
+        replace(SOURCE, characters="greek")
     with pytest.raises(UserError, match="dataset.source.condition=colour is unknown"):
         replace(SOURCE, condition="colour")
     with pytest.raises(UserError, match="dataset.source.held_out=21"):

@@ -77,11 +77,13 @@ class Outputs:
         scores: np.ndarray,
         ceiling: Any = None,
         settings: dict[str, Any] | None = None,
+        steps: int | None = None,
         **config: Any,
     ) -> None:
         """A run judged by its agreement with a gold matrix, [query, group]; ``ceiling`` is a second one."""
         verdict = judged(gold, scores, [f"group {place}" for place in range(gold.shape[1])], 200, ceiling)
-        found = {"protocol": "logo", **verdict.summary}
+        facts = {} if steps is None else {"training_steps": float(steps)}
+        found = {"protocol": "logo", "facts": facts, **verdict.summary}
         table = pd.DataFrame(verdict.table)
         own = {"protocol": {"name": "logo"}, "method": {"name": method} | (settings or {})}
         self.write(method, seed, "tiny", table, found, own | config)

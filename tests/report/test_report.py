@@ -17,7 +17,7 @@ from tdattr.report import progress
 from tdattr.report.collect import collect, variants
 from tdattr.report.pictures import data_uri, grid, to_uint8
 from tdattr.report.plots import distributions
-from tdattr.report.sweeps import sweeps
+from tdattr.report.sweeps import COST, sweeps
 from tdattr.report.tables import HEADINGS, cells, rows
 from tests.report.outputs import Outputs
 
@@ -188,7 +188,7 @@ def test_a_swept_number_is_drawn_as_a_curve(tmp_path: Path) -> None:
         for rate in (0.1, 0.2, 0.1, 0.1)[: groups // 2]:  # its usual value differs between the comparisons
             scores = gold + rng.normal(size=gold.shape)
             source = {"name": "mixtures", "source": {"groups": groups}}
-            outputs.groups("guda_u-retrack", 1, gold, scores, dataset=source, settings={"rate": rate})
+            outputs.groups("guda_u-retrack", 1, gold, scores, dataset=source, settings={"rate": rate}, steps=groups)
     comparisons = collect([tmp_path])
     assert len(comparisons) == 3
     (sweep,) = sweeps(comparisons)
@@ -198,4 +198,14 @@ def test_a_swept_number_is_drawn_as_a_curve(tmp_path: Path) -> None:
         == sweep.plot.count("<!-- guda_u-retrack rate=0.2 -->")
         == 1
     )
+    assert COST in sweep.plot
     assert not sweeps(comparisons[:2])
+
+
+def test_methods_that_train_nothing_have_no_curve_of_their_cost(tmp_path: Path) -> None:
+    outputs = Outputs(tmp_path)
+    for groups in (4, 6, 8):
+        gold = np.random.default_rng(groups).normal(size=(12, groups))
+        outputs.groups("pixel", 1, gold, gold, dataset={"name": "mixtures", "source": {"groups": groups}})
+    (sweep,) = sweeps(collect([tmp_path]))
+    assert COST not in sweep.plot

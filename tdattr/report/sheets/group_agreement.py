@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from tdattr.metrics.agreement import MEASURES, interval, paired, share_of_ceiling
-from tdattr.report.collect import Comparison
+from tdattr.report.collect import Comparison, Run
 from tdattr.report.sheet import NOTHING, Cell, Number, Sheet, filled
 from tdattr.report.sheets.measured import mean, ordered
 
@@ -49,9 +49,8 @@ def table(comparison: Comparison) -> Sheet:
         for name, measure in (("of ceiling", MAIN), ("top_1 of ceiling", "top_1")):
             share = share_of_ceiling(measure, measured[measure]["mean"], measured[measure].get("ceiling"))
             row[name] = Number(share, ".2f")
-        steps = [run.summary.get("facts", {}).get("training_steps") for run in runs]
         row |= {
-            "steps": Number(None if None in steps else mean(steps), ".0f"),
+            "steps": Number(training_steps(runs), ".0f"),
             "queries": Number(sum(len(run.similarities()) for run in runs), "d"),
             "s/query": Number(mean(run.summary["seconds_per_query"] for run in runs), ".2f"),
         }
@@ -72,6 +71,11 @@ def table(comparison: Comparison) -> Sheet:
     )
     aside = ("low", "high", "top_1 of ceiling", *(name for name in MEASURES if name not in SHOWN))
     return Sheet("groups", "Agreement on groups", caption, filled(rows), aside=aside)
+
+
+def training_steps(runs: Iterable[Run]) -> float | None:
+    """What the scores of all groups took, a mean over runs; None for methods that train nothing."""
+    return mean(run.summary.get("facts", {}).get("training_steps") for run in runs)
 
 
 def marked(comparison: Comparison, methods: list[str]) -> str | None:
