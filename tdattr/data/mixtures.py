@@ -19,7 +19,7 @@ CONDITIONS = ["none", "composition"]
 DRAWING = "1"  # raised whenever this file draws other images
 CELLS = 4  # two by two
 SIDE = 6  # a stamp has 6 x 6 squares, the left half mirrored on the right
-JITTER = 1  # pixels that a whole image is moved by at most, in each direction; as wide is the margin around a stamp
+MARGIN = 1  # pixels around a stamp in its cell
 BRIGHTNESS = (0.8, 1.0)  # of the ink of an image
 NOISE = 3.0  # standard deviation, of 255
 INK = (14, 22)  # squares of a stamp that are white
@@ -37,7 +37,8 @@ class Mixtures:
     A training item belongs to one group, whose stamp stands in one to four of its cells; every other cell shows, with
     probability ``overlap``, the stamp of another random group, and nothing otherwise. The largest group, the first, has
     ``imbalance`` times as many items as the smallest. A test item is a composition of 1 … ``parts`` groups in four
-    cells: 1, or 0.75 and 0.25, or 0.5 and twice 0.25; each group is the main one, its owner, equally often.
+    cells: 1, or 0.75 and 0.25, or 0.5 and twice 0.25; each group is the main one, its owner, equally often. Every
+    image is moved by at most ``jitter`` pixels in each direction.
 
     ``condition``: ``none``, or ``composition``: each group's share of the cells that are not empty. The fields of an
     item are ``group``, its owner, and ``composition``, those shares as a JSON object.
@@ -47,6 +48,7 @@ class Mixtures:
     groups: int
     items: int
     test_items: int
+    jitter: int
     overlap: float
     imbalance: float
     parts: int
@@ -67,6 +69,8 @@ class Mixtures:
                 f"dataset.source.parts={self.parts} must lie between 1 and {min(max(PARTS), self.groups)}: no more "
                 "groups fit into four cells with the main one ahead."
             )
+        if not 0 <= self.jitter <= MARGIN:
+            raise UserError(f"dataset.source.jitter={self.jitter} must lie between 0 and {MARGIN}.")
         if not 0 <= self.overlap <= 1:
             raise UserError(f"dataset.source.overlap={self.overlap} is a probability: it must lie between 0 and 1.")
         if not (self.imbalance >= 1 and math.isfinite(self.imbalance)):
@@ -112,7 +116,7 @@ class Mixtures:
             shares = np.bincount(cells[cells != EMPTY], minlength=self.groups) / np.sum(cells != EMPTY)
             composition = {self.names[group]: float(shares[group]) for group in np.flatnonzero(shares)}
             yield Example(
-                image=draw(drawn, cells, self.resolution, rng),
+                image=draw(drawn, cells, self.resolution, self.jitter, rng),
                 condition=shares.astype(np.float32)[None] if self.condition == "composition" else None,
                 fields={"group": self.names[owner], "composition": json.dumps(composition, sort_keys=True)},
             )
@@ -149,7 +153,7 @@ def stamps(seed: int, count: int) -> Bool[np.ndarray, "stamp side side"]:
     half = half[(half.sum(1) * 2 >= INK[0]) & (half.sum(1) * 2 <= INK[1])].reshape(-1, SIDE, SIDE // 2)
     pool = np.concatenate([half, half[..., ::-1]], axis=2)
     pool = generator(seed, "mixtures.stamps").permutation(pool[in_company(pool) & in_company(~pool)])
-    reach = 2 * JITTER
+    reach = 2 * MARGIN
     wide = np.pad(pool, ((0, 0), (reach, reach), (reach, reach))).astype(np.float32)
     ink = wide.sum(axis=(1, 2))
     chosen = [0]
@@ -172,21 +176,22 @@ def in_company(pool: Bool[np.ndarray, "stamp side side"]) -> Bool[np.ndarray, " 
 
 def enlarge(pattern: Bool[np.ndarray, "side side"], resolution: int) -> Bool[np.ndarray, "cell cell"]:
     """A stamp in a cell of an image of that resolution, with its margin."""
-    size = resolution // 2 - 2 * JITTER
+    size = resolution // 2 - 2 * MARGIN
     source = (2 * np.arange(size) + 1) * SIDE // (2 * size)  # the square at the middle of each pixel
-    return np.pad(pattern[np.ix_(source, source)], JITTER)
+    return np.pad(pattern[np.ix_(source, source)], MARGIN)
 
 
 def draw(
     patterns: Bool[np.ndarray, "stamp side side"],
     cells: Int[np.ndarray, " cell"],
     resolution: int,
+    jitter: int,
     rng: np.random.Generator,
 ) -> UInt8[np.ndarray, "resolution resolution 1"]:
     """The stamps in their cells, white on black, moved a little, with a brightness and faint noise."""
     blank = np.zeros((resolution // 2, resolution // 2), bool)
     filled = [blank if cell == EMPTY else enlarge(patterns[cell], resolution) for cell in cells]
-    moved = rng.integers(-JITTER, JITTER + 1, 2)
+    moved = rng.integers(-jitter, jitter + 1, 2)
     ink = np.roll(np.block([filled[:2], filled[2:]]), moved, (0, 1))  # within the margin: nothing comes round
     values = 255 * ink * rng.uniform(*BRIGHTNESS) + NOISE * rng.standard_normal(ink.shape)
     return np.rint(values).clip(0, 255).astype(np.uint8)[..., None]

@@ -25,13 +25,14 @@ SOURCE = Mixtures(
     groups=10,
     items=600,
     test_items=100,
+    jitter=0,
     overlap=0.0,
     imbalance=1.0,
     parts=2,
     condition="composition",
     seed=1,
 )
-MIXED = replace(SOURCE, items=160, test_items=60, overlap=0.4, parts=3)
+MIXED = replace(SOURCE, items=160, test_items=60, overlap=0.4, parts=3, jitter=1)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -211,6 +212,8 @@ def test_unconditional_and_no_test_items() -> None:
         {"parts": 0},
         {"parts": 4},
         {"parts": 3, "groups": 2},
+        {"jitter": -1},
+        {"jitter": 2},
         {"overlap": -0.1},
         {"overlap": 1.5},
         {"overlap": float("nan")},

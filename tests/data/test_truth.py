@@ -17,6 +17,7 @@ SOURCE = Mixtures(
     groups=6,
     items=240,
     test_items=24,
+    jitter=0,
     overlap=0.0,
     imbalance=1.0,
     parts=2,

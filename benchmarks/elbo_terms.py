@@ -1,0 +1,64 @@
+"""How few terms of the evidence lower bound rank groups as all of them do?
+
+Takes the models of ``method=logo`` (trained where they are not there yet) and every term that the config's ``elbo``
+node visits, and ranks the groups of each query by fewer of them: every n-th one, and ones drawn in proportion to their
+size under F1 (``importance``; a mean over draws). Prints the agreement with the ranks by all terms.
+
+    python benchmarks/elbo_terms.py experiment=guda_glyphs elbo.stride=1
+"""
+
+import sys
+
+import numpy as np
+from hydra import compose, initialize_config_dir
+from jaxtyping import Float
+from torch import Tensor
+
+from tdattr.attribution import context
+from tdattr.cli import CONF
+from tdattr.methods.group_elbo import differences, elbos
+from tdattr.methods.logo import LOGO
+from tdattr.metrics.agreement import agreement
+from tdattr.run import quieten
+from tdattr.scoring.elbo import drawn
+from tdattr.seeding import generator
+from tdattr.stages import Chain
+
+COUNTS = (10, 20, 50, 100, 200)
+DRAWS = 20
+MEASURES = ("spearman", "top_1")
+
+
+def all_terms(overrides: list[str]) -> Float[Tensor, "model query term"]:
+    """Every term of every query under F1 and the models without one group each."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        chain = Chain(compose("config", [*overrides, "method=logo"]))
+    assert isinstance(chain.method, LOGO)
+    f1 = chain.pretrained()
+    given = context(chain, chain.cfg.method, chain.method, f1, chain.generated(f1), [])
+    removals = [np.array([], dtype=np.int64), *given.groups().values()]
+    models = given.retrained(removals, chain.method.first, 1)
+    return elbos(given, chain.method.elbo, [each[0] for each in models])
+
+
+def main() -> None:
+    """Measure and print."""
+    quieten()
+    terms = all_terms(sys.argv[1:])
+    every = differences(terms).numpy()
+    sizes = terms[0].mean(0)
+    print(f"{'terms':>5}  " + "  ".join(f"{kind} {measure}" for kind in ("strided", "drawn") for measure in MEASURES))
+    for count in (count for count in COUNTS if count < len(sizes)):
+        stride = len(sizes) // count
+        strided = agreement(every, differences(terms[..., stride // 2 :: stride][..., :count]).numpy())
+        chosen = []
+        for number in range(DRAWS):
+            places, weights = drawn(sizes, count, generator(0, "benchmark.terms", number))
+            chosen.append(agreement(every, differences(terms[..., places] * weights).numpy()))
+        values = [strided[measure].mean() for measure in MEASURES]
+        values += [np.mean([each[measure].mean() for each in chosen]) for measure in MEASURES]
+        print(f"{count:>5}  " + "  ".join(f"{value:.3f}" for value in values))
+
+
+if __name__ == "__main__":
+    main()
