@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tdattr.artifacts import Artifact, shared_out
 from tdattr.configs import described
-from tdattr.data.groups import Ids, groups
+from tdattr.data.groups import Ids
 from tdattr.protocols import Generated
 from tdattr.results import load_images
 from tdattr.scoring.losses import NoiseSet, pair_losses
@@ -57,9 +57,7 @@ class Models:
 
     def groups(self) -> dict[str, Ids]:
         """The groups of the training items, of those that F1 has seen."""
-        by = self.chain.cfg.dataset.groups
-        found = {name: np.intersect1d(ids, self.chain.ids) for name, ids in groups(self.chain.data, by).items()}
-        return {name: ids for name, ids in found.items() if len(ids)}
+        return self.chain.groups
 
     def items(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """What is known of the training items that F1 has seen, and of the item that each explained query takes its

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from tdattr.artifacts import Artifact, Store
 from tdattr.configs import build, described
 from tdattr.data import groups
+from tdattr.data.groups import Ids
 from tdattr.data.prepared import Prepared, check_counts, digest, load, prepare
 from tdattr.diffusion import Diffusion
 from tdattr.errors import UserError
@@ -153,14 +154,21 @@ class Chain:
         return self.store.get("dataset", 1, config, inputs, make)
 
     @cached_property
-    def removed(self) -> groups.Ids:
+    def removed(self) -> Ids:
         """The ids that even F1 does not see (``remove.groups`` and ``remove.ids``)."""
         return groups.chosen(self.data, self.cfg.dataset.groups, self.remove.groups, self.remove.ids)
 
     @cached_property
-    def ids(self) -> groups.Ids:
+    def ids(self) -> Ids:
         """The ids that F1 is trained on."""
         return np.setdiff1d(np.arange(len(self.data.train)), self.removed)
+
+    @cached_property
+    def groups(self) -> dict[str, Ids]:
+        """The groups of the training items, of those that F1 sees; a manifest is read once."""
+        every = groups.groups(self.data, self.cfg.dataset.groups)
+        found = {name: np.intersect1d(ids, self.ids) for name, ids in every.items()}
+        return {name: ids for name, ids in found.items() if len(ids)}
 
     # -- what looks at images ------------------------------------------------------------------------------------
 
@@ -198,13 +206,13 @@ class Chain:
             torch.manual_seed(torch_seed(self.cfg.seed if seed is None else seed, "initialisation"))
             return self.model.build(self.data.channels, self.data.resolution, self.data.condition_size)
 
-    def pretrained(self, without: groups.Ids | None = None) -> Artifact:
+    def pretrained(self, without: Ids | None = None) -> Artifact:
         """F1, or the model trained from the same initialisation without some more ids."""
         artifact = self.training(without, self.cfg.seed, wait=True)
         assert artifact is not None
         return artifact
 
-    def training(self, without: groups.Ids | None, seed: int, wait: bool) -> Artifact | None:
+    def training(self, without: Ids | None, seed: int, wait: bool) -> Artifact | None:
         """A training under any seed; None where another job is at it and this one shall not ``wait``."""
         counterfactual = without is not None and len(without) > 0
         ids = self.ids if without is None else np.setdiff1d(self.ids, without)

@@ -67,7 +67,7 @@ def compositions(items: pd.DataFrame, groups: list[str], called: str) -> Float[n
             if name not in columns:
                 raise UserError(
                     f"A composition of the {called} names {name!r}, which is none of the groups: set "
-                    f"dataset.groups={OWNER}."
+                    f"dataset.groups={OWNER}, without remove.groups."
                 )
             shares[row, columns[name]] = share
     return shares

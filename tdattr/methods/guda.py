@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from tdattr.data.groups import digest
 from tdattr.data.prepared import Prepared
+from tdattr.errors import UserError
 from tdattr.methods import Build, Context, Scored, Scorer, Trained
 from tdattr.methods.failure_signatures import warn_of_failures
 from tdattr.methods.group_elbo import differences, elbos
@@ -38,7 +39,7 @@ class GUDA:
 
     def check(self, network: nn.Module, data: Prepared, items: int) -> None:
         """The objective must serve such a model."""
-        self.objective.check(conditional=bool(data.condition_size) and hasattr(network, "condition"))
+        check_objective(self.objective, self.unlearn, network, data)
 
     def prepare(self, context: Context) -> None:
         """Everything that takes long."""
@@ -58,6 +59,17 @@ class GUDA:
         warn_of_failures(scores, logs, planned, self.unlearn)
         facts = {"training_steps": float(sum(planned))}
         return lambda query: Scored(scores[query], facts)
+
+
+def check_objective(objective: Any, config: UnlearnConfig, network: nn.Module, data: Prepared) -> None:
+    """Raise UserError where an objective cannot serve the model, or not with this way of retaining."""
+    objective.check(conditional=bool(data.condition_size) and hasattr(network, "condition"))
+    retains = getattr(objective, "retains", (config.retain,))
+    if config.retain not in retains:
+        raise UserError(
+            f"objective={objective.name} cannot be run with method.unlearn.retain={config.retain}: set it to "
+            f"{' or '.join(retains)}."
+        )
 
 
 def unlearned(
@@ -83,7 +95,8 @@ def unlearned(
         save_file(state, folder / FILE)
         return {"steps": config.planned(len(situation.retained), len(ids))}
 
-    described = {"objective": asdict(objective) | {"class": type(objective).__name__}, "unlearn": asdict(config)}
+    settings = {name: value for name, value in asdict(objective).items() if name != "name"}
+    described = {"objective": settings | {"class": type(objective).__name__}, "unlearn": asdict(config)}
     wanted: list[tuple[Mapping[str, Any], Build]] = [
         (described | {"removed": digest(ids), "mirror": context.train.mirror}, partial(build, ids)) for ids in removals
     ]
@@ -93,5 +106,5 @@ def unlearned(
         network.load_state_dict(load_file(folder / FILE))
         return network
 
-    found = context.shared_many("unlearn", 1, wanted)
+    found = context.shared_many("unlearn", 2, wanted)
     return [Trained(each.address, each.folder, partial(load, each.folder)) for each in found]

@@ -31,6 +31,11 @@ class LOGO:
         if self.first < 0 or self.repeats < 1:
             raise UserError("method=logo needs first of at least 0 and repeats of at least 1.")
 
+    @property
+    def seeds(self) -> range:
+        """What it retrains under, counted from the run's seed."""
+        return range(self.first, self.first + self.repeats)
+
     def check(self, network: nn.Module, data: Prepared, items: int) -> None:
         """Serves every network."""
 

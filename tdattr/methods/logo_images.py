@@ -23,11 +23,15 @@ class LOGOImages:
     def check(self, network: nn.Module, data: Prepared, items: int) -> None:
         """It serves every network and dataset."""
 
+    def prepare(self, context: Context) -> None:
+        """What takes long."""
+        context.retrained(list(context.groups().values()), 0, 1)
+
     def start(self, context: Context) -> Scorer:
         """Train without each group, generate the queries again, and compare."""
         compare = self.measure.load(context.setting)
         removals = list(context.groups().values())
-        context.retrained(removals, 0, 1)  # which jobs share out
+        context.retrained(removals, 0, 1)
         columns = [1 - compare(context.images, context.regenerated(ids)) for ids in removals]
         scores = torch.stack([column.double() for column in columns], dim=1)
         facts = {"training_steps": float(len(removals) * context.train.steps)}

@@ -17,7 +17,7 @@ from tdattr.data.prepared import Prepared
 from tdattr.errors import UserError
 from tdattr.methods import Context, Scored, Scorer, Trained
 from tdattr.methods.group_elbo import elbos
-from tdattr.methods.guda import unlearned
+from tdattr.methods.guda import check_objective, unlearned
 from tdattr.scoring.elbo import ElboConfig
 from tdattr.seeding import generator
 from tdattr.unlearning.group import UnlearnConfig
@@ -41,10 +41,15 @@ class Shapley:
 
     def check(self, network: nn.Module, data: Prepared, items: int) -> None:
         """The objective must serve such a model."""
-        self.objective.check(conditional=bool(data.condition_size) and hasattr(network, "condition"))
+        check_objective(self.objective, self.unlearn, network, data)
 
-    def start(self, context: Context) -> Scorer:
-        """Unlearn what every order leaves out at each of its steps, and score all queries under each model."""
+    def prepare(self, context: Context) -> None:
+        """Everything that takes long."""
+        self.scores(context)
+
+    def scores(self, context: Context) -> tuple[Float[Tensor, "query group"], Float[Tensor, "query group"], int]:
+        """Unlearn what every order leaves out at each of its steps, and score all queries under each model: the values,
+        their standard errors and the number of steps."""
         groups = context.groups()
         names = list(groups)
         orders = [generator(context.seed, "shapley", n).permutation(len(names)).tolist() for n in range(self.orders)]
@@ -59,8 +64,12 @@ class Shapley:
         terms = elbos(context, self.elbo, [context.model, fresh, *models]).sum(2)
         values = {frozenset(range(len(names))): -terms[0], frozenset(): -terms[1]}
         values |= {frozenset(members): -each for members, each in zip(sets, terms[2:], strict=True)}
-        scores, errors = shapley_values(values, orders)
         steps = sum(self.unlearn.planned(len(context.ids) - len(ids), len(ids)) for ids in removals)
+        return *shapley_values(values, orders), steps
+
+    def start(self, context: Context) -> Scorer:
+        """The values of all queries."""
+        scores, errors, steps = self.scores(context)
         facts = {"training_steps": float(steps)}
         return lambda query: Scored(scores[query], facts | {"standard_error": float(errors[query].mean())})
 

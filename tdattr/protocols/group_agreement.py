@@ -1,15 +1,23 @@
 """What the protocols that judge scores of groups share: a gold matrix, every measure of agreement, intervals."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from tdattr.errors import UserError
 from tdattr.metrics.aggregation import AggregateConfig, aggregated
 from tdattr.metrics.agreement import agreement, interval, share_of_ceiling
 from tdattr.protocols import Scores, Verdict
 
 SHOWN = ("top_1", "spearman", "ndcg_3")
+
+
+def check_resamples(resamples: int) -> None:
+    """Raises UserError for a bootstrap of nothing."""
+    if resamples < 1:
+        raise UserError(f"protocol.resamples={resamples} must be at least 1.")
 
 
 def of_groups(
@@ -27,18 +35,19 @@ def judged(
     scores: Float[np.ndarray, "query group"],
     names: list[str],
     resamples: int,
-    ceiling: Float[np.ndarray, "query group"] | None = None,
+    ceilings: Sequence[Float[np.ndarray, "query group"]] = (),
 ) -> Verdict:
-    """Every measure of agreement: mean over queries, interval, and, with ``ceiling``, a second gold matrix, its own
-    agreement with the first and what share of that the scores reach."""
+    """Every measure of agreement: mean over queries, interval, and, with ``ceilings``, other matrices that are as good
+    as gold, their mean agreement with it and what share of that the scores reach."""
     found = agreement(gold, scores)
     summary: dict[str, dict[str, float]] = {}
     for measure, values in found.items():
         low, high = interval(values, resamples)
         summary[measure] = {"mean": float(values.mean()), "low": low, "high": high}
-    if ceiling is not None:
-        for measure, values in agreement(gold, ceiling).items():
-            top = float(values.mean())
+    if ceilings:
+        reached = [agreement(gold, ceiling) for ceiling in ceilings]
+        for measure in summary:
+            top = float(np.mean([values[measure].mean() for values in reached]))
             summary[measure]["ceiling"] = top
             fraction = share_of_ceiling(measure, summary[measure]["mean"], top)
             if fraction is not None:

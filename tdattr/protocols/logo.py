@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from tdattr.errors import UserError
-from tdattr.methods.logo import LOGO
 from tdattr.metrics.aggregation import AggregateConfig
 from tdattr.protocols import Counterfactuals, Scores, Verdict
-from tdattr.protocols.group_agreement import judged, of_groups
+from tdattr.protocols.group_agreement import check_resamples, judged, of_groups
 
 
 @dataclass(frozen=True)
@@ -28,18 +27,21 @@ class AgreementWithLOGO:
     resamples: int
 
     def check(self, items: int, queries: int) -> None:
-        """Gold and ceiling must not be the same trainings. Raises UserError."""
-        if isinstance(self.gold, LOGO) and isinstance(self.ceiling, LOGO):
-            first, second = (range(each.first, each.first + each.repeats) for each in (self.gold, self.ceiling))
-            if set(first) & set(second):
-                raise UserError(
-                    "protocol.gold and protocol.ceiling retrain under the same seeds, so that they agree by "
-                    f"construction: set protocol.ceiling.first={first.stop}."
-                )
+        """There must be a gold standard, and it and the ceiling must not be the same trainings. Raises UserError."""
+        check_resamples(self.resamples)
+        if self.gold is None:
+            raise UserError("protocol=logo needs a gold standard: set method@protocol.gold=logo.")
+        first, second = (getattr(each, "seeds", range(0)) for each in (self.gold, self.ceiling))
+        if set(first) & set(second):
+            raise UserError(
+                "protocol.gold and protocol.ceiling retrain under the same seeds, so that they agree by "
+                f"construction: set protocol.ceiling.first={first.stop}."
+            )
 
     def evaluate(self, scores: Scores, others: Mapping[str, Scores], models: Counterfactuals) -> Verdict:
         """Every measure of agreement, and what share of LOGO's agreement with itself that is."""
         groups = models.groups()
-        gold, *ceiling = (of_groups(others[role], groups, self.aggregate) for role in self.others if role in others)
+        known = {role: of_groups(each, groups, self.aggregate) for role, each in others.items()}
+        ceilings = [known["ceiling"]] if "ceiling" in known else []
         found = of_groups(scores, groups, self.aggregate)
-        return judged(gold, found, list(groups), self.resamples, ceiling[0] if ceiling else None)
+        return judged(known["gold"], found, list(groups), self.resamples, ceilings)

@@ -4,15 +4,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
+from jaxtyping import Float
+
 from tdattr.data.truth import truth
 from tdattr.metrics.aggregation import AggregateConfig
 from tdattr.protocols import Counterfactuals, Scores, Verdict
-from tdattr.protocols.group_agreement import judged, of_groups
+from tdattr.protocols.group_agreement import check_resamples, judged, of_groups
+from tdattr.seeding import generator
+
+TIES = 20
 
 
 @dataclass(frozen=True)
 class AgreementWithTruth:
-    """The ``protocol=truth`` node. Scores of training items are aggregated per group first."""
+    """The ``protocol=truth`` node. Scores of training items are aggregated per group first.
+
+    A query owes nothing to most groups, and scores that rank those somehow lose by most measures. What perfect scores
+    reach all the same is shown as the ceiling: the truth with its ties broken at random, a mean over ``TIES`` ways.
+    """
 
     others: ClassVar = ()
     takes_groups: ClassVar = True
@@ -24,7 +34,8 @@ class AgreementWithTruth:
     resamples: int
 
     def check(self, items: int, queries: int) -> None:
-        """Nothing that the groups do not decide."""
+        """What the groups do not decide. Raises UserError."""
+        check_resamples(self.resamples)
 
     def check_data(self, models: Counterfactuals) -> None:
         """The items must say what they are composed of. Raises UserError; nothing is trained for it."""
@@ -35,4 +46,11 @@ class AgreementWithTruth:
         groups = models.groups()
         train, queries = models.items()
         gold = truth(train, queries, list(groups))
-        return judged(gold, of_groups(scores, groups, self.aggregate), list(groups), self.resamples)
+        found = of_groups(scores, groups, self.aggregate)
+        return judged(gold, found, list(groups), self.resamples, [untied(gold, number) for number in range(TIES)])
+
+
+def untied(gold: Float[np.ndarray, "query group"], number: int) -> Float[np.ndarray, "query group"]:
+    """The same order, but for ties, which are broken at random."""
+    smallest = np.diff(np.unique(gold)).min(initial=1.0)
+    return gold + smallest / 2 * generator(number, "truth.ties").random(gold.shape)

@@ -36,7 +36,9 @@ class ElboConfig:
         """The places in the ladder that are visited. Raises UserError where there are none."""
         total = len(diffusion.ladder(self.steps))
         last = total - self.stride if self.t_max is None else self.t_max
-        places = torch.tensor(range(self.t_min, min(last, total - 1) + 1, self.stride))
+        if last >= total:
+            raise UserError(f"elbo.t_max={last} is beyond the last of {total} levels, {total - 1}.")
+        places = torch.tensor(range(self.t_min, last + 1, self.stride))
         if not len(places):
             raise UserError(
                 f"The elbo node visits no term: t_min={self.t_min}, t_max={last} and stride={self.stride} of {total} "

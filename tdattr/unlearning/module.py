@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from tdattr.errors import UserError
 from tdattr.seeding import torch_seed
 from tdattr.training.config import TrainerConfig
 from tdattr.training.framework import L
@@ -84,6 +85,11 @@ class Unlearning(L.LightningModule):
         if self.dropout is not None:  # masks that are a function of the step, as in training
             torch.manual_seed(torch_seed(self.dropout, "unlearn.dropout", self.steps))
         loss, progress = self.objective(self.network, batch)
+        if not torch.isfinite(loss):
+            raise UserError(
+                f"Unlearning diverged at step {self.steps}: its loss is no longer a number. Lower the learning rate or "
+                "the weight of forgetting in method.unlearn or method.objective."
+            )
         self.progress = float(progress)
         self.trainer.should_stop = self.reached
         if self.reached and self.check_first:

@@ -134,6 +134,25 @@ def test_the_ceiling_is_golds_agreement_with_itself_and_the_fraction_a_share_of_
     assert found["ceiling"] == 0 and "fraction" not in found
 
 
+def test_settings_that_cannot_work_are_refused_before_anything_is_trained() -> None:
+    for name in ("logo", "truth"):
+        with pytest.raises(UserError, match=r"protocol.resamples=0 must be at least 1"):
+            protocol(name, resamples=0).check(10, 5)
+    with pytest.raises(UserError, match=r"needs a gold standard: set method@protocol.gold=logo"):
+        protocol("logo").check(10, 5)
+
+
+def test_the_truths_ceiling_is_what_perfect_scores_without_ties_reach() -> None:
+    shown = [{"wide": 0.75, "pair": 0.25}, {"rest": 1.0}, {"narrow": 1.0}] * 40
+    truth = np.array([[each.get(name, 0.0) for name in NAMES] for each in shown])
+    perfect = truth + 1e-6 * np.random.default_rng(3).standard_normal(truth.shape)
+    found = protocol("truth").evaluate(of_groups(perfect), {}, Pretended(shown)).summary["agreement"]
+    assert found["top_1"]["ceiling"] == 1
+    assert found["spearman"]["ceiling"] < 0.95  # two or three of four groups tie in the truth
+    for measure in ("spearman", "kendall", "ndcg_3", "overlap_3"):
+        assert found[measure]["fraction"] == pytest.approx(1, abs=0.03), measure
+
+
 def test_the_truth_is_what_queries_are_composed_of() -> None:
     shown = [{"wide": 0.75, "pair": 0.25}, {"rest": 1.0}, {"narrow": 0.5, "wide": 0.3, "rest": 0.2}]
     truth = np.array([[each.get(name, 0.0) for name in NAMES] for each in shown])

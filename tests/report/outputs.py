@@ -81,7 +81,13 @@ class Outputs:
         **config: Any,
     ) -> None:
         """A run judged by its agreement with a gold matrix, [query, group]; ``ceiling`` is a second one."""
-        verdict = judged(gold, scores, [f"group {place}" for place in range(gold.shape[1])], 200, ceiling)
+        verdict = judged(
+            gold,
+            scores,
+            [f"group {place}" for place in range(gold.shape[1])],
+            200,
+            [] if ceiling is None else [ceiling],
+        )
         facts = {} if steps is None else {"training_steps": float(steps)}
         found = {"protocol": "logo", "facts": facts, **verdict.summary}
         table = pd.DataFrame(verdict.table)

@@ -104,7 +104,9 @@ def test_which_terms_are_visited(ddpm: DDPM, edm: EDM) -> None:
     places = published.terms(replace(ddpm, timesteps=4000))
     assert (len(places), int(places[0]), int(places[-1])) == (399, 10, 3990)
     assert ElboConfig(1, 10, 3, 40, 1, None).terms(ddpm).tolist() == [1, 4, 7, 10]
-    assert ElboConfig(1, 100, 20, 40, 1, None).terms(edm).tolist() == [1, 21]
+    assert ElboConfig(1, 39, 20, 40, 1, None).terms(edm).tolist() == [1, 21]
+    with pytest.raises(UserError, match=r"elbo.t_max=40 is beyond the last of 40 levels, 39"):
+        ElboConfig(1, 40, 20, 40, 1, None).terms(edm)
     with pytest.raises(UserError, match=r"visits no term: t_min=50"):
         ElboConfig(50, None, 7, 40, 1, None).terms(ddpm)
     for changes in ({"t_min": 0}, {"stride": 0}, {"draws": 0}, {"steps": 1}):

@@ -159,6 +159,13 @@ def test_what_cannot_work_is_refused() -> None:
     for changes in ({"neighbours": 0}, {"kl_cap": 0.0}, {"weights": "argmax"}):
         with pytest.raises(UserError, match=r"objective"):
             objective("retrack", **changes)
+    for name in set(NAMES) - {"finetune", "siss"}:
+        for weight in (0.0, -1.0):
+            with pytest.raises(UserError, match=rf"objective={name} needs weight above 0"):
+                objective(name, weight=weight)
+    for changes in ({"scale": 0.0}, {"clip": -0.1}):
+        with pytest.raises(UserError, match=r"objective=siss needs"):
+            objective("siss", **changes)
     for name in NAMES:
         objective(name).check(conditional=True)
         if name != "esd":

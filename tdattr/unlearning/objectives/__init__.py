@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from tdattr.data.prepared import Split
 from tdattr.diffusion import Diffusion
+from tdattr.errors import UserError
 
 Arguments = Mapping[str, Tensor]  # of Diffusion.loss, and "ids"
 Batch = Mapping[str, Arguments]  # "retain" and "forget"
@@ -43,6 +44,13 @@ class Objective(Protocol):
     def begin(self, situation: Situation) -> Callable[[nn.Module, Batch], Parts]:
         """Do what all steps share, and return the loss of a step."""
         ...
+
+
+def check_above_zero(node: str, **values: float | None) -> None:
+    """Raises UserError for a setting of an objective that is zero or less: forgetting would be nothing, or learning."""
+    for name, value in values.items():
+        if value is not None and not value > 0:
+            raise UserError(f"objective={node} needs {name} above 0, not method.objective.{name}={value}.")
 
 
 def plain(arguments: Arguments) -> dict[str, Tensor]:

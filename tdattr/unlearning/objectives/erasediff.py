@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from tdattr.seeding import torch_seed
-from tdattr.unlearning.objectives import Batch, Parts, Situation, retained_loss, towards
+from tdattr.unlearning.objectives import Batch, Parts, Situation, check_above_zero, retained_loss, towards
 
 
 @dataclass(frozen=True)
@@ -16,6 +16,9 @@ class EraseDiff:
 
     name: str
     weight: float
+
+    def __post_init__(self) -> None:
+        check_above_zero("erasediff", weight=self.weight)
 
     def check(self, conditional: bool) -> None:
         """Serves every model."""

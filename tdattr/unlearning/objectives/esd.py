@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from tdattr.errors import UserError
-from tdattr.unlearning.objectives import Batch, Parts, Situation, plain, retained_loss, towards
+from tdattr.unlearning.objectives import Batch, Parts, Situation, check_above_zero, plain, retained_loss, towards
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,9 @@ class ESD:
     name: str
     weight: float
     guidance: float
+
+    def __post_init__(self) -> None:
+        check_above_zero("esd", weight=self.weight)
 
     def check(self, conditional: bool) -> None:
         """It needs a conditional model."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from tdattr.unlearning.objectives import Batch, Parts, Situation, plain, retained_loss
+from tdattr.unlearning.objectives import Batch, Parts, Situation, check_above_zero, plain, retained_loss
 
 
 @dataclass(frozen=True)
@@ -14,6 +14,9 @@ class GradientAscent:
 
     name: str
     weight: float
+
+    def __post_init__(self) -> None:
+        check_above_zero("gradient_ascent", weight=self.weight)
 
     def check(self, conditional: bool) -> None:
         """Serves every model."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tdattr.diffusion import Diffusion
 from tdattr.errors import UserError
 from tdattr.unlearning.neighbours import nearest
-from tdattr.unlearning.objectives import Batch, Parts, Situation, retained_loss, towards
+from tdattr.unlearning.objectives import Batch, Parts, Situation, check_above_zero, retained_loss, towards
 
 EPSILON = 1e-8  # of the published code's division
 TOGETHER = 32  # items whose differences stay in a processor's cache
@@ -35,8 +35,7 @@ class ReTrack:
     def __post_init__(self) -> None:
         if self.weights not in ("softmax", "published_code"):
             raise UserError(f"objective weights={self.weights} is unknown: choose softmax or published_code.")
-        if self.neighbours < 1 or (self.kl_cap is not None and self.kl_cap <= 0):
-            raise UserError("objective=retrack needs neighbours of at least 1, and a kl_cap above 0 or null.")
+        check_above_zero("retrack", weight=self.weight, neighbours=self.neighbours, kl_cap=self.kl_cap)
 
     def check(self, conditional: bool) -> None:
         """Serves every model."""

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from tdattr.unlearning.objectives import Batch, Parts, Situation, plain, retained_loss
+from tdattr.unlearning.objectives import Batch, Parts, Situation, check_above_zero, plain, retained_loss
 
 
 @dataclass(frozen=True)
@@ -14,13 +15,20 @@ class SISS:
     """The ``objective=siss`` node: n / (n - k) · L_all - scale · k / (n - k) · L_forget.
 
     ``clip``: the second gradient is at most this share of the naive deletion's, that of the retained loss alone. L_all,
-    over the full set of n items, is the mean of the retained and the forgotten loss in proportion to their numbers:
-    with a scale of 1 and nothing clipped, what is left is the retained loss, and only a larger one ascends.
+    over the full set of n items, is the mean of the retained and the forgotten loss in proportion to their numbers, so
+    that the whole is L_retain + k / (n - k) · (1 - scale · the clip's factor) · L_forget: with a scale of 1 and nothing
+    clipped the retained loss is left, only a larger scale ascends, and where the clip binds, as it does for groups that
+    are not small, the forgotten items are trained on.
     """
+
+    retains: ClassVar = ("loss",)  # what it subtracts from
 
     name: str
     scale: float
     clip: float
+
+    def __post_init__(self) -> None:
+        check_above_zero("siss", scale=self.scale, clip=self.clip)
 
     def check(self, conditional: bool) -> None:
         """Serves every model."""
