@@ -174,6 +174,19 @@ def test_what_cannot_work_is_refused() -> None:
         objective("esd").check(conditional=False)
 
 
+def test_retrack_forgets_between_two_levels_alone(world: World) -> None:
+    levels = world.batch["forget"]["level"].sort().values
+    whole, kept = world.loss(objective("retrack")), world.error("retain")
+    between = [float(levels[2]), float(levels[5])]
+    some, rest = (world.loss(objective("retrack", levels=range_)) - kept for range_ in (between, [-2.0, -1.0]))
+    assert float(rest) == 0 < float(some) < float(whole - kept)
+    lower, upper = ([-1.0, float(levels[3])], [float(levels[4]), 1e6])
+    parts = sum(world.loss(objective("retrack", levels=part)) - kept for part in (lower, upper))
+    torch.testing.assert_close(parts, whole - kept, rtol=1e-4, atol=1e-6)
+    with pytest.raises(UserError, match=r"objective levels=\[3.0, 1.0\] must be the lowest and the highest"):
+        objective("retrack", levels=[3.0, 1.0])
+
+
 def test_erasediff_targets_are_fresh_unit_noise_that_the_batch_does_not_decide(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,19 +22,23 @@ class ReTrack:
     """The ``objective=retrack`` node.
 
     ``neighbours``: k. ``kl_cap``: the correction towards a neighbour is at most sqrt(2 kl_cap) long; None: as long as
-    it is. ``weights``: ``softmax`` in the logarithm, or ``published_code``, whose exponentials underflow at image size
-    so that the target becomes zero.
+    it is. ``levels``: forget between these two noise levels alone, in the diffusion variant's own measure.
+    ``weights``: ``softmax`` in the logarithm, or ``published_code``, whose exponentials underflow at image size so that
+    the target becomes zero.
     """
 
     name: str
     weight: float
     neighbours: int
     kl_cap: float | None
+    levels: list[float] | None
     weights: str
 
     def __post_init__(self) -> None:
         if self.weights not in ("softmax", "published_code"):
             raise UserError(f"objective weights={self.weights} is unknown: choose softmax or published_code.")
+        if self.levels is not None and (len(self.levels) != 2 or self.levels[0] > self.levels[1]):
+            raise UserError(f"objective levels={self.levels} must be the lowest and the highest, or null: all.")
         check_above_zero("retrack", weight=self.weight, neighbours=self.neighbours, kl_cap=self.kl_cap)
 
     def check(self, conditional: bool) -> None:
@@ -52,7 +56,10 @@ class ReTrack:
             ids = found[[place[item] for item in forget["ids"].tolist()]]
             images = situation.split.images(ids.ravel()).to(forget["x"].device).unflatten(0, ids.shape)
             target = self.target(situation.diffusion, forget["x"], images, forget["level"], forget["noise"])
-            forgotten = towards(situation.diffusion, network, forget, target).mean()
+            losses = towards(situation.diffusion, network, forget, target)
+            if self.levels is not None:
+                losses = losses * ((forget["level"] >= self.levels[0]) & (forget["level"] <= self.levels[1]))
+            forgotten = losses.mean()
             return kept + self.weight * forgotten, {"retain": kept.detach(), "forget": forgotten.detach()}
 
         return step
