@@ -20,22 +20,22 @@ ALIKE = 0.15  # of the mean score of a query: how far its scores lie apart
 FEW = 8  # queries of which nothing is concluded
 
 
-def warn_of_failures(
-    scores: Float[Tensor, "query group"],
-    logs: Mapping[str, pd.DataFrame],
-    steps: list[int],
-    config: UnlearnConfig,
-) -> None:
-    """Warn of an unlearning that never left its warm-up, changed nothing, destroyed what was to be kept, made queries
-    more likely, or did the same to all groups or queries. ``logs``: by group, the parts of the loss along the way;
-    ``steps``: of each.
-    """
-    if max(steps) < HARDLY_WARM * config.warmup_steps:
+def warn_of_warm_up(steps: int, config: UnlearnConfig) -> None:
+    """Warn before an unlearning of so many steps at most that never leaves its warm-up."""
+    if steps < HARDLY_WARM * config.warmup_steps:
         log.warning(
             "Unlearning ends after at most %d steps, far inside its warm-up: lower method.unlearn.warmup_steps=%d.",
-            max(steps),
+            steps,
             config.warmup_steps,
         )
+
+
+def warn_of_failures(
+    scores: Float[Tensor, "query group"], logs: Mapping[str, pd.DataFrame], config: UnlearnConfig
+) -> None:
+    """Warn of an unlearning that changed nothing, destroyed what was to be kept, made queries more likely, or did the
+    same to all groups or queries. ``logs``: by group, the parts of the loss along the way.
+    """
     if float(scores.abs().max()) < NOTHING:
         log.warning(
             "Unlearning changed nothing: no score is larger than %g nats. Raise method.unlearn.learning_rate.", NOTHING

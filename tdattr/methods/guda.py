@@ -16,7 +16,7 @@ from tdattr.data.groups import digest
 from tdattr.data.prepared import Prepared
 from tdattr.errors import UserError
 from tdattr.methods import Build, Context, Scored, Scorer, Trained
-from tdattr.methods.failure_signatures import warn_of_failures
+from tdattr.methods.failure_signatures import warn_of_failures, warn_of_warm_up
 from tdattr.methods.group_elbo import differences, elbos
 from tdattr.scoring.elbo import ElboConfig
 from tdattr.unlearning.group import UnlearnConfig, unlearn_group
@@ -43,7 +43,12 @@ class GUDA:
 
     def prepare(self, context: Context) -> None:
         """Everything that takes long."""
+        warn_of_warm_up(max(self.planned(context)), self.unlearn)
         self.scores(context)
+
+    def planned(self, context: Context) -> list[int]:
+        """The steps of unlearning each group."""
+        return [self.unlearn.planned(len(context.ids) - len(ids), len(ids)) for ids in context.groups().values()]
 
     def scores(self, context: Context) -> tuple[Float[Tensor, "query group"], list[Trained]]:
         """Unlearn every group, and score all queries under each model."""
@@ -54,10 +59,9 @@ class GUDA:
         """The scores of all queries."""
         groups = context.groups()
         scores, models = self.scores(context)
-        planned = [self.unlearn.planned(len(context.ids) - len(ids), len(ids)) for ids in groups.values()]
         logs = {name: pd.read_csv(model.folder / LOG) for name, model in zip(groups, models, strict=True)}
-        warn_of_failures(scores, logs, planned, self.unlearn)
-        facts = {"training_steps": float(sum(planned))}
+        warn_of_failures(scores, logs, self.unlearn)
+        facts = {"training_steps": float(sum(self.planned(context)))}
         return lambda query: Scored(scores[query], facts)
 
 

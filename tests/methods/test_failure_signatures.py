@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tdattr.methods.failure_signatures import warn_of_failures
+from tdattr.methods.failure_signatures import warn_of_failures, warn_of_warm_up
 from tdattr.unlearning.group import UnlearnConfig
 
 CONFIG = UnlearnConfig(1, 100, 8, 1e-3, "adamw", 0.0, None, "constant", None, 10, "loss", True, False)
@@ -19,7 +19,7 @@ def warned(caplog: pytest.LogCaptureFixture) -> Callable[..., str]:
     def warned(scores: Tensor, config: UnlearnConfig = CONFIG, grown: str = "", log: pd.DataFrame = GROWN) -> str:
         caplog.clear()
         logs = {name: log if name == grown else STEADY for name in "abc"}
-        warn_of_failures(scores, logs, [100] * 3, config)
+        warn_of_failures(scores, logs, config)
         return caplog.text
 
     return warned
@@ -29,9 +29,15 @@ def test_a_sound_unlearning_warns_of_nothing(warned: Callable[..., str]) -> None
     assert warned(torch.eye(3).repeat(4, 1)) == ""
 
 
+def test_an_unlearning_that_ends_in_its_warm_up_is_told_before_it_begins(caplog: pytest.LogCaptureFixture) -> None:
+    warn_of_warm_up(100, CONFIG)
+    assert caplog.text == ""
+    warn_of_warm_up(100, replace(CONFIG, warmup_steps=5000))
+    assert "far inside its warm-up" in caplog.text
+
+
 def test_every_failure_has_its_warning(warned: Callable[..., str]) -> None:
     sound = torch.eye(3).repeat(4, 1)
-    assert "far inside its warm-up" in warned(sound, replace(CONFIG, warmup_steps=5000))
     assert "changed nothing" in warned(sound * 1e-5)
     assert "grew more than 1.5 times while unlearning 1 of 3 groups, b first" in warned(sound, grown="b")
     assert warned(sound, replace(CONFIG, retain="distill"), grown="b") == ""  # its loss starts at zero
