@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # LDS as D-TRAK and DAS take it (64 halves, 3 trainings each). The first command tells the best dampings by the control
-# images; at paper scale, give them to the second with method.damping=... `toy`: 32 halves of glyphs, one training each,
+# images; at paper scale, give them to the second with method.damping=... `toy`: 32 halves of the digits of glyphs, one training each,
 # with the dampings that were found there. The trainings are shared by all methods, and by all copies of this script that run at once.
 # Further arguments go to every command.
 set -euo pipefail
@@ -17,7 +17,7 @@ case "$scale" in
     tdattr -m $setting "method=$similarities,$gradients,$others" "$@"
     ;;
   toy) # with the dampings that the first command found
-    setting="experiment=glyphs_mucs protocol=lds protocol.subsets=32 protocol.repeats=1 protocol.draws=1000"
+    setting="experiment=glyph_digits protocol=lds protocol.subsets=32 protocol.repeats=1 protocol.draws=1000"
     tdattr -m $setting "method=$gradients" "method.damping=choice(grid)" "$projection=choice(4096)" \
       queries.explained=controls "$@"
     tdattr -m $setting "method=$similarities,features,forward_inf,mucs" "$@"

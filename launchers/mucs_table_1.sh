@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Tables 1, 5, 6, 7 and 8 of the MUCS paper (arXiv 2605.17938), which come from the same runs; `toy` on glyphs and a CPU.
+# Tables 1, 5, 6, 7 and 8 of the MUCS paper (arXiv 2605.17938), which come from the same runs; `toy` on the digits of glyphs and a CPU.
 # Further arguments go to every command.
 set -euo pipefail
 scale="${1:-paper}"
@@ -8,7 +8,7 @@ common="random,condition,dtrak,das,forward_inf,abu,mucs"
 case "$scale" in
   paper) tdattr -m experiment=mucs_cifar10,mucs_artbench10,mucs_coco "method=$common,clip,dino" seed=1,2,3,4,5,6 "$@" ;;
   toy)
-    setting="experiment=glyphs_mucs seed=1,2,3"
+    setting="experiment=glyph_digits seed=1,2,3"
     projection="method.gradients.projection.dimension"
     tdattr -m $setting method=random,condition,pixel,features,forward_inf,mucs "$@"
     tdattr -m $setting method=abu method.draws=4000 "$@"

@@ -1,6 +1,7 @@
 """Weights from outside: checked before anything is computed, and read without executing anything."""
 
 import json
+import logging
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from torch import nn
 from tdattr.diffusion import Diffusion
 from tdattr.errors import UserError
 
+log = logging.getLogger(__name__)
 TRAINED_FOR = "tdattr.diffusion"  # in the metadata of a file that a training wrote
 
 
@@ -27,7 +29,7 @@ def training_values(diffusion: Diffusion) -> dict[str, Any]:
 
 def check_weights(path: Path, network: nn.Module, diffusion: Diffusion) -> None:
     """Raise UserError where a safetensors file does not hold this network's weights, or says that they were trained
-    for another variant or another number of timesteps; before anything is computed."""
+    for another variant or another number of timesteps; before anything is computed. Warns where it says nothing."""
     if not path.is_file():
         raise UserError(f"checkpoint={path} does not exist: give the path of a .safetensors file.")
     try:
@@ -45,6 +47,8 @@ def check_weights(path: Path, network: nn.Module, diffusion: Diffusion) -> None:
             "choose the model that it was trained with."
         )
     values = training_values(diffusion)
+    if not trained:
+        log.warning("checkpoint=%s does not say what it was trained for: it is taken to be %s.", path, values)
     other = {name: value for name, value in trained.items() if values.get(name) != value}
     if other:
         wanted = [f"diffusion={other['name']}"] if "name" in other else [f"diffusion.{n}={v}" for n, v in other.items()]

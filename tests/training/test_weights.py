@@ -14,13 +14,18 @@ def ddpm(timesteps: int, steps: int = 10) -> DDPM:
     return DDPM("ddpm", timesteps, "cosine", 1e-4, 0.02, "ddim", steps)
 
 
-def test_checkpoints_of_another_number_of_timesteps_or_another_variant_are_refused(tmp_path: Path) -> None:
+def test_checkpoints_of_another_number_of_timesteps_or_another_variant_are_refused(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     network = nn.Linear(2, 1)
     path = tmp_path / "weights.safetensors"
     save_file(network.state_dict(), path)
-    check_weights(path, network, ddpm(1000))  # a file that says nothing
+    check_weights(path, network, ddpm(1000))
+    assert "does not say what it was trained for" in caplog.text and "'timesteps': 1000" in caplog.text
+    caplog.clear()
     save_file(network.state_dict(), path, metadata=trained_for(ddpm(4000)))
     check_weights(path, network, ddpm(4000, steps=20))  # sampling does not matter
+    assert not caplog.text
     with pytest.raises(UserError, match=r"trained with diffusion.timesteps=4000: set that"):
         check_weights(path, network, ddpm(1000))
     save_file(network.state_dict(), path, metadata={TRAINED_FOR: '{"name": "edm", "sigma_data": 0.5}'})
