@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # LDS as D-TRAK and DAS take it (64 halves, 3 trainings each). The first command tells the best dampings by the control
-# images; at paper scale, give them to the second with method.damping=... `toy`: 32 halves of the digits of glyphs, one training each,
-# with the dampings that were found there. The trainings are shared by all methods, and by all copies of this script that run at once.
-# Further arguments go to every command.
+# images; at paper scale, give them to the second with method.damping=... `toy`: 32 halves of the digits of glyphs, one
+# training each, with the dampings that were found there. The trainings are shared by all methods, and by all copies of
+# this script that run at once. Further arguments go to every command.
 set -euo pipefail
 scale="${1:-paper}"
 shift || true
@@ -23,9 +23,10 @@ case "$scale" in
     tdattr -m $setting "method=$similarities,features,forward_inf,mucs" "$@"
     tdattr $setting method=abu method.draws=4000 "$@"
     tdattr $setting method=das method.damping=0.01 $projection=4096 "$@"
-    tdattr $setting method=dtrak method.damping=10 $projection=4096 "$@"
-    tdattr $setting method=trak method.damping=2 $projection=4096 "$@"
+    tdattr $setting method=dtrak method.damping=50 $projection=4096 "$@"
+    tdattr $setting method=trak method.damping=5 $projection=4096 "$@"
     tdattr -m $setting method=tracin,gradient_cosine "$projection=choice(4096)" "$@"
+    tdattr -m $setting ablation=subtraction,fresh_noise "$@"
     ;;
   *) echo "usage: $0 [paper|toy] [overrides]" >&2; exit 2 ;;
 esac

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Tables 1, 5, 6, 7 and 8 of the MUCS paper (arXiv 2605.17938), which come from the same runs; `toy` on the digits of glyphs and a CPU.
+# Tables 1, 5, 6, 7 and 8 of the MUCS paper (arXiv 2605.17938), which come from the same runs; `toy` on the digits of
+# glyphs and a CPU.
 # Further arguments go to every command.
 set -euo pipefail
 scale="${1:-paper}"
@@ -13,8 +14,8 @@ case "$scale" in
     tdattr -m $setting method=random,condition,pixel,features,forward_inf,mucs "$@"
     tdattr -m $setting method=abu method.draws=4000 "$@"
     tdattr -m $setting method=das method.damping=0.01 $projection=4096 "$@" # dampings by launchers/lds.sh
-    tdattr -m $setting method=dtrak method.damping=10 $projection=4096 "$@"
-    tdattr -m $setting method=trak method.damping=2 $projection=4096 "$@"
+    tdattr -m $setting method=dtrak method.damping=50 $projection=4096 "$@"
+    tdattr -m $setting method=trak method.damping=5 $projection=4096 "$@"
     tdattr -m $setting method=tracin,gradient_cosine "$projection=choice(4096)" "$@"
     ;;
   *) echo "usage: $0 [paper|toy] [overrides]" >&2; exit 2 ;;
