@@ -1,8 +1,8 @@
 """How few terms of the evidence lower bound rank groups as all of them do?
 
 Takes the models of ``method=logo`` (trained where they are not there yet) and every term that the config's ``elbo``
-node visits, and ranks the groups of each query by fewer of them: every n-th one, and ones drawn in proportion to their
-size under F1 (``importance``; a mean over draws). Prints the agreement with the ranks by all terms.
+node visits, and ranks the groups of each query by fewer of them: evenly spread ones, and ones drawn in proportion to
+their size under F1 (``importance``; a mean over draws). Prints the agreement with the ranks by all terms.
 
     python benchmarks/elbo_terms.py experiment=guda_glyphs elbo.stride=1
 """
@@ -47,15 +47,15 @@ def main() -> None:
     terms = all_terms(sys.argv[1:])
     every = differences(terms).numpy()
     sizes = terms[0].mean(0)
-    print(f"{'terms':>5}  " + "  ".join(f"{kind} {measure}" for kind in ("strided", "drawn") for measure in MEASURES))
+    print(f"{'terms':>5}  " + "  ".join(f"{kind} {measure}" for kind in ("even", "drawn") for measure in MEASURES))
     for count in (count for count in COUNTS if count < len(sizes)):
-        stride = len(sizes) // count
-        strided = agreement(every, differences(terms[..., stride // 2 :: stride][..., :count]).numpy())
+        even = ((np.arange(count) + 0.5) * len(sizes) / count).astype(int)
+        spread = agreement(every, differences(terms[..., even]).numpy())
         chosen = []
         for number in range(DRAWS):
             places, weights = drawn(sizes, count, generator(0, "benchmark.terms", number))
             chosen.append(agreement(every, differences(terms[..., places] * weights).numpy()))
-        values = [strided[measure].mean() for measure in MEASURES]
+        values = [spread[measure].mean() for measure in MEASURES]
         values += [np.mean([each[measure].mean() for each in chosen]) for measure in MEASURES]
         print(f"{count:>5}  " + "  ".join(f"{value:.3f}" for value in values))
 

@@ -1,12 +1,12 @@
-"""Does MUCS's skew lose by flattening large changes? Takes a run of ``method=mucs protocol=lds`` and, from the losses
-of every item before and after unlearning each query, scores the items by
+"""Does MUCS's skew lose by flattening large changes? Unlearns each query as MUCS does by default and, from the losses
+of every item before and after, scores the items by
 
     the skew      (L2 - L1) / (L2 + L1)
     the ratio     (L2 - L1) / L1
     the difference L2 - L1
 
-and by the skew as it would be had every loss moved a tenth as far. Prints the LDS of each, and how many times its loss
-before unlearning the loss of the items that the skew puts first is afterwards.
+and by the skew as it would be had every loss moved a tenth as far. Prints the LDS of each (the trainings are those of
+``protocol=lds``), and how many times its loss before unlearning the loss of the items that the skew puts first is.
 
     python benchmarks/skew_saturation.py experiment=glyph_digits protocol.subsets=32 protocol.repeats=1 \
         protocol.draws=1000
@@ -60,6 +60,7 @@ def main() -> None:
         chain = Chain(compose("config", ["protocol=lds", *sys.argv[1:], "method=mucs"]))
     method, protocol = chain.method, chain.protocol
     assert isinstance(method, MUCS) and isinstance(protocol, LDS)
+    assert chain.cfg.ablation is None, "this is about MUCS as it is published"
     f1 = chain.pretrained()
     given = context(chain, chain.cfg.method, method, f1, chain.generated(f1), [])
     before, after = losses(method, given)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # GUDA's ablations of ReTrack, one setting at a time: epochs, rate, weight, neighbours, and its clip and weights; `toy`
-# on the typeface families of glyphs and a CPU. Further arguments go to every command.
+# on the typeface families of glyphs, drawn as digits, and a CPU. Further arguments go to every command.
 set -euo pipefail
 scale="${1:-paper}"
 shift || true
@@ -15,7 +15,7 @@ case "$scale" in
     ;;
   toy)
     setting="experiment=guda_glyphs method=guda_u $ceiling"
-    length="$unlearn.steps=50,100,200,350"
+    length="$unlearn.steps=50,100,150,300"
     rate="$unlearn.learning_rate=1e-3,3e-4,1e-4"
     weight="method.objective.weight=0.03,0.1,0.3,1"
     ;;

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # GUDA on CIFAR-10 (arXiv 2601.22651): its objectives and baselines beside LOGO and LOGO's agreement with itself; `toy`
-# on the typeface families of glyphs and a CPU. Trainings and unlearned models are shared by all copies that run at once.
+# on the typeface families of glyphs, drawn as digits, and a CPU. Trainings and unlearned models are shared by all copies that run at once.
 # Further arguments go to every command.
 set -euo pipefail
 scale="${1:-paper}"
@@ -22,7 +22,7 @@ case "$scale" in
     setting="experiment=guda_glyphs $ceiling"
     tdattr -m $setting method=logo,random,pixel,condition,features,group_similarity,logo_images "$@"
     tdattr $setting method=das method.damping=0.01 method.gradients.projection.dimension=4096 "$@"
-    tdattr $setting method=dtrak method.damping=10 method.gradients.projection.dimension=4096 "$@"
+    tdattr $setting method=dtrak method.damping=50 method.gradients.projection.dimension=4096 "$@"
     tdattr $setting method=mucs "$@"
     tdattr -m $setting method=guda_u objective@method.objective=retrack,retrack_paper,retrack_published_code "$@"
     tdattr -m $setting method=guda_u objective@method.objective=erasediff,siss,gradient_ascent,finetune,esd "$@"

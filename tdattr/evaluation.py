@@ -137,7 +137,7 @@ def evaluated(chain: Chain) -> tuple[dict[str, Any], list[str]]:
     }
     if chain.protocol.takes_groups:
         config["groups"] = {name: groups.digest(ids) for name, ids in Models(chain).groups().items()}
-    evaluation = chain.store.get("evaluate", 2, config, inputs, make)
+    evaluation = chain.store.get("evaluate", 3, config, inputs, make)
     verdict = json.loads((evaluation.folder / "verdict.json").read_text())
     summary = {
         "dataset": cfg.dataset.name,

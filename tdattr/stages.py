@@ -165,7 +165,7 @@ class Chain:
 
     @cached_property
     def groups(self) -> dict[str, Ids]:
-        """The groups of the training items, of those that F1 sees; a manifest is read once."""
+        """The groups of the training items, of those that F1 sees; the same for all of a run."""
         every = groups.groups(self.data, self.cfg.dataset.groups)
         found = {name: np.intersect1d(ids, self.ids) for name, ids in every.items()}
         return {name: ids for name, ids in found.items() if len(ids)}

@@ -30,7 +30,7 @@ class AgreementWithLOGO:
         """There must be a gold standard, and it and the ceiling must not be the same trainings. Raises UserError."""
         check_resamples(self.resamples)
         if self.gold is None:
-            raise UserError("protocol=logo needs a gold standard: set method@protocol.gold=logo.")
+            raise UserError("protocol=logo needs a gold standard: leave out protocol.gold=null.")
         first, second = (getattr(each, "seeds", range(0)) for each in (self.gold, self.ceiling))
         if set(first) & set(second):
             raise UserError(

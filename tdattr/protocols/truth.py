@@ -14,6 +14,7 @@ from tdattr.protocols.group_agreement import check_resamples, judged, of_groups
 from tdattr.seeding import generator
 
 TIES = 20
+DECIMALS = 12  # beyond these, shares that are equal differ by rounding
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class AgreementWithTruth:
         """Every measure of agreement with what each query is composed of."""
         groups = models.groups()
         train, queries = models.items()
-        gold = truth(train, queries, list(groups))
+        gold = truth(train, queries, list(groups)).round(DECIMALS)
         found = of_groups(scores, groups, self.aggregate)
         return judged(gold, found, list(groups), self.resamples, [untied(gold, number) for number in range(TIES)])
 

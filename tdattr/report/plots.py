@@ -49,7 +49,7 @@ def agreements(values: Mapping[str, Mapping[str, Mapping[str, float]]], measures
         axis.errorbar(middle, places, xerr=reach, fmt="o", color="tab:blue", markersize=4, linewidth=1)
         ceilings = [each["ceiling"] for each in found if "ceiling" in each]
         if ceilings:
-            axis.axvline(float(np.mean(ceilings)), color="0.35", linestyle="--", linewidth=1, label="gold itself")
+            axis.axvline(float(np.mean(ceilings)), color="0.35", linestyle="--", linewidth=1, label="ceiling")
             axis.legend(frameon=False, fontsize=8, loc="lower right")
         axis.axvline(0, color="0.8", linewidth=0.8, zorder=0)
         axis.set_xlabel(measure)

@@ -6,18 +6,19 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
+FILE = 30.0  # seconds
 T = TypeVar("T")
 FORMAT = "{desc:<42} {percentage:3.0f}% |{bar:24}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
 
 
 def track(items: Iterable[T], description: str, total: int, nested: bool = False) -> Iterator[T]:
     """Iterate with a progress bar on standard error; a nested one disappears when it is done."""
-    yield from tqdm(items, desc=description, total=total, bar_format=FORMAT, leave=not nested, mininterval=pace(0.1))
+    yield from tqdm(items, desc=description, total=total, bar_format=FORMAT, leave=not nested, **pace(0.1))
 
 
-def pace(terminal: float) -> float:
-    """Seconds between two pictures of a bar: a file, such as the log of a SLURM job, gets few."""
-    return terminal if sys.stderr.isatty() else 30.0
+def pace(terminal: float) -> dict[str, float]:
+    """How often a bar is drawn, in seconds: a file, such as the log of a SLURM job, gets few pictures."""
+    return {"mininterval": terminal} if sys.stderr.isatty() else {"mininterval": FILE, "maxinterval": FILE}
 
 
 class Bar:
@@ -26,7 +27,7 @@ class Bar:
     def __init__(self, description: str, total: int, start: int = 0, hidden: bool = False) -> None:
         self.bar = tqdm(
             desc=description, total=total, initial=start, bar_format=FORMAT, disable=hidden, miniters=1,
-            mininterval=pace(0.5),
+            **pace(0.5),
         )  # fmt: skip
 
     def advance(self, amount: int = 1) -> None:

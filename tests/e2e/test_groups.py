@@ -43,8 +43,10 @@ def test_logo_agrees_with_itself(folder):
 
 
 def test_guda_retrains_nothing_and_the_ceiling_shares_the_gold_models(folder):
-    done = tdattr(*GUDA, *LOGO, folder=folder)
+    done = tdattr(*GUDA, *LOGO, "method.unlearn.warmup_steps=500", folder=folder)
     assert "Retraining" not in done.stderr
+    told, scored = (done.stderr.index(words) for words in ("far inside its warm-up", "Evidence lower bounds"))
+    assert told < scored
     assert newest(folder)["facts"]["training_steps"] == 6
     assert "spearman" in done.stderr
     tdattr(*GUDA, *LOGO, "method@protocol.ceiling=logo_again", folder=folder)
@@ -112,6 +114,10 @@ def test_the_truth_of_mixtures(tmp_path):
         (
             ["protocol=logo", "method=guda_u", "objective@method.objective=esd", "dataset.source.condition=none"],
             "objective=esd steers away from a condition",
+        ),
+        (
+            ["protocol=logo", "method=guda_u", "objective@method.objective=siss", "method.unlearn.retain=distill"],
+            "objective=siss cannot be run with method.unlearn.retain=distill: set it to loss",
         ),
         (["protocol=truth"], "composition"),
         (

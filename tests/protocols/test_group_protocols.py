@@ -138,7 +138,7 @@ def test_settings_that_cannot_work_are_refused_before_anything_is_trained() -> N
     for name in ("logo", "truth"):
         with pytest.raises(UserError, match=r"protocol.resamples=0 must be at least 1"):
             protocol(name, resamples=0).check(10, 5)
-    with pytest.raises(UserError, match=r"needs a gold standard: set method@protocol.gold=logo"):
+    with pytest.raises(UserError, match=r"needs a gold standard: leave out"):
         protocol("logo").check(10, 5)
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,12 @@ def test_distributions_draws_a_panel_per_method() -> None:
 def test_a_nested_bar_disappears(capsys: pytest.CaptureFixture[str]) -> None:
     assert list(progress.track(iter("abc"), "Doing", 3, nested=True)) == ["a", "b", "c"]
     assert capsys.readouterr().err.split("\r")[-2].strip() == ""
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_file_gets_few_pictures_of_a_bar(monkeypatch: pytest.MonkeyPatch, terminal: bool) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
+    assert progress.pace(0.1) == ({"mininterval": 0.1} if terminal else {"mininterval": 30, "maxinterval": 30})
 
 
 def test_long_work_shows_where_it_stands(capsys: pytest.CaptureFixture[str]) -> None:

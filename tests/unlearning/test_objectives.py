@@ -163,6 +163,8 @@ def test_what_cannot_work_is_refused() -> None:
         for weight in (0.0, -1.0):
             with pytest.raises(UserError, match=rf"objective={name} needs weight above 0"):
                 objective(name, weight=weight)
+    with pytest.raises(UserError, match=r"objective=esd needs guidance of at least 0"):
+        objective("esd", guidance=-1.0)
     for changes in ({"scale": 0.0}, {"clip": -0.1}):
         with pytest.raises(UserError, match=r"objective=siss needs"):
             objective("siss", **changes)
@@ -178,13 +180,17 @@ def test_retrack_forgets_between_two_levels_alone(world: World) -> None:
     levels = world.batch["forget"]["level"].sort().values
     whole, kept = world.loss(objective("retrack")), world.error("retain")
     between = [float(levels[2]), float(levels[5])]
-    some, rest = (world.loss(objective("retrack", levels=range_)) - kept for range_ in (between, [-2.0, -1.0]))
-    assert float(rest) == 0 < float(some) < float(whole - kept)
+    some = world.loss(objective("retrack", levels=between)) - kept
+    assert 0 < float(some) < float(whole - kept)
+    with pytest.raises(UserError, match=r"holds no level of training"):
+        world.loss(objective("retrack", levels=[-2.0, -1.0]))
     lower, upper = ([-1.0, float(levels[3])], [float(levels[4]), 1e6])
     parts = sum(world.loss(objective("retrack", levels=part)) - kept for part in (lower, upper))
     torch.testing.assert_close(parts, whole - kept, rtol=1e-4, atol=1e-6)
-    with pytest.raises(UserError, match=r"objective levels=\[3.0, 1.0\] must be the lowest and the highest"):
+    with pytest.raises(UserError, match=r"method.objective.levels=\[3.0, 1.0\] must be the lowest and the highest"):
         objective("retrack", levels=[3.0, 1.0])
+    with pytest.raises(UserError, match=r"must be the lowest and the highest"):
+        objective("retrack", levels=[math.nan, 1.0])
 
 
 def test_erasediff_targets_are_fresh_unit_noise_that_the_batch_does_not_decide(

@@ -74,7 +74,7 @@ def table(comparison: Comparison) -> Sheet:
 
 
 def training_steps(runs: Iterable[Run]) -> float | None:
-    """What the scores of all groups took, a mean over runs; None for methods that train nothing."""
+    """What the scores of all groups took, a mean over runs; None for methods that train no model of a group."""
     return mean(run.summary.get("facts", {}).get("training_steps") for run in runs)
 
 

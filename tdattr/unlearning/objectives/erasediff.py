@@ -18,7 +18,7 @@ class EraseDiff:
     weight: float
 
     def __post_init__(self) -> None:
-        check_above_zero("erasediff", weight=self.weight)
+        check_above_zero(self.name, weight=self.weight)
 
     def check(self, conditional: bool) -> None:
         """Serves every model."""

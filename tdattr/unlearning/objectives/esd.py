@@ -19,7 +19,9 @@ class ESD:
     guidance: float
 
     def __post_init__(self) -> None:
-        check_above_zero("esd", weight=self.weight)
+        check_above_zero(self.name, weight=self.weight)
+        if not self.guidance >= 0:
+            raise UserError(f"objective={self.name} needs guidance of at least 0, not {self.guidance}.")
 
     def check(self, conditional: bool) -> None:
         """It needs a conditional model."""

@@ -16,7 +16,7 @@ class GradientAscent:
     weight: float
 
     def __post_init__(self) -> None:
-        check_above_zero("gradient_ascent", weight=self.weight)
+        check_above_zero(self.name, weight=self.weight)
 
     def check(self, conditional: bool) -> None:
         """Serves every model."""

@@ -5,15 +5,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from tdattr.diffusion import Diffusion
 from tdattr.errors import UserError
+from tdattr.seeding import generator
 from tdattr.unlearning.neighbours import nearest
 from tdattr.unlearning.objectives import Batch, Parts, Situation, check_above_zero, retained_loss, towards
 
 EPSILON = 1e-8  # of the published code's division
+LEVELS = 1000  # draws of training by which a window is judged
 TOGETHER = 32  # items whose differences stay in a processor's cache
 
 
@@ -37,15 +39,22 @@ class ReTrack:
     def __post_init__(self) -> None:
         if self.weights not in ("softmax", "published_code"):
             raise UserError(f"objective weights={self.weights} is unknown: choose softmax or published_code.")
-        if self.levels is not None and (len(self.levels) != 2 or self.levels[0] > self.levels[1]):
-            raise UserError(f"objective levels={self.levels} must be the lowest and the highest, or null: all.")
-        check_above_zero("retrack", weight=self.weight, neighbours=self.neighbours, kl_cap=self.kl_cap)
+        if self.levels is not None and not (len(self.levels) == 2 and self.levels[0] <= self.levels[1]):
+            raise UserError(f"method.objective.levels={self.levels} must be the lowest and the highest, or null: all.")
+        check_above_zero(self.name, weight=self.weight, neighbours=self.neighbours, kl_cap=self.kl_cap)
 
     def check(self, conditional: bool) -> None:
         """Serves every model."""
 
     def begin(self, situation: Situation) -> Callable[[nn.Module, Batch], Parts]:
         """Find the neighbours; then the sum of the two losses."""
+        if self.levels is not None:
+            drawn = situation.diffusion.training_levels(generator(situation.seed, "retrack.levels"), LEVELS)
+            if not bool(self.within(drawn).any()):
+                raise UserError(
+                    f"method.objective.levels={self.levels} holds no level of training, which are {drawn.min():.3g} to "
+                    f"{drawn.max():.3g} under this diffusion variant: nothing would be forgotten."
+                )
         retain = retained_loss(situation)
         found = nearest(situation.split, situation.forgotten, situation.retained, self.neighbours)
         place = {int(item): row for row, item in enumerate(situation.forgotten)}
@@ -57,12 +66,16 @@ class ReTrack:
             images = situation.split.images(ids.ravel()).to(forget["x"].device).unflatten(0, ids.shape)
             target = self.target(situation.diffusion, forget["x"], images, forget["level"], forget["noise"])
             losses = towards(situation.diffusion, network, forget, target)
-            if self.levels is not None:
-                losses = losses * ((forget["level"] >= self.levels[0]) & (forget["level"] <= self.levels[1]))
-            forgotten = losses.mean()
+            forgotten = (losses * self.within(forget["level"])).mean()
             return kept + self.weight * forgotten, {"retain": kept.detach(), "forget": forgotten.detach()}
 
         return step
+
+    def within(self, level: Float[Tensor, " batch"]) -> Bool[Tensor, " batch"]:
+        """Whether each level is one at which it forgets."""
+        if self.levels is None:
+            return torch.ones_like(level, dtype=torch.bool)
+        return (level >= self.levels[0]) & (level <= self.levels[1])
 
     def target(
         self,

@@ -28,7 +28,7 @@ class SISS:
     clip: float
 
     def __post_init__(self) -> None:
-        check_above_zero("siss", scale=self.scale, clip=self.clip)
+        check_above_zero(self.name, scale=self.scale, clip=self.clip)
 
     def check(self, conditional: bool) -> None:
         """Serves every model."""
