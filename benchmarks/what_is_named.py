@@ -1,5 +1,5 @@
 """What do methods name? Of the items that each would remove for a query: how many share a field with it (its character,
-its class), and how many MUCS names too. Reads finished runs; means over queries and seeds.
+its class), and how many MUCS names too. Reads finished runs of leave-k-out; means over queries and seeds.
 
     python benchmarks/what_is_named.py outputs/runs [--field object] [--k 24]
 """
@@ -30,6 +30,8 @@ def main() -> None:
     parser.add_argument("--k", type=int, default=24)
     options = parser.parse_args()
     for comparison in collect(options.runs):
+        if comparison.protocol != "leave_k_out":
+            continue
         print(comparison.title)
         for method, runs in comparison.runs.items():
             alike, common = [], []
