@@ -47,7 +47,8 @@ def main() -> None:
     terms = all_terms(sys.argv[1:])
     every = differences(terms).numpy()
     sizes = terms[0].mean(0)
-    print(f"{'terms':>5}  " + "  ".join(f"{kind} {measure}" for kind in ("even", "drawn") for measure in MEASURES))
+    headings = [f"{kind} {measure}" for kind in ("even", "drawn") for measure in MEASURES]
+    print("terms  " + "  ".join(headings))
     for count in (count for count in COUNTS if count < len(sizes)):
         even = ((np.arange(count) + 0.5) * len(sizes) / count).astype(int)
         spread = agreement(every, differences(terms[..., even]).numpy())
@@ -57,7 +58,8 @@ def main() -> None:
             chosen.append(agreement(every, differences(terms[..., places] * weights).numpy()))
         values = [spread[measure].mean() for measure in MEASURES]
         values += [np.mean([each[measure].mean() for each in chosen]) for measure in MEASURES]
-        print(f"{count:>5}  " + "  ".join(f"{value:.3f}" for value in values))
+        cells = (f"{value:{len(heading)}.3f}" for heading, value in zip(headings, values, strict=True))
+        print(f"{count:5}  " + "  ".join(cells))
 
 
 if __name__ == "__main__":
