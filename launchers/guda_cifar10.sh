@@ -19,7 +19,7 @@ case "$scale" in
       method.unlearn.warmup_steps=500 method.unlearn.learning_rate=3e-5 "$@"
     ;;
   toy)
-    setting="experiment=guda_glyphs $ceiling"
+    setting="experiment=guda_glyphs $ceiling protocol.ceiling.first=4 protocol.ceiling.repeats=4"
     tdattr -m $setting method=logo,random,pixel,condition,features,group_similarity,logo_images "$@"
     tdattr $setting method=das method.damping=0.01 method.gradients.projection.dimension=4096 "$@"
     tdattr $setting method=dtrak method.damping=50 method.gradients.projection.dimension=4096 "$@"

@@ -1,7 +1,7 @@
 """GUDA-U: groups are unlearned from F1 instead of retraining without them, and queries scored by their ELBO."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -28,13 +28,18 @@ LOG = "log.csv"
 
 @dataclass(frozen=True)
 class GUDA:
-    """The ``method=guda_u`` node: an objective, how it is run, and the score."""
+    """The ``method=guda_u`` node: an objective, how it is run, and the score.
+
+    ``weight_by_size``: the objective's weight holds for a group of average size and grows with the group, as the
+    effect of leaving it out does; an objective without a weight (``finetune``, ``siss``) has nothing that grows.
+    """
 
     scores_groups: ClassVar = True
 
     name: str
     objective: Any  # an Objective
     unlearn: UnlearnConfig
+    weight_by_size: bool
     elbo: ElboConfig
 
     def check(self, network: nn.Module, data: Prepared, items: int) -> None:
@@ -52,7 +57,8 @@ class GUDA:
 
     def scores(self, context: Context) -> tuple[Float[Tensor, "query group"], list[Trained]]:
         """Unlearn every group, and score all queries under each model."""
-        models = unlearned(context, self.objective, self.unlearn, list(context.groups().values()))
+        removals = list(context.groups().values())
+        models = unlearned(context, self.objective, self.unlearn, removals, self.weight_by_size)
         return differences(elbos(context, self.elbo, [context.model, *models])), models
 
     def start(self, context: Context) -> Scorer:
@@ -76,12 +82,28 @@ def check_objective(objective: Any, config: UnlearnConfig, network: nn.Module, d
         )
 
 
+def by_size(objective: Any, size: int, mean_size: float) -> Any:
+    """The objective with its weight, if it has one, multiplied by what share of an average group's size this one has.
+
+    The gradient of what is to be forgotten is a mean over items, and what leaving a group out changes is, to first
+    order, a sum (influence functions; Koh and Liang 2017, section 2).
+    """
+    if not hasattr(objective, "weight"):
+        return objective
+    return replace(objective, weight=objective.weight * size / mean_size)
+
+
 def unlearned(
-    context: Context, objective: Any, config: UnlearnConfig, removals: list[Int[np.ndarray, " id"]]
+    context: Context,
+    objective: Any,
+    config: UnlearnConfig,
+    removals: list[Int[np.ndarray, " id"]],
+    weight_by_size: bool = False,
 ) -> list[Trained]:
     """F1 after each of those sets of ids was unlearned: artifacts, which jobs share out."""
+    mean_size = len(context.ids) / len(context.groups())
 
-    def build(ids: Int[np.ndarray, " id"], folder: Path) -> Mapping[str, Any]:
+    def build(ids: Int[np.ndarray, " id"], objective: Any, folder: Path) -> Mapping[str, Any]:
         network = context.f1().requires_grad_(True)
         situation = Situation(
             context.diffusion,
@@ -99,11 +121,17 @@ def unlearned(
         save_file(state, folder / FILE)
         return {"steps": config.planned(len(situation.retained), len(ids))}
 
-    settings = {name: value for name, value in asdict(objective).items() if name != "name"}
-    described = {"objective": settings | {"class": type(objective).__name__}, "unlearn": asdict(config)}
-    wanted: list[tuple[Mapping[str, Any], Build]] = [
-        (described | {"removed": digest(ids), "mirror": context.train.mirror}, partial(build, ids)) for ids in removals
-    ]
+    wanted: list[tuple[Mapping[str, Any], Build]] = []
+    for ids in removals:
+        own = by_size(objective, len(ids), mean_size) if weight_by_size else objective
+        settings = {name: value for name, value in asdict(own).items() if name != "name"}
+        described = {
+            "objective": settings | {"class": type(own).__name__},
+            "unlearn": asdict(config),
+            "removed": digest(ids),
+            "mirror": context.train.mirror,
+        }
+        wanted.append((described, partial(build, ids, own)))
 
     def load(folder: Path) -> nn.Module:
         network = context.f1()

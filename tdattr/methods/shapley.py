@@ -25,7 +25,8 @@ from tdattr.unlearning.group import UnlearnConfig
 
 @dataclass(frozen=True)
 class Shapley:
-    """``orders`` random orders of the groups, each needing a model for all but its first and last set."""
+    """``orders`` random orders of the groups, each needing a model for all but its first and last set;
+    ``weight_by_size`` as in GUDA."""
 
     scores_groups: ClassVar = True
 
@@ -33,6 +34,7 @@ class Shapley:
     orders: int
     objective: Any  # an Objective
     unlearn: UnlearnConfig
+    weight_by_size: bool
     elbo: ElboConfig
 
     def __post_init__(self) -> None:
@@ -59,7 +61,7 @@ class Shapley:
             np.sort(np.concatenate([groups[names[g]] for g in range(len(names)) if g not in members]))
             for members in sets
         ]
-        models = unlearned(context, self.objective, self.unlearn, removals)
+        models = unlearned(context, self.objective, self.unlearn, removals, self.weight_by_size)
         fresh = Trained(f"fresh/{context.seed}", context.model.folder, context.f0)
         terms = elbos(context, self.elbo, [context.model, fresh, *models]).sum(2)
         values = {frozenset(range(len(names))): -terms[0], frozenset(): -terms[1]}

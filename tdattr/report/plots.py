@@ -12,6 +12,7 @@ BINS = 24
 TITLE = 26  # characters in a line
 PANELS = 5  # in a row
 MOST_NAMED = 24  # groups whose names fit beside a plot
+WIDE = 8.0  # the largest value of a setting over its smallest from which on the axis is logarithmic
 
 
 def distributions(values: dict[str, tuple[np.ndarray, np.ndarray]], measure: str) -> str:
@@ -77,6 +78,10 @@ def curves(
             found = [values[value][name][measure] for value in places]
             axis.plot(places, [each["mean"] for each in found], marker="o", markersize=3, label=name)
             axis.fill_between(places, [each["low"] for each in found], [each["high"] for each in found], alpha=0.15)
+        if min(values) > 0 and max(values) >= WIDE * min(values):
+            axis.set_xscale("log")
+        axis.set_xticks(sorted(values), [f"{value:g}" for value in sorted(values)], fontsize=8)
+        axis.minorticks_off()
         axis.set_xlabel(setting, fontsize=8)
         axis.set_title(measure, fontsize=9)
         axis.spines[["top", "right"]].set_visible(False)

@@ -54,6 +54,19 @@ def test_guda_retrains_nothing_and_the_ceiling_shares_the_gold_models(folder):
     assert "ceiling" in newest(folder)["agreement"]["kendall"]
 
 
+def test_the_weight_of_forgetting_grows_with_the_group(folder):
+    def weights():
+        found = [json.loads(path.read_text()) for path in folder.glob("outputs/artifacts/unlearn/*/*.json")]
+        return {(each["config"]["removed"], each["config"]["objective"]["weight"]) for each in found}
+
+    before = weights()
+    tdattr(*GUDA, *LOGO, "method.weight_by_size=true", folder=folder)
+    new = sorted(weight for _, weight in weights() - before)
+    sizes = sorted([sum(index % 10 in digits for index in range(1621)) for digits in (range(4), range(4, 8), (8, 9))])
+    assert new == pytest.approx([0.03 * size / (1621 / 3) for size in sizes])
+    assert trained(folder) == 2 * (1 + 3)
+
+
 def test_a_method_may_visit_other_terms_than_gold(folder):
     tdattr("method=logo", *LOGO, "elbo.stride=50", "protocol.gold.elbo.stride=200", folder=folder)
     many = newest(folder)["agreement"]["pearson"]["mean"]

@@ -209,6 +209,21 @@ def test_a_swept_number_is_drawn_as_a_curve(tmp_path: Path) -> None:
     assert not sweeps(comparisons[:2])
 
 
+def test_a_swept_number_of_a_method_is_drawn_as_a_curve_with_a_line_for_what_else_differs(tmp_path: Path) -> None:
+    gold = np.random.default_rng(0).normal(size=(12, 5))
+    outputs = Outputs(tmp_path)
+    for weight in (0.03, 0.3, 1.0):
+        for rate in (0.1, 0.2):
+            own = {"objective": {"name": "retrack", "weight": weight}, "rate": rate}
+            outputs.groups("guda_u-retrack", 1, gold, gold, settings=own, steps=10)
+    outputs.groups("guda_u-retrack", 1, gold, gold, settings=own | {"rate": 0.3, "clip": 1.0}, steps=10)
+    (sweep,) = sweeps(collect([tmp_path]))
+    assert sweep.title == "Over method.objective.weight: tiny, dit, edm, logo"
+    assert sweep.plot.count("<!-- guda_u-retrack rate=0.1 -->") == 1
+    assert sweep.plot.count("<!-- guda_u-retrack rate=0.2 -->") == 1
+    assert "rate=0.3" not in sweep.plot  # a single value
+
+
 def test_methods_that_train_nothing_have_no_curve_of_their_cost(tmp_path: Path) -> None:
     outputs = Outputs(tmp_path)
     for groups in (4, 6, 8):

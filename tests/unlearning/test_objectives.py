@@ -176,6 +176,18 @@ def test_what_cannot_work_is_refused() -> None:
         objective("esd").check(conditional=False)
 
 
+def test_retrack_s_contrast_is_its_loss_less_that_of_the_true_noise(world: World) -> None:
+    found = world.loss(objective("retrack", weight=0.5, contrast=True))
+    whole, kept = world.loss(objective("retrack", weight=0.5)), world.error("retain")
+    expected = whole - 0.5 * world.error("forget")
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(world.gradient(found), world.gradient(expected), rtol=1e-3, atol=1e-4)
+    steps = [world.loss(objective(name, weight=1e6)) for name in ("retrack", "gradient_ascent")]
+    both = torch.stack([world.gradient(step - kept) for step in steps]).sum(0)
+    pushed = world.gradient(world.loss(objective("retrack", weight=1e6, contrast=True)) - kept)
+    assert float(torch.cosine_similarity(pushed, both, dim=0)) > 0.999
+
+
 def test_retrack_forgets_between_two_levels_alone(world: World) -> None:
     levels = world.batch["forget"]["level"].sort().values
     whole, kept = world.loss(objective("retrack")), world.error("retain")

@@ -76,5 +76,21 @@ def towards(
     diffusion: Diffusion, network: nn.Module, batch: Arguments, target: Float[Tensor, "batch channel height width"]
 ) -> Float[Tensor, " batch"]:
     """The variant's loss of each item with ``target`` as the noise that is to be predicted."""
-    predicted = diffusion.predicted_noise(network, **plain(batch))  # type: ignore[arg-type]
-    return diffusion.noise_weight(batch["level"]) * (predicted - target).square().flatten(1).mean(1)
+    return apart(diffusion, batch, predicted(diffusion, network, batch), target)
+
+
+def predicted(
+    diffusion: Diffusion, network: nn.Module, batch: Arguments
+) -> Float[Tensor, "batch channel height width"]:
+    """The noise that the network sees in each noised item."""
+    return diffusion.predicted_noise(network, **plain(batch))  # type: ignore[arg-type]
+
+
+def apart(
+    diffusion: Diffusion,
+    batch: Arguments,
+    found: Float[Tensor, "batch channel height width"],
+    target: Float[Tensor, "batch channel height width"],
+) -> Float[Tensor, " batch"]:
+    """The squared distance of two noise images of each item, with the variant's weight of its level."""
+    return diffusion.noise_weight(batch["level"]) * (found - target).square().flatten(1).mean(1)

@@ -12,7 +12,7 @@ from tdattr.diffusion import Diffusion
 from tdattr.errors import UserError
 from tdattr.seeding import generator
 from tdattr.unlearning.neighbours import nearest
-from tdattr.unlearning.objectives import Batch, Parts, Situation, check_above_zero, retained_loss, towards
+from tdattr.unlearning.objectives import Batch, Parts, Situation, apart, check_above_zero, predicted, retained_loss
 
 EPSILON = 1e-8  # of the published code's division
 LEVELS = 1000  # draws of training by which a window is judged
@@ -26,7 +26,8 @@ class ReTrack:
     ``neighbours``: k. ``kl_cap``: the correction towards a neighbour is at most sqrt(2 kl_cap) long; None: as long as
     it is. ``levels``: forget between these two noise levels alone, in the diffusion variant's own measure.
     ``weights``: ``softmax`` in the logarithm, or ``published_code``, whose exponentials underflow at image size so that
-    the target becomes zero.
+    the target becomes zero. ``contrast``: its loss less that of the true noise (ours); what remains is linear in the
+    prediction, which is pushed from the forgotten item's noise towards the target with the same force wherever it is.
     """
 
     name: str
@@ -35,6 +36,7 @@ class ReTrack:
     kl_cap: float | None
     levels: list[float] | None
     weights: str
+    contrast: bool
 
     def __post_init__(self) -> None:
         if self.weights not in ("softmax", "published_code"):
@@ -56,16 +58,19 @@ class ReTrack:
                     f"{drawn.max():.3g} under this diffusion variant: nothing would be forgotten."
                 )
         retain = retained_loss(situation)
-        found = nearest(situation.split, situation.forgotten, situation.retained, self.neighbours)
+        near = nearest(situation.split, situation.forgotten, situation.retained, self.neighbours)
         place = {int(item): row for row, item in enumerate(situation.forgotten)}
 
         def step(network: nn.Module, batch: Batch) -> Parts:
             kept = retain(network, batch["retain"])
             forget = batch["forget"]
-            ids = found[[place[item] for item in forget["ids"].tolist()]]
+            ids = near[[place[item] for item in forget["ids"].tolist()]]
             images = situation.split.images(ids.ravel()).to(forget["x"].device).unflatten(0, ids.shape)
             target = self.target(situation.diffusion, forget["x"], images, forget["level"], forget["noise"])
-            losses = towards(situation.diffusion, network, forget, target)
+            found = predicted(situation.diffusion, network, forget)
+            losses = apart(situation.diffusion, forget, found, target)
+            if self.contrast:
+                losses = losses - apart(situation.diffusion, forget, found, forget["noise"])
             forgotten = (losses * self.within(forget["level"])).mean()
             return kept + self.weight * forgotten, {"retain": kept.detach(), "forget": forgotten.detach()}
 
