@@ -19,12 +19,12 @@ case "$scale" in
       method.unlearn.warmup_steps=500 method.unlearn.learning_rate=3e-5 "$@"
     ;;
   toy)
-    setting="experiment=guda_glyphs $ceiling protocol.ceiling.first=4 protocol.ceiling.repeats=4"
+    setting="experiment=guda_glyphs $ceiling"
     tdattr -m $setting method=logo,random,pixel,condition,features,group_similarity,logo_images "$@"
     tdattr $setting method=das method.damping=0.01 method.gradients.projection.dimension=4096 "$@"
     tdattr $setting method=dtrak method.damping=50 method.gradients.projection.dimension=4096 "$@"
     tdattr $setting method=mucs "$@"
-    tdattr -m $setting method=guda_u objective@method.objective=retrack,retrack_paper,retrack_published_code "$@"
+    tdattr -m $setting method=guda_u objective@method.objective=retrack_contrast,retrack,retrack_paper,retrack_published_code "$@"
     tdattr -m $setting method=guda_u objective@method.objective=erasediff,siss,gradient_ascent,finetune,esd "$@"
     ;;
   *) echo "usage: $0 [paper|toy] [overrides]" >&2; exit 2 ;;

@@ -172,6 +172,16 @@ def test_every_choice_of_every_group_can_be_built(group: str, choice: str) -> No
     assert node.get("name", choice).startswith(choice)
 
 
+def test_the_ceiling_has_as_many_seeds_as_gold_and_none_of_them() -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        settings = ["protocol=logo", "method@protocol.ceiling=logo_again", "protocol.gold.repeats=3"]
+        config = compose("config", settings)
+        alone = compose("config", ["method=logo_again"])
+    protocol = build(config.protocol, "protocol")
+    assert (list(protocol.gold.seeds), list(protocol.ceiling.seeds)) == ([0, 1, 2], [3, 4, 5])
+    assert list(build(alone.method, "method").seeds) == [1]
+
+
 def test_nodes_with_a_class_of_their_own_are_built_and_described() -> None:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("config", ["method=features", "extractor@method.extractor=sscd"])

@@ -134,7 +134,12 @@ def test_the_truth_of_mixtures(tmp_path):
         ),
         (["protocol=truth"], "composition"),
         (
-            ["protocol=logo", "method@protocol.ceiling=logo_again", "protocol.gold.repeats=2"],
+            [
+                "protocol=logo",
+                "method@protocol.ceiling=logo_again",
+                "protocol.gold.repeats=2",
+                "protocol.ceiling.first=1",
+            ],
             "set protocol.ceiling.first=2",
         ),
         (["protocol=logo", "method=guda_u", "method.elbo.importance=1000"], "is no saving over all"),
