@@ -1,0 +1,58 @@
+"""How far does leave-one-group-out retraining agree with itself, by number of seeds and by the terms it is judged by?
+
+Trains the models of ``method=logo`` under ``method.repeats`` seeds where they are not there yet, and compares the means
+over 1 … repeats / 2 of the seeds with those over as many others: top-1 and Spearman, means over queries and splits.
+
+    python benchmarks/logo_ceiling.py experiment=guda_glyphs elbo.t_min=10 method.repeats=8
+"""
+
+import sys
+
+import numpy as np
+from hydra import compose, initialize_config_dir
+
+from tdattr.attribution import context
+from tdattr.cli import CONF
+from tdattr.methods.group_elbo import differences, elbos
+from tdattr.methods.logo import LOGO
+from tdattr.metrics.agreement import agreement
+from tdattr.run import quieten
+from tdattr.seeding import generator
+from tdattr.stages import Chain
+
+STARTS = (10, 210, 290, 340, 370, 410, 450, 480)  # t_min
+SPLITS = 30
+MEASURES = ("top_1", "spearman")
+
+
+def main() -> None:
+    """Measure and print."""
+    quieten()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        chain = Chain(compose("config", ["method=logo", *sys.argv[1:]]))
+    method = chain.method
+    assert isinstance(method, LOGO)
+    f1 = chain.pretrained()
+    given = context(chain, chain.cfg.method, method, f1, chain.generated(f1), [])
+    removals = [np.array([], dtype=np.int64), *given.groups().values()]
+    models = given.retrained(removals, method.first, method.repeats)
+    terms = [elbos(given, method.elbo, [each[seed] for each in models]) for seed in range(method.repeats)]
+    visited = method.elbo.terms(chain.diffusion)
+    levels = chain.diffusion.ladder(method.elbo.steps)[visited]
+    halves = range(1, method.repeats // 2 + 1)
+    print("t_min   level  " + "  ".join(f"{half} v {half}: {' '.join(MEASURES)}" for half in halves))
+    for start in (start for start in STARTS if visited[0] <= start <= visited[-1]):
+        scores = np.stack([differences(each[..., visited >= start]).numpy() for each in terms])
+        cells = []
+        for half in halves:
+            orders = [generator(0, "benchmark.splits", half, n).permutation(len(scores)) for n in range(SPLITS)]
+            found = [
+                agreement(scores[order[:half]].mean(0), scores[order[half : 2 * half]].mean(0)) for order in orders
+            ]
+            means = [np.mean([each[measure].mean() for each in found]) for measure in MEASURES]
+            cells.append(f"{means[0]:12.3f} {means[1]:8.3f}")
+        print(f"{start:5}  {float(levels[visited >= start][0]):6.3f}  " + "  ".join(cells))
+
+
+if __name__ == "__main__":
+    main()
