@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# GUDA on CIFAR-10 (arXiv 2601.22651): its objectives and baselines beside LOGO and LOGO's agreement with itself; `toy`
-# on the typeface families of glyphs, drawn as digits, and a CPU. Trainings and unlearned models are shared by all copies that run at once.
-# Further arguments go to every command.
+# GUDA on CIFAR-10 (arXiv 2601.22651): its objectives and baselines beside LOGO's agreement with itself; `toy` on the
+# typeface families of glyphs, drawn as digits, and a CPU. Trainings and unlearned models are shared by all copies that
+# run at once. Further arguments go to every command.
 set -euo pipefail
 scale="${1:-paper}"
 shift || true
@@ -20,12 +20,12 @@ case "$scale" in
     ;;
   toy)
     setting="experiment=guda_glyphs $ceiling"
-    tdattr -m $setting method=logo,random,pixel,condition,features,group_similarity,logo_images "$@"
+    tdattr -m $setting method=random,pixel,condition,features,group_similarity,logo_images "$@"
     tdattr $setting method=das method.damping=0.01 method.gradients.projection.dimension=4096 "$@"
     tdattr $setting method=dtrak method.damping=50 method.gradients.projection.dimension=4096 "$@"
     tdattr $setting method=mucs "$@"
-    tdattr -m $setting method=guda_u objective@method.objective=retrack_contrast,retrack,retrack_paper,retrack_published_code "$@"
-    tdattr -m $setting method=guda_u objective@method.objective=erasediff,siss,gradient_ascent,finetune,esd "$@"
+    tdattr -m $setting method=guda_u objective@method.objective=retrack_contrast,retrack,retrack_paper "$@"
+    tdattr -m $setting method=guda_u objective@method.objective=retrack_published_code,erasediff,siss,gradient_ascent,finetune,esd "$@"
     ;;
   *) echo "usage: $0 [paper|toy] [overrides]" >&2; exit 2 ;;
 esac

@@ -48,6 +48,7 @@ def check(chain: Chain) -> None:
         log.info("F1 is trained without %d items; %d are left.", len(chain.removed), len(chain.ids))
     chain.protocol.check(len(chain.ids), chain.queries.count)
     check_groups(chain)
+    check_seeds(chain)
     if any(getattr(method, "dampings", None) for method in chain.others.values()):
         raise UserError("damping=grid is for the method that is judged: give the others one value.")
     if getattr(chain.method, "dampings", None) and not chain.protocol.takes_grid:
@@ -71,6 +72,16 @@ def check(chain: Chain) -> None:
     for part in [*loadable, *chain.measures.values()]:
         part.load(setting)  # and forgotten again: what is damaged is found now
     log.info("The network has %.2f M trainable parameters.", sum(p.numel() for p in network.parameters()) / 1e6)
+
+
+def check_seeds(chain: Chain) -> None:
+    """Retraining must not be judged by other means over some of the same trainings. Raises UserError."""
+    own, gold = (set(getattr(each, "seeds", ())) for each in (chain.method, chain.others.get("gold")))
+    if own & gold and own != gold:
+        raise UserError(
+            f"method={chain.cfg.method.name} retrains under some of the seeds that protocol.gold is a mean over, so that "
+            f"they agree by construction: set method.first={max(gold) + 1}."
+        )
 
 
 def check_groups(chain: Chain) -> None:

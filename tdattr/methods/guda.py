@@ -31,7 +31,8 @@ class GUDA:
     """The ``method=guda_u`` node: an objective, how it is run, and the score.
 
     ``weight_by_size``: the objective's weight holds for a group of average size and grows with the group, as the
-    effect of leaving it out does; an objective without a weight (``finetune``, ``siss``) has nothing that grows.
+    effect of leaving it out does. It is meant for a fixed number of steps, as epochs grow with the group themselves.
+    ``siss`` grows by its own formula and ``finetune`` has no such term: neither changes.
     """
 
     scores_groups: ClassVar = True
@@ -90,7 +91,7 @@ def by_size(objective: Any, size: int, mean_size: float) -> Any:
     """
     if not hasattr(objective, "weight"):
         return objective
-    return replace(objective, weight=objective.weight * size / mean_size)
+    return replace(objective, weight=objective.weight * (size / mean_size))
 
 
 def unlearned(
@@ -98,7 +99,7 @@ def unlearned(
     objective: Any,
     config: UnlearnConfig,
     removals: list[Int[np.ndarray, " id"]],
-    weight_by_size: bool = False,
+    weight_by_size: bool,
 ) -> list[Trained]:
     """F1 after each of those sets of ids was unlearned: artifacts, which jobs share out."""
     mean_size = len(context.ids) / len(context.groups())

@@ -12,7 +12,8 @@ BINS = 24
 TITLE = 26  # characters in a line
 PANELS = 5  # in a row
 MOST_NAMED = 24  # groups whose names fit beside a plot
-WIDE = 8.0  # the largest value of a setting over its smallest from which on the axis is logarithmic
+WIDE = 8.0  # the largest value of a setting over its smallest from which on values crowd on a linear axis
+LEGEND = 0.19  # inches of a line of the legend
 
 
 def distributions(values: dict[str, tuple[np.ndarray, np.ndarray]], measure: str) -> str:
@@ -71,7 +72,9 @@ def curves(
     methods = list(dict.fromkeys(name for by_method in values.values() for name in by_method))
     there = {measure for by_method in values.values() for found in by_method.values() for measure in found}
     measures = tuple(measure for measure in measures if measure in there)
-    figure, axes = pyplot().subplots(1, len(measures), figsize=(3.6 * len(measures), 3.2), squeeze=False)
+    lines = -(-len(methods) // 2)
+    size = (3.6 * len(measures), 3.0 + LEGEND * lines)
+    figure, axes = pyplot().subplots(1, len(measures), figsize=size, squeeze=False)
     for axis, measure in zip(axes[0], measures, strict=True):
         for name in methods:
             places = [value for value, by_method in values.items() if measure in by_method.get(name, {})]
@@ -85,8 +88,9 @@ def curves(
         axis.set_xlabel(setting, fontsize=8)
         axis.set_title(measure, fontsize=9)
         axis.spines[["top", "right"]].set_visible(False)
-    axes[0, -1].legend(frameon=False, fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    return as_svg(figure)
+    handles, names = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, names, frameon=False, fontsize=7, loc="lower left", ncols=2)
+    return as_svg(figure, bottom=LEGEND * lines / size[1])
 
 
 def confusions(tables: Mapping[str, pd.DataFrame]) -> str:
@@ -134,9 +138,9 @@ def pyplot() -> Any:
     return matplotlib.pyplot
 
 
-def as_svg(figure: Any) -> str:
-    """The figure's SVG element; the figure is closed."""
-    figure.tight_layout()
+def as_svg(figure: Any, bottom: float = 0) -> str:
+    """The figure's SVG element, with that share of its height left free at its ``bottom``; the figure is closed."""
+    figure.tight_layout(rect=(0, bottom, 1, 1))
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg")
     pyplot().close(figure)

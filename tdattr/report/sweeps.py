@@ -36,8 +36,11 @@ def over_experiments(comparisons: list[Comparison]) -> list[Sweep]:
         rests = [json.loads(rest) for rest in curved]
         for own, places in zip(rests, curved.values(), strict=True):
             by_value = {value: comparisons[place] for value, place in places.items()}
-            what = [f"{name}={own[name]}" for name in own if any(other.get(name) != own[name] for other in rests)]
-            result.append(drawn(key, next(iter(by_value.values())), what, measured(by_value)))
+            comparison = next(iter(by_value.values()))
+            first = comparison.first(next(iter(comparison.runs))).summary
+            what = [first[name] for name in ("dataset", "model", "diffusion", "protocol")]
+            what += [f"{name}={own[name]}" for name in own if any(other.get(name) != own[name] for other in rests)]
+            result.append(drawn(key, ", ".join(what), measured(by_value)))
     return result
 
 
@@ -53,7 +56,7 @@ def over_methods(comparison: Comparison) -> list[Sweep]:
             for value, place in places.items():
                 values[value][name] = with_cost(comparison, methods[place])
         owner = "protocol" if key.startswith("aggregate.") else "method"
-        result.append(drawn(f"{owner}.{key}", comparison, [], values))
+        result.append(drawn(f"{owner}.{key}", comparison.title, values))
     return result
 
 
@@ -71,11 +74,10 @@ def families(configs: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, dic
             yield key, curved
 
 
-def drawn(key: str, comparison: Comparison, what: list[str], values: Values) -> Sweep:
-    """The plot, and a title that says what was run and ``what`` else tells it from the others."""
-    first = comparison.first(next(iter(comparison.runs))).summary
-    parts = [*(first[name] for name in ("dataset", "model", "diffusion", "protocol")), *what]
-    return Sweep(f"Over {key}: {', '.join(parts)}", curves(values, key, (*SHOWN, COST)))
+def drawn(key: str, what: str, values: Values) -> Sweep:
+    """The plot, without a cost that is the same everywhere."""
+    costs = {found[COST]["mean"] for by_method in values.values() for found in by_method.values() if COST in found}
+    return Sweep(f"Over {key}: {what}", curves(values, key, SHOWN if len(costs) == 1 else (*SHOWN, COST)))
 
 
 def measured(by_value: dict[float, Comparison]) -> Values:

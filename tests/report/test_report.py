@@ -218,7 +218,8 @@ def test_a_swept_number_of_a_method_is_drawn_as_a_curve_with_a_line_for_what_els
             outputs.groups("guda_u-retrack", 1, gold, gold, settings=own, steps=10)
     outputs.groups("guda_u-retrack", 1, gold, gold, settings=own | {"rate": 0.3, "clip": 1.0}, steps=10)
     (sweep,) = sweeps(collect([tmp_path]))
-    assert sweep.title == "Over method.objective.weight: tiny, dit, edm, logo"
+    assert sweep.title == "Over method.objective.weight: tiny, dit, edm: logo, 5 groups, 6 queries per seed"
+    assert COST not in sweep.plot  # the same for all
     assert sweep.plot.count("<!-- guda_u-retrack rate=0.1 -->") == 1
     assert sweep.plot.count("<!-- guda_u-retrack rate=0.2 -->") == 1
     assert "rate=0.3" not in sweep.plot  # a single value

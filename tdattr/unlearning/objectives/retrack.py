@@ -27,7 +27,8 @@ class ReTrack:
     it is. ``levels``: forget between these two noise levels alone, in the diffusion variant's own measure.
     ``weights``: ``softmax`` in the logarithm, or ``published_code``, whose exponentials underflow at image size so that
     the target becomes zero. ``contrast``: its loss less that of the true noise (ours); what remains is linear in the
-    prediction, which is pushed from the forgotten item's noise towards the target with the same force wherever it is.
+    prediction, which is pushed from the forgotten item's noise towards the target with the same force wherever it is,
+    so that a large weight never ends.
     """
 
     name: str
