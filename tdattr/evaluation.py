@@ -79,8 +79,8 @@ def check_seeds(chain: Chain) -> None:
     own, gold = (set(getattr(each, "seeds", ())) for each in (chain.method, chain.others.get("gold")))
     if own & gold and own != gold:
         raise UserError(
-            f"method={chain.cfg.method.name} retrains under some of the seeds that protocol.gold is a mean over, so that "
-            f"they agree by construction: set method.first={max(gold) + 1}."
+            f"method={chain.cfg.method.name} retrains under some of the seeds that protocol.gold is a mean over, so "
+            f"that they agree by construction: set method.first={max(gold) + 1}."
         )
 
 
