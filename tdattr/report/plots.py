@@ -13,6 +13,7 @@ TITLE = 26  # characters in a line
 PANELS = 5  # in a row
 MOST_NAMED = 24  # groups whose names fit beside a plot
 WIDE = 8.0  # the largest value of a setting over its smallest from which on values crowd on a linear axis
+LETTER = 0.06  # inches of a letter beside a plot
 LEGEND = 0.19  # inches of a line of the legend
 
 
@@ -39,10 +40,8 @@ def agreements(values: Mapping[str, Mapping[str, Mapping[str, float]]], measures
     ``values``: method -> measure -> ``mean``, ``low``, ``high`` and, where it is known, ``ceiling``.
     """
     names = list(values)
-    height = 0.8 + 0.28 * len(names)
-    figure, axes = pyplot().subplots(
-        1, len(measures), figsize=(3.4 * len(measures), height), sharey=True, squeeze=False
-    )
+    size = (LETTER * max(map(len, names)) + 2.6 * len(measures), 0.8 + 0.28 * len(names))
+    figure, axes = pyplot().subplots(1, len(measures), figsize=size, sharey=True, squeeze=False)
     places = np.arange(len(names))[::-1]
     for axis, measure in zip(axes[0], measures, strict=True):
         found = [values[name][measure] for name in names]
@@ -56,7 +55,7 @@ def agreements(values: Mapping[str, Mapping[str, Mapping[str, float]]], measures
         axis.axvline(0, color="0.8", linewidth=0.8, zorder=0)
         axis.set_xlabel(measure)
         axis.spines[["top", "right"]].set_visible(False)
-    axes[0, 0].set_yticks(places, names)
+    axes[0, 0].set_yticks(places, names, fontsize=8)
     axes[0, 0].set_ylim(-0.7, len(names) - 0.3)
     return as_svg(figure)
 
