@@ -16,7 +16,7 @@ from tdattr.data.groups import digest
 from tdattr.data.prepared import Prepared
 from tdattr.errors import UserError
 from tdattr.methods import Build, Context, Scored, Scorer, Trained
-from tdattr.methods.failure_signatures import warn_of_failures, warn_of_warm_up
+from tdattr.methods.failure_signatures import growth, warn_of_failures, warn_of_warm_up
 from tdattr.methods.group_elbo import differences, elbos
 from tdattr.scoring.elbo import ElboConfig
 from tdattr.unlearning.group import UnlearnConfig, unlearn_group
@@ -68,7 +68,8 @@ class GUDA:
         scores, models = self.scores(context)
         logs = {name: pd.read_csv(model.folder / LOG) for name, model in zip(groups, models, strict=True)}
         warn_of_failures(scores, logs, self.unlearn)
-        facts = {"training_steps": float(sum(self.planned(context)))}
+        grown = [growth(written) for written in logs.values()]
+        facts = {"training_steps": float(sum(self.planned(context))), "retained_loss_growth": sum(grown) / len(grown)}
         return lambda query: Scored(scores[query], facts)
 
 
