@@ -295,4 +295,4 @@ def test_every_objective_unlearns_groups(objective: str, context: Context, pair:
     assert scores.shape == (QUERIES, 3)
     assert scores.isfinite().all()
     assert scores.std() > 0
-    assert scorer(0).facts == {"training_steps": 6.0}
+    assert scorer(0).facts == {"training_steps": 6.0, "retained_loss_growth": 1.0}
