@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tdattr.attribution import context
 from tdattr.cli import CONF
-from tdattr.methods.group_elbo import differences, elbos
+from tdattr.methods.group_elbo import differences
 from tdattr.methods.logo import LOGO
 from tdattr.metrics.agreement import agreement
 from tdattr.run import quieten
@@ -36,9 +36,7 @@ def all_terms(overrides: list[str]) -> Float[Tensor, "model query term"]:
     assert isinstance(chain.method, LOGO)
     f1 = chain.pretrained()
     given = context(chain, chain.cfg.method, chain.method, f1, chain.generated(f1), [])
-    removals = [np.array([], dtype=np.int64), *given.groups().values()]
-    models = given.retrained(removals, chain.method.first, 1)
-    return elbos(given, chain.method.elbo, [each[0] for each in models])
+    return chain.method.terms(given)[0]
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from hydra import compose, initialize_config_dir
 
 from tdattr.attribution import context
 from tdattr.cli import CONF
-from tdattr.methods.group_elbo import differences, elbos
+from tdattr.methods.group_elbo import differences
 from tdattr.methods.logo import LOGO
 from tdattr.metrics.agreement import agreement
 from tdattr.run import quieten
@@ -34,9 +34,7 @@ def main() -> None:
     assert isinstance(method, LOGO)
     f1 = chain.pretrained()
     given = context(chain, chain.cfg.method, method, f1, chain.generated(f1), [])
-    removals = [np.array([], dtype=np.int64), *given.groups().values()]
-    models = given.retrained(removals, method.first, method.repeats)
-    terms = [elbos(given, method.elbo, [each[seed] for each in models]) for seed in range(method.repeats)]
+    terms = method.terms(given)
     visited = method.elbo.terms(chain.diffusion)
     levels = chain.diffusion.ladder(method.elbo.steps)[visited]
     halves = range(1, method.repeats // 2 + 1)

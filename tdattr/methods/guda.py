@@ -16,7 +16,7 @@ from tdattr.data.groups import digest
 from tdattr.data.prepared import Prepared
 from tdattr.errors import UserError
 from tdattr.methods import Build, Context, Scored, Scorer, Trained
-from tdattr.methods.failure_signatures import growth, warn_of_failures, warn_of_warm_up
+from tdattr.methods.failure_signatures import growths, warn_of_failures, warn_of_warm_up
 from tdattr.methods.group_elbo import differences, elbos
 from tdattr.scoring.elbo import ElboConfig
 from tdattr.unlearning.group import UnlearnConfig, unlearn_group
@@ -68,8 +68,10 @@ class GUDA:
         scores, models = self.scores(context)
         logs = {name: pd.read_csv(model.folder / LOG) for name, model in zip(groups, models, strict=True)}
         warn_of_failures(scores, logs, self.unlearn)
-        grown = [growth(written) for written in logs.values()]
-        facts = {"training_steps": float(sum(self.planned(context))), "retained_loss_growth": sum(grown) / len(grown)}
+        facts = {"training_steps": float(sum(self.planned(context)))}
+        grown = growths(logs, self.unlearn)
+        if grown:
+            facts["retained_loss_growth"] = sum(grown.values()) / len(grown)
         return lambda query: Scored(scores[query], facts)
 
 
@@ -105,7 +107,7 @@ def unlearned(
     """F1 after each of those sets of ids was unlearned: artifacts, which jobs share out."""
     mean_size = len(context.ids) / len(context.groups())
 
-    def build(ids: Int[np.ndarray, " id"], objective: Any, folder: Path) -> Mapping[str, Any]:
+    def build(ids: Int[np.ndarray, " id"], own: Any, folder: Path) -> Mapping[str, Any]:
         network = context.f1().requires_grad_(True)
         situation = Situation(
             context.diffusion,
@@ -117,7 +119,7 @@ def unlearned(
             context.seed,
             config.retain,
         )
-        written = unlearn_group(network, objective, situation, config, context.train, context.trainer)
+        written = unlearn_group(network, own, situation, config, context.train, context.trainer)
         pd.DataFrame(written).to_csv(folder / LOG, index=False)
         state = {name: value.detach().float().cpu().contiguous() for name, value in network.state_dict().items()}
         save_file(state, folder / FILE)

@@ -43,13 +43,15 @@ class LOGO:
         """Everything that takes long."""
         self.scores(context)
 
-    def scores(self, context: Context) -> Float[Tensor, "query group"]:
-        """Train without each group, and score all queries under each model."""
+    def terms(self, context: Context) -> list[Float[Tensor, "model query term"]]:
+        """For every seed, the KL terms of all queries under a model of everything and those without each group."""
         removals = [np.array([], dtype=np.int64), *context.groups().values()]
         models = context.retrained(removals, self.first, self.repeats)
-        return torch.stack(
-            [differences(elbos(context, self.elbo, [each[r] for each in models])) for r in range(self.repeats)]
-        ).mean(0)
+        return [elbos(context, self.elbo, [each[r] for each in models]) for r in range(self.repeats)]
+
+    def scores(self, context: Context) -> Float[Tensor, "query group"]:
+        """Train without each group, and score all queries under each model."""
+        return torch.stack([differences(terms) for terms in self.terms(context)]).mean(0)
 
     def start(self, context: Context) -> Scorer:
         """The scores of all queries."""

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tdattr.methods.failure_signatures import warn_of_failures, warn_of_warm_up
+from tdattr.methods.failure_signatures import growths, warn_of_failures, warn_of_warm_up
 from tdattr.unlearning.group import UnlearnConfig
 
 CONFIG = UnlearnConfig(1, 100, 8, 1e-3, "adamw", 0.0, None, "constant", None, 10, "loss", True, False)
@@ -46,3 +46,10 @@ def test_every_failure_has_its_warning(warned: Callable[..., str]) -> None:
     assert "hardly differ between groups (by 10 % of their mean)" in warned(5 + 0.5 * sound)
     assert "name the group c" in warned(torch.tensor([0.0, 0.1, 0.5]).repeat(12, 1))
     assert warned(torch.tensor([0.0, 0.1, 0.5]).repeat(7, 1)) == ""  # too few queries to tell
+
+
+def test_growth_is_of_the_loss_alone_not_of_a_distance_from_f1() -> None:
+    logs = {"a": GROWN, "b": STEADY}
+    found = growths(logs, CONFIG)
+    assert found["a"] == pytest.approx(2.0) and found["b"] == pytest.approx(1.0, abs=0.02)
+    assert growths(logs, replace(CONFIG, retain="distill")) == {}

@@ -66,7 +66,7 @@ def retained_loss(situation: Situation) -> Callable[[nn.Module, Arguments], Tens
 
     def distance(network: nn.Module, batch: Arguments) -> Tensor:
         with torch.no_grad():
-            target = situation.diffusion.predicted_noise(f1, **plain(batch))  # type: ignore[arg-type]
+            target = predicted(situation.diffusion, f1, batch)
         return towards(situation.diffusion, network, batch, target).mean()
 
     return distance

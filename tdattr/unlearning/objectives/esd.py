@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from tdattr.errors import UserError
-from tdattr.unlearning.objectives import Batch, Parts, Situation, check_above_zero, plain, retained_loss, towards
+from tdattr.unlearning.objectives import Batch, Parts, Situation, check_above_zero, predicted, retained_loss, towards
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,7 @@ class ESD:
             everything = torch.ones(len(forget["x"]), dtype=torch.bool, device=forget["x"].device)
             with torch.no_grad():
                 with_condition, without = (
-                    situation.diffusion.predicted_noise(f1, **(plain(forget) | {"drop": drop}))  # type: ignore[arg-type]
-                    for drop in (~everything, everything)
+                    predicted(situation.diffusion, f1, forget | {"drop": drop}) for drop in (~everything, everything)
                 )
             forget["drop"] = ~everything
             target = without - self.guidance * (with_condition - without)
