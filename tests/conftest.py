@@ -23,28 +23,14 @@ from tdattr.data.groups import groups
 from tdattr.data.prepared import Example, Prepared, load, one_hot, prepare
 from tdattr.diffusion.edm import EDM
 from tdattr.features import Setting
+from tdattr.methods import Context
 from tdattr.networks.dit import DiTConfig
 from tdattr.training.config import AugmentationConfig, TrainConfig, TrainerConfig
+from tests.contexts import plain_context
 
 CONF = Path(__file__).parents[1] / "conf"
 CLASSES = 4
 SIZES = {"train": 48, "test": 8}
-
-
-def unused(*_: Any) -> Any:
-    """Stands for what a method must not ask for."""
-    raise AssertionError
-
-
-UNUSED: dict[str, Any] = {  # what most methods do not need of their context
-    "member": unused,
-    "shared_many": unused,
-    "model": None,
-    "queries": "",
-    "groups": unused,
-    "retrained": unused,
-    "regenerated": unused,
-}
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -202,3 +188,16 @@ def tiny_trainer() -> Callable[..., TrainerConfig]:
         return replace(config, **changes)
 
     return make
+
+
+@pytest.fixture
+def make_context(
+    tiny_data: Prepared,
+    edm: EDM,
+    tiny_train: Callable[..., TrainConfig],
+    tiny_trainer: Callable[..., TrainerConfig],
+    setting: Setting,
+) -> Callable[..., Context]:
+    """``make_context()`` is what a method is given, on the tiny data; names change parts of it."""
+    known = {"data": tiny_data, "diffusion": edm, "train": tiny_train(), "trainer": tiny_trainer(), "setting": setting}
+    return lambda **changes: plain_context(**(known | changes))

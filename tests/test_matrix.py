@@ -5,9 +5,8 @@ New files in ``conf/diffusion`` and ``conf/method`` are taken up by themselves, 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +26,7 @@ from tdattr.features import Setting
 from tdattr.methods import Context, Method, Trained
 from tdattr.seeding import generator, normal
 from tdattr.training.config import AugmentationConfig, TrainConfig, TrainerConfig
-from tests.conftest import UNUSED
+from tests.contexts import stored
 
 CONF = Path(__file__).parents[1] / "conf"
 BASE = ("dataset=digits", "train.augmentation.enabled=true")  # as the tiny data: 8 x 8 gray, groups by label
@@ -153,7 +152,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 @pytest.fixture
 def context(
-    pair: Pair, store: Store, tiny_data: Prepared, tiny_trainer: Callable[..., TrainerConfig], setting: Setting
+    pair: Pair, store: Store, tiny_data: Prepared, setting: Setting, make_context: Callable[..., Context]
 ) -> Context:
     """What a method is given: two generated images and what they were conditioned on."""
 
@@ -162,26 +161,18 @@ def context(
         network.load_state_dict(pair.trained.state_dict())
         return network.eval().requires_grad_(False)
 
-    def shared(*key: Any, model: str = "") -> Path:
-        stage, version, config, make = key
-        return store.get(stage, version, config, {"dataset": tiny_data.content, "model": model}, make).folder
-
-    return Context(
-        data=tiny_data,
+    images = replace(setting, shared=stored(store, dataset=tiny_data.content)["shared"])
+    return make_context(
         ids=IDS,
         images=generated(pair),
         conditions=torch.eye(4)[:QUERIES],
-        items=tiny_data.test.items[:QUERIES],
         diffusion=pair.diffusion,
         f1=f1,
         f0=lambda: pair.make().eval().requires_grad_(False),
         train=pair.train,
-        trainer=tiny_trainer(),
-        device=torch.device("cpu"),
         seed=11,
-        setting=replace(setting, shared=shared),
-        shared=partial(shared, model=pair.name),
-        **UNUSED,
+        setting=images,
+        **stored(store, f1, model=pair.name),
     )
 
 
@@ -271,7 +262,7 @@ def test_what_makes_no_sense_is_said_in_one_sentence(tiny_data: Prepared) -> Non
 
 @pytest.mark.filterwarnings("ignore:There is a performance drop")
 @pytest.mark.parametrize("objective", choices("objective"))
-def test_every_objective_unlearns_groups(objective: str, context: Context, pair: Pair, store: Store) -> None:
+def test_every_objective_unlearns_groups(objective: str, context: Context, pair: Pair) -> None:
     """Under every variant and network, to finite scores that differ."""
     node = composed("method=guda_u", f"objective@method.objective={objective}").method
     for key, value in {"unlearn.steps": 2, "unlearn.batch_size": 4, "elbo.stride": 300}.items():
@@ -279,12 +270,8 @@ def test_every_objective_unlearns_groups(objective: str, context: Context, pair:
     guda = build(node, "method")
     parts = {name: IDS[place::3] for place, name in enumerate("abc")}
 
-    def shared_many(stage: str, version: int, wanted: list[Any]) -> list[Trained]:
-        made = [store.get(stage, version, dict(config), {"model": pair.name}, make) for config, make in wanted]
-        return [Trained(artifact.address, artifact.folder, context.f1) for artifact in made]
-
     f1 = Trained(pair.name, Path(), context.f1)
-    given = replace(context, groups=lambda: parts, shared_many=shared_many, model=f1, queries=pair.name)
+    given = replace(context, groups=lambda: parts, model=f1, queries=pair.name)
     if objective == "esd" and not hasattr(context.f1(), "condition"):
         with pytest.raises(UserError, match="objective=esd steers away from a condition"):
             guda.check(context.f1(), context.data, len(IDS))

@@ -9,7 +9,7 @@ from PIL import Image
 
 from tdattr.data.prepared import load
 from tests.e2e.console import MUCS, TINY, tdattr
-from tests.features.test_clip import WIDTH, save_clip
+from tests.features.tiny_clip import WIDTH, save_clip
 
 COUNTS = {"train": 40, "val": 6}
 WORDS = ["ein roter Würfel {}", "a red cube {}", "the cube, no. {}", "女の子 {}", "cube {}"]

@@ -19,11 +19,10 @@ from tdattr.data.prepared import Prepared
 from tdattr.errors import UserError
 from tdattr.methods.abu import AbU
 from tdattr.seeding import generator, normal
-from tests.methods.test_baselines import context
-from tests.methods.test_loss_shift import IDS, PAIRS, SEED, World, dense, training_levels, world
-from tests.methods.test_mucs import MLP, loss_of
+from tests.contexts import stored
+from tests.methods.plain import MLP, loss_of, training_levels
+from tests.methods.shifts import IDS, PAIRS, SEED, World, dense
 
-__all__ = ["context", "world"]  # fixtures
 CONF = Path(__file__).parents[2] / "conf"
 BATCH, DRAWS, EPOCHS, RATE, DAMPING = 4, 12, 2, 0.5, 0.3
 
@@ -109,7 +108,7 @@ def test_scores_do_not_depend_on_the_batches(world: World) -> None:
         other = replace(
             world.context,
             trainer=replace(world.context.trainer, **sizes),
-            shared=lambda *key, fresh=fresh: fresh.get(*key[:3], {}, key[3]).folder,
+            **stored(fresh),
         )
         found = method().start(other)(0).scores
         torch.testing.assert_close(found, expected, atol=1e-4 * float(expected.abs().max()), rtol=1e-3)

@@ -1,6 +1,5 @@
 """The methods without a model: random and pixel similarity."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -11,43 +10,10 @@ from sklearn.metrics.pairwise import cosine_similarity
 from torch import nn
 
 from tdattr.data.prepared import Prepared
-from tdattr.diffusion.edm import EDM
-from tdattr.features import Setting
 from tdattr.methods import Context, pixel
 from tdattr.methods.pixel import Pixel
 from tdattr.methods.random import Random
-from tdattr.seeding import generator, normal
-from tdattr.training.config import TrainConfig, TrainerConfig
-from tests.conftest import UNUSED, unused
-
-IDS = np.array([2, 3, 5, 7, 11, 13, 17, 47])
-
-
-@pytest.fixture
-def context(
-    tiny_data: Prepared,
-    edm: EDM,
-    tiny_train: Callable[..., TrainConfig],
-    tiny_trainer: Callable[..., TrainerConfig],
-    setting: Setting,
-) -> Context:
-    return Context(
-        data=tiny_data,
-        ids=IDS,
-        images=torch.tanh(normal(generator(0, "test.queries"), 4, 1, 8, 8)),
-        conditions=None,
-        items=tiny_data.test.items[:4],
-        diffusion=edm,
-        f1=unused,
-        f0=unused,
-        train=tiny_train(),
-        trainer=tiny_trainer(),
-        device=torch.device("cpu"),
-        seed=5,
-        setting=setting,
-        shared=unused,
-        **UNUSED,
-    )
+from tests.contexts import IDS
 
 
 def test_random_scores_are_a_function_of_seed_and_query_alone(context: Context) -> None:

@@ -19,9 +19,8 @@ from tdattr.methods import Context, Member
 from tdattr.methods.ensemble import Ensemble, ranks
 from tdattr.protocols import Scores
 from tdattr.seeding import generator, normal
-from tests.methods.test_baselines import IDS, context
+from tests.contexts import IDS
 
-__all__ = ["context"]  # a fixture
 CONF = Path(__file__).parents[2] / "conf"
 PAPER = {  # MUCS Table 3
     "ensemble_a": {"mucs": 10, "das": 7, "dtrak": 6, "dino": 5, "clip": 5, "condition": 3, "forward_inf": 2},

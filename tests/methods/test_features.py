@@ -1,7 +1,6 @@
 """Feature and condition similarity: cosines, of the items that F1 has seen."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,26 +10,11 @@ from torch import nn
 
 from tdattr.data.prepared import Prepared
 from tdattr.errors import UserError
-from tdattr.features import Embed, Setting
 from tdattr.methods import Context
 from tdattr.methods.condition import Condition
 from tdattr.methods.features import Features
-from tests.methods.test_baselines import IDS, context
-
-__all__ = ["context"]  # a fixture
-
-
-@dataclass(frozen=True)
-class Rows:
-    """An extractor: the mean of every row."""
-
-    name: str = "rows"
-
-    def identity(self, setting: Setting) -> Mapping[str, str]:
-        return {}
-
-    def load(self, setting: Setting) -> Embed:
-        return lambda images: images.mean((1, 3))
+from tests.contexts import IDS
+from tests.methods.plain import Rows
 
 
 def test_feature_scores_are_cosines_of_the_items_that_f1_has_seen(context: Context) -> None:

@@ -17,11 +17,9 @@ from tdattr.data.prepared import Prepared
 from tdattr.errors import UserError
 from tdattr.methods.forward_inf import ForwardINF
 from tdattr.seeding import generator, normal
-from tests.methods.test_baselines import context
-from tests.methods.test_loss_shift import IDS, PAIRS, SEED, World, dense, training_levels, world
-from tests.methods.test_mucs import MLP, loss_of
+from tests.methods.plain import MLP, loss_of, training_levels
+from tests.methods.shifts import IDS, PAIRS, SEED, World, dense
 
-__all__ = ["context", "world"]  # fixtures
 YAML = Path(__file__).parents[2] / "conf" / "method" / "forward_inf.yaml"
 BATCH = 6
 

@@ -22,10 +22,9 @@ from tdattr.networks import part_names
 from tdattr.scoring.gradients import GradientConfig, Gradients
 from tdattr.scoring.losses import loss_blocks
 from tdattr.scoring.projection import ProjectionConfig
-from tests.methods.test_baselines import IDS, context
-from tests.scoring.test_gradients import one_by_one
+from tests.contexts import IDS, stored
+from tests.methods.plain import one_by_one
 
-__all__ = ["context"]  # a fixture
 DRAWS = 3
 DAMPING = 0.5
 SCALE = {"loss": 1e3, "squared_output": 1.0}  # of the damping; so small a one would be all rounding beside a loss
@@ -37,15 +36,11 @@ def gradients(**changes: Any) -> GradientConfig:
 
 
 @pytest.fixture
-def world(context: Context, tiny_dit: Callable[..., nn.Module], tmp_path: Path) -> Context:
+def world(make_context: Callable[..., Context], tiny_dit: Callable[..., nn.Module], tmp_path: Path) -> Context:
     """A context with a network, conditions and a store."""
     network = tiny_dit(4, spread=0.05).requires_grad_(False)
-    store = Store(tmp_path / "store", "cpu")
-
-    def shared(stage: str, version: int, config: Mapping[str, Any], make: Callable[[Path], None]) -> Path:
-        return store.get(stage, version, config, {}, make).folder
-
-    return replace(context, f1=lambda: network, shared=shared, conditions=torch.eye(4))
+    kept = stored(Store(tmp_path / "store", "cpu"))
+    return make_context(f1=lambda: network, conditions=torch.eye(4), **kept)
 
 
 def dense(world: Context, config: GradientConfig) -> tuple[np.ndarray, np.ndarray]:

@@ -1,22 +1,19 @@
 """The bounds that scores of groups are made of, with all terms and with those that are drawn."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
 from tdattr.artifacts import Store
-from tdattr.methods import Build, Context, Trained
+from tdattr.methods import Context, Trained
 from tdattr.methods.group_elbo import differences, elbos
 from tdattr.scoring.elbo import ElboConfig
-from tests.methods.test_baselines import context
-
-__all__ = ["context"]  # a fixture
+from tests.contexts import stored
 
 ALL = ElboConfig(t_min=1, t_max=None, stride=1, steps=60, draws=1, importance=None)
 
@@ -36,14 +33,9 @@ def models(tiny_dit: Callable[..., nn.Module]) -> list[Trained]:
 
 
 @pytest.fixture
-def world(context: Context, models: list[Trained], tmp_path: Path) -> Context:
-    store = Store(tmp_path / "store", "cpu")
-
-    def shared_many(stage: str, version: int, wanted: list[tuple[Mapping[str, Any], Build]]) -> list[Trained]:
-        found = [store.get(stage, version, config, {}, make) for config, make in wanted]
-        return [Trained(each.address, each.folder, models[0].load) for each in found]
-
-    return replace(context, shared_many=shared_many, conditions=torch.eye(4), model=models[0], queries="queries")
+def world(make_context: Callable[..., Context], models: list[Trained], tmp_path: Path) -> Context:
+    kept = stored(Store(tmp_path / "store", "cpu"))
+    return make_context(conditions=torch.eye(4), model=models[0], queries="queries", **kept)
 
 
 def test_drawn_terms_give_the_scores_of_all_of_them(world: Context, models: list[Trained]) -> None:

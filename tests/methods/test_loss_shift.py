@@ -1,10 +1,8 @@
 """The score of unlearning methods against a loop over items, orientations, captions and pairs."""
 
-from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,52 +11,17 @@ import torch
 from torch import Tensor, nn
 
 from tdattr.artifacts import Store
-from tdattr.data.prepared import Prepared, Split
-from tdattr.diffusion.edm import EDM
+from tdattr.data.prepared import Split
 from tdattr.errors import UserError
-from tdattr.methods import Context
 from tdattr.methods.loss_shift import ShiftConfig, shift_scorer
 from tdattr.seeding import generator, normal
-from tests.methods.test_baselines import context, unused
-from tests.methods.test_mucs import loss_of
-
-__all__ = ["context"]  # a fixture
-SEED, PAIRS, POINTS = 11, 5, 7  # the schedule has 7 points, of which the first 5 are used
-IDS = np.array([40, 3, 17, 8, 0, 47, 21])  # neither sorted nor without gaps
+from tests.contexts import stored
+from tests.methods.plain import loss_of
+from tests.methods.shifts import IDS, PAIRS, World, dense, noise
 
 
 def config(**changes: Any) -> ShiftConfig:
     return replace(ShiftConfig(PAIRS, "generation", 0.7, "skew", True, "all", 1e-3, False, "first"), **changes)
-
-
-@dataclass(frozen=True)
-class World:
-    """A context with a store, the network that it hands out copies of, and those copies."""
-
-    context: Context
-    f1: nn.Module
-    store: Store
-    handed: list[nn.Module]
-
-
-@pytest.fixture
-def world(context: Context, tiny_data: Prepared, tiny_dit: Callable[..., nn.Module], edm: EDM, tmp_path: Path) -> World:
-    """Every item has two captions; dropout must not be used."""
-    known = np.array(tiny_data.train.conditions)
-    captions = np.concatenate([known, 0.5 * np.roll(known, 1, axis=2)], axis=1)
-    data = replace(tiny_data, train=replace(tiny_data.train, conditions=captions))
-    f1 = tiny_dit(4, spread=0.1, dropout=0.2).requires_grad_(False)
-    store, handed = Store(tmp_path / "store", "cpu"), []
-
-    def copy() -> nn.Module:
-        handed.append(deepcopy(f1))
-        return handed[-1]
-
-    def shared(stage: str, version: int, config: Any, make: Callable[[Path], None]) -> Path:
-        return store.get(stage, version, config, {}, make).folder
-
-    changes = {"data": data, "ids": IDS, "f1": copy, "f0": unused, "seed": SEED, "shared": shared}
-    return World(replace(context, **changes, conditions=torch.eye(4)), f1, store, handed)
 
 
 @pytest.fixture
@@ -69,47 +32,6 @@ def unlearned(world: World) -> nn.Module:
     for parameter in network.parameters():
         parameter += 0.02 * normal(rng, *parameter.shape)
     return network
-
-
-def schedule(points: int, pairs: int) -> Tensor:
-    ramp = torch.arange(pairs) / (points - 1)
-    return (80 ** (1 / 7) + ramp * (0.002 ** (1 / 7) - 80 ** (1 / 7))) ** 7
-
-
-def training_levels(rng: np.random.Generator, count: int) -> Tensor:
-    return (normal(rng, count) * 1.2 - 1.2).exp()
-
-
-def noise(wanted: ShiftConfig, model: int, item: int) -> tuple[Tensor, Tensor]:
-    """Levels and noise images: the same for all, or of an item under F1 (0) or after a query (1 + its number)."""
-    rng = generator(SEED, "mucs.score") if wanted.consistent else generator(SEED, "score.own", model, item)
-    if wanted.levels == "training":
-        sigma = training_levels(rng, PAIRS)
-    elif wanted.consistent:
-        sigma = schedule({0.7: POINTS, 1.0: PAIRS}[wanted.schedule_share], PAIRS)
-    else:
-        sigma = schedule(POINTS, PAIRS)[rng.integers(PAIRS, size=PAIRS)]
-    return sigma, normal(rng, PAIRS, 1, 8, 8)
-
-
-def dense(world: World, network: nn.Module, query: int, wanted: ShiftConfig, kept: Any = slice(None)) -> Tensor:
-    """The scores, one item at a time; ``kept``: the pairs that count."""
-    split, scores = world.context.data.train, []
-    for item in world.context.ids.tolist():
-        sides = []
-        for pixels in [split.pixels[item], split.pixels[item][:, ::-1]][: 1 + wanted.mirror]:
-            x = torch.from_numpy(pixels.astype(np.float32)).permute(2, 0, 1).expand(PAIRS, -1, -1, -1) / 127.5 - 1
-            moved = []
-            for caption in (0, 1) if wanted.captions == "all" else (0,):
-                given = torch.from_numpy(np.array(split.conditions[item, caption])).expand(PAIRS, -1)
-                before = loss_of(world.f1, x, *noise(wanted, 0, item), given)[kept].double()
-                after = loss_of(network, x, *noise(wanted, 1 + query, item), given)[kept].double()
-                if not wanted.consistent:
-                    before, after = before.mean(0), after.mean(0)
-                moved.append(((after - before) / (after + before + 1e-3 if wanted.form == "skew" else 1)).mean().item())
-            sides.append(sum(moved) / len(moved))
-        scores.append(max(sides))
-    return torch.tensor(scores)
 
 
 @pytest.mark.parametrize(
@@ -168,7 +90,7 @@ def test_neither_the_batch_nor_the_other_items_matter(world: World, unlearned: n
 
     def found(number: int, **changes: Any) -> Tensor:
         fresh = Store(world.store.root / str(number), "cpu")
-        other = replace(world.context, **changes, shared=lambda *key: fresh.get(*key[:3], {}, key[3]).folder)
+        other = replace(world.context, **changes, **stored(fresh))
         return shift_scorer(other, wanted)(unlearned, 1)
 
     for size in (1, 7, 1000):

@@ -1,7 +1,7 @@
 """MUCS against its formulas, and the whole of it against a plain loop in bare PyTorch."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -18,19 +18,18 @@ from tdattr.configs import build
 from tdattr.data.prepared import Prepared
 from tdattr.diffusion.edm import EDM
 from tdattr.errors import UserError
-from tdattr.features import Setting
 from tdattr.methods import Context
 from tdattr.methods.loss_shift import generation_part, skew
 from tdattr.methods.mucs import MUCS
 from tdattr.seeding import generator, normal
 from tdattr.training.config import TrainConfig, TrainerConfig
-from tests.conftest import UNUSED
+from tests.contexts import stored
+from tests.methods.plain import MLP, loss_of
 
 YAML = Path(__file__).parents[2] / "conf" / "method" / "mucs.yaml"
 SEED = 11
 IDS = np.setdiff1d(np.arange(48), [5, 6, 30])
 PAIRS, BATCH, NULL_BATCHES = 6, 12, 3
-MLP = ("blocks.0.mlp.fc1.weight", "blocks.0.mlp.fc2.weight", "condition.0.weight", "condition.3.weight")
 
 
 def method(**changes: Any) -> MUCS:
@@ -80,13 +79,11 @@ class World:
 
 @pytest.fixture
 def world(
-    tiny_data: Prepared,
+    make_context: Callable[..., Context],
     trained: nn.Module,
     tiny_dit: Callable[..., nn.Module],
     tiny_train: Callable[..., TrainConfig],
     tiny_trainer: Callable[..., TrainerConfig],
-    edm: EDM,
-    setting: Setting,
     tmp_path: Path,
 ) -> World:
     store, handed = Store(tmp_path, "cpu"), []
@@ -95,36 +92,18 @@ def world(
         handed.append(deepcopy(trained))
         return handed[-1]
 
-    def shared(stage: str, version: int, config: Mapping[str, Any], make: Callable[[Path], None]) -> Path:
-        return store.get(stage, version, config, {"model": "f1"}, make).folder
-
-    context = Context(
-        data=tiny_data,
+    context = make_context(
         ids=IDS,
         images=queries(),
         conditions=torch.eye(4)[:3],
-        items=tiny_data.test.items[:3],
-        diffusion=edm,
         f1=f1,
         f0=lambda: tiny_dit(4, dropout=0.2),
         train=tiny_train(learning_rate=2e-3, weight_decay=0.05),
         trainer=tiny_trainer(scoring_batch=20),
-        device=torch.device("cpu"),
         seed=SEED,
-        setting=setting,
-        shared=shared,
-        **UNUSED,
+        **stored(store, model="f1"),
     )
     return World(context, store, handed)
-
-
-def loss_of(network: nn.Module, x: Tensor, sigma: Tensor, noise: Tensor, condition: Tensor) -> Tensor:
-    """EDM's loss per item, written out once more."""
-    s = sigma.reshape(-1, 1, 1, 1)
-    noised = x + s * noise
-    raw = network(noised / (s**2 + 0.25).sqrt(), sigma.log() / 4, condition)
-    denoised = 0.25 / (s**2 + 0.25) * noised + 0.5 * s / (s**2 + 0.25).sqrt() * raw
-    return ((s**2 + 0.25) / (0.5 * s) ** 2 * (denoised - x) ** 2).mean((1, 2, 3))
 
 
 class Dense:
@@ -318,11 +297,7 @@ def test_scores_do_not_depend_on_the_scoring_batch(world: World) -> None:
     for size in (1, 1000):
         trainer = replace(world.context.trainer, scoring_batch=size)
         fresh = Store(world.store.root / str(size), "cpu")
-
-        def shared(*key: Any, store: Store = fresh) -> Path:
-            return store.get(*key[:3], {}, key[3]).folder
-
-        found = mucs.start(replace(world.context, trainer=trainer, shared=shared))(0).scores
+        found = mucs.start(replace(world.context, trainer=trainer, **stored(fresh)))(0).scores
         torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
 

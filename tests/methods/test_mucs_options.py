@@ -25,12 +25,9 @@ from tdattr.seeding import generator, normal
 from tdattr.training.augmentation import augment
 from tdattr.training.config import AugmentationConfig
 from tdattr.unlearning.mirrored import MirroredBatches
-from tests.methods.test_baselines import context
-from tests.methods.test_features import Rows
-from tests.methods.test_loss_shift import IDS, PAIRS, SEED, World, dense, schedule, training_levels, world
-from tests.methods.test_mucs import MLP, loss_of
+from tests.methods.plain import MLP, Rows, loss_of, schedule, training_levels
+from tests.methods.shifts import IDS, PAIRS, SEED, World, dense
 
-__all__ = ["context", "world"]  # fixtures
 ROOT = Path(__file__).parents[2]
 BATCH, STEPS, SHARPNESS = 5, 3, 2.0
 WEIGHTS = InstanceWeights(Rows(), SHARPNESS)

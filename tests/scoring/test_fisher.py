@@ -18,7 +18,7 @@ from tdattr.scoring import fisher
 from tdattr.scoring.fisher import FILE, FisherConfig, diagonal_fisher, load_fisher
 from tdattr.scoring.losses import View
 from tdattr.seeding import generator, normal
-from tests.methods.test_mucs import loss_of
+from tests.methods.plain import loss_of
 
 IDS = np.array([40, 3, 17, 8, 21])  # neither sorted nor without gaps
 EPOCHS, SEED = 2, 7

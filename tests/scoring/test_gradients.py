@@ -17,6 +17,7 @@ from tdattr.networks import part_names
 from tdattr.scoring.gradients import GradientConfig, Gradients, features, stored_features
 from tdattr.scoring.kernel import decompose, load_kernel
 from tdattr.scoring.projection import ProjectionConfig, project, signs
+from tests.methods.plain import one_by_one
 
 DRAWS, SEED = 5, 7
 NONE = ProjectionConfig("none", 8, 1)
@@ -37,38 +38,6 @@ def build(tiny_dit: Callable[..., nn.Module], edm: EDM) -> Build:
         return Gradients(network, edm, wanted, part_names(network, wanted.parameters), noise, batch_size)
 
     return make
-
-
-def one_by_one(gradients: Gradients, x: Tensor, condition: Tensor | None) -> Tensor:
-    """The same by plain autograd: one backward pass per item and draw."""
-    network, diffusion = gradients.network, gradients.diffusion
-    found = []
-    for index in range(len(x)):
-        total = torch.zeros(gradients.size)
-        for level, noise in zip(gradients.noise.levels, gradients.noise.noise, strict=True):
-            seen: list[Tensor] = []
-
-            def record(*inputs: Any, seen: list[Tensor] = seen) -> Tensor:
-                seen.append(network(*inputs))
-                return seen[-1]
-
-            for name, parameter in network.named_parameters():
-                parameter.requires_grad_(name in gradients.names)
-                parameter.grad = None
-            given = None if condition is None else condition[index : index + 1]
-            loss = diffusion.loss(record, x[index : index + 1], level[None], noise[None], given)  # type: ignore[arg-type]
-            value = {"loss": loss.mean(), "squared_output": (seen[0] ** 2).mean(), "mean_output": seen[0].mean()}
-            value[gradients.config.output].backward()
-            flat = [network.get_parameter(name).grad for name in gradients.names]
-            row = torch.cat(
-                [
-                    torch.zeros_like(p).flatten() if g is None else g.flatten()
-                    for g, p in zip(flat, [network.get_parameter(name) for name in gradients.names], strict=True)
-                ]
-            )
-            total += (row / row.norm() if gradients.config.normalise else row) / len(gradients.noise)
-        found.append(total)
-    return torch.stack(found)
 
 
 @pytest.mark.parametrize("output", ["loss", "squared_output", "mean_output"])

@@ -14,7 +14,7 @@ from tdattr.diffusion.edm import EDM
 from tdattr.seeding import generator, normal
 from tdattr.training.config import TrainerConfig
 from tdattr.unlearning.ascent import Ascent, QueryBatches
-from tests.methods.test_mucs import loss_of
+from tests.methods.plain import loss_of
 
 BATCH, SEED = 5, 3
 RATE = 1e-2

@@ -19,7 +19,8 @@ from tdattr.training.config import TrainConfig, TrainerConfig
 from tdattr.unlearning import group
 from tdattr.unlearning.group import GroupBatches, UnlearnConfig, order, unlearn_group
 from tdattr.unlearning.objectives import Batch, Parts, Situation
-from tests.conftest import CONF, unused
+from tests.conftest import CONF
+from tests.contexts import unused
 
 FORGOTTEN = np.array([1, 4, 5, 9, 13, 20, 21, 30, 31, 40, 44, 47])
 RETAINED = np.setdiff1d(np.arange(48), [*FORGOTTEN, 2, 3, 25])  # 33
