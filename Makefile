@@ -1,10 +1,15 @@
-# make demo: the main job on a dataset that needs no download. make test: the tests. Both make .venv first.
+# make demo: the main job on a dataset that needs no download. make test: all tests. make test-fast: those that take no
+# more than 90 seconds on two cores. All make .venv first.
 PYTHON ?= python3
 BIN := .venv/bin
 OUTPUTS ?= outputs
+WORKERS ?= 2
 export TDATTR_OUTPUTS := $(OUTPUTS)
 
-.PHONY: install demo test lint clean
+# a file of tests stays with one worker, so that what its tests share is made once
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
+
+.PHONY: install demo test test-fast lint clean
 
 install: .venv/installed
 
@@ -20,7 +25,10 @@ demo: install
 	$(BIN)/tdattr-report
 
 test: install
-	$(BIN)/python -m pytest
+	$(PYTEST)
+
+test-fast: install
+	$(PYTEST) -m "not e2e and not slow"
 
 lint: install
 	$(BIN)/ruff check .

@@ -5,12 +5,17 @@ import os
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
 os.environ["WANDB_MODE"] = "offline"
 
+from tests.shapes import check_annotations
+
+check_annotations()  # before tdattr is imported
+
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -37,6 +42,14 @@ SIZES = {"train": 48, "test": 8}
 def one_thread() -> None:
     """The machine has other work."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """For a test of what happens to arguments that their annotations do not allow."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @dataclass(frozen=True)

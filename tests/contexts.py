@@ -43,7 +43,7 @@ def plain_context(
         "setting": setting,
         "shared": unused,
         "shared_many": unused,
-        "model": None,
+        "model": Trained("", Path(), unused),
         "queries": "",
         "groups": unused,
         "retrained": unused,

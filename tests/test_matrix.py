@@ -104,12 +104,17 @@ class Pair:
     train: TrainConfig
 
 
-@pytest.fixture(scope="module", params=choices("model", "*_tiny"))
+def one_fast(names: list[str], fast: str) -> list[Any]:
+    """All of them, but only one without the marker ``slow``: every pair takes ten seconds, and there are a dozen."""
+    return [pytest.param(name, marks=() if name == fast else pytest.mark.slow) for name in names]
+
+
+@pytest.fixture(scope="module", params=one_fast(choices("model", "*_tiny"), "dit_tiny"))
 def model(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-@pytest.fixture(scope="module", params=choices("diffusion"))
+@pytest.fixture(scope="module", params=one_fast(choices("diffusion"), "edm"))
 def variant(request: pytest.FixtureRequest) -> str:
     return request.param
 

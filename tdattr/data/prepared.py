@@ -307,7 +307,7 @@ def digest(path: Path) -> str:
     return total.hexdigest()
 
 
-def one_hot(index: int, size: int) -> np.ndarray:
+def one_hot(index: int | np.integer, size: int) -> np.ndarray:
     """A class as a condition: float32 [1, size]."""
     vector = np.zeros((1, size), np.float32)
     vector[0, index] = 1

@@ -17,7 +17,7 @@ class Integers:
 
     value: np.dtype[Any]
 
-    def __init__(self, code: str | bytes, align: bool = False, copy: bool = False) -> None:
+    def __init__(self, code: str | bytes, align: int = False, copy: int = False) -> None:
         self.code = code.decode() if isinstance(code, bytes) else code
         if self.code not in CODES:
             raise pickle.UnpicklingError(f"an array of {code!r} instead of whole numbers")

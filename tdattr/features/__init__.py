@@ -24,7 +24,7 @@ class Setting:
     """What the parts of a run that look at images may use."""
 
     prepared: Callable[[], Prepared]  # the dataset, prepared only when it is asked for
-    groups: Callable[[str], Mapping[str, Int[np.ndarray, " id"]]]  # the groups by a field or manifest
+    groups: Callable[[str], Mapping[str, Int[np.ndarray, " _id"]]]  # the groups by a field or manifest
     device: torch.device
     batch_size: int
     seed: int

@@ -61,7 +61,7 @@ class Classifier:
         groups = hashlib.sha256(json.dumps(members).encode()).hexdigest()
         return {"seed": str(setting.seed), "groups": groups}
 
-    def groups(self, setting: Setting) -> Mapping[str, Int[np.ndarray, " id"]]:
+    def groups(self, setting: Setting) -> Mapping[str, Int[np.ndarray, " _id"]]:
         """What it learns. Raises UserError where there are not at least two groups."""
         found = {} if self.by is None else setting.groups(self.by)
         if len(found) < 2:

@@ -21,7 +21,7 @@ def standardised(
     return (unit - shift) / scale
 
 
-def resized(images: Images, size: int, mode: str = "bicubic") -> Images:
+def resized(images: Images, size: int, mode: str = "bicubic") -> Float[Tensor, "batch channel size size"]:
     """Images of ``size`` x ``size``, by antialiased interpolation; those of that size already stay as they are."""
     if images.shape[-2:] == (size, size):
         return images

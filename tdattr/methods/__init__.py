@@ -52,8 +52,8 @@ class Context:
     # several of them, which jobs that want the same share out
     model: "Trained"  # F1
     queries: str  # what stands for the queries in the address of an artifact
-    groups: Callable[[], dict[str, Int[np.ndarray, " id"]]]  # of the items that F1 was trained on
-    retrained: Callable[[list[Int[np.ndarray, " id"]], int, int], list[list["Trained"]]]
+    groups: Callable[[], dict[str, Int[np.ndarray, " _id"]]]  # of the items that F1 was trained on
+    retrained: Callable[[list[Int[np.ndarray, " _id"]], int, int], list[list["Trained"]]]
     # retrained(removals, first, repeats): models without those ids, under the seeds from the run's + first on
     regenerated: Callable[[Int[np.ndarray, " id"]], Float[Tensor, "query channel height width"]]
     # the queries as the model without those ids generates them

@@ -101,7 +101,7 @@ def unlearned(
     context: Context,
     objective: Any,
     config: UnlearnConfig,
-    removals: list[Int[np.ndarray, " id"]],
+    removals: list[Int[np.ndarray, " _id"]],
     weight_by_size: bool,
 ) -> list[Trained]:
     """F1 after each of those sets of ids was unlearned: artifacts, which jobs share out."""

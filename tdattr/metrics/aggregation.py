@@ -31,7 +31,7 @@ class AggregateConfig:
 def aggregated(
     scores: Float[Tensor, "query item"],
     ids: Int[np.ndarray, " item"],
-    groups: dict[str, Int[np.ndarray, " id"]],
+    groups: dict[str, Int[np.ndarray, " _id"]],
     config: AggregateConfig,
 ) -> Float[Tensor, "query group"]:
     """A column per group, in their order; float64. ``ids``: those of the columns of ``scores``, ascending."""

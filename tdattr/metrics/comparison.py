@@ -6,7 +6,6 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.stats import mannwhitneyu
 
-Values = Float[np.ndarray, " query"]
 NORMAL_95 = 1.98  # the factor of the paper's interval (MUCS A.2)
 
 
@@ -24,7 +23,9 @@ class Comparison:
         return asdict(self)
 
 
-def compare(values: Values, reference: Values, two_tailed: bool = False) -> Comparison:
+def compare(
+    values: Float[np.ndarray, " query"], reference: Float[np.ndarray, " reference"], two_tailed: bool = False
+) -> Comparison:
     """AUC, Mann-Whitney p and mean difference in percent of the reference's median (MUCS §4 and B.1).
 
     One-tailed: a method is better when its similarities are *lower*; two-tailed for controls, which should not move.

@@ -16,7 +16,7 @@ class Moments:
     covariance: Float[np.ndarray, "feature feature"]
 
 
-def moments(batches: Iterable[Float[Tensor, "batch feature"]]) -> Moments:
+def moments(batches: Iterable[Float[Tensor, "_batch feature"]]) -> Moments:
     """The moments of vectors that come batch by batch; at least two vectors are needed.
 
     Sums are taken of differences from the first batch's mean, so that large means cost no precision.

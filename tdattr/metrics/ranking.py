@@ -8,9 +8,9 @@ After "Agreement with LOGO" in GUDA (arXiv 2601.22651) and its two evaluation sc
 """
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Real
 
-Scores = Float[np.ndarray, "query group"]
+Scores = Real[np.ndarray, "query group"]
 Values = Float[np.ndarray, " query"]
 
 

@@ -20,7 +20,7 @@ class Scores:
     With ``dampings`` the values are [query, damping, target]; with ``groups``, their names, [query, group].
     """
 
-    values: Float[Tensor, "query target"]
+    values: Float[Tensor, "query *damping target"]
     ids: Int[np.ndarray, " target"]
     dampings: list[float] | None = None
     groups: list[str] | None = None
@@ -61,11 +61,11 @@ class Counterfactuals(Protocol):
         """The seed of the run."""
         ...
 
-    def train(self, removals: list[Int[np.ndarray, " id"]], repeats: int) -> list[list[Artifact]]:
+    def train(self, removals: list[Int[np.ndarray, " _id"]], repeats: int) -> list[list[Artifact]]:
         """The models without each of those sets of ids, ``repeats`` of each under the run's seed and those after it."""
         ...
 
-    def groups(self) -> dict[str, Int[np.ndarray, " id"]]:
+    def groups(self) -> dict[str, Int[np.ndarray, " _id"]]:
         """The groups of the training items, of those that F1 has seen."""
         ...
 

@@ -21,7 +21,7 @@ def check_resamples(resamples: int) -> None:
 
 
 def of_groups(
-    scores: Scores, groups: dict[str, Int[np.ndarray, " id"]], aggregate: AggregateConfig
+    scores: Scores, groups: dict[str, Int[np.ndarray, " _id"]], aggregate: AggregateConfig
 ) -> Float[np.ndarray, "query group"]:
     """Scores of groups as they are, scores of items aggregated."""
     if scores.groups is not None:

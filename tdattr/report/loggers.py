@@ -33,7 +33,7 @@ def has_wandb_key() -> bool:
 
 
 def finish(
-    logger: Any, cfg: DictConfig, summary: dict[str, Any], pictures: dict[str, Float[Tensor, "n c h w"]]
+    logger: Any, cfg: DictConfig, summary: dict[str, Any], pictures: dict[str, Float[Tensor, "_n c _h _w"]]
 ) -> None:
     """Log the config, the final numbers and one grid per entry of ``pictures``, and close the logger."""
     config = OmegaConf.to_container(cfg, resolve=True)

@@ -20,7 +20,7 @@ def to_uint8(images: Float[Tensor, "n c h w"]) -> UInt8[np.ndarray, "n h w 3"]:
     return scaled.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy()
 
 
-def grid(images: Float[Tensor, "n c h w"], columns: int = 10) -> UInt8[np.ndarray, "h w 3"]:
+def grid(images: Float[Tensor, "n c h w"], columns: int = 10) -> UInt8[np.ndarray, "rows columns 3"]:
     """All images in rows of ``columns``, enlarged by a whole factor where they are small."""
     factor = max(1, math.ceil(ENLARGED / images.shape[-1]))
     large = images.repeat_interleave(factor, 2).repeat_interleave(factor, 3)

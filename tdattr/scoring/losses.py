@@ -64,7 +64,7 @@ class View:
 def loss_blocks(
     diffusion: Diffusion,
     network: Network,
-    items: View,
+    items: View | Split,
     ids: Int[np.ndarray, " item"],
     noise: NoiseSet | OwnNoise,
     batch_size: int,

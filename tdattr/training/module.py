@@ -36,7 +36,8 @@ class Pretraining(L.LightningModule):
             weight_decay=self.config.weight_decay,
             fused=self.device.type in ("cuda", "cpu") and not (self.config.clip and self.mixed),
         )
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.config.rate)
+        # a lambda, as what a method has about it would be saved with the schedule
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.config.rate(step))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_fit_start(self) -> None:
@@ -73,6 +74,6 @@ class Pretraining(L.LightningModule):
         )
 
 
-def approach(averages: Any, weights: Any, count: int, decay: float) -> None:
+def approach(averages: Any, weights: Any, count: Tensor | int, decay: float) -> None:
     """One step of an exponential moving average; a function of its own because torch's cannot be sent to a process."""
     torch._foreach_lerp_(averages, weights, 1 - decay)

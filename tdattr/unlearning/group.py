@@ -86,8 +86,8 @@ class GroupBatches(Dataset[Batch]):
     """Step by step: a retained and a forgotten batch, each item at its own level and noise, mirrored as in training."""
 
     split: Split
-    retained: Int[np.ndarray, " item"]
-    forgotten: Int[np.ndarray, " item"]
+    retained: Int[np.ndarray, " retained"]
+    forgotten: Int[np.ndarray, " forgotten"]
     diffusion: Diffusion
     batch_size: int
     train: TrainConfig

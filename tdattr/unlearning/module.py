@@ -13,8 +13,6 @@ from tdattr.seeding import torch_seed
 from tdattr.training.config import TrainerConfig
 from tdattr.training.framework import L
 
-Batch = dict[str, dict[str, Tensor]]
-
 
 class Objective(Protocol):
     """What an unlearning step minimises."""
@@ -80,7 +78,7 @@ class Unlearning(L.LightningModule):
         """Evaluation mode, unless ``dropout``, a seed, is given."""
         self.network.train(self.dropout is not None)
 
-    def training_step(self, batch: Batch, index: int) -> Tensor | None:
+    def training_step(self, batch: Any, index: int) -> Tensor | None:
         """One step; with ``check_first`` the step that finds the goal reached is not taken."""
         if self.dropout is not None:  # masks that are a function of the step, as in training
             torch.manual_seed(torch_seed(self.dropout, "unlearn.dropout", self.steps))

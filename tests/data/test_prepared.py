@@ -186,6 +186,7 @@ def test_a_condition_needs_a_prompt(tmp_path: Path) -> None:
         prepare(bare, tmp_path, "tiny", lengths)
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("counts", [5, {"valid": 3}])
 def test_counts_that_are_none(tmp_path: Path, counts: Any) -> None:
     with pytest.raises(UserError, match=r"dataset.counts=.* must be null or name train and test"):

@@ -26,7 +26,7 @@ def test_feature_scores_are_cosines_of_the_items_that_f1_has_seen(context: Conte
 
 def test_condition_scores_are_cosines_of_the_first_captions(context: Context) -> None:
     queries = torch.tensor([[1.0, 0, 0, 0], [0, 2.0, 2.0, 0]])
-    scorer = Condition("condition", None).start(replace(context, conditions=queries))
+    scorer = Condition("condition", None).start(replace(context, images=context.images[:2], conditions=queries))
     assert context.data.train.conditions is not None
     expected = cosine_similarity(queries, context.data.train.conditions[IDS, 0])
     np.testing.assert_allclose(torch.stack([scorer(0).scores, scorer(1).scores]), expected, atol=1e-6)

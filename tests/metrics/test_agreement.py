@@ -278,6 +278,7 @@ def test_ties_of_the_method_count_half_or_not_at_all() -> None:
     assert pairwise(np.array([[4.0, 4.0, 0.0]]), np.array([[1.0, 2.0, 0.0]])) == 1  # a tie in gold weighs nothing
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("measure", [*MEASURES.values(), agreement], ids=[*MEASURES, "agreement"])
 def test_what_is_no_pair_of_score_matrices_raises(measure: Callable[[np.ndarray, np.ndarray], object]) -> None:
     good = np.arange(6.0).reshape(2, 3)
@@ -370,6 +371,7 @@ def test_p_is_uniform_without_a_difference(count: int) -> None:
         assert np.mean(np.array(found) <= level) == pytest.approx(level, abs=3.5 * spread + 0.005)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_values_that_are_not_one_per_query_raise() -> None:
     good = np.arange(3.0)
     for bad in (np.array([]), np.ones((2, 2)), np.array([1, np.nan, 2])):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from tdattr.diffusion.edm import EDM
 from tdattr.seeding import generator, normal
@@ -73,7 +74,7 @@ def test_the_objective_is_minus_the_mean_loss_and_has_no_end(edm: EDM, network: 
     assert objective.goal == float("inf")
 
 
-class Recorded:
+class Recorded(Dataset[dict[str, Tensor]]):
     """Batches that note in which order they are asked for."""
 
     def __init__(self, batches: QueryBatches) -> None:
@@ -98,7 +99,7 @@ def test_a_step_takes_the_mean_gradient_of_its_batches(
     names = ["blocks.0.mlp.fc1.weight", "unembed.weight"]
     plain, before, source = deepcopy(network), deepcopy(network.state_dict()), Recorded(batches())
     module = Unlearning(network.train(), Ascent(edm), partial(torch.optim.SGD, lr=RATE), names, check_first=False)
-    outcome = unlearn(module, source, steps, tiny_trainer(), accumulate)  # type: ignore[arg-type]
+    outcome = unlearn(module, source, steps, tiny_trainer(), accumulate)
     chosen = [plain.get_parameter(name) for name in names]
     for step in range(steps):
         parts = range(step * accumulate, (step + 1) * accumulate)

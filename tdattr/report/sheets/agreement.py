@@ -11,7 +11,7 @@ from tdattr.results import load_scores
 
 PROTOCOL = "leave_k_out"
 DATASET = "artbench10"  # the paper has this table of it alone
-Top = dict[int, Int[np.ndarray, "query k"]]  # by seed
+Top = dict[int, Int[np.ndarray, "_query _k"]]  # by seed
 
 
 def table(comparison: Comparison) -> Sheet | None:

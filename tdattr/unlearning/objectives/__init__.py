@@ -24,8 +24,8 @@ class Situation:
 
     diffusion: Diffusion
     split: Split
-    retained: Int[np.ndarray, " item"]
-    forgotten: Int[np.ndarray, " item"]
+    retained: Int[np.ndarray, " retained"]
+    forgotten: Int[np.ndarray, " forgotten"]
     f1: Callable[[], nn.Module]  # a new frozen copy of the trained network
     device: torch.device
     seed: int
