@@ -22,11 +22,11 @@ from hydra import compose, initialize_config_dir
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from tdattr.cli import CONF
 from tdattr.configs import build
 from tdattr.data.image_folder import ImageFolder
 from tdattr.data.prepared import Split, prepare
 from tdattr.run import quieten
+from tdattr.search_path import CONF
 from tdattr.training.batches import Batches
 
 SIZE, CAPTIONS, WIDTH = 64, 5, 768

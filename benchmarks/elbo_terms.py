@@ -15,12 +15,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tdattr.attribution import context
-from tdattr.cli import CONF
 from tdattr.methods.group_elbo import differences
 from tdattr.methods.logo import LOGO
 from tdattr.metrics.agreement import agreement
 from tdattr.run import quieten
 from tdattr.scoring.elbo import drawn
+from tdattr.search_path import CONF
 from tdattr.seeding import generator
 from tdattr.stages import Chain
 

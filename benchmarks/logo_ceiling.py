@@ -12,11 +12,11 @@ import numpy as np
 from hydra import compose, initialize_config_dir
 
 from tdattr.attribution import context
-from tdattr.cli import CONF
 from tdattr.methods.group_elbo import differences
 from tdattr.methods.logo import LOGO
 from tdattr.metrics.agreement import agreement
 from tdattr.run import quieten
+from tdattr.search_path import CONF
 from tdattr.seeding import generator
 from tdattr.stages import Chain
 

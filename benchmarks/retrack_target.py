@@ -16,9 +16,9 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from tdattr.cli import CONF
 from tdattr.configs import build
 from tdattr.diffusion.ddpm import DDPM
+from tdattr.search_path import CONF
 from tdattr.unlearning.objectives.retrack import ReTrack
 
 

@@ -21,7 +21,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tdattr.attribution import context
-from tdattr.cli import CONF
 from tdattr.counterfactuals import Models
 from tdattr.methods import Context
 from tdattr.methods.item_losses import item_losses
@@ -32,6 +31,7 @@ from tdattr.protocols import Scores
 from tdattr.protocols.lds import LDS, prediction
 from tdattr.run import quieten
 from tdattr.scoring.losses import View
+from tdattr.search_path import CONF
 from tdattr.stages import Chain
 
 FIRST = 4  # items of a query

@@ -21,8 +21,8 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from tdattr.cli import CONF
 from tdattr.run import quieten
+from tdattr.search_path import CONF
 from tdattr.stages import Chain
 from tdattr.training.batches import Batches
 from tdattr.training.pretrain import pretrain

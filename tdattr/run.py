@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from tdattr.artifacts import find
 from tdattr.evaluation import check, evaluated
+from tdattr.metrics.choice import complete_measures
 from tdattr.results import load_images
 from tdattr.stages import Chain
 
@@ -24,6 +25,7 @@ def run(cfg: DictConfig) -> None:
     """Run one composed config and write ``config.yaml`` and ``summary.json`` into its run directory."""
     quieten()
     folder = Path(HydraConfig.get().runtime.output_dir)
+    complete_measures(cfg)
     saved = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
     saved.paths.artifacts = str(Path(cfg.paths.artifacts).absolute())  # so that a report can be made from anywhere
     if saved.dataset.groups is not None and Path(saved.dataset.groups).is_file():

@@ -27,7 +27,7 @@ from tdattr.errors import UserError
 from tdattr.features import Setting
 from tdattr.features.clip import ClipText
 from tdattr.methods import Method
-from tdattr.metrics.choice import chosen
+from tdattr.metrics.choice import choose_measures
 from tdattr.metrics.similarity import Measure
 from tdattr.protocols import Evaluation
 from tdattr.report.progress import track
@@ -196,7 +196,7 @@ class Chain:
     @cached_property
     def measures(self) -> dict[str, Measure]:
         """The measures of similarity that the run takes (``metrics``)."""
-        return chosen(self.cfg.metrics, self.cfg.measures, self.setting())
+        return choose_measures(self.cfg.metrics, self.cfg.measures, self.setting())
 
     # -- pretrain: F1 and every counterfactual model -------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from tdattr.methods.mucs import MUCS, UnlearnConfig
 
 CONF = Path(__file__).parents[1] / "conf"
 GROUPS = ("dataset", "model", "diffusion", "train", "method", "protocol", "trainer", "extractor", "measure")
-PLACES = {"extractor": "health.extractor", "measure": "measures.ssim"}
+PLACES = {"extractor": "health.extractor", "measure": "method.measure"}
 CHOICES = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
 
 
@@ -165,6 +165,7 @@ def test_every_choice_of_every_group_can_be_built(group: str, choice: str) -> No
     place = PLACES.get(group, group)
     settings = [f"{group}@{place}={choice}" if place != group else f"{group}={choice}"]
     settings += ["dataset.source.root=/x"] * (choice == "image_folder")
+    settings += ["method=logo_images"] * (group == "measure")
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("config", settings)
     node = OmegaConf.select(config, place)

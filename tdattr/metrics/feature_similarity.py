@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from tdattr.features import Setting, unit_vectors
-from tdattr.metrics.similarity import Compare
+from tdattr.metrics.similarity import Compare, Measure
 
 
 @dataclass(frozen=True)
-class FeatureSimilarity:
+class FeatureSimilarity(Measure):
     """The cosine of the two images' vectors; 1 = identical."""
 
     extractor: Any  # an Extractor

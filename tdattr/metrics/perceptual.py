@@ -14,14 +14,14 @@ from tdattr.errors import UserError
 from tdattr.features import Setting
 from tdattr.features.pixels import resized
 from tdattr.features.weights import checked, file
-from tdattr.metrics.similarity import Compare, Images, in_batches
+from tdattr.metrics.similarity import Compare, Images, Measure, in_batches
 
 DIGITS = 8  # of the SHA-256, as many as torchvision writes into its files' names
 BACKBONES = {"vgg": 16, "alex": 8}
 
 
 @dataclass(frozen=True)
-class LPIPS:
+class LPIPS(Measure):
     """1 - LPIPS, so that higher is more alike; 1 = identical.
 
     ``net``: ``vgg`` or ``alex``. ``weights``: torchvision's file of that network trained on ImageNet, whose SHA-256

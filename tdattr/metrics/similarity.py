@@ -1,14 +1,15 @@
 """How alike two images are: what every measure offers, and the two that need no network."""
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, fields
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from tdattr.configs import IDENTIFIED
 from tdattr.features import Setting
 
 log = logging.getLogger(__name__)
@@ -16,28 +17,31 @@ Images = Float[Tensor, "pair channel height width"]  # in [-1, 1], on the CPU
 Compare = Callable[[Images, Images], Float[Tensor, " pair"]]
 
 
-class Measure(Protocol):
-    """A ``measures.<name>`` config node."""
+@dataclass(frozen=True)
+class Measure(ABC):
+    """A ``measures.<name>`` config node: a frozen dataclass whose fields are its settings."""
 
     def identity(self, setting: Setting) -> Mapping[str, str]:
-        """What the numbers depend on besides the node's own values. Raises UserError where weights are missing."""
-        ...
+        """What the numbers depend on besides the node's own values: nothing, unless a measure says otherwise.
 
+        Called before anything is computed, so that a measure that reads a file can raise UserError where it is missing.
+        """
+        files = IDENTIFIED & {field.name for field in fields(self)}
+        if files:  # these settings are not in the address of a result
+            raise TypeError(f"{type(self).__name__}.identity must say what lies at {', '.join(sorted(files))}")
+        return {}
+
+    @abstractmethod
     def load(self, setting: Setting) -> Compare:
         """From pairs of images to one number each, higher = more alike."""
-        ...
 
 
 @dataclass(frozen=True)
-class SSIM:
+class SSIM(Measure):
     """Structural similarity (Wang et al. 2004) with a Gaussian window, sizes in pixels; 1 = identical."""
 
     sigma: float
     window: int
-
-    def identity(self, setting: Setting) -> Mapping[str, str]:
-        """Nothing else."""
-        return {}
 
     def load(self, setting: Setting) -> Compare:
         """On images smaller than the window it is the largest odd one that fits, of the same shape relative to its
@@ -64,12 +68,8 @@ class SSIM:
 
 
 @dataclass(frozen=True)
-class MSE:
+class MSE(Measure):
     """1 - the mean squared difference of pixels in [0, 1], so that higher is more alike; 1 = identical."""
-
-    def identity(self, setting: Setting) -> Mapping[str, str]:
-        """Nothing else."""
-        return {}
 
     def load(self, setting: Setting) -> Compare:
         """Nothing is loaded."""

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from tdattr.errors import UserError
 from tdattr.features import Embed, Setting
-from tdattr.metrics.choice import chosen
+from tdattr.metrics.choice import choose_measures
 from tdattr.metrics.feature_similarity import FeatureSimilarity
 from tdattr.metrics.frechet import Moments, frechet_distance, moments
 from tdattr.metrics.perceptual import LPIPS
@@ -157,18 +157,18 @@ NODES = OmegaConf.create(
 
 
 def test_named_measures(setting: Setting) -> None:
-    assert list(chosen(["mean", "mse", "mean"], NODES, setting)) == ["mean", "mse"]
-    assert list(chosen("mse", NODES, setting)) == ["mse"]
+    assert list(choose_measures(["mean", "mse", "mean"], NODES, setting)) == ["mean", "mse"]
+    assert list(choose_measures("mse", NODES, setting)) == ["mse"]
     for wrong, words in ((["beauty"], "names 'beauty': name some of lpips, mean, mse"), ([], "is empty")):
         with pytest.raises(UserError, match=f"^metrics {words}"):
-            chosen(wrong, NODES, setting)
+            choose_measures(wrong, NODES, setting)
     with pytest.raises(UserError, match=r"Weights are missing, /nowhere/vgg.pth"):
-        chosen(["mse", "lpips"], NODES, setting)
+        choose_measures(["mse", "lpips"], NODES, setting)
 
 
 def test_auto_takes_what_is_there_and_names_what_is_not(setting: Setting, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
-        assert list(chosen("auto", NODES, replace(setting, download=True))) == ["mse", "mean"]
+        assert list(choose_measures("auto", NODES, replace(setting, download=True))) == ["mse", "mean"]
     assert "metrics=auto takes mse, mean." in caplog.text
     assert "metrics=auto leaves out lpips. Weights are missing, /nowhere/vgg.pth expected: fetch it" in caplog.text
 
@@ -181,6 +181,6 @@ def test_auto_fetches_nothing(setting: Setting, monkeypatch: pytest.MonkeyPatch)
         return {}
 
     monkeypatch.setattr(Mean, "identity", identity)
-    chosen("auto", NODES, replace(setting, download=True))
-    chosen(["mean"], NODES, replace(setting, download=True))
+    choose_measures("auto", NODES, replace(setting, download=True))
+    choose_measures(["mean"], NODES, replace(setting, download=True))
     assert downloads == [False, True]

@@ -1,0 +1,44 @@
+"""Where configs lie: the package's own folder, and what a command adds to Hydra's search path."""
+
+from collections.abc import Iterable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+HERE = Path(__file__).parent
+CONF = HERE / "conf" if (HERE / "conf").is_dir() else HERE.parent / "conf"  # in a wheel, in a checkout
+FOLDERS = ("file", "pkg")  # kinds of sources that hold configs as files
+
+
+def register_open_node(name: str) -> None:
+    """Make ``- open_NAME`` in a defaults list the empty node NAME, which takes values of keys that it does not hold."""
+    ConfigStore.instance().store(f"open_{name}", DictConfig({name: DictConfig({}, flags={"struct": False})}))
+
+
+def load_group(group: str, sources: Iterable[Any] | None = None) -> dict[str, Any]:
+    """Every config of a group by name, as plain values whose interpolations are not resolved.
+
+    Besides the package's own configs those in ``sources``, which are entries of ``hydra.runtime.config_sources``; by
+    default those of the running command: what ``hydra.searchpath=[file:///folder]`` or ``--config-dir folder`` added.
+    """
+    if sources is None:
+        sources = HydraConfig.get().runtime.config_sources if HydraConfig.initialized() else ()
+    folders = [
+        f"file://{CONF}",
+        *(f"{source.schema}://{source.path}" for source in sources if source.schema in FOLDERS),
+    ]
+    quoted = ["'" + folder.replace("'", r"\'") + "'" for folder in dict.fromkeys(folders)]
+    search = [f"hydra.searchpath=[{','.join(quoted)}]"]
+    running = GlobalHydra.instance().is_initialized()
+    with nullcontext() if running else initialize_config_dir(str(CONF), version_base="1.3"):
+        names = GlobalHydra.instance().config_loader().get_group_options(group, overrides=search)
+        composed = compose(overrides=[*search, *(f"+{group}@options.{name}={name}" for name in names)])
+    options = OmegaConf.to_container(composed).get("options", {})  # type: ignore[union-attr]
+    assert isinstance(options, dict)
+    return {str(name): options[name] for name in names}
