@@ -6,11 +6,13 @@ import warnings
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from tdattr.artifacts import find
+from tdattr.configs import build
 from tdattr.evaluation import check, evaluated
+from tdattr.loggers import Logger
+from tdattr.loggers.none import NoLogger
 from tdattr.metrics.choice import complete_measures
 from tdattr.results import load_images
 from tdattr.stages import Chain
@@ -31,19 +33,17 @@ def run(cfg: DictConfig) -> None:
     if saved.dataset.groups is not None and Path(saved.dataset.groups).is_file():
         saved.dataset.groups = str(Path(saved.dataset.groups).absolute())
     OmegaConf.save(saved, folder / CONFIG)
+    logger: Logger = build(cfg.logger, "logger") if cfg.get("logger") else NoLogger()
     chain = Chain(cfg)
     check(chain)
-    chain.logger = instantiate(cfg.logger)
+    chain.logger = logger.start()
     summary, lines = evaluated(chain)
     write_json(folder / SUMMARY, summary)
-    pictures = {
-        role: load_images(find(chain.store.root, name))
-        for role, name in summary["artifacts"].items()
-        if role in PICTURES
-    }
-    from tdattr.report import loggers  # Lightning takes seconds to import
+    from tdattr.report.pictures import grid  # torchvision takes a second to import
 
-    loggers.finish(chain.logger, cfg, summary, pictures)
+    stored = {role: find(chain.store.root, name) for role, name in summary["artifacts"].items() if role in PICTURES}
+    pictures = {role: grid(load_images(artifact)) for role, artifact in stored.items()}
+    logger.finish(chain.logger, OmegaConf.to_container(cfg, resolve=True), summary, pictures)  # type: ignore[arg-type]
     for line in lines:
         log.info("%s, %s, %.2f s per query", cfg.method.name, line, summary["seconds_per_query"])
     if not chain.store.built:

@@ -178,6 +178,13 @@ def test_every_logger_leaves_its_files(logger, pattern, tmp_path):
     assert list(tmp_path.glob(pattern)), done.stderr
 
 
+@pytest.mark.parametrize("choice", ["logger=none", "~logger"])
+def test_a_run_needs_no_logger(choice, tmp_path):
+    done = tdattr("method=random", *TINY, choice, folder=tmp_path)
+    assert "Results: " in done.stderr
+    assert not list(tmp_path.glob("outputs/runs/*/metrics"))
+
+
 def test_lightning_says_nothing(tmp_path):
     code = f"import sys; sys.argv = ['tdattr', *{TINY}, 'method=random']\nfrom tdattr.cli import main\nmain()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)

@@ -40,3 +40,13 @@ def test_a_measure(own: Path, tmp_path: Path) -> None:
     assert "gray_level" in tdattr(folder=tmp_path, command="report").stdout
     without = tdattr(*command, folder=tmp_path, check=False)
     assert "metrics names 'gray_level': name some of classifier, clip" in without.stderr
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("own", ["logger"], indirect=True)
+def test_a_logger(own: Path, tmp_path: Path) -> None:
+    search = [f"hydra.searchpath=['file://{own}/conf']", "logger=diary", "logger.path=diary.txt"]
+    tdattr("-m", "method=random,pixel", *TINY, *search, folder=tmp_path)
+    lines = (tmp_path / "diary.txt").read_text().splitlines()
+    aucs = [summary["metrics"]["ssim"]["auc"] for summary in summaries(tmp_path)]
+    assert lines == [f"digits, {name}: AUC {auc:.3f}" for name, auc in zip(("random", "pixel"), aucs, strict=True)]
