@@ -17,7 +17,7 @@ from tdattr.results import load_scores
 REFERENCE = "mucs"
 
 
-def named(run: Run, k: int) -> list[set[int]]:
+def name_runs(run: Run, k: int) -> list[set[int]]:
     """The k items with the highest scores, for every query."""
     return [set(row.tolist()) for row in load_scores(run.artifact("scores")).top(k)]
 
@@ -29,20 +29,20 @@ def main() -> None:
     parser.add_argument("--field", default="object")
     parser.add_argument("--k", type=int, default=24)
     options = parser.parse_args()
-    for comparison in collect(options.runs):
-        if comparison.protocol != "leave_k_out":
+    for experiment in collect(options.runs).experiments:
+        if experiment.protocol != "leave_k_out":
             continue
-        print(comparison.title)
-        for method, runs in comparison.runs.items():
+        print(experiment.title)
+        for method, runs in experiment.runs.items():
             alike, common = [], []
             for seed, run in runs.items():
                 items = read_split(run.artifact("dataset").folder, "train").items[options.field].to_numpy()
                 queries = pd.read_csv(run.artifact("queries").folder / "queries.csv", dtype=str)[options.field]
-                own = named(run, options.k)
+                own = name_runs(run, options.k)
                 alike += [np.mean([items[i] == value for i in ids]) for ids, value in zip(own, queries, strict=False)]
-                other = comparison.runs.get(REFERENCE, {}).get(seed)
+                other = experiment.runs.get(REFERENCE, {}).get(seed)
                 if other is not None:
-                    common += [len(a & b) / options.k for a, b in zip(own, named(other, options.k), strict=True)]
+                    common += [len(a & b) / options.k for a, b in zip(own, name_runs(other, options.k), strict=True)]
             shared = f", {np.mean(common) * options.k:4.1f} named by {REFERENCE} too" if common else ""
             print(f"{method:32} {np.mean(alike) * options.k:4.1f} of {options.k} with its {options.field}{shared}")
 

@@ -1,7 +1,7 @@
 """From a config node to the typed object that it describes."""
 
-from dataclasses import fields, is_dataclass
-from typing import Any
+from dataclasses import fields, is_dataclass, make_dataclass
+from typing import Any, Literal, get_args, get_origin
 
 from hydra.errors import HydraException
 from hydra.utils import get_class
@@ -56,15 +56,28 @@ def typed(cls: type, values: Any, path: str) -> Any:
             children[name] = {key: constructed(node, f"{path}.{name}.{key}") for key, node in value.items()}
     try:
         plain = {key: value for key, value in values.items() if key not in children}
-        checked = OmegaConf.to_container(OmegaConf.merge(OmegaConf.structured(cls), plain))
+        checked = OmegaConf.to_container(OmegaConf.merge(OmegaConf.structured(schema(cls)), plain))
     except OmegaConfBaseException as error:
         raise UserError(f"{path}.{error.full_key}: {first_line(error)}.") from error
     assert isinstance(checked, dict)
     complete = {str(key): value for key, value in checked.items()} | children
+    hints = {entry.name: entry.type for entry in fields(cls)}
     for name, value in complete.items():
         if value == MISSING:
             raise UserError(f"{path}.{name} must be given: it has no default.")
+        choices = get_args(hints.get(name)) if get_origin(hints.get(name)) is Literal else ()
+        if choices and value not in choices:
+            *most, last = map(str, choices)
+            raise UserError(f"{path}.{name}={value} is unknown: choose {', '.join(most)} or {last}.")
     return cls(**complete)
+
+
+def schema(cls: type) -> type:
+    """The dataclass with types that OmegaConf knows: a Literal is text to it."""
+    if not any(get_origin(entry.type) is Literal for entry in fields(cls)):
+        return cls
+    types = [(entry.name, str if get_origin(entry.type) is Literal else entry.type, MISSING) for entry in fields(cls)]
+    return make_dataclass(cls.__name__, types)
 
 
 def names_class(value: Any) -> bool:

@@ -137,7 +137,8 @@ def evaluated(chain: Chain) -> tuple[dict[str, Any], list[str]]:
         known = {role: load_scores(artifact) for role, artifact in others.items()}
         verdict: Verdict = chain.protocol.evaluate(load_scores(attribution), known, Models(chain))
         pd.DataFrame(verdict.table).to_csv(folder / "queries.csv", index=False)
-        content = {"summary": verdict.summary, "artifacts": verdict.artifacts, "lines": verdict.lines}
+        found = {"title": verdict.title} | verdict.summary
+        content = {"summary": found, "artifacts": verdict.artifacts, "lines": verdict.lines}
         (folder / "verdict.json").write_text(json.dumps(content, indent=2))
 
     setting = chain.setting()
@@ -148,7 +149,7 @@ def evaluated(chain: Chain) -> tuple[dict[str, Any], list[str]]:
     }
     if chain.protocol.takes_groups:
         config["groups"] = {name: groups.digest(ids) for name, ids in Models(chain).groups().items()}
-    evaluation = chain.store.get("evaluate", 3, config, inputs, make)
+    evaluation = chain.store.get("evaluate", 4, config, inputs, make)
     verdict = json.loads((evaluation.folder / "verdict.json").read_text())
     summary = {
         "dataset": cfg.dataset.name,

@@ -8,16 +8,16 @@ After "Agreement with LOGO" in GUDA (arXiv 2601.22651) and its two evaluation sc
 
 from collections.abc import Callable
 from functools import partial
-from itertools import product
 
 import numpy as np
 from jaxtyping import Float
+from scipy.stats import bootstrap, permutation_test
 
 from tdattr.metrics.rank_correlation import AT_ONCE, LEVEL, spearman
 from tdattr.metrics.ranking import (
-    Scores,
-    Values,
-    checked,
+    QueryValues,
+    ScoreMatrix,
+    check_scores,
     kendall_tau,
     ndcg,
     pairwise,
@@ -27,23 +27,23 @@ from tdattr.metrics.ranking import (
 )
 
 ENUMERATED = 12  # up to so many queries the paired test is exact
-ROUNDING = 1e-12  # sums that differ by less, relative to the largest, are equal
+DECIMALS = 12  # sums of differences that differ beyond these, relative to the largest there could be, are equal
 
 
-def spearman_rho(gold: Scores, scores: Scores) -> Values:
+def spearman_rho(gold: ScoreMatrix, scores: ScoreMatrix) -> QueryValues:
     """Spearman's correlation, as SciPy's, in [-1, 1]; but 0 where gold or the scores are constant (SciPy: NaN)."""
-    gold, scores = checked(gold, scores)
+    gold, scores = check_scores(gold, scores)
     return spearman(gold.T, scores.T)
 
 
-def pearson_r(gold: Scores, scores: Scores) -> Values:
+def pearson_r(gold: ScoreMatrix, scores: ScoreMatrix) -> QueryValues:
     """Pearson's correlation, in [-1, 1]; 0 where gold or the scores are constant. UnlearnCanvas's script."""
-    gold, scores = (_scaled(values) for values in checked(gold, scores))
+    gold, scores = (_scaled(values) for values in check_scores(gold, scores))
     lengths = np.sqrt((gold**2).sum(1) * (scores**2).sum(1))
     return np.clip((gold * scores).sum(1) / np.where(lengths == 0, 1, lengths), -1, 1)
 
 
-def squared_error(gold: Scores, scores: Scores, shared: bool = False) -> Values:
+def squared_error(gold: ScoreMatrix, scores: ScoreMatrix, shared: bool = False) -> QueryValues:
     """The mean over groups of (gold - a · scores - b)², >= 0, with a and b by least squares.
 
     Fitted for each query, or with `shared` once for all queries given (UnlearnCanvas's script), whose values then
@@ -53,12 +53,12 @@ def squared_error(gold: Scores, scores: Scores, shared: bool = False) -> Values:
     return (_residuals(gold, scores, shared) ** 2).mean(1)
 
 
-def absolute_error(gold: Scores, scores: Scores, shared: bool = False) -> Values:
+def absolute_error(gold: ScoreMatrix, scores: ScoreMatrix, shared: bool = False) -> QueryValues:
     """The mean over groups of |gold - a · scores - b|, >= 0, with the a and b of `squared_error`."""
     return np.abs(_residuals(gold, scores, shared)).mean(1)
 
 
-MEASURES: dict[str, Callable[[Scores, Scores], Values]] = {
+MEASURES: dict[str, Callable[[ScoreMatrix, ScoreMatrix], QueryValues]] = {
     "top_1": partial(top_overlap, n=1),
     "overlap_3": partial(top_overlap, n=3),
     "overlap_5": partial(top_overlap, n=5),
@@ -91,47 +91,61 @@ def share_of_ceiling(measure: str, value: float, ceiling: float | None) -> float
     return value / ceiling if ceiling is not None and ceiling > 0 and measure not in LOWER_IS_BETTER else None
 
 
-def agreement(gold: Scores, scores: Scores) -> dict[str, Values]:
+def agreement(gold: ScoreMatrix, scores: ScoreMatrix) -> dict[str, QueryValues]:
     """All of MEASURES, by name: a value per query. ValueError as every measure."""
-    gold, scores = checked(gold, scores)
+    gold, scores = check_scores(gold, scores)
     return {name: measure(gold, scores) for name, measure in MEASURES.items()}
 
 
-def interval(values: Values, resamples: int, seed: int = 0) -> tuple[float, float]:
+def interval(values: QueryValues, resamples: int, seed: int = 0) -> tuple[float, float]:
     """The 95 % percentile interval of the mean when the queries are drawn again, with replacement.
 
     Of the queries only: what the runs that made gold and scores would vary by, which all queries share, is not in it.
     ValueError for values that are empty, not one per query or not finite, and for resamples < 1.
     """
-    values = _per_query(values)
-    rng = np.random.default_rng(seed)
-    means = [values[rng.integers(len(values), size=(count, len(values)))].mean(1) for count in _batches(resamples)]
-    low, high = np.quantile(np.concatenate(means), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)
+    values = _check_values(values, resamples)
+    if len(values) == 1:
+        return float(values[0]), float(values[0])
+    result = bootstrap(
+        (values,),
+        np.mean,
+        n_resamples=resamples,
+        batch=AT_ONCE,
+        confidence_level=LEVEL,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    )
+    return float(result.confidence_interval.low), float(result.confidence_interval.high)
 
 
-def paired(first: Values, second: Values, resamples: int = 10000, seed: int = 0) -> float:
+def sign_flip_p_value(first: QueryValues, second: QueryValues, resamples: int = 10000, seed: int = 0) -> float:
     """The two-sided p-value, in (0, 1], of the mean difference of two methods on the same queries, by sign flips.
 
-    Under the null a query's difference is as likely to have the other sign. All 2^n flips for up to 12 queries; else
-    (1 + as extreme) / (1 + resamples) random ones. Queries count as independent: see `interval`. ValueError as there,
-    and for different numbers of queries.
+    Under the null a query's difference is as likely to have the other sign. All 2^n flips for up to 12 queries, or
+    where there are no more than ``resamples``; else (1 + as extreme) / (1 + resamples) random ones. Queries count as
+    independent: see `interval`. ValueError as there, and for different numbers of queries.
     """
-    first, second = _per_query(first), _per_query(second)
+    first, second = _check_values(first, resamples), _check_values(second, resamples)
     if len(first) != len(second):
         raise ValueError(f"{len(first)} and {len(second)} queries cannot be paired")
+    if len(first) == 1:
+        return 1.0
     differences = first - second
-    count = len(differences)
-    batches = _batches(resamples)
-    extreme = abs(differences.sum()) - ROUNDING * np.abs(differences).sum()
-    if count <= ENUMERATED:
-        flips = np.array(list(product([-1.0, 1.0], repeat=count)))
-        return float((np.abs(flips @ differences) >= extreme).mean())
-    rng = np.random.default_rng(seed)
-    at_least = sum(
-        int((np.abs(rng.choice([-1.0, 1.0], size=(batch, count)) @ differences) >= extreme).sum()) for batch in batches
+    total = np.abs(differences).sum() or 1.0
+
+    def extremeness(flipped: Float[np.ndarray, "... query"], axis: int) -> Float[np.ndarray, "..."]:
+        return np.abs(flipped.sum(axis) / total).round(DECIMALS)
+
+    result = permutation_test(
+        (differences,),
+        extremeness,
+        permutation_type="samples",
+        alternative="greater",
+        n_resamples=np.inf if len(differences) <= ENUMERATED else resamples,
+        batch=AT_ONCE,
+        rng=np.random.default_rng(seed),
     )
-    return (1 + at_least) / (1 + resamples)
+    return float(result.pvalue)
 
 
 def _centred(values: Float[np.ndarray, "row item"]) -> Float[np.ndarray, "row item"]:
@@ -147,9 +161,9 @@ def _scaled(values: Float[np.ndarray, "row item"]) -> Float[np.ndarray, "row ite
     return values / np.where(largest == 0, 1, largest)
 
 
-def _residuals(gold: Scores, scores: Scores, shared: bool) -> Scores:
+def _residuals(gold: ScoreMatrix, scores: ScoreMatrix, shared: bool) -> ScoreMatrix:
     """What an affine function of the scores leaves of gold."""
-    gold, scores = checked(gold, scores)
+    gold, scores = check_scores(gold, scores)
     shape = gold.shape
     if shared:
         gold, scores = gold.reshape(1, -1), scores.reshape(1, -1)
@@ -159,14 +173,10 @@ def _residuals(gold: Scores, scores: Scores, shared: bool) -> Scores:
     return (gold - slopes * scores).reshape(shape)
 
 
-def _per_query(values: Values) -> Values:
+def _check_values(values: QueryValues, resamples: int) -> QueryValues:
     values = np.asarray(values, dtype=np.float64)
     if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
         raise ValueError(f"need finite values, one per query; the shape is {values.shape}")
-    return values
-
-
-def _batches(resamples: int) -> list[int]:
     if resamples < 1:
         raise ValueError(f"{resamples} resamples")
-    return [min(AT_ONCE, resamples - start) for start in range(0, resamples, AT_ONCE)]
+    return values

@@ -10,8 +10,8 @@ NORMAL_95 = 1.98  # the factor of the paper's interval (MUCS A.2)
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """One method against the reference on one measure."""
+class RemovalEffect:
+    """What the removal of what a method named did to one measure, against the removal of the reference."""
 
     auc: float  # 1: every similarity lies below every one of the reference; 0.5: no difference
     p_value: float
@@ -25,7 +25,7 @@ class Comparison:
 
 def compare(
     values: Float[np.ndarray, " query"], reference: Float[np.ndarray, " reference"], two_tailed: bool = False
-) -> Comparison:
+) -> RemovalEffect:
     """AUC, Mann-Whitney p and mean difference in percent of the reference's median (MUCS §4 and B.1).
 
     One-tailed: a method is better when its similarities are *lower*; two-tailed for controls, which should not move.
@@ -33,7 +33,7 @@ def compare(
     test = mannwhitneyu(reference, values, alternative="two-sided" if two_tailed else "greater")
     changes = 100 * (values / np.median(reference) - 1)
     spread = float(np.std(changes, ddof=1)) if len(changes) > 1 else float("nan")
-    return Comparison(
+    return RemovalEffect(
         auc=float(test.statistic / (len(values) * len(reference))),
         p_value=float(test.pvalue),
         difference_percent=float(changes.mean()),

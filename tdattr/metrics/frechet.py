@@ -17,7 +17,7 @@ class Moments:
 
 
 def moments(batches: Iterable[Float[Tensor, "_batch feature"]]) -> Moments:
-    """The moments of vectors that come batch by batch; at least two vectors are needed.
+    """The moments of vectors that come batch by batch. Raises ValueError for fewer than two vectors.
 
     Sums are taken of differences from the first batch's mean, so that large means cost no precision.
     """
@@ -29,7 +29,8 @@ def moments(batches: Iterable[Float[Tensor, "_batch feature"]]) -> Moments:
         count += len(values)
         total = values.sum(0) + (0 if total is None else total)
         products = values.T @ values + (0 if products is None else products)
-    assert shift is not None and total is not None and products is not None and count > 1
+    if shift is None or total is None or products is None or count < 2:
+        raise ValueError(f"a covariance needs at least two vectors, not {count}")
     return Moments(shift + total / count, (products - np.outer(total, total) / count) / (count - 1))
 
 
@@ -37,5 +38,5 @@ def frechet_distance(first: Moments, second: Moments) -> float:
     """|m1 - m2|² + tr(C1 + C2 - 2 (C1 C2)^½)."""
     from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_statistics_to_metric
 
-    first_stats, second_stats = ({"mu": each.mean, "sigma": each.covariance} for each in (first, second))
+    first_stats, second_stats = ({"mu": part.mean, "sigma": part.covariance} for part in (first, second))
     return float(fid_statistics_to_metric(first_stats, second_stats, verbose=False)[KEY_METRIC_FID])

@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -17,7 +17,6 @@ from tdattr.features.weights import checked, file
 from tdattr.metrics.similarity import Compare, Images, Measure, in_batches
 
 DIGITS = 8  # of the SHA-256, as many as torchvision writes into its files' names
-BACKBONES = {"vgg": 16, "alex": 8}
 
 
 @dataclass(frozen=True)
@@ -28,15 +27,11 @@ class LPIPS(Measure):
     begins with ``sha256``; the linear weights are part of the package. ``size``: pixels that images are resized to.
     """
 
-    net: str
+    net: Literal["vgg", "alex"]
     weights: str
     url: str
     sha256: str
     size: int
-
-    def __post_init__(self) -> None:
-        if self.net not in BACKBONES:
-            raise UserError(f"measures.lpips.net={self.net} is unknown: choose one of {', '.join(BACKBONES)}.")
 
     def path(self) -> Path:
         """The file of the network. Raises UserError where it is missing."""

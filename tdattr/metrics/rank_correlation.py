@@ -18,7 +18,7 @@ def spearman(
     return (centred[0] * centred[1]).sum(-2) / np.where(lengths == 0, 1, lengths)
 
 
-def bootstrapped(
+def bootstrap_mean(
     first: Float[np.ndarray, "row column"], second: Float[np.ndarray, "row column"], resamples: int
 ) -> tuple[float, float]:
     """The 95 % percentile interval of the mean correlation when both rows and columns are drawn again, with
@@ -28,8 +28,9 @@ def bootstrapped(
     means: list[float] = []
     while len(means) < resamples:
         count = min(AT_ONCE, resamples - len(means))
-        chosen = rng.integers(rows, size=(count, rows))
-        found = spearman(first[chosen], second[chosen])
-        means.extend(np.take_along_axis(found, rng.integers(columns, size=(count, columns)), axis=1).mean(1).tolist())
+        drawn = rng.integers(rows, size=(count, rows))
+        correlations = spearman(first[drawn], second[drawn])
+        columns_drawn = rng.integers(columns, size=(count, columns))
+        means.extend(np.take_along_axis(correlations, columns_drawn, axis=1).mean(1).tolist())
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)

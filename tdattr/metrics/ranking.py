@@ -10,11 +10,11 @@ After "Agreement with LOGO" in GUDA (arXiv 2601.22651) and its two evaluation sc
 import numpy as np
 from jaxtyping import Float, Int, Real
 
-Scores = Real[np.ndarray, "query group"]
-Values = Float[np.ndarray, " query"]
+ScoreMatrix = Real[np.ndarray, "query group"]
+QueryValues = Float[np.ndarray, " query"]
 
 
-def checked(gold: Scores, scores: Scores) -> tuple[Scores, Scores]:
+def check_scores(gold: ScoreMatrix, scores: ScoreMatrix) -> tuple[ScoreMatrix, ScoreMatrix]:
     """Both matrices in double precision, or ValueError: see the module."""
     gold, scores = np.asarray(gold, dtype=np.float64), np.asarray(scores, dtype=np.float64)
     if gold.ndim != 2 or gold.shape != scores.shape:
@@ -26,57 +26,57 @@ def checked(gold: Scores, scores: Scores) -> tuple[Scores, Scores]:
     return gold, scores
 
 
-def ranking(scores: Scores) -> Int[np.ndarray, "query group"]:
+def ranking(scores: ScoreMatrix) -> Int[np.ndarray, "query group"]:
     """The columns from the highest score to the lowest; ties in the columns' order."""
     return np.argsort(-scores, axis=1, kind="stable")
 
 
-def positions(scores: Scores) -> Int[np.ndarray, "query group"]:
+def positions(scores: ScoreMatrix) -> Int[np.ndarray, "query group"]:
     """Every column's place in the ranking, 0 = highest: the inverse of `ranking`."""
     return np.argsort(ranking(scores), axis=1, kind="stable")
 
 
-def top_overlap(gold: Scores, scores: Scores, n: int) -> Values:
+def top_overlap(gold: ScoreMatrix, scores: ScoreMatrix, n: int) -> QueryValues:
     """The share of the gold top n that is in the scores' top n, in [0, 1]; n = 1: top-1 agreement (0 or 1).
 
     n is at most the number of groups K: with K <= n it is always 1, and with K < 2n never 0. ValueError for n < 1.
     """
-    gold, scores = checked(gold, scores)
+    gold, scores = check_scores(gold, scores)
     depth = _depth(n, gold)
     return np.asarray(((positions(gold) < depth) & (positions(scores) < depth)).sum(1) / depth)
 
 
-def ndcg(gold: Scores, scores: Scores, n: int, linear: bool = False) -> Values:
+def ndcg(gold: ScoreMatrix, scores: ScoreMatrix, n: int, linear: bool = False) -> QueryValues:
     """Normalised discounted cumulative gain of the first n (at most K) places, in [0, 1]; 1: the gold ranking's gain.
 
     Place i = 1, 2 … is discounted by log2(i + 1). The gold rank r = 1 … K gives the gain 2^(K - r) - 1 (CIFAR-10's
     script), or with `linear` K - r + 1, that is K … 1 (UnlearnCanvas's). ValueError for n < 1.
     """
-    gold, scores = checked(gold, scores)
+    gold, scores = check_scores(gold, scores)
     depth, groups = _depth(n, gold), gold.shape[1]
     ranks = np.arange(1, groups + 1)
     # the exponential gains times 2^-K, which cancels in the ratio and keeps many groups from overflowing
     gains = groups - ranks + 1.0 if linear else np.exp2(-ranks) - np.exp2(-groups)
     discounts = 1 / np.log2(np.arange(2, depth + 2))
-    found = gains[np.take_along_axis(positions(gold), ranking(scores)[:, :depth], axis=1)]
-    return np.asarray((found * discounts).sum(1) / (gains[:depth] * discounts).sum())
+    gained = gains[np.take_along_axis(positions(gold), ranking(scores)[:, :depth], axis=1)]
+    return np.asarray((gained * discounts).sum(1) / (gains[:depth] * discounts).sum())
 
 
-def reciprocal_rank(gold: Scores, scores: Scores) -> Values:
+def reciprocal_rank(gold: ScoreMatrix, scores: ScoreMatrix) -> QueryValues:
     """1 / the rank that the scores give to the gold top group, in [1 / K, 1]."""
-    gold, scores = checked(gold, scores)
+    gold, scores = check_scores(gold, scores)
     best = ranking(gold)[:, :1]
     return np.asarray(1 / (1 + np.take_along_axis(positions(scores), best, axis=1)[:, 0]))
 
 
-def pairwise(gold: Scores, scores: Scores, top: int | None = None, skip_ties: bool = False) -> Values:
+def pairwise(gold: ScoreMatrix, scores: ScoreMatrix, top: int | None = None, skip_ties: bool = False) -> QueryValues:
     """The share of pairs of groups that are ordered as in gold, weighted by |Δgold|, in [0, 1]; 0.5 = chance.
 
     Over all pairs, or those with at least one of the gold top `top` (ValueError below 1). Pairs that tie in gold weigh
     nothing; those that tie in the scores count half or, with `skip_ties` (UnlearnCanvas's script), are left out. 0.5
     where no pair has weight.
     """
-    gold, scores = checked(gold, scores)
+    gold, scores = check_scores(gold, scores)
     groups = gold.shape[1]
     order = ranking(gold)
     gold, scores = np.take_along_axis(gold, order, axis=1), np.take_along_axis(scores, order, axis=1)
@@ -91,7 +91,7 @@ def pairwise(gold: Scores, scores: Scores, top: int | None = None, skip_ties: bo
     return np.where(total > 0, agreeing / np.where(total > 0, total, 1), 0.5)
 
 
-def rank_biased_overlap(gold: Scores, scores: Scores, p: float = 0.9) -> Values:
+def rank_biased_overlap(gold: ScoreMatrix, scores: ScoreMatrix, p: float = 0.9) -> QueryValues:
     """(1 - p) Σ_d p^(d-1) · (the share of the top d that the rankings have in common), over the depths d = 1 … K.
 
     Truncated at K and not renormalised: in (0, 1 - p^K], so that values of different K do not compare. Webber, Moffat
@@ -99,16 +99,16 @@ def rank_biased_overlap(gold: Scores, scores: Scores, p: float = 0.9) -> Values:
     """
     if not 0 < p < 1:
         raise ValueError(f"p = {p} is not between 0 and 1")
-    gold, scores = checked(gold, scores)
+    gold, scores = check_scores(gold, scores)
     depths = np.arange(1, gold.shape[1] + 1)
     weights = (1 - p) * p ** (depths - 1.0) / depths
     from_depth = np.cumsum(weights[::-1])[::-1]  # what a group adds that both rankings hold from this depth on
     return np.asarray(from_depth[np.maximum(positions(gold), positions(scores))].sum(1))
 
 
-def kendall_tau(gold: Scores, scores: Scores) -> Values:
+def kendall_tau(gold: ScoreMatrix, scores: ScoreMatrix) -> QueryValues:
     """Kendall's tau-b, as SciPy's, in [-1, 1]; but 0 where gold or the scores are constant, where SciPy has NaN."""
-    gold, scores = checked(gold, scores)
+    gold, scores = check_scores(gold, scores)
     excess, untied_gold, untied_scores = np.zeros((3, len(gold)))
     for first in range(gold.shape[1] - 1):
         in_gold = np.sign(gold[:, first, None] - gold[:, first + 1 :])
@@ -120,7 +120,7 @@ def kendall_tau(gold: Scores, scores: Scores) -> Values:
     return np.asarray(excess / np.where(lengths == 0, 1, lengths))
 
 
-def _depth(n: int, gold: Scores) -> int:
+def _depth(n: int, gold: ScoreMatrix) -> int:
     if n < 1:
         raise ValueError(f"a top {n} has no groups")
     return min(n, gold.shape[1])

@@ -82,10 +82,14 @@ class Counterfactuals(Protocol):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a protocol found: numbers for ``summary.json``, a table with a row per query, and what to print."""
+    """What a protocol found: numbers for ``summary.json``, a table with a row per query, and what to print.
+
+    ``title``: how much was done, as the report's titles say it, for example ``k = 24``.
+    """
 
     summary: dict[str, Any]
     table: list[dict[str, Any]]
+    title: str
     artifacts: dict[str, str] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
 

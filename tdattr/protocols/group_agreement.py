@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from tdattr.errors import UserError
-from tdattr.metrics.aggregation import AggregateConfig, aggregated
+from tdattr.metrics.aggregation import AggregateConfig, aggregate
 from tdattr.metrics.agreement import agreement, interval, share_of_ceiling
 from tdattr.protocols import Scores, Verdict
 
@@ -20,17 +20,18 @@ def check_resamples(resamples: int) -> None:
         raise UserError(f"protocol.resamples={resamples} must be at least 1.")
 
 
-def of_groups(
-    scores: Scores, groups: dict[str, Int[np.ndarray, " _id"]], aggregate: AggregateConfig
+def aggregate_scores(
+    scores: Scores, groups: dict[str, Int[np.ndarray, " _id"]], config: AggregateConfig
 ) -> Float[np.ndarray, "query group"]:
     """Scores of groups as they are, scores of items aggregated."""
     if scores.groups is not None:
-        assert scores.groups == list(groups)
+        if scores.groups != list(groups):
+            raise ValueError(f"scores are of the groups {scores.groups}, not of {list(groups)}")
         return scores.values.double().numpy()
-    return aggregated(scores.values, scores.ids, groups, aggregate).numpy()
+    return aggregate(scores.values, scores.ids, groups, config).numpy()
 
 
-def judged(
+def judge(
     gold: Float[np.ndarray, "query group"],
     scores: Float[np.ndarray, "query group"],
     names: list[str],
@@ -39,9 +40,9 @@ def judged(
 ) -> Verdict:
     """Every measure of agreement: mean over queries, interval, and, with ``ceilings``, other matrices that are as good
     as gold, their mean agreement with it and what share of that the scores reach."""
-    found = agreement(gold, scores)
+    by_measure = agreement(gold, scores)
     summary: dict[str, dict[str, float]] = {}
-    for measure, values in found.items():
+    for measure, values in by_measure.items():
         low, high = interval(values, resamples)
         summary[measure] = {"mean": float(values.mean()), "low": low, "high": high}
     if ceilings:
@@ -54,11 +55,11 @@ def judged(
                 summary[measure]["fraction"] = fraction
     table: list[dict[str, Any]] = [
         {"query": query, "gold": names[gold[query].argmax()], "named": names[scores[query].argmax()]}
-        | {measure: float(values[query]) for measure, values in found.items()}
+        | {measure: float(values[query]) for measure, values in by_measure.items()}
         for query in range(len(gold))
     ]
     lines = [", ".join(line(measure, summary[measure]) for measure in SHOWN)]
-    return Verdict({"agreement": summary, "groups": len(names)}, table, lines=lines)
+    return Verdict({"agreement": summary, "groups": len(names)}, table, f"{len(names)} groups", lines=lines)
 
 
 def line(measure: str, values: dict[str, float]) -> str:

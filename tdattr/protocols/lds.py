@@ -4,14 +4,14 @@ Park et al. 2023 (TRAK, arXiv 2303.14186), for diffusion models Zheng et al. 202
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from tdattr.errors import UserError
-from tdattr.metrics.rank_correlation import bootstrapped, spearman
+from tdattr.metrics.rank_correlation import bootstrap_mean, spearman
 from tdattr.protocols import Counterfactuals, Scores, Verdict
 from tdattr.seeding import generator
 
@@ -80,10 +80,11 @@ class LDS:
         self, predicted: Float[np.ndarray, "subset query"], losses: Float[np.ndarray, "subset query"]
     ) -> Verdict:
         """The numbers of one set of scores."""
-        result = self.summarised(predicted, losses)
+        result = self.summarise(predicted, losses)
         table = [{"query": query, "lds": float(value)} for query, value in enumerate(spearman(predicted, losses))]
         line = f"LDS {result['mean']:+.3f} ({result['low']:+.3f} to {result['high']:+.3f})"
-        return Verdict({"lds": result, "subsets": self.subsets, "repeats": self.repeats}, table, lines=[line])
+        summary = {"lds": result, "subsets": self.subsets, "repeats": self.repeats}
+        return Verdict(summary, table, f"{self.subsets} subsets", lines=[line])
 
     def best(
         self,
@@ -92,18 +93,19 @@ class LDS:
         losses: Float[np.ndarray, "subset query"],
     ) -> Verdict:
         """The numbers of every damping, and those of the best one."""
-        grid = [{"damping": d} | self.summarised(p, losses) for d, p in zip(dampings, predicted, strict=True)]
+        grid = [{"damping": d} | self.summarise(p, losses) for d, p in zip(dampings, predicted, strict=True)]
         place = int(np.argmax([row["mean"] for row in grid]))
         chosen = self.verdict(predicted[place], losses)
         lines = [f"damping {row['damping']:g}: LDS {row['mean']:+.3f}" for row in grid]
         lines.append(f"best damping {dampings[place]:g}: {chosen.lines[0]}")
-        return Verdict(chosen.summary | {"grid": grid, "damping": dampings[place]}, chosen.table, lines=lines)
+        summary = chosen.summary | {"grid": grid, "damping": dampings[place]}
+        return replace(chosen, summary=summary, lines=lines)
 
-    def summarised(
+    def summarise(
         self, predicted: Float[np.ndarray, "subset query"], losses: Float[np.ndarray, "subset query"]
     ) -> dict[str, float]:
         """The mean over queries, and its 95 % interval over draws of subsets and queries."""
-        low, high = bootstrapped(predicted, losses, self.resamples)
+        low, high = bootstrap_mean(predicted, losses, self.resamples)
         return {"mean": float(spearman(predicted, losses).mean()), "low": low, "high": high}
 
 

@@ -94,6 +94,7 @@ class LeaveKOut:
                 "overlap_ci95": interval,
             },
             rows,
+            f"k = {k}",
             {"regenerated": artifact.name, "regenerated_random": random_artifact.name},
             lines,
         )

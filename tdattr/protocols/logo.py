@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from tdattr.errors import UserError
 from tdattr.metrics.aggregation import AggregateConfig
 from tdattr.protocols import Counterfactuals, Scores, Verdict
-from tdattr.protocols.group_agreement import check_resamples, judged, of_groups
+from tdattr.protocols.group_agreement import aggregate_scores, check_resamples, judge
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class AgreementWithLOGO:
     def evaluate(self, scores: Scores, others: Mapping[str, Scores], models: Counterfactuals) -> Verdict:
         """Every measure of agreement, and what share of LOGO's agreement with itself that is."""
         groups = models.groups()
-        known = {role: of_groups(each, groups, self.aggregate) for role, each in others.items()}
+        known = {role: aggregate_scores(other, groups, self.aggregate) for role, other in others.items()}
         ceilings = [known["ceiling"]] if "ceiling" in known else []
-        found = of_groups(scores, groups, self.aggregate)
-        return judged(known["gold"], found, list(groups), self.resamples, ceilings)
+        values = aggregate_scores(scores, groups, self.aggregate)
+        return judge(known["gold"], values, list(groups), self.resamples, ceilings)

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from tdattr.data.truth import truth
 from tdattr.metrics.aggregation import AggregateConfig
 from tdattr.protocols import Counterfactuals, Scores, Verdict
-from tdattr.protocols.group_agreement import check_resamples, judged, of_groups
+from tdattr.protocols.group_agreement import aggregate_scores, check_resamples, judge
 from tdattr.seeding import generator
 
 TIES = 20
@@ -47,11 +47,11 @@ class AgreementWithTruth:
         groups = models.groups()
         train, queries = models.items()
         gold = truth(train, queries, list(groups)).round(DECIMALS)
-        found = of_groups(scores, groups, self.aggregate)
-        return judged(gold, found, list(groups), self.resamples, [untied(gold, number) for number in range(TIES)])
+        values = aggregate_scores(scores, groups, self.aggregate)
+        return judge(gold, values, list(groups), self.resamples, [break_ties(gold, number) for number in range(TIES)])
 
 
-def untied(gold: Float[np.ndarray, "query group"], number: int) -> Float[np.ndarray, "query group"]:
+def break_ties(gold: Float[np.ndarray, "query group"], number: int) -> Float[np.ndarray, "query group"]:
     """The same order, but for ties, which are broken at random."""
     smallest = np.diff(np.unique(gold)).min(initial=1.0)
     return gold + smallest / 2 * generator(number, "truth.ties").random(gold.shape)

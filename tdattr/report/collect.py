@@ -13,22 +13,20 @@ import yaml
 from tdattr.artifacts import Artifact, find
 from tdattr.errors import UserError
 
-# what may differ between the runs of one comparison
+# what may differ between the runs of one experiment
 VARIED = ("seed", "method", "ablation", "elbo", "paths", "logger", "trainer", "health", "metrics", "measures")
 VARIED_OF_PROTOCOL = ("ceiling", "aggregate")
 NAMED = ("dataset.name", "model.name", "diffusion.name", "protocol.name")  # what a title says anyway
-# the protocols that there are tables for, and what a title says of their runs; other runs are left out
-PROTOCOLS = {
-    "leave_k_out": "k = {k}",
-    "lds": "{subsets} subsets",
-    "logo": "{groups} groups",
-    "truth": "{groups} groups",
-}
+REQUIRED = ("dataset", "model", "diffusion", "method", "protocol", "seed", "num_queries", "seconds_per_query")
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, yaml.YAMLError)  # of files that are missing or damaged
+UNFINISHED = "not finished"
+REPLACED = "a newer run has the same settings and seed"
+MOST_DIFFERENCES = 4  # settings that a title names
 
 
 @dataclass(frozen=True)
 class Run:
-    """One finished run: its folder, what it found, and its composed config."""
+    """One finished run: its folder, its summary, and its composed config."""
 
     folder: Path
     summary: dict[str, Any]
@@ -40,18 +38,17 @@ class Run:
         root = next((root for root in roots if (root / self.summary["artifacts"][role]).is_dir()), roots[0])
         return find(root, self.summary["artifacts"][role])
 
-    def similarities(self) -> pd.DataFrame:
-        """A row per query: role, and for each measure the similarity and that after the random removal."""
-        return self.per_query
-
     @cached_property
     def per_query(self) -> pd.DataFrame:
         """What the protocol found for each query."""
-        return pd.read_csv(self.artifact("evaluation").folder / "queries.csv")
+        try:
+            return pd.read_csv(self.artifact("evaluation").folder / "queries.csv")
+        except pd.errors.EmptyDataError:
+            return pd.DataFrame()
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Experiment:
     """The runs under one set of settings, by method and seed."""
 
     title: str
@@ -61,6 +58,10 @@ class Comparison:
     def first(self, method: str) -> Run:
         """One of the method's runs."""
         return next(iter(self.runs[method].values()))
+
+    def pool_queries(self, method: str) -> pd.DataFrame:
+        """What the protocol found for each query, of all seeds of a method in their order."""
+        return pd.concat([run.per_query for _, run in sorted(self.runs[method].items())], ignore_index=True)
 
     def base(self, method: str) -> str:
         """The method's own name, whatever its settings."""
@@ -89,7 +90,7 @@ class Comparison:
     def slug(self) -> str:
         """A name for a folder: what was run, and a digest of all settings."""
         summary = self.first(next(iter(self.runs))).summary
-        digest = hashlib.sha256(comparison_key(self.config).encode()).hexdigest()[:6]
+        digest = hashlib.sha256(experiment_key(self.config).encode()).hexdigest()[:6]
         return "-".join([*(summary[key] for key in ("dataset", "model", "diffusion", "protocol")), digest])
 
     @property
@@ -103,108 +104,146 @@ class Comparison:
         runs = [run for by_seed in self.runs.values() for run in by_seed.values()]
         return list(dict.fromkeys(measure for run in runs for measure in run.summary.get("metrics", {})))
 
-    def took(self, method: str, measure: str) -> bool:
+    def has_measure(self, method: str, measure: str) -> bool:
         """Whether every run of the method took the measure."""
-        return all(measure in run.summary["metrics"] for run in self.runs[method].values())
+        return all(measure in run.summary.get("metrics", {}) for run in self.runs[method].values())
 
 
-def collect(folders: list[Path]) -> list[Comparison]:
-    """The comparisons below these folders, the newest run of each (settings, method, seed), newest comparison last.
+@dataclass(frozen=True)
+class Collected:
+    """The experiments below some folders, the newest last; and the folders of the runs that no table shows, with the
+    reason."""
 
-    Raises UserError where there is no finished run, or none of a protocol that there are tables for.
+    experiments: list[Experiment]
+    left_out: dict[Path, str]
+
+
+def collect(folders: list[Path]) -> Collected:
+    """Bring together the finished runs below these folders: the newest run of each (settings, method, seed).
+
+    Raises UserError where no run can be shown.
     """
-    summaries = sorted(
-        {path for folder in folders for path in folder.rglob("summary.json")}, key=lambda p: p.stat().st_mtime
-    )
-    if not summaries:
-        places = ", ".join(str(folder) for folder in folders)
+    places = ", ".join(str(folder) for folder in folders)
+    runs, left_out = read_runs(folders)
+    if not runs and left_out:
+        folder, reason = next(iter(left_out.items()))
+        raise UserError(f"No run below {places} can be shown ({folder}: {reason}): name other folders, or run tdattr.")
+    if not runs:
         raise UserError(
             f"There is no finished run (no summary.json) below {places}: name a folder of runs, or run tdattr first."
         )
-    found: dict[str, list[Run]] = {}
-    for path in summaries:
-        config = yaml.safe_load((path.parent / "config.yaml").read_text())
-        run = Run(path.parent, json.loads(path.read_text()), config)
-        if run.summary["protocol"] in PROTOCOLS:
-            key = comparison_key(config)
-            found[key] = [*found.pop(key, []), run]  # the newest comparison last
-    if not found:
-        raise UserError(
-            f"There are finished runs, but none with protocol={' or '.join(PROTOCOLS)}, which are those that "
-            "tdattr-report has tables for: name a folder of such runs."
-        )
-    comparisons = []
-    for runs in found.values():
+    by_key: dict[str, list[Run]] = {}
+    for run in runs:
+        key = experiment_key(run.config)
+        by_key[key] = [*by_key.pop(key, []), run]  # the newest experiment last
+    experiments = []
+    for alike in by_key.values():
         by_method: dict[str, dict[int, Run]] = {}
-        for run, name in zip(runs, named([run.config for run in runs]), strict=True):
-            by_method.setdefault(name, {})[run.summary["seed"]] = run
-        comparisons.append(Comparison("", runs[-1].config, dict(sorted(by_method.items(), key=order))))
-    return titled(comparisons)
+        for run, name in zip(alike, name_runs([run.config for run in alike]), strict=True):
+            by_seed = by_method.setdefault(name, {})
+            seed = run.summary["seed"]
+            if seed in by_seed:
+                left_out[by_seed[seed].folder] = REPLACED
+            by_seed[seed] = run
+        experiments.append(Experiment("", alike[-1].config, dict(sorted(by_method.items(), key=random_first))))
+    return Collected(add_titles(experiments), left_out)
 
 
-def named(configs: list[dict[str, Any]]) -> list[str]:
+def read_runs(folders: list[Path]) -> tuple[list[Run], dict[Path, str]]:
+    """The finished runs below these folders, the newest last; and the folders of those that cannot be read, with the
+    reason."""
+    configs = {path for folder in folders for path in folder.rglob("config.yaml") if path.parent.name != ".hydra"}
+    summaries = {path for folder in folders for path in folder.rglob("summary.json")}
+    unfinished = {path.parent for path in configs} - {path.parent for path in summaries}
+    left_out = dict.fromkeys(sorted(unfinished), UNFINISHED)
+    runs = []
+    for path in sorted(summaries, key=lambda path: path.stat().st_mtime):
+        try:
+            config = yaml.safe_load((path.parent / "config.yaml").read_text())
+            run = Run(path.parent, json.loads(path.read_text()), config)
+            missing = [key for key in REQUIRED if key not in run.summary]
+            if missing:
+                raise KeyError(f"its summary has no {missing[0]}")
+            experiment_key(config)
+            run.artifact("evaluation")
+        except UNREADABLE as error:
+            left_out[path.parent] = describe_error(error)
+        else:
+            runs.append(run)
+    return runs, left_out
+
+
+def describe_error(error: Exception) -> str:
+    """Why a run cannot be read, in one line."""
+    if isinstance(error, OSError):
+        return f"{error.strerror}: {error.filename}"
+    text = error.args[0] if isinstance(error, KeyError) and error.args else error
+    return f"{text}".splitlines()[0] if f"{text}" else type(error).__name__
+
+
+def name_runs(configs: list[dict[str, Any]]) -> list[str]:
     """A name for each run by its config: that of the method's variant, and the ablation where it is one."""
     names: dict[int, str] = {}
     for ablation in {config.get("ablation") for config in configs}:
-        places = [place for place, config in enumerate(configs) if config.get("ablation") == ablation]
-        for place, name in zip(places, variants([settings(configs[place]) for place in places]), strict=True):
-            names[place] = f"{name}: {ablation}" if ablation else name
-    return [names[place] for place in range(len(configs))]
+        indices = [index for index, config in enumerate(configs) if config.get("ablation") == ablation]
+        variants = name_variants([variant_settings(configs[index]) for index in indices])
+        names |= {i: f"{name}: {ablation}" if ablation else name for i, name in zip(indices, variants, strict=True)}
+    return [names[index] for index in range(len(configs))]
 
 
-def settings(config: dict[str, Any]) -> dict[str, Any]:
+def variant_settings(config: dict[str, Any]) -> dict[str, Any]:
     """What makes a method's variant: its own settings, and how scores of items become scores of groups."""
     aggregate = config.get("protocol", {}).get("aggregate")
     return config["method"] | ({} if aggregate is None else {"aggregate": aggregate})
 
 
-def variants(configs: list[dict[str, Any]]) -> list[str]:
+def name_variants(configs: list[dict[str, Any]]) -> list[str]:
     """A name for each method config: its own name, and the settings in which its namesakes differ.
 
     A value that more than half of the namesakes have goes without saying.
     """
-    found = [flat(config) for config in configs]
+    flattened = [flatten(config) for config in configs]
     names = []
-    for own in found:
-        alike = [other for other in found if other["name"] == own["name"]]
-        keys = dict.fromkeys(key for other in [own, *alike] for key in other)  # some have what others lack
-        shown = {key: own.get(key, "none") for key in keys}
-        agreeing = {key: sum(other.get(key, "none") == value for other in alike) for key, value in shown.items()}
-        unusual = [f"{key}={value}" for key, value in shown.items() if 2 * agreeing[key] <= len(alike)]
-        names.append(" ".join([own["name"], *unusual]))
+    for config in flattened:
+        namesakes = [other for other in flattened if other["name"] == config["name"]]
+        keys = dict.fromkeys(key for other in [config, *namesakes] for key in other)  # some have what others lack
+        shown = {key: config.get(key, "none") for key in keys}
+        agreeing = {key: sum(other.get(key, "none") == value for other in namesakes) for key, value in shown.items()}
+        unusual = [f"{key}={value}" for key, value in shown.items() if 2 * agreeing[key] <= len(namesakes)]
+        names.append(" ".join([config["name"], *unusual]))
     return names
 
 
-def titled(comparisons: list[Comparison]) -> list[Comparison]:
-    """The same comparisons with titles that tell them apart: what was run, and the settings in which they differ."""
-    settings = [flat(json.loads(comparison_key(comparison.config))) for comparison in comparisons]
-    done = []
-    for comparison, own in zip(comparisons, settings, strict=True):
-        summary = comparison.first(next(iter(comparison.runs))).summary
-        what = ", ".join(summary[key] for key in ("dataset", "model", "diffusion"))
-        kind = PROTOCOLS[comparison.protocol].format(**summary)
-        title = f"{what}: {comparison.protocol}, {kind}, {summary['num_queries']} queries per seed"
-        alike = [other for other in settings if all(other.get(key) == own.get(key) for key in NAMED)]
-        differing = [key for key in own if any(other.get(key) != own[key] for other in alike)]
-        extra = "".join(f", {key}={own[key]}" for key in differing[:4])
-        done.append(replace(comparison, title=title + extra + (" …" if len(differing) > 4 else "")))
-    return done
+def add_titles(experiments: list[Experiment]) -> list[Experiment]:
+    """The same experiments with titles that tell them apart: what was run, and the settings in which they differ."""
+    settings = [flatten(json.loads(experiment_key(experiment.config))) for experiment in experiments]
+    titled = []
+    for experiment, values in zip(experiments, settings, strict=True):
+        summary = experiment.first(next(iter(experiment.runs))).summary
+        model = ", ".join(summary[key] for key in ("dataset", "model", "diffusion"))
+        amounts = [summary.get("title"), f"{summary['num_queries']} queries per seed"]  # older summaries have no title
+        alike = [other for other in settings if all(other.get(key) == values.get(key) for key in NAMED)]
+        differing = [key for key in values if any(other.get(key) != values[key] for other in alike)]
+        amounts += [f"{key}={values[key]}" for key in differing[:MOST_DIFFERENCES]]
+        title = f"{model}: {', '.join([experiment.protocol, *filter(None, amounts)])}"
+        titled.append(replace(experiment, title=title + " …" * (len(differing) > MOST_DIFFERENCES)))
+    return titled
 
 
-def flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested settings under dotted names."""
     result: dict[str, Any] = {}
     for name, value in config.items():
-        result |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+        result |= flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
     return result
 
 
-def order(entry: tuple[str, Any]) -> tuple[bool, str]:
-    """Random first, the others by name."""
+def random_first(entry: tuple[str, Any]) -> tuple[bool, str]:
+    """A key to sort by: random first, the others by name."""
     return entry[0] != "random", entry[0]
 
 
-def comparison_key(config: dict[str, Any]) -> str:
+def experiment_key(config: dict[str, Any]) -> str:
     """What two runs must have in common to stand in one table."""
     kept = {name: value for name, value in config.items() if name not in VARIED}
     protocol = config.get("protocol", {})

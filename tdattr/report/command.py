@@ -10,10 +10,12 @@ from rich.text import Text
 
 from tdattr.report.collect import collect
 from tdattr.report.files import write_sheet
-from tdattr.report.page import write
-from tdattr.report.sheet import rich_sheet
-from tdattr.report.sheets import sheets
-from tdattr.report.tables import rich_table, rows
+from tdattr.report.page import write_page
+from tdattr.report.sheet import render_sheet
+from tdattr.report.sheets import make_sheets
+from tdattr.report.tables import make_rows, render_table
+
+MOST_FOLDERS = 5  # that a terminal names for one reason
 
 
 def run(arguments: list[str]) -> None:
@@ -25,22 +27,38 @@ def run(arguments: list[str]) -> None:
     )
     parser.add_argument("--out", type=Path, default=Path(outputs) / "report", help=f"default: {outputs}/report")
     options = parser.parse_args(arguments)
-    found = [(comparison, rows(comparison), sheets(comparison)) for comparison in collect(options.runs)]
+    collected = collect(options.runs)
+    made = [(experiment, make_rows(experiment), make_sheets(experiment)) for experiment in collected.experiments]
     options.out.mkdir(parents=True, exist_ok=True)
     console = Console()
-    for comparison, table, made in found:
-        folder = options.out / "tables" / comparison.slug
-        console.print(rich_table(comparison, table) if table else Text(comparison.title, "italic"))
-        for sheet in made:
+    for experiment, rows, sheets in made:
+        folder = options.out / "tables" / experiment.slug
+        console.print(render_table(experiment, rows) if rows else Text(experiment.title, "italic"))
+        for sheet in sheets:
             write_sheet(folder, sheet)
             if sheet.printed:
-                console.print(Text(f"\n{sheet.title}", "italic"), rich_sheet(sheet), sep="\n")
-        if made:
-            names = ", ".join(sheet.name for sheet in made)
+                console.print(Text(f"\n{sheet.title}", "italic"), render_sheet(sheet), sep="\n")
+        if sheets:
+            names = ", ".join(sheet.name for sheet in sheets)
             console.print(Text(f"\nAs .csv, .md and .tex in {folder}: {names}\n"), soft_wrap=True)
-    frames = [pd.DataFrame(table).assign(comparison=comparison.title) for comparison, table, _ in found if table]
+    for line in describe_left_out(collected.left_out, MOST_FOLDERS):
+        console.print(Text(line), soft_wrap=True)
+    frames = [pd.DataFrame(rows).assign(experiment=experiment.title) for experiment, rows, _ in made if rows]
     if frames:
         pd.concat(frames).to_csv(options.out / "table.csv", index=False)
         console.print(f"Table: {options.out / 'table.csv'}", soft_wrap=True)
-    write(options.out / "index.html", found)
+    write_page(options.out / "index.html", made, describe_left_out(collected.left_out))
     console.print(f"Report: {options.out / 'index.html'}", soft_wrap=True)
+
+
+def describe_left_out(left_out: dict[Path, str], most: int | None = None) -> list[str]:
+    """For each reason, the folders of the runs that are not shown, of which at most so many are named."""
+    by_reason: dict[str, list[Path]] = {}
+    for folder, reason in left_out.items():
+        by_reason.setdefault(reason, []).append(folder)
+    lines = []
+    for reason, folders in by_reason.items():
+        rest = 0 if most is None else max(0, len(folders) - most)
+        named = ", ".join(str(folder) for folder in folders[: len(folders) - rest])
+        lines.append(f"Not shown ({reason}): {named}{f' and {rest} more' if rest else ''}.")
+    return lines

@@ -31,12 +31,12 @@ LATEX = str.maketrans(
 def write_sheet(folder: Path, sheet: Sheet) -> None:
     """Write ``name.csv``, ``name.md`` and ``name.tex``."""
     folder.mkdir(parents=True, exist_ok=True)
-    csv_frame(sheet).to_csv(folder / f"{sheet.name}.csv", index=False)
-    for suffix, text in (("md", markdown(sheet)), ("tex", latex(sheet))):
+    to_frame(sheet).to_csv(folder / f"{sheet.name}.csv", index=False)
+    for suffix, text in (("md", to_markdown(sheet)), ("tex", to_latex(sheet))):
         (folder / f"{sheet.name}.{suffix}").write_text(text, encoding="utf-8")
 
 
-def csv_frame(sheet: Sheet) -> pd.DataFrame:
+def to_frame(sheet: Sheet) -> pd.DataFrame:
     """The numbers unrounded; intervals and marks of significance in columns of their own."""
 
     def parts(cells: list[Cell], attribute: str) -> list[object]:
@@ -53,7 +53,7 @@ def csv_frame(sheet: Sheet) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def markdown(sheet: Sheet) -> str:
+def to_markdown(sheet: Sheet) -> str:
     """A pipe table below its title, above its caption."""
 
     def line(cells: list[str]) -> str:
@@ -65,18 +65,18 @@ def markdown(sheet: Sheet) -> str:
     return "\n".join([f"**{title}**", "", line(sheet.columns), rule, *body, "", caption, ""])
 
 
-def latex(sheet: Sheet) -> str:
+def to_latex(sheet: Sheet) -> str:
     """A table environment; needs the package booktabs."""
 
     def line(cells: list[str]) -> str:
-        return "  " + " & ".join(escaped(cell) for cell in cells) + r" \\"
+        return "  " + " & ".join(escape_latex(cell) for cell in cells) + r" \\"
 
     alignment = "".join("l" if sheet.textual(column) else "r" for column in sheet.columns)
     return "\n".join(
         [
             r"\begin{table}",
             r"  \centering",
-            f"  \\caption{{{escaped(f'{sheet.title}. {sheet.caption}')}}}",
+            f"  \\caption{{{escape_latex(f'{sheet.title}. {sheet.caption}')}}}",
             f"  \\begin{{tabular}}{{{alignment}}}",
             r"  \toprule",
             line(sheet.columns),
@@ -90,7 +90,7 @@ def latex(sheet: Sheet) -> str:
     )
 
 
-def escaped(text: str) -> str:
+def escape_latex(text: str) -> str:
     """Text as LaTeX sets it; a minus before a number is one."""
     plain = text.translate(LATEX)
     return re.sub(r"(^|(?<=[\s(]))-(?=\d)", lambda _: "$-$", plain)

@@ -17,11 +17,11 @@ LETTER = 0.06  # inches of a letter beside a plot
 LEGEND = 0.19  # inches of a line of the legend
 
 
-def distributions(values: dict[str, tuple[np.ndarray, np.ndarray]], measure: str) -> str:
+def draw_distributions(values: dict[str, tuple[np.ndarray, np.ndarray]], measure: str) -> str:
     """One panel per method: the similarities after its removal (colour) over those after a random one (gray); SVG."""
     everything = np.concatenate([part for pair in values.values() for part in pair])
     edges = np.linspace(everything.min(), max(everything.max(), everything.min() + 1e-6), BINS + 1)
-    figure, axes = panels(len(values), (3.2, 2.4), sharey=True)
+    figure, axes = make_panels(len(values), (3.2, 2.4), sharey=True)
     for axis, (method, (after, random)) in zip(axes.flat, values.items(), strict=False):
         axis.hist(random, edges, color="0.35", alpha=0.65, label="random")
         axis.hist(after, edges, color="tab:blue", alpha=0.65, label=method)
@@ -34,7 +34,7 @@ def distributions(values: dict[str, tuple[np.ndarray, np.ndarray]], measure: str
     return as_svg(figure)
 
 
-def agreements(values: Mapping[str, Mapping[str, Mapping[str, float]]], measures: tuple[str, ...]) -> str:
+def draw_agreements(values: Mapping[str, Mapping[str, Mapping[str, float]]], measures: tuple[str, ...]) -> str:
     """One panel per measure: every method's mean with its interval, and LOGO's agreement with itself as a line; SVG.
 
     ``values``: method -> measure -> ``mean``, ``low``, ``high`` and, where it is known, ``ceiling``.
@@ -44,11 +44,11 @@ def agreements(values: Mapping[str, Mapping[str, Mapping[str, float]]], measures
     figure, axes = pyplot().subplots(1, len(measures), figsize=size, sharey=True, squeeze=False)
     places = np.arange(len(names))[::-1]
     for axis, measure in zip(axes[0], measures, strict=True):
-        found = [values[name][measure] for name in names]
-        middle = np.array([each["mean"] for each in found])
-        reach = np.abs(np.array([[each["low"], each["high"]] for each in found]).T - middle)
+        results = [values[name][measure] for name in names]
+        middle = np.array([result["mean"] for result in results])
+        reach = np.abs(np.array([[result["low"], result["high"]] for result in results]).T - middle)
         axis.errorbar(middle, places, xerr=reach, fmt="o", color="tab:blue", markersize=4, linewidth=1)
-        ceilings = [each["ceiling"] for each in found if "ceiling" in each]
+        ceilings = [result["ceiling"] for result in results if "ceiling" in result]
         if ceilings:
             axis.axvline(float(np.mean(ceilings)), color="0.35", linestyle="--", linewidth=1, label="ceiling")
             axis.legend(frameon=False, fontsize=8, loc="lower right")
@@ -60,7 +60,7 @@ def agreements(values: Mapping[str, Mapping[str, Mapping[str, float]]], measures
     return as_svg(figure)
 
 
-def curves(
+def draw_curves(
     values: Mapping[float, Mapping[str, Mapping[str, Mapping[str, float]]]], setting: str, measures: tuple[str, ...]
 ) -> str:
     """One panel per measure: every method's mean with its interval over a setting's values; SVG.
@@ -69,7 +69,7 @@ def curves(
     and one that all lack is left out.
     """
     methods = list(dict.fromkeys(name for by_method in values.values() for name in by_method))
-    there = {measure for by_method in values.values() for found in by_method.values() for measure in found}
+    there = {measure for by_method in values.values() for by_measure in by_method.values() for measure in by_measure}
     measures = tuple(measure for measure in measures if measure in there)
     lines = -(-len(methods) // 2)
     size = (3.6 * len(measures), 3.0 + LEGEND * lines)
@@ -77,9 +77,9 @@ def curves(
     for axis, measure in zip(axes[0], measures, strict=True):
         for name in methods:
             places = [value for value, by_method in values.items() if measure in by_method.get(name, {})]
-            found = [values[value][name][measure] for value in places]
-            axis.plot(places, [each["mean"] for each in found], marker="o", markersize=3, label=name)
-            axis.fill_between(places, [each["low"] for each in found], [each["high"] for each in found], alpha=0.15)
+            lows, means, highs = ([values[v][name][measure][key] for v in places] for key in ("low", "mean", "high"))
+            axis.plot(places, means, marker="o", markersize=3, label=name)
+            axis.fill_between(places, lows, highs, alpha=0.15)
         if min(values) > 0 and max(values) >= WIDE * min(values):
             axis.set_xscale("log")
         axis.set_xticks(sorted(values), [f"{value:g}" for value in sorted(values)], fontsize=8)
@@ -92,14 +92,14 @@ def curves(
     return as_svg(figure, bottom=LEGEND * lines / size[1])
 
 
-def confusions(tables: Mapping[str, pd.DataFrame]) -> str:
+def draw_confusions(tables: Mapping[str, pd.DataFrame]) -> str:
     """One panel per method: how often it named which group (column) where gold names which (row); SVG.
 
     ``tables``: method -> a row per query with the columns ``gold`` and ``named``.
     """
     groups = sorted({str(name) for table in tables.values() for name in pd.concat([table["gold"], table["named"]])})
     side = 1.5 + 0.16 * min(len(groups), MOST_NAMED)
-    figure, axes = panels(len(tables), (side, side + 0.5), margin=(1.2, 0.3))
+    figure, axes = make_panels(len(tables), (side, side + 0.5), margin=(1.2, 0.3))
     for axis, (method, table) in zip(axes.flat, tables.items(), strict=False):
         counts = pd.crosstab(table["gold"].astype(str), table["named"].astype(str))
         axis.imshow(counts.reindex(index=groups, columns=groups, fill_value=0), cmap="Blues", vmin=0)
@@ -114,7 +114,7 @@ def confusions(tables: Mapping[str, pd.DataFrame]) -> str:
     return as_svg(figure)
 
 
-def panels(
+def make_panels(
     count: int, size: tuple[float, float], margin: tuple[float, float] = (0, 0), sharey: bool = False
 ) -> tuple[Any, Any]:
     """A figure with ``count`` axes in lines of at most PANELS; ``size`` of each and ``margin`` of all, in inches."""

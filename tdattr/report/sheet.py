@@ -56,13 +56,13 @@ class Sheet:
         return all(isinstance(row[column], str) for row in self.rows)
 
 
-def filled(rows: list[dict[str, Cell]], keep: int = 1) -> list[dict[str, Cell]]:
+def drop_empty_columns(rows: list[dict[str, Cell]], keep: int = 1) -> list[dict[str, Cell]]:
     """The rows without the columns that show nothing anywhere; the first ``keep`` stay."""
     shown = {column for row in rows for column, cell in row.items() if str(cell) != NOTHING}
     return [{c: cell for place, (c, cell) in enumerate(row.items()) if place < keep or c in shown} for row in rows]
 
 
-def rich_sheet(sheet: Sheet) -> Table:
+def render_sheet(sheet: Sheet) -> Table:
     """For a terminal of 80 characters, where the numbers allow it; without its title."""
     table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
     columns = [column for column in sheet.columns if column not in sheet.aside]

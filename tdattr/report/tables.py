@@ -1,4 +1,4 @@
-"""The table of a comparison: one row per method and measure, pooled over seeds (MUCS Tables 1, 5, 6 and 7)."""
+"""The overview of leave-k-out: one row per method and measure, pooled over seeds (MUCS Tables 1, 5, 6 and 7)."""
 
 from collections.abc import Collection
 from typing import Any
@@ -9,7 +9,7 @@ from rich.table import Table
 from scipy.stats import mannwhitneyu
 
 from tdattr.metrics.comparison import compare
-from tdattr.report.collect import Comparison
+from tdattr.report.collect import Experiment
 
 HEADINGS = {
     "method": "method",
@@ -23,43 +23,48 @@ HEADINGS = {
     "seconds": "s per query",
     "seeds": "seeds",
 }
+PROTOCOL = "leave_k_out"
 MAIN = ("method", "measure", "auc", "p_value", "change", "seconds", "seeds")
 
 
-def pooled(
-    comparison: Comparison, method: str, measure: str, role: str, seeds: Collection[int] | None = None
+def pool(
+    experiment: Experiment, method: str, measure: str, role: str, seeds: Collection[int] | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """A method's similarities and those after random removal, over all its seeds or those given."""
-    runs = comparison.runs[method]
-    tables = [runs[seed].similarities() for seed in sorted(runs if seeds is None else seeds)]
+    runs = experiment.runs[method]
+    tables = [runs[seed].per_query for seed in sorted(runs if seeds is None else seeds)]
     table = pd.concat([table[table["role"] == role] for table in tables])
     return table[measure].to_numpy(), table[f"{measure}_random"].to_numpy()
 
 
-def against(comparison: Comparison, method: str, other: str, measure: str) -> float | None:
+def p_value_against(experiment: Experiment, method: str, other: str, measure: str) -> float | None:
     """One-tailed p that a method's similarities lie below another method's, over the seeds that both were run with."""
-    seeds = comparison.runs[method].keys() & comparison.runs[other].keys()
+    seeds = experiment.runs[method].keys() & experiment.runs[other].keys()
     if not seeds:
         return None
-    values = [pooled(comparison, name, measure, "attributed", seeds)[0] for name in (method, other)]
+    values = [pool(experiment, name, measure, "attributed", seeds)[0] for name in (method, other)]
     return float(mannwhitneyu(values[1], values[0], alternative="greater").pvalue)
 
 
-def rows(comparison: Comparison) -> list[dict[str, Any]]:
-    """The numbers of the table, one dictionary per method and measure."""
-    table = []
-    for measure in comparison.measures:
-        having = {method: by_seed for method, by_seed in comparison.runs.items() if comparison.took(method, measure)}
-        values = {method: pooled(comparison, method, measure, "attributed") for method in having}
+def make_rows(experiment: Experiment) -> list[dict[str, Any]]:
+    """The numbers of the table, one dictionary per method and measure; none of other protocols."""
+    table: list[dict[str, Any]] = []
+    if experiment.protocol != PROTOCOL:
+        return table
+    for measure in experiment.measures:
+        having = {
+            method: by_seed for method, by_seed in experiment.runs.items() if experiment.has_measure(method, measure)
+        }
+        values = {method: pool(experiment, method, measure, "attributed") for method in having}
         for method, by_seed in having.items():
             result = compare(*values[method])
             summaries = [run.summary for run in by_seed.values()]
             others = {
-                f"p_against_{other}": against(comparison, method, other, measure)
+                f"p_against_{other}": p_value_against(experiment, method, other, measure)
                 for other in having
                 if other not in (method, "random") and method != "random"
             }
-            control = pooled(comparison, method, measure, "control")
+            control = pool(experiment, method, measure, "control")
             table.append(
                 {
                     "method": method,
@@ -79,7 +84,7 @@ def rows(comparison: Comparison) -> list[dict[str, Any]]:
     return table
 
 
-def cells(row: dict[str, Any]) -> list[str]:
+def format_row(row: dict[str, Any]) -> list[str]:
     """A row as people read it."""
 
     def number(value: float | None, form: str) -> str:
@@ -99,14 +104,14 @@ def cells(row: dict[str, Any]) -> list[str]:
     ]
 
 
-def rich_table(comparison: Comparison, table: list[dict[str, Any]]) -> Table:
+def render_table(experiment: Experiment, table: list[dict[str, Any]]) -> Table:
     """The main columns, for a terminal of 80 characters; the page and the CSV have all of them, and the ablations."""
-    methods = comparison.unablated or list(comparison.runs)
-    printed = Table(title=comparison.title, title_justify="left")
+    methods = experiment.unablated or list(experiment.runs)
+    printed = Table(title=experiment.title, title_justify="left")
     shown = [list(HEADINGS).index(key) for key in MAIN]
     for index, heading in enumerate(HEADINGS[key] for key in MAIN):
         printed.add_column(heading, justify="left" if index < 2 else "right", overflow="fold")
     for row in (row for row in table if row["method"] in methods):
-        full = cells(row)
+        full = format_row(row)
         printed.add_row(*(full[index] for index in shown))
     return printed

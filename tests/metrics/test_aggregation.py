@@ -7,8 +7,9 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from tdattr.configs import typed
 from tdattr.errors import UserError
-from tdattr.metrics.aggregation import AggregateConfig, aggregated
+from tdattr.metrics.aggregation import AggregateConfig, aggregate
 from tests.conftest import CONF
 
 IDS = np.array([2, 5, 6, 11, 40, 41, 90])  # ids are not places
@@ -32,14 +33,15 @@ POSITIVE = {
 
 def config(**changes: Any) -> AggregateConfig:
     path = CONF / "aggregate" / "mean.yaml"
-    return AggregateConfig(**OmegaConf.merge(OmegaConf.load(path), changes))  # type: ignore[arg-type]
+    node = OmegaConf.merge(OmegaConf.load(path), changes)
+    return typed(AggregateConfig, OmegaConf.to_container(node), "protocol.aggregate")
 
 
 @pytest.mark.parametrize("kind", EXPECTED)
 def test_by_hand(kind: str) -> None:
     for positive, expected in ((False, EXPECTED), (True, POSITIVE)):
         given = SCORES.clone()
-        found = aggregated(given, IDS, GROUPS, config(kind=kind, top=2, positive_only=positive))
+        found = aggregate(given, IDS, GROUPS, config(kind=kind, top=2, positive_only=positive))
         assert found.dtype == torch.float64
         np.testing.assert_allclose(found, expected[kind], atol=1e-12)
         assert torch.equal(given, SCORES)
@@ -47,18 +49,24 @@ def test_by_hand(kind: str) -> None:
 
 def test_top_mean_of_larger_and_smaller_groups() -> None:
     for top, name in ((1, "max"), (2, "top_mean"), (100, "mean")):
-        found = aggregated(SCORES, IDS, GROUPS, config(kind="top_mean", top=top))
+        found = aggregate(SCORES, IDS, GROUPS, config(kind="top_mean", top=top))
         np.testing.assert_allclose(found, EXPECTED[name], atol=1e-12)
 
 
 def test_sums_are_taken_in_double_precision() -> None:
     scores = torch.tensor([[1e8, 1.0, 1.0, 1.0]])
-    found = aggregated(scores, np.arange(4), {"all": np.arange(4)}, config(kind="sum"))
+    found = aggregate(scores, np.arange(4), {"all": np.arange(4)}, config(kind="sum"))
     assert found.item() == 1e8 + 3
 
 
 def test_bad_values() -> None:
-    with pytest.raises(UserError, match=r"protocol.aggregate.kind=mode is unknown: choose one of sum, mean"):
+    with pytest.raises(UserError, match=r"protocol.aggregate.kind=mode is unknown: choose sum, mean, max, median or t"):
         config(kind="mode")
     with pytest.raises(UserError, match=r"protocol.aggregate.top=0"):
         config(top=0)
+
+
+def test_groups_with_items_that_have_no_scores_are_named() -> None:
+    for members in ([5, 7], [5, 91]):
+        with pytest.raises(ValueError, match=f"group 'c' has items without scores, id {members[1]} for one"):
+            aggregate(SCORES, IDS, {"b": GROUPS["b"], "c": np.array(members)}, config())

@@ -16,10 +16,10 @@ from tdattr.metrics.agreement import (
     agreement,
     interval,
     kendall_tau,
-    paired,
     pairwise,
     pearson_r,
     rank_biased_overlap,
+    sign_flip_p_value,
     spearman_rho,
     squared_error,
     top_overlap,
@@ -334,8 +334,8 @@ def test_paired_is_the_share_of_sign_flips_at_least_as_extreme(count: int) -> No
     differences = np.rint(10 * (first - second)).astype(int)
     sums = [abs(int(np.dot(signs, differences))) for signs in product([-1, 1], repeat=count)]
     expected = np.mean(np.array(sums) >= abs(differences.sum()))
-    assert paired(first, second) == paired(second, first) == expected
-    assert paired(first, second, resamples=1) == expected
+    assert sign_flip_p_value(first, second) == sign_flip_p_value(second, first) == expected
+    assert sign_flip_p_value(first, second, resamples=1) == expected
 
 
 def test_paired_by_random_flips_is_near_the_exact_one_and_scipys() -> None:
@@ -345,8 +345,8 @@ def test_paired_by_random_flips_is_near_the_exact_one_and_scipys() -> None:
     differences = first - second
     exact = (np.abs(signs @ differences) >= abs(differences.sum()) - 1e-9).mean()
     assert 0.05 < exact < 0.9
-    assert paired(first, second) == pytest.approx(exact, abs=0.015)
-    assert paired(first, second) == paired(first, second)
+    assert sign_flip_p_value(first, second) == pytest.approx(exact, abs=0.015)
+    assert sign_flip_p_value(first, second) == sign_flip_p_value(first, second)
     theirs = stats.permutation_test(
         (first, second), lambda a, b: (a - b).mean(), permutation_type="samples", n_resamples=np.inf
     )
@@ -355,17 +355,17 @@ def test_paired_by_random_flips_is_near_the_exact_one_and_scipys() -> None:
 
 def test_paired_ends() -> None:
     same = np.linspace(0, 1, 20)
-    assert paired(same, same) == 1
-    assert paired(same[:3], same[:3]) == 1
-    assert paired(same + 1, same) == 1 / 10001
-    assert paired(same + 1, same, resamples=450) == 1 / 451
-    assert paired(same[:4] + 1, same[:4]) == 2 / 16
+    assert sign_flip_p_value(same, same) == 1
+    assert sign_flip_p_value(same[:3], same[:3]) == 1
+    assert sign_flip_p_value(same + 1, same) == 1 / 10001
+    assert sign_flip_p_value(same + 1, same, resamples=450) == 1 / 451
+    assert sign_flip_p_value(same[:4] + 1, same[:4]) == 2 / 16
 
 
 @pytest.mark.parametrize("count", [10, 30])
 def test_p_is_uniform_without_a_difference(count: int) -> None:
     rng = np.random.default_rng(3)
-    found = [paired(*rng.normal(size=(2, count)), resamples=199) for _ in range(400)]
+    found = [sign_flip_p_value(*rng.normal(size=(2, count)), resamples=199) for _ in range(400)]
     for level in (0.05, 0.25, 0.5, 0.75):
         spread = (level * (1 - level) / 400) ** 0.5
         assert np.mean(np.array(found) <= level) == pytest.approx(level, abs=3.5 * spread + 0.005)
@@ -375,11 +375,11 @@ def test_p_is_uniform_without_a_difference(count: int) -> None:
 def test_values_that_are_not_one_per_query_raise() -> None:
     good = np.arange(3.0)
     for bad in (np.array([]), np.ones((2, 2)), np.array([1, np.nan, 2])):
-        for call in (lambda bad=bad: interval(bad, 10), lambda bad=bad: paired(bad, good)):
+        for call in (lambda bad=bad: interval(bad, 10), lambda bad=bad: sign_flip_p_value(bad, good)):
             with pytest.raises(ValueError, match="one per query"):
                 call()
     with pytest.raises(ValueError, match="paired"):
-        paired(good, good[:2])
-    for call in (lambda: interval(good, 0), lambda: paired(good, good, resamples=0)):
+        sign_flip_p_value(good, good[:2])
+    for call in (lambda: interval(good, 0), lambda: sign_flip_p_value(good, good, resamples=0)):
         with pytest.raises(ValueError, match="resamples"):
             call()

@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 from scipy import linalg
 from torch import Tensor, nn
 
+from tdattr.configs import typed
 from tdattr.errors import UserError
 from tdattr.features import Embed, Setting
 from tdattr.metrics.choice import choose_measures
@@ -89,8 +90,9 @@ def test_lpips_files_that_do_not_fit(alexnet: tuple[Path, nn.Module], setting: S
         lpips_of(tmp_path / "none.pth").identity(setting)
     with pytest.raises(UserError, match=r"set measures.lpips.sha256 to its digest"):
         replace(lpips_of(alexnet[0]), sha256="abcdef01").identity(setting)
-    with pytest.raises(UserError, match=r"measures.lpips.net=resnet is unknown"):
-        lpips_of(alexnet[0], net="resnet")
+    node = {"net": "resnet", "weights": "w", "url": "u", "sha256": "0", "size": 224}
+    with pytest.raises(UserError, match=r"measures.lpips.net=resnet is unknown: choose vgg or alex"):
+        typed(LPIPS, node, "measures.lpips")
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from tdattr.metrics.rank_correlation import bootstrapped, spearman
+from tdattr.metrics.rank_correlation import bootstrap_mean, spearman
 
 
 def test_spearman_is_scipys_also_with_ties() -> None:
@@ -26,9 +26,9 @@ def test_the_interval_holds_the_mean_and_narrows_with_the_rows() -> None:
     for rows in (16, 256):
         first = rng.standard_normal((rows, 20))
         second = first + rng.standard_normal((rows, 20))
-        low, high = bootstrapped(first, second, 300)
+        low, high = bootstrap_mean(first, second, 300)
         assert low < spearman(first, second).mean() < high
-        assert (low, high) == bootstrapped(first, second, 300)
+        assert (low, high) == bootstrap_mean(first, second, 300)
         widths.append(high - low)
     assert widths[1] < widths[0] / 2
 
@@ -38,6 +38,6 @@ def test_rows_that_all_columns_share_widen_the_interval() -> None:
     rng = np.random.default_rng(2)
     first = rng.standard_normal((32, 1))
     second = first + rng.standard_normal((32, 1))
-    low, high = bootstrapped(np.repeat(first, 20, 1), np.repeat(second, 20, 1), 1000)
+    low, high = bootstrap_mean(np.repeat(first, 20, 1), np.repeat(second, 20, 1), 1000)
     assert high - low > 0.2
-    assert bootstrapped(first, second, 1000) == pytest.approx((low, high), abs=0.05)
+    assert bootstrap_mean(first, second, 1000) == pytest.approx((low, high), abs=0.05)

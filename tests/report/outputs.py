@@ -12,7 +12,7 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
-from tdattr.protocols.group_agreement import judged
+from tdattr.protocols.group_agreement import judge
 
 QUERIES, CONTROLS, ITEMS, K = 6, 3, 30, 3
 
@@ -49,6 +49,7 @@ class Outputs:
             table[measure] = after - shift * np.array([role == "attributed" for role in roles])
         found = {
             "protocol": "leave_k_out",
+            "title": f"k = {K}",
             "k": K,
             "metrics": {measure: {} for measure in measures},
             "overlap_percent": 10.0 * seed,
@@ -65,7 +66,7 @@ class Outputs:
             {"query": range(QUERIES), "lds": np.random.default_rng(self.count).normal(0.3, 0.1, QUERIES)}
         )
         result = {"mean": table["lds"].mean(), "low": 0.2, "high": 0.4}
-        found = {"protocol": "lds", "lds": result, "subsets": 32, "repeats": 1}
+        found = {"protocol": "lds", "title": "32 subsets", "lds": result, "subsets": 32, "repeats": 1}
         self.write(method, seed, "tiny", table, found | (summary or {}), {"protocol": {"name": "lds"}} | config)
         return table
 
@@ -81,7 +82,7 @@ class Outputs:
         **config: Any,
     ) -> None:
         """A run judged by its agreement with a gold matrix, [query, group]; ``ceiling`` is a second one."""
-        verdict = judged(
+        verdict = judge(
             gold,
             scores,
             [f"group {place}" for place in range(gold.shape[1])],
@@ -89,7 +90,7 @@ class Outputs:
             [] if ceiling is None else [ceiling],
         )
         facts = {} if steps is None else {"training_steps": float(steps)}
-        found = {"protocol": "logo", "facts": facts, **verdict.summary}
+        found = {"protocol": "logo", "title": verdict.title, "facts": facts, **verdict.summary}
         table = pd.DataFrame(verdict.table)
         own = {"protocol": {"name": "logo"}, "method": {"name": method} | (settings or {})}
         self.write(method, seed, "tiny", table, found, own | config)

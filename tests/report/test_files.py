@@ -13,8 +13,8 @@ from safetensors.torch import save_file
 
 from tdattr.report import command, page
 from tdattr.report.collect import collect
-from tdattr.report.files import csv_frame, escaped, latex, markdown, write_sheet
-from tdattr.report.sheet import Number, Sheet, filled, rich_sheet
+from tdattr.report.files import escape_latex, to_frame, to_latex, to_markdown, write_sheet
+from tdattr.report.sheet import Number, Sheet, drop_empty_columns, render_sheet
 from tests.report.outputs import ITEMS, QUERIES, Outputs
 
 SHEET = Sheet(
@@ -40,7 +40,7 @@ def test_numbers_are_shown_with_what_belongs_to_them() -> None:
 
 def test_columns_with_nothing_are_left_out() -> None:
     rows = [{"a": "–", "b": Number(None), "c": Number(1.0)}, {"a": "–", "b": Number(None), "c": Number(None)}]
-    assert [list(row) for row in filled(rows)] == [["a", "c"]] * 2
+    assert [list(row) for row in drop_empty_columns(rows)] == [["a", "c"]] * 2
 
 
 def test_the_csv_keeps_the_numbers(tmp_path: Path) -> None:
@@ -51,12 +51,12 @@ def test_the_csv_keeps_the_numbers(tmp_path: Path) -> None:
     assert table["AUC significant"].tolist() == [True, False]
     assert (table["Δ, %"][0], table["Δ, % ci95"][0]) == (-3.26, 1.04)
     assert table["AUC"].isna().tolist() == [False, True]
-    assert csv_frame(SHEET)["AUC"][0] == 0.51234
+    assert to_frame(SHEET)["AUC"][0] == 0.51234
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["table_0.csv", "table_0.md", "table_0.tex"]
 
 
 def test_markdown_is_a_pipe_table() -> None:
-    lines = markdown(SHEET).splitlines()
+    lines = to_markdown(SHEET).splitlines()
     assert lines[2:6] == [
         "| method | AUC | Δ, % |",
         "|---|--:|--:|",
@@ -66,19 +66,19 @@ def test_markdown_is_a_pipe_table() -> None:
 
 
 def test_latex_is_escaped() -> None:
-    text = latex(SHEET)
+    text = to_latex(SHEET)
     assert r"gradient\_cosine & 0.512$^{*}$ & $-$3.3 $\pm$ 1.0 \\" in text
     assert r"method & AUC & $\Delta$, \% \\" in text
     assert r"\caption{Table 0: a\_b. Of 100 \% \& more; $^{*}$ is p $<$ 0.01.}" in text
     assert text.count(r"\begin{") == text.count(r"\end{") == 2
     assert all(rule in text for rule in (r"\toprule", r"\midrule", r"\bottomrule", r"\begin{tabular}{lrr}"))
-    assert escaped("k\\{#$^~}") == r"k\textbackslash{}\{\#\$\textasciicircum{}\textasciitilde{}\}"
-    assert escaped("U-C1 1e-05 (-2)") == "U-C1 1e-05 ($-$2)"
+    assert escape_latex("k\\{#$^~}") == r"k\textbackslash{}\{\#\$\textasciicircum{}\textasciitilde{}\}"
+    assert escape_latex("U-C1 1e-05 (-2)") == "U-C1 1e-05 ($-$2)"
 
 
 def test_a_terminal_has_the_main_columns() -> None:
     console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    console.print(rich_sheet(SHEET))
+    console.print(render_sheet(SHEET))
     text = console.export_text()
     assert "0.512*" in text
     assert "Δ" not in text
@@ -92,7 +92,7 @@ def test_the_command_prints_and_writes_every_table(
     outputs.run("pixel", 1, 0.1)
     outputs.run("mucs", 1, 0.1, ablation="block")
     outputs.lds("mucs", 1)
-    monkeypatch.setattr("tdattr.report.page.queries", lambda *_: [])  # pretended runs have no pictures
+    monkeypatch.setattr("tdattr.report.page.show_queries", lambda *_: [])  # pretended runs have no pictures
     command.run([str(tmp_path / "runs"), "--out", str(tmp_path / "report")])
     printed = capsys.readouterr().out
     for words in ("Table 1: AUC", "Table 2: MUCS", "Linear datamodeling score", "table_8", "Report: "):
@@ -113,7 +113,7 @@ def test_lds_alone_needs_no_overview(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Outputs(tmp_path).lds("mucs", 1)
-    monkeypatch.setattr("tdattr.report.page.queries", lambda *_: [])
+    monkeypatch.setattr("tdattr.report.page.show_queries", lambda *_: [])
     command.run([str(tmp_path / "runs"), "--out", str(tmp_path / "report")])
     assert "tiny, dit, edm: lds, 32 subsets" in capsys.readouterr().out
     assert not (tmp_path / "report/table.csv").exists()
@@ -123,16 +123,16 @@ def test_lds_alone_needs_no_overview(
 def test_the_page_shows_the_examples_of_the_best_damping(tmp_path: Path) -> None:
     outputs = Outputs(tmp_path)
     table = outputs.lds("dtrak", 1, summary={"damping": 0.1})
-    (comparison,) = collect([tmp_path])
-    run = comparison.runs["dtrak"][1]
+    (experiment,) = collect([tmp_path]).experiments
+    run = experiment.runs["dtrak"][1]
     scores = torch.zeros(QUERIES, 2, ITEMS)
     scores[:, 0, 7] = scores[:, 1, 9] = 0.5
     save_file({"scores": scores}, run.artifact("scores").folder / "scores.safetensors")
     (run.artifact("scores").folder / "dampings.json").write_text(json.dumps([0.01, 0.1]))
     items = pd.DataFrame({"id": range(ITEMS), "prompt": "a glyph"})
     split = SimpleNamespace(items=items, images=lambda ids: torch.zeros(len(ids), 1, 4, 4))
-    found = page.attributions(run, split)
+    found = page.show_attributions(run, split)
     assert [entry["examples"][0]["label"] for entry in found] == ["id 9: a glyph"] * QUERIES
     assert found[0]["examples"][0]["score"] == "0.500"
     assert found[0]["after"] is None
-    assert found[2]["similarity"] == f"lds {table['lds'][2]:.2f}"
+    assert found[2]["verdict"] == f"lds {table['lds'][2]:.2f}"

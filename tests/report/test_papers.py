@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tdattr.report.papers import DATASETS, MEASURES, number, published
+from tdattr.report.papers import DATASETS, MEASURES, read_number, read_table
 
 COUNTS = {"table_1": 120, "table_2": 49, "table_3": 15, "table_5": 120, "table_6": 27, "table_7": 27, "table_8": 72}
 MISPRINTED = ("coco", "dtrak")  # its μ is that of ArtBench-10
@@ -12,12 +12,12 @@ MISPRINTED = ("coco", "dtrak")  # its μ is that of ArtBench-10
 
 def wide(table: str, index: list[str], value: str = "value") -> pd.DataFrame:
     """A row per entry of the index, a column per measure."""
-    return published(table).pivot_table(index=index, columns="measure", values=value)
+    return read_table(table).pivot_table(index=index, columns="measure", values=value)
 
 
 @pytest.mark.parametrize(("table", "count"), COUNTS.items())
 def test_every_number_is_there_once(table: str, count: int) -> None:
-    frame = published(table)
+    frame = read_table(table)
     keys = [name for name in frame.columns if name not in ("value", "ci95", "significant", "minutes")]
     assert len(frame) == len(frame[keys].drop_duplicates()) == count
     if table != "table_2":
@@ -32,7 +32,7 @@ def test_the_mean_of_table_1_is_that_of_its_measures() -> None:
 
 
 def test_the_asterisks_of_table_1_are_those_of_mucs_on_two_datasets() -> None:
-    marked = published("table_1").query("significant")
+    marked = read_table("table_1").query("significant")
     assert set(marked["method"]) == {"mucs"}
     assert marked["dataset"].value_counts().to_dict() == {"cifar10": 4, "artbench10": 4}
 
@@ -53,7 +53,10 @@ def test_the_means_of_table_3_are_those_of_table_9_and_r_is_mucs() -> None:
     for dataset in DATASETS:
         for measure in MEASURES:
             where = {"dataset": dataset, "measure": measure}
-            assert number("table_9", ensemble="R", **where).value == number("table_1", method="mucs", **where).value
+            assert (
+                read_number("table_9", ensemble="R", **where).value
+                == read_number("table_1", method="mucs", **where).value
+            )
 
 
 def test_the_mean_of_table_5_is_that_of_its_measures_and_intervals() -> None:
@@ -63,12 +66,12 @@ def test_the_mean_of_table_5_is_that_of_its_measures_and_intervals() -> None:
 
 
 def test_table_8_is_symmetric() -> None:
-    values = published("table_8").set_index(["method", "other"])["value"]
+    values = read_table("table_8").set_index(["method", "other"])["value"]
     assert all(values[other, method] == value for (method, other), value in values.items())
 
 
 def test_numbers_are_found_with_their_intervals_and_marks() -> None:
-    assert str(number("table_1", dataset="cifar10", method="mucs", measure="ssim")) == "0.889*"
-    assert str(number("table_1", dataset="coco", method="mucs", measure="ssim")) == "0.750"
-    assert str(number("table_5", "+.1f", dataset="coco", method="das", measure="mu")) == "-15.2 ± 3.4"
-    assert number("table_1", dataset="glyphs", method="mucs", measure="ssim").value is None
+    assert str(read_number("table_1", dataset="cifar10", method="mucs", measure="ssim")) == "0.889*"
+    assert str(read_number("table_1", dataset="coco", method="mucs", measure="ssim")) == "0.750"
+    assert str(read_number("table_5", "+.1f", dataset="coco", method="das", measure="mu")) == "-15.2 ± 3.4"
+    assert read_number("table_1", dataset="glyphs", method="mucs", measure="ssim").value is None

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import shutil
 import sys
 from pathlib import Path
 
@@ -15,11 +16,12 @@ from sklearn.metrics import roc_auc_score
 
 from tdattr.errors import UserError
 from tdattr.report import progress
-from tdattr.report.collect import collect, variants
+from tdattr.report.collect import collect, name_variants
+from tdattr.report.command import describe_left_out
 from tdattr.report.pictures import data_uri, grid, to_uint8
-from tdattr.report.plots import distributions
-from tdattr.report.sweeps import COST, sweeps
-from tdattr.report.tables import HEADINGS, cells, rows
+from tdattr.report.plots import draw_distributions
+from tdattr.report.sweeps import COST, find_sweeps
+from tdattr.report.tables import HEADINGS, format_row, make_rows
 from tests.report.outputs import Outputs
 
 
@@ -63,11 +65,11 @@ def test_a_data_uri_is_the_image() -> None:
 
 def test_distributions_draws_a_panel_per_method() -> None:
     rng = np.random.default_rng(0)
-    text = distributions({"mucs": (rng.random(9), rng.random(9)), "pixel": (rng.random(9), rng.random(9))}, "ssim")
+    text = draw_distributions({"mucs": (rng.random(9), rng.random(9)), "pixel": (rng.random(9), rng.random(9))}, "ssim")
     assert text.startswith("<svg")
     assert text.rstrip().endswith("</svg>")
     same = np.full(4, 0.5)
-    assert distributions({"mucs": (same, same)}, "ssim").startswith("<svg")
+    assert draw_distributions({"mucs": (same, same)}, "ssim").startswith("<svg")
 
 
 def test_a_nested_bar_disappears(capsys: pytest.CaptureFixture[str]) -> None:
@@ -110,10 +112,10 @@ def test_seeds_are_pooled_and_methods_stand_side_by_side(outputs: Outputs) -> No
         for method, shift in (("pixel", 0.1), ("mucs", 0.3), ("random", 0.0), ("clip", -0.2))
         for seed in (1, 2)
     }
-    (comparison,) = collect([outputs.root])
-    assert list(comparison.runs) == ["random", "clip", "mucs", "pixel"]
-    assert comparison.seeds == [1, 2]
-    table = {row["method"]: row for row in rows(comparison)}
+    (experiment,) = collect([outputs.root]).experiments
+    assert list(experiment.runs) == ["random", "clip", "mucs", "pixel"]
+    assert experiment.seeds == [1, 2]
+    table = {row["method"]: row for row in make_rows(experiment)}
     assert list(table) == ["random", "clip", "mucs", "pixel"]
     for method, row in table.items():
         pooled = pd.concat([tables[method, 1], tables[method, 2]])
@@ -141,16 +143,20 @@ def test_seeds_are_pooled_and_methods_stand_side_by_side(outputs: Outputs) -> No
 def test_variants_of_a_method_get_rows_of_their_own() -> None:
     configs = [{"name": "mucs", "unlearn": {"weight": weight, "stop": 0.95}} for weight in (0.1, 0.2)]
     usual = [{"name": "m", "k": {"x": 1}}, {"name": "m", "k": {"x": 1}}]
-    assert variants([*usual, {"name": "m", "k": None}]) == ["m", "m", "m k=None k.x=none"]
-    assert variants([*usual, {"name": "m"}]) == ["m", "m", "m k.x=none"]
-    assert variants([*configs, {"name": "pixel"}]) == ["mucs unlearn.weight=0.1", "mucs unlearn.weight=0.2", "pixel"]
+    assert name_variants([*usual, {"name": "m", "k": None}]) == ["m", "m", "m k=None k.x=none"]
+    assert name_variants([*usual, {"name": "m"}]) == ["m", "m", "m k.x=none"]
+    assert name_variants([*configs, {"name": "pixel"}]) == [
+        "mucs unlearn.weight=0.1",
+        "mucs unlearn.weight=0.2",
+        "pixel",
+    ]
 
 
 def test_the_newest_of_equal_runs_counts(outputs: Outputs) -> None:
     outputs.run("mucs", 1, 0.0)
     newest = outputs.run("mucs", 1, 0.3)
-    (comparison,) = collect([outputs.root / "runs"])
-    pd.testing.assert_frame_equal(comparison.runs["mucs"][1].similarities(), newest)
+    (experiment,) = collect([outputs.root / "runs"]).experiments
+    pd.testing.assert_frame_equal(experiment.runs["mucs"][1].per_query, newest)
 
 
 def test_other_settings_are_another_comparison_and_the_newest_comes_last(outputs: Outputs) -> None:
@@ -158,7 +164,7 @@ def test_other_settings_are_another_comparison_and_the_newest_comes_last(outputs
     outputs.run("mucs", 2, train={"steps": 6})
     outputs.run("mucs", 3)
     outputs.run("mucs", 4, trainer={"precision": "bf16-mixed", "workers": 0})
-    found = [comparison.seeds for comparison in collect([outputs.root])]
+    found = [experiment.seeds for experiment in collect([outputs.root]).experiments]
     assert sorted(found) == [[1, 3], [2], [4]]
     assert found[-1] == [4]
 
@@ -167,8 +173,8 @@ def test_folders_may_overlap(outputs: Outputs) -> None:
     outputs.run("mucs", 1)
     outputs.run("mucs", 2)
     one = outputs.root / "runs" / "run 1"
-    assert [comparison.seeds for comparison in collect([one])] == [[1]]
-    assert [comparison.seeds for comparison in collect([one, outputs.root])] == [[1, 2]]
+    assert [experiment.seeds for experiment in collect([one]).experiments] == [[1]]
+    assert [experiment.seeds for experiment in collect([one, outputs.root]).experiments] == [[1, 2]]
 
 
 def test_nothing_to_report_is_said(tmp_path: Path) -> None:
@@ -176,12 +182,40 @@ def test_nothing_to_report_is_said(tmp_path: Path) -> None:
         collect([tmp_path, tmp_path / "missing"])
 
 
+def test_what_is_not_shown_is_named_with_the_reason(outputs: Outputs) -> None:
+    outputs.run("mucs", 1)
+    outputs.run("mucs", 1)
+    runs = outputs.root / "runs"
+    for name, content in {"started": None, "damaged": "{", "old": "{}"}.items():
+        (runs / name / ".hydra").mkdir(parents=True)
+        for folder in (runs / name, runs / name / ".hydra"):
+            (folder / "config.yaml").write_text("seed: 1")
+        if content is not None:
+            (runs / name / "summary.json").write_text(content)
+    outputs.run("mucs", 3)
+    shutil.rmtree(outputs.root / "artifacts" / "evaluation" / "3")
+    collected = collect([outputs.root])
+    assert [experiment.seeds for experiment in collected.experiments] == [[1]]
+    assert {folder.name: reason for folder, reason in collected.left_out.items()} == {
+        "started": "not finished",
+        "damaged": "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)",
+        "old": "its summary has no dataset",
+        "run 1": "a newer run has the same settings and seed",
+        "run 3": f"No such artifact: {outputs.root / 'artifacts' / 'evaluation' / '3'}",
+    }
+    lines = describe_left_out(dict.fromkeys([Path("a"), Path("b"), Path("c")], "why") | {Path("d"): "else"}, 2)
+    assert lines == ["Not shown (why): a, b and 1 more.", "Not shown (else): d."]
+    shutil.rmtree(outputs.root / "artifacts")
+    with pytest.raises(UserError, match=r"No run below .* can be shown \(.*started: not finished\): name"):
+        collect([outputs.root])
+
+
 def test_without_controls_and_other_methods_there_are_dashes(outputs: Outputs) -> None:
     outputs.run("mucs", 1, controls=0)
-    (comparison,) = collect([outputs.root])
-    (row,) = rows(comparison)
+    (experiment,) = collect([outputs.root]).experiments
+    (row,) = make_rows(experiment)
     assert row["control_auc"] is None
-    shown = dict(zip(HEADINGS, cells(row), strict=True))
+    shown = dict(zip(HEADINGS, format_row(row), strict=True))
     assert shown["control_auc"] == "–"
     assert shown["auc"] == f"{row['auc']:.3f}"
     assert shown["seeds"] == "1"
@@ -192,13 +226,13 @@ def test_a_swept_number_is_drawn_as_a_curve(tmp_path: Path) -> None:
     outputs = Outputs(tmp_path)
     for groups in (4, 6, 8):
         gold = rng.normal(size=(12, groups))
-        for rate in (0.1, 0.2, 0.1, 0.1)[: groups // 2]:  # its usual value differs between the comparisons
+        for rate in (0.1, 0.2, 0.1, 0.1)[: groups // 2]:  # its usual value differs between the experiments
             scores = gold + rng.normal(size=gold.shape)
             source = {"name": "mixtures", "source": {"groups": groups}}
             outputs.groups("guda_u-retrack", 1, gold, scores, dataset=source, settings={"rate": rate}, steps=groups)
-    comparisons = collect([tmp_path])
-    assert len(comparisons) == 3
-    (sweep,) = sweeps(comparisons)
+    experiments = collect([tmp_path]).experiments
+    assert len(experiments) == 3
+    (sweep,) = find_sweeps(experiments)
     assert sweep.title == "Over dataset.source.groups: tiny, dit, edm, logo"
     assert (
         sweep.plot.count("<!-- guda_u-retrack rate=0.1 -->")
@@ -206,7 +240,7 @@ def test_a_swept_number_is_drawn_as_a_curve(tmp_path: Path) -> None:
         == 1
     )
     assert COST in sweep.plot
-    assert not sweeps(comparisons[:2])
+    assert not find_sweeps(experiments[:2])
 
 
 def test_a_swept_number_of_a_method_is_drawn_as_a_curve_with_a_line_for_what_else_differs(tmp_path: Path) -> None:
@@ -217,7 +251,7 @@ def test_a_swept_number_of_a_method_is_drawn_as_a_curve_with_a_line_for_what_els
             own = {"objective": {"name": "retrack", "weight": weight}, "rate": rate}
             outputs.groups("guda_u-retrack", 1, gold, gold, settings=own, steps=10)
     outputs.groups("guda_u-retrack", 1, gold, gold, settings=own | {"rate": 0.3, "clip": 1.0}, steps=10)
-    (sweep,) = sweeps(collect([tmp_path]))
+    (sweep,) = find_sweeps(collect([tmp_path]).experiments)
     assert sweep.title == "Over method.objective.weight: tiny, dit, edm: logo, 5 groups, 6 queries per seed"
     assert COST not in sweep.plot  # the same for all
     assert sweep.plot.count("<!-- guda_u-retrack rate=0.1 -->") == 1
@@ -230,5 +264,5 @@ def test_methods_that_train_nothing_have_no_curve_of_their_cost(tmp_path: Path) 
     for groups in (4, 6, 8):
         gold = np.random.default_rng(groups).normal(size=(12, groups))
         outputs.groups("pixel", 1, gold, gold, dataset={"name": "mixtures", "source": {"groups": groups}})
-    (sweep,) = sweeps(collect([tmp_path]))
+    (sweep,) = find_sweeps(collect([tmp_path]).experiments)
     assert COST not in sweep.plot

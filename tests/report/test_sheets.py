@@ -8,11 +8,12 @@ import pytest
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
-from tdattr.errors import UserError
-from tdattr.report.collect import PROTOCOLS, collect
+from tdattr.metrics.agreement import interval
+from tdattr.report.collect import collect
 from tdattr.report.papers import MEASURES
 from tdattr.report.sheet import Sheet
-from tdattr.report.sheets import MODULES, sheets
+from tdattr.report.sheets import MAKERS, make_sheets
+from tdattr.report.tables import make_rows
 from tdattr.results import load_scores
 from tests.report.outputs import QUERIES, K, Outputs
 
@@ -23,9 +24,9 @@ def outputs(tmp_path: Path) -> Outputs:
 
 
 def made(outputs: Outputs) -> dict[str, Sheet]:
-    """The tables of the only comparison."""
-    (comparison,) = collect([outputs.root])
-    return {sheet.name: sheet for sheet in sheets(comparison)}
+    """The tables of the only experiment."""
+    (experiment,) = collect([outputs.root]).experiments
+    return {sheet.name: sheet for sheet in make_sheets(experiment)}
 
 
 def shown(sheet: Sheet, key: str = "method") -> dict[str, dict[str, str]]:
@@ -40,9 +41,9 @@ def auc(*tables: pd.DataFrame, measure: str = "ssim") -> float:
     return float(roc_auc_score(labels, np.concatenate([part[measure], part[f"{measure}_random"]])))
 
 
-def test_every_protocol_with_tables_is_collected() -> None:
-    served = [module.PROTOCOL if isinstance(module.PROTOCOL, tuple) else (module.PROTOCOL,) for module in MODULES]
-    assert set().union(*served) == set(PROTOCOLS)
+def test_every_module_says_which_protocols_it_has_a_table_of() -> None:
+    assert all(isinstance(maker.PROTOCOLS, tuple) and callable(maker.make_sheet) for maker in MAKERS)
+    assert {name for maker in MAKERS for name in maker.PROTOCOLS} == {"leave_k_out", "lds", "logo", "truth"}
 
 
 def test_table_1_has_the_aucs_their_mean_and_the_papers(outputs: Outputs) -> None:
@@ -237,11 +238,11 @@ def test_table_8_has_the_items_that_methods_share(outputs: Outputs) -> None:
             outputs.run(method, seed, dataset="artbench10")
     outputs.run("clip", 3, dataset="artbench10")
     sheet = made(outputs)["table_8"]
-    (comparison,) = collect([outputs.root])
+    (experiment,) = collect([outputs.root]).experiments
     shares = []
     for seed in (1, 2):
         first, second = (
-            load_scores(comparison.runs[method][seed].artifact("scores")).values.numpy() for method in ("mucs", "das")
+            load_scores(experiment.runs[method][seed].artifact("scores")).values.numpy() for method in ("mucs", "das")
         )
         for a, b in zip(first, second, strict=True):
             shares.append(100 * len(set(np.argsort(-a)[:K]) & set(np.argsort(-b)[:K])) / K)
@@ -255,8 +256,8 @@ def test_table_8_has_the_items_that_methods_share(outputs: Outputs) -> None:
 def test_the_lds_is_pooled_over_seeds_with_an_interval_that_stays(outputs: Outputs) -> None:
     values = np.concatenate([outputs.lds("mucs", seed)["lds"] for seed in (1, 2)])
     outputs.lds("random", 1)
-    (comparison,) = collect([outputs.root])
-    assert "lds, 32 subsets" in comparison.title
+    (experiment,) = collect([outputs.root]).experiments
+    assert "lds, 32 subsets" in experiment.title
     found = made(outputs)
     assert list(found) == ["lds"]
     rows = {row["method"]: row for row in found["lds"].rows}
@@ -285,13 +286,40 @@ def test_a_grid_of_dampings_has_a_table(outputs: Outputs) -> None:
     assert large["high"].value == pytest.approx(0.3 + 0.3 / 2**0.5)
 
 
-def test_protocols_stand_apart_and_unknown_ones_are_left_out(outputs: Outputs) -> None:
-    outputs.run("mucs", 1, summary={"protocol": "later"}, protocol={"name": "logo"})
-    with pytest.raises(UserError, match="protocol=leave_k_out or lds"):
-        collect([outputs.root])
+def test_protocols_stand_apart(outputs: Outputs) -> None:
     outputs.run("mucs", 1)
     outputs.lds("mucs", 1)
-    assert [comparison.protocol for comparison in collect([outputs.root])] == ["leave_k_out", "lds"]
+    assert [experiment.protocol for experiment in collect([outputs.root]).experiments] == ["leave_k_out", "lds"]
+
+
+def test_a_protocol_without_tables_has_the_means_of_its_queries(outputs: Outputs) -> None:
+    rng = np.random.default_rng(0)
+    tables: dict[str, list[pd.DataFrame]] = {"mucs": [], "pixel": []}
+    for method, shift in (("pixel", 0.0), ("mucs", 2.0)):
+        for seed in (1, 2):
+            values = {"query": range(QUERIES), "gain": rng.normal(shift, 1, QUERIES), "word": ["w"] * QUERIES}
+            tables[method].append(pd.DataFrame(values | {"gap": [np.nan, np.inf, *range(QUERIES - 2)]}))
+            found = {"protocol": "mine", "title": "9 lives", "metrics": {"gain": 3}}
+            outputs.write(method, seed, "tiny", tables[method][-1], found, {"protocol": {"name": "mine"}})
+    (experiment,) = collect([outputs.root]).experiments
+    assert experiment.title == "tiny, dit, edm: mine, 9 lives, 6 queries per seed"
+    assert not make_rows(experiment)  # of leave-k-out alone
+    sheet = made(outputs)["per_query"]
+    rows = {(str(row["method"]), str(row["quantity"])): row for row in sheet.rows}
+    assert list(rows) == [("pixel", "gain"), ("pixel", "gap"), ("mucs", "gain"), ("mucs", "gap")]
+    for method, parts in tables.items():
+        gains = pd.concat(parts)["gain"].to_numpy()
+        row = rows[method, "gain"]
+        low, high = interval(gains, 2000)
+        assert (row["mean"].value, row["low"].value, row["high"].value) == pytest.approx((gains.mean(), low, high))
+        assert (str(row["queries"]), str(row["seeds"])) == ("12", "2")
+        assert str(rows[method, "gap"]["queries"]) == "8" and rows[method, "gap"]["mean"].value == 1.5
+    assert sheet.printed and "Not shown, as they hold no numbers: word." in sheet.caption
+
+
+def test_a_protocol_that_says_nothing_of_queries_is_named(outputs: Outputs) -> None:
+    outputs.write("mucs", 1, "tiny", pd.DataFrame(), {"protocol": "mine"}, {"protocol": {"name": "mine"}})
+    assert shown(made(outputs)["per_query"])["mucs"]["quantity"] == "none: its table of queries has no numbers"
 
 
 def test_agreement_on_groups_stands_beside_logos_agreement_with_itself(outputs: Outputs) -> None:

@@ -14,14 +14,14 @@ MEAN = "mu"
 
 
 @cache
-def published(table: str) -> pd.DataFrame:
+def read_table(table: str) -> pd.DataFrame:
     """A table of the MUCS paper, a row per number."""
     return pd.read_csv(Path(__file__).parent / "mucs" / f"{table}.csv", keep_default_na=False)
 
 
-def number(table: str, form: str = ".3f", **where: str) -> Number:
+def read_number(table: str, form: str = ".3f", **where: str) -> Number:
     """The one number of a table with those entries in its other columns; an empty one where the paper has none."""
-    frame = published(table)
+    frame = read_table(table)
     for column, wanted in where.items():
         frame = frame[frame[column] == wanted]
     if frame.empty:

@@ -1,28 +1,31 @@
-"""The tables of a comparison: each is a ``table`` in a file of its own, which says the protocol that it is for."""
+"""The tables of an experiment: every module of this package is a `SheetMaker`, and the report finds it here."""
 
-from tdattr.report.collect import Comparison
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Protocol, cast
+
+from tdattr.report.collect import Experiment
+from tdattr.report.per_query import make_generic_sheet
 from tdattr.report.sheet import Sheet
-from tdattr.report.sheets import (
-    ablations,
-    agreement,
-    aucs,
-    changes,
-    dampings,
-    ensembles,
-    group_agreement,
-    lds,
-    overlaps,
-    times,
-)
-
-MODULES = (aucs, ablations, ensembles, changes, times, overlaps, agreement, lds, dampings, group_agreement)
 
 
-def sheets(comparison: Comparison) -> list[Sheet]:
-    """Every table that the runs of the comparison have something for."""
-    made = [
-        module.table(comparison)
-        for module in MODULES
-        if comparison.protocol in (module.PROTOCOL if isinstance(module.PROTOCOL, tuple) else (module.PROTOCOL,))
-    ]
-    return [sheet for sheet in made if sheet is not None]
+class SheetMaker(Protocol):
+    """What a module of this package offers."""
+
+    PROTOCOLS: tuple[str, ...]  # whose runs it has a table of
+
+    def make_sheet(self, experiment: Experiment) -> Sheet | None:
+        """The table; None where the runs have nothing for it."""
+        ...
+
+
+MAKERS = tuple(cast(SheetMaker, import_module(f"{__name__}.{module.name}")) for module in iter_modules(__path__))
+
+
+def make_sheets(experiment: Experiment) -> list[Sheet]:
+    """Every table that the runs have something for, by name; of a protocol without tables of its own a generic one."""
+    makers = [maker for maker in MAKERS if experiment.protocol in maker.PROTOCOLS]
+    if not makers:
+        return [make_generic_sheet(experiment)]
+    sheets = [maker.make_sheet(experiment) for maker in makers]
+    return sorted((sheet for sheet in sheets if sheet is not None), key=lambda sheet: sheet.name)

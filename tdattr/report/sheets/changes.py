@@ -1,35 +1,48 @@
 """Table 5 of the MUCS paper: how far the similarities change, in percent."""
 
-from tdattr.report.collect import Comparison
+from tdattr.report.collect import Experiment
+from tdattr.report.methods import (
+    category,
+    choose_averaged,
+    credit_paper,
+    list_measures,
+    list_methods,
+    mean_or_none,
+    measure_effects,
+    read_paper_columns,
+)
 from tdattr.report.papers import DATASETS
-from tdattr.report.sheet import Cell, Number, Sheet, filled
-from tdattr.report.sheets.measured import averaged, category, credit, listed, mean, paper_columns, results, taken
+from tdattr.report.sheet import Cell, Number, Sheet, drop_empty_columns
 
-PROTOCOL = "leave_k_out"
+PROTOCOLS: tuple[str, ...] = ("leave_k_out",)
 FORM = "+.1f"
 
 
-def table(comparison: Comparison) -> Sheet | None:
+def make_sheet(experiment: Experiment) -> Sheet | None:
     """A row per method but the random one."""
-    found = results(comparison, listed(comparison))
-    if not found:
+    effects = measure_effects(experiment, list_methods(experiment))
+    if not effects:
         return None
-    measures = taken(found)
-    over = averaged(measures)
+    measures = list_measures(effects)
+    over = choose_averaged(measures)
     rows: list[dict[str, Cell]] = []
-    for method, by_measure in found.items():
+    for method, by_measure in effects.items():
         changes = {measure: result.difference_percent for measure, result in by_measure.items()}
         intervals = {measure: result.ci95 for measure, result in by_measure.items()}
-        row: dict[str, Cell] = {"method": method, "categ.": category(comparison, method)}
+        row: dict[str, Cell] = {"method": method, "categ.": category(experiment, method)}
         row |= {m: Number(changes.get(m), FORM, intervals.get(m)) for m in measures}
-        row["μ"] = Number(mean(changes.get(m) for m in over), FORM, mean(intervals.get(m) for m in over))
-        row["seeds"] = Number(len(comparison.runs[method]), "d")
-        if comparison.dataset in DATASETS:
-            row |= paper_columns("table_5", form=FORM, dataset=comparison.dataset, method=comparison.base(method))
+        row["μ"] = Number(
+            mean_or_none(changes.get(m) for m in over), FORM, mean_or_none(intervals.get(m) for m in over)
+        )
+        row["seeds"] = Number(len(experiment.runs[method]), "d")
+        if experiment.dataset in DATASETS:
+            row |= read_paper_columns("table_5", form=FORM, dataset=experiment.dataset, method=experiment.base(method))
         rows.append(row)
     caption = (
         "Mean difference of the similarities from the median after random removal, in percent (lower is better) ± its "
         f"95 % interval, pooled over seeds; μ is the mean over {', '.join(over)}, of the differences and of the "
         f"intervals."
-    ) + credit(rows, "Table 5")
-    return Sheet("table_5", "Table 5: change of the similarities, %", caption, filled(rows, keep=2), printed=False)
+    ) + credit_paper(rows, "Table 5")
+    return Sheet(
+        "table_5", "Table 5: change of the similarities, %", caption, drop_empty_columns(rows, keep=2), printed=False
+    )

@@ -2,21 +2,21 @@
 
 import math
 
-from tdattr.report.collect import Comparison
+from tdattr.report.collect import Experiment
+from tdattr.report.methods import mean_or_none, sort_methods
 from tdattr.report.sheet import Cell, Number, Sheet
-from tdattr.report.sheets.measured import mean, ordered
 
-PROTOCOL = "lds"
+PROTOCOLS: tuple[str, ...] = ("lds",)
 
 
-def table(comparison: Comparison) -> Sheet | None:
+def make_sheet(experiment: Experiment) -> Sheet | None:
     """A row per method and damping."""
     rows: list[dict[str, Cell]] = []
-    for method in ordered(comparison, comparison.runs):
-        grids = [run.summary["grid"] for run in comparison.runs[method].values() if "grid" in run.summary]
+    for method in sort_methods(experiment, experiment.runs):
+        grids = [run.summary["grid"] for run in experiment.runs[method].values() if "grid" in run.summary]
         for damping in sorted({entry["damping"] for grid in grids for entry in grid}):
             entries = [entry for grid in grids for entry in grid if entry["damping"] == damping]
-            centre = mean(entry["mean"] for entry in entries)
+            centre = mean_or_none(entry["mean"] for entry in entries)
             assert centre is not None
             # of a mean of independent means
             below = math.hypot(*(entry["mean"] - entry["low"] for entry in entries)) / len(entries)

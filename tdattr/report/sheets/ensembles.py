@@ -1,48 +1,57 @@
 """Tables 3 and 9 of the MUCS paper: ensembles of methods beside MUCS alone."""
 
-from tdattr.report.collect import Comparison
-from tdattr.report.papers import DATASETS, number, published
-from tdattr.report.sheet import Cell, Number, Sheet, filled
-from tdattr.report.sheets.measured import ASIDE, ENSEMBLE, averaged, credit, mean, paper_columns, results, taken
+from tdattr.report.collect import Experiment
+from tdattr.report.methods import (
+    ASIDE,
+    ENSEMBLE,
+    choose_averaged,
+    credit_paper,
+    list_measures,
+    mean_or_none,
+    measure_effects,
+    read_paper_columns,
+)
+from tdattr.report.papers import DATASETS, read_number, read_table
+from tdattr.report.sheet import Cell, Number, Sheet, drop_empty_columns
 
-PROTOCOL = "leave_k_out"
+PROTOCOLS: tuple[str, ...] = ("leave_k_out",)
 REFERENCE = "R"
 
 
-def table(comparison: Comparison) -> Sheet | None:
+def make_sheet(experiment: Experiment) -> Sheet | None:
     """A row for MUCS and for each ensemble that was run."""
-    ensembles = [method for method in comparison.unablated if comparison.base(method).startswith(ENSEMBLE)]
+    ensembles = [method for method in experiment.unablated if experiment.base(method).startswith(ENSEMBLE)]
     if not ensembles:
         return None
-    methods = [*(method for method in comparison.unablated if comparison.base(method) == "mucs"), *ensembles]
-    found = results(comparison, methods)
-    measures = taken(found)
-    over = averaged(measures)
-    given = {method: weights(comparison, method) for method in methods}
+    methods = [*(method for method in experiment.unablated if experiment.base(method) == "mucs"), *ensembles]
+    effects = measure_effects(experiment, methods)
+    measures = list_measures(effects)
+    over = choose_averaged(measures)
+    given = {method: weights(experiment, method) for method in methods}
     members = dict.fromkeys(member for by_member in given.values() for member in by_member)
     rows: list[dict[str, Cell]] = []
-    for method, by_measure in found.items():
+    for method, by_measure in effects.items():
         aucs = {measure: result.auc for measure, result in by_measure.items()}
-        row: dict[str, Cell] = {"#": letter(comparison, method), "method": method}
+        row: dict[str, Cell] = {"#": letter(experiment, method), "method": method}
         row |= {heading(member): Number(given[method].get(member, 0), "g") for member in members}
         row |= {measure: Number(aucs.get(measure)) for measure in measures}
-        row["μ"] = Number(mean(aucs.get(measure) for measure in over))
-        row["seeds"] = Number(len(comparison.runs[method]), "d")
-        if comparison.dataset in DATASETS:
-            where = {"dataset": comparison.dataset, "ensemble": letter(comparison, method)}
-            row |= paper_columns("table_9", **where) | {"paper: μ": number("table_3", **where)}
+        row["μ"] = Number(mean_or_none(aucs.get(measure) for measure in over))
+        row["seeds"] = Number(len(experiment.runs[method]), "d")
+        if experiment.dataset in DATASETS:
+            where = {"dataset": experiment.dataset, "ensemble": letter(experiment, method)}
+            row |= read_paper_columns("table_9", **where) | {"paper: μ": read_number("table_3", **where)}
         rows.append(row)
     caption = (
         "Weights of the methods in each ensemble, and AUC pooled over seeds; μ is the mean over "
         f"{', '.join(over)}. R is MUCS alone."
-    ) + credit(rows, "Tables 3 (μ) and 9")
+    ) + credit_paper(rows, "Tables 3 (μ) and 9")
     aside = (*ASIDE, *(heading(member) for member in members))
-    return Sheet("table_3_9", "Tables 3 and 9: ensembles, AUC", caption, filled(rows, keep=2), aside=aside)
+    return Sheet("table_3_9", "Tables 3 and 9: ensembles, AUC", caption, drop_empty_columns(rows, keep=2), aside=aside)
 
 
-def letter(comparison: Comparison, method: str) -> str:
+def letter(experiment: Experiment, method: str) -> str:
     """What the paper calls an ensemble."""
-    base = comparison.base(method)
+    base = experiment.base(method)
     return base.removeprefix(ENSEMBLE).upper() if base.startswith(ENSEMBLE) else REFERENCE
 
 
@@ -51,11 +60,11 @@ def heading(member: str) -> str:
     return f"weight of {member}"
 
 
-def weights(comparison: Comparison, method: str) -> dict[str, float]:
+def weights(experiment: Experiment, method: str) -> dict[str, float]:
     """The weight of every member: as the run's config has it, or else as the paper has it."""
-    own = comparison.first(method).config["method"].get("weights")
-    if isinstance(own, dict):
-        return own
-    frame = published("ensembles")
-    frame = frame[frame["ensemble"] == letter(comparison, method)]
+    configured = experiment.first(method).config["method"].get("weights")
+    if isinstance(configured, dict):
+        return configured
+    frame = read_table("ensembles")
+    frame = frame[frame["ensemble"] == letter(experiment, method)]
     return dict(zip(frame["method"], frame["weight"], strict=True))

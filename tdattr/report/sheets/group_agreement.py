@@ -2,46 +2,44 @@
 
 from collections.abc import Iterable
 
-import pandas as pd
+from tdattr.metrics.agreement import MEASURES, interval, share_of_ceiling, sign_flip_p_value
+from tdattr.report.collect import Experiment, Run
+from tdattr.report.methods import mean_or_none, sort_methods
+from tdattr.report.sheet import NOTHING, Cell, Number, Sheet, drop_empty_columns
 
-from tdattr.metrics.agreement import MEASURES, interval, paired, share_of_ceiling
-from tdattr.report.collect import Comparison, Run
-from tdattr.report.sheet import NOTHING, Cell, Number, Sheet, filled
-from tdattr.report.sheets.measured import mean, ordered
-
-PROTOCOL = ("logo", "truth")
+PROTOCOLS: tuple[str, ...] = ("logo", "truth")
 SHOWN = ("top_1", "ndcg_3", "spearman")  # of the measures in a terminal
 RESAMPLES = 2000
 MAIN = "spearman"  # by which the best is tested against the next
 CEILING = {"logo": "LOGO under other seeds", "truth": "the truth, its ties broken at random"}
 
 
-def found(
-    comparison: Comparison, methods: Iterable[str], measures: Iterable[str]
+def measure_agreement(
+    experiment: Experiment, methods: Iterable[str], measures: Iterable[str]
 ) -> dict[str, dict[str, dict[str, float]]]:
     """method -> measure -> ``mean`` over the queries of all seeds, ``low`` and ``high`` of its 95 % interval and,
     where all its runs have it, the ``ceiling``: gold's agreement with itself."""
     result: dict[str, dict[str, dict[str, float]]] = {}
     for method in methods:
-        runs = comparison.runs[method].values()
-        table = pd.concat([run.similarities() for run in runs], ignore_index=True)
+        runs = experiment.runs[method].values()
+        table = experiment.pool_queries(method)
         result[method] = {}
         for measure in measures:
             low, high = interval(table[measure].to_numpy(), RESAMPLES)
             values = {"mean": float(table[measure].mean()), "low": low, "high": high}
-            ceiling = mean(run.summary["agreement"][measure].get("ceiling") for run in runs)
+            ceiling = mean_or_none(run.summary["agreement"][measure].get("ceiling") for run in runs)
             result[method][measure] = values | ({} if ceiling is None else {"ceiling": ceiling})
     return result
 
 
-def table(comparison: Comparison) -> Sheet:
+def make_sheet(experiment: Experiment) -> Sheet:
     """A row per method; the best one by Spearman is marked where it is better than the next at p < 0.01."""
-    methods = ordered(comparison, comparison.runs)
-    values = found(comparison, methods, MEASURES)
-    better = marked(comparison, [name for name in methods if comparison.base(name) != "logo"])
+    methods = sort_methods(experiment, experiment.runs)
+    values = measure_agreement(experiment, methods, MEASURES)
+    better = find_best(experiment, [name for name in methods if experiment.base(name) != "logo"])
     rows: list[dict[str, Cell]] = []
     for method, measured in values.items():
-        runs = comparison.runs[method].values()
+        runs = experiment.runs[method].values()
         row: dict[str, Cell] = {"method": method}
         for measure in MEASURES:
             row[measure] = Number(measured[measure]["mean"], marked=method == better and measure == MAIN)
@@ -51,18 +49,18 @@ def table(comparison: Comparison) -> Sheet:
             row[name] = Number(share, ".2f")
         row |= {
             "steps": Number(training_steps(runs), ".0f"),
-            "queries": Number(sum(len(run.similarities()) for run in runs), "d"),
-            "s/query": Number(mean(run.summary["seconds_per_query"] for run in runs), ".2f"),
+            "queries": Number(sum(len(run.per_query) for run in runs), "d"),
+            "s/query": Number(mean_or_none(run.summary["seconds_per_query"] for run in runs), ".2f"),
         }
         rows.append(row)
     ceilings = [measured for measured in values.values() if "ceiling" in measured[MAIN]]
     if ceilings:
         itself: dict[str, Cell] = {
-            measure: Number(mean(each[measure]["ceiling"] for each in ceilings)) for measure in MEASURES
+            measure: Number(mean_or_none(measured[measure]["ceiling"] for measured in ceilings)) for measure in MEASURES
         }
         blank: dict[str, Cell] = dict.fromkeys(rows[0], NOTHING)
-        rows.append(blank | {"method": CEILING[comparison.protocol]} | itself)
-    what = "retraining without each group" if comparison.protocol == "logo" else "what each query is composed of"
+        rows.append(blank | {"method": CEILING[experiment.protocol]} | itself)
+    what = "retraining without each group" if experiment.protocol == "logo" else "what each query is composed of"
     caption = (
         f"Agreement of the scores of groups with {what}: means over the queries of all seeds; low and high: the 95 % "
         f"interval of {MAIN}. *: better by {MAIN} than the next best, p < 0.01 (paired sign-flip test over queries). "
@@ -70,21 +68,18 @@ def table(comparison: Comparison) -> Sheet:
         "Steps: of training or unlearning, all groups together."
     )
     aside = ("low", "high", "top_1 of ceiling", *(name for name in MEASURES if name not in SHOWN))
-    return Sheet("groups", "Agreement on groups", caption, filled(rows), aside=aside)
+    return Sheet("groups", "Agreement on groups", caption, drop_empty_columns(rows), aside=aside)
 
 
 def training_steps(runs: Iterable[Run]) -> float | None:
     """What the scores of all groups took, a mean over runs; None for methods that train no model of a group."""
-    return mean(run.summary.get("facts", {}).get("training_steps") for run in runs)
+    return mean_or_none(run.summary.get("facts", {}).get("training_steps") for run in runs)
 
 
-def marked(comparison: Comparison, methods: list[str]) -> str | None:
+def find_best(experiment: Experiment, methods: list[str]) -> str | None:
     """The best method, where it is better than the next one beyond doubt and was run with the same seeds."""
-    queries = {
-        name: pd.concat([run.similarities() for _, run in sorted(comparison.runs[name].items())])[MAIN].to_numpy()
-        for name in methods
-    }
+    queries = {name: experiment.pool_queries(name)[MAIN].to_numpy() for name in methods}
     best, *rest = sorted(methods, key=lambda name: -queries[name].mean()) or [""]
-    if not rest or comparison.runs[best].keys() != comparison.runs[rest[0]].keys():
+    if not rest or experiment.runs[best].keys() != experiment.runs[rest[0]].keys():
         return None
-    return best if paired(queries[best], queries[rest[0]]) < 0.01 else None
+    return best if sign_flip_p_value(queries[best], queries[rest[0]]) < 0.01 else None

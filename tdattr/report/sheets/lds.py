@@ -1,33 +1,31 @@
 """The linear datamodeling score of every method."""
 
-import pandas as pd
-
 from tdattr.metrics.agreement import interval
-from tdattr.report.collect import Comparison
+from tdattr.report.collect import Experiment
+from tdattr.report.methods import category, mean_or_none, sort_methods
 from tdattr.report.sheet import Cell, Number, Sheet
-from tdattr.report.sheets.measured import category, mean, ordered
 
-PROTOCOL = "lds"
+PROTOCOLS: tuple[str, ...] = ("lds",)
 RESAMPLES = 10_000
 
 
-def table(comparison: Comparison) -> Sheet:
+def make_sheet(experiment: Experiment) -> Sheet:
     """A row per method."""
     rows: list[dict[str, Cell]] = []
-    for method in ordered(comparison, comparison.runs):
-        runs = comparison.runs[method].values()
-        values = pd.concat([run.similarities() for run in runs])["lds"].to_numpy()
+    for method in sort_methods(experiment, experiment.runs):
+        runs = experiment.runs[method].values()
+        values = experiment.pool_queries(method)["lds"].to_numpy()
         low, high = interval(values, RESAMPLES)
         rows.append(
             {
                 "method": method,
-                "categ.": category(comparison, method),
+                "categ.": category(experiment, method),
                 "LDS": Number(float(values.mean())),
                 "low": Number(low),
                 "high": Number(high),
                 "queries": Number(len(values), "d"),
                 "seeds": Number(len(runs), "d"),
-                "s per query": Number(mean(run.summary["seconds_per_query"] for run in runs), ".2f"),
+                "s per query": Number(mean_or_none(run.summary["seconds_per_query"] for run in runs), ".2f"),
             }
         )
     caption = (

@@ -2,30 +2,30 @@
 
 import math
 
-from tdattr.report.collect import Comparison
-from tdattr.report.papers import DATASETS, number
-from tdattr.report.sheet import Cell, Number, Sheet, filled
-from tdattr.report.sheets.measured import credit, listed, mean
+from tdattr.report.collect import Experiment
+from tdattr.report.methods import credit_paper, list_methods, mean_or_none
+from tdattr.report.papers import DATASETS, read_number
+from tdattr.report.sheet import Cell, Number, Sheet, drop_empty_columns
 
-PROTOCOL = "leave_k_out"
+PROTOCOLS: tuple[str, ...] = ("leave_k_out",)
 
 
-def table(comparison: Comparison) -> Sheet | None:
+def make_sheet(experiment: Experiment) -> Sheet | None:
     """A row per method."""
     rows: list[dict[str, Cell]] = []
-    for method in listed(comparison, random=True):
-        summaries = [run.summary for run in comparison.runs[method].values()]
+    for method in list_methods(experiment, random=True):
+        summaries = [run.summary for run in experiment.runs[method].values()]
         # of a mean of independent means, each over as many pairs of queries
         spread = math.hypot(*(summary["overlap_ci95"] for summary in summaries)) / len(summaries)
-        overlap = Number(mean(summary["overlap_percent"] for summary in summaries), ".1f", spread)
+        overlap = Number(mean_or_none(summary["overlap_percent"] for summary in summaries), ".1f", spread)
         row: dict[str, Cell] = {"method": method, "overlap, %": overlap, "seeds": Number(len(summaries), "d")}
-        if comparison.dataset in DATASETS:
-            row["paper"] = number("table_7", ".1f", dataset=comparison.dataset, method=comparison.base(method))
+        if experiment.dataset in DATASETS:
+            row["paper"] = read_number("table_7", ".1f", dataset=experiment.dataset, method=experiment.base(method))
         rows.append(row)
     if not rows:
         return None
     caption = (
         "Share of the top-k items that two queries have in common, in percent ± its 95 % interval: mean over all pairs "
         "of queries of a seed, pooled over seeds."
-    ) + credit(rows, "Table 7")
-    return Sheet("table_7", "Table 7: overlap between queries, %", caption, filled(rows), printed=False)
+    ) + credit_paper(rows, "Table 7")
+    return Sheet("table_7", "Table 7: overlap between queries, %", caption, drop_empty_columns(rows), printed=False)

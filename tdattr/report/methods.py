@@ -4,12 +4,11 @@ from collections.abc import Collection, Iterable, Mapping
 
 import numpy as np
 
-from tdattr.metrics.comparison import Comparison as Result
-from tdattr.metrics.comparison import compare
-from tdattr.report.collect import Comparison
-from tdattr.report.papers import MEAN, MEASURES, SOURCE, number
+from tdattr.metrics.comparison import RemovalEffect, compare
+from tdattr.report.collect import Experiment
+from tdattr.report.papers import MEAN, MEASURES, SOURCE, read_number
 from tdattr.report.sheet import NOTHING, Cell
-from tdattr.report.tables import pooled
+from tdattr.report.tables import pool
 
 CATEGORIES = {  # in the paper's order: model-agnostic, by influence functions, by unlearning
     "random": NOTHING,
@@ -30,71 +29,71 @@ CATEGORIES = {  # in the paper's order: model-agnostic, by influence functions, 
 ENSEMBLE = "ensemble_"
 
 
-def listed(comparison: Comparison, random: bool = False) -> list[str]:
+def list_methods(experiment: Experiment, random: bool = False) -> list[str]:
     """The methods, with or without the random one, but no ablations and ensembles, which have tables of their own."""
-    methods = [method for method in comparison.unablated if not comparison.base(method).startswith(ENSEMBLE)]
-    return ordered(comparison, [method for method in methods if random or comparison.base(method) != "random"])
+    methods = [method for method in experiment.unablated if not experiment.base(method).startswith(ENSEMBLE)]
+    return sort_methods(experiment, [method for method in methods if random or experiment.base(method) != "random"])
 
 
-def ordered(comparison: Comparison, methods: Iterable[str]) -> list[str]:
+def sort_methods(experiment: Experiment, methods: Iterable[str]) -> list[str]:
     """The methods in the paper's order, and then those that it has not."""
     known = list(CATEGORIES)
 
     def place(method: str) -> tuple[int, str]:
-        kind = family(comparison, method)
+        kind = family(experiment, method)
         return known.index(kind) if kind in known else len(known), method
 
     return sorted(methods, key=place)
 
 
-def family(comparison: Comparison, method: str) -> str:
+def family(experiment: Experiment, method: str) -> str:
     """The name that a method has whatever its settings and its extractor."""
-    return comparison.base(method).split("-")[0]
+    return experiment.base(method).split("-")[0]
 
 
-def category(comparison: Comparison, method: str) -> str:
+def category(experiment: Experiment, method: str) -> str:
     """MA, IF or U."""
-    return CATEGORIES.get(family(comparison, method), NOTHING)
+    return CATEGORIES.get(family(experiment, method), NOTHING)
 
 
-def results(comparison: Comparison, methods: Collection[str]) -> dict[str, dict[str, Result]]:
+def measure_effects(experiment: Experiment, methods: Collection[str]) -> dict[str, dict[str, RemovalEffect]]:
     """For each method, the verdict by every measure that all its runs took."""
     return {
         method: {
-            measure: compare(*pooled(comparison, method, measure, "attributed"))
-            for measure in comparison.measures
-            if comparison.took(method, measure)
+            measure: compare(*pool(experiment, method, measure, "attributed"))
+            for measure in experiment.measures
+            if experiment.has_measure(method, measure)
         }
         for method in methods
     }
 
 
-def taken(found: Mapping[str, Mapping[str, Result]]) -> list[str]:
+def list_measures(effects: Mapping[str, Mapping[str, RemovalEffect]]) -> list[str]:
     """The measures that any of the methods has, the paper's first."""
-    names = dict.fromkeys(measure for results in found.values() for measure in results)
+    names = dict.fromkeys(measure for by_measure in effects.values() for measure in by_measure)
     return sorted(names, key=lambda name: MEASURES.index(name) if name in MEASURES else len(MEASURES))
 
 
-def averaged(measures: list[str]) -> list[str]:
+def choose_averaged(measures: list[str]) -> list[str]:
     """The measures that μ is the mean of: the paper's four where all of them were taken, otherwise what was taken."""
     return list(MEASURES) if set(MEASURES) <= set(measures) else measures
 
 
-def mean(values: Iterable[float | None]) -> float | None:
+def mean_or_none(values: Iterable[float | None]) -> float | None:
     """Their mean, or None where one is missing."""
     present = list(values)
     complete = [value for value in present if value is not None]
     return float(np.mean(complete)) if complete and len(complete) == len(present) else None
 
 
-def paper_columns(table: str, last: str = MEAN, form: str = ".3f", **where: str) -> dict[str, Cell]:
+def read_paper_columns(table: str, last: str = MEAN, form: str = ".3f", **where: str) -> dict[str, Cell]:
     """The paper's numbers for its four measures, and the column that it ends with."""
     headings = {MEAN: "paper: μ", "delta": "paper: Δ, %"}
-    columns: dict[str, Cell] = {f"paper: {name}": number(table, form, measure=name, **where) for name in MEASURES}
-    return columns | {headings[last]: number(table, "+.1f" if last == "delta" else form, measure=last, **where)}
+    columns: dict[str, Cell] = {f"paper: {name}": read_number(table, form, measure=name, **where) for name in MEASURES}
+    return columns | {headings[last]: read_number(table, "+.1f" if last == "delta" else form, measure=last, **where)}
 
 
-def credit(rows: list[dict[str, Cell]], where: str) -> str:
+def credit_paper(rows: list[dict[str, Cell]], where: str) -> str:
     """The end of a caption: where the paper's numbers are from, if the rows have any."""
     cells = [cell for row in rows for column, cell in row.items() if column.startswith("paper")]
     return f" paper: {SOURCE}, {where}." if any(str(cell) != NOTHING for cell in cells) else ""
