@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader
 from tdattr.configs import build
 from tdattr.data.image_folder import ImageFolder
 from tdattr.data.prepared import Split, prepare
+from tdattr.diffusion.batch import Batch
 from tdattr.run import quieten
 from tdattr.search_path import CONF
 from tdattr.training.batches import Batches
@@ -77,13 +78,13 @@ def anonymous_megabytes() -> float:
     return int(status["RssAnon"].split()[0]) / 1024
 
 
-def per_second(batches: Iterable[dict[str, torch.Tensor]]) -> float:
+def per_second(batches: Iterable[Batch]) -> float:
     """Images per second after the first batch, which starts the workers."""
     source = iter(batches)
     next(source)
     started, count = time.perf_counter(), 0
     for batch in source:
-        count += len(batch["x"])
+        count += len(batch)
     return count / (time.perf_counter() - started)
 
 
@@ -103,13 +104,12 @@ def loading(folder: Path, options: argparse.Namespace) -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = build(cfg.model, "model").build(3, SIZE, WIDTH).to(device)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4)
-    batch = {name: value[: options.step_batch].to(device) for name, value in batches[0].items() if name != "step"}
+    batch = batches[0][: options.step_batch].to(device)
     seconds = []
     for _ in range(STEPS_TIMED + 1):
         started = time.perf_counter()
-        inputs = [batch[name] for name in ("x", "level", "noise", "condition", "drop")]
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            loss = diffusion.loss(network, *inputs).mean()
+            loss = diffusion.loss(network, *batch.inputs).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

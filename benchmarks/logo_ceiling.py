@@ -36,7 +36,7 @@ def main() -> None:
     given = context(chain, chain.cfg.method, method, f1, chain.generated(f1), [])
     terms = method.terms(given)
     visited = method.elbo.terms(chain.diffusion)
-    levels = chain.diffusion.ladder(method.elbo.steps)[visited]
+    levels = chain.diffusion.discrete_levels(method.elbo.steps)[visited]
     halves = range(1, method.repeats // 2 + 1)
     print("t_min   level  " + "  ".join(f"{half} v {half}: {' '.join(MEASURES)}" for half in halves))
     for start in (start for start in STARTS if visited[0] <= start <= visited[-1]):

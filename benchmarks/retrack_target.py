@@ -66,7 +66,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     objective = build(OmegaConf.load(CONF / "objective" / "retrack.yaml"), "objective")  # type: ignore[arg-type]
-    diffusion = build(OmegaConf.load(CONF / "diffusion" / "ddpm.yaml"), "diffusion")  # type: ignore[arg-type]
+    node = OmegaConf.merge(OmegaConf.load(CONF / "diffusion" / "ddpm.yaml"), {"c_noise": "log_sigma"})
+    diffusion = build(node, "diffusion")  # type: ignore[arg-type]
     inputs = given(options.batch, options.neighbours)
     ways: dict[str, Callable[[], Tensor]] = {
         "loop": lambda: looped(objective, diffusion, *inputs),

@@ -37,9 +37,7 @@ def bare(chain: Chain, network: nn.Module, steps: int) -> nn.Module:
     for step in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * min(1.0, (step + 1) / config.warmup_steps)
-        batch = batches[step]
-        inputs = [batch[name] for name in ("x", "level", "noise", "condition", "drop")]
-        loss = chain.diffusion.loss(network, *inputs).mean()
+        loss = chain.diffusion.loss(network, *batches[step].inputs).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -15,9 +15,10 @@ import torch
 from jaxtyping import Float
 from omegaconf import DictConfig
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from tdattr.artifacts import Artifact, Store
+from tdattr.codecs.pixels import Pixels
 from tdattr.configs import build, described
 from tdattr.data import groups
 from tdattr.data.groups import Ids
@@ -29,6 +30,7 @@ from tdattr.features.clip import ClipText
 from tdattr.methods import Method
 from tdattr.metrics.choice import choose_measures
 from tdattr.metrics.similarity import Measure
+from tdattr.networks import Given, Network, NetworkConfig
 from tdattr.protocols import Evaluation
 from tdattr.report.progress import track
 from tdattr.seeding import generator, torch_seed
@@ -102,7 +104,7 @@ class Chain:
         self.train: TrainConfig = build(cfg.train, "train")
         self.trainer: TrainerConfig = build(cfg.trainer, "trainer")
         self.diffusion: Diffusion = build(cfg.diffusion, "diffusion")
-        self.model = build(cfg.model, "model")
+        self.model: NetworkConfig = build(cfg.model, "model")
         self.source = build(cfg.dataset.source, "dataset.source")
         self.method: Method = build(cfg.method, "method")
         self.protocol: Evaluation = build(cfg.protocol, "protocol")
@@ -116,8 +118,7 @@ class Chain:
         self.text: ClipText | None = build(cfg.dataset.text, "dataset.text") if cfg.dataset.get("text") else None
         if self.health.samples and not hasattr(self.health.extractor, "identity"):
             raise UserError("health.samples needs an extractor: choose one with extractor@health.extractor=<name>.")
-        if hasattr(self.model, "check_diffusion"):
-            self.model.check_diffusion(self.diffusion)
+        self.model.check_diffusion(self.diffusion)
         self.remove: RemoveConfig = build(cfg.remove, "remove")
         if not isinstance(cfg.seed, int) or cfg.seed < 0:
             raise UserError(f"seed={cfg.seed} must be a whole number, 0 or larger.")
@@ -200,7 +201,7 @@ class Chain:
 
     # -- pretrain: F1 and every counterfactual model -------------------------------------------------------------
 
-    def fresh_network(self, seed: int | None = None) -> nn.Module:
+    def fresh_network(self, seed: int | None = None) -> Network:
         """The network at its initialisation for this seed (the run's): F0, and where every training starts."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(torch_seed(self.cfg.seed if seed is None else seed, "initialisation"))
@@ -227,15 +228,14 @@ class Chain:
             train["coupled"] = True  # both orders are the same one where nothing is removed
         diffusion = described(self.cfg.diffusion)
         config = {
-            "model": described(self.cfg.model)
-            | (dict(self.model.identity()) if hasattr(self.model, "identity") else {}),
+            "model": described(self.cfg.model) | dict(self.model.identity()),
             "diffusion": {name: value for name, value in diffusion.items() if name not in self.diffusion.sampling},
             "train": train,
             "precision": self.trainer.precision,
             "seed": seed,
             "ids": groups.digest(ids),
         }
-        if (self.cfg.checkpoint is not None or hasattr(self.model, "pretrained")) and not counterfactual:
+        if (self.cfg.checkpoint is not None or self.model.has_weights) and not counterfactual:
             return self.imported(config)
 
         def make(folder: Path) -> Mapping[str, Any]:
@@ -264,13 +264,14 @@ class Chain:
 
         def make(folder: Path) -> None:
             sizes = self.data.channels, self.data.resolution, self.data.condition_size
-            weights = self.model.pretrained(*sizes).state_dict() if path is None else load_file(path)
+            network = self.model.pretrained(*sizes) if path is None else None
+            weights = load_file(path) if network is None else network.state_dict()
             for name in WEIGHTS:
                 save_file(weights, folder / f"{name}.safetensors", metadata=trained_for(self.diffusion))
 
         return self.store.get("checkpoint", 1, config, {**inputs, "dataset": self.data.content}, make)
 
-    def network(self, artifact: Artifact) -> nn.Module:
+    def network(self, artifact: Artifact) -> Network:
         """A new copy of a trained network, in evaluation mode on the device."""
         network = self.fresh_network()
         network.load_state_dict(load_file(artifact.folder / f"{self.cfg.weights}.safetensors"))
@@ -321,16 +322,17 @@ class Chain:
         self, model: Artifact, rngs: list[np.random.Generator], conditions: Tensor | None, description: str
     ) -> Float[Tensor, "image channel height width"]:
         """An image for each generator and condition, ``queries.batch_size`` at a time, with the queries' guidance."""
-        network = self.network(model)
+        network, codec = self.network(model), Pixels()
         guidance = self.queries.guidance if self.data.condition_size else None
         shape = (self.data.channels, self.data.resolution, self.data.resolution)
         starts = range(0, len(rngs), self.queries.batch_size)
         images = []
         for start in track(starts, description, len(starts)):
             part = slice(start, start + self.queries.batch_size)
-            condition = None if conditions is None else conditions[part].to(self.device)
+            given = Given(None if conditions is None else conditions[part]).to(self.device)
             with torch.inference_mode():
-                images.append(self.diffusion.sample(network, rngs[part], shape, condition, guidance).float().cpu())
+                x = self.diffusion.sample(network, rngs[part], shape, given, guidance)
+                images.append(codec.decode(x).float().cpu())
         return torch.cat(images)
 
 

@@ -121,6 +121,7 @@ def tiny_config() -> DiTConfig:
         frame_strides=[],
         frame_kernel=3,
         augmentation_label=True,
+        c_noise="log_sigma",
     )
 
 

@@ -22,7 +22,14 @@ import numpy as np
 
 TOLERANCE = 1e-6  # of the largest value of an array
 # pattern of case/array -> (tolerance, why it is not equal to TOLERANCE): filled when a change reorders arithmetic
-EXCEPTIONS: dict[str, tuple[float, str]] = {}
+EXCEPTIONS: dict[str, tuple[float, str]] = {
+    "*guda*/*": (
+        1e-4,
+        "evidence lower bounds take the residual without adding and subtracting the noise, and DDPM, VP and flow round "
+        "predicted noise otherwise: scores differ by up to 5e-6, correlations over a few groups by up to 6e-5",
+    ),
+    "logo/*m[as]e*": (1.0, "method=logo is its own gold standard here: errors of 1e-17, which are all rounding"),
+}
 UNTIMED = ("seconds", "member_seconds")  # columns that differ between any two runs
 
 SMALL = [

@@ -1,74 +1,125 @@
 """Diffusion variants: what a noise level is, how to train on it, which levels generation visits, how to sample."""
 
-from typing import ClassVar, Protocol
+from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import numpy as np
-from jaxtyping import Bool, Float
-from torch import Tensor
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
 
-from tdattr.networks import Network
+from tdattr.networks import NOTHING, Forward, Given
 
 
-class Diffusion(Protocol):
-    """A diffusion variant around any network. Levels are float tensors whose meaning only the variant knows.
+class Diffusion(ABC):
+    """A diffusion variant around any network: the base class of ``diffusion`` config nodes, frozen dataclasses.
 
-    Noise images are always unit normal; the variant scales them.
+    Levels are float tensors whose meaning only the variant knows. Noise is always unit normal; the variant scales it.
+    ``x``, the noise and what the network puts out have the same shape, whatever it is beyond the first axis.
     """
 
     sampling: ClassVar[tuple[str, ...]]  # the settings that only generation reads; a change of them retrains nothing
 
+    name: str
+
+    @property
+    def tells_timesteps(self) -> bool:
+        """Whether c_noise, what the network is told of a level, is a timestep, as diffusers' networks embed it."""
+        return False
+
+    @abstractmethod
     def training_levels(self, rng: np.random.Generator, count: int) -> Float[Tensor, " count"]:
         """Levels drawn from the training distribution."""
-        ...
 
+    @abstractmethod
     def generation_levels(self, count: int) -> Float[Tensor, " count"]:
         """The ``count`` levels that a generation with that many steps visits, most noise first."""
-        ...
+
+    @abstractmethod
+    def discrete_levels(self, steps: int) -> Float[Tensor, " level"]:
+        """The levels of a discrete process, least noise first: ``steps`` of them, or a discrete variant's own."""
+
+    @abstractmethod
+    def log_snr(self, level: Float[Tensor, " level"]) -> Float[Tensor, " level"]:
+        """ln of the ratio of signal to noise variance in a noised item; float64 on the CPU."""
+
+    @abstractmethod
+    def noised(
+        self, x: Float[Tensor, "batch *shape"], level: Float[Tensor, " batch"], noise: Float[Tensor, "batch *shape"]
+    ) -> Float[Tensor, "batch *shape"]:
+        """The items with so much of the noise in them."""
+
+    @abstractmethod
+    def error(
+        self,
+        network: Forward,
+        x: Float[Tensor, "batch *shape"],
+        level: Float[Tensor, " batch"],
+        noise: Float[Tensor, "batch *shape"],
+        given: Given,
+    ) -> Float[Tensor, "batch *shape"]:
+        """Predicted minus true, of what the network is trained to predict of the noised items; float32."""
+
+    def loss_weight(self, level: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+        """The loss is this times the mean of ``error`` squared. 1, unless a variant says otherwise."""
+        return torch.ones_like(level)
+
+    def in_noise(
+        self, error: Float[Tensor, "batch *shape"], level: Float[Tensor, " batch"]
+    ) -> Float[Tensor, "batch *shape"]:
+        """An ``error`` as predicted minus true noise. The same, unless a variant predicts something else."""
+        return error
+
+    def noise_weight(self, level: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+        """The loss is this times the mean of ``residual`` squared. 1, unless a variant says otherwise."""
+        return torch.ones_like(level)
 
     def loss(
         self,
-        network: Network,
-        x: Float[Tensor, "batch channel height width"],
+        network: Forward,
+        x: Float[Tensor, "batch *shape"],
         level: Float[Tensor, " batch"],
-        noise: Float[Tensor, "batch channel height width"],
-        condition: Float[Tensor, "batch condition"] | None = None,
-        drop: Bool[Tensor, " batch"] | None = None,
-        augmentation: Float[Tensor, "batch label"] | None = None,
+        noise: Float[Tensor, "batch *shape"],
+        given: Given = NOTHING,
     ) -> Float[Tensor, " batch"]:
-        """The training loss of each item: a mean over its pixels, no mean over the batch."""
-        ...
+        """The training loss of each item: a mean over its values, no mean over the batch.
+
+        From ``error`` and not from ``residual``, whose weight may be infinite (``Flow``, t = 1).
+        """
+        return self.loss_weight(level) * self.error(network, x, level, noise, given).square().flatten(1).mean(1)
+
+    def residual(
+        self,
+        network: Forward,
+        x: Float[Tensor, "batch *shape"],
+        level: Float[Tensor, " batch"],
+        noise: Float[Tensor, "batch *shape"],
+        given: Given = NOTHING,
+    ) -> Float[Tensor, "batch *shape"]:
+        """Predicted minus true noise, to all its digits where the two are close."""
+        return self.in_noise(self.error(network, x, level, noise, given), level)
 
     def predicted_noise(
         self,
-        network: Network,
-        x: Float[Tensor, "batch channel height width"],
+        network: Forward,
+        x: Float[Tensor, "batch *shape"],
         level: Float[Tensor, " batch"],
-        noise: Float[Tensor, "batch channel height width"],
-        condition: Float[Tensor, "batch condition"] | None = None,
-        drop: Bool[Tensor, " batch"] | None = None,
-    ) -> Float[Tensor, "batch channel height width"]:
-        """The noise that the network sees in the item noised by ``noise``: equal to it where the network is perfect."""
-        ...
+        noise: Float[Tensor, "batch *shape"],
+        given: Given = NOTHING,
+    ) -> Float[Tensor, "batch *shape"]:
+        """The noise that the network sees in the items noised by ``noise``: equal to it where it is perfect."""
+        return noise + self.residual(network, x, level, noise, given)
 
-    def noise_weight(self, level: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
-        """The loss is this times the mean over pixels of (predicted noise - noise)^2."""
-        ...
-
-    def log_snr(self, level: Float[Tensor, " level"]) -> Float[Tensor, " level"]:
-        """ln of the ratio of signal to noise variance in a noised item; float64 on the CPU."""
-        ...
-
-    def ladder(self, steps: int) -> Float[Tensor, " level"]:
-        """The levels of a discrete process, least noise first: ``steps`` of them, or a discrete variant's own."""
-        ...
-
+    @abstractmethod
     def sample(
         self,
-        network: Network,
+        network: nn.Module,
         rngs: list[np.random.Generator],
-        shape: tuple[int, int, int],
-        condition: Float[Tensor, "batch condition"] | None,
-        guidance: float | None,
-    ) -> Float[Tensor, "batch channel height width"]:
-        """One image in [-1, 1] per generator, each a function of its own generator alone, never of the batch."""
-        ...
+        shape: tuple[int, ...],
+        given: Given = NOTHING,
+        guidance: float | None = None,
+    ) -> Float[Tensor, "batch *shape"]:
+        """One x per generator, each a function of its own generator alone, never of the batch; on the network's device.
+
+        ``given``: what the network is told of each. ``guidance``: the weight of classifier-free guidance; None: none.
+        """

@@ -1,29 +1,29 @@
 """VP (Song et al. 2021, arXiv 2011.13456) as Karras et al. 2022 write it (arXiv 2206.00364, Table 1): level = sigma."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
-from torch import Tensor
+from jaxtyping import Float
+from torch import Tensor, nn
 
+from tdattr.diffusion import Diffusion
 from tdattr.diffusion.guidance import Guided
+from tdattr.diffusion.samplers import draw_noise, euler
 from tdattr.errors import UserError
-from tdattr.networks import Network
-from tdattr.seeding import normal
+from tdattr.networks import NOTHING, Forward, Given, per_item
 
 
 @dataclass(frozen=True)
-class VP:
+class VP(Diffusion):
     """The ``diffusion=vp`` node; the published figures are in ``conf/diffusion/vp.yaml``.
 
-    ``code`` is what the network is told of the level. ``log_sigma``: ln(sigma) / 4, as under EDM, in [-1.73, 1.26] for
-    the published figures, which is what the networks' Fourier features (periods from 1 up) resolve. ``timestep``: the
-    c_noise of Table 1, (timesteps - 1) t in [0, 999], for a network that embeds timesteps.
+    ``c_noise`` is what the network is told of the level. ``log_sigma``: ln(sigma) / 4, as under EDM, in [-1.73, 1.26]
+    for the published figures, which is what the networks' Fourier features (periods from 1 up) resolve. ``timestep``:
+    the c_noise of Table 1, (timesteps - 1) t in [0, 999], for a network that embeds timesteps.
     """
 
     sampling: ClassVar = ("epsilon_sampling", "steps")  # what only generation reads
@@ -32,23 +32,22 @@ class VP:
     beta_d: float
     beta_min: float
     timesteps: int
-    code: str
+    c_noise: Literal["log_sigma", "timestep"]
     epsilon_training: float
     epsilon_sampling: float
     steps: int
 
     def __post_init__(self) -> None:
-        if self.code not in ("log_sigma", "timestep"):
-            raise UserError(f"diffusion.code={self.code} is unknown: choose log_sigma or timestep.")
-        if (
-            not 0
-            < min(self.epsilon_training, self.epsilon_sampling)
-            <= max(self.epsilon_training, self.epsilon_sampling)
-            < 1
-        ):
+        epsilons = (self.epsilon_training, self.epsilon_sampling)
+        if not 0 < min(epsilons) <= max(epsilons) < 1:
             raise UserError("diffusion.epsilon_training and diffusion.epsilon_sampling must lie between 0 and 1.")
         if min(self.beta_d, self.beta_min) <= 0 or self.timesteps < 2 or self.steps < 1:
             raise UserError("diffusion needs beta_d and beta_min above 0, at least 2 timesteps and at least 1 step.")
+
+    @property
+    def tells_timesteps(self) -> bool:
+        """As ``c_noise`` says."""
+        return self.c_noise == "timestep"
 
     def sigma(self, t: Float[Tensor, " level"]) -> Float[Tensor, " level"]:
         """The noise level at time t in [0, 1]: sqrt(exp(beta_d t^2 / 2 + beta_min t) - 1) (Table 1, "Schedule")."""
@@ -71,85 +70,68 @@ class VP:
         """Those times, in double precision (Table 1, "Time steps")."""
         return torch.linspace(1, self.epsilon_sampling, count, dtype=torch.float64)
 
-    def noise_prediction(
-        self,
-        network: Callable[..., Tensor],
-        x: Float[Tensor, "batch channel height width"],
-        sigma: Float[Tensor, " batch"],
-        *extra: Tensor | None,
-    ) -> Float[Tensor, "batch channel height width"]:
-        """Net(x, c_noise), where ``x`` is already scaled to variance one: by c_in = 1 / sqrt(sigma^2 + 1).
-
-        As c_skip is 1 and c_out -sigma, the denoiser is D = x / c_in - sigma Net: the network predicts the noise.
-        """
-        code = sigma.log() / 4 if self.code == "log_sigma" else (self.timesteps - 1) * self.time(sigma)
-        return network(x, code, *extra)
-
-    def loss(
-        self,
-        network: Network,
-        x: Float[Tensor, "batch channel height width"],
-        level: Float[Tensor, " batch"],
-        noise: Float[Tensor, "batch channel height width"],
-        condition: Float[Tensor, "batch condition"] | None = None,
-        drop: Bool[Tensor, " batch"] | None = None,
-        augmentation: Float[Tensor, "batch label"] | None = None,
-    ) -> Float[Tensor, " batch"]:
-        """1 / sigma^2 * mean over pixels of (D(x + sigma n) - x)^2 (Karras et al., eq. 2 and Table 1).
-
-        D - x = sigma (n - Net), so that this is the mean of (n - Net)^2, which loses no digits at small sigma.
-        """
-        sigma = level[:, None, None, None]
-        noised = (x + sigma * noise) / (sigma**2 + 1).sqrt()
-        predicted = self.noise_prediction(network, noised, level, condition, drop, augmentation)
-        return (predicted.float() - noise).square().flatten(1).mean(1)
-
-    def predicted_noise(
-        self,
-        network: Network,
-        x: Float[Tensor, "batch channel height width"],
-        level: Float[Tensor, " batch"],
-        noise: Float[Tensor, "batch channel height width"],
-        condition: Float[Tensor, "batch condition"] | None = None,
-        drop: Bool[Tensor, " batch"] | None = None,
-    ) -> Float[Tensor, "batch channel height width"]:
-        """What the network puts out."""
-        sigma = level[:, None, None, None]
-        noised = (x + sigma * noise) / (sigma**2 + 1).sqrt()
-        return self.noise_prediction(network, noised, level, condition, drop, None).float()
-
-    def noise_weight(self, level: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
-        """1."""
-        return torch.ones_like(level)
+    def discrete_levels(self, steps: int) -> Float[Tensor, " level"]:
+        """``steps`` levels of the generation schedule, upwards."""
+        return self.generation_levels(steps).flip(0)
 
     def log_snr(self, level: Float[Tensor, " level"]) -> Float[Tensor, " level"]:
         """-2 ln sigma."""
         return -2 * level.double().cpu().log()
 
-    def ladder(self, steps: int) -> Float[Tensor, " level"]:
-        """``steps`` levels of the generation schedule, upwards."""
-        return self.generation_levels(steps).flip(0)
+    def noised(
+        self, x: Float[Tensor, "batch *shape"], level: Float[Tensor, " batch"], noise: Float[Tensor, "batch *shape"]
+    ) -> Float[Tensor, "batch *shape"]:
+        """x + sigma n, scaled to variance one by c_in = 1 / sqrt(sigma^2 + 1)."""
+        sigma = per_item(level, x)
+        return (x + sigma * noise) / (sigma**2 + 1).sqrt()
+
+    def noise_prediction(
+        self, network: Forward, x: Float[Tensor, "batch *shape"], sigma: Float[Tensor, " batch"], given: Given
+    ) -> Float[Tensor, "batch *shape"]:
+        """Net(x, c_noise), where ``x`` is already scaled to variance one.
+
+        As c_skip is 1 and c_out -sigma, the denoiser is D = x / c_in - sigma Net: the network predicts the noise.
+        """
+        c_noise = sigma.log() / 4 if self.c_noise == "log_sigma" else (self.timesteps - 1) * self.time(sigma)
+        return network(x, c_noise, given)
+
+    def error(
+        self,
+        network: Forward,
+        x: Float[Tensor, "batch *shape"],
+        level: Float[Tensor, " batch"],
+        noise: Float[Tensor, "batch *shape"],
+        given: Given,
+    ) -> Float[Tensor, "batch *shape"]:
+        """Net - n.
+
+        The loss of Karras et al., eq. 2 and Table 1, is 1 / sigma^2 * mean of (D(x + sigma n) - x)^2. As
+        D - x = sigma (n - Net), it is the mean of (n - Net)^2, which loses no digits at small sigma.
+        """
+        return self.noise_prediction(network, self.noised(x, level, noise), level, given).float() - noise
 
     def sample(
         self,
-        network: Network,
+        network: nn.Module,
         rngs: list[np.random.Generator],
-        shape: tuple[int, int, int],
-        condition: Float[Tensor, "batch condition"] | None,
-        guidance: float | None,
-    ) -> Float[Tensor, "batch channel height width"]:
-        """Euler in t, ``steps`` steps of which the last ends at t = 0, on the images scaled to variance one.
+        shape: tuple[int, ...],
+        given: Given = NOTHING,
+        guidance: float | None = None,
+    ) -> Float[Tensor, "batch *shape"]:
+        """Euler in t, ``steps`` steps of which the last ends at t = 0, on the items scaled to variance one.
 
         The ODE is Karras et al. eq. 4 with the VP schedule and scaling s = 1 / sqrt(sigma^2 + 1) of Table 1, where
-        the denoiser's x cancels: dx/dt = beta(t) / 2 * (Net / (sigma s) - x) with beta(t) = beta_d t + beta_min.
+        the denoiser's x cancels: dx/dt = beta(t) / 2 * (Net / (sigma s) - x) with beta(t) = beta_d t + beta_min. The
+        variable of integration is that of beta(t) / 2 dt.
         """
-        device = condition.device if condition is not None else next(network.parameters()).device  # type: ignore[attr-defined]
         guided = Guided(network, guidance)
         times = [*self.generation_times(self.steps).tolist(), 0.0]
         sigmas = self.sigma(self.generation_times(self.steps)).tolist()
-        x = torch.stack([normal(rng, *shape) for rng in rngs]).to(device) * (sigmas[0] / math.hypot(sigmas[0], 1))
-        for (now, after), sigma in zip(pairwise(times), sigmas, strict=True):
-            predicted = self.noise_prediction(guided, x, x.new_full((len(x),), sigma), condition)
-            beta = self.beta_d * now + self.beta_min
-            x = x + (after - now) * beta / 2 * (predicted * (math.hypot(sigma, 1) / sigma) - x)
-        return x.clamp(-1, 1)
+        lengths = [(after - now) * (self.beta_d * now + self.beta_min) / 2 for now, after in pairwise(times)]
+
+        def slope(x: Tensor, sigma: float) -> Tensor:
+            predicted = self.noise_prediction(guided, x, x.new_full((len(x),), sigma), given)
+            return predicted * (math.hypot(sigma, 1) / sigma) - x
+
+        start = draw_noise(network, rngs, shape) * (sigmas[0] / math.hypot(sigmas[0], 1))
+        return euler(slope, start, sigmas, lengths)

@@ -32,7 +32,7 @@ def elbos(context: Context, config: ElboConfig, models: list[Trained]) -> Float[
 def terms_at(
     context: Context, config: ElboConfig, places: Int[Tensor, " term"], models: list[Trained]
 ) -> Float[Tensor, "model query term"]:
-    """The terms at these places of the ladder, which ``config`` and F1 decide."""
+    """The terms at these levels, which ``config`` and F1 decide."""
 
     def build(model: Trained, folder: Path) -> None:
         found = elbo_terms(

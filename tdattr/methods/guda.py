@@ -20,7 +20,7 @@ from tdattr.methods.failure_signatures import growths, warn_of_failures, warn_of
 from tdattr.methods.group_elbo import differences, elbos
 from tdattr.scoring.elbo import ElboConfig
 from tdattr.unlearning.group import UnlearnConfig, unlearn_group
-from tdattr.unlearning.objectives import Situation
+from tdattr.unlearning.objectives import UnlearnContext
 
 FILE = "weights.safetensors"
 LOG = "log.csv"
@@ -77,7 +77,7 @@ class GUDA:
 
 def check_objective(objective: Any, config: UnlearnConfig, network: nn.Module, data: Prepared) -> None:
     """Raise UserError where an objective cannot serve the model, or not with this way of retaining."""
-    objective.check(conditional=bool(data.condition_size) and hasattr(network, "condition"))
+    objective.check(conditional=bool(data.condition_size) and network.conditional)
     retains = getattr(objective, "retains", (config.retain,))
     if config.retain not in retains:
         raise UserError(
@@ -109,7 +109,7 @@ def unlearned(
 
     def build(ids: Int[np.ndarray, " id"], own: Any, folder: Path) -> Mapping[str, Any]:
         network = context.f1().requires_grad_(True)
-        situation = Situation(
+        unlearn_context = UnlearnContext(
             context.diffusion,
             context.data.train,
             np.setdiff1d(context.ids, ids),
@@ -119,11 +119,11 @@ def unlearned(
             context.seed,
             config.retain,
         )
-        written = unlearn_group(network, own, situation, config, context.train, context.trainer)
+        written = unlearn_group(network, own, unlearn_context, config, context.train, context.trainer)
         pd.DataFrame(written).to_csv(folder / LOG, index=False)
         state = {name: value.detach().float().cpu().contiguous() for name, value in network.state_dict().items()}
         save_file(state, folder / FILE)
-        return {"steps": config.planned(len(situation.retained), len(ids))}
+        return {"steps": config.planned(len(unlearn_context.retained), len(ids))}
 
     wanted: list[tuple[Mapping[str, Any], Build]] = []
     for ids in removals:

@@ -17,7 +17,7 @@ from tdattr.methods.instance_weights import InstanceWeights
 from tdattr.methods.loss_shift import Shift, ShiftConfig, shift_scorer
 from tdattr.networks import part_names
 from tdattr.seeding import generator
-from tdattr.unlearning.draws import training_draw
+from tdattr.unlearning.draws import draw_items
 from tdattr.unlearning.mirrored import Mirrored, MirroredBatches
 
 
@@ -77,7 +77,7 @@ class MUCS:
                 f"MUCS draws {largest} different training items at a time but there are {items}: "
                 "lower method.unlearn.batch_size and method.null_loss.batch_size."
             )
-        if self.unlearn.augment and not hasattr(network, "augmentation"):
+        if self.unlearn.augment and not network.knows_augmentation:
             raise UserError("method.unlearn.augment=true needs a network trained with train.augmentation.enabled=true.")
 
     def start(self, context: Context) -> Scorer:
@@ -93,12 +93,11 @@ class MUCS:
         total = 0.0
         for index in range(self.null_loss.batches):
             rng = generator(context.seed, "mucs.null", index)
-            batch, _ = training_draw(
+            batch = draw_items(
                 context.data.train, context.ids, self.null_loss.batch_size, rng, context.diffusion.training_levels
             )
             with torch.inference_mode():
-                moved = {name: value.to(context.device) for name, value in batch.items()}
-                total += float(context.diffusion.loss(network, **moved).mean())
+                total += float(context.diffusion.loss(network, *batch.to(context.device).inputs).mean())
         return total / self.null_loss.batches
 
     def score_query(

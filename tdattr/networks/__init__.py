@@ -1,43 +1,141 @@
-"""Networks and the one signature through which everything else calls them."""
+"""Networks: the one signature through which everything else calls them, and what builds them."""
 
-from typing import Protocol
+import fnmatch
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
-from jaxtyping import Bool, Float
+import torch
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
 from tdattr.errors import UserError
 
+if TYPE_CHECKING:
+    from tdattr.diffusion import Diffusion
 
-class Network(Protocol):
-    """What a diffusion variant calls: any ``nn.Module`` with this ``forward``.
 
-    ``code`` is the noise level as the network sees it (the variant's ``c_noise``). ``drop`` marks the items whose
-    condition is replaced by the learned null condition.
+@dataclass(frozen=True)
+class Given:
+    """What a network is told of a batch of items besides their noised values and noise levels.
+
+    ``condition``: of any shape and type that the network embeds, such as a class vector or token ids. ``drop`` marks
+    the items whose condition the network replaces by its null condition. ``augmentation``: the labels that
+    ``tdattr.training.augmentation.augment`` returns; None means that nothing was augmented.
     """
 
-    def __call__(
-        self,
-        x: Float[Tensor, "batch channel height width"],
-        code: Float[Tensor, " batch"],
-        condition: Float[Tensor, "batch condition"] | None = None,
-        drop: Bool[Tensor, " batch"] | None = None,
-        augmentation: Float[Tensor, "batch label"] | None = None,
-    ) -> Float[Tensor, "batch channel height width"]: ...
+    condition: Shaped[Tensor, "batch *condition"] | None = None
+    drop: Bool[Tensor, " batch"] | None = None
+    augmentation: Float[Tensor, "batch label"] | None = None
+
+    def __getitem__(self, which: slice | Tensor) -> "Given":
+        """What is told of some of the items."""
+        return self.apply(lambda value: value[which])
+
+    def apply(self, function: Callable[[Tensor], Tensor]) -> "Given":
+        """The same with ``function`` applied to every tensor."""
+        values = (self.condition, self.drop, self.augmentation)
+        return Given(*(None if value is None else function(value) for value in values))
+
+    def repeat_interleave(self, times: int) -> "Given":
+        """Each item ``times`` times in a row."""
+        return self.apply(lambda value: value.repeat_interleave(times, 0))
+
+    def to(self, device: torch.device) -> "Given":
+        """The same on another device."""
+        return self.apply(lambda value: moved(value, device))
+
+    def pin_memory(self) -> "Given":
+        """The same in memory from which a GPU copies in the background."""
+        return self.apply(lambda value: value.pin_memory())
+
+    def with_null(self, null: Shaped[Tensor, "*condition"]) -> Shaped[Tensor, "batch *condition"] | None:
+        """The conditions, those to be dropped replaced by ``null``; None where there are none."""
+        if self.condition is None or self.drop is None:
+            return self.condition
+        return torch.where(per_item(self.drop, self.condition), null, self.condition)
 
 
-class NetworkConfig(Protocol):
-    """A ``model`` config node: builds the network for the images and conditions of a dataset."""
+NOTHING = Given()
 
-    def build(self, channels: int, resolution: int, condition: int) -> nn.Module:
-        """A network with PyTorch's current random state as its initialisation; ``condition`` 0 means unconditional."""
-        ...
+# A Network, or a function around one: (x [batch, …], c_noise [batch], given) -> a tensor of x's shape.
+Forward = Callable[[Tensor, Tensor, Given], Tensor]
+
+
+class Network(nn.Module, ABC):
+    """The base class of all networks.
+
+    ``conditional``: whether it sees conditions. ``knows_augmentation``: whether it takes ``Given.augmentation``.
+    ``parts``: the parts that can be trained by themselves, as patterns of names of parameters.
+    """
+
+    parts: ClassVar[Mapping[str, tuple[str, ...]]]
+    conditional: bool
+    knows_augmentation: bool
+
+    @abstractmethod
+    def forward(
+        self, x: Float[Tensor, "batch *shape"], c_noise: Float[Tensor, " batch"], given: Given = NOTHING
+    ) -> Float[Tensor, "batch *shape"]:
+        """The network's output for noised items ``x``; ``c_noise`` is the noise level as the network is told it."""
+
+    def parameter_names(self, part: str) -> list[str]:
+        """The names of the parameters of one of ``parts``, in their order. Raises UserError for an unknown part."""
+        if part not in self.parts:
+            raise UserError(f"The network has no part {part!r}: choose one of {', '.join(self.parts)}.")
+        names = [name for name, _ in self.named_parameters()]
+        return [name for name in names if any(fnmatch.fnmatch(name, pattern) for pattern in self.parts[part])]
+
+    @property
+    def has_dropout(self) -> bool:
+        """Whether a training draws dropout masks."""
+        return any(isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0 for module in self.modules())
+
+
+class NetworkConfig(ABC):
+    """The base class of ``model`` config nodes, which are frozen dataclasses.
+
+    ``c_noise``: what the network is to be told of a noise level, ``log_sigma`` or ``timestep``. The diffusion variant
+    reads it; the network is built without it.
+    """
+
+    has_weights: ClassVar[bool] = False  # of its own, which ``pretrained`` loads as F1
+
+    c_noise: str
+
+    @abstractmethod
+    def build(self, channels: int, resolution: int, condition: int) -> Network:
+        """A fresh network, initialised from PyTorch's current random state.
+
+        For items of ``channels`` x ``resolution`` x ``resolution`` and condition vectors of the length ``condition``,
+        0 where there are none. Raises UserError where these do not fit.
+        """
+
+    def check_diffusion(self, diffusion: "Diffusion") -> None:
+        """Raise UserError where the network cannot be run under this variant; before anything is computed."""
+        return
+
+    def identity(self) -> Mapping[str, str]:
+        """What the network depends on besides the node's own values, such as the digests of files."""
+        return {}
+
+    def pretrained(self, channels: int, resolution: int, condition: int) -> Network | None:
+        """The network with its own weights, which are then F1; None where it has none and is to be trained."""
+        return None
 
 
 def part_names(network: nn.Module, part: str) -> list[str]:
-    """The names of the parameters of a part of the network. Raises UserError where the network does not name them."""
-    names = getattr(network, "parameter_names", None)
-    if names is None:
-        raise UserError(
-            f"This method needs a network that names its parts, but {type(network).__name__} has no parameter_names."
-        )
-    return names(part)
+    """``Network.parameter_names`` of a network."""
+    assert isinstance(network, Network)
+    return network.parameter_names(part)
+
+
+def per_item(values: Shaped[Tensor, " batch"], like: Shaped[Tensor, "batch *shape"]) -> Shaped[Tensor, "batch *ones"]:
+    """One value an item, shaped so that it broadcasts over the items of ``like``."""
+    return values.reshape(-1, *(1,) * (like.ndim - 1))
+
+
+def moved(value: Tensor, device: torch.device) -> Tensor:
+    """A tensor on another device; a copy to a GPU does not block where the memory is pinned."""
+    return value.to(device, non_blocking=device.type == "cuda")

@@ -2,17 +2,19 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 
 from tdattr.data.prepared import digest
-from tdattr.diffusion import Diffusion
-from tdattr.diffusion.ddpm import DDPM
 from tdattr.errors import UserError
-from tdattr.networks.diffusers_unet import DiffusersUNet, TimestepsConfig
+from tdattr.networks import NetworkConfig
+from tdattr.networks.diffusers_unet import DiffusersUNet, check_timesteps
+
+if TYPE_CHECKING:
+    from tdattr.diffusion import Diffusion
 
 CONFIG = "config.json"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -22,18 +24,19 @@ SCHEDULES = {"linear": "linear", "squaredcos_cap_v2": "cosine"}  # diffusers' na
 
 
 @dataclass(frozen=True)
-class DiffusersConfig:
+class DiffusersConfig(NetworkConfig):
     """The ``model=diffusers`` node. ``path``: the folder of a model, or of a pipeline with a folder ``unet``.
 
     The model must predict the noise (``diffusion=ddpm``) and be either a ``UNet2DModel`` or a ``UNet2DConditionModel``
-    that sees a class and no text. ``timesteps``: those that it was trained with, checked against the scheduler where
-    the folder has one. ``augmentation_label``: must be false.
+    that sees a class and no text. ``augmentation_label``: must be false.
     """
+
+    has_weights: ClassVar = True
 
     name: str
     path: str | None
-    timesteps: TimestepsConfig
     augmentation_label: bool
+    c_noise: Literal["timestep"]
 
     def build(self, channels: int, resolution: int, condition: int) -> DiffusersUNet:
         """A fresh network of that architecture. Raises UserError where it does not fit the images or conditions."""
@@ -42,7 +45,7 @@ class DiffusersConfig:
             unet = model_class(config).from_config(config)
         except (TypeError, ValueError, ZeroDivisionError) as error:
             raise UserError(f"{self.folder / CONFIG} describes no network that diffusers can build.") from error
-        return DiffusersUNet(unet, self.timesteps, augmentation_label=False)
+        return DiffusersUNet(unet, augmentation_label=False)
 
     def pretrained(self, channels: int, resolution: int, condition: int) -> DiffusersUNet:
         """The network with the folder's weights. Raises UserError where they are missing or of another network."""
@@ -61,22 +64,25 @@ class DiffusersConfig:
         wrong = [*loading["missing_keys"], *loading["unexpected_keys"], *loading["mismatched_keys"]]
         if wrong:
             raise UserError(f"{self.weights} does not hold the weights of the network in its {CONFIG}: see {wrong[0]}.")
-        return DiffusersUNet(unet, self.timesteps, augmentation_label=False)
+        return DiffusersUNet(unet, augmentation_label=False)
 
     def identity(self) -> Mapping[str, str]:
         """What the network depends on besides the node's own values: the digests of both files."""
         return {"config": digest(self.folder / CONFIG), "weights": digest(self.weights)}
 
-    def check_diffusion(self, diffusion: Diffusion) -> None:
-        """Raises UserError where the weights cannot generate under this variant: they predict the noise of a DDPM."""
-        wanted = {"timesteps": self.timesteps.count, "schedule": self.timesteps.schedule}
-        if self.timesteps.schedule == "linear":
-            wanted |= {"beta_start": self.timesteps.beta_start, "beta_end": self.timesteps.beta_end}
-        if not isinstance(diffusion, DDPM) or any(getattr(diffusion, key) != value for key, value in wanted.items()):
+    def check_diffusion(self, diffusion: "Diffusion") -> None:
+        """Raise UserError where the weights cannot generate under this variant: they predict the noise of a DDPM.
+
+        Its timesteps are checked against those of the folder's scheduler, where there is one.
+        """
+        check_timesteps(self.name, diffusion)
+        wanted = {"name": "ddpm"} | self.trained_timesteps()
+        values = asdict(diffusion)  # type: ignore[call-overload]
+        if any(values.get(key) != value for key, value in wanted.items()):
+            overrides = [f"diffusion.{key}={value}" for key, value in wanted.items() if key != "name"]
             raise UserError(
-                "A diffusers checkpoint works with the timesteps that it was trained with: set diffusion=ddpm "
-                + " ".join(f"diffusion.{key}={value}" for key, value in wanted.items())
-                + "."
+                "A diffusers checkpoint works with the timesteps that it was trained with: set "
+                f"{' '.join(['diffusion=ddpm', *overrides])}."
             )
 
     @property
@@ -128,7 +134,6 @@ class DiffusersConfig:
                 "positional ones are supported."
             )
         self.check_labels(config, condition)
-        self.check_scheduler()
         return config
 
     def check_labels(self, config: dict[str, Any], condition: int) -> None:
@@ -146,14 +151,17 @@ class DiffusersConfig:
                 f"dataset's {condition} conditions and a last one for none."
             )
 
-    def check_scheduler(self) -> None:
-        """Raises UserError where the folder's scheduler is not what ``timesteps`` says."""
+    def trained_timesteps(self) -> dict[str, Any]:
+        """What the folder's scheduler says of the training, as settings of ``diffusion=ddpm``; empty without one.
+
+        Raises UserError where it is none of the supported ones.
+        """
         paths = [self.folder / name for name in SCHEDULERS[:2]]
         if self.folder.name == "unet":
             paths.append(self.folder / SCHEDULERS[2])
         path = next((path for path in paths if path.is_file()), None)
         if path is None:
-            return
+            return {}
         scheduler = read(path)
         schedule, prediction = scheduler.get("beta_schedule", "linear"), scheduler.get("prediction_type", "epsilon")
         if prediction != "epsilon":
@@ -163,17 +171,13 @@ class DiffusersConfig:
                 f"The checkpoint in model.path was trained with the schedule {schedule}, but only "
                 f"{' and '.join(SCHEDULES)} without betas of its own are supported."
             )
-        found = replace(self.timesteps, count=scheduler.get("num_train_timesteps", 1000), schedule=SCHEDULES[schedule])
-        if schedule == "linear":
-            found = replace(
-                found, beta_start=scheduler.get("beta_start", 0.0001), beta_end=scheduler.get("beta_end", 0.02)
-            )
-        if found != self.timesteps:
-            raise UserError(
-                "The checkpoint in model.path was trained with other timesteps: set "
-                + " ".join(f"model.timesteps.{key}={value}" for key, value in vars(found).items())
-                + "."
-            )
+        settings = {"timesteps": scheduler.get("num_train_timesteps", 1000), "schedule": SCHEDULES[schedule]}
+        if schedule != "linear":
+            return settings
+        return settings | {
+            "beta_start": scheduler.get("beta_start", 0.0001),
+            "beta_end": scheduler.get("beta_end", 0.02),
+        }
 
 
 def model_class(config: dict[str, Any]) -> Any:

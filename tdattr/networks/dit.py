@@ -1,21 +1,21 @@
 """The diffusion transformer of the MUCS paper (A.3): DiT blocks with registers inside a convolutional frame."""
 
-import fnmatch
 import math
 from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from timm.layers import Attention, Mlp, build_sincos2d_pos_embed
 from torch import Tensor, nn
 
 from tdattr.errors import UserError
-from tdattr.networks import frame
-from tdattr.networks.embedding import FREQUENCIES, Fourier, two_layers
+from tdattr.networks import NOTHING, Given, NetworkConfig, frame
+from tdattr.networks.embedding import FREQUENCIES, EmbeddingNetwork, Fourier, two_layers
 
 
 @dataclass(frozen=True)
-class DiTConfig:
+class DiTConfig(NetworkConfig):
     """The ``model`` node of a DiT. Published sizes: MUCS A.3 and Table 4; see ``conf/model``."""
 
     name: str
@@ -32,6 +32,7 @@ class DiTConfig:
     frame_strides: list[int]
     frame_kernel: int
     augmentation_label: bool
+    c_noise: Literal["log_sigma", "timestep"]
 
     def build(self, channels: int, resolution: int, condition: int) -> "DiT":
         """A DiT for ``resolution`` x ``resolution`` images. Raises UserError where the sizes do not fit."""
@@ -68,8 +69,19 @@ class DiTBlock(nn.Module):
         return x + gate2 * self.mlp(torch.addcmul(shift2, self.norm2(x), 1 + scale2))
 
 
-class DiT(nn.Module):
-    """Image, noise code and condition in; an image of the same shape out (see ``tdattr.networks.Network``)."""
+class DiT(EmbeddingNetwork):
+    """Image, c_noise and what is given in; an image of the same shape out.
+
+    ``mlp`` is MUCS's choice of what unlearning trains (paper §2.3, C4): the MLP weight matrices of the blocks and of
+    the condition embedding, no biases. ``block`` is its ablation: everything inside the blocks and the condition
+    embedding.
+    """
+
+    parts: ClassVar = {
+        "mlp": ("blocks.*.mlp.fc?.weight", "condition.*.weight"),
+        "block": ("blocks.*", "condition.*"),
+        "all": ("*",),
+    }
 
     positions: Tensor
 
@@ -86,11 +98,8 @@ class DiT(nn.Module):
         embedding = config.embedding_width
         self.fourier = Fourier()
         self.sigma = two_layers(2 * FREQUENCIES, embedding, config.sigma_dropout)
-        if condition:
-            self.condition = two_layers(condition, embedding, config.dropout)
-            self.null = nn.Parameter(torch.zeros(condition))
-        if config.augmentation_label:
-            self.augmentation = nn.Linear(2, embedding, bias=False)
+        self.add_condition(condition, embedding, config.dropout)
+        self.add_augmentation(embedding, config.augmentation_label)
 
         self.embed = nn.Linear(inner * config.patch**2, config.width)
         positions = build_sincos2d_pos_embed([self.grid, self.grid], config.width)
@@ -107,12 +116,10 @@ class DiT(nn.Module):
     def forward(
         self,
         x: Float[Tensor, "batch channel height width"],
-        code: Float[Tensor, " batch"],
-        condition: Float[Tensor, "batch condition"] | None = None,
-        drop: Bool[Tensor, " batch"] | None = None,
-        augmentation: Float[Tensor, "batch label"] | None = None,
+        c_noise: Float[Tensor, " batch"],
+        given: Given = NOTHING,
     ) -> Float[Tensor, "batch channel height width"]:
-        embedding = self.embedding(code, condition, drop, augmentation)
+        embedding = nn.functional.silu(self.embed_given(self.sigma(self.fourier(c_noise)), given))
         h = self.encode(x) if self.framed else x
         tokens = self.embed(nn.functional.pixel_unshuffle(h, self.patch).flatten(2).transpose(1, 2)) + self.positions
         count = len(self.registers)
@@ -124,40 +131,6 @@ class DiT(nn.Module):
         h = self.unembed(tokens).transpose(1, 2).unflatten(2, (self.grid, self.grid))
         h = nn.functional.pixel_shuffle(h, self.patch)
         return self.decode(h) if self.framed else h
-
-    def embedding(
-        self,
-        code: Float[Tensor, " batch"],
-        condition: Float[Tensor, "batch condition"] | None,
-        drop: Bool[Tensor, " batch"] | None,
-        augmentation: Float[Tensor, "batch label"] | None,
-    ) -> Float[Tensor, "batch embedding"]:
-        """The sum of the embeddings of noise level, condition and augmentation, after the SiLU that feeds adaLN."""
-        total = self.sigma(self.fourier(code))
-        if condition is not None:
-            if drop is not None:
-                condition = torch.where(drop[:, None], self.null, condition)
-            total = total + self.condition(condition)
-        if augmentation is not None:
-            total = total + self.augmentation(augmentation)
-        return nn.functional.silu(total)
-
-    def parameter_names(self, part: str) -> list[str]:
-        """Names of the parameters of a part that unlearning may train: ``mlp``, ``block`` or ``all``.
-
-        ``mlp`` is MUCS's choice (paper §2.3, C4): the MLP weight matrices of the blocks and of the condition
-        embedding, no biases. ``block`` is its ablation: everything inside the blocks and the condition embedding.
-        Raises UserError for an unknown part.
-        """
-        patterns = {
-            "mlp": ["blocks.*.mlp.fc?.weight", "condition.*.weight"],
-            "block": ["blocks.*", "condition.*"],
-            "all": ["*"],
-        }
-        if part not in patterns:
-            raise UserError(f"The network has no part {part!r}: choose one of {', '.join(patterns)}.")
-        names = [name for name, _ in self.named_parameters()]
-        return [name for name in names if any(fnmatch.fnmatch(name, pattern) for pattern in patterns[part])]
 
 
 def zero_linear(inputs: int, outputs: int) -> nn.Linear:

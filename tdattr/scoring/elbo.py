@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from tdattr.diffusion import Diffusion
 from tdattr.errors import UserError
+from tdattr.networks import Given
 from tdattr.report.progress import track
 from tdattr.seeding import generator, normal
 
@@ -33,8 +34,8 @@ class ElboConfig:
             raise UserError(f"elbo.importance={self.importance} must be at least 1 term, or null: all.")
 
     def terms(self, diffusion: Diffusion) -> Int[Tensor, " term"]:
-        """The places in the ladder that are visited. Raises UserError where there are none."""
-        total = len(diffusion.ladder(self.steps))
+        """The indices of the levels that are visited. Raises UserError where there are none."""
+        total = len(diffusion.discrete_levels(self.steps))
         last = total - self.stride if self.t_max is None else self.t_max
         if last >= total:
             raise UserError(f"elbo.t_max={last} is beyond the last of {total} levels, {total - 1}.")
@@ -78,17 +79,16 @@ def elbo_terms(
     device: torch.device,
     description: str,
 ) -> Float[Tensor, "image term"]:
-    """KL(q(x_{t-1} | x_t, x) || p(x_{t-1} | x_t)) in nats, summed over pixels, for each image and place in the ladder;
-    float64.
+    """KL(q(x_{t-1} | x_t, x) || p(x_{t-1} | x_t)) in nats, summed over pixels, for each image and level; float64.
 
     Both Gaussians have the posterior's variance, so that the KL is (SNR(t-1) / SNR(t) - 1) / 2 times the squared
     distance of predicted and true noise (Kingma et al. 2021, arXiv 2107.00630, eq. 13; for DDPM, Ho et al. 2020,
     eq. 8). The noise of an image and term is the same for every network; the predicted clean image is not clipped.
     """
-    ladder = diffusion.ladder(config.steps)
-    snr = diffusion.log_snr(ladder)
+    every = diffusion.discrete_levels(config.steps)
+    snr = diffusion.log_snr(every)
     factors = torch.expm1(snr[places - 1] - snr[places]) / 2
-    levels = ladder[places]
+    levels = every[places]
     found = torch.zeros(len(images), len(places), dtype=torch.float64)
     cells = [(i, t, d) for i in range(len(images)) for t in range(len(places)) for d in range(config.draws)]
     for start in track(range(0, len(cells), batch_size), description, -(-len(cells) // batch_size), nested=True):
@@ -102,13 +102,13 @@ def elbo_terms(
             ]
         ).to(device)
         with torch.inference_mode():
-            predicted = diffusion.predicted_noise(
-                network,  # type: ignore[arg-type]
+            residual = diffusion.residual(
+                network,
                 images[which].to(device),
                 levels[when].to(device),
                 noise,
-                None if conditions is None else conditions[which].to(device),
+                Given(None if conditions is None else conditions[which]).to(device),
             )
-        distance = (predicted.cpu().double() - noise.cpu().double()).square().flatten(1).sum(1)
+        distance = residual.cpu().double().square().flatten(1).sum(1)
         found.index_put_((which, when), factors[when] * distance / config.draws, accumulate=True)
     return found

@@ -14,6 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from tdattr.diffusion import Diffusion
 from tdattr.errors import UserError
+from tdattr.networks import NOTHING, Given
 from tdattr.report.progress import track
 from tdattr.scoring.gradients import BUFFER
 from tdattr.scoring.losses import View
@@ -91,7 +92,7 @@ def summed_squares(
     device = next(iter(chosen.values())).device
 
     def loss(wanted: dict[str, Tensor], x: Tensor, level: Tensor, noise: Tensor, condition: Tensor) -> Tensor:
-        given = condition[None] if condition.numel() else None
+        given = Given(condition[None]) if condition.numel() else NOTHING
         call = lambda *inputs: functional_call(network, (wanted, parameters, buffers), inputs)  # noqa: E731
         return diffusion.loss(call, x[None], level[None], noise[None], given)[0]
 

@@ -13,6 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from tdattr.diffusion import Diffusion
 from tdattr.errors import UserError
+from tdattr.networks import NOTHING, Given
 from tdattr.report.progress import track
 from tdattr.rows import Rows
 from tdattr.scoring.losses import NoiseSet
@@ -92,13 +93,13 @@ class Gradients:
         def output(wanted: dict[str, Tensor], x: Tensor, levels: Tensor, noise: Tensor, condition: Tensor) -> Tensor:
             seen: list[Tensor] = []
 
-            def network(*inputs: Tensor | None) -> Tensor:
-                seen.append(functional_call(self.network, (wanted, rest, buffers), inputs))
+            def network(x: Tensor, c_noise: Tensor, given: Given) -> Tensor:
+                seen.append(functional_call(self.network, (wanted, rest, buffers), (x, c_noise, given)))
                 return seen[-1]
 
             draws = len(levels)
-            given = condition.expand(draws, -1) if condition.numel() else None
-            losses = self.diffusion.loss(network, x.expand(draws, -1, -1, -1), levels, noise, given)  # type: ignore[arg-type]
+            given = Given(condition.expand(draws, *condition.shape)) if condition.numel() else NOTHING
+            losses = self.diffusion.loss(network, x.expand(draws, *x.shape), levels, noise, given)
             return OUTPUTS[self.config.output](losses, seen[0])
 
         conditions = x.new_zeros(len(x), 0) if condition is None else condition

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tdattr.data.prepared import Split
 from tdattr.diffusion import Diffusion
-from tdattr.networks import Network
+from tdattr.networks import Forward, Given
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class View:
 
 def loss_blocks(
     diffusion: Diffusion,
-    network: Network,
+    network: Forward,
     items: View | Split,
     ids: Int[np.ndarray, " item"],
     noise: NoiseSet | OwnNoise,
@@ -93,7 +93,7 @@ def loss_blocks(
 
 def own_losses(
     diffusion: Diffusion,
-    network: Network,
+    network: Forward,
     x: Float[Tensor, "item channel height width"],
     condition: Float[Tensor, "item condition"] | None,
     noise: list[NoiseSet],
@@ -106,15 +106,15 @@ def own_losses(
     parts = []
     for first in range(0, len(which), batch_size):
         part = slice(first, first + batch_size)
-        given = None if condition is None else condition[which[part]]
         with torch.inference_mode():
+            given = Given(condition)[which[part]]
             parts.append(diffusion.loss(network, x[which[part]], levels[part], images[part], given).float().cpu())
     return torch.cat(parts).view(len(x), pairs)
 
 
 def pair_losses(
     diffusion: Diffusion,
-    network: Network,
+    network: Forward,
     x: Float[Tensor, "item channel height width"],
     condition: Float[Tensor, "item condition"] | None,
     noise: NoiseSet,
@@ -131,7 +131,7 @@ def pair_losses(
                 x.repeat_interleave(len(levels), 0),
                 levels.repeat(len(x)),
                 images.repeat(len(x), 1, 1, 1),
-                None if condition is None else condition.repeat_interleave(len(levels), 0),
+                Given(condition).repeat_interleave(len(levels)),
             )
         parts.append(losses.view(len(x), len(levels)).float().cpu())
     return torch.cat(parts, dim=1)

@@ -5,24 +5,23 @@ workers, and one that was interrupted goes on exactly where it stopped.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
-import torch
 from jaxtyping import Int
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from tdattr.data.prepared import Prepared, Split
 from tdattr.diffusion import Diffusion
+from tdattr.diffusion.batch import Batch
+from tdattr.networks import Given
 from tdattr.seeding import generator, normal
 from tdattr.training.augmentation import augment
 from tdattr.training.config import TrainConfig
 from tdattr.training.coupling import replaced
 from tdattr.training.framework import L
-
-Batch = dict[str, Tensor]
+from tdattr.training.items import training_items
 
 
 @dataclass(frozen=True)
@@ -43,28 +42,15 @@ class Batches(Dataset[Batch]):
     ranks: int = 1
 
     def __getitem__(self, step: int) -> Batch:
-        count = self.config.batch_size
         ids = self.slots(step)
-        height, width, channels = self.split.pixels.shape[1:]
-        batch = {
-            "noise": normal(generator(self.seed, "train.noise", step), count, channels, height, width),
-            "level": self.diffusion.training_levels(generator(self.seed, "train.level", step), count),
-        }
-        dropped, mirrored, variant = generator(self.seed, "train.choices", step).random((3, count))
-        x = self.split.images(ids)
-        if self.config.mirror:
-            x = torch.where(torch.from_numpy(mirrored < 0.5)[:, None, None, None], x.flip(3), x)
+        dropped, mirrored, caption = generator(self.seed, "train.choices", step).random((3, len(ids)))
+        x, given = training_items(self.split, ids, self.config, mirrored, dropped, caption)
         if self.config.augmentation.enabled:
-            rng = generator(self.seed, "train.augmentation", step)
-            x, batch["augmentation"] = augment(x, self.config.augmentation, rng)
-        if self.split.conditions is not None:
-            captions = (variant * self.split.conditions.shape[1]).astype(int)
-            condition = self.split.condition(ids, captions)
-            assert condition is not None
-            batch["condition"] = condition
-            batch["drop"] = torch.from_numpy(dropped < self.config.condition_dropout)
-        share = slice(self.rank, count, self.ranks)
-        return {name: value[share] for name, value in (batch | {"x": x}).items()} | {"step": torch.tensor(step)}
+            x, label = augment(x, self.config.augmentation, generator(self.seed, "train.augmentation", step))
+            given = replace(given, augmentation=label)
+        level = self.diffusion.training_levels(generator(self.seed, "train.level", step), len(ids))
+        noise = normal(generator(self.seed, "train.noise", step), *x.shape)
+        return Batch(x, level, noise, given)[self.rank :: self.ranks]
 
     def slots(self, step: int) -> Int[np.ndarray, " batch"]:
         """The ids of the whole batch: items without replacement, epoch after epoch."""
@@ -105,9 +91,8 @@ class Validation(Dataset[Batch]):
         ids = places % len(self.split)
         rng = generator(self.seed, "validation", index)
         x = self.split.images(ids)
-        batch = {"x": x, "level": self.diffusion.training_levels(rng, len(ids)), "noise": normal(rng, *x.shape)}
-        condition = self.split.condition(ids)
-        return batch if condition is None else batch | {"condition": condition}
+        level = self.diffusion.training_levels(rng, len(ids))
+        return Batch(x, level, normal(rng, *x.shape), Given(self.split.condition(ids)))
 
 
 class Steps(Sampler[int]):

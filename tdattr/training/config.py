@@ -1,13 +1,12 @@
 """How a diffusion model is trained: the ``train`` and ``trainer`` config nodes."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from tdattr.errors import UserError
-from tdattr.training.rate import SCHEDULES, rate
+from tdattr.schedules import RateSchedule, rate
 
 WEIGHTS = ("raw", "ema")  # the trained weights themselves and their moving average, each in its .safetensors
-PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")  # weights stay in float32, so that scoring can
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class TrainConfig:
     learning_rate: float
     weight_decay: float
     warmup_steps: int
-    schedule: str  # of the rate after the warm-up: constant, or cosine down to zero at the last step
+    schedule: RateSchedule  # of the rate after the warm-up: constant, or cosine down to zero at the last step
     clip: float | None  # the largest length of a step's gradient
     ema: float
     condition_dropout: float
@@ -38,7 +37,7 @@ class TrainConfig:
     coupled: bool
     epoch_steps: int  # a checkpoint and a validation after every so many steps
     validation_draws: int
-    selection: str  # last: the weights after `steps`; best: those with the lowest validation loss
+    selection: Literal["last", "best"]  # last: the weights after `steps`; best: those with the lowest validation loss
     patience: int | None  # epochs without a better validation loss before training stops; needs selection=best
     augmentation: AugmentationConfig
 
@@ -47,12 +46,8 @@ class TrainConfig:
             raise UserError("train.steps, batch_size, epoch_steps and validation_draws must be at least 1.")
         if self.learning_rate <= 0 or not 0 <= self.ema < 1 or not 0 <= self.condition_dropout < 1:
             raise UserError("train needs learning_rate above 0, and ema and condition_dropout in [0, 1).")
-        if self.schedule not in SCHEDULES:
-            raise UserError(f"train.schedule={self.schedule} is unknown: choose constant or cosine.")
         if self.clip is not None and self.clip <= 0:
             raise UserError(f"train.clip={self.clip} must be above 0, or null.")
-        if self.selection not in ("last", "best"):
-            raise UserError(f"train.selection={self.selection} is unknown: choose last or best.")
         if self.patience is not None and self.selection != "best":
             raise UserError("train.patience needs train.selection=best.")
 
@@ -68,7 +63,7 @@ class TrainerConfig:
     accelerator: str
     devices: int
     strategy: str
-    precision: str
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"]  # weights stay in float32, so that scoring can
     workers: int
     threads: int | None
     scoring_batch: int  # (item, noise) evaluations per forward pass while scoring
@@ -82,8 +77,6 @@ class TrainerConfig:
                 "trainer.devices, scoring_batch, gradient_batch, feature_batch and threads must be at least 1, and "
                 "workers at least 0."
             )
-        if self.precision not in PRECISIONS:
-            raise UserError(f"trainer.precision={self.precision} is unknown: choose one of {', '.join(PRECISIONS)}.")
         if self.strategy != "ddp_spawn":
             raise UserError(
                 "trainer.strategy must be ddp_spawn: the others would run the whole command once per device."

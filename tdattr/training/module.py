@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from tdattr.diffusion import Diffusion
+from tdattr.diffusion.batch import Batch
 from tdattr.seeding import torch_seed
-from tdattr.training.batches import Batch
 from tdattr.training.config import TrainConfig
 from tdattr.training.framework import L
 
@@ -46,7 +46,7 @@ class Pretraining(L.LightningModule):
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """The mean loss of the batch; dropout masks are a function of the step too, so a resumed run repeats them."""
-        torch.manual_seed(torch_seed(self.seed, "train.dropout", int(batch["step"]), self.global_rank))
+        torch.manual_seed(torch_seed(self.seed, "train.dropout", self.trainer.global_step, self.global_rank))
         loss = self.losses(self.network, batch).mean()
         if (self.trainer.global_step + 1) % 50 == 0:  # the steps at which Lightning writes
             self.log("train_loss", loss)
@@ -63,15 +63,7 @@ class Pretraining(L.LightningModule):
 
     def losses(self, network: nn.Module, batch: Batch) -> Tensor:
         """The variant's losses, one per item of the batch."""
-        return self.diffusion.loss(
-            network,
-            batch["x"],
-            batch["level"],
-            batch["noise"],
-            batch.get("condition"),
-            batch.get("drop"),
-            batch.get("augmentation"),
-        )
+        return self.diffusion.loss(network, *batch.inputs)
 
 
 def approach(averages: Any, weights: Any, count: Tensor | int, decay: float) -> None:

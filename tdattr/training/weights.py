@@ -14,6 +14,7 @@ from tdattr.errors import UserError
 
 log = logging.getLogger(__name__)
 TRAINED_FOR = "tdattr.diffusion"  # in the metadata of a file that a training wrote
+RENAMED = {"code": "c_noise"}  # settings under whose old names files may have them
 
 
 def trained_for(diffusion: Diffusion) -> dict[str, str]:
@@ -46,6 +47,7 @@ def check_weights(path: Path, network: nn.Module, diffusion: Diffusion) -> None:
             f"the first {wrong[0]} (file {found.get(wrong[0])}, model {expected.get(wrong[0])}); "
             "choose the model that it was trained with."
         )
+    trained = {RENAMED.get(name, name): value for name, value in trained.items()}
     values = training_values(diffusion)
     if not trained:
         log.warning("checkpoint=%s does not say what it was trained for: it is taken to be %s.", path, values)

@@ -1,33 +1,75 @@
 """What unlearning batches are drawn from: training items or copies of a query, each at its own noise."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from tdattr.data.prepared import Split
 from tdattr.diffusion import Diffusion
+from tdattr.diffusion.batch import Batch
+from tdattr.networks import Given, moved
 from tdattr.seeding import normal
 
 Levels = Callable[[np.random.Generator, int], Float[Tensor, " count"]]
 SCHEDULE_POINTS = 1000  # of the generation schedule, between which nothing is drawn
 
 
-def training_draw(
+@dataclass(frozen=True)
+class UnlearnBatch:
+    """What an unlearning step sees of what is kept and of what is to go; ``weights``: of the retained items' losses."""
+
+    retain: Batch
+    forget: Batch
+    weights: Float[Tensor, " batch"] | None = None
+
+    def apply(self, function: Callable[[Tensor], Tensor]) -> "UnlearnBatch":
+        """The same with ``function`` applied to every tensor."""
+        weights = None if self.weights is None else function(self.weights)
+        return UnlearnBatch(self.retain.apply(function), self.forget.apply(function), weights)
+
+    def to(self, device: torch.device) -> "UnlearnBatch":
+        """The same on another device."""
+        return self.apply(lambda value: moved(value, device))
+
+    def pin_memory(self) -> "UnlearnBatch":
+        """The same in memory from which a GPU copies in the background."""
+        return self.apply(lambda value: value.pin_memory())
+
+
+def draw_items(
     split: Split, ids: Int[np.ndarray, " item"], count: int, rng: np.random.Generator, levels: Levels
-) -> tuple[dict[str, Tensor], Int[np.ndarray, " count"]]:
-    """``count`` different training items, each with one of its captions, at noise of their own; and their ids."""
+) -> Batch:
+    """``count`` different training items, each with one of its captions, at noise of their own."""
     chosen = rng.choice(ids, count, replace=False)
     variants = 1 if split.conditions is None else split.conditions.shape[1]
-    return draw(split.images(chosen), split.condition(chosen, rng.integers(variants, size=count)), rng, levels), chosen
+    condition = split.condition(chosen, rng.integers(variants, size=count))
+    return replace(draw(split.images(chosen), condition, rng, levels), ids=torch.from_numpy(chosen))
 
 
-def draw(x: Tensor, condition: Tensor | None, rng: np.random.Generator, levels: Levels) -> dict[str, Tensor]:
-    """Arguments of ``diffusion.loss`` for these items with an independent level and noise image each."""
-    batch = {"x": x, "level": levels(rng, len(x)), "noise": normal(rng, *x.shape)}
-    return batch if condition is None else batch | {"condition": condition}
+def draw_copies(
+    x: Float[Tensor, "*shape"],
+    condition: Shaped[Tensor, "*condition"] | None,
+    count: int,
+    rng: np.random.Generator,
+    levels: Levels,
+) -> Batch:
+    """``count`` copies of a query, at noise of their own."""
+    copies = None if condition is None else condition.expand(count, *condition.shape)
+    return draw(x.expand(count, *x.shape), copies, rng, levels)
+
+
+def draw(
+    x: Float[Tensor, "batch *shape"],
+    condition: Shaped[Tensor, "batch *condition"] | None,
+    rng: np.random.Generator,
+    levels: Levels,
+) -> Batch:
+    """These items with an independent level and noise each."""
+    return Batch(x, levels(rng, len(x)), normal(rng, *x.shape), Given(condition))
 
 
 def generation_draw(diffusion: Diffusion) -> Levels:

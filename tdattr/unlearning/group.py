@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -14,12 +14,15 @@ from torch.utils.data import Dataset
 
 from tdattr.data.prepared import Split
 from tdattr.diffusion import Diffusion
+from tdattr.diffusion.batch import Batch
 from tdattr.errors import UserError
+from tdattr.schedules import RateSchedule, rate
 from tdattr.seeding import generator, normal
 from tdattr.training.config import TrainConfig, TrainerConfig
 from tdattr.training.coupling import replaced
-from tdattr.training.rate import SCHEDULES, rate
-from tdattr.unlearning.objectives import Batch, Objective, Situation
+from tdattr.training.items import training_items
+from tdattr.unlearning.draws import UnlearnBatch
+from tdattr.unlearning.objectives import Objective, UnlearnContext
 
 LOGGED = 100  # points of the log that an unlearning leaves
 
@@ -38,24 +41,17 @@ class UnlearnConfig:
     steps: int | None
     batch_size: int
     learning_rate: float
-    optimizer: str
+    optimizer: Literal["adam", "adamw"]
     weight_decay: float
     clip: float | None
-    schedule: str
+    schedule: RateSchedule
     schedule_steps: int | None
     warmup_steps: int
-    retain: str
+    retain: Literal["loss", "distill"]
     dropout: bool
     coupled: bool
 
     def __post_init__(self) -> None:
-        for key, choices in (
-            ("optimizer", ("adam", "adamw")),
-            ("schedule", SCHEDULES),
-            ("retain", ("loss", "distill")),
-        ):
-            if getattr(self, key) not in choices:
-                raise UserError(f"method.unlearn.{key}={getattr(self, key)} is unknown: choose {' or '.join(choices)}.")
         if (
             min(self.epochs, self.batch_size) < 1
             or self.learning_rate <= 0
@@ -82,7 +78,7 @@ class UnlearnConfig:
 
 
 @dataclass(frozen=True)
-class GroupBatches(Dataset[Batch]):
+class GroupBatches(Dataset[UnlearnBatch]):
     """Step by step: a retained and a forgotten batch, each item at its own level and noise, mirrored as in training."""
 
     split: Split
@@ -94,11 +90,10 @@ class GroupBatches(Dataset[Batch]):
     seed: int
     coupled: bool
 
-    def __getitem__(self, step: int) -> Batch:
-        return {
-            "retain": self.part("retain", step),
-            "forget": self.part("forget", step),
-        }
+    def __getitem__(self, step: int) -> UnlearnBatch:
+        retained = self.coupled_retained(step) if self.coupled else self.chosen(self.retained, "retain", step)
+        forgotten = self.chosen(self.forgotten, "forget", step)
+        return UnlearnBatch(self.part("retain", retained, step), self.part("forget", forgotten, step))
 
     def chosen(self, ids: Int[np.ndarray, " item"], role: str, step: int) -> Int[np.ndarray, " batch"]:
         """The items of a batch go through the set epoch by epoch; a smaller set gives smaller batches."""
@@ -116,26 +111,13 @@ class GroupBatches(Dataset[Batch]):
         """Both sets."""
         return np.union1d(self.retained, self.forgotten)
 
-    def part(self, role: str, step: int) -> dict[str, Tensor]:
+    def part(self, role: str, ids: Int[np.ndarray, " batch"], step: int) -> Batch:
         """One of the two batches."""
-        if role == "retain" and self.coupled:
-            chosen = self.coupled_retained(step)
-        else:
-            chosen = self.chosen(self.retained if role == "retain" else self.forgotten, role, step)
-        count = len(chosen)
         rng = generator(self.seed, f"unlearn.{role}", step)
-        x = self.split.images(chosen)
-        mirrored, dropped, caption = rng.random((3, count))
-        if self.train.mirror:
-            x = torch.where(torch.from_numpy(mirrored < 0.5)[:, None, None, None], x.flip(3), x)
-        batch = {"x": x, "level": self.diffusion.training_levels(rng, count), "noise": normal(rng, *x.shape)}
-        if self.split.conditions is not None:
-            captions = (caption * self.split.conditions.shape[1]).astype(int)
-            condition = self.split.condition(chosen, captions)
-            assert condition is not None
-            batch["condition"] = condition
-            batch["drop"] = torch.from_numpy(dropped < self.train.condition_dropout)
-        return batch | {"ids": torch.from_numpy(chosen)}
+        mirrored, dropped, caption = rng.random((3, len(ids)))
+        x, given = training_items(self.split, ids, self.train, mirrored, dropped, caption)
+        level = self.diffusion.training_levels(rng, len(ids))
+        return Batch(x, level, normal(rng, *x.shape), given, torch.from_numpy(ids))
 
 
 @lru_cache(maxsize=4)
@@ -147,24 +129,24 @@ def order(seed: int, role: str, epoch: int, count: int) -> Int[np.ndarray, " cou
 def unlearn_group(
     network: nn.Module,
     objective: Objective,
-    situation: Situation,
+    context: UnlearnContext,
     config: UnlearnConfig,
     train: TrainConfig,
     trainer: TrainerConfig,
 ) -> list[dict[str, float]]:
-    """Unlearn ``situation.forgotten`` from ``network`` in place; returns the parts of the loss along the way."""
+    """Unlearn ``context.forgotten`` from ``network`` in place; returns the parts of the loss along the way."""
     from tdattr.unlearning.module import Unlearning, unlearn  # Lightning takes seconds to import
 
-    steps = config.planned(len(situation.retained), len(situation.forgotten))
+    steps = config.planned(len(context.retained), len(context.forgotten))
     written: list[dict[str, float]] = []
-    loss = objective.begin(situation)
+    loss = objective.begin(context)
     every = max(1, steps // LOGGED)
     taken = 0
 
     class Logged:
         goal = math.inf
 
-        def __call__(self, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        def __call__(self, network: nn.Module, batch: UnlearnBatch) -> tuple[Tensor, Tensor]:
             nonlocal taken
             value, parts = loss(network, batch)
             if taken % every == 0 or taken == steps - 1:
@@ -180,16 +162,16 @@ def unlearn_group(
         trainable=[name for name, _ in network.named_parameters()],
         check_first=False,
         schedule=config.factor(steps),
-        dropout=situation.seed if config.dropout else None,
+        dropout=context.seed if config.dropout else None,
     )
     batches = GroupBatches(
-        situation.split,
-        situation.retained,
-        situation.forgotten,
-        situation.diffusion,
+        context.split,
+        context.retained,
+        context.forgotten,
+        context.diffusion,
         config.batch_size,
         train,
-        situation.seed,
+        context.seed,
         config.coupled,
     )
     unlearn(module, batches, steps, trainer, clip=config.clip)

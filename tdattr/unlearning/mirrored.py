@@ -1,22 +1,20 @@
 """Mirrored unlearning: fine-tune on the training data while ascending, bounded, on the generated item (MUCS §2.3)."""
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from tdattr.data.prepared import Split
 from tdattr.diffusion import Diffusion
+from tdattr.diffusion.batch import Batch
 from tdattr.seeding import generator
 from tdattr.training.augmentation import augment
 from tdattr.training.config import AugmentationConfig
-from tdattr.unlearning.draws import draw, generation_draw, training_draw
-
-Batch = dict[str, Any]  # retain and forget: arguments of diffusion.loss; weights: of the retained items
+from tdattr.unlearning.draws import UnlearnBatch, draw_copies, draw_items, generation_draw
 
 
 @dataclass(frozen=True)
@@ -36,19 +34,19 @@ class Mirrored:
         """``stop`` times the null loss (MUCS §2.3, C2)."""
         return math.inf if self.null_loss is None or self.stop is None else self.stop * self.null_loss
 
-    def __call__(self, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+    def __call__(self, network: nn.Module, batch: UnlearnBatch) -> tuple[Tensor, Tensor]:
         """The loss, and the clamped mean loss of the query."""
-        retained = self.diffusion.loss(network, **batch["retain"])
-        if "weights" in batch:
-            retained = retained * batch["weights"]
-        forgotten = self.diffusion.loss(network, **batch["forget"])
+        retained = self.diffusion.loss(network, *batch.retain.inputs)
+        if batch.weights is not None:
+            retained = retained * batch.weights
+        forgotten = self.diffusion.loss(network, *batch.forget.inputs)
         if self.null_loss is not None:
             forgotten = forgotten.clamp(max=self.null_loss)
         return retained.mean() - self.weight * forgotten.mean(), forgotten.mean().detach()
 
 
 @dataclass(frozen=True)
-class MirroredBatches(Dataset[Batch]):
+class MirroredBatches(Dataset[UnlearnBatch]):
     """Step by step: training items without replacement, and as many copies of the query, each with its own noise.
 
     ``shared_noise``: the copies get the noise of the training items. ``augmentation``: both are augmented as in
@@ -56,31 +54,35 @@ class MirroredBatches(Dataset[Batch]):
     """
 
     split: Split
-    ids: np.ndarray
+    ids: Int[np.ndarray, " item"]
     diffusion: Diffusion
-    image: Float[Tensor, "channel height width"]
-    condition: Float[Tensor, " condition"] | None
+    x: Float[Tensor, "*shape"]  # of the query
+    condition: Shaped[Tensor, "*condition"] | None
     batch_size: int
     seed: int
     query: int
     levels: str = "training"
     shared_noise: bool = False
     augmentation: AugmentationConfig | None = None
-    weights: Float[Tensor, " item"] | None = None
+    weights: Float[Tensor, " id"] | None = None
 
-    def __getitem__(self, step: int) -> Batch:
+    def __getitem__(self, step: int) -> UnlearnBatch:
         rng = generator(self.seed, "mucs.unlearn", self.query, step)
         levels = self.diffusion.training_levels if self.levels == "training" else generation_draw(self.diffusion)
-        copies = None if self.condition is None else self.condition.expand(self.batch_size, -1)
-        retain, chosen = training_draw(self.split, self.ids, self.batch_size, rng, levels)
-        forget = draw(self.image.expand(self.batch_size, -1, -1, -1), copies, rng, levels)
+        retain = draw_items(self.split, self.ids, self.batch_size, rng, levels)
+        forget = draw_copies(self.x, self.condition, self.batch_size, rng, levels)
         if self.shared_noise:
-            forget |= {"level": retain["level"], "noise": retain["noise"]}
+            forget = replace(forget, level=retain.level, noise=retain.noise)
         if self.augmentation is not None:
-            for part in (retain, forget):
-                part["x"], part["augmentation"] = augment(part["x"], self.augmentation, rng)
-        batch: Batch = {"retain": retain, "forget": forget}
-        if self.weights is not None:
-            weights = self.weights[chosen]
-            batch["weights"] = weights / weights.mean()
-        return batch
+            retain, forget = (augmented(part, self.augmentation, rng) for part in (retain, forget))
+        if self.weights is None:
+            return UnlearnBatch(retain, forget)
+        assert retain.ids is not None
+        weights = self.weights[retain.ids]
+        return UnlearnBatch(retain, forget, weights / weights.mean())
+
+
+def augmented(batch: Batch, config: AugmentationConfig, rng: np.random.Generator) -> Batch:
+    """The batch with its items augmented, as the network is told."""
+    x, label = augment(batch.x, config, rng)
+    return replace(batch, x=x, given=replace(batch.given, augmentation=label))

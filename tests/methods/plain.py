@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tdattr.features import Embed, Setting
+from tdattr.networks import Given
 from tdattr.scoring.gradients import Gradients
 from tdattr.seeding import normal
 
@@ -27,11 +28,18 @@ def training_levels(rng: np.random.Generator, count: int) -> Tensor:
     return (normal(rng, count) * 1.2 - 1.2).exp()
 
 
-def loss_of(network: Callable[..., Tensor], x: Tensor, sigma: Tensor, noise: Tensor, condition: Tensor) -> Tensor:
-    """EDM's loss per item."""
+def loss_of(
+    network: Callable[..., Tensor],
+    x: Tensor,
+    sigma: Tensor,
+    noise: Tensor,
+    condition: Tensor | None,
+    label: Tensor | None = None,
+) -> Tensor:
+    """EDM's loss per item; ``label``: of the augmentation."""
     s = sigma.reshape(-1, 1, 1, 1)
     noised = x + s * noise
-    raw = network(noised / (s**2 + 0.25).sqrt(), sigma.log() / 4, condition)
+    raw = network(noised / (s**2 + 0.25).sqrt(), sigma.log() / 4, Given(condition, augmentation=label))
     denoised = 0.25 / (s**2 + 0.25) * noised + 0.5 * s / (s**2 + 0.25).sqrt() * raw
     return ((s**2 + 0.25) / (0.5 * s) ** 2 * (denoised - x) ** 2).mean((1, 2, 3))
 
@@ -52,8 +60,8 @@ def one_by_one(gradients: Gradients, x: Tensor, condition: Tensor | None) -> Ten
             for name, parameter in network.named_parameters():
                 parameter.requires_grad_(name in gradients.names)
                 parameter.grad = None
-            given = None if condition is None else condition[index : index + 1]
-            loss = diffusion.loss(record, x[index : index + 1], level[None], noise[None], given)  # type: ignore[arg-type]
+            given = Given(condition)[index : index + 1]
+            loss = diffusion.loss(record, x[index : index + 1], level[None], noise[None], given)
             value = {"loss": loss.mean(), "squared_output": (seen[0] ** 2).mean(), "mean_output": seen[0].mean()}
             value[gradients.config.output].backward()
             flat = [network.get_parameter(name).grad for name in gradients.names]

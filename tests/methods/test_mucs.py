@@ -21,6 +21,7 @@ from tdattr.errors import UserError
 from tdattr.methods import Context
 from tdattr.methods.loss_shift import generation_part, skew
 from tdattr.methods.mucs import MUCS
+from tdattr.networks import Given
 from tdattr.seeding import generator, normal
 from tdattr.training.config import TrainConfig, TrainerConfig
 from tests.contexts import stored
@@ -63,7 +64,7 @@ def trained(tiny_data: Prepared, tiny_dit: Callable[..., nn.Module], edm: EDM) -
     condition = torch.cat([tiny_data.train.condition(IDS), torch.eye(4)[:3].repeat(8, 1)])  # type: ignore[list-item]
     for step in range(100):
         rng = generator(SEED, "test.train", step)
-        loss = edm.loss(network, x, edm.training_levels(rng, len(x)), normal(rng, *x.shape), condition).mean()
+        loss = edm.loss(network, x, edm.training_levels(rng, len(x)), normal(rng, *x.shape), Given(condition)).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

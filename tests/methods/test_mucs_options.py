@@ -93,7 +93,7 @@ def unlearned(world: World, wanted: MUCS, query: int) -> nn.Module:
 
     def losses(x: Tensor, sigma: Tensor, noise: Tensor, given: Tensor, rng: np.random.Generator) -> Tensor:
         x, label = augment(x, world.context.train.augmentation, rng) if options.augment else (x, None)
-        return loss_of(lambda x, code, given: network(x, code, given, None, label), x, sigma, noise, given)
+        return loss_of(network, x, sigma, noise, given, label)
 
     def noised(rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         along = options.levels == "generation"
@@ -140,15 +140,15 @@ def test_a_batch_with_every_option(world: World, edm: EDM, augmentation: Callabl
     plain = MirroredBatches(*fixed)[0]
     changes = {"augmentation": augmentation(probability=0.3), "weights": WEIGHTS.of(similar[1])}
     other = MirroredBatches(*fixed, "generation", shared_noise=True, **changes)[0]
-    for part in ("retain", "forget"):
-        places = ((other[part]["level"][:, None] / schedule(1000, 1000) - 1).abs() < 1e-5).nonzero()[:, 1]
-        assert len(places) == 40 and places.double().mean() == pytest.approx(500, abs=5 * 289 / 40**0.5)
-        assert "augmentation" not in plain[part] and 0 < other[part]["augmentation"].mean() < 1
-        for name in ("level", "noise"):
-            assert torch.equal(other["forget"][name], other["retain"][name])
-            assert not torch.isin(plain["forget"][name], plain["retain"][name]).any()
-    assert not torch.equal(other["retain"]["augmentation"], other["forget"]["augmentation"])
-    assert other["weights"].mean() == pytest.approx(1) and other["weights"].std() > 0.01
+    for before, after in ((plain.retain, other.retain), (plain.forget, other.forget)):
+        indices = ((after.level[:, None] / schedule(1000, 1000) - 1).abs() < 1e-5).nonzero()[:, 1]
+        assert len(indices) == 40 and indices.double().mean() == pytest.approx(500, abs=5 * 289 / 40**0.5)
+        assert before.given.augmentation is None and 0 < after.given.augmentation.mean() < 1
+    for name in ("level", "noise"):
+        assert torch.equal(getattr(other.forget, name), getattr(other.retain, name))
+        assert not torch.isin(getattr(plain.forget, name), getattr(plain.retain, name)).any()
+    assert not torch.equal(other.retain.given.augmentation, other.forget.given.augmentation)
+    assert other.weights.mean() == pytest.approx(1) and other.weights.std() > 0.01
 
 
 @cache

@@ -12,13 +12,13 @@ from diffusers import DDIMPipeline, DDPMScheduler, UNet2DConditionModel, UNet2DM
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tdattr.diffusion.ddpm import DDPM
 from tdattr.errors import UserError
+from tdattr.networks import Given
 from tdattr.networks.diffusers_checkpoint import CONFIG, PICKLE, WEIGHTS, DiffusersConfig
-from tdattr.networks.diffusers_unet import TimestepsConfig
+from tdattr.schedules import alpha_bar
+from tests.diffusion.fakes import variant
 
-LINEAR = TimestepsConfig(1000, "linear", 1e-4, 0.02)
-COSINE = TimestepsConfig(50, "cosine", 1e-4, 0.02)
+DDPM_50 = {"timesteps": 50, "schedule": "cosine", "steps": 50}
 TINY: dict[str, Any] = {
     "sample_size": 8,
     "in_channels": 1,
@@ -39,8 +39,12 @@ GUDA: dict[str, Any] = {
 T = torch.tensor([0, 20, 49])
 
 
-def checkpoint(folder: Path, timesteps: TimestepsConfig = LINEAR) -> DiffusersConfig:
-    return DiffusersConfig("diffusers", str(folder), timesteps, False)
+def checkpoint(folder: Path) -> DiffusersConfig:
+    return DiffusersConfig("diffusers", str(folder), False, "timestep")
+
+
+def ddpm(**changes: Any) -> Any:
+    return variant("ddpm", c_noise="timestep", **changes)
 
 
 def saved(folder: Path, model: Any = UNet2DModel, **changes: Any) -> Any:
@@ -63,8 +67,8 @@ def test_predictions_are_those_of_diffusers(tmp_path: Path, x: Tensor) -> None:
     theirs = saved(tmp_path)
     network = checkpoint(tmp_path).pretrained(1, 8, 0).eval()
     expected = theirs(x, T).sample
-    assert torch.equal(network(x, LINEAR.codes()[T]), expected)
-    assert torch.equal(network(x, LINEAR.codes()[T], torch.eye(4)[:3], torch.ones(3, dtype=torch.bool)), expected)
+    assert torch.equal(network(x, T.float()), expected)
+    assert torch.equal(network(x, T.float(), Given(torch.eye(4)[:3], torch.ones(3, dtype=torch.bool))), expected)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +90,7 @@ def test_classes_and_none_are_the_labels_of_diffusers(
     labels = torch.eye(5)[places] if "class_embed_type" in changes else places
     text = {"encoder_hidden_states": None} if model is UNet2DConditionModel else {}
     expected = theirs(x, T, class_labels=labels, **text).sample
-    found = network(x, LINEAR.codes()[T], torch.eye(4)[[2, 1, 0]], torch.tensor([False, True, False]))
+    found = network(x, T.float(), Given(torch.eye(4)[[2, 1, 0]], torch.tensor([False, True, False])))
     assert torch.equal(found, expected)
 
 
@@ -96,25 +100,27 @@ def test_a_pipeline_works_and_its_timesteps_are_checked(tmp_path: Path, x: Tenso
     scheduler = DDPMScheduler(num_train_timesteps=50, beta_schedule="squaredcos_cap_v2")
     DDIMPipeline(unet, scheduler).save_pretrained(tmp_path)
     folder = tmp_path / inner
-    network = checkpoint(folder, COSINE).pretrained(1, 8, 0).eval()
-    assert torch.equal(network(x, COSINE.codes()[T]), unet(x, T).sample)
-    message = r"other timesteps: set model.timesteps.count=50 model.timesteps.schedule=cosine "
-    with pytest.raises(UserError, match=message):
-        checkpoint(folder).build(1, 8, 0)
+    network = checkpoint(folder).pretrained(1, 8, 0).eval()
+    assert torch.equal(network(x, T.float()), unet(x, T).sample)
+    checkpoint(folder).check_diffusion(ddpm(**DDPM_50))
+    message = r"trained with: set diffusion=ddpm diffusion.timesteps=50 diffusion.schedule=cosine\.$"
+    for wrong in (ddpm(), ddpm(timesteps=50, steps=50), variant("vp", c_noise="timestep")):
+        with pytest.raises(UserError, match=message):
+            checkpoint(folder).check_diffusion(wrong)
 
 
 def test_our_levels_are_those_of_their_scheduler() -> None:
-    for ours, name in ((COSINE, "squaredcos_cap_v2"), (LINEAR, "linear")):
-        kept = DDPMScheduler(num_train_timesteps=ours.count, beta_schedule=name).alphas_cumprod
-        torch.testing.assert_close(ours.codes(), ((1 - kept) / kept).log() / 8, atol=1e-3, rtol=1e-3)
+    for count, ours, theirs in ((50, "cosine", "squaredcos_cap_v2"), (1000, "linear", "linear")):
+        kept = DDPMScheduler(num_train_timesteps=count, beta_schedule=theirs).alphas_cumprod
+        torch.testing.assert_close(alpha_bar(count, ours, 1e-4, 0.02).float(), kept, atol=1e-6, rtol=2e-3)
 
 
 def test_a_scheduler_next_to_the_model_is_checked_too(tmp_path: Path) -> None:
     saved(tmp_path)
     DDPMScheduler(beta_end=0.03).save_pretrained(tmp_path)
-    checkpoint(tmp_path, replace(LINEAR, beta_end=0.03)).build(1, 8, 0)
-    with pytest.raises(UserError, match=r"model.timesteps.beta_end=0.03\.$"):
-        checkpoint(tmp_path).build(1, 8, 0)
+    checkpoint(tmp_path).check_diffusion(ddpm(beta_end=0.03))
+    with pytest.raises(UserError, match=r"diffusion.beta_end=0.03\.$"):
+        checkpoint(tmp_path).check_diffusion(ddpm())
 
 
 def test_fresh_networks_have_the_architecture_and_other_weights(tmp_path: Path) -> None:
@@ -146,7 +152,7 @@ def test_weights_with_old_names_of_attention_are_read(tmp_path: Path, x: Tensor)
     for new, name in old.items():
         weights = {key.replace(f".{new}.", f".{name}."): value for key, value in weights.items()}
     save_file(weights, tmp_path / WEIGHTS)
-    assert torch.equal(checkpoint(tmp_path).pretrained(1, 8, 0).eval()(x, LINEAR.codes()[T]), theirs(x, T).sample)
+    assert torch.equal(checkpoint(tmp_path).pretrained(1, 8, 0).eval()(x, T.float()), theirs(x, T).sample)
 
 
 @pytest.mark.parametrize(
@@ -209,12 +215,12 @@ def test_other_schedulers_are_refused(tmp_path: Path, scheduler: dict[str, Any],
     saved(tmp_path)
     DDPMScheduler(**scheduler).save_pretrained(tmp_path)
     with pytest.raises(UserError, match=message):
-        checkpoint(tmp_path).build(1, 8, 0)
+        checkpoint(tmp_path).check_diffusion(ddpm())
 
 
 def test_folders_that_are_not_there_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"needs the folder of a diffusers model: set model.path\.$"):
-        DiffusersConfig("diffusers", None, LINEAR, False).build(1, 8, 0)
+        DiffusersConfig("diffusers", None, False, "timestep").build(1, 8, 0)
     with pytest.raises(UserError, match=r"elsewhere does not exist: set model.path"):
         checkpoint(tmp_path / "elsewhere").build(1, 8, 0)
 
@@ -257,11 +263,18 @@ def test_augmentation_is_refused(tmp_path: Path) -> None:
 
 
 def test_only_the_ddpm_of_its_training_works(tmp_path: Path, edm: Any) -> None:
+    saved(tmp_path)
     config = checkpoint(tmp_path)
-    right = DDPM("ddpm", 1000, "linear", 1e-4, 0.02, "ddim", 50)
-    config.check_diffusion(right)
-    replace(config, timesteps=COSINE).check_diffusion(DDPM("ddpm", 50, "cosine", 1e-3, 0.1, "ancestral", 50))
+    for right in (ddpm(), ddpm(**DDPM_50), ddpm(sampler="ancestral")):
+        config.check_diffusion(right)  # without a scheduler there is nothing to compare with
+    with pytest.raises(UserError, match=r"trained with: set diffusion=ddpm\.$"):
+        config.check_diffusion(variant("vp", c_noise="timestep"))
+    for silent in (edm, variant("flow"), variant("vp"), variant("ddpm")):
+        with pytest.raises(UserError, match=r"model=diffusers is told timesteps: use diffusion=ddpm or diffusion=vp"):
+            config.check_diffusion(silent)
+    DDPMScheduler().save_pretrained(tmp_path)
+    config.check_diffusion(ddpm(sampler="ancestral", steps=7))
     message = r"set diffusion=ddpm diffusion.timesteps=1000 diffusion.schedule=linear diffusion.beta_start=0.0001 "
-    for wrong in (edm, replace(right, timesteps=999), replace(right, schedule="cosine"), replace(right, beta_end=0.03)):
+    for wrong in (ddpm(timesteps=999), ddpm(schedule="cosine"), ddpm(beta_end=0.03)):
         with pytest.raises(UserError, match=message):
             config.check_diffusion(wrong)

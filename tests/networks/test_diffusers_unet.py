@@ -15,13 +15,12 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from tdattr.configs import build
-from tdattr.diffusion.ddpm import DDPM
 from tdattr.errors import UserError
-from tdattr.networks.diffusers_unet import DiffusersUNet, DiffusersUNetConfig, TimestepsConfig
+from tdattr.networks import Given
+from tdattr.networks.diffusers_unet import DiffusersUNet, DiffusersUNetConfig
+from tests.diffusion.fakes import variant
 
 CONF = Path(__file__).parents[2] / "conf"
-COSINE = TimestepsConfig(4000, "cosine", 1e-4, 0.02)
-LINEAR = TimestepsConfig(1000, "linear", 1e-4, 0.02)
 SMALL = DiffusersUNetConfig(
     name="small",
     conditional=True,
@@ -31,8 +30,8 @@ SMALL = DiffusersUNetConfig(
     head_width=4,
     groups=4,
     dropout=0.0,
-    timesteps=LINEAR,
     augmentation_label=True,
+    c_noise="timestep",
 )
 GUDA = {
     "sample_size": 32,
@@ -68,11 +67,7 @@ def described(unet: Any) -> dict[str, Any]:
 def inputs(batch: int = 3) -> tuple[Tensor, Tensor, Tensor]:
     rng = torch.Generator().manual_seed(1)
     x = torch.randn(batch, 1, 8, 8, generator=rng)
-    return x, torch.randn(batch, generator=rng) / 3, torch.eye(4)[:batch]
-
-
-def ddpm(timesteps: TimestepsConfig) -> DDPM:
-    return DDPM("", timesteps.count, timesteps.schedule, timesteps.beta_start, timesteps.beta_end, "ddim", 5)
+    return x, torch.randint(1000, (batch,), generator=rng).float(), torch.eye(4)[:batch]
 
 
 def test_unconditional_network_is_that_of_guda() -> None:
@@ -86,7 +81,7 @@ def test_unconditional_network_is_that_of_guda() -> None:
     }
     assert described(network.unet) == described(published)
     assert count(ours) - count(published) == 128 * 512  # model=unet has twice the features of a level
-    assert config.timesteps == COSINE
+    assert config.c_noise == "timestep"
 
 
 def test_conditional_network_is_that_of_guda() -> None:
@@ -105,14 +100,14 @@ def test_conditional_network_is_that_of_guda() -> None:
         f"unet.{name}" for name, _ in published.named_parameters()
     }
     assert described(network.unet) == described(published)
-    assert config.timesteps == COSINE
+    assert config.c_noise == "timestep"
 
 
 @pytest.mark.parametrize("changes", [{}, {"layers": 2}, {"channels": [8], "attention": [True]}], ids=str)
 @pytest.mark.parametrize("conditional", [False, True])
 def test_output_has_the_shape_of_the_input(changes: dict[str, object], conditional: bool) -> None:
-    x, code, vector = inputs()
-    out = small(conditional=conditional, **changes)(x, code, vector)
+    x, c_noise, vector = inputs()
+    out = small(conditional=conditional, **changes)(x, c_noise, Given(vector))
     assert out.shape == x.shape
     assert out.isfinite().all()
     assert out.std() > 0
@@ -122,34 +117,37 @@ def test_output_has_the_shape_of_the_input(changes: dict[str, object], condition
 @pytest.mark.parametrize("size", [8, 12, 16])
 def test_tiny_models_work_from_8_pixels_upwards(model: str, size: int) -> None:
     x = torch.randn(2, 1, size, size)
-    assert composed(model).build(1, size, 4)(x, torch.zeros(2), torch.eye(4)[:2]).shape == x.shape
+    assert composed(model).build(1, size, 4)(x, torch.zeros(2), Given(torch.eye(4)[:2])).shape == x.shape
 
 
-@pytest.mark.parametrize("timesteps", [COSINE, LINEAR], ids=lambda timesteps: timesteps.schedule)
-def test_the_network_is_told_the_timestep_of_ddpm(timesteps: TimestepsConfig) -> None:
+@pytest.mark.parametrize("name", ["ddpm", "vp"])
+def test_the_network_is_told_the_timestep(name: str) -> None:
     told = []
-    network = small(timesteps=timesteps)
-    levels = torch.arange(timesteps.count).float()
+    diffusion = variant(name, c_noise="timestep")
+    SMALL.check_diffusion(diffusion)
+    levels = diffusion.discrete_levels(1000)
 
-    def record(x: Tensor, code: Tensor) -> Tensor:
-        told.append(network.timestep(code))
+    def record(x: Tensor, c_noise: Tensor, given: Given) -> Tensor:
+        told.append(c_noise)
         return x
 
-    ddpm(timesteps).noise_prediction(record, torch.zeros(len(levels), 1, 8, 8), levels)
-    assert torch.equal(told[0], levels)
+    zeros = torch.zeros(len(levels), 1, 8, 8)
+    diffusion.loss(record, zeros, levels, zeros)
+    assert len(told[0]) == 1000 and told[0].min() >= 0 and told[0].max() <= 999.01
+    assert (told[0].diff() > 0).all()
+    if name == "ddpm":
+        assert torch.equal(told[0], torch.arange(1000).float())
 
 
-def test_other_levels_become_the_nearest_timestep() -> None:
-    network = small()
-    codes = LINEAR.codes()
-    between = (codes[499] * 0.6 + codes[500] * 0.4)[None]
-    assert network.timestep(torch.cat([torch.tensor([-9.0]), between, torch.tensor([9.0])])).tolist() == [0, 499, 999]
+def test_variants_that_tell_no_timesteps_are_refused() -> None:
+    for diffusion in (variant("edm"), variant("flow"), variant("ddpm"), variant("vp")):
+        with pytest.raises(UserError, match=r"^model=small is told timesteps: use diffusion=ddpm or diffusion=vp"):
+            SMALL.check_diffusion(diffusion)
 
 
 def test_predictions_are_those_of_diffusers() -> None:
     x, _, vector = inputs()
     t = torch.tensor([0.0, 500.0, 999.0])
-    code = LINEAR.codes()[t.long()]
     label = torch.eye(5)
     conditional = small(augmentation_label=False)
     theirs = UNet2DConditionModel(**conditional.unet.config).eval()
@@ -160,54 +158,57 @@ def test_predictions_are_those_of_diffusers() -> None:
         }
     )
     expected = theirs(x, t.long(), None, class_labels=label[:3]).sample
-    assert torch.equal(conditional(x, code, vector), expected)
+    assert torch.equal(conditional(x, t, Given(vector)), expected)
     without = theirs(x, t.long(), None, class_labels=label[4].expand(3, -1)).sample
-    assert torch.equal(conditional(x, code, vector, torch.ones(3, dtype=torch.bool)), without)
+    assert torch.equal(conditional(x, t, Given(vector, torch.ones(3, dtype=torch.bool))), without)
     unconditional = small(conditional=False, augmentation_label=False)
     alone = UNet2DModel(**unconditional.unet.config).eval()
     alone.load_state_dict({name.removeprefix("unet."): value for name, value in unconditional.state_dict().items()})
-    assert torch.equal(unconditional(x, code), alone(x, t.long()).sample)
+    assert torch.equal(unconditional(x, t), alone(x, t.long()).sample)
 
 
 def test_no_condition_is_the_last_label() -> None:
-    x, code, vector = inputs()
+    x, c_noise, vector = inputs()
     network = small()
-    kept, without = network(x, code, vector), network(x, code)
+    kept, without = network(x, c_noise, Given(vector)), network(x, c_noise)
     assert (kept - without).abs().amax((1, 2, 3)).min() > 1e-3
     drop = torch.tensor([True, False, True])
-    torch.testing.assert_close(network(x, code, vector, drop), torch.where(drop[:, None, None, None], without, kept))
-    torch.testing.assert_close(network(x, code, vector, ~drop & drop), kept)
+    torch.testing.assert_close(
+        network(x, c_noise, Given(vector, drop)), torch.where(drop[:, None, None, None], without, kept)
+    )
+    torch.testing.assert_close(network(x, c_noise, Given(vector, ~drop & drop)), kept)
     with torch.no_grad():
         network.condition[0].weight[:, -1] += 1  # type: ignore[index, operator]
-    torch.testing.assert_close(network(x, code, vector), kept)
-    assert (network(x, code) - without).abs().amax((1, 2, 3)).min() > 1e-3
+    torch.testing.assert_close(network(x, c_noise, Given(vector)), kept)
+    assert (network(x, c_noise) - without).abs().amax((1, 2, 3)).min() > 1e-3
 
 
 def test_unconditional_network_ignores_conditions_and_drop() -> None:
-    x, code, vector = inputs()
+    x, c_noise, vector = inputs()
     network = small(conditional=False)
-    plain = network(x, code)
+    plain = network(x, c_noise)
     for drop in (None, torch.tensor([True, False, True])):
-        assert torch.equal(network(x, code, vector, drop), plain)
+        assert torch.equal(network(x, c_noise, Given(vector, drop)), plain)
     assert not [name for name, _ in network.named_parameters() if name.startswith("condition")]
 
 
 @pytest.mark.parametrize("conditional", [False, True])
 def test_augmentation_label_zero_means_none(conditional: bool) -> None:
-    x, code, vector = inputs()
+    x, c_noise, vector = inputs()
     network = small(conditional=conditional)
-    plain = network(x, code, vector)
-    torch.testing.assert_close(network(x, code, vector, None, torch.zeros(3, 2)), plain)
-    assert (network(x, code, vector, None, torch.ones(3, 2)) - plain).abs().max() > 1e-3
-    assert not hasattr(small(augmentation_label=False), "augmentation")
+    plain = network(x, c_noise, Given(vector))
+    torch.testing.assert_close(network(x, c_noise, Given(vector, augmentation=torch.zeros(3, 2))), plain)
+    assert (network(x, c_noise, Given(vector, augmentation=torch.ones(3, 2))) - plain).abs().max() > 1e-3
+    assert network.knows_augmentation and not small(augmentation_label=False).knows_augmentation
+    assert "augmentation.weight" not in dict(small(augmentation_label=False).named_parameters())
 
 
 @pytest.mark.parametrize("conditional", [False, True])
 def test_every_weight_is_trained(conditional: bool) -> None:
-    x, code, vector = inputs()
+    x, c_noise, vector = inputs()
     network = small(conditional=conditional)
     drop = torch.tensor([True, False, False])
-    network(x, code, vector, drop, torch.ones(3, 2)).square().mean().backward()
+    network(x, c_noise, Given(vector, drop, torch.ones(3, 2))).square().mean().backward()
     silent = {name for name, value in network.named_parameters() if value.grad is None or not value.grad.any()}
     # a constant added to all keys of a head does not change its attention
     assert {name for name in silent if not name.endswith("to_k.bias")} == set()
@@ -215,12 +216,12 @@ def test_every_weight_is_trained(conditional: bool) -> None:
 
 def test_training_under_ddpm_lowers_the_loss() -> None:
     x, _, vector = inputs()
-    network, diffusion = small(), ddpm(LINEAR)
+    network, diffusion = small(), variant("ddpm", c_noise="timestep")
     level = diffusion.training_levels(np.random.default_rng(0), 3)
     optimizer = torch.optim.Adam(network.parameters(), 2e-3)
     losses = []
     for _ in range(3):
-        loss = diffusion.loss(network, x, level, x.flip(0), vector).mean()
+        loss = diffusion.loss(network, x, level, x.flip(0), Given(vector)).mean()
         losses.append(loss.item())
         optimizer.zero_grad()
         loss.backward()
@@ -236,37 +237,38 @@ def test_the_same_seed_gives_the_same_weights() -> None:
 
 
 def test_dropout_is_active_in_training_only() -> None:
-    x, code, vector = inputs()
+    x, c_noise, vector = inputs()
     network = small(dropout=0.5)
-    assert torch.equal(network(x, code, vector), network(x, code, vector))
+    assert torch.equal(network(x, c_noise, Given(vector)), network(x, c_noise, Given(vector)))
     network.train()
-    assert not torch.equal(network(x, code, vector), network(x, code, vector))
+    assert not torch.equal(network(x, c_noise, Given(vector)), network(x, c_noise, Given(vector)))
 
 
 @pytest.mark.parametrize("conditional", [False, True])
 def test_copies_and_pickles_are_the_same_network(conditional: bool) -> None:
-    x, code, vector = inputs()
+    x, c_noise, vector = inputs()
     network = small(conditional=conditional)
     for copy in (deepcopy(network), pickle.loads(pickle.dumps(network))):
-        assert torch.equal(copy(x, code, vector), network(x, code, vector))
+        assert torch.equal(copy(x, c_noise, Given(vector)), network(x, c_noise, Given(vector)))
 
 
 @pytest.mark.filterwarnings("ignore:There is a performance drop")
 @pytest.mark.parametrize("conditional", [False, True])
 def test_gradients_of_single_items_are_those_of_a_loop(conditional: bool) -> None:
-    x, code, vector = inputs()
+    x, c_noise, vector = inputs()
     network = small(conditional=conditional)
     parameters = {name: parameter.detach() for name, parameter in network.named_parameters()}
 
-    def output(weights: dict[str, Tensor], *item: Tensor) -> Tensor:
-        return functional_call(network, weights, tuple(each[None] for each in item)).square().mean()
+    def output(weights: dict[str, Tensor], x: Tensor, c_noise: Tensor, condition: Tensor, drop: Tensor) -> Tensor:
+        item = x[None], c_noise[None], Given(condition[None], drop[None])
+        return functional_call(network, weights, item).square().mean()
 
     drop = torch.tensor([True, False, False])
-    found = vmap(grad(output), in_dims=(None, 0, 0, 0, 0))(parameters, x, code, vector, drop)
+    found = vmap(grad(output), in_dims=(None, 0, 0, 0, 0))(parameters, x, c_noise, vector, drop)
     for item in range(3):
         one = slice(item, item + 1)
         network.zero_grad()
-        network(x[one], code[one], vector[one], drop[one]).square().mean().backward()
+        network(x[one], c_noise[one], Given(vector, drop)[one]).square().mean().backward()
         for name in network.parameter_names("block"):
             torch.testing.assert_close(found[name][item], network.get_parameter(name).grad, atol=1e-4, rtol=1e-3)
 
@@ -294,7 +296,7 @@ def test_parts_are_named_as_in_the_other_u_net() -> None:
     ("changes", "condition", "message"),
     [
         ({}, 0, r"is conditional but the dataset has no conditions"),
-        ({"channels": [8] * 5, "attention": [False] * 5}, 4, r"multiple of 16, not 8: shorten model.channels"),
+        ({"channels": [8] * 5, "attention": [False] * 5}, 4, r"8 pixels wide .* multiple of 16: shorten model.ch"),
         ({"channels": [8, 8, 8]}, 4, r"model.channels and model.attention must have the same length"),
         ({"channels": [], "attention": []}, 4, r"model.channels and model.attention must have the same length"),
         ({"channels": [8, 10]}, 4, r"model.channels=\[8, 10\] must be multiples of model.groups=4"),
@@ -306,17 +308,3 @@ def test_parts_are_named_as_in_the_other_u_net() -> None:
 def test_sizes_that_do_not_fit_are_refused(changes: dict[str, Any], condition: int, message: str) -> None:
     with pytest.raises(UserError, match=message):
         replace(SMALL, **changes).build(1, 8, condition)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"schedule": "scaled"}, r"model.timesteps.schedule=scaled is unknown: choose cosine or linear"),
-        ({"count": 0}, r"model.timesteps needs a count of at least 1"),
-        ({"beta_start": 0.1}, r"0 < beta_start <= beta_end < 1"),
-    ],
-    ids=str,
-)
-def test_timesteps_that_cannot_be_are_refused(changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        replace(LINEAR, **changes)

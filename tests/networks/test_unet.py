@@ -14,6 +14,7 @@ from torch.func import functional_call, grad, vmap
 
 from tdattr.configs import build
 from tdattr.errors import UserError
+from tdattr.networks import Given
 from tdattr.networks.unet import UNetConfig
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -28,6 +29,7 @@ SMALL = UNetConfig(
     embedding_width=16,
     sigma_dropout=0.0,
     augmentation_label=True,
+    c_noise="log_sigma",
 )
 
 
@@ -119,9 +121,9 @@ def test_figures_of_guda() -> None:
 @pytest.mark.parametrize("changes", [{}, {"layers": 2}, {"channels": [8], "attention": [True]}], ids=str)
 @pytest.mark.parametrize("condition", [0, 4])
 def test_output_has_the_shape_of_the_input(changes: dict[str, object], condition: int) -> None:
-    x, code, vector = inputs(3)
+    x, c_noise, vector = inputs(3)
     network = small(condition, spread=0.1, **changes)
-    out = network(x, code, vector if condition else None)
+    out = network(x, c_noise, Given(vector if condition else None))
     assert out.shape == x.shape
     assert out.isfinite().all()
     assert out.std() > 0
@@ -131,20 +133,20 @@ def test_output_has_the_shape_of_the_input(changes: dict[str, object], condition
 def test_unet_tiny_works_from_8_pixels_upwards(size: int) -> None:
     network = composed("unet_tiny", "digits").build(1, size, 4)
     nn.init.normal_(network.unet.conv_out.weight)
-    x, code, vector = inputs(2, size=size)
-    out = network(x, code, vector)
+    x, c_noise, vector = inputs(2, size=size)
+    out = network(x, c_noise, Given(vector))
     assert out.shape == x.shape
     assert out.std() > 0
 
 
 def test_starts_as_zero_and_trains_from_there() -> None:
-    x, code, vector = inputs(3)
+    x, c_noise, vector = inputs(3)
     network = small()
-    assert torch.equal(network(x, code, vector), torch.zeros_like(x))
+    assert torch.equal(network(x, c_noise, Given(vector)), torch.zeros_like(x))
     optimizer = torch.optim.Adam(network.parameters(), 1e-2)
     for _ in range(2):
         optimizer.zero_grad()
-        (network(x, code, vector) - x).square().mean().backward()
+        (network(x, c_noise, Given(vector)) - x).square().mean().backward()
         optimizer.step()
     silent = {
         name for name, parameter in network.named_parameters() if parameter.grad is None or not parameter.grad.any()
@@ -162,14 +164,16 @@ def test_the_same_seed_gives_the_same_weights() -> None:
 
 
 def test_null_condition_replaces_exactly_the_dropped_ones() -> None:
-    x, code, vector = inputs(3)
+    x, c_noise, vector = inputs(3)
     network = small(spread=0.2)
     null = network.get_parameter("null").detach().expand(3, -1)
-    kept, without = network(x, code, vector), network(x, code, null)
+    kept, without = network(x, c_noise, Given(vector)), network(x, c_noise, Given(null))
     assert (kept - without).abs().amax((1, 2, 3)).min() > 1e-3
     drop = torch.tensor([True, False, True])
-    torch.testing.assert_close(network(x, code, vector, drop), torch.where(drop[:, None, None, None], without, kept))
-    torch.testing.assert_close(network(x, code, vector, torch.zeros(3, dtype=torch.bool)), kept)
+    torch.testing.assert_close(
+        network(x, c_noise, Given(vector, drop)), torch.where(drop[:, None, None, None], without, kept)
+    )
+    torch.testing.assert_close(network(x, c_noise, Given(vector, torch.zeros(3, dtype=torch.bool))), kept)
 
 
 def test_null_condition_starts_at_zero_and_is_learned() -> None:
@@ -181,69 +185,76 @@ def test_null_condition_starts_at_zero_and_is_learned() -> None:
 
 
 def test_level_and_condition_reach_the_image() -> None:
-    x, code, vector = inputs(2)
+    x, c_noise, vector = inputs(2)
     network = small(spread=0.2)
-    plain = network(x, code, vector)
-    for other in (network(x, code + 0.1, vector), network(x, code, vector + 0.1), network(x, code, None)):
+    plain = network(x, c_noise, Given(vector))
+    for other in (
+        network(x, c_noise + 0.1, Given(vector)),
+        network(x, c_noise, Given(vector + 0.1)),
+        network(x, c_noise),
+    ):
         assert (other - plain).abs().amax((1, 2, 3)).min() > 1e-4
 
 
 def test_augmentation_label_zero_means_none() -> None:
-    x, code, vector = inputs(3)
+    x, c_noise, vector = inputs(3)
     network = small(spread=0.2)
-    plain = network(x, code, vector)
-    torch.testing.assert_close(network(x, code, vector, None, torch.zeros(3, 2)), plain)
-    assert (network(x, code, vector, None, torch.ones(3, 2)) - plain).abs().max() > 1e-3
+    plain = network(x, c_noise, Given(vector))
+    torch.testing.assert_close(network(x, c_noise, Given(vector, augmentation=torch.zeros(3, 2))), plain)
+    assert (network(x, c_noise, Given(vector, augmentation=torch.ones(3, 2))) - plain).abs().max() > 1e-3
     assert "augmentation.weight" not in dict(small(augmentation_label=False).named_parameters())
 
 
 def test_an_item_does_not_depend_on_the_rest_of_the_batch() -> None:
-    x, code, vector = inputs(5)
+    x, c_noise, vector = inputs(5)
     network = small(spread=0.2)
-    together = network(x, code, vector)
-    alone = torch.cat([network(x[i : i + 1], code[i : i + 1], vector[i : i + 1]) for i in range(5)])
+    together = network(x, c_noise, Given(vector))
+    alone = torch.cat([network(x[i : i + 1], c_noise[i : i + 1], Given(vector)[i : i + 1]) for i in range(5)])
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-4)
     order = torch.tensor([4, 2, 0, 3, 1])
-    torch.testing.assert_close(network(x[order], code[order], vector[order]), together[order], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        network(x[order], c_noise[order], Given(vector)[order]), together[order], atol=1e-5, rtol=1e-4
+    )
 
 
 def test_dropout_is_active_in_training_only() -> None:
-    x, code, vector = inputs(2)
+    x, c_noise, vector = inputs(2)
     network = small(spread=0.2, dropout=0.5)
-    assert torch.equal(network(x, code, vector), network(x, code, vector))
+    assert torch.equal(network(x, c_noise, Given(vector)), network(x, c_noise, Given(vector)))
     network.train()
-    assert not torch.equal(network(x, code, vector), network(x, code, vector))
+    assert not torch.equal(network(x, c_noise, Given(vector)), network(x, c_noise, Given(vector)))
 
 
 def test_copies_and_pickles_are_the_same_network() -> None:
-    x, code, vector = inputs(2)
+    x, c_noise, vector = inputs(2)
     network = small(spread=0.2)
     for copy in (deepcopy(network), pickle.loads(pickle.dumps(network))):
-        assert torch.equal(copy(x, code, vector), network(x, code, vector))
+        assert torch.equal(copy(x, c_noise, Given(vector)), network(x, c_noise, Given(vector)))
 
 
 @pytest.mark.filterwarnings("ignore:There is a performance drop")
 def test_gradients_of_single_items_are_those_of_a_loop() -> None:
-    x, code, vector = inputs(3)
+    x, c_noise, vector = inputs(3)
     network = small(spread=0.2)
     parameters = {name: parameter.detach() for name, parameter in network.named_parameters()}
 
-    def output(weights: dict[str, Tensor], *item: Tensor) -> Tensor:
-        return functional_call(network, weights, tuple(each[None] for each in item)).square().mean()
+    def output(weights: dict[str, Tensor], x: Tensor, c_noise: Tensor, condition: Tensor) -> Tensor:
+        item = x[None], c_noise[None], Given(condition[None])
+        return functional_call(network, weights, item).square().mean()
 
-    found = vmap(grad(output), in_dims=(None, 0, 0, 0))(parameters, x, code, vector)
+    found = vmap(grad(output), in_dims=(None, 0, 0, 0))(parameters, x, c_noise, vector)
     for item in range(3):
         one = slice(item, item + 1)
         network.zero_grad()
-        network(x[one], code[one], vector[one]).square().mean().backward()
-        for name in network.parameter_names("block"):  # type: ignore[operator]
+        network(x[one], c_noise[one], Given(vector)[one]).square().mean().backward()
+        for name in network.parameter_names("block"):
             torch.testing.assert_close(found[name][item], network.get_parameter(name).grad, atol=1e-4, rtol=1e-3)
 
 
 def test_mlp_part_is_the_convolutions_inside_residual_blocks() -> None:
     network = small(layers=2)
     blocks = 2 * 2 + 2 + 2 * 3  # down, middle, up
-    names = network.parameter_names("mlp")  # type: ignore[operator]
+    names = network.parameter_names("mlp")
     expected = {
         f"{owner}.{name}"
         for owner, module in network.named_modules()
@@ -256,12 +267,12 @@ def test_mlp_part_is_the_convolutions_inside_residual_blocks() -> None:
     }
     assert len(names) == len(expected) == 2 * blocks + 2
     assert set(names) == expected
-    assert set(small(0, layers=2).parameter_names("mlp")) == {n for n in expected if n.startswith("unet")}  # type: ignore[operator]
+    assert set(small(0, layers=2).parameter_names("mlp")) == {n for n in expected if n.startswith("unet")}
 
 
 def test_wider_parts_contain_the_narrower() -> None:
     network = small()
-    mlp, block, everything = (set(network.parameter_names(part)) for part in ("mlp", "block", "all"))  # type: ignore[operator]
+    mlp, block, everything = (set(network.parameter_names(part)) for part in ("mlp", "block", "all"))
     assert mlp < block < everything == {name for name, _ in network.named_parameters()}
     assert {
         "unet.mid_block.attentions.0.to_q.weight",
@@ -276,7 +287,7 @@ def test_wider_parts_contain_the_narrower() -> None:
 
 def test_unknown_part_is_refused() -> None:
     with pytest.raises(UserError, match=r"no part 'attention': choose one of mlp, block, all"):
-        small().parameter_names("attention")  # type: ignore[operator]
+        small().parameter_names("attention")
 
 
 @pytest.mark.parametrize(

@@ -2,23 +2,21 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from tdattr.configs import build
 from tdattr.diffusion import Diffusion
 from tdattr.diffusion.ddpm import DDPM
 from tdattr.diffusion.edm import EDM
 from tdattr.errors import UserError
+from tdattr.networks import Given
 from tdattr.scoring.elbo import ElboConfig, drawn, elbo_terms
 from tdattr.seeding import generator, normal
+from tests.diffusion.fakes import variant
 
-YAML = Path(__file__).parents[2] / "conf" / "diffusion" / "ddpm.yaml"
 CONFIG = ElboConfig(t_min=3, t_max=None, stride=7, steps=40, draws=1, importance=None)
 CPU = torch.device("cpu")
 IMAGES = torch.tanh(normal(generator(0, "test.elbo"), 3, 1, 8, 8))
@@ -27,8 +25,7 @@ CONDITIONS = torch.eye(4)[:3]
 
 @pytest.fixture
 def ddpm() -> DDPM:
-    changes = {"timesteps": 40, "schedule": "cosine", "steps": 5}
-    return build(OmegaConf.merge(OmegaConf.load(YAML), changes), "diffusion")
+    return variant("ddpm", timesteps=40, schedule="cosine", steps=5)
 
 
 def found(
@@ -54,7 +51,7 @@ def test_ddpm_terms_are_the_kl_of_the_two_posteriors(ddpm: DDPM, tiny_dit: Calla
             level = torch.tensor([float(t)])
             with torch.no_grad():
                 eps = ddpm.noise_prediction(
-                    network, noised.float(), level, CONDITIONS[image : image + 1], None
+                    network, noised.float(), level, Given(CONDITIONS[image : image + 1])
                 ).double()
             clean = (noised.double() - (1 - kept[t]).sqrt() * eps) / kept[t].sqrt()
             alpha = kept[t] / kept[t - 1]
@@ -72,7 +69,7 @@ def test_edm_terms_are_those_of_a_continuous_process_in_steps(edm: EDM, tiny_dit
         noise = normal(generator(5, "elbo", 1, t, 0), 1, 8, 8)[None]
         sigma = sigmas[t].float()[None]
         with torch.no_grad():
-            clean = edm.denoise(network, IMAGES[1:2] + sigma * noise, sigma, CONDITIONS[1:2], None)
+            clean = edm.denoise(network, IMAGES[1:2] + sigma * noise, sigma, Given(CONDITIONS[1:2]))
         expected = (sigmas[t - 1] ** -2 - sigmas[t] ** -2) / 2 * (IMAGES[1:2] - clean).double().square().sum()
         assert float(terms[1, column]) == pytest.approx(float(expected), rel=1e-3)
 

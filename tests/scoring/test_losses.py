@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from tdattr.data.prepared import Prepared, Split
 from tdattr.diffusion.edm import EDM
+from tdattr.networks import Given
 from tdattr.scoring.losses import NoiseSet, loss_blocks
 from tdattr.seeding import generator, normal
 
@@ -30,9 +31,9 @@ class Watched(nn.Module):
         self.network = network
         self.batches: list[int] = []
 
-    def forward(self, x: Tensor, *rest: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, c_noise: Tensor, given: Given) -> Tensor:
         self.batches.append(len(x))
-        return self.network(x, *rest)
+        return self.network(x, c_noise, given)
 
 
 def everything(blocks: object, count: int = len(IDS)) -> Tensor:
@@ -55,9 +56,8 @@ def double_loop(edm: EDM, network: nn.Module, split: Split, noise: NoiseSet) -> 
         condition = None if split.conditions is None else torch.from_numpy(split.conditions[index, :1].copy())
         for column in range(PAIRS):
             with torch.no_grad():
-                losses[row, column] = edm.loss(
-                    network, x, noise.levels[column : column + 1], noise.noise[column : column + 1], condition
-                ).item()
+                pair = noise.levels[column : column + 1], noise.noise[column : column + 1]
+                losses[row, column] = edm.loss(network, x, *pair, Given(condition)).item()
     return losses
 
 

@@ -40,10 +40,10 @@ def test_coupled_batches_differ_only_in_the_slots_of_removed_items(batches):
         removed = np.isin(whole.slots(step), [1, 7, 30])
         changed += removed.sum()
         same = torch.from_numpy(~removed)
-        assert torch.equal(a["x"][same], b["x"][same])
-        assert torch.equal(a["level"], b["level"])
-        assert torch.equal(a["noise"], b["noise"])
-        assert torch.equal(a["drop"], b["drop"])
+        assert torch.equal(a.x[same], b.x[same])
+        assert torch.equal(a.level, b.level)
+        assert torch.equal(a.noise, b.noise)
+        assert torch.equal(a.given.drop, b.given.drop)
     assert changed > 0
 
 
@@ -62,9 +62,12 @@ def test_shares_of_two_processes_make_up_the_whole_batch(tiny_data, tiny_train, 
     ids = np.arange(48)
     whole = Batches(tiny_data.train, ids, edm, tiny_train(), 3)[4]
     shares = [Batches(tiny_data.train, ids, edm, tiny_train(), 3, rank, 2)[4] for rank in range(2)]
-    for key in ("x", "level", "noise", "condition", "drop"):
-        assert torch.equal(whole[key][0::2], shares[0][key])
-        assert torch.equal(whole[key][1::2], shares[1][key])
+    for rank, share in enumerate(shares):
+        expected = whole[rank::2]
+        for name in ("x", "level", "noise"):
+            assert torch.equal(getattr(expected, name), getattr(share, name))
+        for name in ("condition", "drop"):
+            assert torch.equal(getattr(expected.given, name), getattr(share.given, name))
 
 
 def test_mirror_flips_about_half(tiny_data, tiny_train, edm):
@@ -73,7 +76,7 @@ def test_mirror_flips_about_half(tiny_data, tiny_train, edm):
     mirrored = Batches(tiny_data.train, ids, edm, tiny_train(mirror=True), 3)
     flips = []
     for step in range(20):
-        for a, b in zip(plain[step]["x"], mirrored[step]["x"], strict=True):
+        for a, b in zip(plain[step].x, mirrored[step].x, strict=True):
             assert torch.equal(a, b) or torch.equal(a.flip(2), b)
             flips.append(not torch.equal(a, b))
     assert 0.35 < np.mean(flips) < 0.65
@@ -86,16 +89,16 @@ def test_augmentation_tells_what_it_did(tiny_data, tiny_train, edm, augmentation
     told = 0
     for step in range(10):
         batch = moved[step]
-        untouched = ~batch["augmentation"].any(1)
+        untouched = ~batch.given.augmentation.any(1)
         told += int((~untouched).sum())
-        assert torch.equal(batch["x"][untouched], plain[step]["x"][untouched])
-        assert not torch.isclose(batch["x"][~untouched], plain[step]["x"][~untouched]).flatten(1).all(1).any()
+        assert torch.equal(batch.x[untouched], plain[step].x[untouched])
+        assert not torch.isclose(batch.x[~untouched], plain[step].x[~untouched]).flatten(1).all(1).any()
     assert told > 0
 
 
 def test_validation_covers_every_test_item_equally(tiny_data, tiny_train, edm):
     made = Validation(tiny_data.test, edm, tiny_train(validation_draws=3, batch_size=5), 3)
     parts = [made[index] for index in range(len(made))]
-    assert sum(len(part["x"]) for part in parts) == 3 * len(tiny_data.test)
+    assert sum(len(part) for part in parts) == 3 * len(tiny_data.test)
     again = made[1]
-    assert torch.equal(again["noise"], parts[1]["noise"])
+    assert torch.equal(again.noise, parts[1].noise)

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -7,11 +8,12 @@ from torch import nn
 
 from tdattr.diffusion.ddpm import DDPM
 from tdattr.errors import UserError
-from tdattr.training.weights import TRAINED_FOR, check_weights, trained_for
+from tdattr.training.weights import TRAINED_FOR, check_weights, trained_for, training_values
+from tests.diffusion.fakes import variant
 
 
 def ddpm(timesteps: int, steps: int = 10) -> DDPM:
-    return DDPM("ddpm", timesteps, "cosine", 1e-4, 0.02, "ddim", steps)
+    return DDPM("ddpm", timesteps, "cosine", 1e-4, 0.02, "ddim", steps, "log_sigma")
 
 
 def test_checkpoints_of_another_number_of_timesteps_or_another_variant_are_refused(
@@ -31,6 +33,16 @@ def test_checkpoints_of_another_number_of_timesteps_or_another_variant_are_refus
     save_file(network.state_dict(), path, metadata={TRAINED_FOR: '{"name": "edm", "sigma_data": 0.5}'})
     with pytest.raises(UserError, match=r"trained with diffusion=edm: set that"):
         check_weights(path, network, ddpm(4000))
+
+
+def test_files_that_have_a_setting_under_its_old_name_are_read(tmp_path: Path) -> None:
+    network, path, vp = nn.Linear(2, 1), tmp_path / "weights.safetensors", variant("vp")
+    values = training_values(vp)
+    values["code"] = values.pop("c_noise")
+    save_file(network.state_dict(), path, metadata={TRAINED_FOR: json.dumps(values)})
+    check_weights(path, network, vp)
+    with pytest.raises(UserError, match=r"trained with diffusion.c_noise=log_sigma: set that"):
+        check_weights(path, network, variant("vp", c_noise="timestep"))
 
 
 def test_a_file_of_another_network_is_refused(tmp_path: Path) -> None:

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from tdattr.diffusion.batch import Batch
 from tdattr.diffusion.edm import EDM
+from tdattr.networks import NOTHING
 from tdattr.seeding import generator, normal
 from tdattr.training.config import TrainerConfig
 from tdattr.unlearning.ascent import Ascent, QueryBatches
@@ -36,31 +38,34 @@ def network(tiny_dit: Callable[..., nn.Module]) -> nn.Module:
     return tiny_dit(4, spread=0.1, dropout=0.5)
 
 
-def mean_loss(network: nn.Module, batch: dict[str, Tensor]) -> Tensor:
-    return loss_of(network, batch["x"], batch["level"], batch["noise"], batch["condition"]).mean()
+def mean_loss(network: nn.Module, batch: Batch) -> Tensor:
+    return loss_of(network, batch.x, batch.level, batch.noise, batch.given.condition).mean()
 
 
 def test_a_batch_holds_copies_of_the_query_at_their_own_noise(batches: Batches) -> None:
     made = batches()
     batch = made[7]
-    assert set(batch) == {"x", "level", "noise", "condition"}
-    assert all(torch.equal(x, made.image) for x in batch["x"]) and len(batch["x"]) == BATCH
-    assert all(torch.equal(given, torch.eye(4)[2]) for given in batch["condition"]) and len(batch["condition"]) == BATCH
-    assert len(set(batch["level"].tolist())) == BATCH
-    assert torch.pdist(batch["noise"].flatten(1)).min() > 1
-    assert all(torch.equal(value, made[7][name]) for name, value in batch.items())
+    condition = batch.given.condition
+    assert condition is not None
+    assert (batch.given.drop, batch.given.augmentation, batch.ids) == (None, None, None)
+    assert all(torch.equal(x, made.x) for x in batch.x) and len(batch) == BATCH
+    assert all(torch.equal(row, torch.eye(4)[2]) for row in condition) and len(condition) == BATCH
+    assert len(set(batch.level.tolist())) == BATCH
+    assert torch.pdist(batch.noise.flatten(1)).min() > 1
+    assert all(torch.equal(value, again) for value, again in zip(batch.inputs[:3], made[7].inputs[:3], strict=True))
+    assert torch.equal(condition, made[7].given.condition)
     for other in (made[8], batches(seed=SEED + 1)[7], batches(query=1)[7]):
-        assert not torch.isin(other["level"], batch["level"]).any()
-        assert not torch.isin(other["noise"], batch["noise"]).any()
-    assert "condition" not in batches(condition=False)[0]
+        assert not torch.isin(other.level, batch.level).any()
+        assert not torch.isin(other.noise, batch.noise).any()
+    assert batches(condition=False)[0].given == NOTHING
 
 
 def test_noise_is_that_of_training(batches: Batches) -> None:
     batch = batches(size=4000)[0]
-    logs = batch["level"].log().double()
+    logs = batch.level.log().double()
     assert float(logs.mean()) == pytest.approx(-1.2, abs=5 * 1.2 / 4000**0.5)
     assert float(logs.std()) == pytest.approx(1.2, rel=0.06)
-    assert float(batch["noise"].std()) == pytest.approx(1, rel=0.01)
+    assert float(batch.noise.std()) == pytest.approx(1, rel=0.01)
 
 
 def test_the_objective_is_minus_the_mean_loss_and_has_no_end(edm: EDM, network: nn.Module, batches: Batches) -> None:
@@ -80,7 +85,7 @@ class Recorded(Dataset[dict[str, Tensor]]):
     def __init__(self, batches: QueryBatches) -> None:
         self.batches, self.asked = batches, list[int]()
 
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
+    def __getitem__(self, index: int) -> Batch:
         self.asked.append(index)
         return self.batches[index]
 

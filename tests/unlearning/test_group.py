@@ -12,13 +12,16 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
+from tdattr.configs import typed
 from tdattr.data.prepared import Prepared
 from tdattr.diffusion.edm import EDM
 from tdattr.errors import UserError
+from tdattr.networks import NOTHING
 from tdattr.training.config import TrainConfig, TrainerConfig
 from tdattr.unlearning import group
+from tdattr.unlearning.draws import UnlearnBatch
 from tdattr.unlearning.group import GroupBatches, UnlearnConfig, order, unlearn_group
-from tdattr.unlearning.objectives import Batch, Parts, Situation
+from tdattr.unlearning.objectives import Parts, UnlearnContext
 from tests.conftest import CONF
 from tests.contexts import unused
 
@@ -38,15 +41,22 @@ def batches(tiny_data: Prepared, edm: EDM, tiny_train: Callable[..., TrainConfig
     return make
 
 
-def equal(first: Batch, second: Batch) -> bool:
-    return all(torch.equal(first[role][name], second[role][name]) for role in SETS for name in first[role])
+def values(batch: UnlearnBatch) -> list[Tensor]:
+    """All tensors in it."""
+    found = list[Tensor]()
+    batch.apply(lambda value: found.append(value) or value)  # type: ignore[func-returns-value]
+    return found
+
+
+def equal(first: UnlearnBatch, second: UnlearnBatch) -> bool:
+    return all(torch.equal(one, other) for one, other in zip(values(first), values(second), strict=True))
 
 
 def test_every_item_once_per_epoch_of_its_own_set(batches: Make) -> None:
     made = batches()
     for role, ids in SETS.items():
         steps = len(ids) // SIZE
-        epochs = [[made[e * steps + i][role]["ids"] for i in range(steps)] for e in range(3)]  # type: ignore[index]
+        epochs = [[getattr(made[e * steps + i], role).ids for i in range(steps)] for e in range(3)]  # type: ignore[index]
         assert all(len(part) == SIZE for epoch in epochs for part in epoch)
         orders = [torch.cat(epoch).tolist() for epoch in epochs]
         for each in orders:
@@ -61,16 +71,16 @@ def test_items_come_with_their_images_conditions_and_their_own_noise(batches: Ma
     mirrored, dropped, levels, noise = [], [], [], []
     for step in range(60):
         for role in SETS:
-            part = made[step][role]
-            assert set(part) == {"x", "level", "noise", "condition", "drop", "ids"}
-            plain = split.images(part["ids"].numpy())
-            for x, image in zip(part["x"], plain, strict=True):
+            part = getattr(made[step], role)
+            assert part.given.augmentation is None and part.given.drop is not None
+            plain = split.images(part.ids.numpy())
+            for x, image in zip(part.x, plain, strict=True):
                 mirrored.append(torch.equal(x, image.flip(2)))
                 assert mirrored[-1] or torch.equal(x, image)
-            assert torch.equal(part["condition"], split.condition(part["ids"].numpy()))
-            dropped += part["drop"].tolist()
-            levels += part["level"].tolist()
-            noise.append(part["noise"])
+            assert torch.equal(part.given.condition, split.condition(part.ids.numpy()))
+            dropped += part.given.drop.tolist()
+            levels += part.level.tolist()
+            noise.append(part.noise)
     count = 60 * 2 * SIZE
     assert len(set(levels)) == count
     assert torch.pdist(torch.cat(noise).flatten(1)).min() > 1
@@ -78,9 +88,9 @@ def test_items_come_with_their_images_conditions_and_their_own_noise(batches: Ma
     assert np.mean(mirrored) == pytest.approx(0.5, abs=2.5 / count**0.5)
     assert np.mean(dropped) == pytest.approx(0.3, abs=2.5 / count**0.5)
     assert abs(np.corrcoef(mirrored, dropped)[0, 1]) < 5 / count**0.5
-    plain = batches(mirror=False, dropout=0.0)[0]["retain"]
-    assert torch.equal(plain["x"], split.images(plain["ids"].numpy())) and not plain["drop"].any()
-    assert not {"condition", "drop"} & set(batches(split=replace(split, conditions=None))[0]["forget"])
+    plain = batches(mirror=False, dropout=0.0)[0].retain
+    assert torch.equal(plain.x, split.images(plain.ids.numpy())) and not plain.given.drop.any()
+    assert batches(split=replace(split, conditions=None))[0].forget.given == NOTHING
 
 
 def test_a_batch_depends_on_its_step_and_the_seed_alone(batches: Make) -> None:
@@ -90,16 +100,17 @@ def test_a_batch_depends_on_its_step_and_the_seed_alone(batches: Make) -> None:
     assert all(equal(batches()[step], straight[step]) for step in (19, 3, 11))
     other = batches(seed=SEED + 1)[3]
     for role in SETS:
-        assert not torch.isin(other[role]["level"], straight[3][role]["level"]).any()
-        assert not torch.equal(other[role]["ids"], straight[3][role]["ids"])
+        one, two = getattr(other, role), getattr(straight[3], role)
+        assert not torch.isin(one.level, two.level).any()
+        assert not torch.equal(one.ids, two.ids)
 
 
 def test_a_small_set_gives_small_batches(batches: Make) -> None:
     made = batches(forgotten=FORGOTTEN[:3], batch_size=8)
     for step in range(4):
-        assert sorted(made[step]["forget"]["ids"].tolist()) == FORGOTTEN[:3].tolist()
-        assert len(made[step]["forget"]["noise"]) == 3
-        assert len(made[step]["retain"]["ids"]) == 8
+        assert sorted(made[step].forget.ids.tolist()) == FORGOTTEN[:3].tolist()
+        assert len(made[step].forget.noise) == 3
+        assert len(made[step].retain.ids) == 8
 
 
 def test_coupled_batches_of_two_groups_differ_in_what_was_removed_alone(batches: Make) -> None:
@@ -109,19 +120,19 @@ def test_coupled_batches_of_two_groups_differ_in_what_was_removed_alone(batches:
     second = batches(coupled=True, retained=np.setdiff1d(everything, other), forgotten=other)
     replaced = 0
     for step in range(30):
-        one, two = first[step]["retain"], second[step]["retain"]
-        assert not np.isin(one["ids"], FORGOTTEN).any() and not np.isin(two["ids"], other).any()
-        assert torch.equal(one["noise"], two["noise"]) and torch.equal(one["level"], two["level"])
-        differ = one["ids"] != two["ids"]
+        one, two = first[step].retain, second[step].retain
+        assert not np.isin(one.ids, FORGOTTEN).any() and not np.isin(two.ids, other).any()
+        assert torch.equal(one.noise, two.noise) and torch.equal(one.level, two.level)
+        differ = one.ids != two.ids
         replaced += int(differ.sum())
     assert 0.3 < replaced / (30 * SIZE) < 0.6  # the share of items that either lacks
-    assert len({int(each) for step in range(11) for each in first[step]["retain"]["ids"]}) > 0.6 * len(RETAINED)
+    assert len({int(each) for step in range(11) for each in first[step].retain.ids}) > 0.6 * len(RETAINED)
 
 
 def config(**changes: Any) -> UnlearnConfig:
     node = OmegaConf.load(CONF / "method" / "guda_u.yaml")
     given = OmegaConf.to_container(node["unlearn"], resolve=True)  # type: ignore[index]
-    return UnlearnConfig(**(given | changes))  # type: ignore[operator]
+    return typed(UnlearnConfig, given | changes, "method.unlearn")  # type: ignore[operator]
 
 
 def test_the_number_of_steps() -> None:
@@ -149,7 +160,10 @@ def test_the_rate() -> None:
 
 def test_bad_values() -> None:
     choices: list[dict[str, Any]] = [{"optimizer": "sgd"}, {"schedule": "linear"}, {"retain": "both"}]
-    for changes in [*choices, {"epochs": 0}, {"steps": 0}, {"batch_size": 0}, {"learning_rate": 0.0}]:
+    for change in choices:
+        with pytest.raises(UserError, match=rf"^method\.unlearn\.{next(iter(change))}=.* is unknown: choose"):
+            config(**change)
+    for changes in [{"epochs": 0}, {"steps": 0}, {"batch_size": 0}, {"learning_rate": 0.0}]:
         with pytest.raises(UserError, match=r"method\.unlearn"):
             config(**changes)
 
@@ -159,21 +173,18 @@ class Run:
 
     name = "noted"
 
-    def __init__(self, situation: Situation, train: TrainConfig, trainer: TrainerConfig) -> None:
-        self.situation, self.train, self.trainer = situation, train, trainer
-        self.batches, self.modes = list[Batch](), list[bool]()
+    def __init__(self, context: UnlearnContext, train: TrainConfig, trainer: TrainerConfig) -> None:
+        self.context, self.train, self.trainer = context, train, trainer
+        self.batches, self.modes = list[UnlearnBatch](), list[bool]()
 
     check = unused
 
-    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
-        kept, gone = (
-            self.situation.diffusion.loss(network, *(batch[role][name] for name in ("x", "level", "noise"))).mean()
-            for role in SETS
-        )
+    def loss(self, network: nn.Module, batch: UnlearnBatch) -> Tensor:
+        kept, gone = (self.context.diffusion.loss(network, *getattr(batch, role).inputs[:3]).mean() for role in SETS)
         return kept - 0.1 * gone
 
-    def begin(self, situation: Situation) -> Callable[[nn.Module, Batch], Parts]:
-        def step(network: nn.Module, batch: Batch) -> Parts:
+    def begin(self, context: UnlearnContext) -> Callable[[nn.Module, UnlearnBatch], Parts]:
+        def step(network: nn.Module, batch: UnlearnBatch) -> Parts:
             self.batches.append(batch)
             self.modes.append(network.training)
             loss = self.loss(network, batch)
@@ -182,11 +193,11 @@ class Run:
         return step
 
     def framework(self, network: nn.Module, config: UnlearnConfig) -> list[dict[str, float]]:
-        return unlearn_group(network, self, self.situation, config, self.train, self.trainer)  # type: ignore[arg-type]
+        return unlearn_group(network, self, self.context, config, self.train, self.trainer)  # type: ignore[arg-type]
 
     def plain(self, network: nn.Module, config: UnlearnConfig, steps: int) -> nn.Module:
         made = GroupBatches(
-            self.situation.split, RETAINED, FORGOTTEN, self.situation.diffusion, SIZE, self.train, SEED, False
+            self.context.split, RETAINED, FORGOTTEN, self.context.diffusion, SIZE, self.train, SEED, False
         )
         kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
         optimizer = kind(network.requires_grad_(True).parameters(), lr=1.0, weight_decay=config.weight_decay)
@@ -204,8 +215,8 @@ class Run:
 def run(
     tiny_data: Prepared, edm: EDM, tiny_train: Callable[..., TrainConfig], tiny_trainer: Callable[..., TrainerConfig]
 ) -> Run:
-    situation = Situation(edm, tiny_data.train, RETAINED, FORGOTTEN, unused, torch.device("cpu"), SEED, "loss")
-    return Run(situation, tiny_train(mirror=True), tiny_trainer())
+    context = UnlearnContext(edm, tiny_data.train, RETAINED, FORGOTTEN, unused, torch.device("cpu"), SEED, "loss")
+    return Run(context, tiny_train(mirror=True), tiny_trainer())
 
 
 def small(**changes: Any) -> UnlearnConfig:

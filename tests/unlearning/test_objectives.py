@@ -14,12 +14,14 @@ from torch import Tensor, nn
 
 from tdattr.configs import build
 from tdattr.data.prepared import Prepared
-from tdattr.diffusion import Diffusion
 from tdattr.errors import UserError
+from tdattr.networks import Given
 from tdattr.training.config import TrainConfig
+from tdattr.unlearning.draws import UnlearnBatch
 from tdattr.unlearning.group import GroupBatches
-from tdattr.unlearning.objectives import Batch, Situation, erasediff
+from tdattr.unlearning.objectives import UnlearnContext, erasediff
 from tests.conftest import CONF
+from tests.diffusion.fakes import variant
 
 FORGOTTEN = np.array([1, 4, 5, 9, 13, 20, 21, 30, 31, 40, 44, 47])
 RETAINED = np.setdiff1d(np.arange(48), [*FORGOTTEN, 2, 3, 25])  # 33
@@ -39,18 +41,18 @@ def scales(kind: str, level: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def predicted(kind: str, network: nn.Module, part: Any, drop: Tensor | None) -> Tensor:
-    γ, s = (value.float().reshape(-1, 1, 1, 1) for value in scales(kind, part["level"]))
-    noised = γ * part["x"] + s * part["noise"]
+    γ, s = (value.float().reshape(-1, 1, 1, 1) for value in scales(kind, part.level))
+    noised = γ * part.x + s * part.noise
     if kind == "ddpm":
-        return network(noised, (s / γ).log().flatten() / 4, part["condition"], drop)
-    out = network(noised / (s**2 + 0.25).sqrt(), s.log().flatten() / 4, part["condition"], drop)
+        return network(noised, (s / γ).log().flatten() / 4, Given(part.given.condition, drop))
+    out = network(noised / (s**2 + 0.25).sqrt(), s.log().flatten() / 4, Given(part.given.condition, drop))
     return (noised - (noised * 0.25 + out * s * 0.5 * (s**2 + 0.25).sqrt()) / (s**2 + 0.25)) / s
 
 
 def error(kind: str, network: nn.Module, part: Any, target: Tensor, drop: Tensor | None = None) -> Tensor:
     """The mean loss of a part of the batch with ``target`` as the noise."""
-    drop = part["drop"] if drop is None else drop
-    weight = part["level"] ** 2 / 0.25 + 1 if kind == "edm" else torch.ones(len(target))
+    drop = part.given.drop if drop is None else drop
+    weight = part.level**2 / 0.25 + 1 if kind == "edm" else torch.ones(len(target))
     return (weight * (predicted(kind, network, part, drop) - target).square().mean((1, 2, 3))).mean()
 
 
@@ -76,18 +78,18 @@ class World:
     """A student that differs from F1, a batch of both roles, and the copies of F1 that were handed out."""
 
     kind: str
-    situation: Situation
-    batch: Batch
+    context: UnlearnContext
+    batch: UnlearnBatch
     student: nn.Module
     f1: nn.Module
     handed: list[nn.Module]
 
     def loss(self, objective: Any, retain: str = "loss") -> Tensor:
-        return objective.begin(replace(self.situation, retain=retain))(self.student, self.batch)[0]
+        return objective.begin(replace(self.context, retain=retain))(self.student, self.batch)[0]
 
     def error(self, role: str, target: Tensor | None = None, drop: Tensor | None = None) -> Tensor:
-        part = self.batch[role]
-        return error(self.kind, self.student, part, part["noise"] if target is None else target, drop)
+        part = getattr(self.batch, role)
+        return error(self.kind, self.student, part, part.noise if target is None else target, drop)
 
     def gradient(self, loss: Tensor) -> Tensor:
         found = torch.autograd.grad(loss, list(self.student.parameters()), retain_graph=True)
@@ -101,7 +103,7 @@ def world(
     tiny_dit: Callable[..., nn.Module],
     tiny_train: Callable[..., TrainConfig],
 ) -> World:
-    diffusion: Diffusion = build(OmegaConf.load(CONF / "diffusion" / f"{request.param}.yaml"), "diffusion")
+    diffusion = variant(request.param)
     f1, handed = tiny_dit(4, spread=0.15, augmentation_label=False), list[nn.Module]()
 
     def frozen() -> nn.Module:
@@ -110,18 +112,18 @@ def world(
 
     train = tiny_train(mirror=True, condition_dropout=0.3)
     batch = GroupBatches(tiny_data.train, RETAINED, FORGOTTEN, diffusion, 8, train, 5, False)[2]
-    situation = Situation(diffusion, tiny_data.train, RETAINED, FORGOTTEN, frozen, torch.device("cpu"), 5, "loss")
-    return World(request.param, situation, batch, tiny_dit(4, spread=0.1, augmentation_label=False), f1, handed)
+    context = UnlearnContext(diffusion, tiny_data.train, RETAINED, FORGOTTEN, frozen, torch.device("cpu"), 5, "loss")
+    return World(request.param, context, batch, tiny_dit(4, spread=0.1, augmentation_label=False), f1, handed)
 
 
 @pytest.mark.parametrize("retain", ["loss", "distill"])
 @pytest.mark.parametrize("name", NAMES)
 def test_every_loss_is_its_formula(world: World, name: str, retain: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    split, seen, forget = world.situation.split, list[Tensor](), world.batch["forget"]
+    split, seen, forget = world.context.split, list[Tensor](), world.batch.forget
     towards = erasediff.towards
     monkeypatch.setattr(erasediff, "towards", lambda *given: seen.append(given[3]) or towards(*given))
     found = world.loss(objective(name, **({"clip": 1e9, "scale": 2.5} if name == "siss" else {})), retain)
-    teacher = predicted(world.kind, world.f1, world.batch["retain"], world.batch["retain"]["drop"]).detach()
+    teacher = predicted(world.kind, world.f1, world.batch.retain, world.batch.retain.given.drop).detach()
     kept = world.error("retain", teacher if retain == "distill" else None)
     if name == "esd":
         none = torch.zeros(8, dtype=torch.bool)
@@ -129,11 +131,11 @@ def test_every_loss_is_its_formula(world: World, name: str, retain: str, monkeyp
         expected = kept + 0.3 * world.error("forget", without - 7.5 * (guided - without), none)
     elif name == "retrack":
         pixels = np.array(split.pixels).astype(float).reshape(48, -1)
-        ids = forget["ids"].numpy()
+        ids = forget.ids.numpy()
         order = [RETAINED[np.argsort(((pixels[i] - pixels[RETAINED]) ** 2).sum(1))[:10]] for i in ids]
         near = torch.stack([split.images(row) for row in order])
-        assert not torch.equal(forget["x"], split.images(ids))  # some are mirrored, neighbours never
-        target = steered(world.kind, forget["x"], near, forget["level"], forget["noise"], None)
+        assert not torch.equal(forget.x, split.images(ids))  # some are mirrored, neighbours never
+        target = steered(world.kind, forget.x, near, forget.level, forget.noise, None)
         expected = kept + 0.03 * world.error("forget", target)
     elif name == "erasediff":
         expected = kept + 0.03 * world.error("forget", seen[0])
@@ -151,7 +153,7 @@ def test_directions(world: World) -> None:
     losses = world.error("forget"), world.loss(objective("gradient_ascent", weight=1e4))
     assert float(torch.cosine_similarity(*map(world.gradient, losses), dim=0)) < -0.999
     before = world.loss(objective("finetune"))
-    world.batch["forget"]["noise"].mul_(9)  # type: ignore[index]
+    world.batch.forget.noise.mul_(9)
     assert torch.equal(world.loss(objective("finetune")), before)
 
 
@@ -189,7 +191,7 @@ def test_retrack_s_contrast_is_its_loss_less_that_of_the_true_noise(world: World
 
 
 def test_retrack_forgets_between_two_levels_alone(world: World) -> None:
-    levels = world.batch["forget"]["level"].sort().values
+    levels = world.batch.forget.level.sort().values
     whole, kept = world.loss(objective("retrack")), world.error("retain")
     between = [float(levels[2]), float(levels[5])]
     some = world.loss(objective("retrack", levels=between)) - kept
@@ -211,14 +213,14 @@ def test_erasediff_targets_are_fresh_unit_noise_that_the_batch_does_not_decide(
     seen = list[Tensor]()
     monkeypatch.setattr(erasediff, "towards", lambda *given: seen.append(given[3]) or given[3].flatten(1).mean(1))
     for _ in range(2):
-        step = objective("erasediff").begin(world.situation)
+        step = objective("erasediff").begin(world.context)
         [step(world.student, world.batch) for _ in range(8)]
-        world.batch["forget"]["noise"].mul_(-3)  # type: ignore[index]
+        world.batch.forget.noise.mul_(-3)
     assert all(torch.equal(first, again) for first, again in zip(seen[:8], seen[8:], strict=True))
     values = torch.stack(seen[:8])
     assert torch.pdist(values.flatten(0, 1).flatten(1)).min() > 5
     assert abs(float(values.mean())) < 5 / values.numel() ** 0.5 and abs(float(values.std()) - 1) < 0.06
-    both = torch.stack([world.batch["forget"]["noise"].flatten(), values[0].flatten()])
+    both = torch.stack([world.batch.forget.noise.flatten(), values[0].flatten()])
     assert abs(float(torch.corrcoef(both)[0, 1])) < 5 / both.shape[1] ** 0.5
 
 
@@ -226,7 +228,7 @@ def test_erasediff_targets_are_fresh_unit_noise_that_the_batch_does_not_decide(
 def test_siss_clips_the_second_gradient_to_a_share_of_the_retained_one(
     world: World, scale: float, clipped: bool
 ) -> None:
-    total, parts = objective("siss", scale=scale).begin(world.situation)(world.student, world.batch)
+    total, parts = objective("siss", scale=scale).begin(world.context)(world.student, world.batch)
     kept, forgotten = (world.gradient(world.error(role)) for role in ("retain", "forget"))
     first, second = kept + 12 / 33 * forgotten, scale * 12 / 33 * forgotten
     removed = first - world.gradient(total)
@@ -238,7 +240,7 @@ def test_siss_clips_the_second_gradient_to_a_share_of_the_retained_one(
 @pytest.mark.parametrize("name", ["finetune", "esd", "retrack"])
 def test_f1_stays_as_it_is_and_a_student_that_equals_it_has_nothing_to_keep(world: World, name: str) -> None:
     before = deepcopy(world.f1.state_dict())
-    step = objective(name).begin(replace(world.situation, retain="distill"))
+    step = objective(name).begin(replace(world.context, retain="distill"))
     assert float(step(world.f1, world.batch)[1]["retain"]) == pytest.approx(0, abs=1e-10)
     optimizer = torch.optim.SGD(world.student.parameters(), 0.1)
     for _ in range(2):
@@ -263,27 +265,27 @@ def given_for(world: World, neighbours: int = 6, shape: tuple[int, ...] = (1, 8,
 @pytest.mark.parametrize("cap", [1.0, 0.02, None])
 def test_retrack_against_the_double_loop(world: World, cap: float | None) -> None:
     given = given_for(world)
-    found = objective("retrack", kl_cap=cap).target(world.situation.diffusion, *given)
+    found = objective("retrack", kl_cap=cap).target(world.context.diffusion, *given)
     torch.testing.assert_close(found, steered(world.kind, *given, cap), rtol=1e-4, atol=2e-4)
 
 
 def test_the_correction_is_clipped_to_its_exact_length(world: World) -> None:
     x, near, level, noise = given_for(world, neighbours=1)
-    target = objective("retrack", kl_cap=2.0).target(world.situation.diffusion, x, near, level, noise)
+    target = objective("retrack", kl_cap=2.0).target(world.context.diffusion, x, near, level, noise)
     γ, s = scales(world.kind, level)
     whole = (γ / s)[:, None] * (x - near[:, 0]).flatten(1).double()
     correction = (target - noise).flatten(1).double()
     torch.testing.assert_close(correction.norm(dim=1), whole.norm(dim=1).clamp(max=2), rtol=1e-5, atol=0)
     assert torch.cosine_similarity(correction, whole).min() > 0.99999
     assert 0 < (whole.norm(dim=1) < 2).sum() < 40
-    alone = objective("retrack").target(world.situation.diffusion, x, x[:, None], level, noise)
+    alone = objective("retrack").target(world.context.diffusion, x, x[:, None], level, noise)
     assert torch.equal(alone, noise)  # an item that is its own neighbour
 
 
 def test_published_weights_vanish_at_image_size_alone(world: World) -> None:
     published = objective("retrack", weights="published_code")
-    assert not published.target(world.situation.diffusion, *given_for(world, shape=(3, 32, 32))).any()
+    assert not published.target(world.context.diffusion, *given_for(world, shape=(3, 32, 32))).any()
     x, near, level, noise = given_for(world, shape=(1, 2, 1))
-    given = (world.situation.diffusion, x, near, torch.full_like(level, 5 if world.kind == "edm" else 900), noise)
+    given = (world.context.diffusion, x, near, torch.full_like(level, 5 if world.kind == "edm" else 900), noise)
     found, exact = published.target(*given), objective("retrack").target(*given)
     torch.testing.assert_close(found, exact, rtol=1e-4, atol=1e-6)

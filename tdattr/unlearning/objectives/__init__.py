@@ -1,8 +1,8 @@
 """Objectives that unlearn a group: one file each, all of them a loss of a retained and a forgotten batch."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -11,15 +11,15 @@ from torch import Tensor, nn
 
 from tdattr.data.prepared import Split
 from tdattr.diffusion import Diffusion
+from tdattr.diffusion.batch import Batch
 from tdattr.errors import UserError
+from tdattr.unlearning.draws import UnlearnBatch
 
-Arguments = Mapping[str, Tensor]  # of Diffusion.loss, and "ids"
-Batch = Mapping[str, Arguments]  # "retain" and "forget"
 Parts = tuple[Tensor, dict[str, Tensor]]  # the loss, and its parts for the log
 
 
 @dataclass(frozen=True)
-class Situation:
+class UnlearnContext:
     """What an objective may use."""
 
     diffusion: Diffusion
@@ -29,7 +29,7 @@ class Situation:
     f1: Callable[[], nn.Module]  # a new frozen copy of the trained network
     device: torch.device
     seed: int
-    retain: str  # loss: the usual one; distill: stay near F1's predictions
+    retain: Literal["loss", "distill"]  # loss: the usual one; distill: stay near F1's predictions
 
 
 class Objective(Protocol):
@@ -41,7 +41,7 @@ class Objective(Protocol):
         """Raise UserError where a model like this cannot be unlearned so; before any training."""
         ...
 
-    def begin(self, situation: Situation) -> Callable[[nn.Module, Batch], Parts]:
+    def begin(self, context: UnlearnContext) -> Callable[[nn.Module, UnlearnBatch], Parts]:
         """Do what all steps share, and return the loss of a step."""
         ...
 
@@ -53,44 +53,32 @@ def check_above_zero(node: str, **values: float | None) -> None:
             raise UserError(f"objective={node} needs {name} above 0, not method.objective.{name}={value}.")
 
 
-def plain(arguments: Arguments) -> dict[str, Tensor]:
-    """The arguments of ``Diffusion.loss`` alone."""
-    return {name: value for name, value in arguments.items() if name != "ids"}
-
-
-def retained_loss(situation: Situation) -> Callable[[nn.Module, Arguments], Tensor]:
+def retained_loss(context: UnlearnContext) -> Callable[[nn.Module, Batch], Float[Tensor, ""]]:
     """The mean loss of a retained batch: the usual one, or the distance from F1's predictions under the same weight."""
-    if situation.retain == "loss":
-        return lambda network, batch: situation.diffusion.loss(network, **plain(batch)).mean()  # type: ignore[arg-type]
-    f1 = situation.f1()
+    if context.retain == "loss":
+        return lambda network, batch: context.diffusion.loss(network, *batch.inputs).mean()
+    f1 = context.f1()
 
-    def distance(network: nn.Module, batch: Arguments) -> Tensor:
+    def distance(network: nn.Module, batch: Batch) -> Tensor:
         with torch.no_grad():
-            target = predicted(situation.diffusion, f1, batch)
-        return towards(situation.diffusion, network, batch, target).mean()
+            target = context.diffusion.predicted_noise(f1, *batch.inputs)
+        return towards(context.diffusion, network, batch, target).mean()
 
     return distance
 
 
 def towards(
-    diffusion: Diffusion, network: nn.Module, batch: Arguments, target: Float[Tensor, "batch channel height width"]
+    diffusion: Diffusion, network: nn.Module, batch: Batch, target: Float[Tensor, "batch *shape"]
 ) -> Float[Tensor, " batch"]:
     """The variant's loss of each item with ``target`` as the noise that is to be predicted."""
-    return apart(diffusion, batch, predicted(diffusion, network, batch), target)
-
-
-def predicted(
-    diffusion: Diffusion, network: nn.Module, batch: Arguments
-) -> Float[Tensor, "batch channel height width"]:
-    """The noise that the network sees in each noised item."""
-    return diffusion.predicted_noise(network, **plain(batch))  # type: ignore[arg-type]
+    return apart(diffusion, batch, diffusion.predicted_noise(network, *batch.inputs), target)
 
 
 def apart(
     diffusion: Diffusion,
-    batch: Arguments,
-    found: Float[Tensor, "batch channel height width"],
-    target: Float[Tensor, "batch channel height width"],
+    batch: Batch,
+    found: Float[Tensor, "batch *shape"],
+    target: Float[Tensor, "batch *shape"],
 ) -> Float[Tensor, " batch"]:
-    """The squared distance of two noise images of each item, with the variant's weight of its level."""
-    return diffusion.noise_weight(batch["level"]) * (found - target).square().flatten(1).mean(1)
+    """The squared distance of two noises of each item, with the variant's weight of its level."""
+    return diffusion.noise_weight(batch.level) * (found - target).square().flatten(1).mean(1)

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from tdattr.seeding import torch_seed
-from tdattr.unlearning.objectives import Batch, Parts, Situation, check_above_zero, retained_loss, towards
+from tdattr.unlearning.draws import UnlearnBatch
+from tdattr.unlearning.objectives import Parts, UnlearnContext, check_above_zero, retained_loss, towards
 
 
 @dataclass(frozen=True)
@@ -23,16 +24,16 @@ class EraseDiff:
     def check(self, conditional: bool) -> None:
         """Serves every model."""
 
-    def begin(self, situation: Situation) -> Callable[[nn.Module, Batch], Parts]:
+    def begin(self, context: UnlearnContext) -> Callable[[nn.Module, UnlearnBatch], Parts]:
         """The sum of the two losses."""
-        retain = retained_loss(situation)
-        rng = torch.Generator().manual_seed(torch_seed(situation.seed, "erasediff"))
+        retain = retained_loss(context)
+        rng = torch.Generator().manual_seed(torch_seed(context.seed, "erasediff"))
 
-        def step(network: nn.Module, batch: Batch) -> Parts:
-            kept = retain(network, batch["retain"])
-            noise = batch["forget"]["noise"]
+        def step(network: nn.Module, batch: UnlearnBatch) -> Parts:
+            kept = retain(network, batch.retain)
+            noise = batch.forget.noise
             target = torch.randn(noise.shape, generator=rng).to(noise.device)
-            forgotten = towards(situation.diffusion, network, batch["forget"], target).mean()
+            forgotten = towards(context.diffusion, network, batch.forget, target).mean()
             return kept + self.weight * forgotten, {"retain": kept.detach(), "forget": forgotten.detach()}
 
         return step

@@ -1,13 +1,14 @@
 """ESD: forgotten conditions are steered away from themselves (Gandikota et al. 2023, arXiv 2303.07345)."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 
 from tdattr.errors import UserError
-from tdattr.unlearning.objectives import Batch, Parts, Situation, check_above_zero, predicted, retained_loss, towards
+from tdattr.unlearning.draws import UnlearnBatch
+from tdattr.unlearning.objectives import Parts, UnlearnContext, check_above_zero, retained_loss, towards
 
 
 @dataclass(frozen=True)
@@ -31,22 +32,23 @@ class ESD:
                 "(dataset.source.condition=…), or another objective."
             )
 
-    def begin(self, situation: Situation) -> Callable[[nn.Module, Batch], Parts]:
+    def begin(self, context: UnlearnContext) -> Callable[[nn.Module, UnlearnBatch], Parts]:
         """The sum of the two losses."""
-        retain = retained_loss(situation)
-        f1 = situation.f1()
+        retain = retained_loss(context)
+        f1 = context.f1()
 
-        def step(network: nn.Module, batch: Batch) -> Parts:
-            kept = retain(network, batch["retain"])
-            forget = dict(batch["forget"])
-            everything = torch.ones(len(forget["x"]), dtype=torch.bool, device=forget["x"].device)
+        def step(network: nn.Module, batch: UnlearnBatch) -> Parts:
+            kept = retain(network, batch.retain)
+            x, level, noise, given = batch.forget.inputs
+            everything = torch.ones(len(x), dtype=torch.bool, device=x.device)
             with torch.no_grad():
                 with_condition, without = (
-                    predicted(situation.diffusion, f1, forget | {"drop": drop}) for drop in (~everything, everything)
+                    context.diffusion.predicted_noise(f1, x, level, noise, replace(given, drop=drop))
+                    for drop in (~everything, everything)
                 )
-            forget["drop"] = ~everything
             target = without - self.guidance * (with_condition - without)
-            forgotten = towards(situation.diffusion, network, forget, target).mean()
+            forget = replace(batch.forget, given=replace(given, drop=~everything))
+            forgotten = towards(context.diffusion, network, forget, target).mean()
             return kept + self.weight * forgotten, {"retain": kept.detach(), "forget": forgotten.detach()}
 
         return step

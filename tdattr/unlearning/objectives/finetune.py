@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from tdattr.unlearning.objectives import Batch, Parts, Situation, retained_loss
+from tdattr.unlearning.draws import UnlearnBatch
+from tdattr.unlearning.objectives import Parts, UnlearnContext, retained_loss
 
 
 @dataclass(frozen=True)
@@ -17,12 +18,12 @@ class Finetune:
     def check(self, conditional: bool) -> None:
         """Serves every model."""
 
-    def begin(self, situation: Situation) -> Callable[[nn.Module, Batch], Parts]:
+    def begin(self, context: UnlearnContext) -> Callable[[nn.Module, UnlearnBatch], Parts]:
         """The loss of the retained batch."""
-        retain = retained_loss(situation)
+        retain = retained_loss(context)
 
-        def step(network: nn.Module, batch: Batch) -> Parts:
-            loss = retain(network, batch["retain"])
+        def step(network: nn.Module, batch: UnlearnBatch) -> Parts:
+            loss = retain(network, batch.retain)
             return loss, {"retain": loss.detach()}
 
         return step

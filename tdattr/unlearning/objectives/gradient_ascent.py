@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from tdattr.unlearning.objectives import Batch, Parts, Situation, check_above_zero, plain, retained_loss
+from tdattr.unlearning.draws import UnlearnBatch
+from tdattr.unlearning.objectives import Parts, UnlearnContext, check_above_zero, retained_loss
 
 
 @dataclass(frozen=True)
@@ -21,13 +22,13 @@ class GradientAscent:
     def check(self, conditional: bool) -> None:
         """Serves every model."""
 
-    def begin(self, situation: Situation) -> Callable[[nn.Module, Batch], Parts]:
+    def begin(self, context: UnlearnContext) -> Callable[[nn.Module, UnlearnBatch], Parts]:
         """The difference of the two losses."""
-        retain = retained_loss(situation)
+        retain = retained_loss(context)
 
-        def step(network: nn.Module, batch: Batch) -> Parts:
-            kept = retain(network, batch["retain"])
-            forgotten = situation.diffusion.loss(network, **plain(batch["forget"])).mean()  # type: ignore[arg-type]
+        def step(network: nn.Module, batch: UnlearnBatch) -> Parts:
+            kept = retain(network, batch.retain)
+            forgotten = context.diffusion.loss(network, *batch.forget.inputs).mean()
             return kept - self.weight * forgotten, {"retain": kept.detach(), "forget": forgotten.detach()}
 
         return step

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -11,8 +12,9 @@ from torch import Tensor, nn
 from tdattr.diffusion import Diffusion
 from tdattr.errors import UserError
 from tdattr.seeding import generator
+from tdattr.unlearning.draws import UnlearnBatch
 from tdattr.unlearning.neighbours import nearest
-from tdattr.unlearning.objectives import Batch, Parts, Situation, apart, check_above_zero, predicted, retained_loss
+from tdattr.unlearning.objectives import Parts, UnlearnContext, apart, check_above_zero, retained_loss
 
 EPSILON = 1e-8  # of the published code's division
 LEVELS = 1000  # draws of training by which a window is judged
@@ -36,12 +38,10 @@ class ReTrack:
     neighbours: int
     kl_cap: float | None
     levels: list[float] | None
-    weights: str
+    weights: Literal["softmax", "published_code"]
     contrast: bool
 
     def __post_init__(self) -> None:
-        if self.weights not in ("softmax", "published_code"):
-            raise UserError(f"objective weights={self.weights} is unknown: choose softmax or published_code.")
         if self.levels is not None and not (len(self.levels) == 2 and self.levels[0] <= self.levels[1]):
             raise UserError(f"method.objective.levels={self.levels} must be the lowest and the highest, or null: all.")
         check_above_zero(self.name, weight=self.weight, neighbours=self.neighbours, kl_cap=self.kl_cap)
@@ -49,30 +49,31 @@ class ReTrack:
     def check(self, conditional: bool) -> None:
         """Serves every model."""
 
-    def begin(self, situation: Situation) -> Callable[[nn.Module, Batch], Parts]:
+    def begin(self, context: UnlearnContext) -> Callable[[nn.Module, UnlearnBatch], Parts]:
         """Find the neighbours; then the sum of the two losses."""
         if self.levels is not None:
-            drawn = situation.diffusion.training_levels(generator(situation.seed, "retrack.levels"), LEVELS)
+            drawn = context.diffusion.training_levels(generator(context.seed, "retrack.levels"), LEVELS)
             if not bool(self.within(drawn).any()):
                 raise UserError(
                     f"method.objective.levels={self.levels} holds no level of training, which are {drawn.min():.3g} to "
                     f"{drawn.max():.3g} under this diffusion variant: nothing would be forgotten."
                 )
-        retain = retained_loss(situation)
-        near = nearest(situation.split, situation.forgotten, situation.retained, self.neighbours)
-        place = {int(item): row for row, item in enumerate(situation.forgotten)}
+        retain = retained_loss(context)
+        near = nearest(context.split, context.forgotten, context.retained, self.neighbours)
+        row_of = {int(item): row for row, item in enumerate(context.forgotten)}
 
-        def step(network: nn.Module, batch: Batch) -> Parts:
-            kept = retain(network, batch["retain"])
-            forget = batch["forget"]
-            ids = near[[place[item] for item in forget["ids"].tolist()]]
-            images = situation.split.images(ids.ravel()).to(forget["x"].device).unflatten(0, ids.shape)
-            target = self.target(situation.diffusion, forget["x"], images, forget["level"], forget["noise"])
-            found = predicted(situation.diffusion, network, forget)
-            losses = apart(situation.diffusion, forget, found, target)
+        def step(network: nn.Module, batch: UnlearnBatch) -> Parts:
+            kept = retain(network, batch.retain)
+            forget = batch.forget
+            assert forget.ids is not None
+            ids = near[[row_of[item] for item in forget.ids.tolist()]]
+            images = context.split.images(ids.ravel()).to(forget.x.device).unflatten(0, ids.shape)
+            target = self.target(context.diffusion, forget.x, images, forget.level, forget.noise)
+            found = context.diffusion.predicted_noise(network, *forget.inputs)
+            losses = apart(context.diffusion, forget, found, target)
             if self.contrast:
-                losses = losses - apart(situation.diffusion, forget, found, forget["noise"])
-            forgotten = (losses * self.within(forget["level"])).mean()
+                losses = losses - apart(context.diffusion, forget, found, forget.noise)
+            forgotten = (losses * self.within(forget.level)).mean()
             return kept + self.weight * forgotten, {"retain": kept.detach(), "forget": forgotten.detach()}
 
         return step

@@ -7,7 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from tdattr.unlearning.objectives import Batch, Parts, Situation, check_above_zero, plain, retained_loss
+from tdattr.unlearning.draws import UnlearnBatch
+from tdattr.unlearning.objectives import Parts, UnlearnContext, check_above_zero, retained_loss
 
 
 @dataclass(frozen=True)
@@ -33,14 +34,14 @@ class SISS:
     def check(self, conditional: bool) -> None:
         """Serves every model."""
 
-    def begin(self, situation: Situation) -> Callable[[nn.Module, Batch], Parts]:
+    def begin(self, context: UnlearnContext) -> Callable[[nn.Module, UnlearnBatch], Parts]:
         """The clipped difference of the two losses."""
-        retain = retained_loss(situation)
-        n, k = len(situation.retained) + len(situation.forgotten), len(situation.forgotten)
+        retain = retained_loss(context)
+        n, k = len(context.retained) + len(context.forgotten), len(context.forgotten)
 
-        def step(network: nn.Module, batch: Batch) -> Parts:
-            kept = retain(network, batch["retain"])
-            forgotten = situation.diffusion.loss(network, **plain(batch["forget"])).mean()  # type: ignore[arg-type]
+        def step(network: nn.Module, batch: UnlearnBatch) -> Parts:
+            kept = retain(network, batch.retain)
+            forgotten = context.diffusion.loss(network, *batch.forget.inputs).mean()
             everything = ((n - k) * kept + k * forgotten) / n
             first, second = n / (n - k) * everything, self.scale * k / (n - k) * forgotten
             lengths = [gradient_length(loss, network) for loss in (kept, second)]

@@ -1,0 +1,49 @@
+"""Noised items as loaders hand them to trainings and unlearnings."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from tdattr.networks import NOTHING, Given, moved
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Items, each at a noise level and a noise of its own, and what the network is told of them.
+
+    ``ids``: which training items they are, where they are some.
+    """
+
+    x: Float[Tensor, "batch *shape"]
+    level: Float[Tensor, " batch"]
+    noise: Float[Tensor, "batch *shape"]
+    given: Given = NOTHING
+    ids: Int[Tensor, " batch"] | None = None
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, which: slice | Tensor) -> "Batch":
+        """Some of the items."""
+        return self.apply(lambda value: value[which])
+
+    @property
+    def inputs(self) -> tuple[Tensor, Tensor, Tensor, Given]:
+        """What ``Diffusion.loss``, ``residual`` and ``predicted_noise`` take after the network."""
+        return self.x, self.level, self.noise, self.given
+
+    def apply(self, function: Callable[[Tensor], Tensor]) -> "Batch":
+        """The same with ``function`` applied to every tensor."""
+        ids = None if self.ids is None else function(self.ids)
+        return Batch(function(self.x), function(self.level), function(self.noise), self.given.apply(function), ids)
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same on another device."""
+        return self.apply(lambda value: moved(value, device))
+
+    def pin_memory(self) -> "Batch":
+        """The same in memory from which a GPU copies in the background."""
+        return self.apply(lambda value: value.pin_memory())

@@ -1,0 +1,92 @@
+"""Samplers: plain functions that take x from noise to a clean item.
+
+The differential equations are given as a ``slope``: what it returns for (x, level) is the change of x per unit of the
+variable of integration. The discrete processes are given as ``predict``, the noise that the network sees in x at t.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from tdattr.seeding import normal
+
+Slope = Callable[[Tensor, float], Tensor]
+Predict = Callable[[Tensor, int], Tensor]
+
+
+def draw_noise(
+    network: nn.Module, rngs: list[np.random.Generator], shape: tuple[int, ...]
+) -> Float[Tensor, "batch *shape"]:
+    """Unit normal noise, one item from each generator, on the network's device."""
+    device = next(network.parameters()).device
+    return torch.stack([normal(rng, *shape) for rng in rngs]).to(device)
+
+
+def heun(slope: Slope, x: Float[Tensor, "batch *shape"], levels: Sequence[float]) -> Float[Tensor, "batch *shape"]:
+    """Second order, along ``levels``, which are the variable of integration and end in 0 (EDM, algorithm 1).
+
+    The step to 0 is Euler's, as 0 is no level of the training.
+    """
+    for now, after in pairwise(levels):
+        first = slope(x, now)
+        ahead = x + (after - now) * first
+        x = x + (after - now) * (first + slope(ahead, after)) / 2 if after > 0 else ahead
+    return x
+
+
+def euler(
+    slope: Slope, x: Float[Tensor, "batch *shape"], levels: Sequence[float], lengths: Sequence[float]
+) -> Float[Tensor, "batch *shape"]:
+    """First order: from each of ``levels`` a step of so much of the variable of integration."""
+    for level, length in zip(levels, lengths, strict=True):
+        x = x + length * slope(x, level)
+    return x
+
+
+def ddim(
+    predict: Predict, x: Float[Tensor, "batch *shape"], timesteps: Sequence[int], alpha_bar: Sequence[float]
+) -> Float[Tensor, "batch *shape"]:
+    """DDIM with eta 0 (Song et al. 2021, eq. 12) through ``timesteps``, most noise first, and from the last to clean.
+
+    ``alpha_bar``: of every timestep. The predicted clean item is clipped to [-1, 1], and so is what is returned.
+    """
+    for t, following in zip(timesteps, [*timesteps[1:], None], strict=True):
+        now, after = alpha_bar[t], 1.0 if following is None else alpha_bar[following]
+        clean = predicted_clean(predict(x, t), x, now)
+        eps = (x - math.sqrt(now) * clean) / math.sqrt(1 - now)
+        x = math.sqrt(after) * clean + math.sqrt(1 - after) * eps
+    return x
+
+
+def ancestral(
+    predict: Predict,
+    x: Float[Tensor, "batch *shape"],
+    timesteps: Sequence[int],
+    alpha_bar: Sequence[float],
+    fresh: Callable[[], Float[Tensor, "batch *shape"]],
+) -> Float[Tensor, "batch *shape"]:
+    """Ancestral sampling with the small variance (Ho et al. 2020, alg. 2), the last step without noise.
+
+    ``timesteps`` and ``alpha_bar`` as in ``ddim``; ``fresh`` draws the noise of a step. The predicted clean item is
+    clipped to [-1, 1], and so is what is returned.
+    """
+    for t, following in zip(timesteps, [*timesteps[1:], None], strict=True):
+        now, after = alpha_bar[t], 1.0 if following is None else alpha_bar[following]
+        clean = predicted_clean(predict(x, t), x, now)
+        alpha = now / after
+        x = (math.sqrt(after) * (1 - alpha) * clean + math.sqrt(alpha) * (1 - after) * x) / (1 - now)
+        if following is not None:
+            x = x + math.sqrt((1 - alpha) * (1 - after) / (1 - now)) * fresh()
+    return x
+
+
+def predicted_clean(
+    eps: Float[Tensor, "batch *shape"], x: Float[Tensor, "batch *shape"], alpha_bar: float
+) -> Float[Tensor, "batch *shape"]:
+    """The clean item that the predicted noise leaves of x, clipped to [-1, 1]."""
+    return ((x - math.sqrt(1 - alpha_bar) * eps) / math.sqrt(alpha_bar)).clamp(-1, 1)
