@@ -12,7 +12,7 @@ from jaxtyping import Int
 from tdattr.data.prepared import Prepared
 from tdattr.errors import UserError
 
-Ids = Int[np.ndarray, " id"]
+Ids = Int[np.ndarray, " _id"]  # no named axis: sets in one list have different sizes
 
 
 def groups(data: Prepared, by: str | None) -> dict[str, Ids]:

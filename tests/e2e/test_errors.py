@@ -11,6 +11,7 @@ from tdattr.errors import UserError
 from tests.e2e.console import TINY, tdattr
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [

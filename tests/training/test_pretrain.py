@@ -80,6 +80,7 @@ def test_loader_workers_change_nothing(train, tiny_trainer):
     assert same(train("none"), train("two", trainer=tiny_trainer(workers=2)))
 
 
+@pytest.mark.slow  # two processes that each import everything
 def test_two_processes_give_the_same_weights(train, tiny_trainer):
     whole = train("one", dropout=0.0)
     both = train("both", trainer=tiny_trainer(devices=2, strategy="ddp_spawn"), dropout=0.0)
