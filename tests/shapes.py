@@ -1,7 +1,7 @@
 """Annotations checked at run time: the shapes and types of what tdattr's functions are given and return."""
 
 from collections.abc import Callable
-from functools import reduce
+from functools import cache, reduce
 from operator import or_
 from types import UnionType
 from typing import Any, Protocol, Union, get_args, get_origin
@@ -24,9 +24,14 @@ def loosened(hint: Any) -> Any:
 
 
 def checked(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``beartype``, for what can be checked."""
-    function.__annotations__ = {name: loosened(hint) for name, hint in function.__annotations__.items()}
-    return beartype(conf=CONFIG)(function)
+    """``beartype``, for what can be checked; it prepares the checks at the first call, as most functions have none."""
+
+    @cache
+    def check() -> Callable[..., Any]:
+        function.__annotations__ = {name: loosened(hint) for name, hint in function.__annotations__.items()}
+        return beartype(conf=CONFIG)(function)
+
+    return lambda *arguments, **named: check()(*arguments, **named)
 
 
 def check_annotations() -> None:
