@@ -1,6 +1,7 @@
 """Tables as files: CSV for programs, Markdown and LaTeX for people."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -55,39 +56,28 @@ def to_frame(sheet: Sheet) -> pd.DataFrame:
 
 def to_markdown(sheet: Sheet) -> str:
     """A pipe table below its title, above its caption."""
-
-    def line(cells: list[str]) -> str:
-        return "| " + " | ".join(re.sub(r"([|*<\\])", r"\\\1", cell) for cell in cells) + " |"
-
-    rule = "|" + "|".join("---" if sheet.textual(column) else "--:" for column in sheet.columns) + "|"
-    body = [line([str(cell) for cell in row.values()]) for row in sheet.rows]
+    table = escape_cells(sheet, lambda text: re.sub(r"([|*<\\])", r"\\\1", text))
+    alignment = ["left" if sheet.textual(column) else "right" for column in sheet.columns]
+    body = table.to_markdown(index=False, colalign=alignment, disable_numparse=True)
     title, caption = (re.sub(r"([*<_])", r"\\\1", text) for text in (sheet.title, sheet.caption))
-    return "\n".join([f"**{title}**", "", line(sheet.columns), rule, *body, "", caption, ""])
+    return f"**{title}**\n\n{body}\n\n{caption}\n"
 
 
 def to_latex(sheet: Sheet) -> str:
     """A table environment; needs the package booktabs."""
-
-    def line(cells: list[str]) -> str:
-        return "  " + " & ".join(escape_latex(cell) for cell in cells) + r" \\"
-
-    alignment = "".join("l" if sheet.textual(column) else "r" for column in sheet.columns)
-    return "\n".join(
-        [
-            r"\begin{table}",
-            r"  \centering",
-            f"  \\caption{{{escape_latex(f'{sheet.title}. {sheet.caption}')}}}",
-            f"  \\begin{{tabular}}{{{alignment}}}",
-            r"  \toprule",
-            line(sheet.columns),
-            r"  \midrule",
-            *(line([str(cell) for cell in row.values()]) for row in sheet.rows),
-            r"  \bottomrule",
-            r"  \end{tabular}",
-            r"\end{table}",
-            "",
-        ]
+    style = escape_cells(sheet, escape_latex).style.hide(axis="index")
+    return style.to_latex(
+        caption=escape_latex(f"{sheet.title}. {sheet.caption}"),
+        column_format="".join("l" if sheet.textual(column) else "r" for column in sheet.columns),
+        hrules=True,
+        position_float="centering",
     )
+
+
+def escape_cells(sheet: Sheet, escape: Callable[[str], str]) -> pd.DataFrame:
+    """The cells and headings as people read them, with what a format takes for its own signs escaped."""
+    rows = [[escape(str(cell)) for cell in row.values()] for row in sheet.rows]
+    return pd.DataFrame(rows, columns=[escape(column) for column in sheet.columns])
 
 
 def escape_latex(text: str) -> str:

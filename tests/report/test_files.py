@@ -57,12 +57,21 @@ def test_the_csv_keeps_the_numbers(tmp_path: Path) -> None:
 
 def test_markdown_is_a_pipe_table() -> None:
     lines = to_markdown(SHEET).splitlines()
-    assert lines[2:6] == [
-        "| method | AUC | Δ, % |",
-        "|---|--:|--:|",
+    assert lines == [
+        "**Table 0: a\\_b**",
+        "",
+        "| method          |     AUC |       Δ, % |",
+        "|:----------------|--------:|-----------:|",
         r"| gradient_cosine | 0.512\* | -3.3 ± 1.0 |",
-        r"| a\|b | – | +2.0 |",
+        r"| a\|b            |       – |       +2.0 |",
+        "",
+        r"Of 100 % & more; \* is p \< 0.01.",
     ]
+
+
+def test_markdown_leaves_numbers_as_they_are_shown() -> None:
+    sheet = Sheet("s", "t", "c", [{"queries": "012", "p": Number(1e-5, "g"), "share": Number(0.5, ".3f")}])
+    assert to_markdown(sheet).splitlines()[4] == "| 012       | 1e-05 |   0.500 |"
 
 
 def test_latex_is_escaped() -> None:
