@@ -21,6 +21,7 @@ REQUIRED = ("dataset", "model", "diffusion", "method", "protocol", "seed", "num_
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, yaml.YAMLError)  # of files that are missing or damaged
 UNFINISHED = "not finished"
 REPLACED = "a newer run has the same settings and seed"
+TEXTS = ("gold", "named")  # columns of names of groups, which may look like numbers
 MOST_DIFFERENCES = 4  # settings that a title names
 
 
@@ -42,7 +43,7 @@ class Run:
     def per_query(self) -> pd.DataFrame:
         """What the protocol found for each query."""
         try:
-            return pd.read_csv(self.artifact("evaluation").folder / "queries.csv")
+            return pd.read_csv(self.artifact("evaluation").folder / "queries.csv", dtype=dict.fromkeys(TEXTS, str))
         except pd.errors.EmptyDataError:
             return pd.DataFrame()
 

@@ -156,11 +156,10 @@ def describe_verdict(run: Run, query: int) -> str:
     table = run.per_query
     if query >= len(table):
         return ""
-    row = table.iloc[query]
     main = [name for name in (*run.summary.get("metrics", ()), "lds", *VERDICTS) if name in table]
     known = any(run.summary["protocol"] in maker.PROTOCOLS for maker in MAKERS)
-    text = ", ".join(f"{name} {row[name]:.2f}" for name in (main if known else numeric_columns(table)))
-    return f"{text}; gold: {row['gold']}" if "gold" in table else text
+    text = ", ".join(f"{name} {table[name].iloc[query]:.2f}" for name in (main if known else numeric_columns(table)))
+    return f"{text}; gold: {table['gold'].iloc[query]}" if "gold" in table else text
 
 
 def label(item: Any) -> str:

@@ -27,6 +27,7 @@ def draw_distributions(values: dict[str, tuple[np.ndarray, np.ndarray]], measure
         axis.hist(after, edges, color="tab:blue", alpha=0.65, label=method)
         axis.set_xlabel(f"{measure} before / after removal")
         axis.ticklabel_format(axis="x", useOffset=False)
+        axis.locator_params(axis="x", nbins=4)
         axis.spines[["top", "right"]].set_visible(False)
         axis.legend(frameon=False, fontsize=8, loc="upper left")
     for axis in axes[:, 0]:
