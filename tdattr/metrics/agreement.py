@@ -38,7 +38,7 @@ def spearman_rho(gold: ScoreMatrix, scores: ScoreMatrix) -> QueryValues:
 
 def pearson_r(gold: ScoreMatrix, scores: ScoreMatrix) -> QueryValues:
     """Pearson's correlation, in [-1, 1]; 0 where gold or the scores are constant. UnlearnCanvas's script."""
-    gold, scores = (_scaled(values) for values in check_scores(gold, scores))
+    gold, scores = (_scale(values) for values in check_scores(gold, scores))
     lengths = np.sqrt((gold**2).sum(1) * (scores**2).sum(1))
     return np.clip((gold * scores).sum(1) / np.where(lengths == 0, 1, lengths), -1, 1)
 
@@ -148,15 +148,15 @@ def sign_flip_p_value(first: QueryValues, second: QueryValues, resamples: int = 
     return float(result.pvalue)
 
 
-def _centred(values: Float[np.ndarray, "row item"]) -> Float[np.ndarray, "row item"]:
+def _centre(values: Float[np.ndarray, "row item"]) -> Float[np.ndarray, "row item"]:
     """Less the rows' means; via the first column, so that a large offset costs nothing and constant rows are all 0."""
     values = values - values[:, :1]
     return values - values.mean(1, keepdims=True)
 
 
-def _scaled(values: Float[np.ndarray, "row item"]) -> Float[np.ndarray, "row item"]:
+def _scale(values: Float[np.ndarray, "row item"]) -> Float[np.ndarray, "row item"]:
     """Centred, and at most 1, so that squares neither overflow nor vanish."""
-    values = _centred(values)
+    values = _centre(values)
     largest = np.abs(values).max(1, keepdims=True)
     return values / np.where(largest == 0, 1, largest)
 
@@ -167,7 +167,7 @@ def _residuals(gold: ScoreMatrix, scores: ScoreMatrix, shared: bool) -> ScoreMat
     shape = gold.shape
     if shared:
         gold, scores = gold.reshape(1, -1), scores.reshape(1, -1)
-    gold, scores = _centred(gold), _scaled(scores)
+    gold, scores = _centre(gold), _scale(scores)
     squares = (scores**2).sum(1, keepdims=True)
     slopes = (gold * scores).sum(1, keepdims=True) / np.where(squares == 0, 1, squares)
     return (gold - slopes * scores).reshape(shape)
