@@ -24,14 +24,16 @@ from torch.utils.data import DataLoader
 
 from tdattr.configs import build
 from tdattr.data.image_folder import ImageFolder
-from tdattr.data.prepared import Split, prepare
+from tdattr.data.preparation import prepare
+from tdattr.data.prepared import Split
 from tdattr.diffusion.batch import Batch
-from tdattr.run import quieten
+from tdattr.pipeline.run import quieten
 from tdattr.search_path import CONF
 from tdattr.training.batches import Batches
 
 SIZE, CAPTIONS, WIDTH = 64, 5, 768
 STEPS_TIMED = 3
+COCO_NETWORK = ["model.frame_channels=[16,16]", "model.frame_strides=[1,2]", "model.embedding_width=1024"]
 PHOTO = (640, 480)
 
 
@@ -91,7 +93,7 @@ def per_second(batches: Iterable[Batch]) -> float:
 def loading(folder: Path, options: argparse.Namespace) -> None:
     """Print images per second of the loader and of the training step, and their ratio."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        overrides = ["dataset=coco", f"model={options.model}", "train.batch_size=128"]
+        overrides = ["dataset=coco", f"model={options.model}", *options.network, "train.batch_size=128"]
         cfg = compose("config", overrides)
     config, diffusion = build(cfg.train, "train"), build(cfg.diffusion, "diffusion")
     split = made_up(folder, options.items)
@@ -131,6 +133,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--items", type=int, default=118_287)
     parser.add_argument("--model", default="dit_s")
+    parser.add_argument("--network", nargs="*", default=COCO_NETWORK, help="overrides of the model")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--step-batch", type=int, default=16, help="images in the training step that is timed")

@@ -10,19 +10,17 @@ their size under F1 (``importance``; a mean over draws). Prints the agreement wi
 import sys
 
 import numpy as np
-from hydra import compose, initialize_config_dir
 from jaxtyping import Float
 from torch import Tensor
 
-from tdattr.attribution import context
+import tdattr
 from tdattr.methods.group_elbo import differences
 from tdattr.methods.logo import LOGO
 from tdattr.metrics.agreement import agreement
-from tdattr.run import quieten
-from tdattr.scoring.elbo import drawn
-from tdattr.search_path import CONF
+from tdattr.pipeline.attribute import make_context
+from tdattr.pipeline.run import quieten
+from tdattr.scoring.elbo import draw_terms
 from tdattr.seeding import generator
-from tdattr.stages import Chain
 
 COUNTS = (10, 20, 50, 100, 200)
 DRAWS = 20
@@ -31,12 +29,10 @@ MEASURES = ("spearman", "top_1")
 
 def all_terms(overrides: list[str]) -> Float[Tensor, "model query term"]:
     """Every term of every query under F1 and the models without one group each."""
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        chain = Chain(compose("config", [*overrides, "method=logo"]))
-    assert isinstance(chain.method, LOGO)
-    f1 = chain.pretrained()
-    given = context(chain, chain.cfg.method, chain.method, f1, chain.generated(f1), [])
-    return chain.method.terms(given)[0]
+    ws = tdattr.compose([*overrides, "method=logo"])
+    assert isinstance(ws.method, LOGO)
+    given = make_context(ws, ws.method, [])
+    return ws.method.terms(given)[0]
 
 
 def main() -> None:
@@ -52,7 +48,7 @@ def main() -> None:
         spread = agreement(every, differences(terms[..., even]).numpy())
         chosen = []
         for number in range(DRAWS):
-            places, weights = drawn(sizes, count, generator(0, "benchmark.terms", number))
+            places, weights = draw_terms(sizes, count, generator(0, "benchmark.terms", number))
             chosen.append(agreement(every, differences(terms[..., places] * weights).numpy()))
         values = [spread[measure].mean() for measure in MEASURES]
         values += [np.mean([each[measure].mean() for each in chosen]) for measure in MEASURES]

@@ -9,16 +9,14 @@ over 1 … repeats / 2 of the seeds with those over as many others: top-1 and Sp
 import sys
 
 import numpy as np
-from hydra import compose, initialize_config_dir
 
-from tdattr.attribution import context
+import tdattr
 from tdattr.methods.group_elbo import differences
 from tdattr.methods.logo import LOGO
 from tdattr.metrics.agreement import agreement
-from tdattr.run import quieten
-from tdattr.search_path import CONF
+from tdattr.pipeline.attribute import make_context
+from tdattr.pipeline.run import quieten
 from tdattr.seeding import generator
-from tdattr.stages import Chain
 
 STARTS = (10, 210, 290, 340, 370, 410, 450, 480)  # t_min
 SPLITS = 30
@@ -28,15 +26,13 @@ MEASURES = ("top_1", "spearman")
 def main() -> None:
     """Measure and print."""
     quieten()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        chain = Chain(compose("config", ["method=logo", *sys.argv[1:]]))
-    method = chain.method
+    ws = tdattr.compose(["method=logo", *sys.argv[1:]])
+    method = ws.method
     assert isinstance(method, LOGO)
-    f1 = chain.pretrained()
-    given = context(chain, chain.cfg.method, method, f1, chain.generated(f1), [])
+    given = make_context(ws, ws.method, [])
     terms = method.terms(given)
-    visited = method.elbo.terms(chain.diffusion)
-    levels = chain.diffusion.discrete_levels(method.elbo.steps)[visited]
+    visited = method.elbo.terms(ws.diffusion)
+    levels = ws.diffusion.discrete_levels(method.elbo.steps)[visited]
     halves = range(1, method.repeats // 2 + 1)
     print("t_min   level  " + "  ".join(f"{half} v {half}: {' '.join(MEASURES)}" for half in halves))
     for start in (start for start in STARTS if visited[0] <= start <= visited[-1]):

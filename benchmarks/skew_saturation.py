@@ -16,23 +16,20 @@ import sys
 
 import numpy as np
 import torch
-from hydra import compose, initialize_config_dir
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from tdattr.attribution import context
-from tdattr.counterfactuals import Models
+import tdattr
 from tdattr.methods import Context
-from tdattr.methods.item_losses import item_losses
-from tdattr.methods.loss_shift import noise_set, skew
+from tdattr.methods.loss_shift import loss_model, noise_set, skew
 from tdattr.methods.mucs import MUCS
 from tdattr.metrics.rank_correlation import spearman
-from tdattr.protocols import Scores
+from tdattr.pipeline.attribute import make_context
+from tdattr.pipeline.counterfactuals import WorkspaceCounterfactuals
+from tdattr.pipeline.run import quieten
 from tdattr.protocols.lds import LDS, prediction
-from tdattr.run import quieten
-from tdattr.scoring.losses import View
-from tdattr.search_path import CONF
-from tdattr.stages import Chain
+from tdattr.scores import Scores
+from tdattr.scoring.cells import TrainingItems
 
 FIRST = 4  # items of a query
 SMALLER = 0.1
@@ -40,29 +37,29 @@ SMALLER = 0.1
 
 def losses(method: MUCS, given: Context) -> tuple[Float[Tensor, "item pair"], Float[Tensor, "query item pair"]]:
     """Before and after unlearning each query."""
-    noise, view = noise_set(given, method.score), View(given.data.train)
+    noise, items = noise_set(given, method.score), TrainingItems(given.data.train, given.ids)
     after = []
 
     def kept(network: nn.Module, query: int) -> Tensor:
-        after.append(item_losses(given, network, noise, view, f"Losses after query {query}", nested=True))
+        after.append(loss_model(given, network).table(items, noise, description=f"Losses after query {query}"))
         return torch.zeros(len(given.ids))
 
     null_loss = method.estimate_null_loss(given)
-    for query in range(len(given.images)):
+    for query in range(len(given.queries)):
         method.score_query(given, null_loss, None, kept, query)
-    return item_losses(given, given.f1(), noise, view, "Losses of F1").double(), torch.stack(after).double()
+    return loss_model(given, given.f1.load()).table(items, noise, description="Losses of F1").double(), torch.stack(
+        after
+    ).double()
 
 
 def main() -> None:
     """Measure and print."""
     quieten()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        chain = Chain(compose("config", ["protocol=lds", *sys.argv[1:], "method=mucs"]))
-    method, protocol = chain.method, chain.protocol
+    ws = tdattr.compose(["protocol=lds", *sys.argv[1:], "method=mucs"])
+    method, protocol = ws.method, ws.protocol
     assert isinstance(method, MUCS) and isinstance(protocol, LDS)
-    assert chain.cfg.ablation is None, "this is about MUCS as it is published"
-    f1 = chain.pretrained()
-    given = context(chain, chain.cfg.method, method, f1, chain.generated(f1), [])
+    assert ws.cfg.ablation is None, "this is about MUCS as it is published"
+    given = make_context(ws, method, [])
     before, after = losses(method, given)
     change, epsilon = after - before, method.score.epsilon
     found = {
@@ -71,8 +68,10 @@ def main() -> None:
         "difference": change,
         f"skew, {SMALLER} of each change": skew(before, before + SMALLER * change, epsilon),
     }
-    members = protocol.members(len(given.ids), chain.cfg.seed)
-    measured = protocol.losses(Scores(torch.zeros(len(after), len(given.ids)), given.ids), Models(chain))
+    members = protocol.members(len(given.ids), ws.seed)
+    measured = protocol.losses(
+        Scores(torch.zeros(len(after), len(given.ids)), given.ids), WorkspaceCounterfactuals(ws, protocol.needs)
+    )
     for name, shifts in found.items():
         print(f"{name:26} LDS {spearman(prediction(shifts.mean(2).numpy(), members), measured).mean():.3f}")
     first = found["skew"].mean(2).topk(FIRST, dim=1).indices.numpy()

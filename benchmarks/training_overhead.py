@@ -21,23 +21,24 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from tdattr.run import quieten
+from tdattr.pipeline.run import quieten
+from tdattr.pipeline.train import build_network
+from tdattr.pipeline.workspace import Workspace, open_workspace
 from tdattr.search_path import CONF
-from tdattr.stages import Chain
 from tdattr.training.batches import Batches
 from tdattr.training.pretrain import pretrain
 
 
-def bare(chain: Chain, network: nn.Module, steps: int) -> nn.Module:
+def bare(ws: Workspace, network: nn.Module, steps: int) -> nn.Module:
     """The plain loop."""
-    config = chain.train
-    batches = Batches(chain.data.train, chain.ids, chain.diffusion, config, chain.cfg.seed)
+    config = ws.train
+    batches = Batches(ws.data.train, ws.ids, ws.diffusion, config, ws.seed)
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
     optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     for step in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * min(1.0, (step + 1) / config.warmup_steps)
-        loss = chain.diffusion.loss(network, *batches[step].inputs).mean()
+        loss = ws.diffusion.loss(network, *batches[step].inputs).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -59,17 +60,17 @@ def main() -> None:
         cfg = compose("config", overrides)
     with tempfile.TemporaryDirectory() as folder:
         OmegaConf.update(cfg, "paths.artifacts", folder)
-        chain = Chain(cfg)
-        ids = np.arange(len(chain.data.train))
+        ws = open_workspace(cfg)
+        ids = np.arange(len(ws.data.train))
         seconds: dict[str, list[float]] = {"bare": [], "lightning": []}
         for number in range(options.rounds + 1):  # the first round warms up
             target = Path(folder) / f"round{number}"
             target.mkdir()
             started = time.perf_counter()
-            plain = bare(chain, chain.fresh_network(), options.steps)
+            plain = bare(ws, build_network(ws), options.steps)
             middle = time.perf_counter()
-            start = (chain.fresh_network(), chain.data, ids, chain.diffusion)
-            pretrain(*start, chain.train, chain.trainer, cfg.seed, target, "train")
+            start = (build_network(ws), ws.data, ids, ws.diffusion)
+            pretrain(*start, ws.train, ws.trainer, cfg.seed, target, "train")
             ended = time.perf_counter()
             if number:
                 seconds["bare"].append(middle - started)

@@ -12,7 +12,7 @@ import pandas as pd
 
 from tdattr.data.prepared import read_split
 from tdattr.report.collect import Run, collect
-from tdattr.results import load_scores
+from tdattr.scores import load_scores
 
 REFERENCE = "mucs"
 

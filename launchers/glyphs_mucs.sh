@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# README, "MUCS on glyphs": both tables. The retrains in independent order share F1 and all scores with the coupled ones.
+# docs/results.md, "MUCS on glyphs": both tables. The retrains in independent order share F1 and all scores with the coupled ones.
 set -euo pipefail
 tdattr -m experiment=glyphs_mucs method=random,pixel,mucs seed=1,2,3
 tdattr -m experiment=glyphs_mucs method=random,pixel,mucs seed=1,2,3 train.coupled=false

@@ -1,5 +1,25 @@
-"""Training data attribution for diffusion models: which training data made this picture possible?"""
+"""Training data attribution for diffusion models: which training data made this picture possible?
+
+    import tdattr
+
+    ws = tdattr.compose(["dataset=image_folder", "dataset.source.root=photos", "method=mucs"])
+    scores = tdattr.attribute(ws)
+
+Nothing heavy is imported before one of these functions is called.
+"""
+
+from typing import Any
 
 from tdattr.search_path import register_open_node
 
 register_open_node("measures")  # before any config is composed
+
+__all__ = ["attribute", "compose", "evaluate", "generate", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        from tdattr import library
+
+        return getattr(library, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -22,7 +22,7 @@ def main() -> None:
 
     @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
     def command(cfg: DictConfig) -> None:
-        from tdattr.run import run
+        from tdattr.pipeline.run import run
 
         run(cfg)
 
@@ -34,7 +34,7 @@ def prepare() -> None:
 
     @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
     def command(cfg: DictConfig) -> None:
-        from tdattr.run import prepare_dataset
+        from tdattr.pipeline.run import prepare_dataset
 
         prepare_dataset(cfg)
 

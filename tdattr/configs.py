@@ -1,7 +1,10 @@
-"""From a config node to the typed object that it describes."""
+"""From a config node to the typed object that it describes, and back to what an artifact's address is made of."""
 
-from dataclasses import fields, is_dataclass, make_dataclass
-from typing import Any, Literal, get_args, get_origin
+import types
+from collections.abc import Iterator, Sequence
+from dataclasses import MISSING as NO_DEFAULT
+from dataclasses import Field, field, fields, is_dataclass, make_dataclass
+from typing import Any, ClassVar, Literal, Union, get_args, get_origin
 
 from hydra.errors import HydraException
 from hydra.utils import get_class
@@ -10,25 +13,64 @@ from omegaconf.errors import OmegaConfBaseException
 
 from tdattr.errors import UserError
 
-# where files lie does not change what is in them
-ELSEWHERE = {"root", "default_root", "url", "_target_"}
-IDENTIFIED = {"weights", "path"}  # places too, where the class says by itself (``identity``) what is there
+
+class Node:
+    """The base of everything that a YAML file with a ``_target_`` configures; subclasses are frozen dataclasses.
+
+    ``unaddressed``: fields that results do not depend on, such as labels, and the places of files whose content is
+    known by other means (the fingerprint of a source, the identity of an extractor).
+    """
+
+    unaddressed: ClassVar[tuple[str, ...]] = ("name",)
+
+    def describe(self) -> dict[str, Any]:
+        """The class and all values that results depend on: what an artifact's address is made of."""
+        return describe(self)
+
+    def children(self) -> Iterator[tuple[str, "Node"]]:
+        """The nodes directly inside this one that it uses, each with its dotted name."""
+        for entry in fields(self):  # type: ignore[arg-type]
+            value = getattr(self, entry.name)
+            if isinstance(value, Node):
+                yield entry.name, value
+            elif isinstance(value, dict):
+                yield from ((f"{entry.name}.{key}", each) for key, each in value.items() if isinstance(each, Node))
 
 
-def build(node: DictConfig, path: str) -> Any:
+def walk(node: Node, prefix: str = "") -> Iterator[tuple[str, Node]]:
+    """All nodes inside ``node``, each with its dotted name."""
+    for name, child in node.children():
+        yield prefix + name, child
+        yield from walk(child, f"{prefix}{name}.")
+
+
+def describe(value: Any) -> Any:
+    """A value as JSON can hold it; of a dataclass, its class and the fields that are not ``unaddressed``."""
+    if is_dataclass(value) and not isinstance(value, type):
+        skipped = value.unaddressed if isinstance(value, Node) else ()
+        values = {e.name: describe(getattr(value, e.name)) for e in fields(value) if e.name not in skipped}
+        return {"class": f"{type(value).__module__}.{type(value).__qualname__}"} | values
+    if isinstance(value, dict):
+        return {str(key): describe(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [describe(each) for each in value]
+    return value
+
+
+def build(node: Any, path: str, kind: type | None = None) -> Any:
     """The dataclass named by the node's ``_target_``, filled with the node's values and checked against its types.
 
-    ``path`` is where the node stands in the config, for messages. Raises UserError for an unknown key, a missing one,
-    or a value of the wrong type.
+    ``path`` is where the node stands in the config, for messages; ``kind`` what the class must be derived from. Raises
+    UserError for an unknown key, a missing one, a value of the wrong type, or one that is none of the choices.
     """
     if not isinstance(node, DictConfig):
         raise UserError(f"{path}={node} must be a group of settings, not a single value.")
     values = OmegaConf.to_container(node, resolve=True)
     assert isinstance(values, dict)
-    return constructed({str(key): value for key, value in values.items()}, path)
+    return construct({str(key): value for key, value in values.items()}, path, kind)
 
 
-def constructed(values: dict[str, Any], path: str) -> Any:
+def construct(values: dict[str, Any], path: str, kind: type | None = None) -> Any:
     """``build`` from plain values."""
     if "_target_" not in values:
         raise UserError(f"{path} has no _target_: its YAML must name the class that it configures.")
@@ -39,6 +81,8 @@ def constructed(values: dict[str, Any], path: str) -> Any:
         raise UserError(f"{path}: {first_line(error)}") from error
     if not is_dataclass(cls):
         raise UserError(f"{path}._target_ must name a dataclass, which {cls.__name__} is not.")
+    if kind is not None and not issubclass(cls, kind):
+        raise UserError(f"{path}._target_ must name a {kind.__name__}, which {cls.__name__} is not.")
     return typed(cls, values, path)
 
 
@@ -47,16 +91,15 @@ def typed(cls: type, values: Any, path: str) -> Any:
     those whose value names its class with ``_target_``, alone or as the values of a dictionary."""
     if not isinstance(values, dict):
         raise UserError(f"{path}={values} must be a group of settings, not a single value.")
-    nested = {f.name: f.type for f in fields(cls) if isinstance(f.type, type) and is_dataclass(f.type)}
-    children = {name: typed(kind, values[name], f"{path}.{name}") for name, kind in nested.items() if name in values}
-    for name, value in values.items():
-        if name not in nested and names_class(value):
-            children[name] = constructed(value, f"{path}.{name}")
-        elif name not in nested and isinstance(value, dict) and value and all(map(names_class, value.values())):
-            children[name] = {key: constructed(node, f"{path}.{name}.{key}") for key, node in value.items()}
+    hints = {entry.name: entry.type for entry in fields(cls)}
+    children = {
+        name: child(hints.get(name), value, f"{path}.{name}")
+        for name, value in values.items()
+        if holds_object(hints.get(name), value)
+    }
+    plain = {key: value for key, value in values.items() if key not in children}
     try:
-        plain = {key: value for key, value in values.items() if key not in children}
-        checked = OmegaConf.to_container(OmegaConf.merge(OmegaConf.structured(schema(cls)), plain))
+        checked = OmegaConf.to_container(OmegaConf.merge(OmegaConf.structured(schema(cls, frozenset(children))), plain))
     except OmegaConfBaseException as error:
         raise UserError(f"{path}.{error.full_key}: {first_line(error)}.") from error
     assert isinstance(checked, dict)
@@ -65,19 +108,36 @@ def typed(cls: type, values: Any, path: str) -> Any:
     for name, value in complete.items():
         if value == MISSING:
             raise UserError(f"{path}.{name} must be given: it has no default.")
-        choices = get_args(hints.get(name)) if get_origin(hints.get(name)) is Literal else ()
-        if choices and value not in choices:
-            *most, last = map(str, choices)
-            raise UserError(f"{path}.{name}={value} is unknown: choose {', '.join(most)} or {last}.")
+        check_choice(hints[name], value, f"{path}.{name}")
     return cls(**complete)
 
 
-def schema(cls: type) -> type:
-    """The dataclass with types that OmegaConf knows: a Literal is text to it."""
-    if not any(get_origin(entry.type) is Literal for entry in fields(cls)):
-        return cls
-    types = [(entry.name, str if get_origin(entry.type) is Literal else entry.type, MISSING) for entry in fields(cls)]
-    return make_dataclass(cls.__name__, types)
+def holds_object(hint: Any, value: Any) -> bool:
+    """Whether a plain value is to become an object, or a dictionary of objects."""
+    if plain_dataclass(hint) is not None and (value is not None or type(None) not in alternatives(hint)):
+        return True
+    return names_class(value) or (isinstance(value, dict) and bool(value) and all(map(names_class, value.values())))
+
+
+def child(hint: Any, value: Any, path: str) -> Any:
+    """The object, or the dictionary of objects, that a plain value describes."""
+    if names_class(value):
+        return construct(value, path, node_kind(hint))
+    if (cls := plain_dataclass(hint)) is not None:
+        return typed(cls, value, path)
+    kind = node_kind(get_args(hint)[1]) if get_origin(hint) is dict else None
+    return {key: construct(node, f"{path}.{key}", kind) for key, node in value.items()}
+
+
+def node_kind(hint: Any) -> type | None:
+    """What class of nodes a hint asks for; None: any."""
+    return next((kind for kind in alternatives(hint) if is_node(kind)), None)
+
+
+def plain_dataclass(hint: Any) -> type | None:
+    """The dataclass that a hint names, alone, or beside None where it is no node; its values need no ``_target_``."""
+    kinds = [kind for kind in alternatives(hint) if isinstance(kind, type) and is_dataclass(kind)]
+    return next((kind for kind in kinds if kind is hint or not is_node(kind)), None)
 
 
 def names_class(value: Any) -> bool:
@@ -85,25 +145,65 @@ def names_class(value: Any) -> bool:
     return isinstance(value, dict) and "_target_" in value
 
 
+def alternatives(hint: Any) -> tuple[Any, ...]:
+    """The members of a union, or the hint itself."""
+    return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+
+
+def schema(cls: type, built: frozenset[str]) -> type:
+    """A dataclass of the fields that are still plain values, with types that OmegaConf knows."""
+    rest = [entry for entry in fields(cls) if entry.name not in built]
+    return make_dataclass(cls.__name__, [(entry.name, plain_type(entry.type), default(entry)) for entry in rest])
+
+
+def default(entry: Field[Any]) -> Any:
+    """The default of a field, or what marks one that must be given."""
+    if entry.default is not NO_DEFAULT or entry.default_factory is not NO_DEFAULT:
+        return field(default=entry.default, default_factory=entry.default_factory)  # type: ignore[call-overload]
+    return MISSING
+
+
+def plain_type(hint: Any) -> Any:
+    """What OmegaConf is to check in place of a hint: a Literal is to it of the type of its choices, a node or an
+    optional dataclass anything."""
+    kinds = alternatives(hint)
+    if any(is_node(kind) for kind in kinds) or (plain_dataclass(hint) is not None and len(kinds) > 1):
+        return Any
+    choices = literals(hint)
+    if choices:
+        return type(choices[0]) | None if type(None) in kinds else type(choices[0])
+    return hint
+
+
+def literals(hint: Any) -> list[Any]:
+    """The choices that a hint allows; none where it is no Literal."""
+    return [choice for kind in alternatives(hint) if get_origin(kind) is Literal for choice in get_args(kind)]
+
+
+def is_node(kind: Any) -> bool:
+    """Whether a hint is a class of nodes."""
+    return isinstance(kind, type) and issubclass(kind, Node)
+
+
+def check_choice(hint: Any, value: Any, path: str) -> None:
+    """Raise UserError where a hint is a Literal, or a node, and the value is no such thing."""
+    kinds = alternatives(hint)
+    if value is None and type(None) in kinds:
+        return
+    choices = literals(hint)
+    if choices and value not in choices:
+        raise UserError(f"{path}={value} is unknown: choose {listed(choices)}.")
+    nodes = tuple(kind for kind in kinds if is_node(kind))
+    if nodes and not isinstance(value, nodes):
+        raise UserError(f"{path}={value} must be a group of settings with a _target_, not a single value.")
+
+
+def listed(choices: Sequence[Any]) -> str:
+    """``a, b or c``."""
+    *most, last = map(str, choices)
+    return f"{', '.join(most)} or {last}" if most else last
+
+
 def first_line(error: Exception) -> str:
     """What went wrong, without the lines about types and keys that OmegaConf adds."""
     return str(error).strip().splitlines()[0]
-
-
-def described(node: DictConfig) -> dict[str, Any]:
-    """The node's resolved values without the paths of files: what an artifact's address is made of."""
-    values = OmegaConf.to_container(node, resolve=True)
-    assert isinstance(values, dict)
-    return {"class": ""} | placeless({str(key): value for key, value in values.items()})
-
-
-def placeless(values: dict[str, Any]) -> dict[str, Any]:
-    """Nested values without the paths of files; a ``_target_`` becomes ``class``."""
-    target = values.get("_target_")
-    places = ELSEWHERE | (IDENTIFIED if target is not None and hasattr(get_class(target), "identity") else set())
-    kept = {
-        key: placeless(value) if isinstance(value, dict) else value
-        for key, value in values.items()
-        if key not in places
-    }
-    return kept | ({} if target is None else {"class": target})

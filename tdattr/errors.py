@@ -6,4 +6,4 @@ class UserError(Exception):
 
 
 class Unavailable(UserError):
-    """Something optional that this machine or dataset has not got: weights, groups."""
+    """Something optional that this machine or dataset lacks: weights, groups."""

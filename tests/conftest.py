@@ -22,14 +22,15 @@ import torch
 from omegaconf import OmegaConf
 from torch import nn
 
-from tdattr.artifacts import Store
 from tdattr.configs import build
-from tdattr.data.groups import groups
-from tdattr.data.prepared import Example, Prepared, load, one_hot, prepare
+from tdattr.data.groups import find_groups
+from tdattr.data.preparation import prepare
+from tdattr.data.prepared import Example, Prepared, Source, load, one_hot
 from tdattr.diffusion.edm import EDM
 from tdattr.features import Setting
 from tdattr.methods import Context
 from tdattr.networks.dit import DiTConfig
+from tdattr.store import Store
 from tdattr.training.config import AugmentationConfig, TrainConfig, TrainerConfig
 from tests.contexts import plain_context
 
@@ -53,7 +54,7 @@ def unchecked() -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class TinySource:
+class TinySource(Source):
     """Random 8 x 8 gray images in four classes; the class is the condition and the field ``label``."""
 
     seed: int = 0
@@ -92,9 +93,9 @@ def setting(tiny_data: Prepared, tmp_path: Path) -> Setting:
     store = Store(tmp_path / "artifacts", "cpu")
 
     def shared(stage: str, version: int, config: Any, build: Any) -> Path:
-        return store.get(stage, version, config, {"dataset": tiny_data.content}, build).folder
+        return store.plan(stage, version, config, {"dataset": tiny_data.content}, build).get().folder
 
-    return Setting(lambda: tiny_data, partial(groups, tiny_data), torch.device("cpu"), 10, 3, False, shared)
+    return Setting(lambda: tiny_data, partial(find_groups, tiny_data), torch.device("cpu"), 10, 3, False, shared)
 
 
 @pytest.fixture(scope="session")

@@ -1,22 +1,66 @@
 """Config nodes become typed objects, and what is wrong with one is said in a sentence that names the place."""
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+import json
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, Literal
 
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from tdattr.configs import build, described
+from tdattr.codecs import Codec
+from tdattr.configs import Node, build, describe, typed, walk
+from tdattr.data.prepared import Counts, Source
+from tdattr.diffusion import Diffusion
 from tdattr.errors import UserError
+from tdattr.features import Extractor
+from tdattr.features.clip import ClipText
 from tdattr.features.torchscript import TorchScript
+from tdattr.loggers import Logger
+from tdattr.methods import Method
+from tdattr.methods.ensemble import Ensemble
 from tdattr.methods.mucs import MUCS, UnlearnConfig
+from tdattr.metrics.similarity import Measure
+from tdattr.networks import NetworkConfig
+from tdattr.pipeline.dataset import DatasetConfig, read_dataset
+from tdattr.pipeline.workspace import HealthConfig
+from tdattr.protocols import Protocol
+from tdattr.training.config import TrainConfig, TrainerConfig
+from tdattr.training.recipe import Recipe
+from tdattr.unlearning.objectives import Objective
+from tests.conftest import CONF
 
-CONF = Path(__file__).parents[1] / "conf"
-GROUPS = ("dataset", "model", "diffusion", "train", "method", "protocol", "trainer", "extractor", "measure")
-PLACES = {"extractor": "health.extractor", "measure": "method.measure"}
-CHOICES = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
+KINDS: dict[str, type] = {
+    "dataset": Source,
+    "recipe": Recipe,
+    "model": NetworkConfig,
+    "diffusion": Diffusion,
+    "codec": Codec,
+    "train": TrainConfig,
+    "method": Method,
+    "objective": Objective,
+    "protocol": Protocol,
+    "trainer": TrainerConfig,
+    "extractor": Extractor,
+    "measure": Measure,
+    "text": ClipText,
+    "logger": Logger,
+}
+PLACES = {
+    "dataset": "dataset.source",
+    "recipe": "dataset.recipe",
+    "extractor": "health.extractor",
+    "measure": "method.measure",
+    "objective": "method.objective",
+    "text": "dataset.text",
+}
+BESIDES = {  # what must be chosen too, so that there is such a place
+    "measure": ["method=logo_images"],
+    "objective": ["method=guda_u"],
+    "text": ["dataset=coco"],
+}
+CHOICES = [(group, path.stem) for group in KINDS for path in sorted((CONF / group).glob("*.yaml"))]
+CHOICES.remove(("recipe", "default"))  # what the others start from
 
 
 @dataclass(frozen=True)
@@ -51,6 +95,11 @@ def node(**changes: Any) -> DictConfig:
         "inner": {"size": 2, "share": 0.5},
     }
     return OmegaConf.create(good | changes)
+
+
+def described(config: DictConfig) -> Any:
+    """What the object of a node is addressed by."""
+    return describe(build(config, "node"))
 
 
 def without(config: DictConfig, *keys: str) -> DictConfig:
@@ -139,38 +188,195 @@ def test_a_method_with_nested_nodes() -> None:
         build(config, "method")
 
 
-def test_description_leaves_out_where_raw_files_lie_and_nothing_else() -> None:
+@dataclass(frozen=True)
+class Plain:
+    """No node: nothing of it is left out."""
+
+    name: str
+    place: str
+
+
+@dataclass(frozen=True)
+class Leaf(Node):
+    """A node of which the place of a file is left out too."""
+
+    unaddressed: ClassVar = ("name", "place")
+
+    name: str = "leaf"
+    place: str = "/somewhere"
+    size: int = 3
+
+
+@dataclass(frozen=True)
+class Tree(Node):
+    """A node with others inside, which leaves out its name alone."""
+
+    name: str
+    leaf: Leaf
+    another: Leaf | None
+    plain: Plain
+    branches: dict[str, Leaf]
+    sizes: tuple[int, ...] = (1, 2)
+    extra: Any = None
+
+
+@dataclass(frozen=True)
+class Whole(Node):
+    """A node of which nothing is left out."""
+
+    unaddressed: ClassVar[tuple[str, ...]] = ()
+
+    name: str
+
+
+def tree(**changes: Any) -> Tree:
+    return replace(Tree("tree", Leaf(), None, Plain("plain", "/here"), {"left": Leaf(size=4)}), **changes)
+
+
+def test_a_description_leaves_out_what_is_unaddressed_and_nothing_else() -> None:
+    leaf = {"class": f"{__name__}.Leaf", "size": 3}
+    assert describe(tree()) == tree().describe()
+    assert describe(tree(extra={1: [Leaf(), None]}, another=Leaf(size=5))) == {
+        "class": f"{__name__}.Tree",
+        "leaf": leaf,
+        "another": leaf | {"size": 5},
+        "plain": {"class": f"{__name__}.Plain", "name": "plain", "place": "/here"},
+        "branches": {"left": leaf | {"size": 4}},
+        "sizes": [1, 2],
+        "extra": {"1": [leaf, None]},
+    }
+    for same in (tree(name="other"), tree(leaf=Leaf("x", "/elsewhere")), tree(branches={"left": Leaf("x", "y", 4)})):
+        assert describe(same) == describe(tree())
+    for other in (
+        tree(leaf=Leaf(size=4)),
+        tree(another=Leaf()),
+        tree(plain=Plain("other", "/here")),
+        tree(plain=Plain("plain", "/there")),
+        tree(branches={}),
+        tree(branches={"right": Leaf(size=4)}),
+        tree(sizes=(2, 1)),
+        tree(extra=0),
+    ):
+        assert describe(other) != describe(tree())
+    assert describe(Whole("x")) == {"class": f"{__name__}.Whole", "name": "x"}
+    assert describe(Leaf()) != describe(Whole("leaf")) and describe(Leaf) is Leaf
+    assert json.loads(json.dumps(describe(tree()))) == describe(tree())
+
+
+def test_all_nodes_inside_are_walked() -> None:
+    inside = dict(walk(tree(another=Leaf(size=5))))
+    assert inside == {"leaf": Leaf(), "another": Leaf(size=5), "branches.left": Leaf(size=4)}
+    outer = tree(branches={"deep": tree(), "none": None})
+    assert list(dict(walk(outer))) == ["leaf", "branches.deep", "branches.deep.leaf", "branches.deep.branches.left"]
+    assert list(walk(Leaf())) == []
+
+
+def test_the_place_of_raw_files_is_not_described() -> None:
     config = OmegaConf.load(CONF / "dataset" / "image_folder.yaml").source
     config.root = "/somewhere"
-    here = described(config)
+    here = describe(build(config, "dataset.source"))
     config.root = "/elsewhere"
-    assert described(config) == here
+    assert describe(build(config, "dataset.source")) == here
     assert "/somewhere" not in str(here)
-    config.default_root = "/yet/another/place"
-    assert described(config) == here
-    for change in ({"resolution": 64}, {"_target_": "tdattr.data.cifar10.Cifar10"}):
-        assert described(OmegaConf.merge(config, change)) != here
+    for change in ({"resolution": 64}, {"held_out": 5}, {"captions": "captions.csv"}):
+        assert describe(build(OmegaConf.merge(config, change), "dataset.source")) != here
 
 
-def test_description_is_of_resolved_values() -> None:
-    def config(value: int) -> DictConfig:
-        return OmegaConf.create({"recipe": {"steps": value}, "train": {"steps": "${recipe.steps}"}})
+def test_a_description_is_of_resolved_values() -> None:
+    def described(value: int) -> Any:
+        config = OmegaConf.create({"recipe": {"count": value}, "outer": node(count="${recipe.count}")})
+        return describe(build(config.outer, "outer"))
 
-    assert described(config(5).train)["steps"] == 5
-    assert described(config(5).train) != described(config(6).train)
+    assert described(5)["count"] == 5 and described(5) == describe(build(node(count=5), "outer"))
+    assert described(5) != described(6)
+
+
+def test_a_class_of_another_kind_is_refused_in_one_sentence() -> None:
+    config = OmegaConf.load(CONF / "method" / "random.yaml")
+    assert isinstance(build(config, "method", Method), Method)
+    with pytest.raises(UserError, match=r"^method\._target_ must name a Diffusion, which Random is not\.$"):
+        build(config, "method", Diffusion)
+    with pytest.raises(UserError, match=r"^some\.outer\._target_ must name a dataclass, which UserError is not\.$"):
+        build(node(_target_="tdattr.errors.UserError"), "some.outer", Method)
+    with pytest.raises(UserError, match=r"^protocol=lds must be a group of settings, not a single value\.$"):
+        build("lds", "protocol", Protocol)
+    health = {"samples": 2, "extractor": dict(config)}
+    with pytest.raises(UserError, match=r"^health\.extractor\._target_ must name a Extractor, which Random is not\.$"):
+        typed(HealthConfig, health, "health")
+    extractor = {"_target_": "tdattr.features.torchscript.TorchScript"}
+    members = {"members": {"a": extractor}, "weights": {"a": 1.0}}
+    with pytest.raises(UserError, match=r"^method\.members\.a\._target_ must name a Method, which TorchScript is not"):
+        typed(Ensemble, {"name": "ensemble"} | members, "method")
+
+
+@dataclass(frozen=True)
+class Choosing:
+    """Fields of which only some values are good."""
+
+    must: Literal["one", "two", "three"]
+    may: Literal["one", "two"] | None
+    alone: Literal["only"] = "only"
+    later: Literal["a", "b"] | None = None
+    leaf: Leaf | None = None
+
+
+def test_choices() -> None:
+    good = {"must": "two", "may": None}
+    assert typed(Choosing, good, "place") == Choosing("two", None)
+    assert typed(Choosing, good | {"may": "one", "later": "b"}, "place") == Choosing("two", "one", later="b")
+    for change, words in (
+        ({"must": "four"}, "must=four is unknown: choose one, two or three"),
+        ({"must": 1}, "must=1 is unknown: choose one, two or three"),
+        ({"may": "three"}, "may=three is unknown: choose one or two"),
+        ({"may": ""}, "may= is unknown: choose one or two"),
+        ({"alone": "other"}, "alone=other is unknown: choose only"),
+        ({"later": "c"}, "later=c is unknown: choose a or b"),
+    ):
+        with pytest.raises(UserError, match=rf"^place\.{words}\.$"):
+            typed(Choosing, good | change, "place")
+    with pytest.raises(UserError, match=r"^place\.must: "):
+        typed(Choosing, good | {"must": None}, "place")
+    with pytest.raises(UserError, match=r"^place\.may must be given: it has no default\.$"):
+        typed(Choosing, {"must": "one"}, "place")
+
+
+def test_a_node_that_may_be_missing() -> None:
+    good = {"must": "two", "may": None}
+    target = {"_target_": f"{__name__}.Leaf"}
+    assert typed(Choosing, good | {"leaf": target | {"size": 7}}, "place").leaf == Leaf(size=7)
+    assert typed(Choosing, good | {"leaf": None}, "place").leaf is None
+    for plain in (5, "leaf", {"size": 7}, [target]):
+        with pytest.raises(
+            UserError, match=r"^place\.leaf=.* must be a group of settings with a _target_, not a single"
+        ):
+            typed(Choosing, good | {"leaf": plain}, "place")
+    with pytest.raises(UserError, match=r"^place\.leaf\._target_ must name a Leaf, which Whole is not\.$"):
+        typed(Choosing, good | {"leaf": {"_target_": f"{__name__}.Whole", "name": "x"}}, "place")
+    with pytest.raises(UserError, match=r"^place\.leaf\.colour: .*colour"):
+        typed(Choosing, good | {"leaf": target | {"colour": "red"}}, "place")
 
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
-def test_every_choice_of_every_group_can_be_built(group: str, choice: str) -> None:
+def test_every_choice_of_every_group_can_be_built_and_described(group: str, choice: str) -> None:
     place = PLACES.get(group, group)
-    settings = [f"{group}@{place}={choice}" if place != group else f"{group}={choice}"]
+    at = "" if group in ("dataset", place) else f"@{place}"
+    settings = [*BESIDES.get(group, []), f"{group}{at}={choice}"]
     settings += ["dataset.source.root=/x"] * (choice == "image_folder")
-    settings += ["method=logo_images"] * (group == "measure")
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("config", settings)
-    node = OmegaConf.select(config, place)
-    build(node.source if group == "dataset" else node, place)
-    assert node.get("name", choice).startswith(choice)
+    chosen = OmegaConf.select(config, place)
+    if group == "logger" and "save_dir" in chosen:
+        chosen.save_dir = "somewhere"  # a run knows its own folder, a composed config does not
+    if group == "dataset":
+        read_dataset(config.dataset)
+    built = build(chosen, place, KINDS[group])
+    assert chosen.get("name", choice).startswith(choice) or group == "logger"
+    assert json.loads(json.dumps(describe(built))) == describe(built)
+    for part in [built, *(part for _, part in walk(built))] if isinstance(built, Node) else []:
+        known = {entry.name for entry in fields(part)}
+        assert set(part.unaddressed) - {"name"} <= known  # a misspelled one would be described
+        if type(part).describe is Node.describe:
+            assert part.describe().keys() == {"class", *known} - set(part.unaddressed)
 
 
 def test_the_ceiling_has_as_many_seeds_as_gold_and_none_of_them() -> None:
@@ -188,12 +394,12 @@ def test_nodes_with_a_class_of_their_own_are_built_and_described() -> None:
         config = compose("config", ["method=features", "extractor@method.extractor=sscd"])
     method = build(config.method, "method")
     assert isinstance(method.extractor, TorchScript) and method.extractor.size == 320
-    here = described(config.method)
+    here = describe(method)
     assert here["extractor"]["class"] == "tdattr.features.torchscript.TorchScript"
     config.method.extractor.weights = "/elsewhere/file.pt"
-    assert described(config.method) == here and "/elsewhere" not in str(here)
+    assert describe(build(config.method, "method")) == here and "/elsewhere" not in str(here)
     config.method.extractor.size = 288
-    assert described(config.method) != here
+    assert describe(build(config.method, "method")) != here
     config.method.extractor.size = "large"
     with pytest.raises(UserError, match=r"^method\.extractor\.size: "):
         build(config.method, "method")
@@ -209,5 +415,76 @@ def test_nodes_with_a_class_of_their_own_are_built_and_described() -> None:
 def test_weights_that_are_numbers_or_rules_are_described(settings: list[str], change: str) -> None:
     """Only where a class says what lies at a place is the place left out."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        first, second = (described(compose("config", each).method) for each in (settings, [*settings, change]))
+        configs = [compose("config", each).method for each in (settings, [*settings, change])]
+    first, second = (describe(build(config, "method")) for config in configs)
     assert first != second
+
+
+def dataset(*settings: str) -> DatasetConfig:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return read_dataset(compose("config", settings).dataset)
+
+
+def test_a_recipe_is_chosen_and_its_values_reach_what_reads_them() -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose(
+            "config",
+            ["dataset=glyph_digits", "recipe@dataset.recipe=dtrak", "dataset.recipe.guidance=1.5", "method=guda_u"],
+        )
+    assert (config.train.steps, config.train.schedule, config.train.mirror) == (8000, "constant", False)  # letters
+    assert (config.queries.guidance, config.method.unlearn.learning_rate) == (1.5, 1.0e-5)
+    recipe = read_dataset(config.dataset).recipe
+    assert (recipe.batch_size, recipe.guidance, recipe.unlearn.epochs) == (128, 1.5, 30)
+    assert recipe.unlearn.weight_by_size and config.method.weight_by_size  # families differ in size
+    assert dataset("dataset=glyph_digits").recipe.unlearn.steps == 150
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("+dataset.recipe.stepz=3", r"^dataset\.recipe\.stepz: .*stepz"),
+        ("+dataset.recipe.unlearn.rate=3", r"^dataset\.recipe\.unlearn\.rate: .*rate"),
+        ("dataset.recipe.ema=slow", r"^dataset\.recipe\.ema: .*slow"),
+        ("dataset.recipe.schedule=linear", r"^dataset\.recipe\.schedule=linear is unknown: choose constant or cosine"),
+        ("dataset.recipe.steps=null", r"^dataset\.recipe\.steps: "),
+        ("+dataset.label=object", r"^dataset\.label: .*label"),
+        ("~dataset.groups", r"^dataset\.groups must be given"),
+        ("dataset.counts=5", r"^dataset\.counts=5 must be a group of settings"),
+        ("dataset.counts={valid: 3}", r"^dataset\.counts\.valid: .*valid"),
+        ("dataset.text=words", r"^dataset\.text=words must be a group of settings"),
+        (
+            "dataset.source.condition=colour",
+            r"condition=colour is unknown: choose none, object, style, family or prompt",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_dataset_or_its_recipe_is_one_sentence(change: str, message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        dataset("dataset=glyphs", change)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_recipe_that_others_start_from_is_not_complete() -> None:
+    with pytest.raises(UserError, match=r"^dataset\.recipe\.steps must be given"):
+        dataset("dataset=glyphs", "recipe@dataset.recipe=default")
+
+
+def test_counts_may_leave_a_split_open() -> None:
+    assert dataset("dataset=glyphs").counts is None
+    assert dataset("dataset=glyphs", "dataset.counts={train: 5}").counts == Counts(train=5, test=None)
+    assert dataset("dataset=cifar2").counts == Counts(5000, 1000)
+
+
+def test_choices_may_be_numbers() -> None:
+    config = OmegaConf.load(CONF / "dataset" / "fashion_mnist.yaml").source
+    config.default_root = None
+    assert build(OmegaConf.merge(config, {"resolution": 32}), "dataset.source").resolution == 32
+    with pytest.raises(UserError, match=r"^dataset\.source\.resolution=64 is unknown: choose 28 or 32"):
+        build(OmegaConf.merge(config, {"resolution": 64}), "dataset.source")
+    with pytest.raises(UserError, match=r"^dataset\.source\.resolution: .*large"):
+        build(OmegaConf.merge(config, {"resolution": "large"}), "dataset.source")
+
+
+def test_networks_take_no_value_from_the_dataset() -> None:
+    for path in (CONF / "model").glob("*.yaml"):
+        assert "dataset" not in str(OmegaConf.to_container(OmegaConf.load(path), resolve=False)), path

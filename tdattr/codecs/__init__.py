@@ -7,8 +7,10 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
+from tdattr.configs import Node
 
-class Codec(ABC):
+
+class Codec(Node, ABC):
     """The base class of ``codec`` config nodes, which are frozen dataclasses."""
 
     @abstractmethod
@@ -24,6 +26,10 @@ class Codec(ABC):
     @abstractmethod
     def decode(self, x: Float[Tensor, "batch *shape"]) -> Float[Tensor, "batch channel height width"]:
         """The images, in [-1, 1]."""
+
+    @abstractmethod
+    def shape(self, image: tuple[int, int, int]) -> tuple[int, ...]:
+        """The shape of the x of an image of that many channels, rows and columns."""
 
     def identity(self) -> Mapping[str, str]:
         """What the codec depends on besides the node's own values, such as the digests of files."""

@@ -13,7 +13,11 @@ from tdattr.codecs import Codec
 class Pixels(Codec):
     """The ``codec=pixels`` node."""
 
-    name: str = "pixels"
+    name: str
+
+    def shape(self, image: tuple[int, int, int]) -> tuple[int, ...]:
+        """That of the image."""
+        return image
 
     def encode(self, images: Float[Tensor, "batch channel height width"]) -> Float[Tensor, "batch *moments"]:
         """The images themselves."""

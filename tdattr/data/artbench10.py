@@ -5,13 +5,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from tdattr.data.cifar_batches import SIZE, find_files, read_batch, read_names
-from tdattr.data.images import folders, images, read_image, stamp
-from tdattr.data.prepared import SPLITS, Example, digest, one_hot
+from tdattr.data.images import list_folders, list_images, read_image, stamp
+from tdattr.data.prepared import SPLITS, Example, Source, one_hot
 from tdattr.errors import UserError
+from tdattr.files import digest
 
 STYLES = [
     "art_nouveau",
@@ -31,14 +33,13 @@ BATCHES = {"train": [f"data_batch_{number}" for number in range(1, 6)], "test": 
 META = "meta"
 TABLES = ["ArtBench-10.csv", "metadata.csv"]  # the second is what some call their copy of the first
 COLUMNS = ["name", "artist", "label", "split", "cifar_index"]  # those of the table that are used
-CONDITIONS = ["none", "style"]
 SITE = "https://artbench.eecs.berkeley.edu/files"
 FETCH = f"{SITE}/{SPLIT}.tar (256 x 256) or {SITE}/artbench-10-python.tar.gz (32 x 32) and unpack it there"
 Work = tuple[np.ndarray | Callable[[], np.ndarray], dict[str, str]]  # image, fields
 
 
 @dataclass(frozen=True)
-class ArtBench10:
+class ArtBench10(Source):
     """Any published layout in ``root`` or below it, and the published table ``ArtBench-10.csv`` where it is there.
 
     ``layout``: ``folder`` is ``artbench-10-imagefolder-split/{train,test}/<style>/<file>.jpg``, or the unsplit
@@ -46,15 +47,14 @@ class ArtBench10:
     ``auto`` is the first of these that is found. ``condition``: ``none`` or ``style`` (one of ten).
     """
 
+    unaddressed: ClassVar = ("root",)
+
     root: str
-    layout: str
+    layout: Literal["auto", "folder", "batches"]
     resolution: int
-    condition: str
+    condition: Literal["none", "style"]
 
     def __post_init__(self) -> None:
-        for key, choices in (("layout", list(LAYOUTS)), ("condition", CONDITIONS)):
-            if getattr(self, key) not in choices:
-                raise UserError(f"dataset.source.{key}={getattr(self, key)} is unknown: choose one of {choices}.")
         if self.resolution < 1:
             raise UserError(f"dataset.source.resolution={self.resolution} must be at least 1.")
 
@@ -63,21 +63,21 @@ class ArtBench10:
 
         Raises UserError where files are missing, or are not what was published.
         """
-        layout, folder = self.place()
+        layout, folder = self.locate()
         table = find_table(self.path, folder)
         self.rows()
-        marks = {} if table is None else {"table": digest(table)}
+        digests = {} if table is None else {"table": digest(table)}
         if layout == BATCHED:
-            return marks | {name: digest(path) for name, path in batch_files(folder).items()}
+            return digests | {name: digest(path) for name, path in batch_files(folder).items()}
         paths = [path for split in SPLITS for path, _ in self.members(split)]
-        return marks | {"images": stamp(paths, folder, f"{table} lists them, so unpack {folder} again.")}
+        return digests | {"images": stamp(paths, folder, f"{table} lists them, so unpack {folder} again.")}
 
     def count(self, split: str) -> int:
         """50 000 or 10 000. Reads every batch, so that a damaged one is found before anything is prepared."""
-        layout, folder = self.place()
+        layout, folder = self.locate()
         if layout != BATCHED:
             return len(self.members(split))
-        counts = {name: sum(1 for _ in batched(folder, name, self.rows())) for name in SPLITS}
+        counts = {name: sum(1 for _ in read_batches(folder, name, self.rows())) for name in SPLITS}
         return counts[split]
 
     def examples(self, split: str) -> Iterator[Example]:
@@ -85,13 +85,13 @@ class ArtBench10:
 
         The fields are ``style`` and, as far as they are known, ``name`` (of the file) and ``artist``.
         """
-        layout, folder = self.place()
+        layout, folder = self.locate()
         rows = self.rows()
-        for image, fields in batched(folder, split, rows) if layout == BATCHED else self.filed(split, rows):
+        for image, fields in read_batches(folder, split, rows) if layout == BATCHED else self.list_files(split, rows):
             style = one_hot(STYLES.index(fields["style"]), len(STYLES))
             yield Example(image=image, condition=style if self.condition == "style" else None, fields=fields)
 
-    def filed(self, split: str, rows: list[dict[str, str]]) -> Iterator[Work]:
+    def list_files(self, split: str, rows: list[dict[str, str]]) -> Iterator[Work]:
         """The works of a split that are image files; ``rows``: the table's."""
         artists = {(row["label"], row["name"]): row["artist"] for row in rows}
         for path, style in self.members(split):
@@ -103,10 +103,10 @@ class ArtBench10:
 
         Raises UserError where a style has none, and where the unsplit folder and the table do not belong together.
         """
-        layout, folder = self.place()
+        layout, folder = self.locate()
         top = folder / split if layout == SPLIT else folder
-        found = {style: images((top / style).iterdir() if (top / style).is_dir() else [], top) for style in STYLES}
-        empty = [style for style in STYLES if not found[style]]
+        paths = {style: list_images((top / style).iterdir() if (top / style).is_dir() else [], top) for style in STYLES}
+        empty = [style for style in STYLES if not paths[style]]
         if empty:
             raise UserError(f"{top / empty[0]} holds no images: fetch {SITE}/{SPLIT}.tar and unpack it again.")
         if layout == UNSPLIT:
@@ -117,58 +117,58 @@ class ArtBench10:
                     f"fetch {SITE}/{TABLES[0]} into {folder.parent}."
                 )
             splits = {(row["label"], row["name"]): row["split"] for row in read_table(table)}
-            unknown = [path for style, paths in found.items() for path in paths if (style, path.name) not in splits]
+            unknown = [path for style in STYLES for path in paths[style] if (style, path.name) not in splits]
             if unknown:
                 raise UserError(f"{table} does not list {unknown[0]}: remove the image, or fetch the table again.")
-            found = {style: [] for style in STYLES}
+            paths = {style: [] for style in STYLES}
             for (style, name), part in sorted(splits.items()):
                 if part == split:
-                    found[style].append(folder / style / name)
-        return [(path, style) for style, paths in found.items() for path in paths]
+                    paths[style].append(folder / style / name)
+        return [(path, style) for style in STYLES for path in paths[style]]
 
     def rows(self) -> list[dict[str, str]]:
-        """Those of the published table; none where it is not there."""
-        table = find_table(self.path, self.place()[1])
+        """The rows of the published table; none where there is no table."""
+        table = find_table(self.path, self.locate()[1])
         return [] if table is None else read_table(table)
 
-    def place(self) -> tuple[str, Path]:
+    def locate(self) -> tuple[str, Path]:
         """The layout that is read and its folder. Raises UserError where there is none or it does not suit."""
-        found = find_layout(self.path, LAYOUTS[self.layout]) if self.root else None
-        if found is None:
+        located = find_layout(self.path, LAYOUTS[self.layout]) if self.root else None
+        if located is None:
             raise UserError(
                 f"ArtBench-10 is not in {self.root!r} (no {', '.join(LAYOUTS[self.layout])}): give its folder with "
                 f"dataset.source.root=<folder>, or fetch {FETCH}."
             )
-        if found[0] == BATCHED and self.resolution != SIZE:
+        if located[0] == BATCHED and self.resolution != SIZE:
             raise UserError(
-                f"{found[1]} holds images of {SIZE} x {SIZE} instead of {self.resolution} x {self.resolution}: set "
+                f"{located[1]} holds images of {SIZE} x {SIZE} instead of {self.resolution} x {self.resolution}: set "
                 f"dataset.source.resolution={SIZE}, or fetch {SITE}/{SPLIT}.tar and unpack it there."
             )
-        return found
+        return located
 
     @property
     def path(self) -> Path:
         return Path(self.root).expanduser()
 
 
-def batched(folder: Path, split: str, rows: list[dict[str, str]]) -> Iterator[Work]:
+def read_batches(folder: Path, split: str, rows: list[dict[str, str]]) -> Iterator[Work]:
     """The works of a split that lie in batches; ``rows``: the table's. Raises UserError where the two disagree."""
     files = batch_files(folder)
     names = read_styles(files[META])
     works = {row["cifar_index"]: row for row in rows if row["split"] == split}
-    place = 0
+    index = 0
     for batch in BATCHES[split]:
         pixels, labels = read_batch(files[batch], {"labels": len(STYLES)})
         for image, label in zip(pixels, labels["labels"], strict=True):
             style = names[label]
-            work = works.get(str(place), {"label": style, "name": "", "artist": ""})
+            work = works.get(str(index), {"label": style, "name": "", "artist": ""})
             if work["label"] != style:
                 raise UserError(
-                    f"Item {place} of {split} is {style} in {files[batch]} but {work['label']} in {TABLES[0]}: fetch "
+                    f"Item {index} of {split} is {style} in {files[batch]} but {work['label']} in {TABLES[0]}: fetch "
                     "both again, or take the table away."
                 )
             yield image, {"style": style} | ({"name": work["name"], "artist": work["artist"]} if rows else {})
-            place += 1
+            index += 1
 
 
 def batch_files(folder: Path) -> dict[str, Path]:
@@ -187,21 +187,21 @@ def read_styles(path: Path) -> list[str]:
 
 def find_layout(root: Path, wanted: list[str]) -> tuple[str, Path] | None:
     """The first layout whose folder is ``root``, lies in it, or in one of its folders; None where there is none."""
-    marks = {
+    telling = {  # what only a folder of that layout holds
         SPLIT: [f"{split}/{style}" for split in SPLITS for style in STYLES],
         UNSPLIT: STYLES,
         BATCHED: [META, *BATCHES["train"], *BATCHES["test"]],
     }
     for layout in wanted:
-        for place in (root, root / layout, *(folder / layout for folder in folders(root))):
-            if any((place / mark).exists() for mark in marks[layout]):
-                return layout, place
+        for folder in (root, root / layout, *(inner / layout for inner in list_folders(root))):
+            if any((folder / name).exists() for name in telling[layout]):
+                return layout, folder
     return None
 
 
 def find_table(root: Path, folder: Path) -> Path | None:
     """The published table, in ``root``, in the folder of images or batches, or beside it; None where there is none."""
-    paths = [place / name for place in (root, folder) for name in TABLES] + [folder.parent / TABLES[0]]
+    paths = [parent / name for parent in (root, folder) for name in TABLES] + [folder.parent / TABLES[0]]
     return next((path for path in paths if path.is_file()), None)
 
 

@@ -4,12 +4,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 from tdattr.data.cifar_batches import torchvision
 from tdattr.data.images import read_image, stamp
-from tdattr.data.prepared import SPLITS, Example, digest, one_hot
+from tdattr.data.prepared import SPLITS, Example, Source, one_hot
 from tdattr.data.subset import ItemsConfig, check_seed, draw_items
 from tdattr.errors import UserError
+from tdattr.files import digest
 
 FOLDER = "celeba"  # torchvision's, below its root
 IMAGES = "img_align_celeba"
@@ -20,12 +22,14 @@ NONE = "none"
 
 
 @dataclass(frozen=True)
-class CelebA:
+class CelebA(Source):
     """The faces and lists of https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html, in ``root`` or ``celeba`` below it.
 
     The central square of ``crop`` pixels (null: the largest) is resized. ``condition``: ``none`` or one of the
     attributes (no or yes). ``items`` of the training and of the validation part are drawn with the seed ``draw``.
     """
+
+    unaddressed: ClassVar = ("root",)
 
     root: str
     crop: int | None
@@ -64,12 +68,12 @@ class CelebA:
             )
         faces = [self.file(IMAGES) / name for split in SPLITS for name in self.fields(split)]
         remedy = f"{self.file(PARTITION)} lists them, so unpack {IMAGES}.zip again."
-        marks = {path.name: digest(path) for path in (*lists, self.file(IDENTITIES)) if path.exists()}
-        return marks | {"images": stamp(faces, self.folder, remedy)}
+        digests = {path.name: digest(path) for path in (*lists, self.file(IDENTITIES)) if path.exists()}
+        return digests | {"images": stamp(faces, self.folder, remedy)}
 
     def count(self, split: str) -> int:
         """As many as are drawn, or all 162 770 or 19 867."""
-        return len(self.chosen(split))
+        return len(self.select(split))
 
     def examples(self, split: str) -> Iterator[Example]:
         """Items in the order of the published list.
@@ -88,7 +92,7 @@ class CelebA:
         names, attributes = read_attributes(self.file(ATTRIBUTES))
         identities = read_list(self.file(IDENTITIES)) if self.file(IDENTITIES).is_file() else None
         fields = {}
-        for face in self.chosen(split):
+        for face in self.select(split):
             values = attributes.get(face, "").split()
             if len(values) != len(names) or not WORDS.keys() >= set(values):
                 raise UserError(
@@ -100,11 +104,11 @@ class CelebA:
             fields[face] = {name: WORDS[value] for name, value in zip(names, values, strict=True)} | identity
         return fields
 
-    def chosen(self, split: str) -> list[str]:
+    def select(self, split: str) -> list[str]:
         """The file names of the split's items, in the published order. Raises UserError where there are too few."""
         names = [name for name, part in read_list(self.file(PARTITION)).items() if part == PARTS[split]]
         count = self.items.of(split, len(names))
-        return names if count is None else [names[place] for place in draw_items(len(names), count, self.draw)]
+        return names if count is None else [names[index] for index in draw_items(len(names), count, self.draw)]
 
     def file(self, name: str) -> Path:
         """One of the lists, or the folder of the faces."""

@@ -3,25 +3,26 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar, Literal
 
 import numpy as np
 from jaxtyping import Int
 
 from tdattr.data.cifar_batches import find_files, read_batch, read_names, torchvision
-from tdattr.data.prepared import Example, digest, one_hot
+from tdattr.data.prepared import Example, Source, one_hot
 from tdattr.data.subset import ItemsConfig, check_seed, draw_by_class
 from tdattr.errors import UserError
+from tdattr.files import digest
 
 FOLDER = "cifar-10-batches-py"
 BATCHES = {"train": [f"data_batch_{number}" for number in range(1, 6)], "test": ["test_batch"]}
 ARCHIVE = ["data_batch_4", "test_batch", "data_batch_3", "data_batch_2", "data_batch_5", "data_batch_1"]  # its order
 META = "batches.meta"
-CONDITIONS = ["none", "label"]
 CLASSES = 10
 
 
 @dataclass(frozen=True)
-class Cifar10:
+class Cifar10(Source):
     """The "python version" of https://www.cs.toronto.edu/~kriz/cifar.html.
 
     ``root`` is the folder ``cifar-10-batches-py`` or the one that contains it. ``condition``: ``none`` or ``label``
@@ -29,21 +30,21 @@ class Cifar10:
     are drawn with the seed ``draw``.
     """
 
+    unaddressed: ClassVar = ("root",)
+
     root: str
-    condition: str
+    condition: Literal["none", "label"]
     classes: list[str] | None
     items: ItemsConfig
     draw: int
 
     def __post_init__(self) -> None:
-        if self.condition not in CONDITIONS:
-            raise UserError(f"dataset.source.condition={self.condition} is unknown: choose none or label.")
         check_seed(self.draw)
 
     def fingerprint(self) -> dict[str, str]:
         """The SHA-256 of each file. Raises UserError where one is missing, and for an unknown class."""
         files = self.files()
-        self.used(read_names(files[META], "label_names", CLASSES))
+        self.used_labels(read_names(files[META], "label_names", CLASSES))
         return {name: digest(path) for name, path in files.items()}
 
     def count(self, split: str) -> int:
@@ -51,20 +52,20 @@ class Cifar10:
 
         Reads every batch, so that a damaged one is found before anything is prepared.
         """
-        counts = {name: len(self.chosen(name)) for name in BATCHES}
+        counts = {name: len(self.select(name)) for name in BATCHES}
         return counts[split]
 
     def examples(self, split: str) -> Iterator[Example]:
         """Items in the published order, batch by batch; the field ``label`` is the class name."""
         files = self.files()
         names = read_names(files[META], "label_names", CLASSES)
-        used = self.used(names)
-        chosen = set(self.chosen(split).tolist())
+        used = self.used_labels(names)
+        selected = set(self.select(split).tolist())
         first = 0
         for batch in BATCHES[split]:
             images, labels = read_batch(files[batch], {"labels": CLASSES})
-            for place, (image, label) in enumerate(zip(images, labels["labels"], strict=True), start=first):
-                if place in chosen:
+            for index, (image, label) in enumerate(zip(images, labels["labels"], strict=True), start=first):
+                if index in selected:
                     yield Example(
                         image=image,
                         condition=one_hot(used.index(label), len(used)) if self.condition == "label" else None,
@@ -72,7 +73,7 @@ class Cifar10:
                     )
             first += len(images)
 
-    def used(self, names: list[str]) -> list[int]:
+    def used_labels(self, names: list[str]) -> list[int]:
         """The labels that are used, ascending. Raises UserError for the name of an unknown class."""
         wanted = names if self.classes is None else self.classes
         unknown = [name for name in wanted if name not in names]
@@ -82,22 +83,22 @@ class Cifar10:
             )
         return [label for label, name in enumerate(names) if name in wanted]
 
-    def chosen(self, split: str) -> Int[np.ndarray, " item"]:
-        """The positions of the split's items among all that are published, ascending.
+    def select(self, split: str) -> Int[np.ndarray, " item"]:
+        """The indices of the split's items among all that are published, ascending.
 
         They are drawn in the order of the published archive, in which Hugging Face's copy numbers the items, so that
         ``draw=42`` gives the very items of D-TRAK's CIFAR-2.
         """
         files = self.files()
-        used = self.used(read_names(files[META], "label_names", CLASSES))
+        used = self.used_labels(read_names(files[META], "label_names", CLASSES))
         labels = {
             batch: np.array(read_batch(files[batch], {"labels": CLASSES})[1]["labels"]) for batch in BATCHES[split]
         }
-        places, first = {}, 0
+        indices, first = {}, 0
         for batch in BATCHES[split]:
-            places[batch] = first + np.flatnonzero(np.isin(labels[batch], used))
+            indices[batch] = first + np.flatnonzero(np.isin(labels[batch], used))
             first += len(labels[batch])
-        order = np.concatenate([places[batch] for batch in sorted(places, key=ARCHIVE.index)])
+        order = np.concatenate([indices[batch] for batch in sorted(indices, key=ARCHIVE.index)])
         count = self.items.of(split, len(order))
         if count is None:
             return np.sort(order)

@@ -3,33 +3,30 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar, Literal
 
 from tdattr.data.cifar_batches import find_files, read_batch, read_names, torchvision
-from tdattr.data.prepared import Example, digest, one_hot
-from tdattr.errors import UserError
+from tdattr.data.prepared import SPLITS, Example, Source, one_hot
+from tdattr.files import digest
 
 FOLDER = "cifar-100-python"
-SPLITS = ["train", "test"]  # a file each
 META = "meta"
-CONDITIONS = ["none", "fine", "coarse"]
 CLASSES = {"fine_labels": 100, "coarse_labels": 20}
 NAMES = {"fine_labels": "fine_label_names", "coarse_labels": "coarse_label_names"}
 
 
 @dataclass(frozen=True)
-class Cifar100:
+class Cifar100(Source):
     """The "python version" of https://www.cs.toronto.edu/~kriz/cifar.html.
 
     ``root`` is the folder ``cifar-100-python`` or the one that contains it. ``condition``: ``none``, ``fine`` (one of
     100 classes) or ``coarse`` (one of 20 superclasses).
     """
 
-    root: str
-    condition: str
+    unaddressed: ClassVar = ("root",)
 
-    def __post_init__(self) -> None:
-        if self.condition not in CONDITIONS:
-            raise UserError(f"dataset.source.condition={self.condition} is unknown: choose none, fine or coarse.")
+    root: str
+    condition: Literal["none", "fine", "coarse"]
 
     def fingerprint(self) -> dict[str, str]:
         """The SHA-256 of each file. Raises UserError where one is missing."""

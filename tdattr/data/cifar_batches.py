@@ -16,14 +16,14 @@ def find_files(root: Path, folder: str, wanted: list[str], name: str, fetch: str
 
     Raises UserError, naming the dataset and how to ``fetch`` it, where one is missing.
     """
-    place = next((place for place in (root, root / folder) if (place / wanted[0]).is_file()), root / folder)
-    missing = [file for file in wanted if not (place / file).is_file()]
+    there = next((path for path in (root, root / folder) if (path / wanted[0]).is_file()), root / folder)
+    missing = [file for file in wanted if not (there / file).is_file()]
     if missing:
         raise UserError(
             f"{name} is not in {root} ({', '.join(missing)} missing): give its folder with "
             f"dataset.source.root=<folder>, or fetch it with {fetch}"
         )
-    return {file: place / file for file in wanted}
+    return {file: there / file for file in wanted}
 
 
 def torchvision(name: str, root: Path) -> str:
@@ -43,8 +43,8 @@ def read_batch(path: Path, classes: Mapping[str, int]) -> tuple[np.ndarray, dict
         raise UserError(f"{path} holds no images of 3 x 32 x 32 bytes under data: delete it and fetch it again.")
     labels = {}
     for key, count in classes.items():
-        found = content.get(key)
-        values = found.tolist() if isinstance(found, np.ndarray) else found
+        values = content.get(key)
+        values = values.tolist() if isinstance(values, np.ndarray) else values
         if (
             not isinstance(values, list)
             or len(values) != len(data)

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import ClassVar
 
-from tdattr.data.images import images, read_image, stamp
-from tdattr.data.prepared import Example, digest
+from tdattr.data.images import list_images, read_image, stamp
+from tdattr.data.prepared import Example, Source
 from tdattr.errors import UserError
+from tdattr.files import digest
 
 NAMES = {"train": "train2017", "test": "val2017"}
 SITE = "http://images.cocodataset.org"
@@ -18,12 +20,14 @@ Photographs = list[tuple[int, str, tuple[str, ...]]]  # id, file name, captions 
 
 
 @dataclass(frozen=True)
-class Coco:
+class Coco(Source):
     """``train2017``, ``val2017`` (the test split) and ``annotations/captions_{train,val}2017.json`` below ``root``.
 
-    The first ``captions`` of every photograph are its prompts. There is no condition of its own: a text encoder makes
-    one (``dataset.text``).
+    The first ``captions`` of every photograph are its prompts. There is no condition: a text encoder
+    (``dataset.text``) makes one from each prompt.
     """
+
+    unaddressed: ClassVar = ("root",)
 
     root: str
     resolution: int
@@ -40,26 +44,26 @@ class Coco:
         Raises UserError where a folder or a file of captions is missing. The captions are not parsed, which takes
         seconds.
         """
-        places = {path: f"{SITE}/zips/{path.name}.zip" for path in map(self.folder, NAMES)}
-        places |= dict.fromkeys(map(self.table, NAMES), ANNOTATIONS)
-        missing = [path for path in places if not path.exists()]
+        fetched_from = {path: f"{SITE}/zips/{path.name}.zip" for path in map(self.folder, NAMES)}
+        fetched_from |= dict.fromkeys(map(self.table, NAMES), ANNOTATIONS)
+        missing = [path for path in fetched_from if not path.exists()]
         if missing:
             names = ", ".join(path.relative_to(self.path).as_posix() for path in missing)
-            fetch = " and ".join(dict.fromkeys(places[path] for path in missing))
+            fetch = " and ".join(dict.fromkeys(fetched_from[path] for path in missing))
             raise UserError(
                 f"COCO is not in {self.root!r} ({names} missing): give its folder with dataset.source.root=<folder>, "
                 f"or fetch {fetch} and unpack them there."
             )
-        marks: dict[str, str] = {}
+        digests: dict[str, str] = {}
         for split, name in NAMES.items():
-            photographs = images(self.folder(split).iterdir(), self.path)
-            marks |= {f"{name} captions": digest(self.table(split)), name: stamp(photographs, self.path)}
-        return marks
+            photographs = list_images(self.folder(split).iterdir(), self.path)
+            digests |= {f"{name} captions": digest(self.table(split)), name: stamp(photographs, self.path)}
+        return digests
 
     def count(self, split: str) -> int:
         """The number of photographs that the annotations list. Raises UserError where one of them is missing."""
-        there = {path.name for path in self.folder(split).iterdir()}
-        missing = [name for _, name, _ in self.photographs(split) if name not in there]
+        names = {path.name for path in self.folder(split).iterdir()}
+        missing = [name for _, name, _ in self.photographs(split) if name not in names]
         if missing:
             others = f" ({len(missing)} images in all)" if len(missing) > 1 else ""
             raise UserError(
@@ -80,14 +84,14 @@ class Coco:
     def photographs(self, split: str) -> Photographs:
         """Those of a split. Raises UserError where one has too few captions."""
         table = self.table(split)
-        found = read_captions(table, table.stat().st_mtime_ns if table.exists() else 0)
-        for number, name, captions in found:
+        photographs = read_captions(table, table.stat().st_mtime_ns if table.exists() else 0)
+        for number, name, captions in photographs:
             if len(captions) < self.captions:
                 raise UserError(
                     f"{table} has {len(captions)} captions for image {number} ({name}), fewer than "
                     f"dataset.source.captions={self.captions}: lower that number, or fetch {ANNOTATIONS} again."
                 )
-        return found
+        return photographs
 
     def folder(self, split: str) -> Path:
         """The photographs of a split."""

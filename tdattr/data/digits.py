@@ -4,37 +4,36 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
-from tdattr.data.prepared import Example, digest, one_hot
+from tdattr.data.prepared import Example, Source, one_hot
 from tdattr.errors import UserError
+from tdattr.files import digest
 
-CONDITIONS = ["none", "label"]
 CLASSES = 10
 BRIGHTEST = 16  # the values count the inked pixels of a 4 x 4 block
 
 
 @dataclass(frozen=True)
-class Digits:
+class Digits(Source):
     """The test part of UCI's "Optical Recognition of Handwritten Digits", as ``sklearn.datasets.load_digits`` has it.
 
     ``condition``: ``none`` or ``label`` (one of 10). Every ``held_out``-th item of each digit is test; 0: none.
     """
 
-    condition: str
+    condition: Literal["none", "label"]
     held_out: int
 
     def __post_init__(self) -> None:
-        if self.condition not in CONDITIONS:
-            raise UserError(f"dataset.source.condition={self.condition} is unknown: choose none or label.")
         if self.held_out < 0 or self.held_out == 1:
             raise UserError(f"dataset.source.held_out={self.held_out} leaves nothing to train on: give 0, or 2 and up.")
 
     def fingerprint(self) -> dict[str, str]:
         """The SHA-256 of scikit-learn's file, found without the slow import."""
-        found = find_spec("sklearn")
-        path = Path(found.origin if found and found.origin else "").parent / "datasets" / "data" / "digits.csv.gz"
+        package = find_spec("sklearn")
+        path = Path(package.origin if package and package.origin else "").parent / "datasets" / "data" / "digits.csv.gz"
         if not path.is_file():
             raise UserError("dataset=digits comes with scikit-learn, which is missing: run pip install scikit-learn")
         return {path.name: digest(path)}
@@ -48,7 +47,7 @@ class Digits:
         for image, label in zip(*self.arrays(split), strict=True):
             yield Example(
                 image=image,
-                condition=one_hot(label, CLASSES) if self.condition == "label" else None,
+                condition=one_hot(int(label), CLASSES) if self.condition == "label" else None,
                 fields={"label": str(label)},
             )
 
@@ -62,5 +61,5 @@ class Digits:
         if self.held_out:
             for label in range(CLASSES):
                 test[np.flatnonzero(labels == label)[self.held_out - 1 :: self.held_out]] = True
-        chosen = test == (split == "test")
-        return images[chosen], labels[chosen]
+        selected = test == (split == "test")
+        return images[selected], labels[selected]

@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from typing import ClassVar, Literal
 
 import numpy as np
 
-from tdattr.data.prepared import Example, digest, one_hot
+from tdattr.data.prepared import Example, Source, one_hot
 from tdattr.errors import UserError
+from tdattr.files import digest
 
 FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
@@ -29,32 +31,26 @@ LABELS = [
     "Bag",
     "Ankle boot",
 ]
-CONDITIONS = ["none", "label"]
 SIZE = 28
-RESOLUTIONS = [SIZE, 32]
 DEBIAN = "/usr/share/datasets/fashion-mnist"  # where the package dataset-fashion-mnist puts the files
 TORCHVISION = "FashionMNIST/raw"  # where torchvision puts them below its root
 UNSIGNED_BYTE = 0x08  # IDX code of the only element type used here
 
 
 @dataclass(frozen=True)
-class FashionMnist:
+class FashionMnist(Source):
     """The four files of https://github.com/zalandoresearch/fashion-mnist, .gz or unpacked.
 
     They are sought in ``root``; where that is null, in ``default_root`` and then in the folder of Debian's package.
     ``resolution``: 28, or 32 with a border of 2 black pixels. ``condition``: ``none`` or ``label``.
     """
 
+    unaddressed: ClassVar = ("root", "default_root")
+
     root: str | None
     default_root: str | None
-    resolution: int
-    condition: str
-
-    def __post_init__(self) -> None:
-        if self.condition not in CONDITIONS:
-            raise UserError(f"dataset.source.condition={self.condition} is unknown: choose none or label.")
-        if self.resolution not in RESOLUTIONS:
-            raise UserError(f"dataset.source.resolution={self.resolution} is not offered: choose 28 or 32.")
+    resolution: Literal[28, 32]
+    condition: Literal["none", "label"]
 
     def fingerprint(self) -> dict[str, str]:
         """The SHA-256 of each file. Raises UserError where one is missing."""
@@ -94,7 +90,7 @@ class FashionMnist:
         ]
         names = [name for pair in FILES.values() for name in pair]
         remedy = "give their folder with dataset.source.root=<folder>, or run: apt-get install dataset-fashion-mnist"
-        for folder in [place for root in roots for place in (root, root / TORCHVISION)]:
+        for folder in [path for root in roots for path in (root, root / TORCHVISION)]:
             paths = {name: path for name in names for path in (folder / name, folder / f"{name}.gz") if path.is_file()}
             missing = [name for name in names if name not in paths]
             if paths and missing:

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
-from tdattr.data.prepared import Example, one_hot
+from tdattr.data.prepared import Example, Source, one_hot
 from tdattr.errors import UserError
 
 OBJECTS = string.ascii_uppercase + string.ascii_lowercase + string.digits
@@ -43,13 +44,12 @@ TYPEFACES = [
     ("cmti10", "Computer Modern Italic", "Italic", "serif slanted"),
 ]
 DESCRIPTORS = ["bold", "monospaced", "sans-serif", "serif", "slanted", "upright"]
-CONDITIONS = ["none", "object", "style", "family", "prompt"]
 SUPERSAMPLING = 8  # glyphs are drawn this much larger and averaged down
 INK = 1.0  # the share of the image's height that the tallest glyph of a typeface may fill
 
 
 @dataclass(frozen=True)
-class Glyphs:
+class Glyphs(Source):
     """62 characters x 21 typefaces, white on black, ``resolution`` pixels square.
 
     ``characters``: ``all`` of them, or only the ``capitals``, ``small`` letters or ``digits``. ``condition``: ``none``,
@@ -58,19 +58,11 @@ class Glyphs:
     """
 
     resolution: int
-    characters: str
-    condition: str
+    characters: Literal["all", "capitals", "small", "digits"]
+    condition: Literal["none", "object", "style", "family", "prompt"]
     held_out: int
 
     def __post_init__(self) -> None:
-        if self.characters not in CHARACTERS:
-            raise UserError(
-                f"dataset.source.characters={self.characters} is unknown: choose one of {', '.join(CHARACTERS)}."
-            )
-        if self.condition not in CONDITIONS:
-            raise UserError(
-                f"dataset.source.condition={self.condition} is unknown: choose one of {', '.join(CONDITIONS)}."
-            )
         if not 0 <= self.held_out < len(TYPEFACES):
             raise UserError(f"dataset.source.held_out={self.held_out} must lie between 0 and {len(TYPEFACES) - 1}.")
 

@@ -1,21 +1,18 @@
 """Groups: named sets of training ids, from a field of the items or from a manifest; and removals: sets of ids."""
 
 import csv
-import hashlib
 import json
 from collections import Counter, defaultdict
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int
 
 from tdattr.data.prepared import Prepared
 from tdattr.errors import UserError
+from tdattr.ids import Ids
 
-Ids = Int[np.ndarray, " _id"]  # no named axis: sets in one list have different sizes
 
-
-def groups(data: Prepared, by: str | None) -> dict[str, Ids]:
+def find_groups(data: Prepared, by: str | None) -> dict[str, Ids]:
     """The groups of the training split, by name, each with its ids in ascending order.
 
     ``by`` is a field of the items, or the path of a manifest that maps every training id to its group: a CSV with the
@@ -28,32 +25,32 @@ def groups(data: Prepared, by: str | None) -> dict[str, Ids]:
     if by in fields:
         pairs = list(zip(items["id"].tolist(), items[by].tolist(), strict=True))
     elif Path(by).suffix in (".csv", ".json"):
-        pairs = manifest(Path(by))
-        check(pairs, len(items), by)
+        pairs = read_manifest(Path(by))
+        check_manifest(pairs, len(items), by)
     else:
         raise UserError(
             f"dataset.groups={by} is neither a field of the items ({', '.join(fields) or 'there are none'}) "
             "nor the path of a .csv or .json manifest."
         )
-    found: dict[str, list[int]] = defaultdict(list)
+    members: dict[str, list[int]] = defaultdict(list)
     for index, name in pairs:
-        found[name].append(index)
-    return {name: np.array(sorted(found[name])) for name in sorted(found)}
+        members[name].append(index)
+    return {name: np.array(sorted(members[name])) for name in sorted(members)}
 
 
-def manifest(path: Path) -> list[tuple[int, str]]:
+def read_manifest(path: Path) -> list[tuple[int, str]]:
     """The (id, group) pairs of a manifest file. Raises UserError where it cannot be read as one."""
     try:
         text = path.read_text(encoding="utf-8-sig")  # spreadsheets write a byte order mark
         if path.suffix == ".csv":
-            return [entry(row["id"], row["group"]) for row in csv.DictReader(text.splitlines())]
+            return [parse_entry(row["id"], row["group"]) for row in csv.DictReader(text.splitlines())]
         content = json.loads(text, object_pairs_hook=list)  # as pairs, so that a repeated key is seen
         if not all(isinstance(members, list) for _, members in content):
-            return [entry(index, name) for index, name in content]
+            return [parse_entry(index, name) for index, name in content]
         for name, members in content:
             if not members:
                 raise UserError(f"Group {name!r} in the manifest {path} has no items: give it some or take it out.")
-        return [entry(index, name) for name, members in content for index in members]
+        return [parse_entry(index, name) for name, members in content for index in members]
     except OSError:
         raise UserError(
             f"The manifest {path} does not exist: set dataset.groups to a field or an existing file."
@@ -65,7 +62,7 @@ def manifest(path: Path) -> list[tuple[int, str]]:
         ) from None
 
 
-def entry(index: object, name: object) -> tuple[int, str]:
+def parse_entry(index: object, name: object) -> tuple[int, str]:
     """One line of a manifest. Raises ValueError for an id that is no whole number or a group without a name."""
     if not isinstance(index, (int, str)) or isinstance(index, bool):
         raise ValueError(f"{index!r} is no id")
@@ -74,7 +71,7 @@ def entry(index: object, name: object) -> tuple[int, str]:
     return int(index), str(name)
 
 
-def check(pairs: list[tuple[int, str]], count: int, by: str) -> None:
+def check_manifest(pairs: list[tuple[int, str]], count: int, by: str) -> None:
     """Every training id exactly once."""
     ids = [index for index, _ in pairs]
     unknown = sorted(index for index in set(ids) if not 0 <= index < count)
@@ -88,7 +85,7 @@ def check(pairs: list[tuple[int, str]], count: int, by: str) -> None:
         raise UserError(f"The manifest {by} leaves out {len(missing)} training ids, the first of them {missing[0]}.")
 
 
-def chosen(data: Prepared, by: str | None, names: list[str], ids: list[int]) -> Ids:
+def select_removed(data: Prepared, by: str | None, names: list[str], ids: list[int]) -> Ids:
     """The ids of a removal: those of the named groups together with those listed.
 
     Raises UserError for an unknown group or id, and where nothing would be left.
@@ -98,7 +95,7 @@ def chosen(data: Prepared, by: str | None, names: list[str], ids: list[int]) -> 
     if removed and not 0 <= min(removed) <= max(removed) < count:
         raise UserError(f"remove.ids must lie between 0 and {count - 1}.")
     if names:
-        known = groups(data, by)
+        known = find_groups(data, by)
         for name in names:
             if name not in known:
                 raise UserError(f"remove.groups names {name!r}; the groups by {by} are {', '.join(known)}.")
@@ -106,8 +103,3 @@ def chosen(data: Prepared, by: str | None, names: list[str], ids: list[int]) -> 
     if len(removed) == count:
         raise UserError("remove.groups and remove.ids would remove every training item: nothing would be left.")
     return np.array(sorted(removed), dtype=np.int64)
-
-
-def digest(ids: Ids) -> str:
-    """What stands for a set of ids in the address of an artifact."""
-    return hashlib.sha256(np.unique(ids).astype("<i8").tobytes()).hexdigest()[:16]

@@ -6,17 +6,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import ClassVar, Literal
 
-from tdattr.data.images import MODES, images, read_image, stamp
-from tdattr.data.prepared import Example, digest, one_hot
+from tdattr.data.images import list_images, read_image, stamp
+from tdattr.data.prepared import Example, Source, one_hot
 from tdattr.errors import UserError
+from tdattr.files import digest
 
-CONDITIONS = ["none", "group"]
 TOP = "."  # the group of images that lie in no sub-folder
 
 
 @dataclass(frozen=True)
-class ImageFolder:
+class ImageFolder(Source):
     """The images at any depth below ``root``, cropped to the central square and resized; hidden files do not count.
 
     ``channels``: 1 (gray) or 3. ``condition``: ``none`` or ``group`` (one of the sorted groups). Every ``held_out``-th
@@ -24,17 +25,16 @@ class ImageFolder:
     .json ``{file: caption}`` or CSV with the columns file and caption, where a file is named as in ``cats/1.png``.
     """
 
+    unaddressed: ClassVar = ("root",)
+
     root: str
     resolution: int
-    channels: int
-    condition: str
+    channels: Literal[1, 3]
+    condition: Literal["none", "group"]
     held_out: int
     captions: str | None
 
     def __post_init__(self) -> None:
-        for key, choices in (("condition", CONDITIONS), ("channels", list(MODES))):
-            if getattr(self, key) not in choices:
-                raise UserError(f"dataset.source.{key}={getattr(self, key)} is unknown: choose one of {choices}.")
         if self.resolution < 1:
             raise UserError(f"dataset.source.resolution={self.resolution} must be at least 1.")
         if self.held_out < 0 or self.held_out == 1:
@@ -45,12 +45,12 @@ class ImageFolder:
 
         Raises UserError where the folder, the images of a group, or the captions file are missing.
         """
-        marks = {"images": stamp((path for path, _ in self.members()), self.folder)}
+        digests = {"images": stamp((path for path, _ in self.members()), self.folder)}
         if self.captions and not self.captions_path.is_file():
             raise UserError(f"{self.captions_path} is missing: mend dataset.source.captions=<file>, or set it to null.")
         if self.captions:
-            marks["captions"] = digest(self.captions_path)
-        return marks
+            digests["captions"] = digest(self.captions_path)
+        return digests
 
     def count(self, split: str) -> int:
         """The number of image files in the split."""
@@ -89,8 +89,8 @@ class ImageFolder:
         if not self.root or not root.is_dir():
             raise UserError(f"{self.root!r} is no folder: give the images' folder with dataset.source.root=<folder>")
         visible = sorted(path for path in root.iterdir() if not path.name.startswith("."))
-        groups = {path.name: images(path.rglob("*"), root) for path in visible if path.is_dir()}
-        if top := images(visible, root):
+        groups = {path.name: list_images(path.rglob("*"), root) for path in visible if path.is_dir()}
+        if top := list_images(visible, root):
             groups = {TOP: top} | groups
         if not any(groups.values()):
             raise UserError(f"{root} holds no images: give the images' folder with dataset.source.root=<folder>")

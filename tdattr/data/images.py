@@ -13,13 +13,13 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", "
 MODES = {1: "L", 3: "RGB"}
 
 
-def images(paths: Iterable[Path], root: Path) -> list[Path]:
+def list_images(paths: Iterable[Path], root: Path) -> list[Path]:
     """Those that are files, end like an image, and are not hidden below ``root``; sorted."""
-    chosen = (path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file())
-    return sorted(path for path in chosen if not any(part.startswith(".") for part in path.relative_to(root).parts))
+    matching = (path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file())
+    return sorted(path for path in matching if not any(part.startswith(".") for part in path.relative_to(root).parts))
 
 
-def folders(root: Path) -> list[Path]:
+def list_folders(root: Path) -> list[Path]:
     """The folders directly in ``root`` that are not hidden, sorted; none where ``root`` is no folder."""
     if not root.is_dir():
         return []

@@ -7,15 +7,15 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
 
-from tdattr.data.prepared import Example
+from tdattr.data.prepared import Example, Source
 from tdattr.errors import UserError
 from tdattr.seeding import generator
 
-CONDITIONS = ["none", "composition"]
 DRAWING = "1"  # raised whenever this file draws other images
 CELLS = 4  # two by two
 SIDE = 6  # a stamp has 6 x 6 squares, the left half mirrored on the right
@@ -31,8 +31,8 @@ PARTS = {1: (4,), 2: (3, 1), 3: (2, 1, 1)}
 
 
 @dataclass(frozen=True)
-class Mixtures:
-    """``groups`` groups, each with a stamp of its own; gray, ``resolution`` pixels square.
+class Mixtures(Source):
+    """``groups`` groups, each with its stamp; gray, ``resolution`` pixels square.
 
     A training item belongs to one group, whose stamp stands in one to four of its cells; every other cell shows, with
     probability ``overlap``, the stamp of another random group, and nothing otherwise. The largest group, the first, has
@@ -52,14 +52,10 @@ class Mixtures:
     overlap: float
     imbalance: float
     parts: int
-    condition: str
+    condition: Literal["none", "composition"]
     seed: int
 
     def __post_init__(self) -> None:
-        if self.condition not in CONDITIONS:
-            raise UserError(
-                f"dataset.source.condition={self.condition} is unknown: choose one of {', '.join(CONDITIONS)}."
-            )
         if self.resolution < 16 or self.resolution % 4:
             raise UserError(f"dataset.source.resolution={self.resolution} must be a multiple of 4, 16 or larger.")
         if not 2 <= self.groups <= MOST_GROUPS:
@@ -136,10 +132,10 @@ class Mixtures:
             numbers = PARTS[1 + turn % self.parts]
             members = (owner + np.concatenate([[0], steps[: len(numbers) - 1]])) % self.groups
             return rng.permutation(np.repeat(members, numbers))
-        place = index - int(self.sizes()[:owner].sum())
+        number = index - int(self.sizes()[:owner].sum())
         others = (owner + rng.integers(1, self.groups, CELLS)) % self.groups
         cells = np.where(rng.random(CELLS) < self.overlap, others, EMPTY)
-        cells[: 1 + place % CELLS] = owner
+        cells[: 1 + number % CELLS] = owner
         return rng.permutation(cells)
 
 
@@ -192,6 +188,8 @@ def draw(
     blank = np.zeros((resolution // 2, resolution // 2), bool)
     filled = [blank if cell == EMPTY else enlarge(patterns[cell], resolution) for cell in cells]
     moved = rng.integers(-jitter, jitter + 1, 2)
-    ink = np.roll(np.block([filled[:2], filled[2:]]), moved, (0, 1))  # within the margin: nothing comes round
+    ink = np.roll(
+        np.block([filled[:2], filled[2:]]), moved, (0, 1)
+    )  # at most by the margin, so that nothing wraps around
     values = 255 * ink * rng.uniform(*BRIGHTNESS) + NOISE * rng.standard_normal(ink.shape)
     return np.rint(values).clip(0, 255).astype(np.uint8)[..., None]

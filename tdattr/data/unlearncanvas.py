@@ -5,16 +5,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
-from tdattr.data.images import folders, images, read_image, stamp
-from tdattr.data.prepared import SPLITS, Example, digest, one_hot
+from tdattr.data.images import list_folders, list_images, read_image, stamp
+from tdattr.data.prepared import SPLITS, Example, Source, one_hot
 from tdattr.errors import UserError
+from tdattr.files import digest
 
 FOLDER = "UnlearnCanvas"
 SEEDS = {"Seed Images", "Seed Image"}  # the photographs that were stylised: not a style
-FITS = ["crop", "squash"]
-CONDITIONS = ["none", "style", "object"]
 FILES = ["prompts", "eval_prompts", "descriptors"]
 PROMPT = "An image of {object} in {style} style"  # where no prompts are given
 SITE = "https://huggingface.co/datasets/OPTML-Group/UnlearnCanvas"
@@ -22,7 +21,7 @@ Picture = tuple[str, str, int]  # style, object, number
 
 
 @dataclass(frozen=True)
-class UnlearnCanvas:
+class UnlearnCanvas(Source):
     """``<Style>/<Object>/<number>.jpg`` in ``root`` or in ``UnlearnCanvas`` below it; underscores stand for spaces.
 
     ``styles``: those that are used; null: all. ``fit``: ``crop`` (to the central square) or ``squash``. ``condition``:
@@ -32,20 +31,19 @@ class UnlearnCanvas:
     {style: [descriptor, …]}).
     """
 
+    unaddressed: ClassVar = ("root",)
+
     root: str
     resolution: int
-    fit: str
+    fit: Literal["crop", "squash"]
     styles: list[str] | None
-    condition: str
+    condition: Literal["none", "style", "object"]
     held_out: int
     prompts: str | None
     eval_prompts: str | None
     descriptors: str | None
 
     def __post_init__(self) -> None:
-        for key, choices in (("fit", FITS), ("condition", CONDITIONS)):
-            if getattr(self, key) not in choices:
-                raise UserError(f"dataset.source.{key}={getattr(self, key)} is unknown: choose one of {choices}.")
         for key, smallest in (("resolution", 1), ("held_out", 0)):
             if getattr(self, key) < smallest:
                 raise UserError(f"dataset.source.{key}={getattr(self, key)} must be at least {smallest}.")
@@ -63,15 +61,15 @@ class UnlearnCanvas:
         Raises UserError where one of them is missing, or leaves a picture out.
         """
         splits = self.splits()
-        marks = {"images": stamp((path for pictures in splits.values() for path in pictures.values()), self.folder)}
+        digests = {"images": stamp((path for pictures in splits.values() for path in pictures.values()), self.folder)}
         for key in FILES:
             if getattr(self, key) and not self.file(key).is_file():
                 raise UserError(f"{self.file(key)} is missing: mend dataset.source.{key}=<file>, or set it to null.")
             if getattr(self, key):
-                marks[key] = digest(self.file(key))
+                digests[key] = digest(self.file(key))
         for split, pictures in splits.items():
             self.texts(split, list(pictures))
-        return marks
+        return digests
 
     def count(self, split: str) -> int:
         """The number of pictures in the split."""
@@ -83,7 +81,7 @@ class UnlearnCanvas:
         The fields are ``style``, ``object`` and, where they are given, ``descriptors``.
         """
         splits = self.splits()
-        styles, objects = (sorted({picture[place] for picture in splits["train"]}) for place in (0, 1))
+        styles, objects = (sorted({picture[axis] for picture in splits["train"]}) for axis in (0, 1))
         prompts, descriptors = self.texts(split, list(splits[split]))
         for picture, path in splits[split].items():
             style, name, _ = picture
@@ -108,46 +106,47 @@ class UnlearnCanvas:
         for picture in pictures:
             members.setdefault(picture[:2], []).append(picture)
         splits: dict[str, dict[Picture, Path]] = {split: {} for split in SPLITS}
-        for (style, name), ours in members.items():
-            left = len(ours) - self.held_out
+        for (style, name), numbered in members.items():
+            left = len(numbered) - self.held_out
             if left < 1:
                 raise UserError(
                     f"dataset.source.held_out={self.held_out} leaves nothing to train on of {name} in {style}, which "
-                    f"has {len(ours)} images: give less."
+                    f"has {len(numbered)} images: give less."
                 )
-            for place, picture in enumerate(ours):
-                splits["train" if place < left else "test"][picture] = pictures[picture]
+            for index, picture in enumerate(numbered):
+                splits["train" if index < left else "test"][picture] = pictures[picture]
         return splits
 
     def pictures(self) -> dict[Picture, Path]:
         """The file of every picture of the styles that are used, sorted.
 
-        Raises UserError where there are none, for an unknown style, and for a file whose name is no number of its own.
+        Raises UserError where there are none, for an unknown style, for a file name that is no number, and for two
+        files of one item.
         """
-        there = [path for path in folders(self.folder) if plain(path.name) not in SEEDS] if self.root else []
-        wanted = {plain(name) for name in (self.styles if self.styles is not None else [path.name for path in there])}
-        found: dict[Picture, Path] = {}
-        for style in there:
-            for thing in folders(style) if plain(style.name) in wanted else []:
-                for path in images(thing.iterdir(), self.folder):
+        folders = [path for path in list_folders(self.folder) if plain(path.name) not in SEEDS] if self.root else []
+        wanted = {plain(name) for name in (self.styles if self.styles is not None else [path.name for path in folders])}
+        pictures: dict[Picture, Path] = {}
+        for style in folders:
+            for thing in list_folders(style) if plain(style.name) in wanted else []:
+                for path in list_images(thing.iterdir(), self.folder):
                     if not (path.stem.isascii() and path.stem.isdigit()):
                         raise UserError(f"{path} is not named by a number as its neighbours are: remove it.")
                     picture = plain(style.name), plain(thing.name), int(path.stem)
-                    if picture in found:
-                        raise UserError(f"{path} and {found[picture]} are the same item: remove one of them.")
-                    found[picture] = path
-        if not there or not (found or self.styles):
+                    if picture in pictures:
+                        raise UserError(f"{path} and {pictures[picture]} are the same item: remove one of them.")
+                    pictures[picture] = path
+        if not folders or not (pictures or self.styles):
             raise UserError(
                 f"{self.root!r} holds no images in <Style>/<Object>: give the folder of the styles with "
                 f"dataset.source.root=<folder>, or fetch {SITE} and unpack it there."
             )
-        unknown = sorted(wanted - {style for style, _, _ in found})
+        unknown = sorted(wanted - {style for style, _, _ in pictures})
         if unknown and self.styles is not None:
             raise UserError(
                 f"dataset.source.styles names {unknown[0]}, of which {self.folder} has no images: choose among "
-                f"{', '.join(sorted(plain(path.name) for path in there))}."
+                f"{', '.join(sorted(plain(path.name) for path in folders))}."
             )
-        return dict(sorted(found.items()))
+        return dict(sorted(pictures.items()))
 
     def texts(self, split: str, pictures: list[Picture]) -> tuple[dict[Picture, str], dict[str, str]]:
         """The prompt of every picture and, where they are given, the descriptors of every style.
@@ -159,8 +158,8 @@ class UnlearnCanvas:
             prompts = {picture: PROMPT.format(object=picture[1], style=picture[0]) for picture in pictures}
         else:
             known = read_prompts(self.file(key))
-            places: dict[Picture, Any] = {pic: pic[:2] if key == "eval_prompts" else pic for pic in pictures}
-            prompts = {pic: known[place] for pic, place in places.items() if place in known}
+            keys: dict[Picture, Any] = {pic: pic[:2] if key == "eval_prompts" else pic for pic in pictures}
+            prompts = {pic: known[name] for pic, name in keys.items() if name in known}
             missing = [pic for pic in pictures if pic not in prompts]
             if missing:
                 style, name, number = missing[0]
@@ -213,17 +212,19 @@ def read_prompts(path: Path) -> dict[Any, str]:
             row = json.loads(line)
             if "rel_path" in row:
                 style, name, file = row["rel_path"].split("/")[-3:]
-                place: Any = plain(style), plain(name), int(Path(file).stem)
+                picture: Any = plain(style), plain(name), int(Path(file).stem)
             else:
-                place = plain(row["style"]), plain(row["object"])
+                picture = plain(row["style"]), plain(row["object"])
             prompt = " ".join(row["prompt"].split())
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(
                 f"{path}, line {number}, holds no prompt ({type(error).__name__}: {error}): write JSON with prompt and "
                 "rel_path, or prompt, style and object."
             ) from error
-        if prompts.setdefault(place, prompt) != prompt:
-            raise UserError(f"{path}, line {number}, has a second prompt for {'/'.join(map(str, place))}: remove one.")
+        if prompts.setdefault(picture, prompt) != prompt:
+            raise UserError(
+                f"{path}, line {number}, has a second prompt for {'/'.join(map(str, picture))}: remove one."
+            )
     return prompts
 
 

@@ -8,10 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from tdattr.configs import Node
 from tdattr.networks import NOTHING, Forward, Given
 
 
-class Diffusion(ABC):
+class Diffusion(Node, ABC):
     """A diffusion variant around any network: the base class of ``diffusion`` config nodes, frozen dataclasses.
 
     Levels are float tensors whose meaning only the variant knows. Noise is always unit normal; the variant scales it.

@@ -1,21 +1,22 @@
 """Features: from images to vectors, by networks that were trained elsewhere or on the dataset's own groups."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from tdattr.configs import Node, walk
 from tdattr.data.prepared import Prepared, Split
-from tdattr.report.progress import track
+from tdattr.progress import track
 from tdattr.rows import Rows
 
 Images = Float[Tensor, "batch channel height width"]  # in [-1, 1], gray or colour, on any device
-ELSEWHERE = ("name", "weights", "url", "by")  # places and names: what is there is in the identity
 Embed = Callable[[Images], Float[Tensor, "batch feature"]]
 
 
@@ -38,39 +39,38 @@ class Setting:
         return self.prepared()
 
 
-class Extractor(Protocol):
+class Loadable(Node, ABC):
+    """A config node that looks at images: an extractor or a measure."""
+
+    def identity(self, setting: Setting) -> Mapping[str, str]:
+        """What its numbers depend on besides the node's own values: the digests of weight files, for example.
+
+        Called before anything is computed. Raises UserError, saying which file is expected where and how to fetch it,
+        and TypeError where a class leaves fields unaddressed and does not say here what they stand for.
+        """
+        hidden = set(self.unaddressed) - {"name"}
+        if hidden:
+            raise TypeError(f"{type(self).__name__}.identity must say what {', '.join(sorted(hidden))} stand for")
+        return {}
+
+    @abstractmethod
+    def load(self, setting: Setting) -> Callable[..., Tensor]:
+        """What it computes, as a function."""
+
+
+class Extractor(Loadable):
     """An ``extractor`` config node."""
 
     name: str
 
-    def identity(self, setting: Setting) -> Mapping[str, str]:
-        """What the vectors depend on besides the node's own values: the digests of weight files, for example.
-
-        Called before anything is computed. Raises UserError, saying which file is expected where and how to fetch it.
-        """
-        ...
-
+    @abstractmethod
     def load(self, setting: Setting) -> Embed:
         """The function from a batch of images to their vectors, one per image, of any length."""
-        ...
 
 
-def extractors(node: Any, path: str = "") -> Iterator[tuple[str, Extractor]]:
-    """The extractors inside a config node (a dataclass), each with its dotted name; of an ensemble's members those
-    that are ``used``."""
-    for name, value in getattr(node, "used", {}).items():
-        yield from extractors(value, f"{path}members.{name}.")
-    for entry in fields(node):
-        value = getattr(node, entry.name)
-        if hasattr(value, "identity"):
-            yield path + entry.name, value
-        elif is_dataclass(value):
-            yield from extractors(value, f"{path}{entry.name}.")
-
-
-def identities(node: Any, setting: Setting) -> dict[str, Any]:
-    """The identities of the extractors inside a config node, by name."""
-    return {name: dict(extractor.identity(setting)) for name, extractor in extractors(node)}
+def identities(node: Node, setting: Setting) -> dict[str, Any]:
+    """The identities of everything inside a config node that looks at images, by dotted name."""
+    return {name: dict(part.identity(setting)) for name, part in walk(node) if isinstance(part, Loadable)}
 
 
 def unit_vectors(embed: Embed, images: Images, setting: Setting) -> Float[Tensor, "image feature"]:
@@ -98,8 +98,8 @@ def training_vectors(extractor: Extractor, embed: Embed, setting: Setting) -> Fl
             rows.write(features=unit_vectors(embed, images, setting).numpy())
         rows.close()
 
-    config = described(extractor) | {"identity": dict(extractor.identity(setting))}
-    return np.load(setting.shared("features", 1, config, build) / "train_features.npy", mmap_mode="r")
+    config = extractor.describe() | {"identity": dict(extractor.identity(setting))}
+    return np.load(setting.shared("features", 2, config, build) / "train_features.npy", mmap_mode="r")
 
 
 def blocks(split: Split, size: int, description: str, start: int = 0) -> Iterator[Images]:
@@ -107,9 +107,3 @@ def blocks(split: Split, size: int, description: str, start: int = 0) -> Iterato
     starts = range(start, len(split), size)
     for first in track(starts, description, len(starts)):
         yield split.images(np.arange(first, min(first + size, len(split))))
-
-
-def described(node: Any) -> dict[str, Any]:
-    """The values of an extractor that its vectors depend on, and its class; its ``identity`` says the rest."""
-    values = {entry.name: getattr(node, entry.name) for entry in fields(node) if entry.name not in ELSEWHERE}
-    return values | {"class": f"{type(node).__module__}.{type(node).__qualname__}"}

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -14,11 +14,11 @@ from jaxtyping import Int
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tdattr.data.groups import digest
 from tdattr.errors import Unavailable, UserError
-from tdattr.features import ELSEWHERE, Embed, Images, Setting
+from tdattr.features import Embed, Extractor, Images, Setting
 from tdattr.features.pixels import resized
-from tdattr.report.progress import Bar
+from tdattr.ids import digest_ids
+from tdattr.progress import Bar
 from tdattr.seeding import generator, torch_seed
 
 log = logging.getLogger(__name__)
@@ -27,12 +27,14 @@ REPORT_STEPS = 20
 
 
 @dataclass(frozen=True)
-class Classifier:
+class Classifier(Extractor):
     """The features before the last layer of ``architecture`` (of timm), trained from scratch.
 
     ``by``: the groups that it learns, a field of the items or a manifest. ``size``: pixels of what it sees. AdamW with
     a one-cycle schedule up to ``learning_rate``; images are shifted by up to ``shift`` of their size, never mirrored.
     """
+
+    unaddressed: ClassVar = ("name", "by")  # the groups are in the identity
 
     name: str
     architecture: str
@@ -57,7 +59,7 @@ class Classifier:
 
         if not timm.is_model(self.architecture):
             raise UserError(f"timm has no network {self.architecture}: set `architecture` of extractor {self.name}.")
-        members = {name: digest(ids) for name, ids in self.groups(setting).items()}
+        members = {name: digest_ids(ids) for name, ids in self.groups(setting).items()}
         groups = hashlib.sha256(json.dumps(members).encode()).hexdigest()
         return {"seed": str(setting.seed), "groups": groups}
 
@@ -88,8 +90,8 @@ class Classifier:
             save_file({key: value.contiguous() for key, value in model.state_dict().items()}, folder / FILE)
             return {"training_accuracy": accuracy}
 
-        values = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in ELSEWHERE}
-        folder = setting.shared("classifier", 1, values | {"identity": dict(self.identity(setting))}, make)
+        config = self.describe() | {"identity": dict(self.identity(setting))}
+        folder = setting.shared("classifier", 2, config, make)
         model = self.build(setting)
         model.load_state_dict(load_file(folder / FILE))
         model = model.eval().requires_grad_(False).to(setting.device)

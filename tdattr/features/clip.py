@@ -4,39 +4,37 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float
 
-from tdattr.data.prepared import Encode
+from tdattr.configs import Node
+from tdattr.data.preparation import Encode
 from tdattr.errors import UserError
-from tdattr.features import Embed, Images, Setting
+from tdattr.features import Embed, Extractor, Images, Setting
 from tdattr.features.pixels import standardised
 from tdattr.features.weights import fingerprint, folder
-from tdattr.report.progress import track
+from tdattr.progress import track
 
 IMAGE_FILES = ["config.json", "preprocessor_config.json"]
 TEXT_FILES = ["config.json", "vocab.json", "merges.txt"]
-OUTPUTS = ("projected", "pooled")
 
 
 @dataclass(frozen=True)
-class ClipImage:
+class ClipImage(Extractor):
     """Vectors of images. ``weights``: a folder or hub id; ``file``: the one of its files that holds the tensors.
 
     ``output``: ``projected`` into the space shared with texts, or ``pooled`` before that.
     """
 
+    unaddressed: ClassVar = ("name", "weights")
+
     name: str
     weights: str
     file: str
-    output: str
-
-    def __post_init__(self) -> None:
-        if self.output not in OUTPUTS:
-            raise UserError(f"extractor.output={self.output} is unknown: choose one of {', '.join(OUTPUTS)}.")
+    output: Literal["projected", "pooled"]
 
     def place(self, setting: Setting) -> Path:
         """The folder of the model. Raises UserError where a file is missing."""
@@ -61,8 +59,10 @@ class ClipImage:
 
 
 @dataclass(frozen=True)
-class ClipText:
+class ClipText(Node):
     """The ``dataset.text`` node: projected vectors of texts, of length 1, as the conditions of a dataset."""
+
+    unaddressed: ClassVar = ("name", "weights", "batch_size")
 
     name: str
     weights: str

@@ -3,16 +3,19 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 
-from tdattr.features import Embed, Images, Setting
+from tdattr.features import Embed, Extractor, Images, Setting
 from tdattr.features.weights import checked, file
 
 
 @dataclass(frozen=True)
-class Inception:
+class Inception(Extractor):
     """The 2048 pooled features. The network resizes images itself, as the original did."""
+
+    unaddressed: ClassVar = ("name", "weights", "url")
 
     name: str
     weights: str

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from tdattr.errors import UserError
-from tdattr.features import Embed, Setting
+from tdattr.features import Embed, Extractor, Setting
 from tdattr.features.pixels import standardised
 from tdattr.features.weights import fingerprint, folder
 
@@ -14,12 +14,14 @@ FILE = "model.safetensors"
 
 
 @dataclass(frozen=True)
-class Timm:
+class Timm(Extractor):
     """The pooled features of ``architecture``, before its classifier.
 
     ``weights``: a hub id, a folder that holds ``model.safetensors``, or a .safetensors or .pth file. ``size``: pixels
     of the images that it sees. ``arguments``: more for ``timm.create_model``; a transformer needs its ``img_size``.
     """
+
+    unaddressed: ClassVar = ("name", "weights")
 
     name: str
     architecture: str

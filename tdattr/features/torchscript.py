@@ -4,17 +4,20 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 
-from tdattr.features import Embed, Setting
+from tdattr.features import Embed, Extractor, Setting
 from tdattr.features.pixels import IMAGENET_MEAN, IMAGENET_STD, standardised
 from tdattr.features.weights import checked, file, known
 
 
 @dataclass(frozen=True)
-class TorchScript:
+class TorchScript(Extractor):
     """From RGB images of ``size`` x ``size``, standardised as for ImageNet, to vectors: SSCD (Pizzi et al. 2022)."""
+
+    unaddressed: ClassVar = ("name", "weights", "url")
 
     name: str
     weights: str

@@ -5,8 +5,8 @@ from functools import lru_cache
 from pathlib import Path
 from shlex import quote
 
-from tdattr.data.prepared import digest
 from tdattr.errors import Unavailable, UserError
+from tdattr.files import digest
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 CONNECT_SECONDS = 5.0

@@ -2,17 +2,17 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 
+from tdattr.configs import Node
+
 Picture = UInt8[np.ndarray, "height width 3"]
 
 
-@dataclass(frozen=True)
-class Logger(ABC):
+class Logger(Node, ABC):
     """The ``logger`` config node: a frozen dataclass whose fields are its settings.
 
     What is heavy is imported inside the methods, so that a command that stops early stays fast.

@@ -1,32 +1,25 @@
-"""Attribution methods: from (training set, F1, queries) to scores, one column per training item."""
+"""Attribution methods: from (training set, F1, queries) to scores, one column per training item or per group."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
-import pandas as pd
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
+from tdattr.counterfactuals import Counterfactuals, Trained
 from tdattr.data.prepared import Prepared
 from tdattr.diffusion import Diffusion
 from tdattr.features import Setting
-from tdattr.protocols import Scores
+from tdattr.networks import Network
+from tdattr.queries import Queries
+from tdattr.scores import Attributor, Scores
+from tdattr.store import Build, Plan
 from tdattr.training.config import TrainConfig, TrainerConfig
-
-Build = Callable[[Path], Mapping[str, Any] | None]
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A trained or unlearned network: what stands for it in an address, its folder, and a new copy of it."""
-
-    address: str
-    folder: Path
-    load: Callable[[], nn.Module]
 
 
 @dataclass(frozen=True)
@@ -35,29 +28,23 @@ class Context:
 
     data: Prepared
     ids: Int[np.ndarray, " target"]  # the items that F1 was trained on: the columns of the scores
-    images: Float[Tensor, "query channel height width"]  # the generated images, in [-1, 1]
-    conditions: Float[Tensor, "query condition"] | None
-    items: pd.DataFrame  # what is known of the item that each query takes its condition from: its id and fields
+    queries: Queries  # those that are explained
     diffusion: Diffusion
-    f1: Callable[[], nn.Module]  # a new copy of the trained network, in evaluation mode on the device
-    f0: Callable[[], nn.Module]  # the same network freshly initialised
+    f1: Trained  # the trained network
+    f0: Callable[[], Network]  # the same network freshly initialised
     train: TrainConfig
     trainer: TrainerConfig
     device: torch.device
     seed: int
     setting: Setting  # for everything that looks at images: features of the training items are shared by all models
-    shared: Callable[[str, int, Mapping[str, Any], Callable[[Path], Mapping[str, Any] | None]], Path]
-    # shared(stage, version, config, build): the folder of an artifact that depends on F1 and is used by all queries
-    shared_many: Callable[[str, int, list[tuple[Mapping[str, Any], Build]]], list["Trained"]]
-    # several of them, which jobs that want the same share out
-    model: "Trained"  # F1
-    queries: str  # what stands for the queries in the address of an artifact
-    groups: Callable[[], dict[str, Int[np.ndarray, " _id"]]]  # of the items that F1 was trained on
-    retrained: Callable[[list[Int[np.ndarray, " _id"]], int, int], list[list["Trained"]]]
-    # retrained(removals, first, repeats): models without those ids, under the seeds from the run's + first on
-    regenerated: Callable[[Int[np.ndarray, " id"]], Float[Tensor, "query channel height width"]]
-    # the queries as the model without those ids generates them
-    member: Callable[[str], "Member"]  # the stored scores of a method below ``members`` of this one's node
+    plan: Callable[[str, int, Mapping[str, Any], Build], Plan]
+    # plan(stage, version, config, build): an artifact that depends on F1, the seed and ``config``
+    counterfactuals: Counterfactuals  # models of other training sets, as far as ``needs`` declares them
+    member: Callable[[str], "Member"]  # the stored scores of a method that this one ``uses``
+
+    def share(self, stage: str, version: int, config: Mapping[str, Any], build: Build) -> Path:
+        """The folder of an artifact that depends on F1 and is used by all queries, built where it is missing."""
+        return self.plan(stage, version, config, build).get().folder
 
 
 @dataclass(frozen=True)
@@ -72,23 +59,45 @@ class Member:
 class Scored:
     """The scores of one query, higher = more influential, and what is worth noting about how they came about.
 
-    A method with several ``dampings`` gives the scores of each.
+    A method with several ``dampings`` gives the scores of each. ``standard_errors``: of the scores, where they are
+    estimated from draws.
     """
 
     scores: Float[Tensor, "*damping target"]
     facts: dict[str, float] = field(default_factory=dict)
+    standard_errors: Float[Tensor, "*damping target"] | None = None
 
 
-Scorer = Callable[[int], Scored]  # from the number of a query to its scores
+Scorer = Callable[[int], Scored]  # from the index of a query to its scores
 
 
-class Method(Protocol):
-    """A ``method`` config node."""
+@dataclass(frozen=True)
+class MethodSetup:
+    """What a method may check before anything is trained."""
 
-    def check(self, network: nn.Module, data: Prepared, items: int) -> None:
-        """Raise UserError where the method cannot serve this network, dataset or so few items; before any training."""
-        ...
+    network: Network  # at its initialisation
+    diffusion: Diffusion
+    data: Prepared
+    items: int  # that F1 is trained on
 
+
+class Method(Attributor, ABC):
+    """A ``method`` config node: a frozen dataclass whose fields are its constants.
+
+    ``needs``: what it asks of ``Context.counterfactuals``: ``groups``, ``retraining``. The address of its scores then
+    contains the groups, or how models are trained; what is not declared is refused when it is asked for.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset()
+
+    def uses(self) -> Mapping[str, "Method"]:
+        """Other methods whose scores it reads, by the name that ``Context.member`` takes."""
+        return {}
+
+    def check(self, setup: MethodSetup) -> None:
+        """Raise UserError where it cannot serve this network, variant, dataset or so few items."""
+        return None
+
+    @abstractmethod
     def start(self, context: Context) -> Scorer:
         """Do what all queries share, and return the function that scores one."""
-        ...

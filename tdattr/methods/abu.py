@@ -6,21 +6,19 @@ One ascent step on the query in the geometry of the training set's Fisher inform
 from dataclasses import dataclass
 from functools import partial
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from tdattr.data.prepared import Prepared
 from tdattr.errors import UserError
-from tdattr.methods import Context, Scored, Scorer
+from tdattr.methods import Context, Method, MethodSetup, Scored, Scorer
 from tdattr.methods.ascended import ascended
 from tdattr.methods.loss_shift import Shift, ShiftConfig, shift_scorer
-from tdattr.networks import part_names
+from tdattr.scoring.cells import TrainingItems
 from tdattr.scoring.fisher import FisherConfig, diagonal_fisher, load_fisher
-from tdattr.scoring.losses import View
 from tdattr.unlearning.fisher_step import FisherStep
 
 
 @dataclass(frozen=True)
-class AbU:
+class AbU(Method):
     """The ``method=abu`` node: θ2 = θ1 + rate / N · Fisher⁻¹ · the gradient of the query's loss over ``draws``."""
 
     name: str
@@ -35,24 +33,24 @@ class AbU:
         if self.rate <= 0 or min(self.batch_size, self.draws) < 1 or self.draws % self.batch_size:
             raise UserError("method.rate must be above 0, and method.draws a multiple of method.batch_size.")
 
-    def check(self, network: nn.Module, data: Prepared, items: int) -> None:
+    def check(self, setup: MethodSetup) -> None:
         """The network must know the part that is changed."""
-        part_names(network, self.trainable)
+        setup.network.parameter_names(self.trainable)
 
     def start(self, context: Context) -> Scorer:
         """The Fisher information and F1's losses."""
-        names = part_names(context.f1(), self.trainable)
+        names = context.f1.load().parameter_names(self.trainable)
         config = {"epochs": self.fisher.epochs, "mirror": self.score.mirror, "trainable": self.trainable}
-        views = [View(context.data.train, mirrored) for mirrored in ([False, True] if self.score.mirror else [False])]
-        folder = context.shared(
+        sides = [False, True] if self.score.mirror else [False]
+        views = [TrainingItems(context.data.train, context.ids, mirrored) for mirrored in sides]
+        folder = context.share(
             "fisher",
-            1,
+            2,
             config,
             lambda folder: diagonal_fisher(
-                context.f1(),
+                context.f1.load(),
                 context.diffusion,
                 views,
-                context.ids,
                 names,
                 self.fisher,
                 context.seed,

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from tdattr.methods import Context
-from tdattr.networks import part_names
+from tdattr.networks import Network
 from tdattr.unlearning.ascent import Ascent, QueryBatches
 
 
@@ -18,17 +18,17 @@ def ascended(
     batch_size: int,
     steps: int,
     accumulate: int = 1,
-) -> nn.Module:
+) -> Network:
     """A copy of F1 after ``steps`` of the optimiser on the part ``trainable``, on the context's device.
 
     A step takes the mean gradient of ``accumulate`` batches of noisy copies of the query.
     """
     from tdattr.unlearning.module import Unlearning, unlearn  # Lightning takes seconds to import
 
-    network = context.f1()
-    names = part_names(network, trainable)
+    network = context.f1.load()
+    names = network.parameter_names(trainable)
     module = Unlearning(network, Ascent(context.diffusion), optimizer, trainable=names, check_first=False)
-    condition = None if context.conditions is None else context.conditions[query]
-    batches = QueryBatches(context.diffusion, context.images[query], condition, batch_size, context.seed, query)
+    condition = None if context.queries.conditions is None else context.queries.conditions[query]
+    batches = QueryBatches(context.diffusion, context.queries.x[query], condition, batch_size, context.seed, query)
     unlearn(module, batches, steps, context.trainer, accumulate=accumulate)
     return network.to(context.device)

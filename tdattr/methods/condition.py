@@ -3,15 +3,13 @@
 from dataclasses import dataclass
 
 import torch
-from torch import nn
 
-from tdattr.data.prepared import Prepared
 from tdattr.errors import UserError
-from tdattr.methods import Context, Scored, Scorer
+from tdattr.methods import Context, Method, MethodSetup, Scored, Scorer
 
 
 @dataclass(frozen=True)
-class Condition:
+class Condition(Method):
     """Cosine of condition vectors (one-hot classes, CLIP texts); of an item's captions, the first counts.
 
     ``labels``: a field of the items that stands for the condition of an unconditional model; a query has that of the
@@ -21,17 +19,17 @@ class Condition:
     name: str
     labels: str | None
 
-    def check(self, network: nn.Module, data: Prepared, items: int) -> None:
+    def check(self, setup: MethodSetup) -> None:
         """It needs conditions or labels."""
-        if data.condition_size:
+        if setup.data.condition_size:
             return
         if self.labels is None:
             raise UserError(
                 f"method={self.name} compares conditions but the dataset has none: choose another method, one with "
                 "dataset.source.condition, or a field of the items with method.labels."
             )
-        if self.labels not in data.train.items:
-            fields = ", ".join(str(name) for name in data.train.items if name != "id")
+        if self.labels not in setup.data.train.items:
+            fields = ", ".join(str(name) for name in setup.data.train.items if name != "id")
             raise UserError(f"method.labels={self.labels} is no field of the items: choose one of {fields}.")
 
     def start(self, context: Context) -> Scorer:
@@ -39,8 +37,11 @@ class Condition:
         conditions = context.data.train.condition(context.ids)
         if conditions is None:
             items = context.data.train.items[self.labels].to_numpy()[context.ids]
-            queries = context.items[self.labels].to_numpy()
+            queries = context.queries.items[self.labels].to_numpy()
             return lambda query: Scored(torch.from_numpy(items == queries[query]).float())
-        assert context.conditions is not None
-        targets, wanted = (torch.nn.functional.normalize(each, dim=1) for each in (conditions, context.conditions))
+        targets, wanted = (
+            torch.nn.functional.normalize(vectors.flatten(1).float(), dim=1)
+            for vectors in (conditions, context.queries.conditions)
+            if vectors is not None
+        )
         return lambda query: Scored(targets @ wanted[query])

@@ -1,24 +1,19 @@
 """DAS, the diffusion attribution score (Lin et al. 2024, arXiv 2410.18639)."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
-from tdattr.data.prepared import Prepared
-from tdattr.errors import UserError
 from tdattr.methods import Context, Scored, Scorer
-from tdattr.methods.gradient_features import GRID, check_dampings, damped, gradient_features, kernel, root_losses
-from tdattr.networks import part_names
+from tdattr.methods.gradient_features import Damped, gradient_features, kernel, root_losses
 from tdattr.scoring.gradients import GradientConfig
-
-RESIDUALS = ("mean", "published_code")
 
 
 @dataclass(frozen=True)
-class DAS:
+class DAS(Damped):
     """(φ(query) (ΦᵀΦ + damping I)⁻¹ φ_iᵀ · r_i / (1 - h_i))², h_i being the item's leverage.
 
     ``residual``: r_i is the ``mean`` over the draws of the root of the item's loss (paper), or, in the
@@ -27,23 +22,12 @@ class DAS:
 
     name: str
     gradients: GradientConfig
-    damping: Any  # a number, or grid
+    damping: Any  # a number, or grid: the scores of every damping of ``grid``
     grid: list[float]
-    residual: str
+    residual: Literal["mean", "published_code"]
 
     def __post_init__(self) -> None:
-        check_dampings(self.damping, self.grid)
-        if self.residual not in RESIDUALS:
-            raise UserError(f"method.residual={self.residual} is unknown: choose one of {', '.join(RESIDUALS)}.")
-
-    @property
-    def dampings(self) -> list[float] | None:
-        """The values that are scored with, where that is more than one."""
-        return self.grid if self.damping == GRID else None
-
-    def check(self, network: nn.Module, data: Prepared, items: int) -> None:
-        """The network must know the part that is differentiated."""
-        part_names(network, self.gradients.parameters)
+        self.check_dampings()
 
     def start(self, context: Context) -> Scorer:
         """The features of the items, their kernel, residuals and leverages."""
@@ -55,7 +39,7 @@ class DAS:
             def scores(damping: float) -> Float[Tensor, " target"]:
                 return (inverse.scores(queries[query], damping) * residual / (1 - inverse.leverage(damping))).square()
 
-            return Scored(damped(scores, self.damping, self.grid))
+            return Scored(self.damp(scores))
 
         return score
 

@@ -1,25 +1,25 @@
 """Ensembles of attribution methods by weighted ranks (MUCS A.4), from scores that are stored anyway."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
-from tdattr.data.prepared import Prepared
+from tdattr.configs import Node
 from tdattr.errors import UserError
-from tdattr.methods import Context, Scored, Scorer
+from tdattr.methods import Context, Member, Method, MethodSetup, Scored, Scorer
 
 
 @dataclass(frozen=True)
-class Ensemble:
+class Ensemble(Method):
     """1 / the weighted sum of the members' ranks; a member of weight 0 is not computed."""
 
     name: str
-    members: dict[str, Any]  # methods
+    members: dict[str, Method]
     weights: dict[str, float]
 
     def __post_init__(self) -> None:
@@ -28,11 +28,11 @@ class Ensemble:
             raise UserError(f"method.weights names {min(unknown)!r}, which is none of method.members.")
         if not any(self.weights.values()) or min(self.weights.values()) < 0:
             raise UserError("method.weights must be 0 or above, and one of them above 0.")
-        for name, member in self.used.items():
-            if getattr(member, "scores_groups", False):
+        for name, member in self.uses().items():
+            if member.scores_groups:
                 raise UserError(f"method.members.{name} scores groups, an ensemble ranks training items: leave it out.")
         for name in self.active:
-            if getattr(self.members[name], "dampings", None):
+            if self.members[name].dampings:
                 raise UserError(f"method.members.{name}.damping must be one value: grid is for protocol=lds.")
 
     @property
@@ -41,30 +41,47 @@ class Ensemble:
         return {name: weight for name, weight in self.weights.items() if weight > 0}
 
     @property
-    def used(self) -> Mapping[str, Any]:
+    def needs(self) -> frozenset[str]:  # type: ignore[override]
+        """What its members need."""
+        return frozenset().union(*(member.needs for member in self.uses().values()))
+
+    def uses(self) -> Mapping[str, Method]:
         """The members that are computed."""
         return {name: self.members[name] for name in self.active}
 
-    def check(self, network: nn.Module, data: Prepared, items: int) -> None:
+    def children(self) -> Iterator[tuple[str, Node]]:
+        """The members that are computed."""
+        return ((f"members.{name}", member) for name, member in self.uses().items())
+
+    def describe(self) -> dict[str, Any]:
+        """The members that are computed, and their weights."""
+        members = {name: member.describe() for name, member in self.uses().items()}
+        return {
+            "class": f"{type(self).__module__}.{type(self).__qualname__}",
+            "members": members,
+            "weights": self.active,
+        }
+
+    def check(self, setup: MethodSetup) -> None:
         """What its members check."""
-        for member in self.used.values():
-            member.check(network, data, items)
+        for member in self.uses().values():
+            member.check(setup)
 
     def start(self, context: Context) -> Scorer:
         """The scores of the members."""
-        found = {name: context.member(name) for name in self.active}
-        return partial(self.score_query, found)
+        return partial(self.score_query, {name: context.member(name) for name in self.active})
 
-    def score_query(self, found: Mapping[str, Any], query: int) -> Scored:
+    def score_query(self, members: Mapping[str, Member], query: int) -> Scored:
         """The ranks of every member's scores of one query, weighted and inverted."""
-        total = sum(weight * ranks(found[name].scores.values[query]) for name, weight in self.active.items())
-        assert isinstance(total, Tensor)
-        return Scored(1 / total, {"member_seconds": sum(member.seconds for member in found.values())})
+        weighted = [weight * rank(members[name].scores.values[query]) for name, weight in self.active.items()]
+        return Scored(
+            1 / torch.stack(weighted).sum(0), {"member_seconds": sum(member.seconds for member in members.values())}
+        )
 
 
-def ranks(scores: Float[Tensor, " target"]) -> Float[Tensor, " target"]:
+def rank(scores: Float[Tensor, " target"]) -> Float[Tensor, " target"]:
     """1 for the highest score; equal ones in the order of the ids; float64."""
     order = torch.argsort(scores, descending=True, stable=True)
-    places = torch.empty(len(scores), dtype=torch.float64)
-    places[order] = torch.arange(1, len(scores) + 1, dtype=torch.float64)
-    return places
+    ranks = torch.empty(len(scores), dtype=torch.float64)
+    ranks[order] = torch.arange(1, len(scores) + 1, dtype=torch.float64)
+    return ranks

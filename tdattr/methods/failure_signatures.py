@@ -40,7 +40,7 @@ def warn_of_failures(
         log.warning(
             "Unlearning changed nothing: no score is larger than %g nats. Raise method.unlearn.learning_rate.", NOTHING
         )
-    collapsed = [name for name, grown in growths(logs, config).items() if grown > COLLAPSED]
+    collapsed = [name for name, grown in growths(logs, config).items() if grown is not None and grown > COLLAPSED]
     if collapsed:
         log.warning(
             "The loss on what was to be kept grew more than %g times while unlearning %d of %d groups, %s first: lower "
@@ -73,15 +73,16 @@ def warn_of_failures(
         )
 
 
-def growths(logs: Mapping[str, pd.DataFrame], config: UnlearnConfig) -> dict[str, float]:
+def growths(logs: Mapping[str, pd.DataFrame], config: UnlearnConfig) -> dict[str, float | None]:
     """By group, how many times the retained loss grew; nothing where it is a distance from F1, which begins at zero."""
     return {name: growth(written) for name, written in logs.items()} if config.retain == "loss" else {}
 
 
-def growth(written: pd.DataFrame) -> float:
-    """How many times the retained loss at the start it is at the end, each a mean over steps; 1 where there are few."""
+def growth(written: pd.DataFrame) -> float | None:
+    """How many times the retained loss at the start it is at the end, each a mean over steps; None where there are too
+    few of them to tell."""
     if len(written) < ENOUGH:
-        return 1.0
+        return None
     start, end = (int(part * len(written)) for part in (START, END))
     losses = written["retain"]
     return float(losses.tail(end).mean() / losses.head(start).mean())

@@ -7,18 +7,15 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from torch import nn
 
-from tdattr.data.prepared import Prepared
 from tdattr.errors import UserError
-from tdattr.methods import Context, Scored, Scorer
+from tdattr.methods import Context, Method, MethodSetup, Scored, Scorer
 from tdattr.methods.ascended import ascended
 from tdattr.methods.loss_shift import Shift, ShiftConfig, shift_scorer
-from tdattr.networks import part_names
 
 
 @dataclass(frozen=True)
-class ForwardINF:
+class ForwardINF(Method):
     """The ``method=forward_inf`` node: ``steps`` of Adam on ``batch_size`` noisy copies of the query."""
 
     name: str
@@ -32,9 +29,9 @@ class ForwardINF:
         if min(self.steps, self.batch_size) < 1 or self.learning_rate <= 0:
             raise UserError("method.steps and batch_size must be at least 1, method.learning_rate above 0.")
 
-    def check(self, network: nn.Module, data: Prepared, items: int) -> None:
+    def check(self, setup: MethodSetup) -> None:
         """The network must know the part that is changed."""
-        part_names(network, self.trainable)
+        setup.network.parameter_names(self.trainable)
 
     def start(self, context: Context) -> Scorer:
         """F1's losses."""

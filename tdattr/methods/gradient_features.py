@@ -1,7 +1,7 @@
 """What all gradient methods share: the features of the training items, stored once, and those of a query."""
 
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -10,81 +10,96 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from tdattr.configs import describe
 from tdattr.errors import UserError
-from tdattr.methods import Context
-from tdattr.methods.item_losses import f1_losses
-from tdattr.networks import part_names
-from tdattr.scoring.gradients import GradientConfig, Gradients, Take, stored_features
+from tdattr.methods import Context, Method, MethodSetup
+from tdattr.methods.f1_losses import f1_table
+from tdattr.scoring.cells import Items, QueryItems, TrainingItems
+from tdattr.scoring.gradients import GradientConfig, Gradients, Stacked, features
 from tdattr.scoring.kernel import Kernel, decompose, load_kernel
-from tdattr.scoring.losses import NoiseSet, View
+from tdattr.scoring.pairs import NoiseSet
+from tdattr.scoring.projection import spans
+from tdattr.store import Plan, share_out
 
+ROWS = 256  # items of a stored block
+FILE = "features.npy"
 GRID = "grid"  # method.damping=grid: the scores of every damping of method.grid
 
 
-def gradient_features(
-    context: Context, config: GradientConfig
-) -> tuple[Float[np.ndarray, "item feature"], Float[Tensor, "query feature"]]:
-    """The features of F1's training items and those of the queries, artifacts that methods with the same ``config``
-    share."""
-    network = context.f1()
-    gradients = Gradients(
-        network,
-        context.diffusion,
-        config,
-        part_names(network, config.parameters),
-        noise_set(context, config).to(context.device),
-        context.trainer.gradient_batch,
-    )
+def gradient_features(context: Context, config: GradientConfig) -> tuple[Stacked, Float[Tensor, "query feature"]]:
+    """The features of F1's training items and those of the queries: artifacts, a block of items each, that methods with
+    the same ``config`` share and jobs share out."""
 
-    split = context.data.train
+    @cache
+    def gradients() -> Gradients:
+        network = context.f1.load()
+        names = network.parameter_names(config.parameters)
+        noise = noise_set(context, config).to(context.device)
+        return Gradients(network, context.diffusion, config, names, noise, context.trainer.gradient_batch)
 
-    def item(places: slice) -> tuple[Tensor, Tensor | None]:
-        return split.images(context.ids[places]), split.condition(context.ids[places])
-
-    def query(places: slice) -> tuple[Tensor, Tensor | None]:
-        return context.images[places], None if context.conditions is None else context.conditions[places]
-
-    def stored(take: Take, count: int, about: dict[str, str], called: str) -> Float[np.ndarray, "item feature"]:
+    def plan(items: Items, rows: slice, about: Mapping[str, str]) -> Plan:
         def build(folder: Path) -> None:
-            stored_features(gradients, take, count, context.seed, folder, f"Gradients of the {called}")
+            np.save(folder / FILE, features(gradients(), items, rows, context.seed))
 
-        folder = context.shared("gradients", 1, asdict(config) | about, build)
-        return np.load(folder / "items_features.npy", mmap_mode="r")
+        return context.plan("gradients", 2, describe(config) | about | {"rows": [rows.start, rows.stop]}, build)
 
-    items = stored(item, len(context.ids), {}, "items")
-    queries = stored(query, len(context.images), {"queries": context.queries}, "queries")
-    return items, torch.from_numpy(np.array(queries))
+    def stack(items: Items, about: Mapping[str, str], called: str) -> Stacked:
+        plans = [plan(items, rows, about) for rows in spans(len(items), ROWS)]
+        artifacts = share_out(plans, f"Gradients of the {called}")
+        return Stacked([np.load(artifact.folder / FILE, mmap_mode="r") for artifact in artifacts])
+
+    items = stack(TrainingItems(context.data.train, context.ids), {}, "items")
+    queries = stack(QueryItems(context.queries), {"queries": context.queries.address}, "queries")
+    return items, torch.from_numpy(queries[:])
 
 
-def kernel(context: Context, config: GradientConfig, items: Float[np.ndarray, "item feature"]) -> Kernel:
+def kernel(context: Context, config: GradientConfig, items: Stacked) -> Kernel:
     """The kernel of the training items' features, decomposed once for all dampings."""
-    folder = context.shared("kernel", 1, asdict(config), lambda folder: decompose(items, folder))
+    folder = context.share("kernel", 2, describe(config), lambda folder: decompose(items, folder))
     return load_kernel(items, folder)
 
 
 def root_losses(context: Context, config: GradientConfig) -> Float[Tensor, "item draw"]:
     """The root of F1's loss of every training item at every draw: the size of its residual."""
-
-    described = {"draws": config.draws, "levels": config.levels, "noise": "gradients"}
-    return f1_losses(context, noise_set(context, config), described, View(context.data.train)).sqrt()
+    noise = {"draws": config.draws, "levels": config.levels, "noise": "gradients"}
+    items = TrainingItems(context.data.train, context.ids)
+    return f1_table(context, items, noise_set(context, config), noise).whole().sqrt()
 
 
 def noise_set(context: Context, config: GradientConfig) -> NoiseSet:
     """The draws that all items and queries share."""
-    channels, height, width = context.images.shape[1:]
-    return config.noise_set(context.diffusion, (channels, height, width), context.seed)
+    return config.noise_set(context.diffusion, tuple(context.queries.x.shape[1:]), context.seed)
 
 
-def check_dampings(damping: Any, grid: list[float]) -> None:
-    """Raise UserError unless the damping is ``grid`` or a number above 0, and the grid holds such numbers."""
-    if damping != GRID and (isinstance(damping, bool) or not isinstance(damping, (int, float)) or damping <= 0):
-        raise UserError(f"method.damping={damping} must be a number above 0, or grid.")
-    if not grid or min(grid) <= 0:
-        raise UserError(f"method.grid={grid} must hold numbers above 0.")
+class Differentiating(Method):
+    """A method that compares gradients."""
+
+    gradients: GradientConfig
+
+    def check(self, setup: MethodSetup) -> None:
+        """The network must know the part that is differentiated."""
+        setup.network.parameter_names(self.gradients.parameters)
 
 
-def damped(
-    scores: Callable[[float], Float[Tensor, " target"]], damping: float | str, grid: list[float]
-) -> Float[Tensor, "*damping target"]:
-    """The scores under one damping, or under each of the grid."""
-    return torch.stack([scores(value) for value in grid]) if isinstance(damping, str) else scores(damping)
+class Damped(Differentiating):
+    """One that inverts the kernel of the features, with one damping or with each of a grid."""
+
+    damping: Any  # a number above 0, or GRID
+    grid: list[float]
+
+    @property
+    def dampings(self) -> list[float] | None:
+        """The values that are scored with, where that is more than one."""
+        return self.grid if self.damping == GRID else None
+
+    def check_dampings(self) -> None:
+        """Raise UserError unless the damping is ``grid`` or a number above 0, and the grid holds such numbers."""
+        damping, grid = self.damping, self.grid
+        if damping != GRID and (isinstance(damping, bool) or not isinstance(damping, (int, float)) or damping <= 0):
+            raise UserError(f"method.damping={damping} must be a number above 0, or grid.")
+        if not grid or min(grid) <= 0:
+            raise UserError(f"method.grid={grid} must hold numbers above 0.")
+
+    def damp(self, scores: Callable[[float], Float[Tensor, " target"]]) -> Float[Tensor, "*damping target"]:
+        """The scores under the damping, or under each of the grid."""
+        return torch.stack([scores(value) for value in self.grid]) if self.dampings else scores(self.damping)

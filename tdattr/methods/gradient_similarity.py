@@ -5,33 +5,26 @@ With every draw's gradient normalised it has the correction of Diffusion-ReTrac 
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import nn
 
-from tdattr.data.prepared import Prepared
 from tdattr.methods import Context, Scored, Scorer
-from tdattr.methods.gradient_features import gradient_features
-from tdattr.networks import part_names
+from tdattr.methods.gradient_features import Differentiating, gradient_features
 from tdattr.scoring.gradients import GradientConfig
 
 
 @dataclass(frozen=True)
-class GradientSimilarity:
+class GradientSimilarity(Differentiating):
     """The inner product of the query's and the item's features, or their ``cosine``."""
 
     name: str
     gradients: GradientConfig
     cosine: bool
 
-    def check(self, network: nn.Module, data: Prepared, items: int) -> None:
-        """The network must know the part that is differentiated."""
-        part_names(network, self.gradients.parameters)
-
     def start(self, context: Context) -> Scorer:
         """The features of the items."""
-        found, queries = gradient_features(context, self.gradients)
-        items = torch.from_numpy(np.array(found))  # into memory, and writable
+        features, queries = gradient_features(context, self.gradients)
+        items = torch.from_numpy(features[:])
         lengths = items.norm(dim=1).clamp(min=1e-30) if self.cosine else torch.ones(len(items))
 
         def score(query: int) -> Scored:

@@ -1,7 +1,7 @@
 """Scores of groups: how much worse the evidence lower bound of a query is under each model than under the full one."""
 
-from dataclasses import asdict, replace
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -9,52 +9,56 @@ from jaxtyping import Float, Int
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tdattr.methods import Build, Context, Trained
-from tdattr.scoring.elbo import ElboConfig, drawn, elbo_terms
+from tdattr.configs import describe
+from tdattr.counterfactuals import Trained
+from tdattr.methods import Context
+from tdattr.scoring.cells import QueryItems
+from tdattr.scoring.elbo import ElboConfig, draw_terms, elbo_terms
 from tdattr.seeding import generator
+from tdattr.store import Plan, share_out
 
 FILE = "terms.safetensors"
 
 
-def elbos(context: Context, config: ElboConfig, models: list[Trained]) -> Float[Tensor, "model query term"]:
+def elbos(context: Context, config: ElboConfig, models: Sequence[Trained]) -> Float[Tensor, "model query term"]:
     """Every KL term of every query under every model; float64. One artifact per model: F1's is computed once.
 
-    With ``config.importance`` the terms that were drawn, weighted so that they sum to the whole on average.
+    With ``config.importance`` the terms that were drawn, weighted so that they sum to the whole on average. A model is
+    loaded, and so trained where it must be, only if its artifact is missing; jobs share these out.
     """
     everywhere = config.terms(context.diffusion)
     if config.importance is None:
         return terms_at(context, config, everywhere, models)
-    (sizes,) = terms_at(context, replace(config, importance=None), everywhere, [context.model])
-    chosen, weights = drawn(sizes.mean(0), config.importance, generator(context.seed, "elbo.importance"))
+    (sizes,) = terms_at(context, replace(config, importance=None), everywhere, [context.f1])
+    chosen, weights = draw_terms(sizes.mean(0), config.importance, generator(context.seed, "elbo.importance"))
     return terms_at(context, config, everywhere[chosen], models) * weights
 
 
 def terms_at(
-    context: Context, config: ElboConfig, places: Int[Tensor, " term"], models: list[Trained]
+    context: Context, config: ElboConfig, places: Int[Tensor, " term"], models: Sequence[Trained]
 ) -> Float[Tensor, "model query term"]:
-    """The terms at these levels, which ``config`` and F1 decide."""
+    """The terms at these indices of the discrete levels, which ``config`` and F1 decide."""
 
-    def build(model: Trained, folder: Path) -> None:
-        found = elbo_terms(
-            context.diffusion,
-            model.load(),
-            context.images,
-            context.conditions,
-            config,
-            places,
-            context.seed,
-            context.trainer.scoring_batch,
-            context.device,
-            "Evidence lower bounds",
-        )
-        save_file({"terms": found}, folder / FILE)
+    def plan(model: Trained) -> Plan:
+        def build(folder: Path) -> None:
+            terms = elbo_terms(
+                context.diffusion,
+                model.load(),
+                QueryItems(context.queries),
+                config,
+                places,
+                context.seed,
+                context.trainer.scoring_batch,
+                context.device,
+                "Evidence lower bounds",
+            )
+            save_file({"terms": terms}, folder / FILE)
 
-    wanted: list[tuple[dict[str, object], Build]] = [
-        ({"elbo": asdict(config), "of": model.address, "queries": context.queries}, partial(build, model))
-        for model in models
-    ]
-    made = context.shared_many("elbo", 1, wanted)  # type: ignore[arg-type]
-    return torch.stack([load_file(artifact.folder / FILE)["terms"] for artifact in made])
+        key = {"elbo": describe(config), "of": model.address, "queries": context.queries.address}
+        return context.plan("elbo", 2, key, build)
+
+    artifacts = share_out([plan(model) for model in models])
+    return torch.stack([load_file(artifact.folder / FILE)["terms"] for artifact in artifacts])
 
 
 def differences(terms: Float[Tensor, "model query term"]) -> Float[Tensor, "query group"]:

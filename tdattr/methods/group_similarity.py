@@ -1,39 +1,35 @@
 """Mean feature similarity of a query to a group's reference images (GUDA's baseline)."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import nn
 
-from tdattr.data.prepared import Prepared
 from tdattr.errors import UserError
-from tdattr.features import training_vectors, unit_vectors
-from tdattr.methods import Context, Scored, Scorer
+from tdattr.features import Extractor, training_vectors, unit_vectors
+from tdattr.methods import Context, Method, Scored, Scorer
 
 
 @dataclass(frozen=True)
-class GroupSimilarity:
+class GroupSimilarity(Method):
     """The mean cosine to the first ``images`` items of each group; None: all of them."""
 
+    needs: ClassVar = frozenset({"groups"})
     scores_groups: ClassVar = True
 
     name: str
-    extractor: Any  # an Extractor
+    extractor: Extractor
     images: int | None
 
     def __post_init__(self) -> None:
         if self.images is not None and self.images < 1:
             raise UserError(f"method.images={self.images} must be at least 1, or null.")
 
-    def check(self, network: nn.Module, data: Prepared, items: int) -> None:
-        """It serves every network and dataset."""
-
     def start(self, context: Context) -> Scorer:
         """The mean vector of every group, and the vectors of the queries."""
         embed = self.extractor.load(context.setting)
         items = training_vectors(self.extractor, embed, context.setting)
-        groups = [np.array(items[ids[: self.images]]).mean(0) for ids in context.groups().values()]
-        scores = unit_vectors(embed, context.images, context.setting) @ torch.from_numpy(np.stack(groups)).T
+        groups = [np.array(items[ids[: self.images]]).mean(0) for ids in context.counterfactuals.groups().values()]
+        scores = unit_vectors(embed, context.queries.images, context.setting) @ torch.from_numpy(np.stack(groups)).T
         return lambda query: Scored(scores[query])

@@ -1,33 +1,33 @@
 """GUDA-U: groups are unlearned from F1 instead of retraining without them, and queries scored by their ELBO."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Int
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
 
-from tdattr.data.groups import digest
-from tdattr.data.prepared import Prepared
+from tdattr.configs import describe
+from tdattr.counterfactuals import Trained
 from tdattr.errors import UserError
-from tdattr.methods import Build, Context, Scored, Scorer, Trained
+from tdattr.ids import Ids, digest_ids
+from tdattr.methods import Context, Method, MethodSetup, Scored, Scorer
 from tdattr.methods.failure_signatures import growths, warn_of_failures, warn_of_warm_up
 from tdattr.methods.group_elbo import differences, elbos
+from tdattr.networks import Network
 from tdattr.scoring.elbo import ElboConfig
+from tdattr.store import Plan
 from tdattr.unlearning.group import UnlearnConfig, unlearn_group
-from tdattr.unlearning.objectives import UnlearnContext
+from tdattr.unlearning.objectives import Objective, UnlearnContext
 
 FILE = "weights.safetensors"
 LOG = "log.csv"
 
 
 @dataclass(frozen=True)
-class GUDA:
+class GUDA(Method):
     """The ``method=guda_u`` node: an objective, how it is run, and the score.
 
     ``weight_by_size``: the objective's weight holds for a group of average size and grows with the group, as the
@@ -35,112 +35,119 @@ class GUDA:
     ``siss`` grows by its own formula and ``finetune`` has no such term: neither changes.
     """
 
+    needs: ClassVar = frozenset({"groups"})
     scores_groups: ClassVar = True
 
     name: str
-    objective: Any  # an Objective
+    objective: Objective
     unlearn: UnlearnConfig
     weight_by_size: bool
     elbo: ElboConfig
 
-    def check(self, network: nn.Module, data: Prepared, items: int) -> None:
-        """The objective must serve such a model."""
-        check_objective(self.objective, self.unlearn, network, data)
-
-    def prepare(self, context: Context) -> None:
-        """Everything that takes long."""
-        warn_of_warm_up(max(self.planned(context)), self.unlearn)
-        self.scores(context)
+    def check(self, setup: MethodSetup) -> None:
+        """The objective must serve such a model, and its terms must be levels of the variant."""
+        check_objective(self.objective, self.unlearn, setup)
+        self.elbo.terms(setup.diffusion)
 
     def planned(self, context: Context) -> list[int]:
         """The steps of unlearning each group."""
-        return [self.unlearn.planned(len(context.ids) - len(ids), len(ids)) for ids in context.groups().values()]
-
-    def scores(self, context: Context) -> tuple[Float[Tensor, "query group"], list[Trained]]:
-        """Unlearn every group, and score all queries under each model."""
-        removals = list(context.groups().values())
-        models = unlearned(context, self.objective, self.unlearn, removals, self.weight_by_size)
-        return differences(elbos(context, self.elbo, [context.model, *models])), models
+        return [
+            self.unlearn.planned(len(context.ids) - len(ids), len(ids))
+            for ids in context.counterfactuals.groups().values()
+        ]
 
     def start(self, context: Context) -> Scorer:
-        """The scores of all queries."""
-        groups = context.groups()
-        scores, models = self.scores(context)
-        logs = {name: pd.read_csv(model.folder / LOG) for name, model in zip(groups, models, strict=True)}
+        """Unlearn every group, and score all queries under each model."""
+        groups = context.counterfactuals.groups()
+        warn_of_warm_up(max(self.planned(context)), self.unlearn)
+        models = unlearn_all(context, self.objective, self.unlearn, list(groups.values()), self.weight_by_size)
+        scores = differences(elbos(context, self.elbo, [context.f1, *(model.trained for model in models)]))
+        logs = {name: model.log() for name, model in zip(groups, models, strict=True)}
         warn_of_failures(scores, logs, self.unlearn)
         facts = {"training_steps": float(sum(self.planned(context)))}
-        grown = growths(logs, self.unlearn)
-        if grown:
-            facts["retained_loss_growth"] = sum(grown.values()) / len(grown)
+        growth = [value for value in growths(logs, self.unlearn).values() if value is not None]
+        if growth:
+            facts["retained_loss_growth"] = sum(growth) / len(growth)
         return lambda query: Scored(scores[query], facts)
 
 
-def check_objective(objective: Any, config: UnlearnConfig, network: nn.Module, data: Prepared) -> None:
+def check_objective(objective: Objective, config: UnlearnConfig, setup: MethodSetup) -> None:
     """Raise UserError where an objective cannot serve the model, or not with this way of retaining."""
-    objective.check(conditional=bool(data.condition_size) and network.conditional)
-    retains = getattr(objective, "retains", (config.retain,))
-    if config.retain not in retains:
+    objective.check(conditional=bool(setup.data.condition_size) and setup.network.conditional)
+    if config.retain not in objective.retains:
         raise UserError(
             f"objective={objective.name} cannot be run with method.unlearn.retain={config.retain}: set it to "
-            f"{' or '.join(retains)}."
+            f"{' or '.join(objective.retains)}."
         )
 
 
-def by_size(objective: Any, size: int, mean_size: float) -> Any:
-    """The objective with its weight, if it has one, multiplied by what share of an average group's size this one has.
+@dataclass(frozen=True)
+class Unlearned:
+    """F1 after a set of ids was unlearned; unlearned first where it must be."""
 
-    The gradient of what is to be forgotten is a mean over items, and what leaving a group out changes is, to first
-    order, a sum (influence functions; Koh and Liang 2017, section 2).
-    """
-    if not hasattr(objective, "weight"):
-        return objective
-    return replace(objective, weight=objective.weight * (size / mean_size))
+    context: Context
+    plan: Plan
 
+    @property
+    def trained(self) -> Trained:
+        """The network."""
+        return Trained(self.plan.address, self.load)
 
-def unlearned(
-    context: Context,
-    objective: Any,
-    config: UnlearnConfig,
-    removals: list[Int[np.ndarray, " _id"]],
-    weight_by_size: bool,
-) -> list[Trained]:
-    """F1 after each of those sets of ids was unlearned: artifacts, which jobs share out."""
-    mean_size = len(context.ids) / len(context.groups())
-
-    def build(ids: Int[np.ndarray, " id"], own: Any, folder: Path) -> Mapping[str, Any]:
-        network = context.f1().requires_grad_(True)
-        unlearn_context = UnlearnContext(
-            context.diffusion,
-            context.data.train,
-            np.setdiff1d(context.ids, ids),
-            ids,
-            context.f1,
-            context.device,
-            context.seed,
-            config.retain,
-        )
-        written = unlearn_group(network, own, unlearn_context, config, context.train, context.trainer)
-        pd.DataFrame(written).to_csv(folder / LOG, index=False)
-        state = {name: value.detach().float().cpu().contiguous() for name, value in network.state_dict().items()}
-        save_file(state, folder / FILE)
-        return {"steps": config.planned(len(unlearn_context.retained), len(ids))}
-
-    wanted: list[tuple[Mapping[str, Any], Build]] = []
-    for ids in removals:
-        own = by_size(objective, len(ids), mean_size) if weight_by_size else objective
-        settings = {name: value for name, value in asdict(own).items() if name != "name"}
-        described = {
-            "objective": settings | {"class": type(own).__name__},
-            "unlearn": asdict(config),
-            "removed": digest(ids),
-            "mirror": context.train.mirror,
-        }
-        wanted.append((described, partial(build, ids, own)))
-
-    def load(folder: Path) -> nn.Module:
-        network = context.f1()
-        network.load_state_dict(load_file(folder / FILE))
+    def load(self) -> Network:
+        """A new copy of it."""
+        network = self.context.f1.load()
+        network.load_state_dict(load_file(self.plan.get().folder / FILE))
         return network
 
-    found = context.shared_many("unlearn", 2, wanted)
-    return [Trained(each.address, each.folder, partial(load, each.folder)) for each in found]
+    def log(self) -> pd.DataFrame:
+        """The parts of the loss along the way, a row for each step that was logged."""
+        return pd.read_csv(self.plan.get().folder / LOG)
+
+
+def unlearn_all(
+    context: Context,
+    objective: Objective,
+    config: UnlearnConfig,
+    removals: Sequence[Ids],
+    weight_by_size: bool,
+) -> list[Unlearned]:
+    """F1 without each of those sets of ids, to be unlearned when it is loaded.
+
+    ``weight_by_size``: the objective's weight is multiplied by what share of an average group's size the set has. The
+    gradient of what is to be forgotten is a mean over items, and what leaving a group out changes is, to first order, a
+    sum (influence functions; Koh and Liang 2017, section 2).
+    """
+    mean_size = len(context.ids) / len(context.counterfactuals.groups())
+
+    def plan(ids: Ids) -> Plan:
+        scaled = objective.scale_weight(len(ids) / mean_size) if weight_by_size else objective
+
+        def build(folder: Path) -> Mapping[str, Any]:
+            network = context.f1.load().requires_grad_(True)
+            retained = np.setdiff1d(context.ids, ids)
+            unlearning = UnlearnContext(
+                context.diffusion,
+                context.data.train,
+                retained,
+                ids,
+                context.f1.load,
+                context.device,
+                context.seed,
+                config.retain,
+            )
+            log = unlearn_group(network, scaled, unlearning, config, context.train, context.trainer)
+            pd.DataFrame(log).to_csv(folder / LOG, index=False)
+            state = {name: value.detach().float().cpu().contiguous() for name, value in network.state_dict().items()}
+            save_file(state, folder / FILE)
+            return {"steps": config.planned(len(retained), len(ids))}
+
+        key = {
+            "objective": scaled.describe(),
+            "unlearn": describe(config),
+            "removed": digest_ids(ids),
+            "mirror": context.train.mirror,
+            "condition_dropout": context.train.condition_dropout,
+        }
+        return context.plan("unlearn", 3, key, build)
+
+    return [Unlearned(context, plan(ids)) for ids in removals]

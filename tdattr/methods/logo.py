@@ -6,21 +6,20 @@ from typing import ClassVar
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
-from tdattr.data.prepared import Prepared
 from tdattr.errors import UserError
-from tdattr.methods import Context, Scored, Scorer
+from tdattr.methods import Context, Method, MethodSetup, Scored, Scorer
 from tdattr.methods.group_elbo import differences, elbos
 from tdattr.scoring.elbo import ElboConfig
 
 
 @dataclass(frozen=True)
-class LOGO:
+class LOGO(Method):
     """Retrainings under ``repeats`` seeds, from the run's + ``first`` on; the scores are their mean."""
 
+    needs: ClassVar = frozenset({"groups", "retraining"})
     scores_groups: ClassVar = True
-    retrains: ClassVar = True
 
     name: str
     first: int
@@ -36,18 +35,15 @@ class LOGO:
         """What it retrains under, counted from the run's seed."""
         return range(self.first, self.first + self.repeats)
 
-    def check(self, network: nn.Module, data: Prepared, items: int) -> None:
-        """Serves every network."""
-
-    def prepare(self, context: Context) -> None:
-        """Everything that takes long."""
-        self.scores(context)
+    def check(self, setup: MethodSetup) -> None:
+        """Its terms must be levels of the variant."""
+        self.elbo.terms(setup.diffusion)
 
     def terms(self, context: Context) -> list[Float[Tensor, "model query term"]]:
         """For every seed, the KL terms of all queries under a model of everything and those without each group."""
-        removals = [np.array([], dtype=np.int64), *context.groups().values()]
-        models = context.retrained(removals, self.first, self.repeats)
-        return [elbos(context, self.elbo, [each[r] for each in models]) for r in range(self.repeats)]
+        removals = [np.array([], dtype=np.int64), *context.counterfactuals.groups().values()]
+        models = context.counterfactuals.train(removals, repeats=self.repeats, first=self.first)
+        return [elbos(context, self.elbo, [by_seed[repeat] for by_seed in models]) for repeat in range(self.repeats)]
 
     def scores(self, context: Context) -> Float[Tensor, "query group"]:
         """Train without each group, and score all queries under each model."""
@@ -56,6 +52,6 @@ class LOGO:
     def start(self, context: Context) -> Scorer:
         """The scores of all queries."""
         scores = self.scores(context)
-        trainings = (1 + len(context.groups())) * self.repeats - (self.first == 0)  # F1 is there anyway
+        trainings = (1 + len(context.counterfactuals.groups())) * self.repeats - (self.first == 0)  # F1 is there anyway
         facts = {"training_steps": float(trainings * context.train.steps)}
         return lambda query: Scored(scores[query], facts)

@@ -1,38 +1,32 @@
 """How far a query's image changes when it is generated again by a model trained without a group (GUDA's baseline)."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
-from torch import nn
 
-from tdattr.data.prepared import Prepared
-from tdattr.methods import Context, Scored, Scorer
+from tdattr.methods import Context, Method, Scored, Scorer
+from tdattr.metrics.similarity import Measure
 
 
 @dataclass(frozen=True)
-class LOGOImages:
+class LOGOImages(Method):
     """1 - the similarity of the image and the one of the same seed and condition, by ``measure``."""
 
+    needs: ClassVar = frozenset({"groups", "retraining"})
     scores_groups: ClassVar = True
-    retrains: ClassVar = True
 
     name: str
-    measure: Any  # a Measure
-
-    def check(self, network: nn.Module, data: Prepared, items: int) -> None:
-        """It serves every network and dataset."""
-
-    def prepare(self, context: Context) -> None:
-        """What takes long."""
-        context.retrained(list(context.groups().values()), 0, 1)
+    measure: Measure
 
     def start(self, context: Context) -> Scorer:
         """Train without each group, generate the queries again, and compare."""
         compare = self.measure.load(context.setting)
-        removals = list(context.groups().values())
-        context.retrained(removals, 0, 1)
-        columns = [1 - compare(context.images, context.regenerated(ids)) for ids in removals]
+        removals = list(context.counterfactuals.groups().values())
+        columns = [
+            1 - compare(context.queries.images, generated.images[context.queries.indices])
+            for generated in context.counterfactuals.regenerate(removals)
+        ]
         scores = torch.stack([column.double() for column in columns], dim=1)
         facts = {"training_steps": float(len(removals) * context.train.steps)}
         return lambda query: Scored(scores[query], facts)

@@ -3,25 +3,24 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Literal
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from tdattr.diffusion import Diffusion
 from tdattr.errors import UserError
 from tdattr.methods import Context
-from tdattr.methods.item_losses import f1_losses, item_losses
-from tdattr.scoring.losses import NoiseSet, OwnNoise, View, pair_losses
+from tdattr.methods.f1_losses import f1_table
+from tdattr.scoring.allocation import AllCells, Rounds, Tally
+from tdattr.scoring.cells import Block, LossModel, QueryItems, TrainingItems
+from tdattr.scoring.loss_table import ComputedTable, LossTable
+from tdattr.scoring.pairs import NoiseSet, OwnNoise, Pairs
 from tdattr.seeding import generator, normal
 
-Shift = Callable[[nn.Module, int], Float[Tensor, " target"]]  # unlearned network, number of the query -> scores
-CHOICES = {
-    "levels": ("generation", "training"),
-    "form": ("skew", "difference"),
-    "kept": ("all", "moved"),
-    "captions": ("first", "all"),
-}
+Shift = Callable[[nn.Module, int], Tensor]  # unlearned network, index of the query -> scores [target]
 
 
 @dataclass(frozen=True)
@@ -36,71 +35,82 @@ class ShiftConfig:
     """
 
     pairs: int
-    levels: str
+    levels: Literal["generation", "training"]
     schedule_share: float
-    form: str
+    form: Literal["skew", "difference"]
     consistent: bool
-    kept: str
+    kept: Literal["all", "moved"]
     epsilon: float
     mirror: bool
-    captions: str
+    captions: Literal["first", "all"]
 
     def __post_init__(self) -> None:
         if not 0 < self.schedule_share <= 1:
             raise UserError(f"method.score.schedule_share={self.schedule_share} must lie in (0, 1].")
         if self.pairs < 1:
             raise UserError(f"method.score.pairs={self.pairs} must be at least 1.")
-        for key, choices in CHOICES.items():
-            if getattr(self, key) not in choices:
-                raise UserError(
-                    f"method.score.{key}={getattr(self, key)} is unknown: choose one of {', '.join(choices)}."
-                )
         if self.kept != "all" and not self.consistent:
             raise UserError(f"method.score.kept={self.kept} needs method.score.consistent=true.")
 
-    def compared(self, before: Float[Tensor, "item pair"], after: Float[Tensor, "item pair"]) -> Tensor:
+    def compare(self, before: Float[Tensor, "item pair"], after: Float[Tensor, "item pair"]) -> Tensor:
         """How far each loss moved, [item, pair]."""
         return skew(before, after, self.epsilon) if self.form == "skew" else after - before
 
 
 def shift_scorer(context: Context, config: ShiftConfig) -> Shift:
-    """Compute what all queries share, F1's losses, and return the function that scores an unlearned network."""
-    captions = 1
-    if config.captions == "all" and context.data.train.conditions is not None:
-        captions = context.data.train.conditions.shape[1]
+    """The function that scores an unlearned network; F1's losses, which all queries share, are computed first."""
     split = context.data.train
-    views = [
-        [View(split, mirrored, caption) for caption in range(captions)]
+    captions = split.captions if config.captions == "all" else 1
+    sides = [
+        [TrainingItems(split, context.ids, mirrored, caption) for caption in range(captions)]
         for mirrored in ([False, True] if config.mirror else [False])
     ]
-    noise: NoiseSet | OwnNoise = noise_set(context, config) if config.consistent else own_noise(context, config, 0)
-    described = {"pairs": config.pairs, "levels": config.levels, "consistent": config.consistent}
+    pairs: Pairs = noise_set(context, config) if config.consistent else own_noise(context, config, 0)
+    noise: dict[str, Any] = {"pairs": config.pairs, "levels": config.levels, "consistent": config.consistent}
     if config.levels == "generation":
-        described["schedule_share"] = config.schedule_share
-    before = [[f1_losses(context, noise, described, view) for view in side] for side in views]
-    f1 = context.f1() if config.kept == "moved" else None
+        noise["schedule_share"] = config.schedule_share
+    before = {items: f1_table(context, items, pairs, noise) for side in sides for items in side}
+    for table in before.values():
+        table.whole()
 
     def score(network: nn.Module, query: int) -> Float[Tensor, " target"]:
-        used = noise if config.consistent else own_noise(context, config, 1 + query)
-        kept = torch.ones(len(used), dtype=torch.bool)
-        if f1 is not None:
-            assert isinstance(noise, NoiseSet)
-            kept = moved(context, config, f1, network, noise, query)
+        model = loss_model(context, network)
+        kept = moved(context, config, model, pairs, query) if config.kept == "moved" else np.arange(len(pairs))
+        own = pairs if config.consistent else own_noise(context, config, 1 + query)
         description = f"Losses after query {query}"
-        sides = []
-        for side, known in zip(views, before, strict=True):
-            shifts = []
-            for view, old in zip(side, known, strict=True):
-                new = item_losses(context, network, used, view, description, nested=True)
-                if not config.consistent:
-                    old, new = old.mean(1, keepdim=True), new.mean(1, keepdim=True)
-                    shifts.append(config.compared(old, new)[:, 0])
-                else:
-                    shifts.append(config.compared(old, new)[:, kept].mean(1))
-            sides.append(torch.stack(shifts).mean(0))
-        return torch.stack(sides).amax(0)
+
+        def shift(items: TrainingItems) -> Float[Tensor, " target"]:
+            after = ComputedTable(items, own, model, description)
+            return mean_shift(config, before[items], after, AllCells(Block(np.arange(len(items)), kept)))
+
+        return torch.stack([torch.stack([shift(items) for items in side]).mean(0) for side in sides]).amax(0)
 
     return score
+
+
+def loss_model(context: Context, network: nn.Module) -> LossModel:
+    """A network as what gives losses."""
+    return LossModel(context.diffusion, network, context.device, context.trainer.scoring_batch)
+
+
+def mean_shift(config: ShiftConfig, before: LossTable, after: LossTable, rounds: Rounds) -> Float[Tensor, " target"]:
+    """How far the losses of every item moved on average over the cells that ``rounds`` chooses.
+
+    Where the noise is not consistent the two losses of a cell do not belong together, and an item's means over its
+    cells are compared.
+    """
+    tallies = Tally(len(before.items)), Tally(len(before.items))
+    estimate = None
+    while (block := rounds.next(estimate)) is not None:
+        old, new = before.at(block), after.at(block)
+        if config.consistent:
+            tallies[0].add(block, config.compare(old, new))
+            estimate = tallies[0].estimate()
+        else:
+            tallies[0].add(block, old)
+            tallies[1].add(block, new)
+    first, second = (tally.mean() for tally in tallies)
+    return first if config.consistent else config.compare(first[:, None], second[:, None])[:, 0]
 
 
 def noise_set(context: Context, config: ShiftConfig) -> NoiseSet:
@@ -111,7 +121,7 @@ def noise_set(context: Context, config: ShiftConfig) -> NoiseSet:
         if config.levels == "generation"
         else context.diffusion.training_levels(rng, config.pairs)
     )
-    return NoiseSet(levels, normal(rng, config.pairs, *context.images.shape[1:]))
+    return NoiseSet(levels, normal(rng, config.pairs, *context.queries.x.shape[1:]))
 
 
 def own_noise(context: Context, config: ShiftConfig, model: int) -> OwnNoise:
@@ -127,23 +137,19 @@ def own_noise(context: Context, config: ShiftConfig, model: int) -> OwnNoise:
             if part is None
             else part[torch.from_numpy(rng.integers(len(part), size=config.pairs))]
         )
-        return NoiseSet(levels, normal(rng, config.pairs, *context.images.shape[1:]))
+        return NoiseSet(levels, normal(rng, config.pairs, *context.queries.x.shape[1:]))
 
     return OwnNoise(draw, config.pairs)
 
 
 def moved(
-    context: Context, config: ShiftConfig, f1: nn.Module, network: nn.Module, noise: NoiseSet, query: int
-) -> Tensor:
-    """Which pairs moved the query's own loss at least as far as the mean over them, [pair]."""
-    image = context.images[query : query + 1].to(context.device)
-    given = None if context.conditions is None else context.conditions[query : query + 1].to(context.device)
-    before, after = (
-        pair_losses(context.diffusion, model, image, given, noise.to(context.device), context.trainer.scoring_batch)
-        for model in (f1, network)
-    )
-    own = config.compared(before, after)[0]
-    return own >= own.mean()
+    context: Context, config: ShiftConfig, after: LossModel, pairs: Pairs, query: int
+) -> Int[np.ndarray, " kept"]:
+    """The pairs that moved the query's own loss at least as far as the mean over them."""
+    items = QueryItems(context.queries.select(slice(query, query + 1)))
+    before = loss_model(context, context.f1.load())
+    shifts = config.compare(before.table(items, pairs), after.table(items, pairs))[0]
+    return np.flatnonzero((shifts >= shifts.mean()).numpy())
 
 
 def generation_part(diffusion: Diffusion, pairs: int, share: float) -> Float[Tensor, " pair"]:

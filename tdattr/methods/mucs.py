@@ -5,17 +5,17 @@ Unlearn the generated item, and see on which training items the loss moved.
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import torch
-from torch import nn
 
-from tdattr.data.prepared import Prepared
 from tdattr.errors import UserError
-from tdattr.methods import Context, Scored, Scorer
+from tdattr.methods import Context, Method, MethodSetup, Scored, Scorer
 from tdattr.methods.instance_weights import InstanceWeights
-from tdattr.methods.loss_shift import Shift, ShiftConfig, shift_scorer
-from tdattr.networks import part_names
+from tdattr.methods.loss_shift import Shift, ShiftConfig, loss_model, shift_scorer
+from tdattr.scoring.cells import BatchItems
+from tdattr.scoring.pairs import NoiseSet
 from tdattr.seeding import generator
 from tdattr.unlearning.draws import draw_items
 from tdattr.unlearning.mirrored import Mirrored, MirroredBatches
@@ -37,25 +37,21 @@ class UnlearnConfig:
     batch_size: int
     learning_rate_factor: float
     trainable: str
-    levels: str
+    levels: Literal["training", "generation"]
     stop: float | None
-    check: str
+    check: Literal["before", "after"]
     max_steps: int
     shared_noise: bool
     augment: bool
-    instance_weights: Any  # InstanceWeights or None
+    instance_weights: InstanceWeights | None
 
     def __post_init__(self) -> None:
-        if self.check not in ("before", "after"):
-            raise UserError(f"method.unlearn.check={self.check} is unknown: choose before or after.")
         if self.weight < 0 or self.learning_rate_factor <= 0 or (self.stop is not None and self.stop < 0):
             raise UserError("method.unlearn needs weight and stop of at least 0, and learning_rate_factor above 0.")
-        if self.levels not in ("training", "generation"):
-            raise UserError(f"method.unlearn.levels={self.levels} is unknown: choose training or generation.")
 
 
 @dataclass(frozen=True)
-class MUCS:
+class MUCS(Method):
     """The ``method=mucs`` node; the published figures are in ``conf/method/mucs.yaml``."""
 
     name: str
@@ -68,16 +64,16 @@ class MUCS:
         if min(sizes) < 1:
             raise UserError("method.null_loss, unlearn.batch_size and unlearn.max_steps must be at least 1.")
 
-    def check(self, network: nn.Module, data: Prepared, items: int) -> None:
+    def check(self, setup: MethodSetup) -> None:
         """Its batches hold different items, and the network must know the part that is to be unlearned in."""
-        part_names(network, self.unlearn.trainable)
+        setup.network.parameter_names(self.unlearn.trainable)
         largest = max(self.unlearn.batch_size, 0 if self.unlearn.stop is None else self.null_loss.batch_size)
-        if largest > items:
+        if largest > setup.items:
             raise UserError(
-                f"MUCS draws {largest} different training items at a time but there are {items}: "
+                f"MUCS draws {largest} different training items at a time but there are {setup.items}: "
                 "lower method.unlearn.batch_size and method.null_loss.batch_size."
             )
-        if self.unlearn.augment and not network.knows_augmentation:
+        if self.unlearn.augment and not setup.network.knows_augmentation:
             raise UserError("method.unlearn.augment=true needs a network trained with train.augmentation.enabled=true.")
 
     def start(self, context: Context) -> Scorer:
@@ -89,15 +85,15 @@ class MUCS:
 
     def estimate_null_loss(self, context: Context) -> float:
         """The mean loss of the freshly initialised network under the training distributions (eq. 1)."""
-        network = context.f0()
+        model = loss_model(context, context.f0())
         total = 0.0
         for index in range(self.null_loss.batches):
             rng = generator(context.seed, "mucs.null", index)
             batch = draw_items(
                 context.data.train, context.ids, self.null_loss.batch_size, rng, context.diffusion.training_levels
             )
-            with torch.inference_mode():
-                total += float(context.diffusion.loss(network, *batch.to(context.device).inputs).mean())
+            every = np.arange(len(batch))
+            total += float(model.cells(BatchItems(batch), NoiseSet(batch.level, batch.noise), every, every).mean())
         return total / self.null_loss.batches
 
     def score_query(
@@ -106,7 +102,7 @@ class MUCS:
         """Unlearn the query, then see how far the losses moved (eq. 3)."""
         from tdattr.unlearning.module import Unlearning, unlearn  # Lightning takes seconds to import
 
-        network = context.f1()
+        network = context.f1.load()
         module = Unlearning(
             network,
             Mirrored(context.diffusion, self.unlearn.weight, null_loss, self.unlearn.stop),
@@ -115,7 +111,7 @@ class MUCS:
                 lr=context.train.learning_rate * self.unlearn.learning_rate_factor,
                 weight_decay=context.train.weight_decay,
             ),
-            trainable=part_names(network, self.unlearn.trainable),
+            trainable=network.parameter_names(self.unlearn.trainable),
             check_first=self.unlearn.check == "before",
         )
         weights: InstanceWeights | None = self.unlearn.instance_weights
@@ -123,8 +119,8 @@ class MUCS:
             context.data.train,
             context.ids,
             context.diffusion,
-            context.images[query],
-            None if context.conditions is None else context.conditions[query],
+            context.queries.x[query],
+            None if context.queries.conditions is None else context.queries.conditions[query],
             self.unlearn.batch_size,
             context.seed,
             query,

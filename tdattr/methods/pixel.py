@@ -3,29 +3,24 @@
 from dataclasses import dataclass
 
 import torch
-from torch import nn
 
-from tdattr.data.prepared import Prepared
-from tdattr.methods import Context, Scored, Scorer
+from tdattr.methods import Context, Method, Scored, Scorer
 
 BLOCK = 4096  # images compared at a time
 
 
 @dataclass(frozen=True)
-class Pixel:
+class Pixel(Method):
     """Cosine of pixel vectors. ``zero`` is the pixel value, in [-1, 1], from which the vectors are measured."""
 
     name: str
     zero: float
 
-    def check(self, network: nn.Module, data: Prepared, items: int) -> None:
-        """It serves every network and dataset."""
-
     def start(self, context: Context) -> Scorer:
         """Nothing is shared: the training images are read block by block for every query."""
 
         def score(query: int) -> Scored:
-            wanted = torch.nn.functional.normalize((context.images[query] - self.zero).flatten(), dim=0)
+            wanted = torch.nn.functional.normalize((context.queries.images[query] - self.zero).flatten(), dim=0)
             parts = []
             for start in range(0, len(context.ids), BLOCK):
                 block = (context.data.train.images(context.ids[start : start + BLOCK]) - self.zero).flatten(1)

@@ -11,28 +11,30 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
-from tdattr.data.prepared import Prepared
+from tdattr.counterfactuals import Trained
 from tdattr.errors import UserError
-from tdattr.methods import Context, Scored, Scorer, Trained
+from tdattr.methods import Context, Method, MethodSetup, Scored, Scorer
 from tdattr.methods.group_elbo import elbos
-from tdattr.methods.guda import check_objective, unlearned
+from tdattr.methods.guda import check_objective, unlearn_all
 from tdattr.scoring.elbo import ElboConfig
 from tdattr.seeding import generator
 from tdattr.unlearning.group import UnlearnConfig
+from tdattr.unlearning.objectives import Objective
 
 
 @dataclass(frozen=True)
-class Shapley:
+class Shapley(Method):
     """``orders`` random orders of the groups, each needing a model for all but its first and last set;
     ``weight_by_size`` as in GUDA."""
 
+    needs: ClassVar = frozenset({"groups"})
     scores_groups: ClassVar = True
 
     name: str
     orders: int
-    objective: Any  # an Objective
+    objective: Objective
     unlearn: UnlearnConfig
     weight_by_size: bool
     elbo: ElboConfig
@@ -41,18 +43,15 @@ class Shapley:
         if self.orders < 2:
             raise UserError(f"method.orders={self.orders} must be at least 2, for a standard error.")
 
-    def check(self, network: nn.Module, data: Prepared, items: int) -> None:
-        """The objective must serve such a model."""
-        check_objective(self.objective, self.unlearn, network, data)
-
-    def prepare(self, context: Context) -> None:
-        """Everything that takes long."""
-        self.scores(context)
+    def check(self, setup: MethodSetup) -> None:
+        """The objective must serve such a model, and its terms must be levels of the variant."""
+        check_objective(self.objective, self.unlearn, setup)
+        self.elbo.terms(setup.diffusion)
 
     def scores(self, context: Context) -> tuple[Float[Tensor, "query group"], Float[Tensor, "query group"], int]:
         """Unlearn what every order leaves out at each of its steps, and score all queries under each model: the values,
         their standard errors and the number of steps."""
-        groups = context.groups()
+        groups = context.counterfactuals.groups()
         names = list(groups)
         orders = [generator(context.seed, "shapley", n).permutation(len(names)).tolist() for n in range(self.orders)]
         kept = {frozenset(order[:size]) for order in orders for size in range(1, len(names))}
@@ -61,9 +60,9 @@ class Shapley:
             np.sort(np.concatenate([groups[names[g]] for g in range(len(names)) if g not in members]))
             for members in sets
         ]
-        models = unlearned(context, self.objective, self.unlearn, removals, self.weight_by_size)
-        fresh = Trained(f"fresh/{context.seed}", context.model.folder, context.f0)
-        terms = elbos(context, self.elbo, [context.model, fresh, *models]).sum(2)
+        models = unlearn_all(context, self.objective, self.unlearn, removals, self.weight_by_size)
+        fresh = Trained(f"fresh/{context.seed}", context.f0)
+        terms = elbos(context, self.elbo, [context.f1, fresh, *(model.trained for model in models)]).sum(2)
         values = {frozenset(range(len(names))): -terms[0], frozenset(): -terms[1]}
         values |= {frozenset(members): -each for members, each in zip(sets, terms[2:], strict=True)}
         steps = sum(self.unlearn.planned(len(context.ids) - len(ids), len(ids)) for ids in removals)
@@ -73,7 +72,9 @@ class Shapley:
         """The values of all queries."""
         scores, errors, steps = self.scores(context)
         facts = {"training_steps": float(steps)}
-        return lambda query: Scored(scores[query], facts | {"standard_error": float(errors[query].mean())})
+        return lambda query: Scored(
+            scores[query], facts | {"standard_error": float(errors[query].mean())}, errors[query]
+        )
 
 
 def shapley_values(

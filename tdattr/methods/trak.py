@@ -4,38 +4,25 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from torch import nn
-
-from tdattr.data.prepared import Prepared
 from tdattr.methods import Context, Scored, Scorer
-from tdattr.methods.gradient_features import GRID, check_dampings, damped, gradient_features, kernel
-from tdattr.networks import part_names
+from tdattr.methods.gradient_features import Damped, gradient_features, kernel
 from tdattr.scoring.gradients import GradientConfig
 
 
 @dataclass(frozen=True)
-class Trak:
+class Trak(Damped):
     """φ(query) (ΦᵀΦ + damping I)⁻¹ Φᵀ; the methods differ in the output function of ``gradients``."""
 
     name: str
     gradients: GradientConfig
-    damping: Any  # a number, or grid
+    damping: Any  # a number, or grid: the scores of every damping of ``grid``
     grid: list[float]
 
     def __post_init__(self) -> None:
-        check_dampings(self.damping, self.grid)
-
-    @property
-    def dampings(self) -> list[float] | None:
-        """The values that are scored with, where that is more than one."""
-        return self.grid if self.damping == GRID else None
-
-    def check(self, network: nn.Module, data: Prepared, items: int) -> None:
-        """The network must know the part that is differentiated."""
-        part_names(network, self.gradients.parameters)
+        self.check_dampings()
 
     def start(self, context: Context) -> Scorer:
         """The features of the items and their kernel."""
         items, queries = gradient_features(context, self.gradients)
         inverse = kernel(context, self.gradients, items)
-        return lambda query: Scored(damped(partial(inverse.scores, queries[query]), self.damping, self.grid))
+        return lambda query: Scored(self.damp(partial(inverse.scores, queries[query])))

@@ -133,7 +133,7 @@ def sign_flip_p_value(first: QueryValues, second: QueryValues, resamples: int = 
     differences = first - second
     total = np.abs(differences).sum() or 1.0
 
-    def extremeness(flipped: Float[np.ndarray, "... query"], axis: int) -> Float[np.ndarray, "..."]:
+    def extremeness(flipped: Float[np.ndarray, "... query"], axis: int) -> Float[np.ndarray, "..."] | float:
         return np.abs(flipped.sum(axis) / total).round(DECIMALS)
 
     result = permutation_test(

@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from tdattr.features import Setting, unit_vectors
+from tdattr.features import Extractor, Setting, unit_vectors
 from tdattr.metrics.similarity import Compare, Measure
 
 
@@ -12,7 +11,7 @@ from tdattr.metrics.similarity import Compare, Measure
 class FeatureSimilarity(Measure):
     """The cosine of the two images' vectors; 1 = identical."""
 
-    extractor: Any  # an Extractor
+    extractor: Extractor
 
     def identity(self, setting: Setting) -> Mapping[str, str]:
         """That of the extractor."""

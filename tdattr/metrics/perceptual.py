@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -26,6 +26,8 @@ class LPIPS(Measure):
     ``net``: ``vgg`` or ``alex``. ``weights``: torchvision's file of that network trained on ImageNet, whose SHA-256
     begins with ``sha256``; the linear weights are part of the package. ``size``: pixels that images are resized to.
     """
+
+    unaddressed: ClassVar = ("weights", "url")
 
     net: Literal["vgg", "alex"]
     weights: str

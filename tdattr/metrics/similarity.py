@@ -1,35 +1,26 @@
 """How alike two images are: what every measure offers, and the two that need no network."""
 
 import logging
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tdattr.configs import IDENTIFIED
-from tdattr.features import Setting
+from tdattr.features import Loadable, Setting
 
 log = logging.getLogger(__name__)
 Images = Float[Tensor, "pair channel height width"]  # in [-1, 1], on the CPU
 Compare = Callable[[Images, Images], Float[Tensor, " pair"]]
 
 
-@dataclass(frozen=True)
-class Measure(ABC):
-    """A ``measures.<name>`` config node: a frozen dataclass whose fields are its settings."""
+class Measure(Loadable):
+    """A ``measures.<name>`` config node: a frozen dataclass whose fields are its settings.
 
-    def identity(self, setting: Setting) -> Mapping[str, str]:
-        """What the numbers depend on besides the node's own values: nothing, unless a measure says otherwise.
-
-        Called before anything is computed, so that a measure that reads a file can raise UserError where it is missing.
-        """
-        files = IDENTIFIED & {field.name for field in fields(self)}
-        if files:  # these settings are not in the address of a result
-            raise TypeError(f"{type(self).__name__}.identity must say what lies at {', '.join(sorted(files))}")
-        return {}
+    Fields that hold places of files are named in ``unaddressed``, and ``identity`` then says what lies there.
+    """
 
     @abstractmethod
     def load(self, setting: Setting) -> Compare:

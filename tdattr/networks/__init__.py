@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
+from tdattr.configs import Node
 from tdattr.errors import UserError
 
 if TYPE_CHECKING:
@@ -93,12 +94,14 @@ class Network(nn.Module, ABC):
         return any(isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0 for module in self.modules())
 
 
-class NetworkConfig(ABC):
+class NetworkConfig(Node, ABC):
     """The base class of ``model`` config nodes, which are frozen dataclasses.
 
     ``c_noise``: what the network is to be told of a noise level, ``log_sigma`` or ``timestep``. The diffusion variant
     reads it; the network is built without it.
     """
+
+    unaddressed: ClassVar[tuple[str, ...]] = ("name", "c_noise")  # the variant's description says c_noise
 
     has_weights: ClassVar[bool] = False  # of its own, which ``pretrained`` loads as F1
 
@@ -123,12 +126,6 @@ class NetworkConfig(ABC):
     def pretrained(self, channels: int, resolution: int, condition: int) -> Network | None:
         """The network with its own weights, which are then F1; None where it has none and is to be trained."""
         return None
-
-
-def part_names(network: nn.Module, part: str) -> list[str]:
-    """``Network.parameter_names`` of a network."""
-    assert isinstance(network, Network)
-    return network.parameter_names(part)
 
 
 def per_item(values: Shaped[Tensor, " batch"], like: Shaped[Tensor, "batch *shape"]) -> Shaped[Tensor, "batch *ones"]:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 
-from tdattr.data.prepared import digest
 from tdattr.errors import UserError
+from tdattr.files import digest_once
 from tdattr.networks import NetworkConfig
 from tdattr.networks.diffusers_unet import DiffusersUNet, check_timesteps
 
@@ -31,6 +31,7 @@ class DiffusersConfig(NetworkConfig):
     that sees a class and no text. ``augmentation_label``: must be false.
     """
 
+    unaddressed: ClassVar = ("name", "c_noise", "path")
     has_weights: ClassVar = True
 
     name: str
@@ -68,7 +69,7 @@ class DiffusersConfig(NetworkConfig):
 
     def identity(self) -> Mapping[str, str]:
         """What the network depends on besides the node's own values: the digests of both files."""
-        return {"config": digest(self.folder / CONFIG), "weights": digest(self.weights)}
+        return {"config": digest_once(self.folder / CONFIG), "weights": digest_once(self.weights)}
 
     def check_diffusion(self, diffusion: "Diffusion") -> None:
         """Raise UserError where the weights cannot generate under this variant: they predict the noise of a DDPM.

@@ -9,7 +9,8 @@ from jaxtyping import Float, Int
 from tdattr.errors import UserError
 from tdattr.metrics.aggregation import AggregateConfig, aggregate
 from tdattr.metrics.agreement import agreement, interval, share_of_ceiling
-from tdattr.protocols import Scores, Verdict
+from tdattr.protocols import Verdict
+from tdattr.scores import Scores
 
 SHOWN = ("top_1", "spearman", "ndcg_3")
 
@@ -26,7 +27,7 @@ def aggregate_scores(
     """Scores of groups as they are, scores of items aggregated."""
     if scores.groups is not None:
         if scores.groups != list(groups):
-            raise ValueError(f"scores are of the groups {scores.groups}, not of {list(groups)}")
+            raise ValueError(f"scores of the groups {scores.groups} cannot be judged by {list(groups)}")
         return scores.values.double().numpy()
     return aggregate(scores.values, scores.ids, groups, config).numpy()
 

@@ -10,22 +10,24 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float, Int
 
+from tdattr.counterfactuals import Counterfactuals
 from tdattr.errors import UserError
 from tdattr.metrics.rank_correlation import bootstrap_mean, spearman
-from tdattr.protocols import Counterfactuals, Scores, Verdict
+from tdattr.protocols import Protocol, ProtocolSetup, Verdict
+from tdattr.queries import Queries
+from tdattr.scores import Scores
 from tdattr.seeding import generator
 
 LEAST = 3  # subsets and items of a subset: with two, a rank correlation is 1 or -1
 
 
 @dataclass(frozen=True)
-class LDS:
+class LDS(Protocol):
     """The ``protocol=lds`` node: ``subsets`` random sets of ``share`` of the items, each trained ``repeats`` times."""
 
+    needs: ClassVar = frozenset({"retraining"})
     takes_grid: ClassVar = True
     takes_controls: ClassVar = True
-    others: ClassVar = ()
-    takes_groups: ClassVar = False
 
     name: str
     subsets: int
@@ -41,10 +43,16 @@ class LDS:
                 "share between 0 and 1."
             )
 
-    def check(self, items: int, queries: int) -> None:
+    def check(self, setup: ProtocolSetup) -> None:
         """A subset must hold some items."""
+        items = len(setup.items)
         if round(self.share * items) < LEAST:
             raise UserError(f"protocol.share={self.share} of {items} training items is too few: raise it.")
+
+    @property
+    def title(self) -> str:
+        """What a report's title says."""
+        return f"{self.subsets} subsets"
 
     def members(self, items: int, seed: int) -> Int[np.ndarray, "subset member"]:
         """The places of each subset's items, ascending; a subset depends on nothing but its number and the seed."""
@@ -53,18 +61,16 @@ class LDS:
             [np.sort(generator(seed, "lds.subset", n).choice(items, size, replace=False)) for n in range(self.subsets)]
         )
 
-    def prepare(self, scores: Scores, models: Counterfactuals) -> None:
-        """Train on every subset and take the losses of the queries."""
-        self.losses(scores, models)
-
     def losses(self, scores: Scores, models: Counterfactuals) -> Float[np.ndarray, "subset query"]:
         """The loss of each query after training on each subset, a mean over the repeats."""
         outside = [np.delete(scores.ids, places) for places in self.members(len(scores.ids), models.seed)]
-        trained = models.train(outside, self.repeats)
+        trained = models.train(outside, repeats=self.repeats)
         losses = models.query_losses([model for repeats in trained for model in repeats], self.draws)
         return losses.reshape(self.subsets, self.repeats, -1).mean(1)
 
-    def evaluate(self, scores: Scores, others: Mapping[str, Scores], models: Counterfactuals) -> Verdict:
+    def evaluate(
+        self, scores: Scores, others: Mapping[str, Scores], queries: Queries, models: Counterfactuals
+    ) -> Verdict:
         """Spearman's correlation over the subsets between -sum of the scores inside and the loss, mean over queries."""
         members = self.members(len(scores.ids), models.seed)
         losses = self.losses(scores, models)
@@ -83,8 +89,9 @@ class LDS:
         result = self.summarise(predicted, losses)
         table = [{"query": query, "lds": float(value)} for query, value in enumerate(spearman(predicted, losses))]
         line = f"LDS {result['mean']:+.3f} ({result['low']:+.3f} to {result['high']:+.3f})"
-        summary = {"lds": result, "subsets": self.subsets, "repeats": self.repeats}
-        return Verdict(summary, table, f"{self.subsets} subsets", lines=[line])
+        return Verdict(
+            {"lds": result, "subsets": self.subsets, "repeats": self.repeats}, table, self.title, lines=[line]
+        )
 
     def best(
         self,
@@ -98,8 +105,7 @@ class LDS:
         chosen = self.verdict(predicted[place], losses)
         lines = [f"damping {row['damping']:g}: LDS {row['mean']:+.3f}" for row in grid]
         lines.append(f"best damping {dampings[place]:g}: {chosen.lines[0]}")
-        summary = chosen.summary | {"grid": grid, "damping": dampings[place]}
-        return replace(chosen, summary=summary, lines=lines)
+        return replace(chosen, summary=chosen.summary | {"grid": grid, "damping": dampings[place]}, lines=lines)
 
     def summarise(
         self, predicted: Float[np.ndarray, "subset query"], losses: Float[np.ndarray, "subset query"]

@@ -7,33 +7,38 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from tdattr.counterfactuals import Counterfactuals
 from tdattr.errors import UserError
 from tdattr.metrics.comparison import compare, overlap
-from tdattr.protocols import Counterfactuals, Scores, Verdict
+from tdattr.protocols import Protocol, ProtocolSetup, Verdict
+from tdattr.queries import Queries
+from tdattr.scores import Attributor, Scores
 
 LEAST_LEFT = 0.05  # the share of the items that a retraining needs at the least
 
 
 @dataclass(frozen=True)
-class LeaveKOut:
+class LeaveKOut(Protocol):
     """The ``protocol=leave_k_out`` node. ``k`` items per query, or ``share`` of the training set where it is null."""
 
-    others: ClassVar = ("reference",)
-    takes_groups: ClassVar = False
-    takes_grid: ClassVar = False
-    takes_controls: ClassVar = False
+    needs: ClassVar = frozenset({"retraining"})
 
     name: str
     k: int | None
     share: float
-    reference: Any  # the method that removes at random; the chain of stages scores it
+    reference: Attributor  # the method that removes at random
+
+    def others(self) -> Mapping[str, Attributor]:
+        """The reference."""
+        return {"reference": self.reference}
 
     def removed_per_query(self, items: int) -> int:
         """k for a training set of that size."""
         return self.k if self.k is not None else round(self.share * items)
 
-    def check(self, items: int, queries: int) -> None:
+    def check(self, setup: ProtocolSetup) -> None:
         """k must leave something to train on."""
+        items, queries = len(setup.items), len(setup.queries)
         k = self.removed_per_query(items)
         if not 1 <= k < items:
             setting = f"protocol.k={self.k}" if self.k is not None else f"protocol.share={self.share}"
@@ -49,7 +54,9 @@ class LeaveKOut:
         if queries < 2:
             raise UserError("leave_k_out compares distributions: set queries.attributed to 2 or more.")
 
-    def evaluate(self, scores: Scores, others: Mapping[str, Scores], models: Counterfactuals) -> Verdict:
+    def evaluate(
+        self, scores: Scores, others: Mapping[str, Scores], queries: Queries, models: Counterfactuals
+    ) -> Verdict:
         """Retrain without the union of the top-k sets, of the method's and of the reference's, and compare images."""
         reference = others["reference"]
         k = self.removed_per_query(len(scores.ids))
@@ -60,10 +67,9 @@ class LeaveKOut:
                 "The top-k sets together are the whole training set: lower protocol.k or queries.attributed."
             )
         original = models.original()
-        after_random, random_artifact = models.regenerate(random_removed)
-        after, artifact = models.regenerate(removed)
+        after_random, after = models.regenerate([random_removed, removed])
 
-        count = original.attributed
+        count = len(top)
         metrics: dict[str, Any] = {}
         control: dict[str, Any] = {}
         rows: list[dict[str, Any]] = [
@@ -95,6 +101,6 @@ class LeaveKOut:
             },
             rows,
             f"k = {k}",
-            {"regenerated": artifact.name, "regenerated_random": random_artifact.name},
+            {"regenerated": after.artifact, "regenerated_random": after_random.artifact},
             lines,
         )

@@ -2,43 +2,51 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
+from tdattr.counterfactuals import Counterfactuals
 from tdattr.errors import UserError
 from tdattr.metrics.aggregation import AggregateConfig
-from tdattr.protocols import Counterfactuals, Scores, Verdict
+from tdattr.protocols import Protocol, ProtocolSetup, Verdict
 from tdattr.protocols.group_agreement import aggregate_scores, check_resamples, judge
+from tdattr.queries import Queries
+from tdattr.scores import Attributor, Scores
 
 
 @dataclass(frozen=True)
-class AgreementWithLOGO:
+class AgreementWithLOGO(Protocol):
     """The ``protocol=logo`` node. ``ceiling``: LOGO under other seeds, whose agreement with ``gold`` bounds every
     method's; None: not computed. Scores of training items are aggregated per group first."""
 
-    others: ClassVar = ("gold", "ceiling")
-    takes_groups: ClassVar = True
-    takes_grid: ClassVar = False
+    needs: ClassVar = frozenset({"groups"})
+    judges_groups: ClassVar = True
     takes_controls: ClassVar = True
 
     name: str
-    gold: Any  # a method that scores groups
-    ceiling: Any
+    gold: Attributor | None  # a method that scores groups
+    ceiling: Attributor | None
     aggregate: AggregateConfig
     resamples: int
 
-    def check(self, items: int, queries: int) -> None:
+    def others(self) -> Mapping[str, Attributor]:
+        """Gold, and the ceiling where it is computed."""
+        roles = {"gold": self.gold, "ceiling": self.ceiling}
+        return {role: method for role, method in roles.items() if method is not None}
+
+    def check(self, setup: ProtocolSetup) -> None:
         """There must be a gold standard, and it and the ceiling must not be the same trainings. Raises UserError."""
         check_resamples(self.resamples)
         if self.gold is None:
             raise UserError("protocol=logo needs a gold standard: leave out protocol.gold=null.")
-        first, second = (getattr(each, "seeds", range(0)) for each in (self.gold, self.ceiling))
-        if set(first) & set(second):
+        if self.ceiling is not None and set(self.gold.seeds) & set(self.ceiling.seeds):
             raise UserError(
                 "protocol.gold and protocol.ceiling retrain under the same seeds, so that they agree by "
-                f"construction: set protocol.ceiling.first={first.stop}."
+                f"construction: set protocol.ceiling.first={max(self.gold.seeds) + 1}."
             )
 
-    def evaluate(self, scores: Scores, others: Mapping[str, Scores], models: Counterfactuals) -> Verdict:
+    def evaluate(
+        self, scores: Scores, others: Mapping[str, Scores], queries: Queries, models: Counterfactuals
+    ) -> Verdict:
         """Every measure of agreement, and what share of LOGO's agreement with itself that is."""
         groups = models.groups()
         known = {role: aggregate_scores(other, groups, self.aggregate) for role, other in others.items()}

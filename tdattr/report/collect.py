@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from tdattr.artifacts import Artifact, find
 from tdattr.errors import UserError
+from tdattr.store import Artifact, find
 
 # what may differ between the runs of one experiment
 VARIED = ("seed", "method", "ablation", "elbo", "paths", "logger", "trainer", "health", "metrics", "measures")

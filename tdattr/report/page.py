@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from tdattr.data.groups import manifest
+from tdattr.data.groups import read_manifest
 from tdattr.data.prepared import read_split
-from tdattr.protocols import Scores
+from tdattr.pictures import data_uri, to_uint8
+from tdattr.queries import load_images
 from tdattr.report.collect import Experiment, Run
 from tdattr.report.methods import sort_methods
 from tdattr.report.per_query import numeric_columns
-from tdattr.report.pictures import data_uri, to_uint8
 from tdattr.report.plots import draw_agreements, draw_confusions, draw_distributions
 from tdattr.report.sheet import Sheet
 from tdattr.report.sheets import MAKERS
@@ -22,7 +22,7 @@ from tdattr.report.sheets.group_agreement import PROTOCOLS as GROUP_PROTOCOLS
 from tdattr.report.sheets.group_agreement import measure_agreement
 from tdattr.report.sweeps import find_sweeps
 from tdattr.report.tables import HEADINGS, format_row, pool
-from tdattr.results import load_images, load_scores
+from tdattr.scores import Scores, load_scores
 
 VERDICTS = ("top_1", "spearman")  # of the protocols that judge groups
 DRAWN = (*VERDICTS, "ndcg_3")
@@ -133,7 +133,7 @@ def show_groups(run: Run, scores: Scores, split: Any) -> list[dict[str, Any]]:
     by = run.config["dataset"]["groups"]
     owners = split.items[by].tolist() if by in split.items else None
     if owners is None:
-        owners = [name for _, name in sorted(manifest(Path(by)))]
+        owners = [name for _, name in sorted(read_manifest(Path(by)))]
     firsts = {name: owners.index(name) for name in scores.groups}
     pictures = dict(zip(firsts, to_uint8(split.images(np.array(list(firsts.values())))), strict=True))
     content = []

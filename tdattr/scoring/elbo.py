@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from tdattr.diffusion import Diffusion
 from tdattr.errors import UserError
 from tdattr.networks import Given
-from tdattr.report.progress import track
+from tdattr.scoring.cells import Items, LossModel
+from tdattr.scoring.pairs import Levels, Noise, Pairs
 from tdattr.seeding import generator, normal
 
 
@@ -34,7 +35,7 @@ class ElboConfig:
             raise UserError(f"elbo.importance={self.importance} must be at least 1 term, or null: all.")
 
     def terms(self, diffusion: Diffusion) -> Int[Tensor, " term"]:
-        """The indices of the levels that are visited. Raises UserError where there are none."""
+        """The indices of the discrete levels that are visited. Raises UserError where there are none."""
         total = len(diffusion.discrete_levels(self.steps))
         last = total - self.stride if self.t_max is None else self.t_max
         if last >= total:
@@ -52,7 +53,7 @@ class ElboConfig:
         return places
 
 
-def drawn(
+def draw_terms(
     sizes: Float[Tensor, " term"], count: int, rng: np.random.Generator
 ) -> tuple[Int[Tensor, " drawn"], Float[Tensor, " drawn"]]:
     """Terms drawn in proportion to ``sizes`` (> 0), and the weights with which they sum to the whole on average.
@@ -67,48 +68,61 @@ def drawn(
     return places, times / (count * shares[places])
 
 
+@dataclass(frozen=True)
+class ElboNoise(Pairs):
+    """``draws`` noise images at each level, one after the other: those of an item and term are the same for every
+    network. ``places``: which level of the process each one is."""
+
+    levels: Float[Tensor, " term"]
+    places: Int[Tensor, " term"]
+    draws: int
+    seed: int
+    shape: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.levels) * self.draws
+
+    def take(self, ids: Int[np.ndarray, " cell"], pairs: Int[np.ndarray, " cell"]) -> tuple[Levels, Noise]:
+        """Drawn anew for each cell."""
+        terms, draws = np.divmod(pairs, self.draws)
+        noise = [
+            normal(generator(self.seed, "elbo", int(item), int(self.places[term]), int(draw)), *self.shape)
+            for item, term, draw in zip(ids, terms, draws, strict=True)
+        ]
+        return self.levels[torch.from_numpy(terms)], torch.stack(noise)
+
+
+def noise_distance(
+    diffusion: Diffusion, network: nn.Module, x: Tensor, level: Tensor, noise: Tensor, given: Given
+) -> Float[Tensor, " cell"]:
+    """The squared distance of predicted and true noise, summed over x; float64 on the CPU."""
+    residual = diffusion.residual(network, x, level, noise, given)
+    return residual.cpu().double().square().flatten(1).sum(1)
+
+
 def elbo_terms(
     diffusion: Diffusion,
     network: nn.Module,
-    images: Float[Tensor, "image channel height width"],
-    conditions: Float[Tensor, "image condition"] | None,
+    items: Items,
     config: ElboConfig,
     places: Int[Tensor, " term"],
     seed: int,
     batch_size: int,
     device: torch.device,
     description: str,
-) -> Float[Tensor, "image term"]:
-    """KL(q(x_{t-1} | x_t, x) || p(x_{t-1} | x_t)) in nats, summed over pixels, for each image and level; float64.
+) -> Float[Tensor, "item term"]:
+    """KL(q(x_{t-1} | x_t, x) || p(x_{t-1} | x_t)) in nats, summed over x, for each item and each of these ``places`` in
+    the discrete process; float64.
 
     Both Gaussians have the posterior's variance, so that the KL is (SNR(t-1) / SNR(t) - 1) / 2 times the squared
     distance of predicted and true noise (Kingma et al. 2021, arXiv 2107.00630, eq. 13; for DDPM, Ho et al. 2020,
-    eq. 8). The noise of an image and term is the same for every network; the predicted clean image is not clipped.
+    eq. 8). The noise of an item and term is the same for every network; the predicted clean image is not clipped.
     """
-    every = diffusion.discrete_levels(config.steps)
-    snr = diffusion.log_snr(every)
+    timesteps = diffusion.discrete_levels(config.steps)
+    snr = diffusion.log_snr(timesteps)
     factors = torch.expm1(snr[places - 1] - snr[places]) / 2
-    levels = every[places]
-    found = torch.zeros(len(images), len(places), dtype=torch.float64)
-    cells = [(i, t, d) for i in range(len(images)) for t in range(len(places)) for d in range(config.draws)]
-    for start in track(range(0, len(cells), batch_size), description, -(-len(cells) // batch_size), nested=True):
-        part = cells[start : start + batch_size]
-        which = torch.tensor([image for image, _, _ in part])
-        when = torch.tensor([term for _, term, _ in part])
-        noise = torch.stack(
-            [
-                normal(generator(seed, "elbo", image, int(places[term]), draw), *images.shape[1:])
-                for image, term, draw in part
-            ]
-        ).to(device)
-        with torch.inference_mode():
-            residual = diffusion.residual(
-                network,
-                images[which].to(device),
-                levels[when].to(device),
-                noise,
-                Given(None if conditions is None else conditions[which]).to(device),
-            )
-        distance = residual.cpu().double().square().flatten(1).sum(1)
-        found.index_put_((which, when), factors[when] * distance / config.draws, accumulate=True)
-    return found
+    x, _ = items.take(np.arange(1))
+    noise = ElboNoise(timesteps[places], places, config.draws, seed, tuple(x.shape[1:]))
+    model = LossModel(diffusion, network, device, batch_size, noise_distance)
+    distances = model.table(items, noise, description=description).view(len(items), len(places), config.draws)
+    return factors * distances.mean(2)

@@ -1,11 +1,12 @@
 """The diagonal empirical Fisher information of a network on its training items."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -15,9 +16,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from tdattr.diffusion import Diffusion
 from tdattr.errors import UserError
 from tdattr.networks import NOTHING, Given
-from tdattr.report.progress import track
+from tdattr.progress import track
+from tdattr.scoring.cells import Items
 from tdattr.scoring.gradients import BUFFER
-from tdattr.scoring.losses import View
 from tdattr.scoring.projection import spans
 from tdattr.seeding import generator, normal
 
@@ -43,8 +44,7 @@ class FisherConfig:
 def diagonal_fisher(
     network: nn.Module,
     diffusion: Diffusion,
-    views: list[View],
-    ids: Int[np.ndarray, " item"],
+    views: Sequence[Items],
     names: list[str],
     config: FisherConfig,
     seed: int,
@@ -66,11 +66,11 @@ def diagonal_fisher(
     rounds = [(epoch, side) for epoch in range(config.epochs) for side in range(len(views))]
     for number, (epoch, side) in enumerate(rounds[done:], start=done + 1):
         key, description = (seed, epoch, side), f"Fisher {number}/{len(rounds)}"
-        found = summed_squares(network, diffusion, views[side], ids, names, key, batch_size, description)
+        found = summed_squares(network, diffusion, views[side], names, key, batch_size, description)
         total = {name: total[name] + value if name in total else value for name, value in found.items()}
         save_file(total, partial.with_suffix(".new"), {"rounds": str(number)})
         partial.with_suffix(".new").replace(partial)
-    count = len(rounds) * len(ids)
+    count = len(rounds) * len(views[0])
     save_file({name: value / count for name, value in total.items()}, folder / FILE)
     partial.unlink()
 
@@ -78,8 +78,7 @@ def diagonal_fisher(
 def summed_squares(
     network: nn.Module,
     diffusion: Diffusion,
-    view: View,
-    ids: Int[np.ndarray, " item"],
+    items: Items,
     names: list[str],
     key: tuple[int, int, int],
     batch_size: int,
@@ -99,13 +98,13 @@ def summed_squares(
     size = sum(value.numel() for value in chosen.values())
     together = max(1, min(batch_size, BUFFER // size))
     total = {name: torch.zeros(value.shape, dtype=torch.float64) for name, value in chosen.items()}
+    ids = items.ids
     for part in track(spans(len(ids), together), description, -(-len(ids) // together)):
-        x = view.images(ids[part])
-        condition = view.condition(ids[part])
+        x, given = items.take(np.arange(part.start, part.stop))
         rngs = [generator(key[0], "fisher", key[1], key[2], int(item)) for item in ids[part]]
         levels = torch.cat([diffusion.training_levels(rng, 1) for rng in rngs])
         noise = torch.stack([normal(rng, *x.shape[1:]) for rng in rngs])
-        conditions = x.new_zeros(len(x), 0) if condition is None else condition
+        conditions = x.new_zeros(len(x), 0) if given.condition is None else given.condition
         with sdpa_kernel(SDPBackend.MATH):  # the other kernels cannot be batched by vmap
             found = vmap(grad(loss), in_dims=(None, 0, 0, 0, 0))(
                 chosen, x.to(device), levels.to(device), noise.to(device), conditions.to(device)

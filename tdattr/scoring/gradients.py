@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -14,9 +14,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from tdattr.diffusion import Diffusion
 from tdattr.errors import UserError
 from tdattr.networks import NOTHING, Given
-from tdattr.report.progress import track
-from tdattr.rows import Rows
-from tdattr.scoring.losses import NoiseSet
+from tdattr.scoring.cells import Items
+from tdattr.scoring.pairs import NoiseSet
 from tdattr.scoring.projection import ProjectionConfig, project, spans
 from tdattr.seeding import generator, normal
 
@@ -25,8 +24,6 @@ OUTPUTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {  # (losses [draw], ou
     "squared_output": lambda losses, outputs: outputs.square().mean(),  # D-TRAK (arXiv 2311.00500)
     "mean_output": lambda losses, outputs: outputs.mean(),  # DAS (arXiv 2410.18639)
 }
-LEVELS = ("generation", "training")
-Take = Callable[[slice], tuple[Tensor, Tensor | None]]  # places -> images and conditions
 SHORTEST = 1e-12  # of a gradient that is normalised
 BUFFER = 1 << 28  # gradient values that are held before they are projected together: 1 GB in float32
 
@@ -40,21 +37,18 @@ class GradientConfig:
     ``normalise``: each draw's gradient gets length 1 before they are averaged. ``parameters``: a part of the network.
     """
 
-    output: str
+    output: Literal["loss", "squared_output", "mean_output"]
     draws: int
-    levels: str
+    levels: Literal["generation", "training"]
     normalise: bool
     parameters: str
     projection: ProjectionConfig
 
     def __post_init__(self) -> None:
-        for key, choices in (("output", list(OUTPUTS)), ("levels", list(LEVELS))):
-            if getattr(self, key) not in choices:
-                raise UserError(f"method.gradients.{key}={getattr(self, key)} is unknown: choose one of {choices}.")
         if self.draws < 1:
             raise UserError(f"method.gradients.draws={self.draws} must be at least 1.")
 
-    def noise_set(self, diffusion: Diffusion, shape: tuple[int, int, int], seed: int) -> NoiseSet:
+    def noise_set(self, diffusion: Diffusion, shape: tuple[int, ...], seed: int) -> NoiseSet:
         """The draws that all items and queries share."""
         rng = generator(seed, "gradients.noise")
         levels = (
@@ -81,9 +75,7 @@ class Gradients:
         """The number of parameters."""
         return sum(self.network.get_parameter(name).numel() for name in self.names)
 
-    def of(
-        self, x: Float[Tensor, "item channel height width"], condition: Float[Tensor, "item condition"] | None
-    ) -> Float[Tensor, "item parameter"]:
+    def of(self, x: Float[Tensor, "item *x"], given: Given) -> Float[Tensor, "item parameter"]:
         """The gradient of each item, averaged over the draws; float32 on the network's device."""
         parameters = {name: value.detach() for name, value in self.network.named_parameters()}
         chosen = {name: parameters[name] for name in self.names}
@@ -102,7 +94,7 @@ class Gradients:
             losses = self.diffusion.loss(network, x.expand(draws, *x.shape), levels, noise, given)
             return OUTPUTS[self.config.output](losses, seen[0])
 
-        conditions = x.new_zeros(len(x), 0) if condition is None else condition
+        conditions = x.new_zeros(len(x), 0) if given.condition is None else given.condition
         total = x.new_zeros(len(x), self.size)
         at_once = 1 if self.config.normalise else min(len(self.noise), self.batch_size)
         for draws in spans(len(self.noise), at_once):
@@ -124,26 +116,39 @@ class Gradients:
         return total
 
 
-def stored_features(
-    gradients: Gradients, take: Take, count: int, seed: int, folder: Path, description: str
-) -> Float[np.ndarray, "item feature"]:
-    """The projected gradients of ``count`` images, on disk in ``folder``; an interrupted call is gone on with.
+@dataclass(frozen=True)
+class Stacked:
+    """Blocks of rows, memory-mapped, as if they were one array."""
+
+    blocks: list[Float[np.ndarray, "_row feature"]]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Of the whole."""
+        return sum(len(block) for block in self.blocks), self.blocks[0].shape[1]
+
+    def __getitem__(self, rows: slice) -> Float[np.ndarray, "row feature"]:
+        """Those rows, read into memory."""
+        start, stop, _ = rows.indices(self.shape[0])
+        parts, first = [], 0
+        for block in self.blocks:
+            part = block[max(0, start - first) : max(0, stop - first)]
+            if len(part):
+                parts.append(part)
+            first += len(block)
+        return np.concatenate(parts) if parts else np.empty((0, self.shape[1]), np.float32)
+
+
+def features(gradients: Gradients, items: Items, rows: slice, seed: int) -> Float[np.ndarray, "item feature"]:
+    """The projected gradients of some items; float32.
 
     As many as fit in memory are projected together: the projection, which is drawn anew each time, costs most.
     """
-    rows = Rows(folder, "items", count)
-    together = max(1, BUFFER // gradients.size)
-    starts = range(rows.done, count, together)
-    for start in track(starts, description, len(starts)):
-        rows.write(features=features(gradients, *take(slice(start, min(start + together, count))), seed).numpy())
-    rows.close()
-    return np.load(folder / "items_features.npy", mmap_mode="r")
-
-
-def features(
-    gradients: Gradients, x: Float[Tensor, "item channel height width"], condition: Tensor | None, seed: int
-) -> Float[Tensor, "item feature"]:
-    """The projected gradients of some images; float32 on the CPU."""
     device = gradients.noise.levels.device
-    found = gradients.of(x.to(device), None if condition is None else condition.to(device))
-    return project(found, gradients.config.projection, seed).cpu()
+    together = max(1, BUFFER // gradients.size)
+    parts = []
+    for part in spans(rows.stop - rows.start, together):
+        x, given = items.take(np.arange(rows.start + part.start, rows.start + part.stop))
+        projected = project(gradients.of(x.to(device), given.to(device)), gradients.config.projection, seed)
+        parts.append(projected.cpu().numpy())
+    return np.concatenate(parts)

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from tdattr.scoring.gradients import Stacked
 from tdattr.scoring.projection import spans
 
 FILE = "kernel.safetensors"
@@ -36,17 +36,17 @@ class Kernel:
         return (self.items.square() @ (1 / (self.values + damping))).float()
 
 
-def decompose(features: Float[np.ndarray, "item feature"], folder: Path) -> None:
+def decompose(features: Stacked, folder: Path) -> None:
     """Write eigenvectors and eigenvalues of ΦᵀΦ, from the smaller of ΦᵀΦ and ΦΦᵀ, in double precision."""
     items, size = features.shape
     if size <= items:
         gram = torch.zeros(size, size, dtype=torch.float64)
         for part in spans(items, ROWS):
-            block = torch.from_numpy(np.array(features[part])).double()
+            block = torch.from_numpy(features[part]).double()
             gram += block.T @ block
         values, basis = torch.linalg.eigh(gram)
     else:
-        everything = torch.from_numpy(np.array(features)).double()
+        everything = torch.from_numpy(features[:]).double()
         values, vectors = torch.linalg.eigh(everything @ everything.T)
         kept = values > NEGLIGIBLE * values.max()
         values, vectors = values[kept], vectors[:, kept]
@@ -54,9 +54,9 @@ def decompose(features: Float[np.ndarray, "item feature"], folder: Path) -> None
     save_file({"basis": basis.contiguous(), "values": values.clamp(min=0)}, folder / FILE)
 
 
-def load_kernel(features: Float[np.ndarray, "item feature"], folder: Path) -> Kernel:
+def load_kernel(features: Stacked, folder: Path) -> Kernel:
     """The kernel that ``decompose`` wrote for those features."""
     content = load_file(folder / FILE)
     parts = spans(features.shape[0], ROWS)
-    items = torch.cat([torch.from_numpy(np.array(features[part])).double() @ content["basis"] for part in parts])
+    items = torch.cat([torch.from_numpy(features[part]).double() @ content["basis"] for part in parts])
     return Kernel(content["basis"], content["values"], items)

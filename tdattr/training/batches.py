@@ -90,7 +90,7 @@ class Validation(Dataset[Batch]):
         places = np.arange(index * self.config.batch_size, min((index + 1) * self.config.batch_size, total))
         ids = places % len(self.split)
         rng = generator(self.seed, "validation", index)
-        x = self.split.images(ids)
+        x = self.split.x(ids)
         level = self.diffusion.training_levels(rng, len(ids))
         return Batch(x, level, normal(rng, *x.shape), Given(self.split.condition(ids)))
 

@@ -6,7 +6,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from tdattr.data.prepared import Split
-from tdattr.networks import NOTHING, Given, per_item
+from tdattr.networks import NOTHING, Given
 from tdattr.training.config import TrainConfig
 
 
@@ -22,10 +22,8 @@ def training_items(
 
     ``mirrored``, ``dropped`` and ``caption`` decide which, and which of its captions each item has: draws from [0, 1).
     """
-    x = split.images(ids)
-    if config.mirror:
-        x = torch.where(per_item(torch.from_numpy(mirrored < 0.5), x), x.flip(3), x)
+    x = split.x(ids, mirrored < 0.5 if config.mirror else False)
     if split.conditions is None:
         return x, NOTHING
-    condition = split.condition(ids, (caption * split.conditions.shape[1]).astype(int))
+    condition = split.condition(ids, (caption * split.captions).astype(int))
     return x, Given(condition, torch.from_numpy(dropped < config.condition_dropout))

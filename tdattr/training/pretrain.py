@@ -13,7 +13,7 @@ from torch import nn
 from tdattr.data.prepared import Prepared
 from tdattr.diffusion import Diffusion
 from tdattr.errors import UserError
-from tdattr.report.progress import Bar
+from tdattr.progress import Bar
 from tdattr.training.batches import TrainingData
 from tdattr.training.config import WEIGHTS, TrainConfig, TrainerConfig
 from tdattr.training.framework import L

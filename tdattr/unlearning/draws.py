@@ -45,9 +45,8 @@ def draw_items(
 ) -> Batch:
     """``count`` different training items, each with one of its captions, at noise of their own."""
     chosen = rng.choice(ids, count, replace=False)
-    variants = 1 if split.conditions is None else split.conditions.shape[1]
-    condition = split.condition(chosen, rng.integers(variants, size=count))
-    return replace(draw(split.images(chosen), condition, rng, levels), ids=torch.from_numpy(chosen))
+    condition = split.condition(chosen, rng.integers(split.captions, size=count))
+    return replace(draw(split.x(chosen), condition, rng, levels), ids=torch.from_numpy(chosen))
 
 
 def draw_copies(

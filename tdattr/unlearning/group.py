@@ -148,11 +148,11 @@ def unlearn_group(
 
         def __call__(self, network: nn.Module, batch: UnlearnBatch) -> tuple[Tensor, Tensor]:
             nonlocal taken
-            value, parts = loss(network, batch)
+            losses = loss(network, batch)
             if taken % every == 0 or taken == steps - 1:
-                written.append({"step": float(taken)} | {name: float(part) for name, part in parts.items()})
+                written.append({"step": float(taken)} | losses.log())
             taken += 1
-            return value, value.detach()
+            return losses.total, losses.total.detach()
 
     kind: Any = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
     module = Unlearning(

@@ -5,7 +5,7 @@ from jaxtyping import Int
 from sklearn.neighbors import NearestNeighbors
 
 from tdattr.data.prepared import Split
-from tdattr.report.progress import track
+from tdattr.progress import track
 
 BLOCK = 8192  # candidates that are searched together
 

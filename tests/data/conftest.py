@@ -1,6 +1,7 @@
 """What the tests of datasets share: real JPEG files whose pixels are known, and damaged ones."""
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file
 
-from tdattr.data.prepared import Prepared
+from tdattr.configs import typed
+from tdattr.data.prepared import Prepared, Source
 from tdattr.diffusion.edm import EDM
 from tdattr.networks.dit import DiTConfig
 from tdattr.training.config import TrainConfig, TrainerConfig
@@ -50,6 +52,16 @@ def is_like() -> Callable[[np.ndarray, np.ndarray], bool]:
         return bool(np.abs(inside - colour).max() <= 4)
 
     return compare
+
+
+@pytest.fixture(scope="session")
+def configure() -> Callable[..., Source]:
+    """``configure(source, **changes)`` builds the source that a config with those changes describes."""
+
+    def build(source: Source, **changes: Any) -> Source:
+        return typed(type(source), asdict(source) | changes, "dataset.source")  # type: ignore[call-overload]
+
+    return build
 
 
 @pytest.fixture

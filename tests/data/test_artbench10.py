@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from tdattr.configs import build, described
+from tdattr.configs import build
 from tdattr.data.artbench10 import BATCHED, SPLIT, STYLES, UNSPLIT, ArtBench10
-from tdattr.data.prepared import Prepared, load, prepare
+from tdattr.data.preparation import prepare
+from tdattr.data.prepared import Prepared, Source, load
 from tdattr.errors import UserError
 
 YAML = Path(__file__).parents[2] / "conf" / "dataset" / "artbench10.yaml"
@@ -133,7 +134,7 @@ def pixels() -> list[np.ndarray]:
 def test_yaml_describes_the_source() -> None:
     config = OmegaConf.create({"paths": {"data": "/raw"}, "dataset": OmegaConf.load(YAML)})
     assert build(config.dataset.source, "dataset.source") == source(Path("/raw/artbench10"), resolution=64)
-    assert "/raw" not in str(described(config.dataset.source))
+    assert "/raw" not in str(build(config.dataset.source, "dataset.source").describe())
 
 
 def check_pictures(data: Prepared, is_like: IsLike, photograph: Photograph, folder: Path) -> None:
@@ -296,9 +297,9 @@ def test_a_corrupt_image_is_named(split_root: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("values", [{"layout": "tar"}, {"condition": "label"}, {"resolution": 0}])
-def test_wrong_values_are_refused(values: dict[str, Any]) -> None:
+def test_wrong_values_are_refused(values: dict[str, Any], configure: Callable[..., Source]) -> None:
     with pytest.raises(UserError, match=f"dataset.source.{next(iter(values))}="):
-        source(Path("/raw"), **values)
+        configure(source(Path("/raw")), **values)
 
 
 def test_a_step_of_training(split_root: Path, tmp_path: Path, train_one_step: Callable[[Prepared], None]) -> None:

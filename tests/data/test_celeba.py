@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from tdattr.configs import build, described
+from tdattr.configs import build
 from tdattr.data.celeba import CelebA
-from tdattr.data.prepared import Prepared, load, prepare
+from tdattr.data.preparation import prepare
+from tdattr.data.prepared import Prepared, load
 from tdattr.data.subset import ItemsConfig, draw_items
 from tdattr.errors import UserError
 
@@ -64,7 +65,7 @@ def test_yaml_describes_the_source() -> None:
     config = OmegaConf.create({"paths": {"data": "/raw"}, "dataset": OmegaConf.load(YAML)})
     expected = source(Path("/raw/celeba"), crop=140, resolution=64, items=ItemsConfig(5000, 1000))
     assert build(config.dataset.source, "dataset.source") == expected
-    assert "/raw" not in str(described(config.dataset.source))
+    assert "/raw" not in str(build(config.dataset.source, "dataset.source").describe())
     assert config.dataset.counts == {"train": 5000, "test": 1000}
 
 
@@ -103,9 +104,9 @@ def test_without_identities(root: Path, tmp_path: Path) -> None:
 def test_drawn_items(root: Path, tmp_path: Path) -> None:
     wanted = source(root, items=ItemsConfig(5, 2))
     assert (wanted.count("train"), wanted.count("test")) == (5, 2)
-    assert wanted.chosen("train") == [NAMES[place] for place in draw_items(8, 5, 42)]
-    assert wanted.chosen("test") == [NAMES[8 + place] for place in draw_items(4, 2, 42)]
-    assert wanted.chosen("train") != replace(wanted, draw=2).chosen("train")
+    assert wanted.select("train") == [NAMES[place] for place in draw_items(8, 5, 42)]
+    assert wanted.select("test") == [NAMES[8 + place] for place in draw_items(4, 2, 42)]
+    assert wanted.select("train") != replace(wanted, draw=2).select("train")
     data = prepared(wanted, tmp_path / "out")
     assert data.train.items.Male.tolist() == ["yes" if place // 2 % 2 else "no" for place in draw_items(8, 5, 42)]
     with pytest.raises(UserError, match=r"dataset\.source\.items\.test=5 asks for more than the 4"):
@@ -114,7 +115,7 @@ def test_drawn_items(root: Path, tmp_path: Path) -> None:
 
 def test_only_drawn_faces_need_be_there(root: Path) -> None:
     wanted = source(root, items=ItemsConfig(5, 2))
-    spare = set(NAMES) - set(wanted.chosen("train")) - set(wanted.chosen("test"))
+    spare = set(NAMES) - set(wanted.select("train")) - set(wanted.select("test"))
     for name in spare:
         (root / "celeba" / "img_align_celeba" / name).unlink()
     wanted.fingerprint()

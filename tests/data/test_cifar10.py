@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from tdattr.configs import build, described
+from tdattr.configs import build
 from tdattr.data.cifar10 import FOLDER, Cifar10
-from tdattr.data.prepared import Prepared, load, prepare
+from tdattr.data.preparation import prepare
+from tdattr.data.prepared import Prepared, Source, load
 from tdattr.data.subset import ItemsConfig
 from tdattr.errors import UserError
 
@@ -60,7 +61,7 @@ def root(tmp_path: Path) -> Path:
 def test_yaml_describes_the_source(name: str, changes: dict[str, Any]) -> None:
     config = OmegaConf.create({"paths": {"data": "/raw"}, "dataset": OmegaConf.load(CONF / f"{name}.yaml")})
     assert build(config.dataset.source, "dataset.source") == source(Path("/raw/cifar10"), **changes)
-    assert "/raw" not in str(described(config.dataset.source))
+    assert "/raw" not in str(build(config.dataset.source, "dataset.source").describe())
     assert config.dataset.counts == ({"train": 5000, "test": 1000} if changes else {"train": 50000, "test": 10000})
 
 
@@ -145,9 +146,9 @@ def test_wrong_content_is_refused(root: Path, name: str, change: dict[bytes, Any
         source(root).count("test")
 
 
-def test_wrong_condition_is_refused() -> None:
-    with pytest.raises(UserError, match="dataset.source.condition=style"):
-        source(Path("/raw"), "style")
+def test_wrong_condition_is_refused(configure: Callable[..., Source]) -> None:
+    with pytest.raises(UserError, match="dataset.source.condition=style is unknown: choose none or label"):
+        configure(source(Path("/raw")), condition="style")
 
 
 def test_chosen_classes_are_kept_in_the_published_order(root: Path, tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from tdattr.configs import build, described
+from tdattr.configs import build
 from tdattr.data.cifar100 import FOLDER, Cifar100
-from tdattr.data.prepared import Prepared, load, prepare
+from tdattr.data.preparation import prepare
+from tdattr.data.prepared import Counts, Prepared, Source, load
 from tdattr.errors import UserError
 
 YAML = Path(__file__).parents[2] / "conf" / "dataset" / "cifar100.yaml"
@@ -54,13 +55,18 @@ def root(tmp_path: Path) -> Path:
 def test_yaml_describes_the_source() -> None:
     config = OmegaConf.create({"paths": {"data": "/raw"}, "dataset": OmegaConf.load(YAML)})
     assert build(config.dataset.source, "dataset.source") == Cifar100(root="/raw/cifar100", condition="none")
-    assert "/raw" not in str(described(config.dataset.source))
+    assert "/raw" not in str(build(config.dataset.source, "dataset.source").describe())
 
 
 @pytest.mark.parametrize(("condition", "inside"), [("none", True), ("fine", False), ("coarse", False)])
 def test_everything_survives(root: Path, tmp_path: Path, condition: str, inside: bool) -> None:
     (tmp_path / "out").mkdir()
-    prepare(Cifar100(str(root / FOLDER if inside else root), condition), tmp_path / "out", "cifar100", counts=SIZES)
+    prepare(
+        Cifar100(str(root / FOLDER if inside else root), condition),
+        tmp_path / "out",
+        "cifar100",
+        counts=Counts(**SIZES),
+    )
     data = load(tmp_path / "out")
     assert data.condition_size == {"none": 0, "fine": 100, "coarse": 20}[condition]
     for name, split in (("train", data.train), ("test", data.test)):
@@ -105,9 +111,9 @@ def test_wrong_content_is_refused(root: Path, name: str, change: dict[bytes, Any
         Cifar100(str(root), "none").count("test")
 
 
-def test_wrong_condition_is_refused() -> None:
+def test_wrong_condition_is_refused(configure: Callable[..., Source]) -> None:
     with pytest.raises(UserError, match="dataset.source.condition=label is unknown: choose none, fine or coarse"):
-        Cifar100("/raw", "label")
+        configure(Cifar100("/raw", "none"), condition="label")
 
 
 def test_a_step_of_training(root: Path, tmp_path: Path, train_one_step: Callable[[Prepared], None]) -> None:

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from tdattr.configs import build, described
+from tdattr.configs import build
 from tdattr.data.coco import Coco, read_captions
-from tdattr.data.prepared import Prepared, load, prepare
+from tdattr.data.preparation import prepare
+from tdattr.data.prepared import Prepared, load
 from tdattr.errors import UserError
 
 YAML = Path(__file__).parents[2] / "conf" / "dataset" / "coco.yaml"
@@ -86,7 +87,8 @@ def prepared(wanted: Coco, folder: Path) -> Prepared:
 def test_yaml_describes_the_source() -> None:
     config = OmegaConf.create({"paths": {"data": "/raw"}, "dataset": OmegaConf.load(YAML)})
     assert build(config.dataset.source, "dataset.source") == Coco("/raw/coco", resolution=64, captions=5)
-    assert "/raw" not in str(described(config.dataset.source)) and config.dataset.groups is None
+    assert "/raw" not in str(build(config.dataset.source, "dataset.source").describe())
+    assert config.dataset.groups is None
 
 
 def test_everything_survives(root: Path, tmp_path: Path, photograph: Photograph, is_like: IsLike) -> None:
@@ -110,7 +112,9 @@ def test_fewer_captions(root: Path, tmp_path: Path) -> None:
 
 def test_an_encoder_makes_the_conditions(root: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    prepare(source(root), tmp_path / "out", "coco", encode=lambda texts: np.array([[len(text), 1.0] for text in texts]))
+    prepare(
+        source(root), tmp_path / "out", "coco", lambda texts: np.array([[len(text), 1] for text in texts], np.float32)
+    )
     data = load(tmp_path / "out")
     assert data.train.conditions is not None and data.train.conditions.shape == (4, 5, 2)
     assert data.train.conditions[:, 2, 0].tolist() == [2] * 4
@@ -217,5 +221,7 @@ def test_wrong_values_are_refused(values: dict[str, Any]) -> None:
 
 def test_a_step_of_training(root: Path, tmp_path: Path, train_one_step: Callable[[Prepared], None]) -> None:
     (tmp_path / "out").mkdir()
-    prepare(source(root), tmp_path / "out", "coco", encode=lambda texts: np.array([[len(text), 1.0] for text in texts]))
+    prepare(
+        source(root), tmp_path / "out", "coco", lambda texts: np.array([[len(text), 1] for text in texts], np.float32)
+    )
     train_one_step(load(tmp_path / "out"))

@@ -1,5 +1,6 @@
 """scikit-learn's digits against what scikit-learn itself loads."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from sklearn.datasets import load_digits
 
 from tdattr.configs import build
 from tdattr.data.digits import Digits
-from tdattr.data.prepared import Prepared, load, prepare
+from tdattr.data.preparation import prepare
+from tdattr.data.prepared import Prepared, Source, load
 from tdattr.errors import UserError
 
 YAML = Path(__file__).parents[2] / "conf" / "dataset" / "digits.yaml"
@@ -67,9 +69,9 @@ def test_fingerprint_is_the_file() -> None:
 
 
 @pytest.mark.parametrize("change", [{"condition": "style"}, {"held_out": 1}, {"held_out": -2}])
-def test_wrong_values_are_refused(change: dict[str, Any]) -> None:
+def test_wrong_values_are_refused(change: dict[str, Any], configure: Callable[..., Source]) -> None:
     with pytest.raises(UserError, match=f"dataset.source.{next(iter(change))}="):
-        replace(SOURCE, **change)
+        configure(SOURCE, **change)
 
 
 def test_missing_scikit_learn_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

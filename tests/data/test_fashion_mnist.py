@@ -2,6 +2,7 @@
 
 import gzip
 import struct
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from omegaconf import OmegaConf
 from tdattr.configs import build
 from tdattr.data import fashion_mnist
 from tdattr.data.fashion_mnist import LABELS, FashionMnist
-from tdattr.data.prepared import load, prepare
+from tdattr.data.preparation import prepare
+from tdattr.data.prepared import Source, load
 from tdattr.errors import UserError
 
 YAML = Path(__file__).parents[2] / "conf" / "dataset" / "fashion_mnist.yaml"
@@ -151,6 +153,6 @@ def test_damaged_archive(tmp_path: Path, damaged: bytes) -> None:
 
 
 @pytest.mark.parametrize("change", [{"condition": "style"}, {"resolution": 64}])
-def test_wrong_values_are_refused(change: dict[str, Any]) -> None:
+def test_wrong_values_are_refused(change: dict[str, Any], configure: Callable[..., Source]) -> None:
     with pytest.raises(UserError, match=f"dataset.source.{next(iter(change))}="):
-        source(None, **change)
+        configure(source(None), **change)

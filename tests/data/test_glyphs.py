@@ -1,5 +1,6 @@
 """The glyphs: 62 characters in 21 typefaces, split evenly, every one of them visible."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,8 @@ from omegaconf import OmegaConf
 from tdattr.configs import build
 from tdattr.data import glyphs
 from tdattr.data.glyphs import OBJECTS, TYPEFACES, Glyphs
-from tdattr.data.prepared import Prepared, load, prepare
+from tdattr.data.preparation import prepare
+from tdattr.data.prepared import Prepared, Source, load
 from tdattr.errors import UserError
 
 YAML = Path(__file__).parents[2] / "conf" / "dataset" / "glyphs.yaml"
@@ -99,13 +101,13 @@ def test_some_of_the_characters(undrawn: None, characters: str, first: str, coun
     assert sum(vector for vector in vectors.values() if vector is not None).min() == 1  # each has its own place
 
 
-def test_wrong_values_are_refused() -> None:
+def test_wrong_values_are_refused(configure: Callable[..., Source]) -> None:
     with pytest.raises(UserError, match="dataset.source.characters=greek is unknown"):
-        replace(SOURCE, characters="greek")
+        configure(SOURCE, characters="greek")
     with pytest.raises(UserError, match="dataset.source.condition=colour is unknown"):
-        replace(SOURCE, condition="colour")
+        configure(SOURCE, condition="colour")
     with pytest.raises(UserError, match="dataset.source.held_out=21"):
-        replace(SOURCE, held_out=21)
+        configure(SOURCE, held_out=21)
 
 
 def test_nothing_held_out(undrawn: None) -> None:

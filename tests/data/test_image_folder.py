@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ import pytest
 from omegaconf import OmegaConf
 from PIL import Image
 
-from tdattr.configs import build, described
+from tdattr.configs import build
 from tdattr.data.image_folder import ImageFolder, read_image
-from tdattr.data.prepared import Prepared, load, prepare
+from tdattr.data.preparation import prepare
+from tdattr.data.prepared import Prepared, Source, load
 from tdattr.errors import UserError
 
 YAML = Path(__file__).parents[2] / "conf" / "dataset" / "image_folder.yaml"
@@ -61,7 +63,7 @@ def test_yaml_describes_the_source() -> None:
         build(config.source, "dataset.source")
     config.source.root = "/raw"
     assert build(config.source, "dataset.source") == source(Path("/raw"), resolution=32, condition="none", held_out=10)
-    assert "/raw" not in str(described(config.source))
+    assert "/raw" not in str(build(config.source, "dataset.source").describe())
 
 
 def test_everything_survives(root: Path, tmp_path: Path) -> None:
@@ -218,6 +220,6 @@ def test_fingerprint_follows_names_sizes_times_and_captions(root: Path) -> None:
 @pytest.mark.parametrize(
     "change", [{"condition": "x"}, {"channels": 4}, {"resolution": 0}, {"held_out": 1}, {"held_out": -1}]
 )
-def test_wrong_values_are_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+def test_wrong_values_are_refused(tmp_path: Path, change: dict[str, Any], configure: Callable[..., Source]) -> None:
     with pytest.raises(UserError, match=f"dataset.source.{next(iter(change))}="):
-        replace(source(tmp_path), **change)
+        configure(source(tmp_path), **change)

@@ -1,7 +1,7 @@
 """The mixtures: what the fields and conditions say is what the pixels show, and the knobs do what they promise."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
 from itertools import combinations, product
@@ -14,9 +14,10 @@ from omegaconf import OmegaConf
 
 from tdattr.configs import build
 from tdattr.data import mixtures
-from tdattr.data.groups import groups
+from tdattr.data.groups import find_groups
 from tdattr.data.mixtures import APART, CELLS, EMPTY, INK, MOST_GROUPS, Mixtures, enlarge, stamps
-from tdattr.data.prepared import Example, Prepared, load, prepare
+from tdattr.data.preparation import prepare
+from tdattr.data.prepared import Example, Prepared, Source, load
 from tdattr.errors import UserError
 
 YAML = Path(__file__).parents[2] / "conf" / "dataset" / "mixtures.yaml"
@@ -83,7 +84,7 @@ def test_yaml_describes_the_source() -> None:
 def test_counts_groups_and_range(data: Prepared) -> None:
     assert (len(data.train), len(data.test), data.resolution, data.channels) == (600, 100, 16, 1)
     assert data.condition_size == 10
-    by_group = groups(data, "group")
+    by_group = find_groups(data, "group")
     assert list(by_group) == SOURCE.names and {len(ids) for ids in by_group.values()} == {60}
     assert set(data.test.items.group.value_counts()) == {10}
     assert (data.train.pixels.max(axis=(1, 2, 3)) > 180).all() and data.train.pixels.min() == 0
@@ -227,6 +228,6 @@ def test_unconditional_and_no_test_items() -> None:
     ],
     ids=str,
 )
-def test_wrong_values_are_refused(change: dict[str, Any]) -> None:
+def test_wrong_values_are_refused(change: dict[str, Any], configure: Callable[..., Source]) -> None:
     with pytest.raises(UserError, match=f"^dataset.source.{next(iter(change))}="):
-        replace(SOURCE, **change)
+        configure(SOURCE, **change)

@@ -4,19 +4,19 @@ import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from tdattr.data import prepared as module
-from tdattr.data.prepared import Example, Prepared, load, one_hot, prepare
+from tdattr.data import preparation as module
+from tdattr.data.preparation import prepare
+from tdattr.data.prepared import Counts, Example, Prepared, Source, load, one_hot
 from tdattr.errors import UserError
 
 
 @dataclass(frozen=True)
-class Tiny:
+class Tiny(Source):
     """A source whose items are given; ``missing`` items are announced but never come."""
 
     items: dict[str, list[Example]] = field(default_factory=dict)
@@ -82,6 +82,86 @@ def test_images_and_conditions_as_tensors(tmp_path: Path) -> None:
     assert chosen is not None and torch.equal(chosen, torch.tensor([[0.0, 0, 1], [1, 0, 0]]))
 
 
+def test_x_is_the_image_mirrored_item_by_item(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    items = [Example(rng.integers(256, size=(4, 6, 3), dtype=np.uint8)) for _ in range(4)]
+    split = prepared(Tiny({"train": items, "test": []}), tmp_path / "a").train
+    ids = np.array([2, 0, 3, 2])
+    images = split.images(ids)
+    assert images.shape == (4, 3, 4, 6) and torch.equal(split.x(ids), images)
+    assert torch.equal(split.x(ids, True), images.flip(3)) and not torch.equal(images, images.flip(3))
+    mirrored = split.x(ids, np.array([False, True, True, True]))
+    assert torch.equal(mirrored[0], images[0])
+    for index in (1, 2, 3):
+        expected = np.ascontiguousarray(items[ids[index]].image[:, ::-1])  # type: ignore[index]
+        assert torch.equal(mirrored[index], torch.from_numpy(expected).permute(2, 0, 1).float() / 127.5 - 1)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.int32, np.uint8, np.float16])
+@pytest.mark.parametrize("shape", [(7,), (3, 5), ()], ids=str)
+def test_conditions_keep_their_shape_and_type(tmp_path: Path, shape: tuple[int, ...], dtype: type) -> None:
+    """For example the token ids of a prompt."""
+    rng = np.random.default_rng(2)
+    conditions = rng.integers(100, size=(6, 2, *shape)).astype(dtype)
+    items = [replace(example(index), condition=condition) for index, condition in enumerate(conditions)]
+    for test in (items[4:], []):
+        data = prepared(Tiny({"train": items[:4], "test": test}), tmp_path / str(len(test)))
+        assert data.condition_size == (shape[-1] if shape else 1)
+        for split, expected in ((data.train, conditions[:4]), (data.test, conditions[4 : 4 + len(test)])):
+            assert split.conditions is not None and split.conditions.dtype == dtype
+            assert np.array_equal(split.conditions, expected) and split.conditions.shape[1:] == (2, *shape)
+    assert isinstance(data.train.conditions, np.memmap)
+    chosen = data.train.condition(np.array([3, 0]), np.array([1, 0]))
+    assert chosen is not None and chosen.shape == (2, *shape)
+    assert chosen.dtype == torch.from_numpy(np.zeros(1, dtype)).dtype
+    assert np.array_equal(chosen.numpy(), np.stack([conditions[3, 1], conditions[0, 0]]))
+    first = data.train.condition(np.array([2]))
+    assert first is not None and np.array_equal(first.numpy(), conditions[2:3, 0])
+
+
+def test_token_ids_of_prompts(tmp_path: Path) -> None:
+    def tokens(texts: list[str]) -> np.ndarray:
+        return np.array([[1, len(text), 49407] for text in texts], np.int64)
+
+    prepare(tiny(), tmp_path, "tiny", tokens)
+    data = load(tmp_path)
+    assert data.train.conditions is not None and data.train.conditions.dtype == np.int64
+    assert data.train.conditions.shape == (5, 2, 3) and data.condition_size == 3 and data.test.captions == 2
+    assert data.test.conditions is not None
+    assert data.test.conditions[1, :, 1].tolist() == [len(prompt) for prompt in example(101).prompts]
+
+
+@pytest.mark.parametrize("block", [2, 512])
+@pytest.mark.parametrize(
+    ("condition", "complaint"),
+    [
+        (np.zeros((2, 3), np.float64), "type float64, not float32"),
+        (np.zeros((2, 3), np.int64), "type int64, not float32"),
+        (np.zeros((2, 4), np.float32), r"shape \(2, 4\), not \(2, 3\)"),
+        (np.zeros((1, 3), np.float32), r"shape \(1, 3\), not \(2, 3\)"),
+        (np.zeros((2, 3, 1), np.float32), r"shape \(2, 3, 1\), not \(2, 3\)"),
+        (None, r"shape None, not \(2, 3\)"),
+    ],
+    ids=lambda value: str(getattr(value, "shape", value)),
+)
+def test_conditions_of_another_shape_or_type_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, condition: np.ndarray | None, complaint: str, block: int
+) -> None:
+    monkeypatch.setattr(module, "BLOCK", block)
+    source = tiny()
+    for split, index in (("train", 4), ("test", 0)):
+        changed = Tiny({name: list(items) for name, items in source.items.items()})
+        changed.items[split][index] = replace(changed.items[split][index], condition=condition)
+        (tmp_path / split).mkdir()
+        with pytest.raises(UserError, match=rf"^tiny \({split}\): the condition of item {index} has {complaint}\.$"):
+            prepare(changed, tmp_path / split, "tiny")
+
+
+def test_a_test_split_of_another_resolution_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"tiny \(test\): the image of item 0 has shape \(5, 5, 3\), not \(4, 4, 3\)"):
+        prepare(Tiny({"train": [example(0)], "test": [example(1, size=5)]}), tmp_path, "tiny")
+
+
 def test_unconditional_without_test_split(tmp_path: Path) -> None:
     bare = Tiny({"train": [Example(example(3).image)], "test": []})
     data = prepared(bare, tmp_path / "a")
@@ -137,7 +217,7 @@ def test_unusable_sources_are_refused(tmp_path: Path) -> None:
         prepare(Tiny({"train": [example(0), example(1, size=5)], "test": []}), tmp_path, "tiny")
 
 
-class Files:
+class Files(Source):
     """A source whose images are read when they are asked for: counts the reading, and can be interrupted or spoilt."""
 
     def __init__(self, count: int, stop_at: int | None = None, spoilt: tuple[int, ...] = ()) -> None:
@@ -184,13 +264,6 @@ def test_a_condition_needs_a_prompt(tmp_path: Path) -> None:
     bare = Tiny({"train": [Example(example(3).image)], "test": []})
     with pytest.raises(UserError, match=r"item 0 has no prompt to make a condition of: .*dataset.text=null"):
         prepare(bare, tmp_path, "tiny", lengths)
-
-
-@pytest.mark.usefixtures("unchecked")
-@pytest.mark.parametrize("counts", [5, {"valid": 3}])
-def test_counts_that_are_none(tmp_path: Path, counts: Any) -> None:
-    with pytest.raises(UserError, match=r"dataset.counts=.* must be null or name train and test"):
-        prepare(tiny(), tmp_path, "tiny", counts=counts)
 
 
 def lengths(texts: list[str]) -> np.ndarray:
@@ -246,9 +319,9 @@ def test_only_a_few_blocks_are_held_at_a_time(tmp_path: Path, monkeypatch: pytes
 def test_counts_are_checked_before_anything_is_read(tmp_path: Path) -> None:
     source = Files(30)
     with pytest.raises(UserError, match=r"tiny should have 31 items in train but 30 were found: .*dataset.counts=null"):
-        prepare(source, tmp_path, "tiny", counts={"train": 31, "test": 0})
+        prepare(source, tmp_path, "tiny", counts=Counts(train=31, test=0))
     assert not source.read
-    prepare(source, tmp_path, "tiny", counts={"train": 30, "test": None})
+    prepare(source, tmp_path, "tiny", counts=Counts(train=30))
 
 
 def test_items_with_fewer_captions_than_the_first_are_refused(tmp_path: Path) -> None:

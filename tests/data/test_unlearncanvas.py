@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from tdattr.configs import build, described
-from tdattr.data.prepared import Prepared, load, prepare
+from tdattr.configs import build
+from tdattr.data.preparation import prepare
+from tdattr.data.prepared import Prepared, Source, load
 from tdattr.data.unlearncanvas import UnlearnCanvas
 from tdattr.errors import UserError
 
@@ -98,9 +100,10 @@ def eval_rows() -> list[dict[str, Any]]:
 def test_yaml_describes_the_source() -> None:
     config = OmegaConf.create({"paths": {"data": "/raw"}, "dataset": OmegaConf.load(YAML)})
     assert build(config.dataset.source, "dataset.source") == source(Path("/raw/unlearncanvas"), resolution=64)
-    assert "/raw" not in str(described(config.dataset.source))
-    config.dataset.source.styles = "${dataset.guda_styles}"
-    assert len(build(config.dataset.source, "dataset.source").styles) == 16
+    assert "/raw" not in str(build(config.dataset.source, "dataset.source").describe())
+    with initialize_config_dir(str(YAML.parents[1]), version_base="1.3"):
+        guda = compose("config", ["dataset=unlearncanvas_guda"]).dataset
+    assert len(build(guda.source, "dataset.source").styles) == 16 and guda.counts.train == 16 * 20 * 20
 
 
 @pytest.mark.parametrize("nested", [False, True])
@@ -275,9 +278,9 @@ def test_a_corrupt_image_is_named(root: Path, tmp_path: Path) -> None:
         {"styles": []},
     ],
 )
-def test_wrong_values_are_refused(values: dict[str, Any]) -> None:
+def test_wrong_values_are_refused(values: dict[str, Any], configure: Callable[..., Source]) -> None:
     with pytest.raises(UserError, match=rf"dataset\.source\.{next(iter(values))}\b"):
-        source(Path("/raw"), **values)
+        configure(source(Path("/raw")), **values)
 
 
 def test_a_step_of_training(root: Path, tmp_path: Path, train_one_step: Callable[[Prepared], None]) -> None:

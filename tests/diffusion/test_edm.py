@@ -111,7 +111,7 @@ def test_heun_agrees_with_a_scalar_solver_in_double_precision(edm: EDM) -> None:
     gain -= levels[-1] * gain * levels[-1] / (0.04 + levels[-1] ** 2)  # Euler for the step to zero
     start = torch.stack([normal(rng, *SHAPE) for rng in rngs(4)])
     images = edm.sample(Optimal(edm, 0.04), rngs(4), SHAPE)
-    torch.testing.assert_close(Pixels().decode(images), (gain * start).clamp(-1, 1), atol=1e-4, rtol=0)
+    torch.testing.assert_close(Pixels("pixels").decode(images), (gain * start).clamp(-1, 1), atol=1e-4, rtol=0)
 
 
 def test_two_evaluations_per_step_except_the_last(edm: EDM) -> None:
@@ -123,6 +123,6 @@ def test_two_evaluations_per_step_except_the_last(edm: EDM) -> None:
 def test_images_stay_in_range_once_they_are_decoded(edm: EDM) -> None:
     x = replace(edm, steps=8).sample(Optimal(edm, 4.0), rngs(4), SHAPE)
     assert x.min() < -1 and x.max() > 1
-    images = Pixels().decode(x)
+    images = Pixels("pixels").decode(x)
     assert images.min() == -1
     assert images.max() == 1

@@ -191,7 +191,7 @@ class Pictures:
     ) -> Tensor:
         with torch.inference_mode():
             x = self.sampler.sample(self.network, generators, SHAPE, Given(condition), guidance)
-        return Pixels().decode(x)
+        return Pixels("pixels").decode(x)
 
 
 @pytest.mark.parametrize("guidance", [None, 2.0])
@@ -224,6 +224,6 @@ def test_samplers_do_not_clamp_but_ddpm_s_clip_what_they_predict(
 ) -> None:
     with torch.inference_mode():
         x = sampler.sample(tiny_dit(4, spread=0.5), rngs(3), SHAPE, given)
-    decoded = Pixels().decode(x)
+    decoded = Pixels("pixels").decode(x)
     assert decoded.min() == -1 and decoded.max() == 1
     assert torch.equal(x, decoded) == (sampler.name == "ddpm")

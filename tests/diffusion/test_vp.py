@@ -118,7 +118,7 @@ def test_euler_agrees_with_the_ode_of_the_paper_in_double_precision(vp: VP) -> N
         x = x + (after - now) * slope
     network = GaussianVP()
     images = replace(vp, steps=steps).sample(network, rngs(3), SHAPE)
-    np.testing.assert_allclose(Pixels().decode(images), np.clip(x, -1, 1), atol=1e-4)
+    np.testing.assert_allclose(Pixels("pixels").decode(images), np.clip(x, -1, 1), atol=1e-4)
     assert network.calls == steps
 
 

@@ -142,7 +142,7 @@ def test_a_killed_run_goes_on_and_leaves_no_half_artifact(swept, tmp_path):
     process.wait()
     assert not finished(tmp_path, "pretrain")
     again = tdattr(*long, folder=folder)
-    assert "Going on with the unfinished pretrain/" in again.stderr
+    assert "Resuming the unfinished pretrain/" in again.stderr
     [path] = tmp_path.glob("runs/**/summary.json")
     killed = json.loads(path.read_text())["artifacts"]["model"]
     tdattr(*long[:-1], folder=folder)

@@ -48,7 +48,7 @@ def test_guda_retrains_nothing_and_the_ceiling_shares_the_gold_models(folder):
     told, scored = (done.stderr.index(words) for words in ("far inside its warm-up", "Evidence lower bounds"))
     assert told < scored
     assert newest(folder)["facts"]["training_steps"] == 6
-    assert newest(folder)["facts"]["retained_loss_growth"] == 1  # two steps are too few to tell
+    assert "retained_loss_growth" not in newest(folder)["facts"]  # two steps are too few to tell
     assert "spearman" in done.stderr
     tdattr(*GUDA, *LOGO, "method@protocol.ceiling=logo_again", folder=folder)
     assert trained(folder) == 2 * (1 + 3)  # and the full model under the other seed

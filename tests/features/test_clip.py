@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torchvision.transforms import functional as vision
 
+from tdattr.configs import typed
 from tdattr.errors import UserError
 from tdattr.features import Setting, identities
 from tdattr.features.clip import ClipImage, ClipText, preprocessing
@@ -98,8 +99,9 @@ def test_what_is_missing_or_damaged_is_named(saved: tuple[Path, Any], setting: S
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(UserError, match=r"holds no CLIP model .*fetch it again"):
         image(tmp_path / "clip").load(setting)
-    with pytest.raises(UserError, match=r"output=middle is unknown"):
-        image(tmp_path, output="middle")
+    node = {"name": "c", "weights": "w", "file": "f", "output": "middle"}
+    with pytest.raises(UserError, match=r"^extractor.output=middle is unknown: choose projected or pooled\.$"):
+        typed(ClipImage, node, "extractor")
 
 
 def test_weights_that_are_not_all_there_are_refused(saved: tuple[Path, Any], setting: Setting, tmp_path: Path) -> None:

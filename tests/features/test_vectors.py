@@ -1,8 +1,8 @@
 """Vectors of the training items: of length 1, the same for any batch size, an artifact that survives a kill."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -10,20 +10,22 @@ import torch
 from torch import Tensor
 
 from tdattr.errors import UserError
-from tdattr.features import Embed, Setting, training_vectors, unit_vectors
+from tdattr.features import Embed, Extractor, Setting, identities, training_vectors, unit_vectors
 from tdattr.features.classifier import Classifier
+from tdattr.metrics.feature_similarity import FeatureSimilarity
+from tdattr.metrics.similarity import MSE
 from tdattr.rows import Rows
 
 
-@dataclass
-class Corners:
+@dataclass(frozen=True)
+class Corners(Extractor):
     """Two pixels of an image and a constant; counts what it is asked for and can be made to fail."""
 
-    name: str = "corners"
+    unaddressed: ClassVar[tuple[str, ...]] = ("name", "seen", "fail_after")
 
-    def __post_init__(self) -> None:
-        self.seen: list[int] = []
-        self.fail_after = 10**9
+    name: str = "corners"
+    seen: list[int] = field(default_factory=list)
+    fail_after: int = 10**9
 
     def identity(self, setting: Setting) -> Mapping[str, str]:
         return {}
@@ -57,8 +59,7 @@ def test_vectors_do_not_depend_on_the_batch_size(setting: Setting, batch_size: i
 
 
 def test_a_kill_costs_one_block(setting: Setting) -> None:
-    killed = Corners()
-    killed.fail_after = 20
+    killed = Corners(fail_after=20)
     with pytest.raises(KeyboardInterrupt):
         training_vectors(killed, killed.load(setting), setting)
     again = Corners()
@@ -124,3 +125,39 @@ def test_groups_there_must_be(setting: Setting) -> None:
             classifier(by=by).identity(replace(setting, groups=lambda by: {"all": np.arange(48)}))
     with pytest.raises(UserError, match="learning_rate above 0"):
         classifier(learning_rate=0)
+
+
+@dataclass(frozen=True)
+class Hiding(Extractor):
+    """Leaves out what it reads and does not say what lies there."""
+
+    unaddressed: ClassVar = ("name", "weights", "url")
+
+    name: str
+    weights: str
+    url: str
+
+    def load(self, setting: Setting) -> Embed:
+        return lambda images: images.mean((2, 3))
+
+
+def test_what_is_left_out_of_the_address_must_be_in_the_identity(setting: Setting) -> None:
+    hiding = Hiding("hiding", "/somewhere", "https://example.org")
+    with pytest.raises(TypeError, match=r"^Hiding.identity must say what url, weights stand for$"):
+        hiding.identity(setting)
+    with pytest.raises(TypeError, match=r"Hiding.identity"):
+        identities(FeatureSimilarity(hiding), setting)
+    with pytest.raises(TypeError, match=r"Hiding.identity"):
+        training_vectors(hiding, hiding.load(setting), setting)
+
+    class Saying(Hiding):
+        def identity(self, setting: Setting) -> Mapping[str, str]:
+            return {"weights": "digest"}
+
+    class Addressed(Hiding):
+        unaddressed: ClassVar = ("name",)
+
+    assert Saying("saying", "/somewhere", "u").identity(setting) == {"weights": "digest"}
+    assert Addressed("addressed", "/somewhere", "u").identity(setting) == {}
+    assert identities(FeatureSimilarity(Saying("saying", "w", "u")), setting) == {"extractor": {"weights": "digest"}}
+    assert MSE().identity(setting) == {}

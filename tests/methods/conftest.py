@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch import nn
 
-from tdattr.artifacts import Store
 from tdattr.data.prepared import Prepared
-from tdattr.methods import Context
-from tests.contexts import stored
+from tdattr.diffusion.edm import EDM
+from tdattr.methods import Context, MethodSetup
+from tdattr.store import Store
+from tests.contexts import keep
 from tests.methods.shifts import IDS, SEED, World
 
 
@@ -21,6 +22,14 @@ from tests.methods.shifts import IDS, SEED, World
 def context(make_context: Callable[..., Context]) -> Context:
     """Four queries; nothing may be trained or computed for it."""
     return make_context()
+
+
+@pytest.fixture
+def make_setup(tiny_dit: Callable[..., nn.Module], tiny_data: Prepared, edm: EDM) -> Callable[..., MethodSetup]:
+    """``make_setup()`` is what a method may check: a tiny DiT and the tiny data; names change parts of it."""
+    return lambda **changes: MethodSetup(
+        **({"network": tiny_dit(4), "diffusion": edm, "data": tiny_data, "items": 48} | changes)
+    )
 
 
 @pytest.fixture
@@ -38,5 +47,5 @@ def world(
         handed.append(deepcopy(f1))
         return handed[-1]
 
-    changes = {"data": data, "ids": IDS, "f1": copy, "seed": SEED, "conditions": torch.eye(4), **stored(store)}
+    changes = {"data": data, "ids": IDS, "f1": copy, "seed": SEED, "conditions": torch.eye(4), "plan": keep(store)}
     return World(make_context(**changes), f1, store, handed)

@@ -1,6 +1,6 @@
 """What methods are checked against: losses and gradients written out once more, one item at a time."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tdattr.features import Embed, Setting
+from tdattr.features import Embed, Extractor, Setting
 from tdattr.networks import Given
 from tdattr.scoring.gradients import Gradients
 from tdattr.seeding import normal
@@ -77,13 +77,10 @@ def one_by_one(gradients: Gradients, x: Tensor, condition: Tensor | None) -> Ten
 
 
 @dataclass(frozen=True)
-class Rows:
+class Rows(Extractor):
     """An extractor: the mean of every row."""
 
     name: str = "rows"
-
-    def identity(self, setting: Setting) -> Mapping[str, str]:
-        return {}
 
     def load(self, setting: Setting) -> Embed:
         return lambda images: images.mean((1, 3))

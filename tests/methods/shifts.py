@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tdattr.artifacts import Store
 from tdattr.methods import Context
 from tdattr.methods.loss_shift import ShiftConfig
 from tdattr.seeding import generator, normal
+from tdattr.store import Store
 from tests.methods.plain import loss_of, schedule, training_levels
 
 SEED, PAIRS, POINTS = 11, 5, 7  # the schedule has 7 points, of which the first 5 are used

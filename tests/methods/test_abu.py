@@ -13,13 +13,13 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from tdattr.artifacts import Store
 from tdattr.configs import build
-from tdattr.data.prepared import Prepared
 from tdattr.errors import UserError
+from tdattr.methods import MethodSetup
 from tdattr.methods.abu import AbU
 from tdattr.seeding import generator, normal
-from tests.contexts import stored
+from tdattr.store import Store
+from tests.contexts import keep
 from tests.methods.plain import MLP, loss_of, training_levels
 from tests.methods.shifts import IDS, PAIRS, SEED, World, dense
 
@@ -70,7 +70,7 @@ def stepped(world: World, query: int, mirror: bool = True, damping: float = DAMP
         rng = generator(SEED, "ascent", query, index)
         batches.append((training_levels(rng, BATCH), normal(rng, BATCH, 1, 8, 8)))
     sigma, noise = (torch.cat(parts) for parts in zip(*batches, strict=True))
-    x, given = world.context.images[query].expand(DRAWS, -1, -1, -1), torch.eye(4)[query].expand(DRAWS, -1)
+    x, given = world.context.queries.images[query].expand(DRAWS, -1, -1, -1), torch.eye(4)[query].expand(DRAWS, -1)
     network = deepcopy(world.f1)
     for name, ascent, known in zip(MLP, gradient(network, x, sigma, noise, given), info, strict=True):
         network.get_parameter(name).add_(RATE / len(IDS) * ascent / (known + damping * mean))
@@ -108,7 +108,7 @@ def test_scores_do_not_depend_on_the_batches(world: World) -> None:
         other = replace(
             world.context,
             trainer=replace(world.context.trainer, **sizes),
-            **stored(fresh),
+            plan=keep(fresh),
         )
         found = method().start(other)(0).scores
         torch.testing.assert_close(found, expected, atol=1e-4 * float(expected.abs().max()), rtol=1e-3)
@@ -137,10 +137,10 @@ def test_orientations_count_only_where_the_training_saw_both() -> None:
             assert build(config.method, "method").score.mirror is mirror
 
 
-def test_what_cannot_work_is_refused(tiny_dit: Callable[..., nn.Module], tiny_data: Prepared) -> None:
-    method().check(tiny_dit(4), tiny_data, 1)
+def test_what_cannot_work_is_refused(make_setup: Callable[..., MethodSetup]) -> None:
+    method().check(make_setup(items=1))
     with pytest.raises(UserError, match=r"no part 'head'"):
-        method(trainable="head").check(tiny_dit(4), tiny_data, 1)
+        method(trainable="head").check(make_setup(items=1))
     for changes in ({"rate": 0.0}, {"batch_size": 0}, {"draws": 3}):
         with pytest.raises(
             UserError, match=r"method.rate must be above 0, and method.draws a multiple of method.batch"

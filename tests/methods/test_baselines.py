@@ -1,5 +1,6 @@
 """The methods without a model: random and pixel similarity."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -7,13 +8,11 @@ import pytest
 import torch
 from scipy import stats
 from sklearn.metrics.pairwise import cosine_similarity
-from torch import nn
 
-from tdattr.data.prepared import Prepared
-from tdattr.methods import Context, pixel
+from tdattr.methods import Context, MethodSetup, pixel
 from tdattr.methods.pixel import Pixel
 from tdattr.methods.random import Random
-from tests.contexts import IDS
+from tests.contexts import IDS, with_queries
 
 
 def test_random_scores_are_a_function_of_seed_and_query_alone(context: Context) -> None:
@@ -21,7 +20,7 @@ def test_random_scores_are_a_function_of_seed_and_query_alone(context: Context) 
     scores = [scorer(query).scores for query in range(4)]
     assert all(s.shape == (8,) and s.dtype == torch.float32 and 0 <= s.min() < s.max() < 1 for s in scores)
     assert torch.equal(scorer(2).scores, scores[2])
-    fewer = replace(context, images=context.images[3:])
+    fewer = with_queries(context, images=context.queries.images[3:])
     assert torch.equal(Random("random").start(fewer)(3).scores, scores[3])
     everything = torch.stack([*scores, *(Random("random").start(replace(context, seed=6))(q).scores for q in range(4))])
     assert torch.pdist(everything).min() > 0.1
@@ -40,20 +39,20 @@ def test_pixel_scores_are_cosines(context: Context, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(pixel, "BLOCK", block)
     scorer = Pixel("pixel", zero).start(context)
     vectors = context.data.train.pixels[IDS].reshape(8, 64).astype(float) / 127.5 - 1 - zero
-    queries = context.images.flatten(1).double().numpy() - zero
+    queries = context.queries.images.flatten(1).double().numpy() - zero
     found = torch.stack([scorer(query).scores for query in range(4)])
     np.testing.assert_allclose(found, cosine_similarity(queries, vectors), atol=1e-5)
 
 
 def test_pixel_similarity_finds_a_copy(context: Context) -> None:
     images = context.data.train.images(IDS[[6, 1]])
-    scorer = Pixel("pixel", 0.0).start(replace(context, images=images))
+    scorer = Pixel("pixel", 0.0).start(with_queries(context, images=images))
     for query, place in ((0, 6), (1, 1)):
         scores = scorer(query).scores
         assert scores.argmax() == place
         assert scores.max() == pytest.approx(1, abs=1e-5)
 
 
-def test_they_serve_everything(tiny_data: Prepared) -> None:
-    Random("random").check(nn.Identity(), tiny_data, 1)
-    Pixel("pixel", 0.0).check(nn.Identity(), tiny_data, 1)
+def test_they_serve_everything(make_setup: Callable[..., MethodSetup]) -> None:
+    Random("random").check(make_setup(items=1))
+    Pixel("pixel", 0.0).check(make_setup(items=1))

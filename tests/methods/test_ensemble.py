@@ -1,8 +1,10 @@
 """Ensembles against ranks by SciPy, and the four of the paper."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -10,14 +12,12 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from scipy.stats import rankdata
-from torch import nn
 
-from tdattr.configs import build
-from tdattr.data.prepared import Prepared
+from tdattr.configs import build, walk
 from tdattr.errors import UserError
-from tdattr.methods import Context, Member
-from tdattr.methods.ensemble import Ensemble, ranks
-from tdattr.protocols import Scores
+from tdattr.methods import Context, Member, Method, MethodSetup, Scorer
+from tdattr.methods.ensemble import Ensemble, rank
+from tdattr.scores import Scores
 from tdattr.seeding import generator, normal
 from tests.contexts import IDS
 
@@ -31,15 +31,37 @@ PAPER = {  # MUCS Table 3
 
 
 @dataclass(frozen=True)
-class Choosy:
+class Choosy(Method):
     """A member that needs so many items."""
 
+    name: str = "choosy"
     least: int = 1
-    dampings: list[float] | None = None
+    grid: list[float] | None = None
 
-    def check(self, network: nn.Module, data: Prepared, items: int) -> None:
-        if items < self.least:
+    @property
+    def dampings(self) -> list[float] | None:
+        return self.grid
+
+    def check(self, setup: MethodSetup) -> None:
+        if setup.items < self.least:
             raise UserError(f"needs {self.least}")
+
+    def start(self, context: Context) -> Scorer:
+        raise AssertionError
+
+
+@dataclass(frozen=True)
+class Greedy(Choosy):
+    """A member that needs models of other trainings too."""
+
+    needs: ClassVar = frozenset({"retraining"})
+
+
+@dataclass(frozen=True)
+class OfGroups(Choosy):
+    """A method that scores groups."""
+
+    scores_groups: ClassVar = True
 
 
 def values(name: str, queries: int = 3) -> torch.Tensor:
@@ -61,7 +83,7 @@ def ensemble(**weights: float) -> Ensemble:
     return Ensemble("ensemble", {name: Choosy() for name in ("a", "b", "c")}, weights)
 
 
-def test_scores_are_the_inverse_of_weighted_ranks(context: Context) -> None:
+def test_scores_are_the_inverse_of_weighted_rank(context: Context) -> None:
     asked: list[str] = []
     scorer = ensemble(a=10, b=0.5, c=3).start(world(context, asked))
     assert sorted(asked) == ["a", "b", "c"]
@@ -82,29 +104,39 @@ def test_one_member_keeps_its_order_with_ties_in_the_order_of_the_ids(context: C
     assert top[0].tolist() == original.top(len(IDS))[1].tolist()
 
 
-def test_ranks() -> None:
+def test_rank() -> None:
     scores = torch.tensor([0.5, 2.0, -1.0, 2.0, 0.5, 2.0])
-    assert ranks(scores).tolist() == [4, 1, 6, 2, 5, 3]
-    assert ranks(scores).dtype == torch.float64
-    assert ranks(torch.zeros(5)).tolist() == [1, 2, 3, 4, 5]
+    assert rank(scores).tolist() == [4, 1, 6, 2, 5, 3]
+    assert rank(scores).dtype == torch.float64
+    assert rank(torch.zeros(5)).tolist() == [1, 2, 3, 4, 5]
 
 
-def test_a_member_of_weight_zero_is_never_asked_for(context: Context, tiny_data: Prepared) -> None:
+def test_a_member_of_weight_zero_is_never_asked_for(context: Context, make_setup: Callable[..., MethodSetup]) -> None:
     asked: list[str] = []
-    members = {"a": Choosy(), "b": Choosy(least=1000, dampings=[1.0]), "c": Choosy()}
+    members = {"a": Choosy(), "b": Choosy(least=1000, grid=[1.0]), "c": Choosy()}
     partial = Ensemble("ensemble", members, {"a": 1, "b": 0, "c": 0})
-    partial.check(nn.Identity(), tiny_data, 8)
+    partial.check(make_setup(items=8))
     partial.start(world(context, asked))(0)
     Ensemble("ensemble", members, {"c": 2}).start(world(context, asked))(0)  # nor is one without a weight
     assert asked == ["a", "c"]
-    assert set(partial.used) == {"a"}
+    assert set(partial.uses()) == {"a"}
 
 
-def test_its_members_are_checked(tiny_data: Prepared) -> None:
+def test_it_needs_and_is_described_by_the_members_that_are_computed() -> None:
+    members = {"a": Choosy(), "b": Greedy(least=3), "c": OfGroups()}
+    both, one = (Ensemble("ensemble", members, {"a": 1, "b": weight, "c": 0}) for weight in (2, 0))
+    assert (both.needs, one.needs) == ({"retraining"}, frozenset())
+    assert (set(both.describe()["members"]), both.describe()["weights"]) == ({"a", "b"}, {"a": 1, "b": 2})
+    assert both.describe()["members"]["b"]["least"] == 3
+    assert (set(one.describe()["members"]), one.describe()["weights"]) == ({"a"}, {"a": 1})
+    assert [name for name, _ in walk(both)] == ["members.a", "members.b"]
+
+
+def test_its_members_are_checked(make_setup: Callable[..., MethodSetup]) -> None:
     strict = Ensemble("ensemble", {"a": Choosy(), "b": Choosy(least=9)}, {"a": 1, "b": 1})
-    strict.check(nn.Identity(), tiny_data, 9)
+    strict.check(make_setup(items=9))
     with pytest.raises(UserError, match="needs 9"):
-        strict.check(nn.Identity(), tiny_data, 8)
+        strict.check(make_setup(items=8))
 
 
 def test_bad_weights_are_refused() -> None:
@@ -113,8 +145,10 @@ def test_bad_weights_are_refused() -> None:
     for weights in ({}, {"a": 0}, {"a": -1, "b": 2}):
         with pytest.raises(UserError, match=r"method.weights must be 0 or above, and one of them above 0"):
             ensemble(**weights)
+    with pytest.raises(UserError, match=r"method.members.b scores groups, an ensemble ranks training items"):
+        Ensemble("ensemble", {"a": Choosy(), "b": OfGroups()}, {"a": 1, "b": 1})
     with pytest.raises(UserError, match=r"method.members.a.damping must be one value: grid is for protocol=lds"):
-        Ensemble("ensemble", {"a": Choosy(dampings=[1.0, 2.0])}, {"a": 1})
+        Ensemble("ensemble", {"a": Choosy(grid=[1.0, 2.0])}, {"a": 1})
 
 
 @cache
@@ -139,5 +173,5 @@ def test_a_member_is_the_method_of_that_name(member: str) -> None:
 def test_a_weight_can_be_taken_away_and_a_member_changed() -> None:
     changes = ("method.weights.dino=0", "method.members.mucs.unlearn.weight=0.3")
     built = build(composed("method=ensemble_b", *changes), "method")
-    assert set(built.used) == {"mucs", "clip", "condition"}
+    assert set(built.uses()) == {"mucs", "clip", "condition"}
     assert built.members["mucs"].unlearn.weight == 0.3

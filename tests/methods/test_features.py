@@ -1,19 +1,19 @@
 """Feature and condition similarity: cosines, of the items that F1 has seen."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from sklearn.metrics.pairwise import cosine_similarity
-from torch import nn
 
 from tdattr.data.prepared import Prepared
 from tdattr.errors import UserError
-from tdattr.methods import Context
+from tdattr.methods import Context, MethodSetup
 from tdattr.methods.condition import Condition
 from tdattr.methods.features import Features
-from tests.contexts import IDS
+from tests.contexts import IDS, with_queries
 from tests.methods.plain import Rows
 
 
@@ -21,31 +21,34 @@ def test_feature_scores_are_cosines_of_the_items_that_f1_has_seen(context: Conte
     scorer = Features("features", Rows()).start(context)
     items = context.data.train.images(IDS).mean((1, 3))
     found = torch.stack([scorer(query).scores for query in range(4)])
-    np.testing.assert_allclose(found, cosine_similarity(context.images.mean((1, 3)), items), atol=1e-5)
+    np.testing.assert_allclose(found, cosine_similarity(context.queries.images.mean((1, 3)), items), atol=1e-5)
 
 
 def test_condition_scores_are_cosines_of_the_first_captions(context: Context) -> None:
     queries = torch.tensor([[1.0, 0, 0, 0], [0, 2.0, 2.0, 0]])
-    scorer = Condition("condition", None).start(replace(context, images=context.images[:2], conditions=queries))
+    two = with_queries(context, images=context.queries.images[:2], conditions=queries)
+    scorer = Condition("condition", None).start(two)
     assert context.data.train.conditions is not None
     expected = cosine_similarity(queries, context.data.train.conditions[IDS, 0])
     np.testing.assert_allclose(torch.stack([scorer(0).scores, scorer(1).scores]), expected, atol=1e-6)
 
 
-def test_what_they_serve(tiny_data: Prepared) -> None:
-    Features("features", Rows()).check(nn.Identity(), tiny_data, 1)
-    Condition("condition", None).check(nn.Identity(), tiny_data, 1)
+def test_what_they_serve(make_setup: Callable[..., MethodSetup], tiny_data: Prepared) -> None:
+    Features("features", Rows()).check(make_setup(items=1))
+    Condition("condition", None).check(make_setup(items=1))
     bare = replace(tiny_data, train=replace(tiny_data.train, conditions=None))
     with pytest.raises(UserError, match=r"method=condition .* dataset.source.condition"):
-        Condition("condition", None).check(nn.Identity(), bare, 1)
+        Condition("condition", None).check(make_setup(data=bare, items=1))
 
 
-def test_labels_stand_for_conditions_that_a_model_has_not(context: Context, tiny_data: Prepared) -> None:
+def test_labels_stand_for_conditions_that_a_model_has_not(
+    context: Context, make_setup: Callable[..., MethodSetup], tiny_data: Prepared
+) -> None:
     bare = replace(tiny_data, train=replace(tiny_data.train, conditions=None))
     scorer = Condition("condition", "label").start(replace(context, data=bare))
-    labels, wanted = tiny_data.train.items["label"].to_numpy()[IDS], context.items["label"].to_numpy()
+    labels, wanted = tiny_data.train.items["label"].to_numpy()[IDS], context.queries.items["label"].to_numpy()
     for query in range(4):
         assert scorer(query).scores.tolist() == [float(label == wanted[query]) for label in labels]
     with pytest.raises(UserError, match=r"method.labels=colour is no field of the items: choose one of label"):
-        Condition("condition", "colour").check(nn.Identity(), bare, 1)
-    Condition("condition", "label").check(nn.Identity(), bare, 1)
+        Condition("condition", "colour").check(make_setup(data=bare, items=1))
+    Condition("condition", "label").check(make_setup(data=bare, items=1))

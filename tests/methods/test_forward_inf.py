@@ -13,10 +13,12 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from tdattr.configs import build
-from tdattr.data.prepared import Prepared
+from tdattr.counterfactuals import Trained
 from tdattr.errors import UserError
+from tdattr.methods import MethodSetup
 from tdattr.methods.forward_inf import ForwardINF
 from tdattr.seeding import generator, normal
+from tests.contexts import with_queries
 from tests.methods.plain import MLP, loss_of, training_levels
 from tests.methods.shifts import IDS, PAIRS, SEED, World, dense
 
@@ -36,7 +38,8 @@ def batch(world: World, query: int, step: int) -> tuple[Tensor, Tensor, Tensor, 
     """Copies of the query, each at its own noise."""
     rng = generator(SEED, "ascent", query, step)
     sigma, noise = training_levels(rng, BATCH), normal(rng, BATCH, 1, 8, 8)
-    return torch.stack([world.context.images[query]] * BATCH), sigma, noise, torch.stack([torch.eye(4)[query]] * BATCH)
+    x, condition = world.context.queries.x[query], torch.eye(4)[query]
+    return torch.stack([x] * BATCH), sigma, noise, torch.stack([condition] * BATCH)
 
 
 def ascended(world: World, query: int, steps: int, names: tuple[str, ...] | None = None) -> nn.Module:
@@ -85,15 +88,16 @@ def test_every_query_starts_from_f1_which_is_left_alone(world: World) -> None:
 def test_it_serves_unconditional_data(world: World, tiny_dit: Callable[..., nn.Module]) -> None:
     bare = replace(world.context.data, train=replace(world.context.data.train, conditions=None))
     network = tiny_dit(0, spread=0.1).requires_grad_(False)
-    alone = replace(world.context, data=bare, conditions=None, f1=lambda: deepcopy(network))
+    f1 = Trained("unconditional", lambda: deepcopy(network))
+    alone = replace(with_queries(world.context, conditions=None), data=bare, f1=f1)
     scores = method(**{"score.captions": "all"}).start(alone)(0).scores
     assert scores.shape == (len(IDS),) and np.isfinite(scores).all()
 
 
-def test_what_cannot_work_is_refused(tiny_dit: Callable[..., nn.Module], tiny_data: Prepared) -> None:
-    method().check(tiny_dit(4), tiny_data, 1)
+def test_what_cannot_work_is_refused(make_setup: Callable[..., MethodSetup]) -> None:
+    method().check(make_setup(items=1))
     with pytest.raises(UserError, match=r"no part 'head'"):
-        method(trainable="head").check(tiny_dit(4), tiny_data, 1)
+        method(trainable="head").check(make_setup(items=1))
     for changes in ({"steps": 0}, {"batch_size": 0}, {"learning_rate": 0.0}):
         with pytest.raises(UserError, match=r"method.steps and batch_size must be at least 1, method.learning_rate ab"):
             method(**changes)

@@ -1,7 +1,7 @@
 """TRAK, D-TRAK, DAS and TracIn on a tiny network against dense NumPy on gradients from plain autograd."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +10,18 @@ import pytest
 import torch
 from torch import nn
 
-from tdattr.artifacts import Store
-from tdattr.data.prepared import Prepared
+from tdattr.configs import typed
 from tdattr.diffusion.edm import EDM
 from tdattr.errors import UserError
-from tdattr.methods import Context
+from tdattr.methods import Context, MethodSetup
 from tdattr.methods.das import DAS, residuals
 from tdattr.methods.gradient_similarity import GradientSimilarity
 from tdattr.methods.trak import Trak
-from tdattr.networks import part_names
 from tdattr.scoring.gradients import GradientConfig, Gradients
-from tdattr.scoring.losses import loss_blocks
 from tdattr.scoring.projection import ProjectionConfig
-from tests.contexts import IDS, stored
-from tests.methods.plain import one_by_one
+from tdattr.store import Store
+from tests.contexts import IDS, keep, with_queries
+from tests.methods.plain import loss_of, one_by_one
 
 DRAWS = 3
 DAMPING = 0.5
@@ -36,20 +34,25 @@ def gradients(**changes: Any) -> GradientConfig:
 
 
 @pytest.fixture
-def world(make_context: Callable[..., Context], tiny_dit: Callable[..., nn.Module], tmp_path: Path) -> Context:
+def store(tmp_path: Path) -> Store:
+    """What the methods of a test share."""
+    return Store(tmp_path / "store", "cpu")
+
+
+@pytest.fixture
+def world(make_context: Callable[..., Context], tiny_dit: Callable[..., nn.Module], store: Store) -> Context:
     """A context with a network, conditions and a store."""
     network = tiny_dit(4, spread=0.05).requires_grad_(False)
-    kept = stored(Store(tmp_path / "store", "cpu"))
-    return make_context(f1=lambda: network, conditions=torch.eye(4), **kept)
+    return make_context(f1=lambda: network, conditions=torch.eye(4), plan=keep(store))
 
 
 def dense(world: Context, config: GradientConfig) -> tuple[np.ndarray, np.ndarray]:
     """Φ of the items and of the queries, by one backward pass per item and draw."""
-    network = world.f1()
+    network = world.f1.load()
     noise = config.noise_set(world.diffusion, (1, 8, 8), world.seed)
-    builder = Gradients(network, world.diffusion, config, part_names(network, config.parameters), noise, 8)
+    builder = Gradients(network, world.diffusion, config, network.parameter_names(config.parameters), noise, 8)
     items = one_by_one(builder, world.data.train.images(IDS), world.data.train.condition(IDS))
-    queries = one_by_one(builder, world.images, world.conditions)
+    queries = one_by_one(builder, world.queries.x, world.queries.conditions)
     network.requires_grad_(False)
     return items.double().numpy(), queries.double().numpy()
 
@@ -81,8 +84,13 @@ def test_das(world: Context, edm: EDM, residual: str) -> None:
     phi, queries = dense(world, config)
     inverse = np.linalg.inv(phi.T @ phi + DAMPING * np.eye(phi.shape[1]))
     noise = config.noise_set(edm, (1, 8, 8), world.seed)
-    blocks = loss_blocks(edm, world.f1(), world.data.train, IDS, noise, 100, world.device)
-    roots = np.sqrt(torch.cat([losses for _, losses in blocks]).double().numpy())
+    images, conditions = world.data.train.images(IDS), world.data.train.condition(IDS)
+    assert conditions is not None
+    losses = [
+        loss_of(world.f1.load(), x.expand(DRAWS, *x.shape), noise.levels, noise.noise, condition.expand(DRAWS, -1))
+        for x, condition in zip(images, conditions, strict=True)
+    ]
+    roots = np.sqrt(torch.stack(losses).double().numpy())
     if residual == "published_code":
         roots = roots / np.linalg.norm(roots, axis=1, keepdims=True)
     leverage = np.diag(phi @ inverse @ phi.T)
@@ -114,7 +122,7 @@ def test_tracin_and_cosine(world: Context, normalise: bool) -> None:
 def test_an_item_that_is_the_query_is_found(world: Context) -> None:
     condition = world.data.train.condition(IDS)
     assert condition is not None
-    copies = replace(world, images=world.data.train.images(IDS[:4]), conditions=condition[:4])
+    copies = with_queries(world, images=world.data.train.images(IDS[:4]), conditions=condition[:4])
     for method in (
         Trak("dtrak", gradients(), 1e-9, GRID),
         GradientSimilarity("gradient_cosine", gradients(output="loss"), True),
@@ -129,34 +137,28 @@ def test_projected_scores_are_near_the_exact_ones(world: Context) -> None:
     assert np.abs(near - exact).max() < 6 / 4096**0.5 and np.abs(near - exact).max() > 1e-6
 
 
-def test_dampings_share_features_and_kernel(world: Context) -> None:
-    made: list[str] = []
-
-    def shared(stage: str, version: int, config: Mapping[str, Any], make: Callable[[Path], None]) -> Path:
-        return world.shared(stage, version, config, lambda folder: (made.append(stage), make(folder))[1])
-
-    watched = replace(world, shared=shared)
-    scores = [found(Trak("dtrak", gradients(), damping, GRID), watched) for damping in (0.1, 10.0)]
-    assert made == ["gradients", "gradients", "kernel"]  # of the items, of the queries
+def test_dampings_share_features_and_kernel(world: Context, store: Store) -> None:
+    scores = [found(Trak("dtrak", gradients(), damping, GRID), world) for damping in (0.1, 10.0)]
+    stages = [name.split("/")[0] for name in store.built]
+    assert stages == ["gradients", "gradients", "kernel"]  # of the items, of the queries
     assert np.abs(scores[0] - scores[1]).max() > 0
 
 
-def test_what_cannot_work_is_refused(tiny_data: Prepared, tiny_dit: Callable[..., nn.Module]) -> None:
-    network = tiny_dit(4)
+def test_what_cannot_work_is_refused(make_setup: Callable[..., MethodSetup]) -> None:
     for method in (
         Trak("dtrak", gradients(parameters="head"), 1.0, GRID),
         DAS("das", gradients(parameters="head"), 1.0, GRID, "mean"),
         GradientSimilarity("tracin", gradients(parameters="head"), False),
     ):
         with pytest.raises(UserError, match="no part 'head'"):
-            method.check(network, tiny_data, 10)
+            method.check(make_setup(items=10))
     for damping in (0.0, -1.0):
         with pytest.raises(UserError, match="damping=.* must be a number above 0"):
             Trak("dtrak", gradients(), damping, GRID)
         with pytest.raises(UserError, match="damping=.* must be a number above 0"):
             DAS("das", gradients(), damping, GRID, "mean")
-    with pytest.raises(UserError, match="residual=other is unknown"):
-        DAS("das", gradients(), 1.0, GRID, "other")
+    with pytest.raises(UserError, match=r"^method.residual=other is unknown: choose mean or published_code.$"):
+        typed(DAS, asdict(DAS("das", gradients(), 1.0, GRID, "mean")) | {"residual": "other"}, "method")
 
 
 def test_residuals_by_hand() -> None:

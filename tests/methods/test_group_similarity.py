@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tdattr.data.prepared import Prepared
 from tdattr.errors import UserError
-from tdattr.features import Embed, Setting
+from tdattr.features import Embed, Extractor, Setting
 from tdattr.methods import Context
 from tdattr.methods.group_similarity import GroupSimilarity
 from tdattr.seeding import generator, normal
@@ -23,14 +23,11 @@ EXPECTED = {None: [[1 / 3, -0.1], [0.6 / 3 + 1.6 / 3, -0.06 + 0.24]], 2: [[0.5, 
 
 
 @dataclass(frozen=True)
-class Lookup:
+class Lookup(Extractor):
     """An extractor that knows the vectors of some pictures; all others have (1, 1)."""
 
     vectors: Mapping[str, tuple[float, float]]
     name: str = "lookup"
-
-    def identity(self, setting: Setting) -> Mapping[str, str]:
-        return {}
 
     def load(self, setting: Setting) -> Embed:
         return lambda images: torch.tensor([self.vectors.get(key(image), (1.0, 1.0)) for image in images])
@@ -49,7 +46,7 @@ def context(make_context: Callable[..., Context]) -> Context:
 @pytest.mark.parametrize("images", EXPECTED)
 def test_scores_are_mean_cosines(context: Context, tiny_data: Prepared, images: int | None) -> None:
     items = zip(tiny_data.train.images(np.array(list(ITEMS))), ITEMS.values(), strict=True)
-    known = {key(image): vector for image, vector in [*items, *zip(context.images, QUERIES, strict=True)]}
+    known = {key(image): vector for image, vector in [*items, *zip(context.queries.images, QUERIES, strict=True)]}
     scorer = GroupSimilarity("group_similarity", Lookup(known), images).start(context)
     scores = torch.stack([scorer(query).scores for query in range(2)])
     np.testing.assert_allclose(scores, EXPECTED[images], atol=1e-6)

@@ -1,7 +1,7 @@
 """The score of unlearning methods against a loop over items, orientations, captions and pairs."""
 
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import product
 from typing import Any
 
@@ -10,12 +10,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tdattr.artifacts import Store
+from tdattr.configs import typed
 from tdattr.data.prepared import Split
 from tdattr.errors import UserError
 from tdattr.methods.loss_shift import ShiftConfig, shift_scorer
 from tdattr.seeding import generator, normal
-from tests.contexts import stored
+from tdattr.store import Store
+from tests.contexts import keep
 from tests.methods.plain import loss_of
 from tests.methods.shifts import IDS, PAIRS, World, dense, noise
 
@@ -57,7 +58,7 @@ def test_moved_pairs_are_those_that_moved_the_query_at_least_as_far_as_on_averag
     score = shift_scorer(world.context, wanted)
     chosen = []
     for query in range(4):
-        x, given = world.context.images[query].expand(PAIRS, -1, -1, -1), torch.eye(4)[query].expand(PAIRS, -1)
+        x, given = world.context.queries.images[query].expand(PAIRS, -1, -1, -1), torch.eye(4)[query].expand(PAIRS, -1)
         with torch.no_grad():
             before, after = (loss_of(model, x, *noise(wanted, 0, 0), given) for model in (world.f1, unlearned))
         own = (after - before) / (after + before + 1e-3 if form == "skew" else 1)
@@ -90,7 +91,7 @@ def test_neither_the_batch_nor_the_other_items_matter(world: World, unlearned: n
 
     def found(number: int, **changes: Any) -> Tensor:
         fresh = Store(world.store.root / str(number), "cpu")
-        other = replace(world.context, **changes, **stored(fresh))
+        other = replace(world.context, **changes, plan=keep(fresh))
         return shift_scorer(other, wanted)(unlearned, 1)
 
     for size in (1, 7, 1000):
@@ -112,9 +113,15 @@ def test_what_f1_is_asked_for_is_computed_once(world: World) -> None:
 
 
 def test_bad_values_are_refused() -> None:
-    for key, words in (("levels", "generation, training"), ("form", "skew"), ("kept", "moved"), ("captions", "all")):
-        with pytest.raises(UserError, match=rf"method.score.{key}=odd is unknown: choose one of .*{words}"):
-            config(**{key: "odd"})
+    choices = {
+        "levels": "generation or training",
+        "form": "skew or difference",
+        "kept": "all or moved",
+        "captions": "first or all",
+    }
+    for key, words in choices.items():
+        with pytest.raises(UserError, match=rf"^method.score.{key}=odd is unknown: choose {words}.$"):
+            typed(ShiftConfig, asdict(config()) | {key: "odd"}, "method.score")
     with pytest.raises(UserError, match=r"method.score.pairs=0 must be at least 1"):
         config(pairs=0)
     with pytest.raises(UserError, match=r"kept=moved needs method.score.consistent=true"):

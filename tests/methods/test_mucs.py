@@ -13,18 +13,18 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from tdattr.artifacts import Store
 from tdattr.configs import build
 from tdattr.data.prepared import Prepared
 from tdattr.diffusion.edm import EDM
 from tdattr.errors import UserError
-from tdattr.methods import Context
+from tdattr.methods import Context, MethodSetup
 from tdattr.methods.loss_shift import generation_part, skew
 from tdattr.methods.mucs import MUCS
 from tdattr.networks import Given
 from tdattr.seeding import generator, normal
+from tdattr.store import Store
 from tdattr.training.config import TrainConfig, TrainerConfig
-from tests.contexts import stored
+from tests.contexts import keep
 from tests.methods.plain import MLP, loss_of
 
 YAML = Path(__file__).parents[2] / "conf" / "method" / "mucs.yaml"
@@ -102,7 +102,7 @@ def world(
         train=tiny_train(learning_rate=2e-3, weight_decay=0.05),
         trainer=tiny_trainer(scoring_batch=20),
         seed=SEED,
-        **stored(store, model="f1"),
+        plan=keep(store, model="f1"),
     )
     return World(context, store, handed)
 
@@ -148,7 +148,7 @@ class Dense:
         while steps < most:
             rng = generator(SEED, "mucs.unlearn", query, steps)
             retain = loss_of(network, *self.training_batch(rng)).mean()
-            x = self.context.images[query].expand(BATCH, -1, -1, -1)
+            x = self.context.queries.images[query].expand(BATCH, -1, -1, -1)
             c = torch.eye(4)[query].expand(BATCH, -1)
             forget = loss_of(network, x, self.levels(rng, BATCH), normal(rng, BATCH, 1, 8, 8), c)
             forget = forget.clamp(max=self.null).mean()
@@ -298,19 +298,18 @@ def test_scores_do_not_depend_on_the_scoring_batch(world: World) -> None:
     for size in (1, 1000):
         trainer = replace(world.context.trainer, scoring_batch=size)
         fresh = Store(world.store.root / str(size), "cpu")
-        found = mucs.start(replace(world.context, trainer=trainer, **stored(fresh)))(0).scores
+        found = mucs.start(replace(world.context, trainer=trainer, plan=keep(fresh)))(0).scores
         torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
 
-def test_what_cannot_work_is_refused_before_training(tiny_dit: Callable[..., nn.Module], tiny_data: Prepared) -> None:
-    network = tiny_dit(4)
-    method().check(network, tiny_data, BATCH)
+def test_what_cannot_work_is_refused_before_training(make_setup: Callable[..., MethodSetup]) -> None:
+    method().check(make_setup(items=BATCH))
     for name in ("unlearn.batch_size", "null_loss.batch_size"):
         with pytest.raises(UserError, match=r"13 different training items .* there are 12: lower method.unlearn.batch"):
-            method(**{name: 13}).check(network, tiny_data, 12)
+            method(**{name: 13}).check(make_setup(items=12))
     with pytest.raises(UserError, match=r"no part 'head'"):
-        method(**{"unlearn.trainable": "head"}).check(network, tiny_data, 48)
-    with pytest.raises(UserError, match=r"method.unlearn.check=never is unknown"):
+        method(**{"unlearn.trainable": "head"}).check(make_setup())
+    with pytest.raises(UserError, match=r"method.unlearn.check=never is unknown: choose before or after"):
         method(**{"unlearn.check": "never"})
     for share in (0.0, 1.1, -0.5):
         with pytest.raises(UserError, match=r"method.score.schedule_share="):

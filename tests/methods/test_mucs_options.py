@@ -16,9 +16,9 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from tdattr.configs import build
-from tdattr.data.prepared import Prepared
 from tdattr.diffusion.edm import EDM
 from tdattr.errors import UserError
+from tdattr.methods import MethodSetup
 from tdattr.methods.instance_weights import InstanceWeights
 from tdattr.methods.mucs import MUCS
 from tdattr.seeding import generator, normal
@@ -76,7 +76,7 @@ def strong(world: World, augmentation: Callable[..., AugmentationConfig], tiny_d
 
 def weights_of(world: World, query: int, chosen: np.ndarray) -> Tensor:
     """exp(sharpness · cosine) of the mean rows, with a mean of 1."""
-    image = world.context.images[query].mean((0, 2))
+    image = world.context.queries.images[query].mean((0, 2))
     items = torch.from_numpy(world.context.data.train.pixels[chosen] / 127.5 - 1).mean((2, 3))
     found = torch.exp(SHARPNESS * torch.cosine_similarity(items, image[None].double()))
     return (found / found.mean()).float()
@@ -108,7 +108,7 @@ def unlearned(world: World, wanted: MUCS, query: int) -> nn.Module:
         retain = losses(train.images(chosen), *first, given, rng)
         if options.instance_weights is not None:
             retain = retain * weights_of(world, query, chosen)
-        copies, given = world.context.images[query].expand(BATCH, -1, -1, -1), torch.eye(4)[query].expand(BATCH, -1)
+        copies, given = world.context.queries.x[query].expand(BATCH, -1, -1, -1), torch.eye(4)[query].expand(BATCH, -1)
         forget = losses(copies, *(first if options.shared_noise else second), given, rng)
         optimizer.zero_grad()
         (retain.mean() - 0.2 * forget[forget < null].sum() / BATCH).backward()  # the others are at the null loss
@@ -136,7 +136,7 @@ def test_without_a_null_loss_nothing_but_the_number_of_steps_ends_it(world: Worl
 def test_a_batch_with_every_option(world: World, edm: EDM, augmentation: Callable[..., AugmentationConfig]) -> None:
     similar = WEIGHTS.similarities(world.context)
     assert similar.shape == (4, 48)
-    fixed = (world.context.data.train, np.arange(48), edm, world.context.images[1], torch.eye(4)[1], 40, 3, 1)
+    fixed = (world.context.data.train, np.arange(48), edm, world.context.queries.images[1], torch.eye(4)[1], 40, 3, 1)
     plain = MirroredBatches(*fixed)[0]
     changes = {"augmentation": augmentation(probability=0.3), "weights": WEIGHTS.of(similar[1])}
     other = MirroredBatches(*fixed, "generation", shared_noise=True, **changes)[0]
@@ -193,13 +193,15 @@ def test_the_ablations_are_known_and_those_of_table_2_are_there() -> None:
     assert set(published) <= files
 
 
-def test_bad_values_are_refused(tiny_data: Prepared, tiny_dit: Callable[..., nn.Module]) -> None:
+def test_bad_values_are_refused(make_setup: Callable[..., MethodSetup], tiny_dit: Callable[..., nn.Module]) -> None:
     for key, words in (("check", "before or after"), ("levels", "training or generation")):
+        config = OmegaConf.load(ROOT / "conf" / "method" / "mucs.yaml")
+        OmegaConf.update(config, f"unlearn.{key}", "odd")
         with pytest.raises(UserError, match=rf"method.unlearn.{key}=odd is unknown: choose {words}"):
-            method(**{key: "odd"})
+            build(config, "method")
     for key in ("max_steps", "batch_size"):
         with pytest.raises(UserError, match=r"unlearn.batch_size and unlearn.max_steps must be at least 1"):
             method(**{key: 0})
-    method(augment=True).check(tiny_dit(4), tiny_data, BATCH)
+    method(augment=True).check(make_setup(items=BATCH))
     with pytest.raises(UserError, match=r"augment=true needs a network trained with train.augmentation.enabled=true"):
-        method(augment=True).check(tiny_dit(4, augmentation_label=False), tiny_data, BATCH)
+        method(augment=True).check(make_setup(network=tiny_dit(4, augmentation_label=False), items=BATCH))

@@ -79,5 +79,5 @@ def test_a_measure_that_reads_a_file_must_say_what_lies_there(setting: Setting) 
         def identity(self, setting: Setting) -> Any:
             return super(LPIPS, self).identity(setting)
 
-    with pytest.raises(TypeError, match=r"Forgetful.identity must say what lies at weights"):
+    with pytest.raises(TypeError, match=r"Forgetful.identity must say what url, weights stand for"):
         Forgetful("vgg", "a", "b", "c", 1).identity(setting)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from tdattr.configs import typed
 from tdattr.errors import UserError
-from tdattr.features import Embed, Setting
+from tdattr.features import Embed, Extractor, Setting
 from tdattr.metrics.choice import choose_measures
 from tdattr.metrics.feature_similarity import FeatureSimilarity
 from tdattr.metrics.frechet import Moments, frechet_distance, moments
@@ -96,7 +96,7 @@ def test_lpips_files_that_do_not_fit(alexnet: tuple[Path, nn.Module], setting: S
 
 
 @dataclass(frozen=True)
-class Mean:
+class Mean(Extractor):
     """An extractor: the mean colour."""
 
     name: str = "mean"

@@ -1,6 +1,8 @@
 """Agreement with LOGO and with the truth, on scores and compositions that are only pretended."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,9 +13,13 @@ from omegaconf import OmegaConf
 
 from tdattr.configs import build
 from tdattr.errors import UserError
+from tdattr.ids import Ids
 from tdattr.metrics.agreement import LOWER_IS_BETTER, MEASURES, agreement, interval
-from tdattr.protocols import Scores
+from tdattr.protocols import ProtocolSetup, Verdict
+from tdattr.protocols.logo import AgreementWithLOGO
+from tdattr.scores import Attributor, Scores
 from tests.conftest import CONF
+from tests.contexts import NoCounterfactuals, make_queries
 
 IDS = np.concatenate([np.arange(100, 112), np.arange(150, 158)])  # ids are not places
 GROUPS = {"wide": IDS[[0, 3, 5, 6, 9, 12, 15, 18]], "narrow": IDS[[1, 19]], "pair": IDS[[2, 17]]}
@@ -32,20 +38,36 @@ def protocol(name: str, resamples: int = 50, **aggregate: Any) -> Any:
     return build(OmegaConf.merge(node, given, {"gold": None} if name == "logo" else {}), "protocol")  # type: ignore[arg-type]
 
 
-class Pretended:
-    """Each training item shows its owner alone; queries are composed as they are told."""
+class Pretended(NoCounterfactuals):
+    """Each training item shows its owner alone."""
 
-    def __init__(self, shown: list[dict[str, float]] | None = None) -> None:
-        self.shown = shown
+    def __init__(self) -> None:
+        super().__init__()
+        self.needs = AgreementWithLOGO.needs
 
-    def groups(self) -> dict[str, np.ndarray]:
+    def groups(self) -> dict[str, Ids]:
+        self.require("groups")
         return GROUPS
 
-    def items(self) -> tuple[pd.DataFrame, pd.DataFrame]:
-        assert self.shown is not None
+    def items(self) -> pd.DataFrame:
         owners = [next(name for name in NAMES if item in GROUPS[name]) for item in IDS]
-        train = {"group": owners, "composition": [json.dumps({owner: 1.0}) for owner in owners]}
-        return pd.DataFrame(train), pd.DataFrame({"composition": [json.dumps(each) for each in self.shown]})
+        return pd.DataFrame({"group": owners, "composition": [json.dumps({owner: 1.0}) for owner in owners]})
+
+
+Shown = list[dict[str, float]]
+
+
+def composed(shown: Shown) -> pd.DataFrame:
+    """What is known of queries that show so much of each group."""
+    return pd.DataFrame({"composition": [json.dumps(each) for each in shown]})
+
+
+def judged(name: str, scores: Scores, others: dict[str, Scores], shown: Shown | None = None, **changes: Any) -> Verdict:
+    """The verdict of the protocol of that name."""
+    count = len(scores.values)
+    items = pd.DataFrame(index=range(count)) if shown is None else composed(shown)
+    queries = make_queries(torch.zeros(count, 1, 1, 1), items)
+    return protocol(name, **changes).evaluate(scores, others, queries, Pretended())
 
 
 def of_groups(values: np.ndarray) -> Scores:
@@ -67,7 +89,7 @@ def gold() -> np.ndarray:
 
 def test_the_gold_scores_themselves_are_perfect(gold: np.ndarray) -> None:
     for scores in (gold, 3 * gold - 5):
-        verdict = protocol("logo").evaluate(of_groups(scores), {"gold": of_groups(gold)}, Pretended())
+        verdict = judged("logo", of_groups(scores), {"gold": of_groups(gold)})
         found = {name: values["mean"] for name, values in verdict.summary["agreement"].items()}
         assert found == pytest.approx(BEST, abs=1e-9)
         assert all("ceiling" not in values for values in verdict.summary["agreement"].values())
@@ -77,7 +99,7 @@ def test_the_gold_scores_themselves_are_perfect(gold: np.ndarray) -> None:
 
 def test_every_measure_and_its_interval_over_queries(gold: np.ndarray) -> None:
     scores = gold + np.random.default_rng(8).standard_normal(gold.shape)
-    verdict = protocol("logo", resamples=70).evaluate(of_groups(scores), {"gold": of_groups(gold)}, Pretended())
+    verdict = judged("logo", of_groups(scores), {"gold": of_groups(gold)}, resamples=70)
     expected = agreement(gold, scores)
     assert set(verdict.summary["agreement"]) == set(MEASURES)
     for name, values in expected.items():
@@ -91,7 +113,7 @@ def test_every_measure_and_its_interval_over_queries(gold: np.ndarray) -> None:
 def test_the_table_names_the_first_group_of_gold_and_of_the_scores() -> None:
     gold = np.array([[1.0, 5, 2, 3], [9, 0, 1, 2], [0, 1, 2, 3]])
     scores = np.array([[1.0, 0, 7, 3], [4, 1, 2, 3], [8, 1, 2, 3]])
-    table = protocol("logo").evaluate(of_groups(scores), {"gold": of_groups(gold)}, Pretended()).table
+    table = judged("logo", of_groups(scores), {"gold": of_groups(gold)}).table
     assert [row["query"] for row in table] == [0, 1, 2]
     assert [row["gold"] for row in table] == ["narrow", "wide", "rest"]
     assert [row["named"] for row in table] == ["pair", "wide", "wide"]
@@ -101,9 +123,9 @@ def test_the_table_names_the_first_group_of_gold_and_of_the_scores() -> None:
 def test_scores_of_items_are_aggregated(gold: np.ndarray) -> None:
     def named(share: bool, **aggregate: Any) -> dict[str, Any]:
         given = of_items(gold, share)
-        return protocol("logo", **aggregate).evaluate(given, {"gold": of_groups(gold)}, Pretended()).summary
+        return judged("logo", given, {"gold": of_groups(gold)}, **aggregate).summary
 
-    perfect = protocol("logo").evaluate(of_groups(gold), {"gold": of_groups(gold)}, Pretended()).summary
+    perfect = judged("logo", of_groups(gold), {"gold": of_groups(gold)}).summary
     for share, kind in ((False, "mean"), (False, "median"), (False, "max"), (True, "sum")):
         found = named(share, kind=kind)["agreement"]
         assert found["spearman"]["mean"] == found["ndcg_3"]["mean"] == 1
@@ -111,7 +133,7 @@ def test_scores_of_items_are_aggregated(gold: np.ndarray) -> None:
     assert named(True, kind="mean")["agreement"]["spearman"]["mean"] < 1  # groups are not equally large
     assert named(False, positive_only=True)["agreement"]["mse"]["mean"] > 0.01
     gold_of_items = {"gold": of_items(gold, False)}
-    verdict = protocol("logo").evaluate(of_groups(gold), gold_of_items, Pretended())
+    verdict = judged("logo", of_groups(gold), gold_of_items)
     assert verdict.summary["agreement"]["kendall"]["mean"] == 1
 
 
@@ -119,7 +141,7 @@ def test_the_ceiling_is_golds_agreement_with_itself_and_the_fraction_a_share_of_
     rng = np.random.default_rng(2)
     scores, again = gold + rng.standard_normal(gold.shape), gold + 0.3 * rng.standard_normal(gold.shape)
     others = {"ceiling": of_groups(again), "gold": of_groups(gold)}
-    verdict = protocol("logo").evaluate(of_groups(scores), others, Pretended())
+    verdict = judged("logo", of_groups(scores), others)
     for name, values in verdict.summary["agreement"].items():
         top = agreement(gold, again)[name].mean()
         assert values["ceiling"] == pytest.approx(top)
@@ -130,23 +152,50 @@ def test_the_ceiling_is_golds_agreement_with_itself_and_the_fraction_a_share_of_
     text = verdict.lines[0].split(", ")[1]
     assert text.endswith(f" of {verdict.summary['agreement']['spearman']['ceiling']:.3f}")
     useless = {"gold": of_groups(gold), "ceiling": of_groups(0 * gold)}
-    found = protocol("logo").evaluate(of_groups(scores), useless, Pretended()).summary["agreement"]["kendall"]
+    found = judged("logo", of_groups(scores), useless).summary["agreement"]["kendall"]
     assert found["ceiling"] == 0 and "fraction" not in found
 
 
 def test_settings_that_cannot_work_are_refused_before_anything_is_trained() -> None:
+    setup = ProtocolSetup(Pretended().items(), composed([{"wide": 1.0}]), NAMES)
     for name in ("logo", "truth"):
         with pytest.raises(UserError, match=r"protocol.resamples=0 must be at least 1"):
-            protocol(name, resamples=0).check(10, 5)
+            protocol(name, resamples=0).check(setup)
     with pytest.raises(UserError, match=r"needs a gold standard: leave out"):
-        protocol("logo").check(10, 5)
+        protocol("logo").check(setup)
+    protocol("truth").check(setup)
+    with pytest.raises(UserError, match=r"which is none of the groups"):
+        protocol("truth").check(replace(setup, queries=composed([{"unheard-of": 1.0}])))
+
+
+@dataclass(frozen=True)
+class Retrained(Attributor):
+    """A method that retrains under three seeds, from ``first`` on."""
+
+    first: int
+    name: str = "retrained"
+
+    @property
+    def seeds(self) -> Sequence[int]:
+        return range(self.first, self.first + 3)
+
+
+def test_gold_and_its_ceiling_must_not_be_the_same_trainings() -> None:
+    setup = ProtocolSetup(Pretended().items(), composed([{"wide": 1.0}]), NAMES)
+    three = replace(protocol("logo"), gold=Retrained(0))
+    assert list(three.others()) == ["gold"]
+    with pytest.raises(UserError, match=r"agree by construction: set protocol.ceiling.first=3"):
+        replace(three, ceiling=Retrained(2)).check(setup)
+    whole = replace(three, ceiling=Retrained(3))
+    whole.check(setup)
+    assert list(whole.others()) == ["gold", "ceiling"]
 
 
 def test_the_truths_ceiling_is_what_perfect_scores_without_ties_reach() -> None:
     shown = [{"wide": 0.75, "pair": 0.25}, {"rest": 1.0}, {"narrow": 1.0}] * 40
     truth = np.array([[each.get(name, 0.0) for name in NAMES] for each in shown])
     perfect = truth + 1e-6 * np.random.default_rng(3).standard_normal(truth.shape)
-    found = protocol("truth").evaluate(of_groups(perfect), {}, Pretended(shown)).summary["agreement"]
+    found = judged("truth", of_groups(perfect), {}, shown).summary["agreement"]
     assert found["top_1"]["ceiling"] == 1
     assert found["spearman"]["ceiling"] < 0.95  # two or three of four groups tie in the truth
     for measure in ("spearman", "kendall", "ndcg_3", "overlap_3"):
@@ -156,15 +205,15 @@ def test_the_truths_ceiling_is_what_perfect_scores_without_ties_reach() -> None:
 def test_the_truth_is_what_queries_are_composed_of() -> None:
     shown = [{"wide": 0.75, "pair": 0.25}, {"rest": 1.0}, {"narrow": 0.5, "wide": 0.3, "rest": 0.2}]
     truth = np.array([[each.get(name, 0.0) for name in NAMES] for each in shown])
-    perfect = protocol("truth").evaluate(of_groups(truth), {}, Pretended(shown))
+    perfect = judged("truth", of_groups(truth), {}, shown)
     for name, values in perfect.summary["agreement"].items():
         if name in ("top_1", "ndcg_3", "spearman", "kendall", "reciprocal_rank", "mse"):
             assert values["mean"] == pytest.approx(BEST[name], abs=1e-9), name
     assert [row["gold"] for row in perfect.table] == ["wide", "rest", "narrow"]
     assert [row["named"] for row in perfect.table] == ["wide", "rest", "narrow"]
-    reverse = protocol("truth").evaluate(of_groups(-truth), {}, Pretended(shown))
+    reverse = judged("truth", of_groups(-truth), {}, shown)
     assert reverse.summary["agreement"]["spearman"]["mean"] == pytest.approx(-1)
-    items = protocol("truth", kind="max").evaluate(of_items(truth, False), {}, Pretended(shown))
+    items = judged("truth", of_items(truth, False), {}, shown, kind="max")
     assert items.summary["agreement"] == perfect.summary["agreement"]
     with pytest.raises(UserError, match=r"which is none of the groups"):
-        protocol("truth").evaluate(of_groups(truth), {}, Pretended([{"unheard-of": 1.0}] * 3))
+        judged("truth", of_groups(truth), {}, [{"unheard-of": 1.0}] * 3)

@@ -1,9 +1,8 @@
-"""The report's pictures, its progress bars, and its tables of runs that are only pretended."""
+"""The report's pictures and its tables of runs that are only pretended."""
 
 import base64
 import io
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +14,9 @@ from scipy.stats import mannwhitneyu
 from sklearn.metrics import roc_auc_score
 
 from tdattr.errors import UserError
-from tdattr.report import progress
+from tdattr.pictures import data_uri, grid, to_uint8
 from tdattr.report.collect import collect, name_variants
 from tdattr.report.command import describe_left_out
-from tdattr.report.pictures import data_uri, grid, to_uint8
 from tdattr.report.plots import draw_distributions
 from tdattr.report.sweeps import COST, find_sweeps
 from tdattr.report.tables import HEADINGS, format_row, make_rows
@@ -70,35 +68,6 @@ def test_distributions_draws_a_panel_per_method() -> None:
     assert text.rstrip().endswith("</svg>")
     same = np.full(4, 0.5)
     assert draw_distributions({"mucs": (same, same)}, "ssim").startswith("<svg")
-
-
-def test_a_nested_bar_disappears(capsys: pytest.CaptureFixture[str]) -> None:
-    assert list(progress.track(iter("abc"), "Doing", 3, nested=True)) == ["a", "b", "c"]
-    assert capsys.readouterr().err.split("\r")[-2].strip() == ""
-
-
-@pytest.mark.parametrize("terminal", [True, False])
-def test_a_file_gets_few_pictures_of_a_bar(monkeypatch: pytest.MonkeyPatch, terminal: bool) -> None:
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
-    assert progress.pace(0.1) == ({"mininterval": 0.1} if terminal else {"mininterval": 30, "maxinterval": 30})
-
-
-def test_long_work_shows_where_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
-    bar = progress.Bar("Training F1", 40, start=10)
-    bar.show("loss 0.125")
-    bar.advance(20)
-    bar.close()
-    shown = capsys.readouterr().err
-    assert "Training F1" in shown
-    assert "30/40" in shown
-    assert "75%" in shown
-    assert "loss 0.125" in shown
-    list(progress.track(range(5), "Generating", 5))
-    assert "5/5" in capsys.readouterr().err
-    hidden = progress.Bar("Training F1", 40, hidden=True)
-    hidden.advance(40)
-    hidden.close()
-    assert capsys.readouterr().err == ""
 
 
 @pytest.fixture

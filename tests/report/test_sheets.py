@@ -14,7 +14,7 @@ from tdattr.report.papers import MEASURES
 from tdattr.report.sheet import Sheet
 from tdattr.report.sheets import MAKERS, make_sheets
 from tdattr.report.tables import make_rows
-from tdattr.results import load_scores
+from tdattr.scores import load_scores
 from tests.report.outputs import QUERIES, K, Outputs
 
 

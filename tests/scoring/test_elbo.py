@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor, nn
@@ -13,8 +14,10 @@ from tdattr.diffusion.ddpm import DDPM
 from tdattr.diffusion.edm import EDM
 from tdattr.errors import UserError
 from tdattr.networks import Given
-from tdattr.scoring.elbo import ElboConfig, drawn, elbo_terms
+from tdattr.scoring.cells import QueryItems
+from tdattr.scoring.elbo import ElboConfig, draw_terms, elbo_terms
 from tdattr.seeding import generator, normal
+from tests.contexts import make_queries
 from tests.diffusion.fakes import variant
 
 CONFIG = ElboConfig(t_min=3, t_max=None, stride=7, steps=40, draws=1, importance=None)
@@ -28,12 +31,9 @@ def ddpm() -> DDPM:
     return variant("ddpm", timesteps=40, schedule="cosine", steps=5)
 
 
-def found(
-    diffusion: Diffusion, network: nn.Module, config: ElboConfig = CONFIG, batch: int = 8, first: int = 0
-) -> Tensor:
-    return elbo_terms(
-        diffusion, network, IMAGES[first:], CONDITIONS[first:], config, config.terms(diffusion), 5, batch, CPU, "test"
-    )
+def found(diffusion: Diffusion, network: nn.Module, config: ElboConfig = CONFIG, batch: int = 8) -> Tensor:
+    items = QueryItems(make_queries(IMAGES, pd.DataFrame(index=range(3)), CONDITIONS))
+    return elbo_terms(diffusion, network, items, config, config.terms(diffusion), 5, batch, CPU, "test")
 
 
 def test_ddpm_terms_are_the_kl_of_the_two_posteriors(ddpm: DDPM, tiny_dit: Callable[..., nn.Module]) -> None:
@@ -117,13 +117,13 @@ def test_drawn_terms_sum_to_all_of_them_on_average() -> None:
     values = sizes * torch.from_numpy(rng.normal(1, 0.3, 30))  # about as large as the sizes
     sums = []
     for _ in range(4000):
-        places, weights = drawn(sizes, 6, rng)
+        places, weights = draw_terms(sizes, 6, rng)
         assert len(places.unique()) == len(places) <= 6
         sums.append(float((values[places] * weights).sum()))
     assert np.mean(sums) == pytest.approx(float(values.sum()), abs=4 * np.std(sums) / 4000**0.5)
     even = [float(values[rng.integers(5) :: 5].sum() * 5) for _ in range(4000)]  # as many terms, evenly spread
     assert np.std(sums) < np.std(even) / 2
-    places, weights = drawn(sizes, 10000, rng)
+    places, weights = draw_terms(sizes, 10000, rng)
     assert float((values[places] * weights).sum()) == pytest.approx(float(values.sum()), rel=0.02)
 
 

@@ -15,8 +15,8 @@ from tdattr.data.prepared import Prepared, Split
 from tdattr.diffusion.edm import EDM
 from tdattr.errors import UserError
 from tdattr.scoring import fisher
+from tdattr.scoring.cells import TrainingItems
 from tdattr.scoring.fisher import FILE, FisherConfig, diagonal_fisher, load_fisher
-from tdattr.scoring.losses import View
 from tdattr.seeding import generator, normal
 from tests.methods.plain import loss_of
 
@@ -39,8 +39,7 @@ def compute(network: nn.Module, edm: EDM, tiny_data: Prepared, tmp_path: Path) -
         diagonal_fisher(
             values["network"],
             edm,
-            [View(split), View(split, mirrored=True)],
-            values["ids"],
+            [TrainingItems(split, values["ids"]), TrainingItems(split, values["ids"], mirrored=True)],
             values["network"].parameter_names(values["part"]),
             FisherConfig(EPOCHS, 0.0),
             values["seed"],
@@ -115,7 +114,7 @@ def test_it_survives_a_kill(compute: Compute, tmp_path: Path, monkeypatch: pytes
     real, asked = fisher.summed_squares, []
 
     def stopped(*arguments: Any) -> dict[str, Tensor]:
-        asked.append(arguments[5])
+        asked.append(arguments[4])
         if len(asked) == 3:
             if killed == "within a round":
                 real(*arguments)
@@ -133,7 +132,7 @@ def test_it_survives_a_kill(compute: Compute, tmp_path: Path, monkeypatch: pytes
         with pytest.raises(KeyboardInterrupt):
             compute()
     asked.clear()
-    monkeypatch.setattr(fisher, "summed_squares", lambda *arguments: asked.append(arguments[5]) or real(*arguments))
+    monkeypatch.setattr(fisher, "summed_squares", lambda *arguments: asked.append(arguments[4]) or real(*arguments))
     found = compute()
     assert asked == [(SEED, 1, 0), (SEED, 1, 1)]  # two of the four rounds were done
     assert all(torch.equal(found[name], value) for name, value in expected.items())

@@ -8,15 +8,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from tdattr.configs import typed
 from tdattr.data.prepared import Prepared
 from tdattr.diffusion.edm import EDM
 from tdattr.errors import UserError
-from tdattr.networks import part_names
-from tdattr.scoring.gradients import GradientConfig, Gradients, features, stored_features
+from tdattr.methods import Context, gradient_features
+from tdattr.networks import Given, Network
+from tdattr.scoring.cells import TrainingItems
+from tdattr.scoring.gradients import GradientConfig, Gradients, Stacked, features
 from tdattr.scoring.kernel import decompose, load_kernel
 from tdattr.scoring.projection import ProjectionConfig, project, signs
+from tdattr.store import Store
+from tests.contexts import keep
 from tests.methods.plain import one_by_one
 
 DRAWS, SEED = 5, 7
@@ -30,12 +35,12 @@ def config(**changes: Any) -> GradientConfig:
 
 
 @pytest.fixture
-def build(tiny_dit: Callable[..., nn.Module], edm: EDM) -> Build:
+def build(tiny_dit: Callable[..., Network], edm: EDM) -> Build:
     def make(batch_size: int = 16, condition: int = 4, **changes: Any) -> Gradients:
         network = tiny_dit(condition, spread=0.05).requires_grad_(False)
         wanted = config(**changes)
         noise = wanted.noise_set(edm, (1, 8, 8), SEED)
-        return Gradients(network, edm, wanted, part_names(network, wanted.parameters), noise, batch_size)
+        return Gradients(network, edm, wanted, network.parameter_names(wanted.parameters), noise, batch_size)
 
     return make
 
@@ -45,60 +50,109 @@ def build(tiny_dit: Callable[..., nn.Module], edm: EDM) -> Build:
 def test_gradients_are_those_of_autograd(build: Build, tiny_data: Prepared, output: str, normalise: bool) -> None:
     gradients = build(output=output, normalise=normalise)
     ids = np.array([3, 9, 20])
-    x, condition = tiny_data.train.images(ids), tiny_data.train.condition(ids)
+    x, condition = tiny_data.train.x(ids), tiny_data.train.condition(ids)
     expected = one_by_one(gradients, x, condition)
     scale = expected.abs().max()
-    torch.testing.assert_close(gradients.of(x, condition) / scale, expected / scale, atol=2e-5, rtol=1e-3)
+    torch.testing.assert_close(gradients.of(x, Given(condition)) / scale, expected / scale, atol=2e-5, rtol=1e-3)
     assert expected.norm(dim=1).min() > 0
 
 
 @pytest.mark.parametrize("parameters", ["mlp", "block"])
 def test_a_part_of_the_parameters_and_no_condition(build: Build, tiny_data: Prepared, parameters: str) -> None:
     gradients = build(parameters=parameters, condition=0)
-    x = tiny_data.train.images(np.array([1, 2]))
+    x = tiny_data.train.x(np.array([1, 2]))
     everything = build(condition=0)
     assert 0 < gradients.size < everything.size
     expected = one_by_one(gradients, x, None)
-    torch.testing.assert_close(gradients.of(x, None), expected, atol=1e-5, rtol=1e-3)
+    torch.testing.assert_close(gradients.of(x, Given()), expected, atol=1e-5, rtol=1e-3)
 
 
 @pytest.mark.parametrize("normalise", [False, True])
 def test_gradients_do_not_depend_on_the_batch_size(build: Build, tiny_data: Prepared, normalise: bool) -> None:
     ids = np.arange(7)
-    x, condition = tiny_data.train.images(ids), tiny_data.train.condition(ids)
-    expected = build(batch_size=1000, normalise=normalise).of(x, condition)
+    x = tiny_data.train.x(ids)
+    given = Given(tiny_data.train.condition(ids))
+    expected = build(batch_size=1000, normalise=normalise).of(x, given)
     for batch_size in (1, 3, 12):
-        found = build(batch_size=batch_size, normalise=normalise).of(x, condition)
+        found = build(batch_size=batch_size, normalise=normalise).of(x, given)
         torch.testing.assert_close(found, expected, atol=1e-6 * float(expected.abs().max()), rtol=1e-4)
 
 
-@pytest.mark.parametrize("projection", [ProjectionConfig("rademacher", 64, 1), ProjectionConfig("sparse", 64, 3)])
-def test_features_on_disk_are_those_in_memory_and_survive_a_kill(
-    build: Build, tiny_data: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, projection: ProjectionConfig
+PROJECTIONS = [ProjectionConfig("rademacher", 64, 1), ProjectionConfig("sparse", 64, 3)]
+IDS = np.array([40, 2, 7, 30, 11])
+
+
+@pytest.mark.parametrize("projection", PROJECTIONS)
+def test_features_do_not_depend_on_how_many_fit_into_memory(
+    build: Build, tiny_data: Prepared, monkeypatch: pytest.MonkeyPatch, projection: ProjectionConfig
 ) -> None:
-    gradients = build(projection=projection)
-    ids = np.array([40, 2, 7, 30, 11])
-    expected = features(gradients, tiny_data.train.images(ids), tiny_data.train.condition(ids), SEED)
+    gradients, items = build(projection=projection), TrainingItems(tiny_data.train, IDS)
+    exact = gradients.of(tiny_data.train.x(IDS), Given(tiny_data.train.condition(IDS)))
+    expected = project(exact, projection, SEED).numpy()
+    close = {"atol": 1e-5 * float(np.abs(expected).max()), "rtol": 1e-3}
+    np.testing.assert_allclose(features(gradients, items, slice(0, 5), SEED), expected, **close)
     monkeypatch.setattr("tdattr.scoring.gradients.BUFFER", 2 * gradients.size)  # two items at a time
-    asked: list[int] = []
+    asked, of = list[int](), Gradients.of
+    monkeypatch.setattr(Gradients, "of", lambda self, x, given: asked.append(len(x)) or of(self, x, given))
+    np.testing.assert_allclose(features(gradients, items, slice(1, 4), SEED), expected[1:4], **close)
+    assert asked == [2, 1]
 
-    def take(places: slice) -> tuple[Tensor, Tensor | None]:
-        return tiny_data.train.images(ids[places]), tiny_data.train.condition(ids[places])
 
-    def interrupted(self: Gradients, x: Tensor, condition: Tensor | None) -> Tensor:
-        asked.append(len(x))
-        if len(asked) == 2:
+@pytest.mark.parametrize("projection", PROJECTIONS)
+def test_stored_features_are_blocks_that_survive_a_kill(
+    make_context: Callable[..., Context],
+    tiny_dit: Callable[..., Network],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    projection: ProjectionConfig,
+) -> None:
+    store = Store(tmp_path / "store", "cpu")
+    loaded = list[Network]()
+
+    def f1() -> Network:
+        loaded.append(tiny_dit(4, spread=0.05).requires_grad_(False))
+        return loaded[-1]
+
+    context = make_context(ids=IDS, f1=f1, plan=keep(store, model="f1"), conditions=torch.eye(4))
+    wanted = config(projection=projection)
+    monkeypatch.setattr(gradient_features, "ROWS", 2)
+    asked, of = list[int](), Gradients.of
+
+    def interrupted(self: Gradients, x: Tensor, given: Given) -> Tensor:
+        if len(asked) == 1:
             raise KeyboardInterrupt
-        return of(self, x, condition)
+        asked.append(len(x))
+        return of(self, x, given)
 
-    of = Gradients.of
-    monkeypatch.setattr(Gradients, "of", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        stored_features(gradients, take, len(ids), SEED, tmp_path, "test")
-    monkeypatch.setattr(Gradients, "of", lambda self, x, condition: asked.append(len(x)) or of(self, x, condition))
-    found = stored_features(gradients, take, len(ids), SEED, tmp_path, "test")
-    assert asked == [2, 2, 2, 1]
-    np.testing.assert_allclose(found, expected, atol=1e-5 * float(expected.abs().max()), rtol=1e-3)
+    with monkeypatch.context() as patch:
+        patch.setattr(Gradients, "of", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            gradient_features.gradient_features(context, wanted)
+    assert asked == [2] and len(store.built) == 1
+    monkeypatch.setattr(Gradients, "of", lambda self, x, given: asked.append(len(x)) or of(self, x, given))
+    items, queries = gradient_features.gradient_features(context, wanted)
+    assert asked == [2, 2, 1, 2, 2]  # what is left of the items, and the queries
+    network, noise = loaded[-1], wanted.noise_set(context.diffusion, (1, 8, 8), context.seed)
+    gradients = Gradients(network, context.diffusion, wanted, network.parameter_names("all"), noise, 16)
+    split = context.data.train
+    rows = ((items[:], split.x(IDS), split.condition(IDS)), (queries.numpy(), context.queries.x, torch.eye(4)))
+    for found, x, condition in rows:
+        expected = project(gradients.of(x, Given(condition)), projection, context.seed).numpy()
+        np.testing.assert_allclose(found, expected, atol=1e-5 * float(np.abs(expected).max()), rtol=1e-3)
+    count = len(loaded)
+    again, _ = gradient_features.gradient_features(context, wanted)
+    assert np.array_equal(again[:], items[:]) and len(loaded) == count  # nothing is missing, no network is loaded
+
+
+@pytest.mark.parametrize("sizes", [[5], [2, 2, 1], [1, 4], [3, 0, 2]])
+def test_stacked_blocks_are_one_array(sizes: list[int]) -> None:
+    whole = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+    stacked = Stacked(np.split(whole, np.cumsum(sizes)[:-1]))
+    assert stacked.shape == whole.shape
+    for start in range(6):
+        for stop in range(start, 7):
+            assert np.array_equal(stacked[start:stop], whole[start:stop])
+    assert np.array_equal(stacked[:], whole) and np.array_equal(stacked[-2:], whole[-2:])
 
 
 @pytest.mark.parametrize("kind", ["rademacher", "sparse"])
@@ -144,8 +198,9 @@ def test_the_kernel_is_the_dense_inverse(items: int, size: int, tmp_path: Path) 
     rng = np.random.default_rng(0)
     phi = (rng.normal(size=(items, size)) * rng.uniform(0.1, 3, size)).astype(np.float32)
     query = rng.normal(size=size)
-    decompose(phi, tmp_path)
-    kernel = load_kernel(phi, tmp_path)
+    blocks = Stacked(np.array_split(phi, 3))
+    decompose(blocks, tmp_path)
+    kernel = load_kernel(blocks, tmp_path)
     for damping in (0.01, 1.0, 50.0):
         inverse = np.linalg.inv(phi.astype(float).T @ phi + damping * np.eye(size))
         expected = query @ inverse @ phi.T
@@ -157,13 +212,16 @@ def test_the_kernel_is_the_dense_inverse(items: int, size: int, tmp_path: Path) 
 
 
 def test_wrong_settings_are_refused() -> None:
+    plain = {"output": "loss", "draws": 5, "levels": "generation", "normalise": False, "parameters": "all"}
+    plain |= {"projection": {"kind": "none", "dimension": 8, "nonzeros": 1}}
+    assert typed(GradientConfig, plain, "method.gradients") == config()
     for changes, words in (
-        ({"output": "beauty"}, "output=beauty is unknown"),
-        ({"levels": "some"}, "levels=some is unknown"),
+        ({"output": "beauty"}, "output=beauty is unknown: choose loss, squared_output or mean_output"),
+        ({"levels": "some"}, "levels=some is unknown: choose generation or training"),
         ({"draws": 0}, "draws=0 must be at least 1"),
     ):
-        with pytest.raises(UserError, match=words):
-            config(**changes)
+        with pytest.raises(UserError, match=rf"^method\.gradients\.{words}\.$"):
+            typed(GradientConfig, plain | changes, "method.gradients")
     for arguments, words in (
         (("fast", 8, 1), "kind=fast"),
         (("sparse", 12, 1), "multiple of 8"),

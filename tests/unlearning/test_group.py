@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
@@ -21,7 +22,7 @@ from tdattr.training.config import TrainConfig, TrainerConfig
 from tdattr.unlearning import group
 from tdattr.unlearning.draws import UnlearnBatch
 from tdattr.unlearning.group import GroupBatches, UnlearnConfig, order, unlearn_group
-from tdattr.unlearning.objectives import Parts, UnlearnContext
+from tdattr.unlearning.objectives import Losses, Objective, Step, UnlearnContext
 from tests.conftest import CONF
 from tests.contexts import unused
 
@@ -130,8 +131,10 @@ def test_coupled_batches_of_two_groups_differ_in_what_was_removed_alone(batches:
 
 
 def config(**changes: Any) -> UnlearnConfig:
-    node = OmegaConf.load(CONF / "method" / "guda_u.yaml")
-    given = OmegaConf.to_container(node["unlearn"], resolve=True)  # type: ignore[index]
+    settings = ["dataset=cifar10", "method=guda_u"]  # whose recipe has the published values
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        node = compose("config", settings).method.unlearn
+    given = OmegaConf.to_container(node, resolve=True)
     return typed(UnlearnConfig, given | changes, "method.unlearn")  # type: ignore[operator]
 
 
@@ -168,7 +171,7 @@ def test_bad_values() -> None:
             config(**changes)
 
 
-class Run:
+class Run(Objective):
     """Unlearns with an objective that notes what it is given."""
 
     name = "noted"
@@ -183,17 +186,17 @@ class Run:
         kept, gone = (self.context.diffusion.loss(network, *getattr(batch, role).inputs[:3]).mean() for role in SETS)
         return kept - 0.1 * gone
 
-    def begin(self, context: UnlearnContext) -> Callable[[nn.Module, UnlearnBatch], Parts]:
-        def step(network: nn.Module, batch: UnlearnBatch) -> Parts:
+    def begin(self, context: UnlearnContext) -> Step:
+        def step(network: nn.Module, batch: UnlearnBatch) -> Losses:
             self.batches.append(batch)
             self.modes.append(network.training)
             loss = self.loss(network, batch)
-            return loss, {"retain": loss.detach()}
+            return Losses(loss, retain=loss)
 
         return step
 
     def framework(self, network: nn.Module, config: UnlearnConfig) -> list[dict[str, float]]:
-        return unlearn_group(network, self, self.context, config, self.train, self.trainer)  # type: ignore[arg-type]
+        return unlearn_group(network, self, self.context, config, self.train, self.trainer)
 
     def plain(self, network: nn.Module, config: UnlearnConfig, steps: int) -> nn.Module:
         made = GroupBatches(

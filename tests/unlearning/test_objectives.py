@@ -85,7 +85,7 @@ class World:
     handed: list[nn.Module]
 
     def loss(self, objective: Any, retain: str = "loss") -> Tensor:
-        return objective.begin(replace(self.context, retain=retain))(self.student, self.batch)[0]
+        return objective.begin(replace(self.context, retain=retain))(self.student, self.batch).total
 
     def error(self, role: str, target: Tensor | None = None, drop: Tensor | None = None) -> Tensor:
         part = getattr(self.batch, role)
@@ -155,6 +155,25 @@ def test_directions(world: World) -> None:
     before = world.loss(objective("finetune"))
     world.batch.forget.noise.mul_(9)
     assert torch.equal(world.loss(objective("finetune")), before)
+
+
+def test_the_weight_of_forgetting_is_scaled_where_there_is_one() -> None:
+    for name in NAMES:
+        plain = objective(name)
+        changes = {} if name in ("finetune", "siss") else {"weight": 0.25 * plain.weight}
+        assert plain.scale_weight(0.25) == replace(plain, **changes)
+
+
+def test_the_parts_of_the_loss_make_up_the_whole(world: World) -> None:
+    for name in set(NAMES) - {"finetune", "siss"}:
+        made = objective(name, weight=0.5)
+        losses = made.begin(world.context)(world.student, world.batch)
+        assert losses.forget is not None and losses.log().keys() == {"retain", "forget"}
+        sign = -1 if name == "gradient_ascent" else 1
+        torch.testing.assert_close(losses.total, losses.retain + sign * 0.5 * losses.forget)
+        torch.testing.assert_close(losses.retain, world.error("retain"), rtol=1e-4, atol=1e-6)
+    alone = objective("finetune").begin(world.context)(world.student, world.batch)
+    assert alone.forget is None and alone.log() == {"retain": float(alone.total.detach())}
 
 
 def test_what_cannot_work_is_refused() -> None:
@@ -228,23 +247,26 @@ def test_erasediff_targets_are_fresh_unit_noise_that_the_batch_does_not_decide(
 def test_siss_clips_the_second_gradient_to_a_share_of_the_retained_one(
     world: World, scale: float, clipped: bool
 ) -> None:
-    total, parts = objective("siss", scale=scale).begin(world.context)(world.student, world.batch)
+    losses = objective("siss", scale=scale).begin(world.context)(world.student, world.batch)
     kept, forgotten = (world.gradient(world.error(role)) for role in ("retain", "forget"))
     first, second = kept + 12 / 33 * forgotten, scale * 12 / 33 * forgotten
-    removed = first - world.gradient(total)
+    removed = first - world.gradient(losses.total)
     assert float(removed.norm()) == pytest.approx(float(0.1 * kept.norm() if clipped else second.norm()), rel=2e-3)
     assert float(torch.cosine_similarity(removed, second, dim=0)) > 0.999
-    assert (float(parts["clip"]) < 1) == clipped and not parts["clip"].requires_grad
+    clip = losses.more["clip"]
+    assert (float(clip) < 1) == clipped and not clip.requires_grad
+    parts = {"retain": float(world.error("retain")), "forget": float(world.error("forget")), "clip": float(clip)}
+    assert losses.log() == pytest.approx(parts, rel=1e-4)
 
 
 @pytest.mark.parametrize("name", ["finetune", "esd", "retrack"])
 def test_f1_stays_as_it_is_and_a_student_that_equals_it_has_nothing_to_keep(world: World, name: str) -> None:
     before = deepcopy(world.f1.state_dict())
     step = objective(name).begin(replace(world.context, retain="distill"))
-    assert float(step(world.f1, world.batch)[1]["retain"]) == pytest.approx(0, abs=1e-10)
+    assert float(step(world.f1, world.batch).retain) == pytest.approx(0, abs=1e-10)
     optimizer = torch.optim.SGD(world.student.parameters(), 0.1)
     for _ in range(2):
-        step(world.student, world.batch)[0].backward()
+        step(world.student, world.batch).total.backward()
         optimizer.step()
     assert not torch.equal(next(world.student.parameters()), next(world.f1.parameters()))
     for network in [world.f1, *world.handed]:

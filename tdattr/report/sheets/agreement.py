@@ -7,7 +7,7 @@ from tdattr.report.collect import Experiment
 from tdattr.report.methods import credit_paper, list_methods
 from tdattr.report.papers import read_number
 from tdattr.report.sheet import Cell, Number, Sheet, drop_empty_columns
-from tdattr.results import load_scores
+from tdattr.scores import load_scores
 
 PROTOCOLS: tuple[str, ...] = ("leave_k_out",)
 DATASET = "artbench10"  # the paper has this table of it alone

@@ -1,21 +1,39 @@
 """Objectives that unlearn a group: one file each, all of them a loss of a retained and a forgotten batch."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from tdattr.configs import Node
 from tdattr.data.prepared import Split
 from tdattr.diffusion import Diffusion
 from tdattr.diffusion.batch import Batch
 from tdattr.errors import UserError
 from tdattr.unlearning.draws import UnlearnBatch
 
-Parts = tuple[Tensor, dict[str, Tensor]]  # the loss, and its parts for the log
+
+@dataclass(frozen=True)
+class Losses:
+    """What a step of unlearning computes."""
+
+    total: Tensor  # what is minimised
+    retain: Tensor  # of the retained batch, for the log
+    forget: Tensor | None = None  # of the forgotten batch
+    more: Mapping[str, Tensor] = field(default_factory=dict)  # whatever else belongs into the log
+
+    def log(self) -> dict[str, float]:
+        """The parts by name."""
+        parts = {"retain": self.retain, "forget": self.forget, **self.more}
+        return {name: float(part.detach()) for name, part in parts.items() if part is not None}
+
+
+Step = Callable[[nn.Module, UnlearnBatch], Losses]
 
 
 @dataclass(frozen=True)
@@ -32,18 +50,34 @@ class UnlearnContext:
     retain: Literal["loss", "distill"]  # loss: the usual one; distill: stay near F1's predictions
 
 
-class Objective(Protocol):
-    """An ``objective`` config node."""
+class Objective(Node, ABC):
+    """An ``objective`` config node: a frozen dataclass whose fields are its constants."""
+
+    retains: ClassVar[tuple[str, ...]] = ("loss", "distill")  # the ways of retaining that it can be run with
 
     name: str
 
     def check(self, conditional: bool) -> None:
         """Raise UserError where a model like this cannot be unlearned so; before any training."""
-        ...
+        return None
 
-    def begin(self, context: UnlearnContext) -> Callable[[nn.Module, UnlearnBatch], Parts]:
+    def scale_weight(self, share: float) -> "Objective":
+        """The objective with its weight of forgetting, if it has one, multiplied by ``share``."""
+        return self
+
+    @abstractmethod
+    def begin(self, context: UnlearnContext) -> Step:
         """Do what all steps share, and return the loss of a step."""
-        ...
+
+
+class Weighted(Objective):
+    """An objective that adds the loss of what is forgotten with a weight."""
+
+    weight: float
+
+    def scale_weight(self, share: float) -> "Weighted":
+        """The same objective with a multiple of its weight."""
+        return replace(self, weight=self.weight * share)  # type: ignore[type-var]
 
 
 def check_above_zero(node: str, **values: float | None) -> None:

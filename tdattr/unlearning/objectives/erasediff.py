@@ -1,6 +1,5 @@
 """EraseDiff's noise target: forgotten items are to look like independent noise (Wu et al. 2024, arXiv 2401.05779)."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -8,11 +7,19 @@ from torch import nn
 
 from tdattr.seeding import torch_seed
 from tdattr.unlearning.draws import UnlearnBatch
-from tdattr.unlearning.objectives import Parts, UnlearnContext, check_above_zero, retained_loss, towards
+from tdattr.unlearning.objectives import (
+    Losses,
+    Step,
+    UnlearnContext,
+    Weighted,
+    check_above_zero,
+    retained_loss,
+    towards,
+)
 
 
 @dataclass(frozen=True)
-class EraseDiff:
+class EraseDiff(Weighted):
     """The ``objective=erasediff`` node: retain + weight · |prediction - independent noise|^2."""
 
     name: str
@@ -21,19 +28,16 @@ class EraseDiff:
     def __post_init__(self) -> None:
         check_above_zero(self.name, weight=self.weight)
 
-    def check(self, conditional: bool) -> None:
-        """Serves every model."""
-
-    def begin(self, context: UnlearnContext) -> Callable[[nn.Module, UnlearnBatch], Parts]:
+    def begin(self, context: UnlearnContext) -> Step:
         """The sum of the two losses."""
         retain = retained_loss(context)
         rng = torch.Generator().manual_seed(torch_seed(context.seed, "erasediff"))
 
-        def step(network: nn.Module, batch: UnlearnBatch) -> Parts:
+        def step(network: nn.Module, batch: UnlearnBatch) -> Losses:
             kept = retain(network, batch.retain)
             noise = batch.forget.noise
             target = torch.randn(noise.shape, generator=rng).to(noise.device)
             forgotten = towards(context.diffusion, network, batch.forget, target).mean()
-            return kept + self.weight * forgotten, {"retain": kept.detach(), "forget": forgotten.detach()}
+            return Losses(kept + self.weight * forgotten, retain=kept, forget=forgotten)
 
         return step

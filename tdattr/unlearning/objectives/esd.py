@@ -1,6 +1,5 @@
 """ESD: forgotten conditions are steered away from themselves (Gandikota et al. 2023, arXiv 2303.07345)."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -8,11 +7,19 @@ from torch import nn
 
 from tdattr.errors import UserError
 from tdattr.unlearning.draws import UnlearnBatch
-from tdattr.unlearning.objectives import Parts, UnlearnContext, check_above_zero, retained_loss, towards
+from tdattr.unlearning.objectives import (
+    Losses,
+    Step,
+    UnlearnContext,
+    Weighted,
+    check_above_zero,
+    retained_loss,
+    towards,
+)
 
 
 @dataclass(frozen=True)
-class ESD:
+class ESD(Weighted):
     """The ``objective=esd`` node: the target is eps_uncond - guidance (eps_cond - eps_uncond) of the frozen F1."""
 
     name: str
@@ -32,12 +39,12 @@ class ESD:
                 "(dataset.source.condition=…), or another objective."
             )
 
-    def begin(self, context: UnlearnContext) -> Callable[[nn.Module, UnlearnBatch], Parts]:
+    def begin(self, context: UnlearnContext) -> Step:
         """The sum of the two losses."""
         retain = retained_loss(context)
         f1 = context.f1()
 
-        def step(network: nn.Module, batch: UnlearnBatch) -> Parts:
+        def step(network: nn.Module, batch: UnlearnBatch) -> Losses:
             kept = retain(network, batch.retain)
             x, level, noise, given = batch.forget.inputs
             everything = torch.ones(len(x), dtype=torch.bool, device=x.device)
@@ -49,6 +56,6 @@ class ESD:
             target = without - self.guidance * (with_condition - without)
             forget = replace(batch.forget, given=replace(given, drop=~everything))
             forgotten = towards(context.diffusion, network, forget, target).mean()
-            return kept + self.weight * forgotten, {"retain": kept.detach(), "forget": forgotten.detach()}
+            return Losses(kept + self.weight * forgotten, retain=kept, forget=forgotten)
 
         return step

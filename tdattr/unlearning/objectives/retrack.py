@@ -1,7 +1,6 @@
 """ReTrack: forgotten items are steered to their nearest retained neighbours (as GUDA describes it)."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,7 +13,7 @@ from tdattr.errors import UserError
 from tdattr.seeding import generator
 from tdattr.unlearning.draws import UnlearnBatch
 from tdattr.unlearning.neighbours import nearest
-from tdattr.unlearning.objectives import Parts, UnlearnContext, apart, check_above_zero, retained_loss
+from tdattr.unlearning.objectives import Losses, Step, UnlearnContext, Weighted, apart, check_above_zero, retained_loss
 
 EPSILON = 1e-8  # of the published code's division
 LEVELS = 1000  # draws of training by which a window is judged
@@ -22,7 +21,7 @@ TOGETHER = 32  # items whose differences stay in a processor's cache
 
 
 @dataclass(frozen=True)
-class ReTrack:
+class ReTrack(Weighted):
     """The ``objective=retrack`` node.
 
     ``neighbours``: k. ``kl_cap``: the correction towards a neighbour is at most sqrt(2 kl_cap) long; None: as long as
@@ -46,10 +45,7 @@ class ReTrack:
             raise UserError(f"method.objective.levels={self.levels} must be the lowest and the highest, or null: all.")
         check_above_zero(self.name, weight=self.weight, neighbours=self.neighbours, kl_cap=self.kl_cap)
 
-    def check(self, conditional: bool) -> None:
-        """Serves every model."""
-
-    def begin(self, context: UnlearnContext) -> Callable[[nn.Module, UnlearnBatch], Parts]:
+    def begin(self, context: UnlearnContext) -> Step:
         """Find the neighbours; then the sum of the two losses."""
         if self.levels is not None:
             drawn = context.diffusion.training_levels(generator(context.seed, "retrack.levels"), LEVELS)
@@ -62,19 +58,19 @@ class ReTrack:
         near = nearest(context.split, context.forgotten, context.retained, self.neighbours)
         row_of = {int(item): row for row, item in enumerate(context.forgotten)}
 
-        def step(network: nn.Module, batch: UnlearnBatch) -> Parts:
+        def step(network: nn.Module, batch: UnlearnBatch) -> Losses:
             kept = retain(network, batch.retain)
             forget = batch.forget
             assert forget.ids is not None
             ids = near[[row_of[item] for item in forget.ids.tolist()]]
-            images = context.split.images(ids.ravel()).to(forget.x.device).unflatten(0, ids.shape)
-            target = self.target(context.diffusion, forget.x, images, forget.level, forget.noise)
+            neighbours = context.split.x(ids.ravel()).to(forget.x.device).unflatten(0, ids.shape)
+            target = self.target(context.diffusion, forget.x, neighbours, forget.level, forget.noise)
             found = context.diffusion.predicted_noise(network, *forget.inputs)
             losses = apart(context.diffusion, forget, found, target)
             if self.contrast:
                 losses = losses - apart(context.diffusion, forget, found, forget.noise)
             forgotten = (losses * self.within(forget.level)).mean()
-            return kept + self.weight * forgotten, {"retain": kept.detach(), "forget": forgotten.detach()}
+            return Losses(kept + self.weight * forgotten, retain=kept, forget=forgotten)
 
         return step
 

@@ -1,6 +1,5 @@
 """SISS without importance sampling (Alberti et al. 2025, arXiv 2503.01034): deletion in proportion to the sizes."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -8,11 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from tdattr.unlearning.draws import UnlearnBatch
-from tdattr.unlearning.objectives import Parts, UnlearnContext, check_above_zero, retained_loss
+from tdattr.unlearning.objectives import Losses, Objective, Step, UnlearnContext, check_above_zero, retained_loss
 
 
 @dataclass(frozen=True)
-class SISS:
+class SISS(Objective):
     """The ``objective=siss`` node: n / (n - k) · L_all - scale · k / (n - k) · L_forget.
 
     ``clip``: the second gradient is at most this share of the naive deletion's, that of the retained loss alone. L_all,
@@ -31,23 +30,19 @@ class SISS:
     def __post_init__(self) -> None:
         check_above_zero(self.name, scale=self.scale, clip=self.clip)
 
-    def check(self, conditional: bool) -> None:
-        """Serves every model."""
-
-    def begin(self, context: UnlearnContext) -> Callable[[nn.Module, UnlearnBatch], Parts]:
+    def begin(self, context: UnlearnContext) -> Step:
         """The clipped difference of the two losses."""
         retain = retained_loss(context)
         n, k = len(context.retained) + len(context.forgotten), len(context.forgotten)
 
-        def step(network: nn.Module, batch: UnlearnBatch) -> Parts:
+        def step(network: nn.Module, batch: UnlearnBatch) -> Losses:
             kept = retain(network, batch.retain)
             forgotten = context.diffusion.loss(network, *batch.forget.inputs).mean()
             everything = ((n - k) * kept + k * forgotten) / n
             first, second = n / (n - k) * everything, self.scale * k / (n - k) * forgotten
             lengths = [gradient_length(loss, network) for loss in (kept, second)]
             factor = (self.clip * lengths[0] / lengths[1].clamp(min=1e-30)).clamp(max=1)
-            parts = {"retain": kept.detach(), "forget": forgotten.detach(), "clip": factor}
-            return first - factor * second, parts
+            return Losses(first - factor * second, retain=kept, forget=forgotten, more={"clip": factor})
 
         return step
 

@@ -1,0 +1,179 @@
+"""From raw files to the prepared form of a dataset: block by block, in parallel, resumed after an interruption."""
+
+import csv
+import hashlib
+import json
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Shaped
+
+from tdattr.data.prepared import FACTS, SPLITS, Counts, Example, Source, Split, read_split
+from tdattr.errors import UserError
+from tdattr.files import digest
+from tdattr.progress import Bar
+from tdattr.rows import Rows
+
+BLOCK = 512  # items read, encoded and written at a time
+MOST_QUOTED = 3  # unreadable images that an error quotes
+Encode = Callable[[list[str]], Shaped[np.ndarray, "text *condition"]]
+
+
+def prepare(
+    source: Source,
+    folder: Path,
+    description: str,
+    encode: Encode | None = None,
+    counts: Counts | None = None,
+) -> None:
+    """Write the prepared form of ``source`` into ``folder``, block by block, with a progress bar.
+
+    Images are read by as many threads as there are cores; no more than three blocks of items are held in memory. A call
+    that was interrupted is resumed by the next one for the same folder. ``encode`` makes the conditions, one variant a
+    prompt. ``counts``: how many items train and test must have.
+
+    Raises UserError where there are more or fewer, the source cannot be read, its images or conditions differ in shape
+    or type, or its train split is empty; unreadable images are named together, once all have been tried.
+    """
+    sizes = {split: source.count(split) for split in SPLITS}
+    if not sizes["train"]:
+        raise UserError(f"{description} has no training images.")
+    check_counts(sizes, counts, description)
+    for split in SPLITS:
+        if sizes[split] and not (folder / f"{split}_items.csv").exists():
+            prepare_split(source, split, sizes[split], folder, f"{description} ({split})", encode)
+    facts: dict[str, Any] = {"count": sizes}
+    for split in SPLITS:
+        (folder / f"{split}.progress").unlink(missing_ok=True)
+    files = sorted(path for split in SPLITS for path in folder.glob(f"{split}_*"))
+    facts["files"] = {path.name: digest(path) for path in files}
+    facts["content"] = hashlib.sha256(json.dumps(facts["files"], sort_keys=True).encode()).hexdigest()
+    (folder / FACTS).write_text(json.dumps(facts, indent=2))
+
+
+def count_cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def check_counts(sizes: Mapping[str, int], expected: Counts | None, description: str) -> None:
+    """Raise UserError where a split does not have the expected number of items."""
+    for split in SPLITS if expected is not None else ():
+        count = getattr(expected, split)
+        if count is not None and sizes[split] != count:
+            raise UserError(
+                f"{description} should have {count} items in {split} but {sizes[split]} were found: complete its "
+                "files, or accept them as they are with dataset.counts=null."
+            )
+
+
+def prepare_split(
+    source: Source, split: str, count: int, folder: Path, description: str, encode: Encode | None
+) -> None:
+    """One split of ``prepare``; its table of items is written last and says that it is complete."""
+    rows = Rows(folder, split, count)
+    train = None if split == "train" else read_split(folder, "train")
+    items: list[dict[str, Any]] = []
+    examples = collect_rows(source.examples(split), items)
+    unreadable: list[str] = []
+    bar = Bar(f"Preparing {description}", count, min(rows.done, count))
+    deque(islice(examples, rows.done), maxlen=0)  # an interrupted call has written these
+    with ThreadPoolExecutor(count_cores()) as readers:
+        for block, reading in read_ahead(examples, readers):
+            unreadable += [str(future.exception()) for future in reading if isinstance(future.exception(), UserError)]
+            if not unreadable:
+                images = [future.result() for future in reading]
+                rows.write(**stack(block, images, rows, train, encode, description))
+            bar.advance(len(block))
+    bar.close()
+    if unreadable:
+        rows.discard()  # mended files are another dataset, prepared anew
+        shown = " ".join(unreadable[:MOST_QUOTED]) + (" …" if len(unreadable) > MOST_QUOTED else "")
+        raise UserError(f"{description}: {len(unreadable)} unreadable. {shown}" if len(unreadable) > 1 else shown)
+    if len(items) != count:
+        raise UserError(f"{description} should have {count} items but {len(items)} were read.")
+    pd.DataFrame(items).to_csv(folder / "items.new", index=False, quoting=csv.QUOTE_ALL)
+    (folder / "items.new").replace(folder / f"{split}_items.csv")
+
+
+def collect_rows(examples: Iterable[Example], rows: list[dict[str, Any]]) -> Iterator[Example]:
+    """Pass the examples on, and append the row of each in the table of items to ``rows``."""
+    for index, example in enumerate(examples):
+        prompts = {f"prompt{number or ''}": prompt for number, prompt in enumerate(example.prompts)}
+        rows.append({"id": index, **prompts, **example.fields})
+        yield example
+
+
+def read_ahead(
+    examples: Iterator[Example], readers: ThreadPoolExecutor
+) -> Iterator[tuple[list[Example], list[Future[np.ndarray]]]]:
+    """Blocks of examples with the reading of their images, begun one block before it is needed."""
+    begun: deque[tuple[list[Example], list[Future[np.ndarray]]]] = deque()
+    while block := list(islice(examples, BLOCK)):
+        begun.append((block, [readers.submit(example.read) for example in block]))
+        if len(begun) > 1:
+            yield begun.popleft()
+    yield from begun
+
+
+def stack(
+    block: list[Example],
+    images: list[np.ndarray],
+    rows: Rows,
+    train: Split | None,
+    encode: Encode | None,
+    description: str,
+) -> dict[str, np.ndarray]:
+    """What is stored of a block: images and, unless the dataset is unconditional, conditions [item, variant, *shape].
+
+    ``train``: the training split, once it is complete. Raises UserError for shapes and types that differ from those of
+    the dataset's first item.
+    """
+    conditions = [example.condition for example in block]
+    if encode is not None:
+        conditions = encode_prompts(block, rows.done, encode, description)
+    first = stored_arrays(train, rows)
+    for key, arrays in (("images", images), ("conditions", conditions)):
+        check_alike(arrays, first[key] if first else arrays[0], rows.done, f"{description}: the {key[:-1]}")
+    stored = {"images": np.stack(images)}
+    given = [condition for condition in conditions if condition is not None]
+    return stored | {"conditions": np.stack(given)} if given else stored
+
+
+def encode_prompts(block: list[Example], done: int, encode: Encode, description: str) -> list[np.ndarray | None]:
+    """The conditions of a block, which begins at item ``done``: one for each prompt. Raises UserError where an item has
+    no prompt."""
+    bare = next((index for index, example in enumerate(block) if not example.prompts), None)
+    if bare is not None:
+        raise UserError(
+            f"{description}: item {done + bare} has no prompt to make a condition of: give captions, or set "
+            "dataset.text=null."
+        )
+    conditions = encode([prompt for example in block for prompt in example.prompts])
+    return list(np.split(conditions, np.cumsum([len(example.prompts) for example in block])[:-1]))
+
+
+def stored_arrays(train: Split | None, rows: Rows) -> dict[str, np.ndarray | None]:
+    """The arrays of an item that has been stored; none where this is the first."""
+    if train is not None:
+        return {"images": train.pixels[0], "conditions": None if train.conditions is None else train.conditions[0]}
+    if rows.done:
+        return {key: rows.arrays[key][0] if key in rows.arrays else None for key in ("images", "conditions")}
+    return {}
+
+
+def check_alike(arrays: Sequence[np.ndarray | None], expected: np.ndarray | None, done: int, subject: str) -> None:
+    """Raise UserError where one of the arrays, which begin at item ``done``, differs in shape or type."""
+    for kind, attribute in (("shape", "shape"), ("type", "dtype")):
+        wanted = getattr(expected, attribute, None)
+        for index, array in enumerate(arrays, start=done):
+            actual = getattr(array, attribute, None)
+            if actual != wanted:
+                raise UserError(f"{subject} of item {index} has {kind} {actual}, not {wanted}.")

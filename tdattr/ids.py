@@ -1,0 +1,13 @@
+"""Sets of training ids, and what stands for one in the address of an artifact."""
+
+import hashlib
+
+import numpy as np
+from jaxtyping import Int
+
+Ids = Int[np.ndarray, " _id"]
+
+
+def digest_ids(ids: Ids) -> str:
+    """What stands for a set of ids in the address of an artifact: 16 hexadecimal digits."""
+    return hashlib.sha256(np.unique(ids).astype("<i8").tobytes()).hexdigest()[:16]

@@ -1,0 +1,58 @@
+"""The stages as functions, for notebooks and scripts: ``import tdattr``. Results are stored and shared as those of
+commands are; what is there already is not computed again."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from hydra import compose as compose_config
+from hydra import initialize_config_dir
+from omegaconf import open_dict
+from torch import nn
+
+from tdattr.metrics.choice import complete_measures
+from tdattr.pipeline import attribute as attribution
+from tdattr.pipeline import evaluate as evaluation
+from tdattr.pipeline import generate as generation
+from tdattr.pipeline import train as training
+from tdattr.pipeline.check import check
+from tdattr.pipeline.workspace import Workspace, open_workspace
+from tdattr.queries import Queries
+from tdattr.scores import Scores, load_scores
+from tdattr.search_path import CONF
+
+
+def compose(overrides: Iterable[str] = ()) -> Workspace:
+    """The workspace of a command with those overrides, ``["method=pixel", "seed=2"]``, checked as a command is.
+
+    Raises UserError for what cannot work; nothing is trained.
+    """
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose_config("config", list(overrides), return_hydra_config=True)
+        sources = cfg.hydra.runtime.config_sources
+        with open_dict(cfg):
+            del cfg["hydra"]
+        complete_measures(cfg, sources)
+    ws = open_workspace(cfg)
+    check(ws)
+    return ws
+
+
+def train(ws: Workspace) -> nn.Module:
+    """F1, in evaluation mode on the workspace's device."""
+    return training.load_network(ws, training.train(ws))
+
+
+def generate(ws: Workspace) -> Queries:
+    """The images that F1 generated to be explained."""
+    return generation.load_queries(ws, generation.generate(ws, training.train(ws))).select(ws.queries.indices)
+
+
+def attribute(ws: Workspace) -> Scores:
+    """The scores of the workspace's method for those images."""
+    return load_scores(attribution.attribute(ws).get())
+
+
+def evaluate(ws: Workspace) -> dict[str, Any]:
+    """The verdict of the workspace's protocol on them: what ``summary.json`` holds."""
+    summary, _ = evaluation.summarise(ws, evaluation.evaluate(ws))
+    return summary

@@ -1,0 +1,1 @@
+"""The stages: verbs over a workspace, lazy: what is asked for is looked up, and only what is missing is computed."""

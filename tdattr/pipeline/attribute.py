@@ -1,0 +1,198 @@
+"""Attribute: the scores of a method for the run's queries, and what a method is given to work with."""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from tdattr.configs import describe
+from tdattr.errors import UserError
+from tdattr.features import identities
+from tdattr.ids import digest_ids
+from tdattr.methods import Context, Member, Method, Scored, Scorer
+from tdattr.pipeline.counterfactuals import WorkspaceCounterfactuals
+from tdattr.pipeline.generate import generate, load_queries
+from tdattr.pipeline.train import as_trained, build_network, train
+from tdattr.pipeline.workspace import Workspace
+from tdattr.queries import TABLE
+from tdattr.scores import Scores, load_scores, save_scores
+from tdattr.store import Artifact, Build, Plan, provenance, share_out
+
+FILE = "scores.safetensors"  # of one query
+ERRORS = "standard_errors"
+SETUP = "setup_seconds"
+
+
+def attribute(ws: Workspace, method: Method | None = None) -> Plan:
+    """The scores of a method (the workspace's) for the explained queries, made of an artifact for each query.
+
+    Nothing is computed before the plan's ``get``.
+    """
+    attribution = Attribution(ws, ws.method if method is None else method)
+    return ws.store.plan("attribute", 2, attribution.config, attribution.inputs, attribution.save, attribution.score)
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """What the plan of ``attribute`` does."""
+
+    ws: Workspace
+    method: Method
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Everything that the scores depend on besides F1 and the queries."""
+        ws, method = self.ws, self.method
+        config = {"method": method.describe(), "seed": ws.seed, "weights": ws.weights}
+        config |= {"identity": identities(method, ws.setting()), "explained": ws.queries.explained}
+        return config | declared(ws, method.needs | ({"groups"} if method.scores_groups else frozenset()))
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """F1 and the queries."""
+        f1 = train(self.ws)
+        return {"model": f1.address, "queries": generate(self.ws, f1).address}
+
+    def score(self) -> tuple[list[Artifact], float]:
+        """Every query's scores, which jobs that want the same share out, and the seconds of what they share."""
+        ws, method = self.ws, self.method
+        for member in method.uses().values():
+            attribute(ws, member).get()  # before the clock starts
+        config, inputs = self.config, self.inputs
+        setup = Setup(ws, method)
+
+        def plan_query(query: int) -> Plan:
+            def make(folder: Path) -> Mapping[str, Any]:
+                scorer, seconds = setup.run()
+                started = time.perf_counter()
+                scored = scorer(query)
+                facts = {"seconds": time.perf_counter() - started, **scored.facts}
+                check_finite(scored, ws.cfg.method.name)
+                save_file(tensors(scored), folder / FILE, {"facts": json.dumps(facts)})
+                return {SETUP: seconds}
+
+            return ws.store.plan("query_scores", 1, config | {"query": query}, inputs, make)
+
+        plans = [plan_query(query) for query in range(ws.queries.count)]
+        if not all(plan.finished for plan in plans):
+            setup.run()  # so that its own progress is shown first
+        artifacts = share_out(plans, f"Attributing ({method.name})")
+        return artifacts, max(provenance(artifact)["facts"][SETUP] for artifact in artifacts)
+
+    def save(self, folder: Path, scored: tuple[list[Artifact], float]) -> Mapping[str, Any]:
+        """All queries' scores in one place."""
+        artifacts, setup = scored
+        values, errors, facts = [], [], []
+        for artifact in artifacts:
+            with safe_open(artifact.folder / FILE, framework="pt") as file:
+                values.append(file.get_tensor("scores"))
+                facts.append(json.loads(file.metadata()["facts"]))
+                if ERRORS in file.keys():  # noqa: SIM118
+                    errors.append(file.get_tensor(ERRORS))
+        method, ws = self.method, self.ws
+        groups = list(ws.groups) if method.scores_groups else None
+        standard_errors = torch.stack(errors) if errors else None
+        save_scores(Scores(torch.stack(values), ws.ids, method.dampings, groups, standard_errors), folder)
+        table = pd.DataFrame([{"query": query} | noted for query, noted in enumerate(facts)])
+        table.to_csv(folder / TABLE, index=False)
+        seconds = float(table["seconds"].mean()) + setup / len(artifacts)
+        if "member_seconds" in table:
+            seconds += float(table["member_seconds"].mean())
+        return {SETUP: setup, "seconds_per_query": seconds}
+
+
+class Setup:
+    """What all queries of a method share, done once, when the first of them is scored."""
+
+    def __init__(self, ws: Workspace, method: Method) -> None:
+        self.ws, self.method = ws, method
+        self.done: tuple[Scorer, float] | None = None
+
+    def run(self) -> tuple[Scorer, float]:
+        """The function that scores a query, and the seconds of what all share; what is shared with other methods
+        counts in full, whether this run built it or another one had."""
+        if self.done is None:
+            ws = self.ws
+            used: list[Plan] = []
+            context = make_context(ws, self.method, used)
+            started, built = time.perf_counter(), len(ws.store.built)
+            scorer = self.method.start(context)
+            seconds = time.perf_counter() - started
+            cost = {plan.name: provenance(plan.artifact)["seconds"] for plan in used if plan.finished}
+            seconds += sum(cost.values()) - sum(cost.get(name, 0.0) for name in ws.store.built[built:])
+            self.done = scorer, seconds
+        return self.done
+
+
+def other_methods(ws: Workspace) -> dict[str, Method]:
+    """The methods that the protocol compares the workspace's one with, by their role."""
+    others = ws.protocol.others()
+    for role, method in others.items():
+        if not isinstance(method, Method):
+            raise UserError(f"protocol.{role} must be a method: choose one with method@protocol.{role}=<name>.")
+    return {role: method for role, method in others.items() if isinstance(method, Method)}
+
+
+def declared(ws: Workspace, needs: frozenset[str]) -> dict[str, Any]:
+    """What belongs to declared needs in the address of a result."""
+    config: dict[str, Any] = {}
+    if "groups" in needs:
+        config["groups"] = {name: digest_ids(ids) for name, ids in ws.groups.items()}
+    if "retraining" in needs:
+        config |= {"train": describe(ws.train), "precision": ws.trainer.precision}
+    return config
+
+
+def tensors(scored: Scored) -> dict[str, torch.Tensor]:
+    """The scores of a query as they are stored."""
+    errors = {} if scored.standard_errors is None else {ERRORS: scored.standard_errors.float().contiguous()}
+    return {"scores": scored.scores.float().contiguous()} | errors
+
+
+def check_finite(scored: Scored, name: str) -> None:
+    """Raise UserError for scores that are not finite."""
+    if not scored.scores.isfinite().all():
+        raise UserError(
+            f"{name} gave scores that are not finite: a training or unlearning behind them diverged (lower its "
+            "learning rate) or a kernel cannot be inverted (raise its damping)."
+        )
+
+
+def make_context(ws: Workspace, method: Method, used: list[Plan]) -> Context:
+    """What a method may use; the plans of artifacts that it asks for are noted in ``used``."""
+    f1 = train(ws)
+    inputs = {"model": f1.address, "dataset": ws.data.content}
+
+    def plan(stage: str, version: int, config: Mapping[str, Any], build: Build) -> Plan:
+        full = dict(config) | {"weights": ws.weights, "seed": ws.seed}
+        full["diffusion"] = ws.diffusion.describe()  # its generation schedule may be part of what is computed
+        used.append(ws.store.plan(stage, version, full, inputs, build))
+        return used[-1]
+
+    def member(name: str) -> Member:
+        artifact = attribute(ws, method.uses()[name]).get()
+        return Member(load_scores(artifact), provenance(artifact)["facts"]["seconds_per_query"])
+
+    return Context(
+        data=ws.data,
+        ids=ws.ids,
+        queries=load_queries(ws, generate(ws, f1)).select(ws.queries.indices),
+        diffusion=ws.diffusion,
+        f1=as_trained(ws, f1),
+        f0=lambda: build_network(ws).eval().requires_grad_(False).to(ws.device),
+        train=ws.train,
+        trainer=ws.trainer,
+        device=ws.device,
+        seed=ws.seed,
+        setting=ws.setting(used),
+        plan=plan,
+        counterfactuals=WorkspaceCounterfactuals(ws, method.needs, used),
+        member=member,
+    )

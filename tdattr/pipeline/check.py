@@ -1,0 +1,139 @@
+"""Everything that can be wrong, found before the first training step."""
+
+import logging
+from collections.abc import Iterable, Iterator
+
+from tdattr.configs import Node, walk
+from tdattr.data import groups
+from tdattr.errors import UserError
+from tdattr.features import Extractor, Loadable
+from tdattr.methods import MethodSetup
+from tdattr.pipeline.attribute import attribute, other_methods
+from tdattr.pipeline.evaluate import evaluate
+from tdattr.pipeline.generate import query_items
+from tdattr.pipeline.health import plan_health
+from tdattr.pipeline.train import build_network
+from tdattr.pipeline.workspace import Workspace
+from tdattr.protocols import ProtocolSetup
+from tdattr.training.weights import check_weights
+
+log = logging.getLogger(__name__)
+MOST_SHOWN = 32  # groups
+
+
+def check(ws: Workspace) -> None:
+    """What the config says, against the dataset; weights before the dataset is prepared. Raises UserError."""
+    methods = [ws.method, *other_methods(ws).values()]
+    for part in loadables([*ws.measures.values(), *methods, *looked_at_by_health(ws)]):
+        part.identity(ws.setting())
+    say_what_there_is(ws)
+    check_roles(ws)
+    check_groups(ws)
+    names = ws.groups if ws.protocol.judges_groups else {}
+    explained = query_items(ws)[ws.queries.indices]
+    items = ws.data.train.items.iloc[ws.ids]
+    ws.protocol.check(ProtocolSetup(items, ws.query_split.items.iloc[explained], list(names)))
+    network = build_network(ws)
+    if ws.checkpoint is not None:
+        check_weights(ws.checkpoint, network, ws.diffusion)
+    for method in methods:
+        method.check(MethodSetup(network, ws.diffusion, ws.data, len(ws.ids)))
+    if ws.train.selection == "best" and not len(ws.data.test):
+        raise UserError("train.selection=best needs a test split, which this dataset lacks: use train.selection=last.")
+    if ws.train.batch_size % ws.trainer.devices:
+        raise UserError(f"train.batch_size must be a multiple of trainer.devices={ws.trainer.devices}.")
+    check_weights_of(ws)
+    log.info("The network has %.2f M trainable parameters.", sum(p.numel() for p in network.parameters()) / 1e6)
+
+
+def check_weights_of(ws: Workspace) -> None:
+    """Load whatever looks at images for a result that is still to be computed, and forget it again: what is damaged is
+    found before the first training step. Raises UserError."""
+    roots: list[Node] = []
+    if not evaluate(ws).finished:
+        methods = [ws.method, *other_methods(ws).values()]
+        roots += [*ws.measures.values(), *(method for method in methods if not attribute(ws, method).finished)]
+    health = plan_health(ws)
+    if health is not None and not health.finished:
+        roots += looked_at_by_health(ws)
+    for part in loadables(roots):
+        part.load(ws.setting())
+
+
+def looked_at_by_health(ws: Workspace) -> list[Extractor]:
+    """The extractor of the health check, where there is one."""
+    return [ws.health.extractor] if ws.health.samples and ws.health.extractor is not None else []
+
+
+def loadables(roots: Iterable[Node]) -> Iterator[Loadable]:
+    """Every extractor and measure among those nodes and inside them."""
+    for root in roots:
+        for node in (root, *(part for _, part in walk(root))):
+            if isinstance(node, Loadable):
+                yield node
+
+
+def say_what_there_is(ws: Workspace) -> None:
+    """The numbers of items, and of each group."""
+    log.info("%s: N = %d training items, %d test items", ws.dataset.name, len(ws.data.train), len(ws.data.test))
+    if ws.dataset.groups is not None:
+        every = groups.find_groups(ws.data, ws.dataset.groups)
+        sizes = [f"{name} {len(members)}" for name, members in every.items()]
+        more = f" and {len(sizes) - MOST_SHOWN} more" if len(sizes) > MOST_SHOWN else ""
+        log.info("Groups by %s: %s%s", ws.dataset.groups, ", ".join(sizes[:MOST_SHOWN]), more)
+    if len(ws.removed):
+        log.info("F1 is trained without %d items; %d are left.", len(ws.removed), len(ws.ids))
+    if ws.queries.generated > len(ws.query_split):
+        log.warning(
+            "%d queries take their conditions from %d items of the %s split, so that some have the same.",
+            ws.queries.generated, len(ws.query_split), "test" if len(ws.data.test) else "training",
+        )  # fmt: skip
+    if not len(ws.data.test) and ws.data.condition_size:
+        log.warning("The dataset has no test split: queries take their conditions from training items.")
+    if ws.queries.guidance is not None and not ws.data.condition_size:
+        log.warning(
+            "queries.guidance=%s has no effect: the model is unconditional (see dataset.source.condition).",
+            ws.queries.guidance,
+        )
+
+
+def check_roles(ws: Workspace) -> None:
+    """Whether the methods and the protocol fit together. Raises UserError."""
+    protocol, others = ws.protocol, other_methods(ws)
+    if any(method.dampings for method in others.values()):
+        raise UserError("damping=grid is for the method that is judged: give the others one value.")
+    if ws.method.dampings and not protocol.takes_grid:
+        raise UserError("method.damping=grid is for choosing a value with protocol=lds: give one value here.")
+    if ws.queries.explained == "controls" and not protocol.takes_controls:
+        raise UserError("queries.explained=controls is for protocol=lds: leave it out here.")
+    if ws.method.scores_groups and not protocol.judges_groups:
+        raise UserError(
+            f"method={ws.cfg.method.name} scores groups, protocol={ws.cfg.protocol.name} judges training items: "
+            "use protocol=logo or protocol=truth."
+        )
+    gold = set(others["gold"].seeds) if "gold" in others else set()
+    own = set(ws.method.seeds)
+    if own & gold and own != gold:
+        raise UserError(
+            f"method={ws.cfg.method.name} retrains under some of the seeds that protocol.gold is a mean over, so "
+            f"that they agree by construction: set method.first={max(gold) + 1}."
+        )
+
+
+def check_groups(ws: Workspace) -> None:
+    """Whether there are groups that can be left out, where the protocol judges groups. Raises UserError."""
+    if not ws.protocol.judges_groups:
+        return
+    if ws.dataset.groups is None:
+        raise UserError("Groups are needed here: set dataset.groups to a field of the items or a manifest.")
+    if len(ws.groups) < 2:
+        raise UserError(
+            f"dataset.groups={ws.dataset.groups} gives {len(ws.groups)} group of the items that F1 sees: leaving it "
+            "out would leave nothing, so choose groups of which there are at least two."
+        )
+    alone = [name for name, ids in ws.groups.items() if len(ids) == 1]
+    if alone:
+        raise UserError(
+            f"Group {alone[0]!r} has a single item, whose removal cannot be told from chance: leave it out with "
+            "remove.groups, or give dataset.groups larger groups."
+        )

@@ -1,0 +1,99 @@
+"""The ``Counterfactuals`` of a workspace: what methods and protocols get of other trainings."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from tdattr.counterfactuals import Counterfactuals, Generated, Trained
+from tdattr.ids import Ids
+from tdattr.pipeline.generate import generate, load_queries
+from tdattr.pipeline.train import as_trained, train
+from tdattr.pipeline.workspace import Workspace
+from tdattr.queries import load_images
+from tdattr.scoring.cells import LossModel, QueryItems
+from tdattr.scoring.pairs import NoiseSet
+from tdattr.seeding import generator, normal
+from tdattr.store import Plan, share_out
+
+FILE = "losses.safetensors"
+
+
+@dataclass(frozen=True)
+class WorkspaceCounterfactuals(Counterfactuals):
+    """``used``: the plans that were asked for, whose cost belongs to the one who asked."""
+
+    ws: Workspace
+    needs: frozenset[str]
+    used: list[Plan] = field(default_factory=list)
+
+    @property
+    def seed(self) -> int:
+        """The seed of the run."""
+        return self.ws.seed
+
+    def groups(self) -> dict[str, Ids]:
+        """The groups of the training items that F1 has seen, by name."""
+        self.require("groups")
+        return self.ws.groups
+
+    def items(self) -> pd.DataFrame:
+        """What is known of the training items that F1 has seen."""
+        return self.ws.data.train.items.iloc[self.ws.ids]
+
+    def original(self) -> Generated:
+        """The run's queries as F1 generates them, the controls too."""
+        plan = generate(self.ws, train(self.ws))
+        return Generated(load_images(plan.get()), plan.name)
+
+    def train(self, removals: Sequence[Ids], *, repeats: int = 1, first: int = 0) -> list[list[Trained]]:
+        """The models without each of those sets of ids under ``repeats`` seeds, from the run's + ``first`` on."""
+        self.require("retraining")
+        seeds = [self.ws.seed + first + repeat for repeat in range(repeats)]
+        plans = [[train(self.ws, ids, seed) for seed in seeds] for ids in removals]
+        self.used.extend(plan for row in plans for plan in row)
+        return [[as_trained(self.ws, plan) for plan in row] for row in plans]
+
+    def regenerate(self, removals: Sequence[Ids]) -> list[Generated]:
+        """The run's queries as the models without each of those sets generate them."""
+        self.require("retraining")
+        trainings = [train(self.ws, ids) for ids in removals]
+        plans = [generate(self.ws, training) for training in trainings]
+        self.used.extend([*trainings, *plans])
+        share_out([training for training, plan in zip(trainings, plans, strict=True) if not plan.finished])
+        return [Generated(load_images(artifact), artifact.name) for artifact in share_out(plans)]
+
+    def query_losses(self, models: Sequence[Trained], draws: int) -> Float[np.ndarray, "model query"]:
+        """The loss of every explained query under each model, a mean over ``draws`` pairs of level and noise."""
+        ws = self.ws
+        plan = generate(ws, train(ws))
+        queries = load_queries(ws, plan)
+        config = {"draws": draws, "seed": ws.seed, "weights": ws.weights, "diffusion": ws.diffusion.describe()}
+        rng = generator(ws.seed, "query_losses")
+        noise = NoiseSet(ws.diffusion.training_levels(rng, draws), normal(rng, draws, *queries.x.shape[1:]))
+
+        def plan_losses(model: Trained) -> Plan:
+            def make(folder: Path) -> None:
+                items = QueryItems(queries)
+                losses = LossModel(ws.diffusion, model.load(), ws.device, ws.trainer.scoring_batch).table(items, noise)
+                save_file({"losses": losses.double().mean(1)}, folder / FILE)
+
+            inputs = {"model": model.address, "queries": plan.address}
+            return ws.store.plan("query_losses", 2, config, inputs, make)
+
+        artifacts = share_out([plan_losses(model) for model in models])
+        losses = torch.stack([load_file(artifact.folder / FILE)["losses"] for artifact in artifacts])
+        return losses.numpy()[:, ws.queries.indices]
+
+    def similarities(self, first: Tensor, second: Tensor) -> dict[str, Float[np.ndarray, " query"]]:
+        """How alike the images of each pair are, by every measure of the run; higher = more alike."""
+        return {
+            name: measure.load(self.ws.setting())(first, second).double().numpy()
+            for name, measure in self.ws.measures.items()
+        }

@@ -1,0 +1,116 @@
+"""Evaluate: a protocol's verdict on the scores of a method."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from tdattr.ids import digest_ids
+from tdattr.pipeline.attribute import attribute, declared, other_methods
+from tdattr.pipeline.counterfactuals import WorkspaceCounterfactuals
+from tdattr.pipeline.generate import generate, load_queries
+from tdattr.pipeline.train import train
+from tdattr.pipeline.workspace import Workspace
+from tdattr.protocols import Verdict
+from tdattr.queries import TABLE
+from tdattr.scores import load_scores
+from tdattr.store import Artifact, Plan, provenance
+
+VERDICT = "verdict.json"
+UNSUMMARISED = ("query", "seconds")  # columns of a method's table whose mean says nothing
+
+
+def evaluate(ws: Workspace) -> Plan:
+    """The verdict on the workspace's method. It holds all that a summary says, so that nothing else need be stored any
+    more to show it. Nothing is computed before the plan's ``get``."""
+    evaluation = Evaluation(ws)
+    return ws.store.plan("evaluate", 5, evaluation.config, evaluation.inputs, evaluation.save, evaluation.judge)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What the plan of ``evaluate`` does."""
+
+    ws: Workspace
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Everything that the verdict depends on besides the scores."""
+        ws = self.ws
+        setting = ws.setting()
+        config = {"protocol": ws.protocol.describe(), "ids": digest_ids(ws.ids), "seed": ws.seed}
+        config["measures"] = {
+            name: measure.describe() | {"identity": dict(measure.identity(setting))}
+            for name, measure in ws.measures.items()
+        }
+        return config | declared(ws, ws.protocol.needs)
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """The scores of the method, and of those that the protocol compares it with."""
+        others = {role: attribute(self.ws, method).address for role, method in other_methods(self.ws).items()}
+        queries = generate(self.ws, train(self.ws)).address
+        return {"scores": attribute(self.ws).address, "queries": queries} | others
+
+    def judge(self) -> tuple[Verdict, Artifact]:
+        """The verdict: whatever takes long is an artifact of its own, which jobs share out."""
+        ws = self.ws
+        attribution = attribute(ws).get()
+        others = {role: load_scores(attribute(ws, method).get()) for role, method in other_methods(ws).items()}
+        queries = load_queries(ws, generate(ws, train(ws))).select(ws.queries.indices)
+        models = WorkspaceCounterfactuals(ws, ws.protocol.needs)
+        return ws.protocol.evaluate(load_scores(attribution), others, queries, models), attribution
+
+    def save(self, folder: Path, judged: tuple[Verdict, Artifact]) -> None:
+        """The verdict, and what the method noted on the way."""
+        verdict, attribution = judged
+        pd.DataFrame(verdict.table).to_csv(folder / TABLE, index=False)
+        origin = provenance(attribution)
+        content = {
+            "summary": {"title": verdict.title} | verdict.summary,
+            "artifacts": verdict.artifacts,
+            "lines": verdict.lines,
+            "facts": mean_facts(attribution),
+            "seconds_per_query": origin["facts"]["seconds_per_query"],
+            "device": origin["device"],
+        }
+        (folder / VERDICT).write_text(json.dumps(content, indent=2))
+
+
+def mean_facts(attribution: Artifact) -> dict[str, float]:
+    """The means over the queries of what a method noted, for example how many steps it unlearned."""
+    table = pd.read_csv(attribution.folder / TABLE).drop(columns=list(UNSUMMARISED))
+    return {str(name): float(value) for name, value in table.mean().items()}
+
+
+def summarise(ws: Workspace, plan: Plan) -> tuple[dict[str, Any], list[str]]:
+    """The content of ``summary.json`` and the lines to print."""
+    verdict = json.loads((plan.get().folder / VERDICT).read_text())
+    f1 = train(ws)
+    others = {role: attribute(ws, method).name for role, method in other_methods(ws).items()}
+    summary = {
+        "dataset": ws.dataset.name,
+        "model": ws.cfg.model.name,
+        "diffusion": ws.cfg.diffusion.name,
+        "method": ws.cfg.method.name,
+        "protocol": ws.cfg.protocol.name,
+        "seed": ws.seed,
+        "num_items": len(ws.ids),
+        "num_queries": ws.queries.count,
+        **verdict["summary"],
+        "facts": verdict["facts"],
+        "seconds_per_query": verdict["seconds_per_query"],
+        "device": verdict["device"],
+        "artifacts": {
+            "dataset": ws.prepared.name,
+            "model": f1.name,
+            "queries": generate(ws, f1).name,
+            "scores": attribute(ws).name,
+            **others,
+            "evaluation": plan.name,
+            **verdict["artifacts"],
+        },
+    }
+    return summary, verdict["lines"]

@@ -1,0 +1,109 @@
+"""Generate: the run's queries, from a trained model, each from its own seed."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from safetensors.torch import save_file
+from torch import Tensor
+
+from tdattr.networks import Given
+from tdattr.pipeline.train import load_network
+from tdattr.pipeline.workspace import Workspace
+from tdattr.progress import track
+from tdattr.queries import IMAGES, TABLE, Queries, load_images
+from tdattr.seeding import generator
+from tdattr.store import Plan, share_out
+
+
+def generate(ws: Workspace, model: Plan) -> Plan:
+    """The run's queries as that model generates them, made of batches that jobs share out.
+
+    Nothing is generated before the plan's ``get``.
+    """
+    config = {
+        "diffusion": ws.diffusion.describe(),
+        "codec": ws.codec.describe() | {"identity": dict(ws.codec.identity())},
+        "guidance": guidance(ws),
+        "weights": ws.weights,
+        "seed": ws.seed,
+    }
+    inputs = {"model": model.address}
+
+    def plan_batch(batch: range) -> Plan:
+        def make(folder: Path) -> None:
+            rngs = [generator(ws.seed, "query", index) for index in batch]
+            conditions = ws.query_split.condition(query_items(ws)[batch.start : batch.stop])
+            save_file({"images": sample(ws, model, rngs, conditions)}, folder / IMAGES)
+
+        part = config | {"queries": [batch.start, batch.stop]}
+        return ws.store.plan("generate_batch", 1, part, inputs, make)
+
+    def prepare() -> Tensor:
+        size = ws.queries.batch_size
+        starts = range(0, ws.queries.generated, size)
+        plans = [plan_batch(range(start, min(start + size, ws.queries.generated))) for start in starts]
+        if not all(plan.finished for plan in plans):
+            model.get()  # so that the progress of a training is shown first
+        return torch.cat([load_images(batch) for batch in share_out(plans, "Generating")])
+
+    def make(folder: Path, images: Tensor) -> None:
+        save_file({"images": images}, folder / IMAGES)
+        count = len(images)
+        table = ws.query_split.items.iloc[query_items(ws)].rename(columns={"id": "condition_from"})
+        roles = ["attributed" if index < ws.queries.attributed else "control" for index in range(count)]
+        table.insert(0, "role", roles)
+        table.insert(0, "query", range(count))
+        table.to_csv(folder / TABLE, index=False)
+
+    counts = {"attributed": ws.queries.attributed, "controls": ws.queries.controls}
+    return ws.store.plan("generate", 2, config | counts, inputs, make, prepare)
+
+
+def query_items(ws: Workspace) -> np.ndarray:
+    """For each query, the item of ``query_split`` that it takes its condition from: a permutation of them under this
+    seed, the attributed queries first (MUCS code; METHODS §5), repeated where there are more queries than items."""
+    return np.resize(generator(ws.seed, "queries").permutation(len(ws.query_split)), ws.queries.generated)
+
+
+def load_queries(ws: Workspace, plan: Plan) -> Queries:
+    """All queries that a plan of ``generate`` holds; generated first where they must be."""
+    images = load_images(plan.get())
+    items = query_items(ws)
+    return Queries(
+        x=ws.codec.x(ws.codec.encode(images), None),
+        images=images,
+        conditions=ws.query_split.condition(items),
+        items=ws.query_split.items.iloc[items],
+        address=plan.address,
+        indices=slice(0, len(images)),
+    )
+
+
+def guidance(ws: Workspace) -> float | None:
+    """The weight of classifier-free guidance; none for an unconditional model."""
+    return ws.queries.guidance if ws.data.condition_size else None
+
+
+def sample(
+    ws: Workspace,
+    model: Plan,
+    rngs: Sequence[np.random.Generator],
+    conditions: Tensor | None,
+    description: str | None = None,
+) -> Float[Tensor, "image channel height width"]:
+    """An image for each generator and condition, ``queries.batch_size`` at a time, with the queries' guidance."""
+    network = load_network(ws, model)
+    size = ws.queries.batch_size
+    starts: Any = range(0, len(rngs), size)
+    images = []
+    for start in starts if description is None else track(starts, description, len(starts)):
+        part = slice(start, start + size)
+        given = Given(None if conditions is None else conditions[part].to(ws.device))
+        with torch.inference_mode():
+            x = ws.diffusion.sample(network, list(rngs[part]), ws.x_shape, given, guidance(ws))
+            images.append(ws.codec.decode(x).float().cpu())
+    return torch.cat(images)

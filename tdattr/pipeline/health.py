@@ -1,0 +1,87 @@
+"""Is F1 any good? The Fréchet distance of images that it generates to the training items."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from safetensors.numpy import load_file, save_file
+from torch import Tensor
+
+from tdattr.features import Embed, Extractor, embedded
+from tdattr.ids import digest_ids
+from tdattr.metrics.frechet import Moments, frechet_distance, moments
+from tdattr.pipeline.generate import guidance, sample
+from tdattr.pipeline.train import train
+from tdattr.pipeline.workspace import Workspace
+from tdattr.progress import track
+from tdattr.seeding import generator
+from tdattr.store import Plan, provenance
+
+log = logging.getLogger(__name__)
+
+
+def plan_health(ws: Workspace) -> Plan | None:
+    """The Fréchet distance of F1's samples, and that of as many training items drawn at random: the least that so many
+    images can be expected to reach. FID where the extractor is Inception. None where ``health.samples`` is 0."""
+    samples, extractor, setting = ws.health.samples, ws.health.extractor, ws.setting()
+    if not samples or extractor is None:
+        return None
+    f1 = train(ws)
+    config = {
+        "extractor": extractor.describe() | {"identity": dict(extractor.identity(setting))},
+        "diffusion": ws.diffusion.describe(),
+        "codec": ws.codec.describe(),
+        "samples": samples,
+        "guidance": guidance(ws),
+        "weights": ws.weights,
+        "seed": ws.seed,
+    }
+
+    def make(folder: Path) -> dict[str, float]:
+        split = ws.data.train
+        embed = extractor.load(setting)
+        everything = items_moments(ws, extractor, embed)
+        repeated = samples > len(ws.ids)
+        ids = generator(ws.seed, "health.conditions").choice(ws.ids, samples, replace=repeated)
+        rngs = [generator(ws.seed, "health.sample", number) for number in range(samples)]
+        images = sample(ws, f1, rngs, split.condition(ids), "Generating for the health check")
+        drawn = split.images(generator(ws.seed, "health.items").choice(ws.ids, samples, replace=repeated))
+        return {
+            "frechet_distance": frechet_distance(moments(embedded(embed, images, setting)), everything),
+            "frechet_distance_of_items": frechet_distance(moments(embedded(embed, drawn, setting)), everything),
+        }
+
+    return ws.store.plan("health", 2, config, {"model": f1.address}, make)
+
+
+def examine(ws: Workspace) -> dict[str, Any]:
+    """What ``plan_health`` finds, for the summary; nothing where there is no health check."""
+    plan, extractor, samples = plan_health(ws), ws.health.extractor, ws.health.samples
+    if plan is None or extractor is None:
+        return {}
+    facts = provenance(plan.get())["facts"]
+    log.info(
+        "F1's samples: Fréchet distance %.3g to the training items (%s, %d samples; as many training items: %.3g).",
+        facts["frechet_distance"], extractor.name, samples, facts["frechet_distance_of_items"],
+    )  # fmt: skip
+    return {"health": facts | {"extractor": extractor.name, "samples": samples}}
+
+
+def items_moments(ws: Workspace, extractor: Extractor, embed: Embed) -> Moments:
+    """The moments of the vectors of the items that F1 was trained on: an artifact that all models share."""
+    setting = ws.setting()
+
+    def vectors() -> Iterator[Tensor]:
+        starts = range(0, len(ws.ids), setting.batch_size)
+        for start in track(starts, f"Features ({extractor.name})", len(starts)):
+            images = ws.data.train.images(ws.ids[start : start + setting.batch_size])
+            yield from embedded(embed, images, setting)
+
+    def make(folder: Path) -> None:
+        computed = moments(vectors())
+        save_file({"mean": computed.mean, "covariance": computed.covariance}, folder / "moments.safetensors")
+
+    identity = {"identity": dict(extractor.identity(setting)), "ids": digest_ids(ws.ids)}
+    content = load_file(setting.shared("moments", 2, extractor.describe() | identity, make) / "moments.safetensors")
+    return Moments(content["mean"], content["covariance"])

@@ -1,0 +1,101 @@
+"""One run: check everything, go through the stages, leave a summary, and say where it is."""
+
+import logging
+import warnings
+from pathlib import Path
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from tdattr.configs import build
+from tdattr.files import write_json
+from tdattr.loggers import Logger, Picture
+from tdattr.loggers.none import NoLogger
+from tdattr.metrics.choice import complete_measures
+from tdattr.pipeline.check import check
+from tdattr.pipeline.evaluate import evaluate, summarise
+from tdattr.pipeline.health import examine
+from tdattr.pipeline.workspace import Workspace, open_workspace
+from tdattr.queries import load_images
+from tdattr.store import find
+
+log = logging.getLogger(__name__)
+SUMMARY = "summary.json"
+CONFIG = "config.yaml"
+PICTURES = ("queries", "regenerated", "regenerated_random")  # artifacts whose images a logger shows
+
+
+def run(cfg: DictConfig) -> None:
+    """Run one composed config and write ``config.yaml`` and ``summary.json`` into its run directory."""
+    quieten()
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    complete_measures(cfg)
+    save_config(cfg, folder / CONFIG)
+    logger: Logger = build(cfg.logger, "logger", Logger) if cfg.get("logger") else NoLogger()
+    ws = open_workspace(cfg)
+    use_threads(ws)
+    check(ws)
+    ws.logger = logger.start()
+    health = examine(ws)
+    summary, lines = summarise(ws, evaluate(ws))
+    summary |= health
+    write_json(folder / SUMMARY, summary)
+    config = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(config, dict)
+    logger.finish(
+        ws.logger, {str(key): value for key, value in config.items()}, summary, pictures(ws, summary["artifacts"])
+    )
+    for line in lines:
+        log.info("%s, %s, %.2f s per query", cfg.method.name, line, summary["seconds_per_query"])
+    if not ws.store.built:
+        log.info("Every artifact was already there: nothing was computed.")
+    log.info("Results: %s", folder / SUMMARY)
+
+
+def save_config(cfg: DictConfig, path: Path) -> None:
+    """The composed config, with absolute paths of what a report reads, so that it can be made from anywhere."""
+    saved = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
+    saved.paths.artifacts = str(Path(cfg.paths.artifacts).absolute())
+    if saved.dataset.groups is not None and Path(saved.dataset.groups).is_file():
+        saved.dataset.groups = str(Path(saved.dataset.groups).absolute())
+    OmegaConf.save(saved, path)
+
+
+def use_threads(ws: Workspace) -> None:
+    """As many CPU threads as ``trainer.threads`` says, for the whole process."""
+    if ws.trainer.threads is not None:
+        torch.set_num_threads(ws.trainer.threads)
+
+
+def pictures(ws: Workspace, artifacts: dict[str, str]) -> dict[str, Picture]:
+    """What a logger shows: a grid of each set of generated images that is still stored."""
+    from tdattr.pictures import grid  # torchvision takes a second to import
+
+    stored = {role: name for role, name in artifacts.items() if role in PICTURES and (ws.store.root / name).is_dir()}
+    return {role: grid(load_images(find(ws.store.root, name))) for role, name in stored.items()}
+
+
+def prepare_dataset(cfg: DictConfig) -> None:
+    """Prepare the dataset of a composed config and say where it is."""
+    quieten()
+    ws = open_workspace(cfg)
+    data = ws.data
+    done = "Prepared" if ws.store.built else "Already prepared:"
+    log.info("%s %s, %d training and %d test items", done, ws.dataset.name, len(data.train), len(data.test))
+    log.info("Results: %s", ws.prepared.artifact.folder)
+
+
+def quieten() -> None:
+    """Leave out what Lightning says about settings that are right here."""
+    for message in (
+        ".*does not have many workers.*",
+        ".*LeafSpec.*",
+        ".*fused.*",
+        ".*lr_scheduler.step.*",
+        ".*litmodels.*",
+        ".*smaller than the logging interval.*",
+        ".*in eval mode at the start.*",
+        ".*experiment logs directory.*",
+    ):
+        warnings.filterwarnings("ignore", message)

@@ -1,0 +1,118 @@
+"""Train: F1, and every counterfactual model, which is the same training without some of the ids."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from tdattr.configs import describe
+from tdattr.counterfactuals import Trained
+from tdattr.files import digest_once
+from tdattr.ids import Ids, digest_ids
+from tdattr.networks import Network
+from tdattr.pipeline.workspace import Workspace
+from tdattr.seeding import torch_seed
+from tdattr.store import Plan
+from tdattr.training.config import WEIGHTS
+from tdattr.training.weights import trained_for
+
+log = logging.getLogger(__name__)
+UNUSED_UNLESS_BEST = ("epoch_steps", "validation_draws")  # what no training reads that keeps its last weights
+
+
+def train(ws: Workspace, without: Ids | None = None, seed: int | None = None) -> Plan:
+    """F1, or the model trained from the same initialisation without some more ids or under another seed.
+
+    Nothing is trained before the plan's ``get``.
+    """
+    seed = ws.seed if seed is None else seed
+    counterfactual = seed != ws.seed or (without is not None and len(without) > 0)
+    ids = ws.ids if without is None else np.setdiff1d(ws.ids, without)
+    if not counterfactual and (ws.checkpoint is not None or ws.model.has_weights):
+        return import_weights(ws)
+    removed = len(ws.data.train) - len(ids)
+    label = "Training F1" if not counterfactual else f"Retraining without {removed} items"
+    config = {
+        "model": ws.model.describe() | {"identity": dict(ws.model.identity())},
+        "diffusion": without_sampling(ws),
+        "train": training_values(ws, removed=bool(removed)),
+        "precision": ws.trainer.precision,
+        "seed": seed,
+        "ids": digest_ids(ids),
+    }
+    if ws.trainer.devices > 1 and build_network(ws).has_dropout:
+        config["ranks"] = ws.trainer.devices  # dropout masks are drawn rank by rank
+
+    def make(folder: Path) -> Mapping[str, Any]:
+        from tdattr.training.pretrain import pretrain  # Lightning takes seconds to import
+
+        log.info("%s: %d steps of %d on %d items", label, ws.train.steps, ws.train.batch_size, len(ids))
+        network, logger = build_network(ws, seed), None if counterfactual else ws.logger
+        return pretrain(network, ws.data, ids, ws.diffusion, ws.train, ws.trainer, seed, folder, label, logger)
+
+    return ws.store.plan("pretrain", 2, config, {"dataset": ws.data.content}, make)
+
+
+def without_sampling(ws: Workspace) -> dict[str, Any]:
+    """The values of the variant that training reads."""
+    return {name: value for name, value in ws.diffusion.describe().items() if name not in ws.diffusion.sampling}
+
+
+def training_values(ws: Workspace, removed: bool) -> dict[str, Any]:
+    """The values of ``train`` that the weights depend on."""
+    values = describe(ws.train)
+    if ws.train.selection == "last":
+        values = {name: value for name, value in values.items() if name not in UNUSED_UNLESS_BEST}
+    return values if removed else values | {"coupled": True}  # where nothing is removed both orders are the same
+
+
+def import_weights(ws: Workspace) -> Plan:
+    """The user's own weights as F1: ``checkpoint=…``, or those that the model brings."""
+    path = ws.checkpoint
+    inputs = dict(ws.model.identity()) | ({} if path is None else {"checkpoint": digest_once(path)})
+
+    def make(folder: Path) -> None:
+        state = load_file(path) if path is not None else own_weights(ws)
+        for name in WEIGHTS:
+            save_file(state, folder / f"{name}.safetensors", metadata=trained_for(ws.diffusion))
+
+    config = {"model": ws.model.describe(), "diffusion": without_sampling(ws), "ids": digest_ids(ws.ids)}
+    return ws.store.plan("checkpoint", 2, config, inputs | {"dataset": ws.data.content}, make)
+
+
+def own_weights(ws: Workspace) -> dict[str, Tensor]:
+    """The weights that the model brings."""
+    network = ws.model.pretrained(*sizes(ws))
+    if network is None:
+        raise TypeError(f"{type(ws.model).__name__} says that it has weights of its own but gives none")
+    return network.state_dict()
+
+
+def sizes(ws: Workspace) -> tuple[int, int, int]:
+    """Channels, resolution and length of the condition, for which a network is built."""
+    return ws.data.channels, ws.data.resolution, ws.data.condition_size
+
+
+def build_network(ws: Workspace, seed: int | None = None) -> Network:
+    """The network at its initialisation for a seed (the run's): F0, and where every training starts."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(torch_seed(ws.seed if seed is None else seed, "initialisation"))
+        return ws.model.build(*sizes(ws))
+
+
+def load_network(ws: Workspace, plan: Plan) -> Network:
+    """A new copy of a trained network, in evaluation mode on the device; trained first where it must be."""
+    folder = plan.get().folder
+    network = build_network(ws)
+    network.load_state_dict(load_file(folder / f"{ws.weights}.safetensors"))
+    return network.eval().requires_grad_(False).to(ws.device)
+
+
+def as_trained(ws: Workspace, plan: Plan) -> Trained:
+    """The model of a training as methods and protocols see it."""
+    return Trained(plan.address, lambda: load_network(ws, plan))

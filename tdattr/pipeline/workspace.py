@@ -1,0 +1,197 @@
+"""The workspace: one composed config as typed objects, the store, the device, and the dataset once it is asked for."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import DictConfig
+
+from tdattr.codecs import Codec
+from tdattr.configs import build
+from tdattr.data import groups
+from tdattr.data.preparation import check_counts, prepare
+from tdattr.data.prepared import Prepared, Split, load
+from tdattr.diffusion import Diffusion
+from tdattr.errors import UserError
+from tdattr.features import Extractor, Setting
+from tdattr.ids import Ids
+from tdattr.methods import Method
+from tdattr.metrics.choice import choose_measures
+from tdattr.metrics.similarity import Measure
+from tdattr.networks import NetworkConfig
+from tdattr.pipeline.dataset import DatasetConfig, read_dataset
+from tdattr.protocols import Protocol
+from tdattr.queries import QueriesConfig
+from tdattr.store import Plan, Store
+from tdattr.training.config import WEIGHTS, TrainConfig, TrainerConfig
+
+
+@dataclass(frozen=True)
+class HealthConfig:
+    """The ``health`` node: images that F1 generates to be compared with the training items as a whole; 0: none."""
+
+    samples: int
+    extractor: Extractor | None
+
+    def __post_init__(self) -> None:
+        if self.samples < 0 or self.samples == 1:
+            raise UserError(f"health.samples={self.samples} must be 0 (no check) or at least 2.")
+        if self.samples and self.extractor is None:
+            raise UserError("health.samples needs an extractor: choose one with extractor@health.extractor=<name>.")
+
+
+@dataclass(frozen=True)
+class RemoveConfig:
+    """The ``remove`` node: what not even F1 sees."""
+
+    groups: list[str]
+    ids: list[int]
+
+
+@dataclass(eq=False)
+class Workspace:
+    """What every stage works in. Opening it checks the config; nothing is computed before it is asked for."""
+
+    cfg: DictConfig  # as composed, for what is shown and stored of a run
+    seed: int
+    weights: str  # raw or ema: which weights of a trained model generate and are scored
+    checkpoint: Path | None  # the user's own weights as F1
+    dataset: DatasetConfig
+    codec: Codec
+    model: NetworkConfig
+    diffusion: Diffusion
+    train: TrainConfig
+    trainer: TrainerConfig
+    queries: QueriesConfig
+    method: Method
+    protocol: Protocol
+    health: HealthConfig
+    remove: RemoveConfig
+    device: torch.device
+    store: Store
+    logger: Any = None  # Lightning's, for the losses of F1's training
+
+    # -- the dataset ---------------------------------------------------------------------------------------------
+
+    @cached_property
+    def prepared(self) -> Plan:
+        """The dataset's artifact, built from its raw files where that has not been done."""
+        source, text = self.dataset.source, self.dataset.text
+        config, inputs = source.describe(), dict(source.fingerprint())
+        if text is not None:
+            config |= {"text": text.describe()}
+            inputs |= {f"text/{name}": value for name, value in text.identity().items()}
+
+        def make(folder: Path) -> None:
+            encode = None if text is None else text.load(self.device)
+            prepare(source, folder, self.dataset.name, encode, self.dataset.counts)
+
+        return self.store.plan("dataset", 2, config, inputs, make)
+
+    @cached_property
+    def data(self) -> Prepared:
+        """The prepared dataset, every file and the number of items checked."""
+        data = load(self.prepared.get().folder)
+        check_counts(data.facts["count"], self.dataset.counts, self.dataset.name)
+        return data
+
+    @cached_property
+    def removed(self) -> Ids:
+        """The ids that even F1 does not see (``remove.groups`` and ``remove.ids``)."""
+        return groups.select_removed(self.data, self.dataset.groups, self.remove.groups, self.remove.ids)
+
+    @cached_property
+    def ids(self) -> Ids:
+        """The ids that F1 is trained on."""
+        return np.setdiff1d(np.arange(len(self.data.train)), self.removed)
+
+    @cached_property
+    def groups(self) -> dict[str, Ids]:
+        """The groups of the training items, of those that F1 sees; the same for all of a run."""
+        every = groups.find_groups(self.data, self.dataset.groups)
+        seen = {name: np.intersect1d(ids, self.ids) for name, ids in every.items()}
+        return {name: ids for name, ids in seen.items() if len(ids)}
+
+    @property
+    def x_shape(self) -> tuple[int, ...]:
+        """The shape of what the network sees of one item."""
+        return self.codec.shape((self.data.channels, self.data.resolution, self.data.resolution))
+
+    @property
+    def query_split(self) -> Split:
+        """Where queries take their conditions from: the test split, or the training split where there is no other."""
+        return self.data.test if len(self.data.test) else self.data.train
+
+    # -- what looks at images ------------------------------------------------------------------------------------
+
+    def setting(self, used: list[Plan] | None = None) -> Setting:
+        """What feature extractors and measures may use; artifacts that they ask for are noted in ``used``."""
+
+        def shared(
+            stage: str, version: int, config: Mapping[str, Any], make: Callable[[Path], Mapping[str, Any] | None]
+        ) -> Path:
+            plan = self.store.plan(stage, version, config, {"dataset": self.data.content}, make)
+            if used is not None:
+                used.append(plan)
+            return plan.get().folder
+
+        return Setting(
+            prepared=lambda: self.data,
+            groups=lambda by: groups.find_groups(self.data, by),
+            device=self.device,
+            batch_size=self.trainer.feature_batch,
+            seed=self.seed,
+            download=True,
+            shared=shared,
+        )
+
+    @cached_property
+    def measures(self) -> dict[str, Measure]:
+        """The measures of similarity that the run takes (``metrics``)."""
+        return choose_measures(self.cfg.metrics, self.cfg.measures, self.setting())
+
+
+def open_workspace(cfg: DictConfig) -> Workspace:
+    """The workspace of a composed config. Raises UserError, naming the override, for what cannot be right."""
+    if not isinstance(cfg.seed, int) or cfg.seed < 0:
+        raise UserError(f"seed={cfg.seed} must be a whole number, 0 or larger.")
+    if cfg.weights not in WEIGHTS:
+        raise UserError(f"weights={cfg.weights} is unknown: choose one of {', '.join(WEIGHTS)}.")
+    trainer: TrainerConfig = build(cfg.trainer, "trainer")
+    device = torch.device(pick_device(trainer.accelerator))
+    device_name = torch.cuda.get_device_name() if device.type == "cuda" else device.type
+    workspace = Workspace(
+        cfg=cfg,
+        seed=cfg.seed,
+        weights=cfg.weights,
+        checkpoint=None if cfg.checkpoint is None else Path(cfg.checkpoint),
+        dataset=read_dataset(cfg.dataset),
+        codec=build(cfg.codec, "codec", Codec),
+        model=build(cfg.model, "model", NetworkConfig),
+        diffusion=build(cfg.diffusion, "diffusion", Diffusion),
+        train=build(cfg.train, "train", TrainConfig),
+        trainer=trainer,
+        queries=build(cfg.queries, "queries", QueriesConfig),
+        method=build(cfg.method, "method", Method),
+        protocol=build(cfg.protocol, "protocol", Protocol),
+        health=build(cfg.health, "health", HealthConfig),
+        remove=build(cfg.remove, "remove", RemoveConfig),
+        device=device,
+        store=Store(Path(cfg.paths.artifacts), device_name),
+    )
+    workspace.model.check_diffusion(workspace.diffusion)
+    return workspace
+
+
+def pick_device(accelerator: str) -> str:
+    """The torch device of a Lightning accelerator name. Raises UserError for one that is not there."""
+    there = {"cpu": True, "gpu": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if accelerator == "auto":
+        accelerator = next(name for name in ("gpu", "mps", "cpu") if there[name])
+    if not there.get(accelerator):
+        raise UserError(f"trainer.accelerator={accelerator} is not available here: use trainer=default or another one.")
+    return "cuda" if accelerator == "gpu" else accelerator

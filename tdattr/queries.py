@@ -1,0 +1,81 @@
+"""The queries of a run: the generated images that are explained, and how they lie in an artifact."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import pandas as pd
+from jaxtyping import Float, Shaped
+from safetensors.torch import load_file
+from torch import Tensor
+
+from tdattr.errors import UserError
+from tdattr.store import Artifact
+
+IMAGES = "images.safetensors"
+TABLE = "queries.csv"
+
+
+@dataclass(frozen=True)
+class QueriesConfig:
+    """The ``queries`` node: how many images F1 generates to be explained, and how."""
+
+    attributed: int
+    controls: int
+    guidance: float | None
+    batch_size: int
+    explained: Literal["attributed", "controls"]
+
+    def __post_init__(self) -> None:
+        if self.explained == "controls" and self.controls < 1:
+            raise UserError("queries.explained=controls needs queries.controls of at least 1.")
+        if self.attributed < 1 or self.controls < 0 or self.batch_size < 1:
+            raise UserError(
+                "queries.attributed and queries.batch_size must be at least 1, queries.controls at least 0."
+            )
+
+    @property
+    def generated(self) -> int:
+        """How many images are generated."""
+        return self.attributed + self.controls
+
+    @property
+    def indices(self) -> slice:
+        """Which of the generated images a method explains."""
+        first = slice(0, self.attributed)
+        return first if self.explained == "attributed" else slice(self.attributed, self.generated)
+
+    @property
+    def count(self) -> int:
+        """How many images a method explains."""
+        return self.indices.stop - self.indices.start
+
+
+@dataclass(frozen=True)
+class Queries:
+    """Items being explained."""
+
+    x: Float[Tensor, "query *x"]  # what the network sees
+    images: Float[Tensor, "query channel height width"]  # what people and feature extractors see, in [-1, 1]
+    conditions: Shaped[Tensor, "query *condition"] | None
+    items: pd.DataFrame  # what is known of the item that each takes its condition from: its id and fields
+    address: str  # what stands for them in the address of an artifact
+    indices: slice  # which of the run's generated images they are
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def select(self, indices: slice) -> "Queries":
+        """Some of them."""
+        return Queries(
+            self.x[indices],
+            self.images[indices],
+            None if self.conditions is None else self.conditions[indices],
+            self.items.iloc[indices],
+            f"{self.address}/{indices.start}-{indices.stop}",
+            slice(self.indices.start + indices.start, self.indices.start + indices.stop),
+        )
+
+
+def load_images(generated: Artifact) -> Float[Tensor, "query channel height width"]:
+    """The images of a ``generate`` artifact, in [-1, 1]."""
+    return load_file(generated.folder / IMAGES)["images"]

@@ -1,0 +1,107 @@
+"""A method's scores, and how they lie in an artifact."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float, Int
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from tdattr.configs import Node
+from tdattr.store import Artifact
+
+FILE = "scores.safetensors"
+IDS = "ids.npy"
+GROUPS = "groups.json"  # of a method that scores groups: the names of the columns
+DAMPINGS = "dampings.json"  # of a method that was run with a grid of them
+
+
+class Attributor(Node):
+    """A config node whose scores can be asked for: what a protocol knows of a method."""
+
+    scores_groups: ClassVar[bool] = False  # the columns of its scores are groups, not training items
+
+    name: str
+
+    @property
+    def dampings(self) -> list[float] | None:
+        """The values that are scored with, where that is more than one."""
+        return None
+
+    @property
+    def seeds(self) -> Sequence[int]:
+        """The seeds that it retrains under, counted from the run's."""
+        return ()
+
+
+@dataclass(frozen=True)
+class Scores:
+    """float32 [query, target], higher = more influential, and the ids of the training items that are its columns.
+
+    With ``dampings`` the values are [query, damping, target]; with ``groups``, their names, [query, group], and ``ids``
+    are those of all items.
+    ``standard_errors``: of the values, where the method estimates them from draws.
+    """
+
+    values: Float[Tensor, "query *damping target"]
+    ids: Int[np.ndarray, " item"]  # of the columns, or of all items of the groups
+    dampings: list[float] | None = None
+    groups: list[str] | None = None
+    standard_errors: Float[Tensor, "query *damping target"] | None = None
+
+    def top(self, k: int) -> Int[np.ndarray, "query k"]:
+        """The ids of the ``k`` highest scores of every query, best first; ties in the order of the ids."""
+        order = torch.argsort(self.values, dim=1, descending=True, stable=True)[:, :k]
+        return self.ids[order.numpy()]
+
+    def table(self, top: int = 8) -> pd.DataFrame:
+        """The ``top`` targets of every query, best first: query, rank, the target's id or the group's name, its score
+        and, where there is one, the score's standard error. Raises ValueError for scores of several dampings."""
+        if self.dampings is not None:
+            raise ValueError("scores of several dampings have no one order")
+        order = torch.argsort(self.values, dim=1, descending=True, stable=True)[:, :top]
+        count = order.shape[1]
+        names = np.array(self.groups) if self.groups is not None else self.ids
+        columns = {
+            "query": np.repeat(np.arange(len(order)), count),
+            "rank": np.tile(np.arange(1, count + 1), len(order)),
+            "id" if self.groups is None else "group": names[order.numpy()].ravel(),
+            "score": self.values.gather(1, order).numpy().ravel(),
+        }
+        if self.standard_errors is not None:
+            columns["standard_error"] = self.standard_errors.gather(1, order).numpy().ravel()
+        return pd.DataFrame(columns)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return str(self.table().to_html(index=False)) if self.dampings is None else f"<pre>{self!r}</pre>"
+
+
+def save_scores(scores: Scores, folder: Path) -> None:
+    """Write them into a folder."""
+    tensors = {"scores": scores.values}
+    if scores.standard_errors is not None:
+        tensors["standard_errors"] = scores.standard_errors
+    save_file(tensors, folder / FILE)
+    np.save(folder / IDS, scores.ids)
+    for name, content in ((GROUPS, scores.groups), (DAMPINGS, scores.dampings)):
+        if content is not None:
+            (folder / name).write_text(json.dumps(content))
+
+
+def load_scores(artifact: Artifact) -> Scores:
+    """What ``save_scores`` wrote."""
+    tensors = load_file(artifact.folder / FILE)
+
+    def optional(name: str) -> Any:
+        path = artifact.folder / name
+        return json.loads(path.read_text()) if path.exists() else None
+
+    ids = np.load(artifact.folder / IDS)
+    return Scores(tensors["scores"], ids, optional(DAMPINGS), optional(GROUPS), tensors.get("standard_errors"))

@@ -1,0 +1,68 @@
+"""Pairs of a noise level and a noise image, drawn before anything is scored at them."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+Levels = Float[Tensor, " cell"]
+Noise = Float[Tensor, "cell *x"]
+
+
+class Pairs(ABC):
+    """A numbered set of pairs; what one is may depend on the item that it is used for."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """How many pairs every item has."""
+
+    @abstractmethod
+    def take(self, ids: Int[np.ndarray, " cell"], pairs: Int[np.ndarray, " cell"]) -> tuple[Levels, Noise]:
+        """Level and unit-normal noise of each cell: of the item ``ids[cell]`` at its pair ``pairs[cell]``."""
+
+    def to(self, device: torch.device) -> "Pairs":
+        """The same pairs on another device, where they are held as tensors."""
+        return self
+
+
+@dataclass(frozen=True)
+class NoiseSet(Pairs):
+    """The same pairs for every item and every model."""
+
+    levels: Float[Tensor, " pair"]
+    noise: Float[Tensor, "pair *x"]
+
+    def __len__(self) -> int:
+        return len(self.levels)
+
+    def take(self, ids: Int[np.ndarray, " cell"], pairs: Int[np.ndarray, " cell"]) -> tuple[Levels, Noise]:
+        """Whatever the item."""
+        which = torch.from_numpy(pairs).to(self.levels.device)
+        return self.levels[which], self.noise[which]
+
+    def to(self, device: torch.device) -> "NoiseSet":
+        """The same set on another device."""
+        return NoiseSet(self.levels.to(device), self.noise.to(device))
+
+
+@dataclass(frozen=True)
+class OwnNoise(Pairs):
+    """Pairs that every item has for itself: ``draw(id)`` makes as many as ``count``."""
+
+    draw: Callable[[int], NoiseSet]
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def take(self, ids: Int[np.ndarray, " cell"], pairs: Int[np.ndarray, " cell"]) -> tuple[Levels, Noise]:
+        """Drawn once for each item among the cells."""
+        items, index = np.unique(ids, return_inverse=True)
+        sets = [self.draw(int(item)) for item in items]
+        levels, noise = torch.stack([each.levels for each in sets]), torch.stack([each.noise for each in sets])
+        which = torch.from_numpy(index), torch.from_numpy(pairs)
+        return levels[which], noise[which]

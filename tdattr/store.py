@@ -1,0 +1,208 @@
+"""The store: the immutable result of every stage, under an address made of what went into it."""
+
+import hashlib
+import json
+import logging
+import os
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from functools import cached_property, lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from tdattr.progress import Bar
+
+log = logging.getLogger(__name__)
+PROVENANCE = "provenance.json"
+PACKAGES = ("torch", "lightning", "numpy", "timm", "torchmetrics")
+
+
+Build = Callable[[Path], Mapping[str, Any] | None]  # writes into a folder; returns what the provenance shall hold
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A finished artifact: ``stage/address`` names it, ``folder`` holds it."""
+
+    stage: str
+    address: str
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        return f"{self.stage}/{self.address}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An artifact that has an address before it is there: it is looked up, and built only where it is missing.
+
+    ``build`` gets a folder that keeps its content when the job is killed, so that it can resume there; what it returns
+    is added to the provenance. ``prepare`` runs before the lock is taken: for work that is made of other artifacts,
+    which jobs that want this one share out between them. ``build`` then gets what it returned as a second argument.
+    """
+
+    store: "Store"
+    stage: str
+    key: Mapping[str, Any]  # everything that the artifact depends on
+    build: Callable[..., Mapping[str, Any] | None]
+    prepare: Callable[[], Any] | None = None
+
+    @cached_property
+    def address(self) -> str:
+        """A digest of the key."""
+        return hashlib.sha256(json.dumps(self.key, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def artifact(self) -> Artifact:
+        """What it will be, or is."""
+        return Artifact(self.stage, self.address, self.store.root / self.stage / self.address)
+
+    @property
+    def name(self) -> str:
+        """``stage/address``."""
+        return self.artifact.name
+
+    @property
+    def finished(self) -> bool:
+        """Whether it is there."""
+        return self.artifact.folder.exists()
+
+    def get(self) -> Artifact:
+        """The artifact, built where it is missing; waits for another job that is building it."""
+        artifact = self.offer(wait=True)
+        assert artifact is not None
+        return artifact
+
+    def offer(self, wait: bool) -> Artifact | None:
+        """``get``, but without ``wait`` None where another job is building it.
+
+        The folder is moved into place in one step once ``build`` has returned. A lock makes a second job that wants
+        the same artifact wait for the first one.
+        """
+        artifact = self.artifact
+        if artifact.folder.exists():
+            return artifact
+        arguments = () if self.prepare is None else (self.prepare(),)
+        artifact.folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(artifact.folder.with_name(f".{self.address}.lock"))
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            if not wait:
+                return None
+            log.info("Waiting for another job that is building %s.", artifact.name)
+            lock.acquire()
+        try:
+            if not artifact.folder.exists():
+                self.write(artifact, arguments)
+            return artifact
+        finally:
+            lock.release()
+
+    def write(self, artifact: Artifact, arguments: tuple[Any, ...]) -> None:
+        """Build the artifact, under its lock."""
+        unfinished = artifact.folder.with_name(f".{self.address}.unfinished")
+        if unfinished.exists():
+            log.info("Resuming the unfinished %s.", artifact.name)
+        unfinished.mkdir(exist_ok=True)
+        started = time.time()
+        facts = self.build(unfinished, *arguments)
+        provenance = dict(self.key) | {
+            "facts": dict(facts or {}),
+            "seconds": round(time.time() - started, 3),
+            "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "device": self.store.device,
+            "packages": packages(),
+            "revision": revision(),
+        }
+        (unfinished / PROVENANCE).write_text(json.dumps(provenance, indent=2))
+        os.replace(unfinished, artifact.folder)
+        self.store.built.append(artifact.name)
+
+
+@dataclass
+class Store:
+    """Artifacts below ``root``, shared by all runs; safe for several jobs at once on one file system."""
+
+    root: Path
+    device: str
+    built: list[str] = field(default_factory=list)  # what this run had to build
+
+    def plan(
+        self,
+        stage: str,
+        version: int,
+        config: Mapping[str, Any],
+        inputs: Mapping[str, str],
+        build: Callable[..., Mapping[str, Any] | None],
+        prepare: Callable[[], Any] | None = None,
+    ) -> Plan:
+        """The artifact of ``stage`` for that config and those inputs (name -> address); nothing is computed yet.
+
+        ``version``: raised whenever the stage computes something else from the same config.
+        """
+        key = {"stage": stage, "version": version, "config": dict(config), "inputs": dict(inputs)}
+        return Plan(self, stage, key, build, prepare)
+
+
+def share_out(plans: Sequence[Plan], description: str | None = None) -> list[Artifact]:
+    """The artifacts of those plans, in their order; with a progress bar where it has a ``description``.
+
+    Jobs that want the same artifacts share the work: what another one is building is left for later.
+    """
+    finished = {index: plan.artifact for index, plan in enumerate(plans) if plan.finished}
+    bar = None
+    if description is not None and len(finished) < len(plans):
+        bar = Bar(description, len(plans), len(finished))
+    while missing := [index for index in range(len(plans)) if index not in finished]:
+        before = len(finished)
+        for index in missing:
+            artifact = plans[index].offer(wait=False)
+            if artifact is not None:
+                finished[index] = artifact
+                if bar is not None:
+                    bar.advance()
+        if len(finished) == before:  # other jobs are building all that is left
+            finished[missing[0]] = plans[missing[0]].get()
+    if bar is not None:
+        bar.close()
+    return [finished[index] for index in range(len(plans))]
+
+
+def find(root: Path, name: str) -> Artifact:
+    """The finished artifact of that name (``stage/address``) below ``root``. Raises FileNotFoundError without it."""
+    stage, address = name.split("/")
+    if not (root / name).is_dir():
+        raise FileNotFoundError(2, "No such artifact", str(root / name))
+    return Artifact(stage, address, root / name)
+
+
+def provenance(artifact: Artifact) -> dict[str, Any]:
+    """What went into an artifact, and what was noted while it was built."""
+    return json.loads((artifact.folder / PROVENANCE).read_text())
+
+
+@lru_cache(maxsize=1)
+def packages() -> dict[str, str]:
+    """The versions of what results depend on."""
+    return {name: version(name) for name in PACKAGES}
+
+
+@lru_cache(maxsize=1)
+def revision() -> str | None:
+    """The git revision of the code, with a plus sign where it was changed since; None for an installed wheel."""
+    here = Path(__file__).parent
+    if not (here.parent / "pyproject.toml").exists():
+        return None
+    try:
+        run = ["git", "-C", str(here), "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"]
+        return subprocess.run(run, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -1,0 +1,82 @@
+"""What is in an address, and what is not: a stage whose results could differ has another one."""
+
+from pathlib import Path
+
+import pytest
+
+import tdattr
+from tdattr.pipeline.attribute import attribute
+from tdattr.pipeline.evaluate import evaluate
+from tdattr.pipeline.generate import generate
+from tdattr.pipeline.train import train
+from tdattr.pipeline.workspace import Workspace
+from tests.e2e.console import TINY
+
+pytestmark = pytest.mark.slow  # each composes a config
+
+
+def workspace(folder: Path, *overrides: str) -> Workspace:
+    return tdattr.compose([*TINY, "method=pixel", f"paths.outputs={folder}", *overrides])
+
+
+def addresses(ws: Workspace) -> dict[str, str]:
+    f1 = train(ws)
+    return {
+        "train": f1.address,
+        "generate": generate(ws, f1).address,
+        "attribute": attribute(ws).address,
+        "evaluate": evaluate(ws).address,
+    }
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "trainer.scoring_batch=7",
+        "trainer.workers=1",
+        "trainer.threads=2",
+        "queries.batch_size=2",
+        "logger=none",
+        "method.name=another",
+    ],
+)
+def test_what_changes_no_result_is_in_no_address(override: str, tmp_path: Path) -> None:
+    assert addresses(workspace(tmp_path, override)) == addresses(workspace(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("override", "changed"),
+    [
+        ("method.zero=0.5", {"attribute", "evaluate"}),
+        ("protocol.k=3", {"evaluate"}),
+        ("metrics=[mse]", {"evaluate"}),
+        ("weights=raw", {"generate", "attribute", "evaluate"}),
+        ("diffusion.steps=5", {"generate", "attribute", "evaluate"}),
+        ("train.steps=13", {"train", "generate", "attribute", "evaluate"}),
+        ("queries.attributed=2", {"generate", "attribute", "evaluate"}),
+        ("seed=2", {"train", "generate", "attribute", "evaluate"}),
+        ("remove.ids=[3]", {"train", "generate", "attribute", "evaluate"}),
+        ("train.coupled=false", {"evaluate"}),  # F1 is the same; what is retrained is not
+    ],
+)
+def test_what_changes_a_result_is_in_its_address(override: str, changed: set[str], tmp_path: Path) -> None:
+    before, after = addresses(workspace(tmp_path)), addresses(workspace(tmp_path, override))
+    assert {stage for stage in before if before[stage] != after[stage]} == changed
+
+
+def test_the_number_of_ranks_matters_where_there_is_dropout(tmp_path: Path) -> None:
+    two = ["trainer.accelerator=cpu", "trainer.devices=2"]
+    assert train(workspace(tmp_path, *two)).address == train(workspace(tmp_path)).address
+    dropout = "model.dropout=0.1"
+    assert train(workspace(tmp_path, dropout, *two)).address != train(workspace(tmp_path, dropout)).address
+
+
+def test_what_is_assumed_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("WARNING"):
+        workspace(tmp_path, "dataset.source.held_out=0")
+    assert "The dataset has no test split: queries take their conditions from training items." in caplog.messages
+    caplog.clear()
+    with caplog.at_level("WARNING"):
+        workspace(tmp_path, "dataset.source.condition=none", "queries.attributed=200", "protocol.k=1")
+    assert any("202 queries take their conditions from 176 items of the test split" in each for each in caplog.messages)
+    assert any("queries.guidance=2.0 has no effect: the model is unconditional" in each for each in caplog.messages)

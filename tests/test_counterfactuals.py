@@ -1,0 +1,127 @@
+"""What is not declared is refused, and what is declared is in the address of the result."""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+
+import tdattr
+from tdattr.counterfactuals import Undeclared
+from tdattr.methods import Context, Method, Scored, Scorer
+from tdattr.pipeline.attribute import attribute
+from tdattr.pipeline.counterfactuals import WorkspaceCounterfactuals
+from tdattr.pipeline.train import train
+from tdattr.pipeline.workspace import Workspace
+
+NOTHING = np.array([], dtype=np.int64)
+SMALL = (
+    "dataset=digits", "model.blocks=1", "model.width=16", "model.embedding_width=8", "diffusion.steps=2",
+    "train.steps=2", "train.batch_size=4", "queries.attributed=2", "queries.controls=2", "trainer.accelerator=cpu",
+    "method=random", "logger=none",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def ws(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """Of a small network, which is trained for two steps if somebody asks for it."""
+    return tdattr.compose([*SMALL, f"paths.outputs={tmp_path_factory.mktemp('outputs')}"])
+
+
+@dataclass(frozen=True)
+class Groups(Method):
+    """It asks for the groups, and says so."""
+
+    needs: ClassVar = frozenset({"groups"})
+
+    name: str = "groups"
+
+    def start(self, context: Context) -> Scorer:
+        count = len(context.counterfactuals.groups())
+        return lambda query: Scored(torch.full((len(context.ids),), float(count)))
+
+
+@dataclass(frozen=True)
+class SilentGroups(Groups):
+    """It asks for the groups without a word."""
+
+    needs: ClassVar = frozenset({"retraining"})
+
+
+@dataclass(frozen=True)
+class Retrained(Method):
+    """It asks for models of other trainings, and says so."""
+
+    needs: ClassVar = frozenset({"retraining"})
+
+    name: str = "retrained"
+
+    def start(self, context: Context) -> Scorer:
+        context.counterfactuals.train([context.ids[:2]])
+        return lambda query: Scored(torch.zeros(len(context.ids)))
+
+
+@dataclass(frozen=True)
+class SilentRetrained(Retrained):
+    """It asks for models of other trainings without a word."""
+
+    needs: ClassVar = frozenset({"groups"})
+
+
+def test_counterfactuals_refuse_what_was_not_declared(ws: Workspace) -> None:
+    for needs in (frozenset(), frozenset({"retraining"})):
+        with pytest.raises(Undeclared, match="add 'groups' to `needs`"):
+            WorkspaceCounterfactuals(ws, needs).groups()
+    for needs in (frozenset(), frozenset({"groups"})):
+        for ask in (WorkspaceCounterfactuals(ws, needs).train, WorkspaceCounterfactuals(ws, needs).regenerate):
+            with pytest.raises(Undeclared, match="add 'retraining' to `needs`"):
+                ask([NOTHING])
+
+
+def test_what_was_declared_is_given_and_nothing_is_trained_for_it(ws: Workspace) -> None:
+    groups = WorkspaceCounterfactuals(ws, frozenset({"groups"})).groups()
+    assert {name: ids.tolist() for name, ids in groups.items()} == {n: ids.tolist() for n, ids in ws.groups.items()}
+    removals = [NOTHING, groups["3"]]
+    models = WorkspaceCounterfactuals(ws, frozenset({"retraining"})).train(removals, repeats=2, first=1)
+    expected = [[train(ws, ids, ws.seed + seed).address for seed in (1, 2)] for ids in removals]
+    assert [[model.address for model in row] for row in models] == expected
+    assert len({address for row in expected for address in row}) == 4
+    ((f1,),) = WorkspaceCounterfactuals(ws, frozenset({"retraining"})).train([NOTHING])
+    assert f1.address == train(ws).address
+    assert not any(name.startswith("pretrain/") for name in ws.store.built)
+
+
+@pytest.mark.parametrize(("method", "need"), [(SilentGroups(), "groups"), (SilentRetrained(), "retraining")])
+def test_a_method_that_does_not_say_what_it_asks_for_has_no_scores(ws: Workspace, method: Method, need: str) -> None:
+    plan = attribute(ws, method)
+    with pytest.raises(Undeclared, match=f"add '{need}' to `needs`"):
+        plan.get()
+    assert not plan.finished
+
+
+@pytest.mark.parametrize("method", [Groups(), Retrained()])
+def test_one_that_says_so_has_scores(ws: Workspace, method: Method) -> None:
+    plan = attribute(ws, method)
+    plan.get()
+    assert plan.finished
+
+
+def test_only_what_was_declared_is_in_the_address(ws: Workspace, tmp_path: Path) -> None:
+    """The order of the items in trainings without some of them, and another grouping: neither changes F1."""
+    manifest = tmp_path / "groups.json"
+    every = list(range(len(ws.data.train)))
+    manifest.write_text(json.dumps({"first": every[:100], "rest": every[100:]}))
+    regrouped = replace(ws, dataset=replace(ws.dataset, groups=str(manifest)))
+    reordered = replace(ws, train=replace(ws.train, coupled=not ws.train.coupled))
+    assert train(ws).address == train(regrouped).address == train(reordered).address
+
+    def changes(method: Method) -> tuple[bool, bool]:
+        before = attribute(ws, method).address
+        return attribute(regrouped, method).address != before, attribute(reordered, method).address != before
+
+    assert changes(ws.method) == (False, False)
+    assert changes(Groups()) == changes(SilentRetrained()) == (True, False)
+    assert changes(Retrained()) == changes(SilentGroups()) == (False, True)

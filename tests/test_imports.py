@@ -1,0 +1,63 @@
+"""Dependencies point one way: nothing imports from a layer above its own, or from a neighbour in the same one."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "tdattr"
+LAYERS = [  # from the ground up; what stands in one line does not know of each other
+    ["errors", "ids", "files", "seeding", "schedules", "progress", "rows", "pictures"],
+    ["configs", "store"],
+    ["scores", "queries", "search_path"],
+    ["networks", "codecs", "data", "loggers"],
+    ["diffusion", "features", "counterfactuals"],
+    ["training", "metrics"],
+    ["scoring", "unlearning"],
+    ["methods", "protocols"],
+    ["report", "pipeline"],
+    ["library", "cli"],
+]
+RANKS = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+
+
+def part(module: str) -> str:
+    """The package or module directly in ``tdattr`` that a dotted name belongs to."""
+    return module.split(".")[1]
+
+
+def imports(path: Path) -> set[str]:
+    """The dotted names of everything of ``tdattr`` that a file imports, wherever in it, but for annotations alone."""
+    tree = ast.parse(path.read_text())
+    typing_only = {
+        id(child)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for child in ast.walk(node)
+    }
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if id(node) in typing_only:
+            continue
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module == "tdattr":
+            names |= {f"tdattr.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module)
+    return {name for name in names if name.startswith("tdattr.")}
+
+
+FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if path != PACKAGE / "__init__.py"]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_downwards(path: Path) -> None:
+    own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    for name in imports(path):
+        assert part(name) == own or RANKS[part(name)] < RANKS[own], f"{own} must not import {name}"
+
+
+def test_every_part_has_a_layer() -> None:
+    parts = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in FILES}
+    assert parts == set(RANKS)

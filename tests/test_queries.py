@@ -1,0 +1,74 @@
+"""Queries: which of the generated images are explained, and a selection that stays what it was."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from tdattr.errors import UserError
+from tdattr.queries import IMAGES, Queries, QueriesConfig, load_images
+from tdattr.store import Artifact
+
+COUNT = 6
+
+
+@pytest.fixture
+def queries() -> Queries:
+    """Whose x is no image; the items' rows have labels of their own."""
+    rng = torch.Generator().manual_seed(0)
+    x, images = torch.randn(COUNT, 4, 2, 2, generator=rng), torch.rand(COUNT, 3, 8, 8, generator=rng)
+    items = pd.DataFrame({"id": range(20, 20 + COUNT)}, index=range(100, 100 + COUNT))
+    return Queries(x, images, torch.arange(2 * COUNT).view(COUNT, 2), items, "generate/abc", slice(0, COUNT))
+
+
+def test_a_selection_has_the_same_of_fewer(queries: Queries) -> None:
+    some = queries.select(slice(2, 5))
+    assert len(queries) == COUNT and len(some) == 3
+    assert torch.equal(some.x, queries.x[2:5]) and torch.equal(some.images, queries.images[2:5])
+    assert some.conditions is not None and some.conditions.tolist() == [[4, 5], [6, 7], [8, 9]]
+    assert some.items["id"].tolist() == [22, 23, 24]
+    assert some.indices == slice(2, 5)
+    bare = replace(queries, conditions=None).select(slice(0, 2))
+    assert bare.conditions is None and len(bare) == 2
+
+
+def test_a_selection_of_a_selection_still_says_which_of_the_run_s_images_it_has(queries: Queries) -> None:
+    (one,) = (queries.select(slice(2, 6)).select(slice(1, 2)),)
+    assert one.indices == slice(3, 4)
+    assert torch.equal(one.x, queries.x[3:4]) and one.items["id"].tolist() == [23]
+
+
+def test_no_two_selections_have_one_address(queries: Queries) -> None:
+    parts = [queries.select(slice(first, last)) for first in range(COUNT) for last in range(first + 1, COUNT + 1)]
+    addresses = {part.address for part in parts}
+    assert len(addresses) == len(parts) and queries.address not in addresses
+    assert queries.select(slice(1, 3)).address == queries.select(slice(1, 3)).address
+    assert queries.select(slice(1, 3)).address != replace(queries, address="generate/xyz").select(slice(1, 3)).address
+
+
+def config(**changes: Any) -> QueriesConfig:
+    plain = {"attributed": 4, "controls": 3, "guidance": None, "batch_size": 5, "explained": "attributed"}
+    return QueriesConfig(**(plain | changes))
+
+
+def test_the_attributed_come_first_and_the_controls_after_them() -> None:
+    assert (config().generated, config().count, config().indices) == (7, 4, slice(0, 4))
+    controls = config(explained="controls")
+    assert (controls.generated, controls.count, controls.indices) == (7, 3, slice(4, 7))
+
+
+def test_numbers_that_cannot_be_are_refused() -> None:
+    with pytest.raises(UserError, match=r"queries\.explained=controls needs queries\.controls of at least 1"):
+        config(explained="controls", controls=0)
+    for changes in ({"attributed": 0}, {"controls": -1}, {"batch_size": 0}):
+        with pytest.raises(UserError, match=r"queries\.attributed and queries\.batch_size must be at least 1"):
+            config(**changes)
+
+
+def test_images_are_read_from_their_artifact(queries: Queries, tmp_path: Path) -> None:
+    save_file({"images": queries.images}, tmp_path / IMAGES)
+    assert torch.equal(load_images(Artifact("generate", "abc", tmp_path)), queries.images)

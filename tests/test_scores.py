@@ -1,0 +1,89 @@
+"""Scores: their order, their table, and the way to a folder and back."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from tdattr.scores import Scores, load_scores, save_scores
+from tdattr.store import Artifact
+
+IDS = np.array([10, 20, 30, 40, 50])  # ids are not places
+VALUES = torch.tensor([[0.1, 0.7, 0.7, -5.0, 0.9], [0.0, 0.0, 0.0, 0.0, 0.0]])
+ERRORS = torch.tensor([[0.01, 0.02, 0.03, 0.04, 0.05], [0.1, 0.2, 0.3, 0.4, 0.5]])
+NAMES = ["b", "a", "7", "c", "d"]
+
+
+def round_trip(scores: Scores, folder: Path) -> Scores:
+    save_scores(scores, folder)
+    return load_scores(Artifact("attribute", "abc", folder))
+
+
+def same(first: Tensor | None, second: Tensor | None) -> bool:
+    return first is second is None or (first is not None and second is not None and torch.equal(first, second))
+
+
+def test_the_highest_come_first_and_ties_in_the_order_of_the_ids() -> None:
+    assert Scores(VALUES, IDS).top(3).tolist() == [[50, 20, 30], [10, 20, 30]]
+
+
+def test_the_table_has_the_best_of_every_query() -> None:
+    table = Scores(VALUES, IDS).table(3)
+    assert list(table) == ["query", "rank", "id", "score"]
+    assert table["query"].tolist() == [0, 0, 0, 1, 1, 1]
+    assert table["rank"].tolist() == [1, 2, 3, 1, 2, 3]
+    assert table["id"].tolist() == Scores(VALUES, IDS).top(3).ravel().tolist()
+    assert table["score"].tolist() == pytest.approx([0.9, 0.7, 0.7, 0, 0, 0])
+    assert len(Scores(VALUES, IDS).table()) == 2 * 5  # no more than there are
+    assert len(Scores(torch.rand(2, 30), np.arange(30)).table()) == 2 * 8
+
+
+def test_the_table_has_standard_errors_beside_the_scores_that_they_belong_to() -> None:
+    table = Scores(VALUES, IDS, standard_errors=ERRORS).table(3)
+    assert list(table) == ["query", "rank", "id", "score", "standard_error"]
+    assert table["standard_error"].tolist() == pytest.approx([0.05, 0.02, 0.03, 0.1, 0.2, 0.3])
+
+
+def test_the_table_of_groups_has_their_names() -> None:
+    table = Scores(VALUES, IDS, groups=NAMES, standard_errors=ERRORS).table(2)
+    assert list(table) == ["query", "rank", "group", "score", "standard_error"]
+    assert table["group"].tolist() == ["d", "a", "b", "a"]
+    assert table["standard_error"].tolist() == pytest.approx([0.05, 0.02, 0.1, 0.2])
+
+
+def test_groups_may_be_fewer_than_the_items() -> None:
+    groups = ["one", "two"]
+    scores = Scores(torch.tensor([[1.0, 2.0]]), IDS, groups=groups)
+    assert scores.table()["group"].tolist() == ["two", "one"]
+
+
+def test_several_dampings_have_no_one_order() -> None:
+    scores = Scores(torch.rand(2, 3, 5), IDS, dampings=[0.1, 1.0, 10.0])
+    with pytest.raises(ValueError, match="no one order"):
+        scores.table()
+    assert "Scores(" in scores._repr_html_()
+
+
+def test_a_notebook_shows_the_table() -> None:
+    shown = Scores(VALUES, IDS, standard_errors=ERRORS)._repr_html_()
+    assert shown.count("<tr") == 1 + 2 * 5 and "<td>50</td>" in shown and "<th>standard_error</th>" in shown
+
+
+@pytest.mark.parametrize("errors", [False, True])
+@pytest.mark.parametrize("kind", ["items", "groups", "dampings"])
+def test_scores_come_back_as_they_were_saved(tmp_path: Path, kind: str, errors: bool) -> None:
+    values = torch.rand(2, 3, 5) if kind == "dampings" else VALUES
+    scores = Scores(
+        values,
+        IDS,
+        dampings=[0.1, 1.0, 10.0] if kind == "dampings" else None,
+        groups=NAMES if kind == "groups" else None,
+        standard_errors=values / 7 if errors else None,
+    )
+    found = round_trip(scores, tmp_path)
+    assert torch.equal(found.values, scores.values) and found.values.dtype == torch.float32
+    assert np.array_equal(found.ids, IDS)
+    assert (found.dampings, found.groups) == (scores.dampings, scores.groups)
+    assert same(found.standard_errors, scores.standard_errors)

@@ -1,0 +1,340 @@
+"""The store: an address is what went into an artifact, and one is there whole or not at all, built once."""
+
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable
+from datetime import datetime, timezone
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tdattr.store import Artifact, Plan, Store, find, provenance, share_out
+
+BASE: dict[str, Any] = {"stage": "train", "version": 1, "config": {"steps": 5}, "inputs": {"dataset": "abc"}}
+
+
+def write(folder: Path) -> dict[str, Any]:
+    (folder / "result.txt").write_text("done")
+    return {"loss": 0.5}
+
+
+def refuse(folder: Path) -> None:
+    raise AssertionError("must not be built again")
+
+
+def plan(root: Path | Store, build: Callable[..., Any] = write, **changes: Any) -> Plan:
+    store = root if isinstance(root, Store) else Store(root, "cpu")
+    return store.plan(**(BASE | changes), build=build)
+
+
+def get(root: Path | Store, build: Callable[..., Any] = write, **changes: Any) -> Artifact:
+    return plan(root, build, **changes).get()
+
+
+def test_a_built_artifact_is_found_again_without_building(tmp_path: Path) -> None:
+    store = Store(tmp_path, "cpu")
+    first = get(store)
+    assert first.folder == tmp_path / "train" / first.address
+    assert first.name == f"train/{first.address}"
+    assert (first.folder / "result.txt").read_text() == "done"
+    assert get(store, refuse) == first
+    assert get(tmp_path, refuse) == first
+    assert store.built == [first.name]
+    later = Store(tmp_path, "cpu")
+    assert get(later, refuse) == first
+    assert later.built == []
+
+
+def test_a_plan_knows_its_artifact_before_it_is_there(tmp_path: Path) -> None:
+    planned = plan(tmp_path)
+    assert not planned.finished and not any(tmp_path.iterdir())
+    expected = planned.artifact
+    assert (planned.name, planned.address) == (expected.name, expected.address)
+    assert planned.get() == expected
+    assert planned.finished and plan(tmp_path, refuse).finished
+    assert planned.get() == plan(tmp_path, refuse).get() == expected
+
+
+def test_an_artifact_is_offered_at_once_or_not_at_all(tmp_path: Path) -> None:
+    asked: list[Any] = []
+
+    def build(folder: Path) -> None:
+        asked.append(plan(tmp_path, refuse).offer(wait=False))  # as another job would, now
+
+    assert plan(tmp_path, build).offer(wait=False) == plan(tmp_path).artifact
+    assert asked == [None]
+    assert plan(tmp_path, refuse).offer(wait=False) == plan(tmp_path, refuse).offer(wait=True) == plan(tmp_path).get()
+
+
+def test_what_is_prepared_is_prepared_before_the_lock_and_only_where_it_is_needed(tmp_path: Path) -> None:
+    events: list[str] = []
+    store = Store(tmp_path, "cpu")
+
+    def prepare() -> str:
+        events.append("prepare")
+        assert get(store, stage="part").folder.is_dir()  # made of other artifacts
+        assert plan(store, lambda folder: events.append("other")).offer(wait=False) is not None  # nobody has the lock
+        return "what was prepared"
+
+    def build(folder: Path, prepared: str) -> dict[str, Any]:
+        events.append(prepared)
+        return {"prepared": prepared}
+
+    config = {"config": {"steps": 7}}
+    first = store.plan(**(BASE | config), build=build, prepare=prepare)
+    assert not first.finished and events == []
+    assert provenance(first.get())["facts"] == {"prepared": "what was prepared"}
+    assert events == ["prepare", "other", "what was prepared"]
+    store.plan(**(BASE | config), build=refuse, prepare=lambda: refuse(tmp_path)).get()
+    assert [name.split("/")[0] for name in store.built] == ["part", "train", "train"]
+
+
+def test_what_another_job_built_meanwhile_is_not_built_again(tmp_path: Path) -> None:
+    """It may be finished between the first look and the lock."""
+    prepared = Store(tmp_path, "cpu").plan(**BASE, build=lambda *_: refuse(tmp_path), prepare=lambda: get(tmp_path))
+    assert prepared.get() == get(tmp_path, refuse)
+    assert prepared.store.built == []
+
+
+def plans(root: Path | Store, build: Callable[..., Any], count: int) -> list[Plan]:
+    return [plan(root, partial(build, number), config={"number": number}) for number in range(count)]
+
+
+def test_shared_out_artifacts_come_in_their_order(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    built: list[int] = []
+
+    def build(number: int, folder: Path) -> dict[str, int]:
+        built.append(number)
+        return {"number": number}
+
+    plans(tmp_path, build, 3)[1].get()
+    artifacts = share_out(plans(tmp_path, build, 5), "Sharing")
+    assert built == [1, 0, 2, 3, 4]
+    assert [provenance(artifact)["facts"]["number"] for artifact in artifacts] == list(range(5))
+    shown = capsys.readouterr().err
+    assert "Sharing" in shown and "5/5" in shown
+    assert share_out(plans(tmp_path, build, 5), "Sharing") == artifacts and len(built) == 5
+    assert share_out([], "Sharing") == [] and capsys.readouterr().err == ""
+
+
+def test_a_failed_share_leaves_what_was_finished(tmp_path: Path) -> None:
+    def fail(number: int, folder: Path) -> None:
+        if number == 2:
+            raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError, match="power cut"):
+        share_out(plans(tmp_path, fail, 4))
+    assert [each.finished for each in plans(tmp_path, fail, 4)] == [True, True, False, False]
+    built: list[int] = []
+    share_out(plans(tmp_path, lambda number, folder: built.append(number), 4))
+    assert built == [2, 3]
+
+
+def test_address_is_what_went_in(tmp_path: Path) -> None:
+    address = get(tmp_path / "a").address
+    assert get(tmp_path / "elsewhere" / "deeper").address == address
+    assert get(Store(tmp_path / "c", "another device")).address == address
+    reordered = {"config": {"b": 1, "a": {"d": 2, "c": 3}}}
+    assert get(tmp_path, **reordered).address == get(tmp_path, refuse, config={"a": {"c": 3, "d": 2}, "b": 1}).address
+    others = [
+        get(tmp_path, **change).address
+        for change in (
+            {"stage": "generate"},
+            {"version": 2},
+            {"config": {"steps": 6}},
+            {"config": {"steps": "5"}},
+            {"config": {"steps": 5, "more": None}},
+            {"inputs": {"dataset": "abd"}},
+            {"inputs": {"model": "abc"}},
+            {"inputs": {}},
+        )
+    ]
+    assert len({address, *others}) == 1 + len(others)
+
+
+def test_provenance_says_what_went_in_and_how_it_came_about(tmp_path: Path) -> None:
+    before = datetime.now(timezone.utc).replace(microsecond=0)
+    found = provenance(get(Store(tmp_path, "abacus")))
+    assert (found["stage"], found["version"]) == ("train", 1)
+    assert found["config"] == BASE["config"]
+    assert found["inputs"] == BASE["inputs"]
+    assert found["facts"] == {"loss": 0.5}
+    assert found["device"] == "abacus"
+    assert 0 <= found["seconds"] < 3600
+    assert before <= datetime.fromisoformat(found["finished"]) <= datetime.now(timezone.utc)
+    assert {"torch", "numpy"} <= set(found["packages"])
+    assert "revision" in found
+
+
+def test_a_build_without_facts(tmp_path: Path) -> None:
+    assert provenance(get(tmp_path, lambda folder: None))["facts"] == {}
+
+
+def test_a_failed_build_leaves_no_artifact_and_is_taken_up_again(tmp_path: Path) -> None:
+    places = []
+
+    def fail(folder: Path) -> None:
+        places.append(folder)
+        (folder / "half.txt").write_text("half")
+        raise RuntimeError("power cut")
+
+    store = Store(tmp_path, "cpu")
+    with pytest.raises(RuntimeError, match="power cut"):
+        get(store, fail)
+    assert store.built == []
+    assert not [path for path in (tmp_path / "train").iterdir() if path.name[0] != "."]
+
+    def go_on(folder: Path) -> None:
+        places.append(folder)
+        (folder / "whole.txt").write_text((folder / "half.txt").read_text() + " and whole")
+
+    artifact = get(store, go_on)
+    assert places[0] == places[1] != artifact.folder
+    assert not places[0].exists()
+    assert (artifact.folder / "whole.txt").read_text() == "half and whole"
+    other = get(store, lambda folder: {"found": len(list(folder.iterdir()))}, config={"steps": 6})
+    assert provenance(other)["facts"] == {"found": 0}
+
+
+def test_an_artifact_is_invisible_while_it_is_being_built(tmp_path: Path) -> None:
+    address = get(tmp_path / "other").address
+
+    def build(folder: Path) -> None:
+        assert not (tmp_path / "train" / address).exists()
+        with pytest.raises(FileNotFoundError):
+            find(tmp_path, f"train/{address}")
+
+    assert get(tmp_path, build).address == address
+    assert find(tmp_path, f"train/{address}").folder.is_dir()
+
+
+def test_one_build_may_ask_for_another_artifact(tmp_path: Path) -> None:
+    store = Store(tmp_path, "cpu")
+
+    def build(folder: Path) -> None:
+        store.plan("dataset", 1, {}, {}, write).get()
+
+    outer = get(store, build)
+    assert len(store.built) == 2
+    assert store.built[1] == outer.name
+
+
+def test_find(tmp_path: Path) -> None:
+    artifact = get(tmp_path)
+    assert find(tmp_path, artifact.name) == artifact
+    with pytest.raises(FileNotFoundError):
+        find(tmp_path, "train/0123456789abcdef")
+
+
+def compete(root: Path, together: Any, number: int) -> None:
+    def build(folder: Path) -> dict[str, Any]:
+        with (root / "built.txt").open("a") as file:
+            file.write(f"{number}\n")
+        time.sleep(0.3)
+        return write(folder)
+
+    together.wait(300)
+    artifact = get(root, build)
+    with (root / "seen.txt").open("a") as file:
+        file.write(f"{artifact.address} {(artifact.folder / 'result.txt').read_text()}\n")
+
+
+def die(root: Path) -> None:
+    def build(folder: Path) -> None:
+        (folder / "half.txt").write_text("half")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    get(root, build)
+
+
+def test_two_processes_build_it_once(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    together = context.Barrier(2)
+    processes = [context.Process(target=compete, args=(tmp_path, together, number)) for number in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(300)
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert len((tmp_path / "built.txt").read_text().splitlines()) == 1
+    seen = (tmp_path / "seen.txt").read_text().splitlines()
+    assert seen == [f"{get(tmp_path, refuse).address} done"] * 2
+
+
+def test_a_killed_build_is_taken_up_again(tmp_path: Path) -> None:
+    process = multiprocessing.get_context("spawn").Process(target=die, args=(tmp_path,))
+    process.start()
+    process.join(300)
+    assert process.exitcode == -signal.SIGKILL
+    artifact = get(tmp_path, lambda folder: {"found": (folder / "half.txt").read_text()})
+    assert provenance(artifact)["facts"] == {"found": "half"}
+
+
+SHARED = 6
+
+
+def note(root: Path, who: str, number: int, folder: Path) -> dict[str, Any]:
+    with (root / "built.txt").open("a") as file:
+        file.write(f"{who} {number}\n")
+    time.sleep(0.2)
+    return {"who": who, "resumed": (folder / "half.txt").exists()}
+
+
+def share(root: Path, together: Any, who: str) -> None:
+    together.wait(300)
+    artifacts = share_out(plans(root, partial(note, root, who), SHARED))
+    with (root / "seen.txt").open("a") as file:
+        file.write(" ".join(artifact.address for artifact in artifacts) + "\n")
+
+
+def share_and_die(root: Path, together: Any, number: int) -> None:
+    def build(each: int, folder: Path) -> dict[str, Any]:
+        if each == number:
+            (folder / "half.txt").write_text("half")
+            together.wait(300)  # the other one may start
+            time.sleep(2)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return note(root, "killed", each, folder)
+
+    share_out(plans(root, build, SHARED))
+
+
+def built_by(root: Path) -> list[tuple[str, int]]:
+    lines = [line.split() for line in (root / "built.txt").read_text().splitlines()]
+    return [(who, int(number)) for who, number in lines]
+
+
+def test_two_processes_share_the_work_and_do_nothing_twice(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    together = context.Barrier(2)
+    processes = [context.Process(target=share, args=(tmp_path, together, who)) for who in ("first", "second")]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(300)
+    assert [process.exitcode for process in processes] == [0, 0]
+    built = built_by(tmp_path)
+    assert sorted(number for _, number in built) == list(range(SHARED))
+    assert {who for who, _ in built} == {"first", "second"}
+    expected = " ".join(each.address for each in plans(tmp_path, refuse, SHARED))
+    assert (tmp_path / "seen.txt").read_text().splitlines() == [expected] * 2
+
+
+def test_what_a_killed_process_leaves_another_one_resumes(tmp_path: Path) -> None:
+    """The other one does all the rest first and then waits for the one that is being built."""
+    context = multiprocessing.get_context("spawn")
+    together = context.Barrier(2)
+    killed = context.Process(target=share_and_die, args=(tmp_path, together, 1))
+    other = context.Process(target=share, args=(tmp_path, together, "other"))
+    for process in (killed, other):
+        process.start()
+    for process in (killed, other):
+        process.join(300)
+    assert (killed.exitcode, other.exitcode) == (-signal.SIGKILL, 0)
+    assert built_by(tmp_path) == [("killed", 0), *(("other", number) for number in (2, 3, 4, 5, 1))]
+    facts = [provenance(each.artifact)["facts"] for each in plans(tmp_path, refuse, SHARED)]
+    assert [each["resumed"] for each in facts] == [number == 1 for number in range(SHARED)]
