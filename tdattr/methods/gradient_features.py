@@ -15,13 +15,13 @@ from tdattr.errors import UserError
 from tdattr.methods import Context, Method, MethodSetup
 from tdattr.methods.f1_losses import f1_table
 from tdattr.scoring.cells import Items, QueryItems, TrainingItems
-from tdattr.scoring.gradients import GradientConfig, Gradients, Stacked, features
+from tdattr.scoring.gradients import BUFFER, GradientConfig, Gradients, Stacked, features
 from tdattr.scoring.kernel import Kernel, decompose, load_kernel
 from tdattr.scoring.pairs import NoiseSet
 from tdattr.scoring.projection import spans
 from tdattr.store import Plan, share_out
 
-ROWS = 256  # items of a stored block
+LEAST, MOST = 64, 1024  # items of a stored block
 FILE = "features.npy"
 GRID = "grid"  # method.damping=grid: the scores of every damping of method.grid
 
@@ -44,13 +44,20 @@ def gradient_features(context: Context, config: GradientConfig) -> tuple[Stacked
         return context.plan("gradients", 2, describe(config) | about | {"rows": [rows.start, rows.stop]}, build)
 
     def stack(items: Items, about: Mapping[str, str], called: str) -> Stacked:
-        plans = [plan(items, rows, about) for rows in spans(len(items), ROWS)]
+        plans = [plan(items, rows, about) for rows in spans(len(items), block)]
         artifacts = share_out(plans, f"Gradients of the {called}")
         return Stacked([np.load(artifact.folder / FILE, mmap_mode="r") for artifact in artifacts])
 
+    fresh = context.f0()  # of the same size as F1, which need not be there where its features are
+    block = block_rows(sum(fresh.get_parameter(name).numel() for name in fresh.parameter_names(config.parameters)))
     items = stack(TrainingItems(context.data.train, context.ids), {}, "items")
     queries = stack(QueryItems(context.queries), {"queries": context.queries.address}, "queries")
     return items, torch.from_numpy(queries[:])
+
+
+def block_rows(parameters: int) -> int:
+    """How many items a stored block has: as many as are projected together, between LEAST and MOST."""
+    return min(MOST, max(LEAST, BUFFER // parameters))
 
 
 def kernel(context: Context, config: GradientConfig, items: Stacked) -> Kernel:

@@ -73,9 +73,11 @@ def shift_scorer(context: Context, config: ShiftConfig) -> Shift:
     for table in before.values():
         table.whole()
 
+    f1 = loss_model(context, context.f1.load()) if config.kept == "moved" else None
+
     def score(network: nn.Module, query: int) -> Float[Tensor, " target"]:
         model = loss_model(context, network)
-        kept = moved(context, config, model, pairs, query) if config.kept == "moved" else np.arange(len(pairs))
+        kept = moved(context, config, f1, model, pairs, query) if f1 is not None else np.arange(len(pairs))
         own = pairs if config.consistent else own_noise(context, config, 1 + query)
         description = f"Losses after query {query}"
 
@@ -143,12 +145,11 @@ def own_noise(context: Context, config: ShiftConfig, model: int) -> OwnNoise:
 
 
 def moved(
-    context: Context, config: ShiftConfig, after: LossModel, pairs: Pairs, query: int
+    context: Context, config: ShiftConfig, f1: LossModel, after: LossModel, pairs: Pairs, query: int
 ) -> Int[np.ndarray, " kept"]:
     """The pairs that moved the query's own loss at least as far as the mean over them."""
     items = QueryItems(context.queries.select(slice(query, query + 1)))
-    before = loss_model(context, context.f1.load())
-    shifts = config.compare(before.table(items, pairs), after.table(items, pairs))[0]
+    shifts = config.compare(f1.table(items, pairs), after.table(items, pairs))[0]
     return np.flatnonzero((shifts >= shifts.mean()).numpy())
 
 

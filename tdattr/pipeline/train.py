@@ -45,7 +45,7 @@ def train(ws: Workspace, without: Ids | None = None, seed: int | None = None) ->
         "seed": seed,
         "ids": digest_ids(ids),
     }
-    if ws.trainer.devices > 1 and build_network(ws).has_dropout:
+    if ws.trainer.devices > 1 and ws.has_dropout:
         config["ranks"] = ws.trainer.devices  # dropout masks are drawn rank by rank
 
     def make(folder: Path) -> Mapping[str, Any]:

@@ -116,6 +116,12 @@ class Workspace:
         seen = {name: np.intersect1d(ids, self.ids) for name, ids in every.items()}
         return {name: ids for name, ids in seen.items() if len(ids)}
 
+    @cached_property
+    def has_dropout(self) -> bool:
+        """Whether a training draws dropout masks."""
+        with torch.random.fork_rng(devices=[]):
+            return self.model.build(self.data.channels, self.data.resolution, self.data.condition_size).has_dropout
+
     @property
     def x_shape(self) -> tuple[int, ...]:
         """The shape of what the network sees of one item."""

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +36,11 @@ class LossTable(ABC):
         return self.at(Block.whole(self.items, self.pairs))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StoredTable(LossTable):
     """A table that many ask for, in fixed blocks of ITEMS x PAIRS, each an artifact: it survives a kill, and jobs share
-    it out. ``plan(config, build)``: the artifact of a block; ``load``: the model, loaded when a block is missing."""
+    it out. ``plan(config, build)``: the artifact of a block; ``load``: the model, loaded where a block is missing and
+    then let go. What has been read stays in memory."""
 
     items: Items
     pairs: Pairs
@@ -48,31 +49,41 @@ class StoredTable(LossTable):
     description: str
 
     @cached_property
-    def model(self) -> LossModel:
-        """The model, once."""
-        return self.load()
+    def values(self) -> Float[Tensor, "item pair"]:
+        """What has been read; NaN elsewhere."""
+        return torch.full((len(self.items), len(self.pairs)), torch.nan)
+
+    @cached_property
+    def stored(self) -> set[tuple[int, int]]:
+        """The blocks that have been read."""
+        return set()
 
     def at(self, block: Block) -> Float[Tensor, "item pair"]:
         """Whole stored blocks are computed, those that hold a cell of ``block``."""
         tops, lefts = np.unique(block.rows // ITEMS), np.unique(block.columns // PAIRS)
-        places = [(int(top), int(left)) for top in tops for left in lefts]
-        artifacts = share_out([self.plan_block(*place) for place in places], self.description)
-        values = torch.full((len(self.items), len(self.pairs)), torch.nan)
-        for (top, left), artifact in zip(places, artifacts, strict=True):
-            rows, columns = slice(top * ITEMS, (top + 1) * ITEMS), slice(left * PAIRS, (left + 1) * PAIRS)
-            values[rows, columns] = load_file(artifact.folder / FILE)["losses"]
+        self.read([(int(top), int(left)) for top in tops for left in lefts])
         whole = Block.whole(self.items, self.pairs)
         if np.array_equal(block.rows, whole.rows) and np.array_equal(block.columns, whole.columns):
-            return values  # without a copy
-        return values[torch.from_numpy(block.rows)][:, torch.from_numpy(block.columns)]
+            return self.values  # without a copy
+        return self.values[torch.from_numpy(block.rows)][:, torch.from_numpy(block.columns)]
 
-    def plan_block(self, top: int, left: int) -> Plan:
+    def read(self, blocks: list[tuple[int, int]]) -> None:
+        """Bring those blocks, by row and column of the grid, into memory; what is missing is computed."""
+        model = cache(self.load)
+        missing = [block for block in blocks if block not in self.stored]
+        artifacts = share_out([self.plan_block(*block, model) for block in missing], self.description)
+        for (top, left), artifact in zip(missing, artifacts, strict=True):
+            rows, columns = slice(top * ITEMS, (top + 1) * ITEMS), slice(left * PAIRS, (left + 1) * PAIRS)
+            self.values[rows, columns] = load_file(artifact.folder / FILE)["losses"]
+            self.stored.add((top, left))
+
+    def plan_block(self, top: int, left: int, model: Callable[[], LossModel]) -> Plan:
         """The artifact of the stored block that is the ``top``-th from above and the ``left``-th from the left."""
         rows = np.arange(top * ITEMS, min((top + 1) * ITEMS, len(self.items)))
         columns = np.arange(left * PAIRS, min((left + 1) * PAIRS, len(self.pairs)))
 
         def build(folder: Path) -> None:
-            losses = self.model.table(self.items, self.pairs, Block(rows, columns))
+            losses = model().table(self.items, self.pairs, Block(rows, columns))
             save_file({"losses": losses.contiguous()}, folder / FILE)
 
         return self.plan({"block": [top, left], "size": [ITEMS, PAIRS]}, build)

@@ -29,7 +29,10 @@ class FisherStep(torch.optim.Optimizer):
             for parameter, fisher in zip(group["params"], self.fisher, strict=True):
                 if parameter.grad is None:  # not part of what the query's loss depends on
                     continue
-                assert parameter.shape == fisher.shape
+                if parameter.shape != fisher.shape:
+                    raise ValueError(
+                        f"a Fisher information of shape {fisher.shape} for a parameter of {parameter.shape}"
+                    )
                 known = fisher.to(parameter.device)
                 change = torch.where(known > 0, parameter.grad.double() / known, 0)
                 parameter.sub_(group["rate"] * change)

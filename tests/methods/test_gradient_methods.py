@@ -43,7 +43,7 @@ def store(tmp_path: Path) -> Store:
 def world(make_context: Callable[..., Context], tiny_dit: Callable[..., nn.Module], store: Store) -> Context:
     """A context with a network, conditions and a store."""
     network = tiny_dit(4, spread=0.05).requires_grad_(False)
-    return make_context(f1=lambda: network, conditions=torch.eye(4), plan=keep(store))
+    return make_context(f1=lambda: network, f0=lambda: network, conditions=torch.eye(4), plan=keep(store))
 
 
 def dense(world: Context, config: GradientConfig) -> tuple[np.ndarray, np.ndarray]:

@@ -113,9 +113,11 @@ def test_stored_features_are_blocks_that_survive_a_kill(
         loaded.append(tiny_dit(4, spread=0.05).requires_grad_(False))
         return loaded[-1]
 
-    context = make_context(ids=IDS, f1=f1, plan=keep(store, model="f1"), conditions=torch.eye(4))
+    parts = {"f1": f1, "f0": lambda: tiny_dit(4), "plan": keep(store, model="f1")}
+    context = make_context(ids=IDS, conditions=torch.eye(4), **parts)
     wanted = config(projection=projection)
-    monkeypatch.setattr(gradient_features, "ROWS", 2)
+    monkeypatch.setattr(gradient_features, "LEAST", 2)
+    monkeypatch.setattr(gradient_features, "MOST", 2)
     asked, of = list[int](), Gradients.of
 
     def interrupted(self: Gradients, x: Tensor, given: Given) -> Tensor:
