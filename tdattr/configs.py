@@ -28,13 +28,24 @@ class Node:
         return describe(self)
 
     def children(self) -> Iterator[tuple[str, "Node"]]:
-        """The nodes directly inside this one that it uses, each with its dotted name."""
+        """The nodes inside this one that it uses, but not those inside of them, each with its dotted name."""
         for entry in fields(self):  # type: ignore[arg-type]
-            value = getattr(self, entry.name)
-            if isinstance(value, Node):
-                yield entry.name, value
-            elif isinstance(value, dict):
-                yield from ((f"{entry.name}.{key}", each) for key, each in value.items() if isinstance(each, Node))
+            yield from nodes_in(getattr(self, entry.name), entry.name)
+
+
+def nodes_in(value: Any, name: str) -> Iterator[tuple[str, Node]]:
+    """A value of that name, if it is a node, or the nodes in a dictionary, list or plain dataclass."""
+    if isinstance(value, Node):
+        yield name, value
+    elif is_dataclass(value) and not isinstance(value, type):
+        for entry in fields(value):
+            yield from nodes_in(getattr(value, entry.name), f"{name}.{entry.name}")
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from nodes_in(inner, f"{name}.{key}")
+    elif isinstance(value, (list, tuple)):
+        for index, inner in enumerate(value):
+            yield from nodes_in(inner, f"{name}.{index}")
 
 
 def walk(node: Node, prefix: str = "") -> Iterator[tuple[str, Node]]:

@@ -271,6 +271,22 @@ def test_all_nodes_inside_are_walked() -> None:
     assert list(walk(Leaf())) == []
 
 
+@dataclass(frozen=True)
+class Holder:
+    """No node, with one inside."""
+
+    leaf: Leaf
+
+
+def test_nodes_inside_of_what_is_no_node_are_walked_too() -> None:
+    inside = dict(walk(tree(extra=[Holder(Leaf(size=6)), {"a": Leaf(size=7)}])))
+    assert (inside["extra.0.leaf"], inside["extra.1.a"]) == (Leaf(size=6), Leaf(size=7))
+    settings = ["ablation=instance_weights", "extractor@method.unlearn.instance_weights.extractor=classifier"]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        method = build(compose("config", settings).method, "method")
+    assert "unlearn.instance_weights.extractor" in dict(walk(method))  # whose identity belongs into the address
+
+
 def test_the_place_of_raw_files_is_not_described() -> None:
     config = OmegaConf.load(CONF / "dataset" / "image_folder.yaml").source
     config.root = "/somewhere"
