@@ -203,13 +203,13 @@ def check_choice(hint: Any, value: Any, path: str) -> None:
         return
     choices = literals(hint)
     if choices and value not in choices:
-        raise UserError(f"{path}={value} is unknown: choose {listed(choices)}.")
+        raise UserError(f"{path}={value} is unknown: choose {join_choices(choices)}.")
     nodes = tuple(kind for kind in kinds if is_node(kind))
     if nodes and not isinstance(value, nodes):
         raise UserError(f"{path}={value} must be a group of settings with a _target_, not a single value.")
 
 
-def listed(choices: Sequence[Any]) -> str:
+def join_choices(choices: Sequence[Any]) -> str:
     """``a, b or c``."""
     *most, last = map(str, choices)
     return f"{', '.join(most)} or {last}" if most else last

@@ -148,7 +148,7 @@ def stamps(seed: int, count: int) -> Bool[np.ndarray, "stamp side side"]:
     half = (np.arange(2 ** (SIDE * SIDE // 2))[:, None] >> np.arange(SIDE * SIDE // 2) & 1).astype(bool)
     half = half[(half.sum(1) * 2 >= INK[0]) & (half.sum(1) * 2 <= INK[1])].reshape(-1, SIDE, SIDE // 2)
     pool = np.concatenate([half, half[..., ::-1]], axis=2)
-    pool = generator(seed, "mixtures.stamps").permutation(pool[in_company(pool) & in_company(~pool)])
+    pool = generator(seed, "mixtures.stamps").permutation(pool[has_neighbour(pool) & has_neighbour(~pool)])
     reach = 2 * MARGIN
     wide = np.pad(pool, ((0, 0), (reach, reach), (reach, reach))).astype(np.float32)
     ink = wide.sum(axis=(1, 2))
@@ -163,7 +163,7 @@ def stamps(seed: int, count: int) -> Bool[np.ndarray, "stamp side side"]:
     return pool[chosen]
 
 
-def in_company(pool: Bool[np.ndarray, "stamp side side"]) -> Bool[np.ndarray, " stamp"]:
+def has_neighbour(pool: Bool[np.ndarray, "stamp side side"]) -> Bool[np.ndarray, " stamp"]:
     """Whether every marked square of a pattern has a marked neighbour above, below, left or right."""
     wide = np.pad(pool, ((0, 0), (1, 1), (1, 1)))
     beside = wide[:, :-2, 1:-1] | wide[:, 2:, 1:-1] | wide[:, 1:-1, :-2] | wide[:, 1:-1, 2:]

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from tdattr.networks import NOTHING, Given, moved
+from tdattr.networks import NOTHING, Given, move
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """The same on another device."""
-        return self.apply(lambda value: moved(value, device))
+        return self.apply(lambda value: move(value, device))
 
     def pin_memory(self) -> "Batch":
         """The same in memory from which a GPU copies in the background."""

@@ -75,10 +75,10 @@ def identities(node: Node, setting: Setting) -> dict[str, Any]:
 
 def unit_vectors(embed: Embed, images: Images, setting: Setting) -> Float[Tensor, "image feature"]:
     """The vectors of some images, of length 1, in float32 on the CPU; computed ``setting.batch_size`` at a time."""
-    return torch.cat([torch.nn.functional.normalize(part, dim=1) for part in embedded(embed, images, setting)])
+    return torch.cat([torch.nn.functional.normalize(part, dim=1) for part in embed_batches(embed, images, setting)])
 
 
-def embedded(embed: Embed, images: Images, setting: Setting) -> Iterator[Float[Tensor, "batch feature"]]:
+def embed_batches(embed: Embed, images: Images, setting: Setting) -> Iterator[Float[Tensor, "batch feature"]]:
     """The vectors of some images as the network gives them, batch by batch, in float32 on the CPU."""
     for part in images.split(setting.batch_size):
         with torch.inference_mode():

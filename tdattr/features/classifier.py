@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tdattr.errors import Unavailable, UserError
 from tdattr.features import Embed, Extractor, Images, Setting
-from tdattr.features.pixels import resized
+from tdattr.features.pixels import resize
 from tdattr.ids import digest_ids
 from tdattr.progress import Bar
 from tdattr.seeding import generator, torch_seed
@@ -97,7 +97,7 @@ class Classifier(Extractor):
         model = model.eval().requires_grad_(False).to(setting.device)
 
         def embed(images: Images) -> Tensor:
-            seen = model.forward_features(resized(images, self.size, "bilinear"))
+            seen = model.forward_features(resize(images, self.size, "bilinear"))
             return model.forward_head(seen, pre_logits=True).flatten(1)
 
         return embed
@@ -115,7 +115,7 @@ class Classifier(Extractor):
         for step in range(self.steps):
             rng = generator(setting.seed, "classifier.batch", step)
             places = rng.integers(len(ids), size=self.batch_size)
-            images = resized(setting.data.train.images(ids[places]).to(setting.device), self.size, "bilinear")
+            images = resize(setting.data.train.images(ids[places]).to(setting.device), self.size, "bilinear")
             reach = int(self.shift * self.size)
             across, down = (int(value) for value in rng.integers(-reach, reach + 1, size=2))
             images = torch.roll(images, (down, across), (2, 3))

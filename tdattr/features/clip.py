@@ -14,8 +14,8 @@ from tdattr.configs import Node
 from tdattr.data.preparation import Encode
 from tdattr.errors import UserError
 from tdattr.features import Embed, Extractor, Images, Setting
-from tdattr.features.pixels import standardised
-from tdattr.features.weights import fingerprint, folder
+from tdattr.features.pixels import standardise
+from tdattr.features.weights import find_folder, fingerprint
 from tdattr.progress import track
 
 IMAGE_FILES = ["config.json", "preprocessor_config.json"]
@@ -36,23 +36,24 @@ class ClipImage(Extractor):
     file: str
     output: Literal["projected", "pooled"]
 
-    def place(self, setting: Setting) -> Path:
+    def folder(self, setting: Setting) -> Path:
         """The folder of the model. Raises UserError where a file is missing."""
-        return folder(self.weights, [self.file, *IMAGE_FILES], f"`weights` of extractor {self.name}", setting.download)
+        files = [self.file, *IMAGE_FILES]
+        return find_folder(self.weights, files, f"`weights` of extractor {self.name}", setting.download)
 
     def identity(self, setting: Setting) -> Mapping[str, str]:
         """The digest of every file."""
-        place = self.place(setting)
-        return {name: fingerprint(place / name) for name in (self.file, *IMAGE_FILES)}
+        folder = self.folder(setting)
+        return {name: fingerprint(folder / name) for name in (self.file, *IMAGE_FILES)}
 
     def load(self, setting: Setting) -> Embed:
         """Resized to the size, and standardised as, ``preprocessor_config.json`` says; images are square already."""
-        place = self.place(setting)
-        model = load_model(place, self.file).to(setting.device)
-        size, mean, std = preprocessing(place)
+        folder = self.folder(setting)
+        model = load_model(folder, self.file).to(setting.device)
+        size, mean, std = preprocessing(folder)
 
         def embed(images: Images) -> torch.Tensor:
-            pooled = model.vision_model(pixel_values=standardised(images, size, mean, std)).pooler_output
+            pooled = model.vision_model(pixel_values=standardise(images, size, mean, std)).pooler_output
             return model.visual_projection(pooled) if self.output == "projected" else pooled
 
         return embed
@@ -69,25 +70,25 @@ class ClipText(Node):
     file: str
     batch_size: int
 
-    def place(self) -> Path:
+    def folder(self) -> Path:
         """The folder of the model. Raises UserError where a file is missing."""
-        return folder(self.weights, [self.file, *TEXT_FILES], "dataset.text.weights", True)
+        return find_folder(self.weights, [self.file, *TEXT_FILES], "dataset.text.weights", True)
 
     def identity(self) -> Mapping[str, str]:
         """The digest of every file."""
-        place = self.place()
-        return {name: fingerprint(place / name) for name in (self.file, *TEXT_FILES)}
+        folder = self.folder()
+        return {name: fingerprint(folder / name) for name in (self.file, *TEXT_FILES)}
 
     def load(self, device: torch.device) -> Encode:
         """A function from texts to float32 [text, size]; texts longer than the model's context are cut off."""
         from transformers import CLIPTokenizer
 
-        place = self.place()
-        model = load_model(place, self.file).to(device)
+        folder = self.folder()
+        model = load_model(folder, self.file).to(device)
         try:
-            tokenizer = CLIPTokenizer(str(place / "vocab.json"), str(place / "merges.txt"))
+            tokenizer = CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"))
         except Exception as error:  # readers of damaged files raise all sorts of things
-            raise UserError(f"{place} holds no CLIP tokenizer ({first_line(error)}): fetch it again.") from error
+            raise UserError(f"{folder} holds no CLIP tokenizer ({first_line(error)}): fetch it again.") from error
         context = model.config.text_config.max_position_embeddings
 
         def encode(texts: list[str]) -> Float[np.ndarray, "text size"]:
@@ -108,14 +109,14 @@ class ClipText(Node):
         return encode
 
 
-def load_model(place: Path, file: str) -> Any:
+def load_model(folder: Path, file: str) -> Any:
     """The CLIP model whose tensors are in that file, in evaluation mode. Raises UserError where it is another one."""
     from safetensors.torch import load_file
     from transformers import CLIPConfig, CLIPModel
 
-    path = place / file
+    path = folder / file
     try:
-        model = CLIPModel(CLIPConfig.from_pretrained(place, local_files_only=True))
+        model = CLIPModel(CLIPConfig.from_pretrained(folder, local_files_only=True))
         tensors = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
         missing = model.load_state_dict(tensors, strict=False).missing_keys
     except Exception as error:  # readers of damaged files raise all sorts of things
@@ -125,9 +126,9 @@ def load_model(place: Path, file: str) -> Any:
     return model.float().eval().requires_grad_(False)
 
 
-def preprocessing(place: Path) -> tuple[int, list[float], list[float]]:
+def preprocessing(folder: Path) -> tuple[int, list[float], list[float]]:
     """Size, mean and standard deviation from ``preprocessor_config.json``. Raises UserError where they are missing."""
-    path = place / "preprocessor_config.json"
+    path = folder / "preprocessor_config.json"
     try:
         content = json.loads(path.read_text())
         size = content["size"]

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 
 from tdattr.features import Embed, Extractor, Images, Setting
-from tdattr.features.weights import checked, file
+from tdattr.features.weights import check_digest, find_file
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,11 @@ class Inception(Extractor):
 
     def path(self) -> Path:
         """The file. Raises UserError where it is missing."""
-        return file(self.weights, self.url, f"`weights` of extractor {self.name}")
+        return find_file(self.weights, self.url, f"`weights` of extractor {self.name}")
 
     def identity(self, setting: Setting) -> Mapping[str, str]:
         """The digest. Raises UserError where it is not the expected one."""
-        return {"weights": checked(self.path(), self.sha256, f"`sha256` of extractor {self.name}")}
+        return {"weights": check_digest(self.path(), self.sha256, f"`sha256` of extractor {self.name}")}
 
     def load(self, setting: Setting) -> Embed:
         """Loads nothing but tensors from the file."""

@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 from tdattr.errors import UserError
 from tdattr.features import Embed, Extractor, Setting
-from tdattr.features.pixels import standardised
-from tdattr.features.weights import fingerprint, folder
+from tdattr.features.pixels import standardise
+from tdattr.features.weights import find_folder, fingerprint
 
 FILE = "model.safetensors"
 
@@ -34,7 +34,7 @@ class Timm(Extractor):
         path = Path(self.weights).expanduser()
         if path.is_file():
             return path
-        return folder(self.weights, [FILE], f"`weights` of extractor {self.name}", download) / FILE
+        return find_folder(self.weights, [FILE], f"`weights` of extractor {self.name}", download) / FILE
 
     def identity(self, setting: Setting) -> Mapping[str, str]:
         """The digest of the weights."""
@@ -60,4 +60,4 @@ class Timm(Extractor):
             raise UserError(f"{path} holds no weights of {self.architecture} ({reason}): fetch it again.") from error
         model = model.eval().requires_grad_(False).to(setting.device)
         mean, std = model.pretrained_cfg["mean"], model.pretrained_cfg["std"]
-        return lambda images: model(standardised(images, self.size, mean, std))
+        return lambda images: model(standardise(images, self.size, mean, std))

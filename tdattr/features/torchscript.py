@@ -9,8 +9,8 @@ from typing import ClassVar
 import torch
 
 from tdattr.features import Embed, Extractor, Setting
-from tdattr.features.pixels import IMAGENET_MEAN, IMAGENET_STD, standardised
-from tdattr.features.weights import checked, file, known
+from tdattr.features.pixels import IMAGENET_MEAN, IMAGENET_STD, standardise
+from tdattr.features.weights import check_digest, digest_once, find_file
 
 
 @dataclass(frozen=True)
@@ -27,17 +27,17 @@ class TorchScript(Extractor):
 
     def path(self) -> Path:
         """The file. Raises UserError where it is missing."""
-        return file(self.weights, self.url, f"`weights` of extractor {self.name}")
+        return find_file(self.weights, self.url, f"`weights` of extractor {self.name}")
 
     def identity(self, setting: Setting) -> Mapping[str, str]:
         """The digest. Raises UserError where it is not the expected one."""
-        return {"weights": checked(self.path(), self.sha256, f"`sha256` of extractor {self.name}")}
+        return {"weights": check_digest(self.path(), self.sha256, f"`sha256` of extractor {self.name}")}
 
     def load(self, setting: Setting) -> Embed:
         """Reads the digest again before anything of the file is run."""
-        known.cache_clear()
+        digest_once.cache_clear()
         self.identity(setting)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # the file is published in this form and no other
             model = torch.jit.load(str(self.path()), map_location=setting.device).eval()
-        return lambda images: model(standardised(images, self.size, IMAGENET_MEAN, IMAGENET_STD, "bilinear"))
+        return lambda images: model(standardise(images, self.size, IMAGENET_MEAN, IMAGENET_STD, "bilinear"))

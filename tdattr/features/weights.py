@@ -12,7 +12,7 @@ HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 CONNECT_SECONDS = 5.0
 
 
-def folder(weights: str, files: list[str], setting: str, download: bool) -> Path:
+def find_folder(weights: str, files: list[str], setting: str, download: bool) -> Path:
     """The local folder that holds ``files``: ``weights`` itself, or the hub repository of that id.
 
     A repository is taken from the local cache, or fetched where ``download`` allows it and the hub can be reached.
@@ -21,62 +21,62 @@ def folder(weights: str, files: list[str], setting: str, download: bool) -> Path
     path = Path(weights).expanduser()
     if not path.is_dir():
         if not HUB_ID.fullmatch(weights) or weights.startswith("."):
-            raise absent(path, files, f"put them there, or set {setting} to their folder or hub id")
-        cached = snapshot(weights, files, local=True)
-        if cached is None and download and reachable():
-            cached = snapshot(weights, files, local=False)
+            raise missing_weights(path, files, f"put them there, or set {setting} to their folder or hub id")
+        cached = find_snapshot(weights, files, local=True)
+        if cached is None and download and is_hub_reachable():
+            cached = find_snapshot(weights, files, local=False)
         if cached is None:
             command = f"hf download {weights} {' '.join(files)}"
             where = f"the local cache of the hub, which cannot be reached, for {weights}" if download else weights
-            raise absent(where, files, f"fetch them with: {command}; or set {setting} to their folder")
+            raise missing_weights(where, files, f"fetch them with: {command}; or set {setting} to their folder")
         path = cached
     missing = [name for name in files if not (path / name).is_file()]
     if missing:
-        raise absent(path, missing, f"put them there, or set {setting} to their folder")
+        raise missing_weights(path, missing, f"put them there, or set {setting} to their folder")
     return path
 
 
-def file(weights: str, url: str, setting: str) -> Path:
+def find_file(weights: str, url: str, setting: str) -> Path:
     """A file on this machine. Raises UserError, with the command that fetches it from ``url``, where it is missing."""
     path = Path(weights).expanduser()
     if not path.is_file():
         command = f"curl -L --create-dirs -o {quote(str(path))} {url}"
-        raise absent(path, [], f"fetch it with: {command}; or set {setting} to where it is")
+        raise missing_weights(path, [], f"fetch it with: {command}; or set {setting} to where it is")
     return path
 
 
-def checked(path: Path, sha256: str, setting: str, digits: int = 64) -> str:
+def check_digest(path: Path, sha256: str, setting: str, digits: int = 64) -> str:
     """The SHA-256 of a file. Raises UserError where it does not begin with ``sha256``, of at least so many digits."""
     if not re.fullmatch(f"[0-9a-fA-F]{{{digits},64}}", sha256):
         raise UserError(f"{setting} is {sha256!r}, which is no SHA-256: give at least {digits} hexadecimal digits.")
-    found = fingerprint(path)
-    if not found.startswith(sha256.lower()):
+    actual = fingerprint(path)
+    if not actual.startswith(sha256.lower()):
         raise UserError(
-            f"{path} has the SHA-256 {found[:16]}… instead of {sha256[:16]}…: it is damaged or another file, so delete "
-            f"it and fetch it again, or set {setting} to its digest if you trust it."
+            f"{path} has the SHA-256 {actual[:16]}… instead of {sha256[:16]}…: it is damaged or another file, so "
+            f"delete it and fetch it again, or set {setting} to its digest if you trust it."
         )
-    return found
+    return actual
 
 
 def fingerprint(path: Path) -> str:
     """The SHA-256 of a file, read once per process."""
     facts = path.stat()
-    return known(path, facts.st_size, facts.st_mtime_ns)
+    return digest_once(path, facts.st_size, facts.st_mtime_ns)
 
 
 @lru_cache
-def known(path: Path, size: int, changed: int) -> str:
-    """``digest`` remembered for as long as the file stays the same."""
+def digest_once(path: Path, size: int, changed: int) -> str:
+    """``digest``, cached for as long as the file stays the same; ``changed``: its time of change in ns."""
     return digest(path)
 
 
-def absent(place: Path | str, files: list[str], remedy: str) -> Unavailable:
-    """The sentence about weights that are not there."""
-    what = f"{', '.join(files)} expected in {place}" if files else f"{place} expected"
+def missing_weights(path: Path | str, files: list[str], remedy: str) -> Unavailable:
+    """The error that says which weights are missing, and the remedy."""
+    what = f"{', '.join(files)} expected in {path}" if files else f"{path} expected"
     return Unavailable(f"Weights are missing, {what}: {remedy}.")
 
 
-def snapshot(hub_id: str, files: list[str], local: bool) -> Path | None:
+def find_snapshot(hub_id: str, files: list[str], local: bool) -> Path | None:
     """The folder of a hub repository in the local cache, fetched first unless ``local``; None where it is not there."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
@@ -91,7 +91,7 @@ def snapshot(hub_id: str, files: list[str], local: bool) -> Path | None:
 
 
 @lru_cache(maxsize=1)
-def reachable() -> bool:
+def is_hub_reachable() -> bool:
     """Whether the hub answers; asked once, because its own retries last half a minute."""
     from huggingface_hub import constants, get_session
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tdattr.errors import UserError
 from tdattr.methods import Context, Method, MethodSetup, Scored, Scorer
-from tdattr.methods.ascended import ascended
+from tdattr.methods.ascend import ascend
 from tdattr.methods.loss_shift import Shift, ShiftConfig, shift_scorer
 from tdattr.scoring.cells import TrainingItems
 from tdattr.scoring.fisher import FisherConfig, diagonal_fisher, load_fisher
@@ -66,5 +66,5 @@ class AbU(Method):
         """One step, then see how far the losses moved."""
         optimizer = partial(FisherStep, fisher=fisher, rate=self.rate / len(context.ids))
         batches = self.draws // self.batch_size
-        network = ascended(context, query, self.trainable, optimizer, self.batch_size, 1, accumulate=batches)
+        network = ascend(context, query, self.trainable, optimizer, self.batch_size, 1, accumulate=batches)
         return Scored(score(network, query))

@@ -10,7 +10,7 @@ import torch
 
 from tdattr.errors import UserError
 from tdattr.methods import Context, Method, MethodSetup, Scored, Scorer
-from tdattr.methods.ascended import ascended
+from tdattr.methods.ascend import ascend
 from tdattr.methods.loss_shift import Shift, ShiftConfig, shift_scorer
 
 
@@ -40,4 +40,4 @@ class ForwardINF(Method):
     def score_query(self, context: Context, score: Shift, query: int) -> Scored:
         """Ascend, then see how far the losses moved."""
         optimizer = partial(torch.optim.Adam, lr=self.learning_rate)
-        return Scored(score(ascended(context, query, self.trainable, optimizer, self.batch_size, self.steps), query))
+        return Scored(score(ascend(context, query, self.trainable, optimizer, self.batch_size, self.steps), query))

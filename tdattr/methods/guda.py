@@ -49,22 +49,22 @@ class GUDA(Method):
         check_objective(self.objective, self.unlearn, setup)
         self.elbo.terms(setup.diffusion)
 
-    def planned(self, context: Context) -> list[int]:
+    def count_steps(self, context: Context) -> list[int]:
         """The steps of unlearning each group."""
         return [
-            self.unlearn.planned(len(context.ids) - len(ids), len(ids))
+            self.unlearn.count_steps(len(context.ids) - len(ids), len(ids))
             for ids in context.counterfactuals.groups().values()
         ]
 
     def start(self, context: Context) -> Scorer:
         """Unlearn every group, and score all queries under each model."""
         groups = context.counterfactuals.groups()
-        warn_of_warm_up(max(self.planned(context)), self.unlearn)
+        warn_of_warm_up(max(self.count_steps(context)), self.unlearn)
         models = unlearn_all(context, self.objective, self.unlearn, list(groups.values()), self.weight_by_size)
         scores = differences(elbos(context, self.elbo, [context.f1, *(model.trained for model in models)]))
         logs = {name: model.log() for name, model in zip(groups, models, strict=True)}
         warn_of_failures(scores, logs, self.unlearn)
-        facts = {"training_steps": float(sum(self.planned(context)))}
+        facts = {"training_steps": float(sum(self.count_steps(context)))}
         growth = [value for value in growths(logs, self.unlearn).values() if value is not None]
         if growth:
             facts["retained_loss_growth"] = sum(growth) / len(growth)
@@ -139,7 +139,7 @@ def unlearn_all(
             pd.DataFrame(log).to_csv(folder / LOG, index=False)
             state = {name: value.detach().float().cpu().contiguous() for name, value in network.state_dict().items()}
             save_file(state, folder / FILE)
-            return {"steps": config.planned(len(retained), len(ids))}
+            return {"steps": config.count_steps(len(retained), len(ids))}
 
         key = {
             "objective": scaled.describe(),

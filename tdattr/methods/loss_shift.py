@@ -77,12 +77,14 @@ def shift_scorer(context: Context, config: ShiftConfig) -> Shift:
 
     def score(network: nn.Module, query: int) -> Float[Tensor, " target"]:
         model = loss_model(context, network)
-        kept = moved(context, config, f1, model, pairs, query) if f1 is not None else np.arange(len(pairs))
-        own = pairs if config.consistent else own_noise(context, config, 1 + query)
+        kept = np.arange(len(pairs))
+        if f1 is not None:
+            kept = find_moved_pairs(context, config, f1, model, pairs, query)
+        pairs_after = pairs if config.consistent else own_noise(context, config, 1 + query)
         description = f"Losses after query {query}"
 
         def shift(items: TrainingItems) -> Float[Tensor, " target"]:
-            after = ComputedTable(items, own, model, description)
+            after = ComputedTable(items, pairs_after, model, description)
             return mean_shift(config, before[items], after, AllCells(Block(np.arange(len(items)), kept)))
 
         return torch.stack([torch.stack([shift(items) for items in side]).mean(0) for side in sides]).amax(0)
@@ -144,7 +146,7 @@ def own_noise(context: Context, config: ShiftConfig, model: int) -> OwnNoise:
     return OwnNoise(draw, config.pairs)
 
 
-def moved(
+def find_moved_pairs(
     context: Context, config: ShiftConfig, f1: LossModel, after: LossModel, pairs: Pairs, query: int
 ) -> Int[np.ndarray, " kept"]:
     """The pairs that moved the query's own loss at least as far as the mean over them."""

@@ -65,7 +65,7 @@ class Shapley(Method):
         terms = elbos(context, self.elbo, [context.f1, fresh, *(model.trained for model in models)]).sum(2)
         values = {frozenset(range(len(names))): -terms[0], frozenset(): -terms[1]}
         values |= {frozenset(members): -each for members, each in zip(sets, terms[2:], strict=True)}
-        steps = sum(self.unlearn.planned(len(context.ids) - len(ids), len(ids)) for ids in removals)
+        steps = sum(self.unlearn.count_steps(len(context.ids) - len(ids), len(ids)) for ids in removals)
         return *shapley_values(values, orders), steps
 
     def start(self, context: Context) -> Scorer:

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from tdattr.errors import UserError
 from tdattr.features import Setting
-from tdattr.features.pixels import resized
-from tdattr.features.weights import checked, file
+from tdattr.features.pixels import resize
+from tdattr.features.weights import check_digest, find_file
 from tdattr.metrics.similarity import Compare, Images, Measure, in_batches
 
 DIGITS = 8  # of the SHA-256, as many as torchvision writes into its files' names
@@ -37,11 +37,11 @@ class LPIPS(Measure):
 
     def path(self) -> Path:
         """The file of the network. Raises UserError where it is missing."""
-        return file(self.weights, self.url, "measures.lpips.weights")
+        return find_file(self.weights, self.url, "measures.lpips.weights")
 
     def identity(self, setting: Setting) -> Mapping[str, str]:
         """The digest. Raises UserError where it is not the expected one."""
-        return {"weights": checked(self.path(), self.sha256, "measures.lpips.sha256", DIGITS)}
+        return {"weights": check_digest(self.path(), self.sha256, "measures.lpips.sha256", DIGITS)}
 
     def load(self, setting: Setting) -> Compare:
         """Raises UserError where the file is not that network."""
@@ -49,7 +49,7 @@ class LPIPS(Measure):
 
         def compare(first: Images, second: Images) -> Float[Tensor, " pair"]:
             first, second = (
-                resized(images.to(setting.device), self.size, "bilinear").clamp(-1, 1).expand(-1, 3, -1, -1)
+                resize(images.to(setting.device), self.size, "bilinear").clamp(-1, 1).expand(-1, 3, -1, -1)
                 for images in (first, second)
             )
             with torch.inference_mode():

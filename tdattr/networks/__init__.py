@@ -45,7 +45,7 @@ class Given:
 
     def to(self, device: torch.device) -> "Given":
         """The same on another device."""
-        return self.apply(lambda value: moved(value, device))
+        return self.apply(lambda value: move(value, device))
 
     def pin_memory(self) -> "Given":
         """The same in memory from which a GPU copies in the background."""
@@ -133,6 +133,6 @@ def per_item(values: Shaped[Tensor, " batch"], like: Shaped[Tensor, "batch *shap
     return values.reshape(-1, *(1,) * (like.ndim - 1))
 
 
-def moved(value: Tensor, device: torch.device) -> Tensor:
+def move(value: Tensor, device: torch.device) -> Tensor:
     """A tensor on another device; a copy to a GPU does not block where the memory is pinned."""
     return value.to(device, non_blocking=device.type == "cuda")

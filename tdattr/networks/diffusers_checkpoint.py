@@ -41,7 +41,7 @@ class DiffusersConfig(NetworkConfig):
 
     def build(self, channels: int, resolution: int, condition: int) -> DiffusersUNet:
         """A fresh network of that architecture. Raises UserError where it does not fit the images or conditions."""
-        config = self.checked(channels, resolution, condition)
+        config = self.read_config(channels, resolution, condition)
         try:
             unet = model_class(config).from_config(config)
         except (TypeError, ValueError, ZeroDivisionError) as error:
@@ -50,7 +50,7 @@ class DiffusersConfig(NetworkConfig):
 
     def pretrained(self, channels: int, resolution: int, condition: int) -> DiffusersUNet:
         """The network with the folder's weights. Raises UserError where they are missing or of another network."""
-        config = self.checked(channels, resolution, condition)
+        config = self.read_config(channels, resolution, condition)
         try:
             unet, loading = model_class(config).from_pretrained(
                 str(self.weights.parent),
@@ -111,7 +111,7 @@ class DiffusersConfig(NetworkConfig):
             )
         raise UserError(f"{self.folder} has no {WEIGHTS}: set model.path to a folder that diffusers has saved.")
 
-    def checked(self, channels: int, resolution: int, condition: int) -> dict[str, Any]:
+    def read_config(self, channels: int, resolution: int, condition: int) -> dict[str, Any]:
         """The folder's description of the network. Raises UserError where it does not fit."""
         config = read(self.folder / CONFIG)
         model_class(config)

@@ -52,7 +52,7 @@ class Attribution:
         ws, method = self.ws, self.method
         config = {"method": method.describe(), "seed": ws.seed, "weights": ws.weights}
         config |= {"identity": identities(method, ws.setting()), "explained": ws.queries.explained}
-        return config | declared(ws, method.needs | ({"groups"} if method.scores_groups else frozenset()))
+        return config | describe_needs(ws, method.needs | ({"groups"} if method.scores_groups else frozenset()))
 
     @property
     def inputs(self) -> dict[str, str]:
@@ -140,7 +140,7 @@ def other_methods(ws: Workspace) -> dict[str, Method]:
     return {role: method for role, method in others.items() if isinstance(method, Method)}
 
 
-def declared(ws: Workspace, needs: frozenset[str]) -> dict[str, Any]:
+def describe_needs(ws: Workspace, needs: frozenset[str]) -> dict[str, Any]:
     """What belongs to declared needs in the address of a result."""
     config: dict[str, Any] = {}
     if "groups" in needs:

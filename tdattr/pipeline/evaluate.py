@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from tdattr.ids import digest_ids
-from tdattr.pipeline.attribute import attribute, declared, other_methods
+from tdattr.pipeline.attribute import attribute, describe_needs, other_methods
 from tdattr.pipeline.counterfactuals import WorkspaceCounterfactuals
 from tdattr.pipeline.generate import generate, load_queries
 from tdattr.pipeline.train import train
@@ -45,7 +45,7 @@ class Evaluation:
             name: measure.describe() | {"identity": dict(measure.identity(setting))}
             for name, measure in ws.measures.items()
         }
-        return config | declared(ws, ws.protocol.needs)
+        return config | describe_needs(ws, ws.protocol.needs)
 
     @property
     def inputs(self) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Any
 from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
-from tdattr.features import Embed, Extractor, embedded
+from tdattr.features import Embed, Extractor, embed_batches
 from tdattr.ids import digest_ids
 from tdattr.metrics.frechet import Moments, frechet_distance, moments
 from tdattr.pipeline.generate import guidance, sample
@@ -48,8 +48,8 @@ def plan_health(ws: Workspace) -> Plan | None:
         images = sample(ws, f1, rngs, split.condition(ids), "Generating for the health check")
         drawn = split.images(generator(ws.seed, "health.items").choice(ws.ids, samples, replace=repeated))
         return {
-            "frechet_distance": frechet_distance(moments(embedded(embed, images, setting)), everything),
-            "frechet_distance_of_items": frechet_distance(moments(embedded(embed, drawn, setting)), everything),
+            "frechet_distance": frechet_distance(moments(embed_batches(embed, images, setting)), everything),
+            "frechet_distance_of_items": frechet_distance(moments(embed_batches(embed, drawn, setting)), everything),
         }
 
     return ws.store.plan("health", 2, config, {"model": f1.address}, make)
@@ -76,7 +76,7 @@ def items_moments(ws: Workspace, extractor: Extractor, embed: Embed) -> Moments:
         starts = range(0, len(ws.ids), setting.batch_size)
         for start in track(starts, f"Features ({extractor.name})", len(starts)):
             images = ws.data.train.images(ws.ids[start : start + setting.batch_size])
-            yield from embedded(embed, images, setting)
+            yield from embed_batches(embed, images, setting)
 
     def make(folder: Path) -> None:
         computed = moments(vectors())

@@ -19,7 +19,7 @@ from tdattr.pipeline.workspace import Workspace
 from tdattr.seeding import torch_seed
 from tdattr.store import Plan
 from tdattr.training.config import WEIGHTS
-from tdattr.training.weights import trained_for
+from tdattr.training.weights import make_metadata
 
 log = logging.getLogger(__name__)
 UNUSED_UNLESS_BEST = ("epoch_steps", "validation_draws")  # what no training reads that keeps its last weights
@@ -79,7 +79,7 @@ def import_weights(ws: Workspace) -> Plan:
     def make(folder: Path) -> None:
         state = load_file(path) if path is not None else own_weights(ws)
         for name in WEIGHTS:
-            save_file(state, folder / f"{name}.safetensors", metadata=trained_for(ws.diffusion))
+            save_file(state, folder / f"{name}.safetensors", metadata=make_metadata(ws.diffusion))
 
     config = {"model": ws.model.describe(), "diffusion": without_sampling(ws), "ids": digest_ids(ws.ids)}
     return ws.store.plan("checkpoint", 2, config, inputs | {"dataset": ws.data.content}, make)

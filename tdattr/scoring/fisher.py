@@ -66,7 +66,7 @@ def diagonal_fisher(
     rounds = [(epoch, side) for epoch in range(config.epochs) for side in range(len(views))]
     for number, (epoch, side) in enumerate(rounds[done:], start=done + 1):
         key, description = (seed, epoch, side), f"Fisher {number}/{len(rounds)}"
-        found = summed_squares(network, diffusion, views[side], names, key, batch_size, description)
+        found = sum_squares(network, diffusion, views[side], names, key, batch_size, description)
         total = {name: total[name] + value if name in total else value for name, value in found.items()}
         save_file(total, partial.with_suffix(".new"), {"rounds": str(number)})
         partial.with_suffix(".new").replace(partial)
@@ -75,7 +75,7 @@ def diagonal_fisher(
     partial.unlink()
 
 
-def summed_squares(
+def sum_squares(
     network: nn.Module,
     diffusion: Diffusion,
     items: Items,

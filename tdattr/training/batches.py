@@ -19,7 +19,7 @@ from tdattr.networks import Given
 from tdattr.seeding import generator, normal
 from tdattr.training.augmentation import augment
 from tdattr.training.config import TrainConfig
-from tdattr.training.coupling import replaced
+from tdattr.training.coupling import replace_removed
 from tdattr.training.framework import L
 from tdattr.training.items import training_items
 
@@ -61,7 +61,7 @@ class Batches(Dataset[Batch]):
             np.concatenate([order[places[epochs == e]] for e, order in zip(np.unique(epochs), orders, strict=True)])
         ]
         if self.config.coupled and len(self.ids) < len(self.split):
-            ids = replaced(ids, self.ids, generator(self.seed, "train.replacement", step))
+            ids = replace_removed(ids, self.ids, generator(self.seed, "train.replacement", step))
         return ids
 
 

@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Int
 
 
-def replaced(
+def replace_removed(
     ids: Int[np.ndarray, " batch"], kept: Int[np.ndarray, " kept"], rng: np.random.Generator
 ) -> Int[np.ndarray, " batch"]:
     """The same ids, except that one drawn from ``kept`` takes the place of each that is not among them."""

@@ -18,7 +18,7 @@ from tdattr.training.batches import TrainingData
 from tdattr.training.config import WEIGHTS, TrainConfig, TrainerConfig
 from tdattr.training.framework import L
 from tdattr.training.module import Pretraining
-from tdattr.training.weights import trained_for
+from tdattr.training.weights import make_metadata
 
 RESUME = "resume.ckpt"  # there while a training is unfinished
 
@@ -128,7 +128,7 @@ class Keeper(Callback):
         """Both sets of weights as safetensors, float32 on the CPU."""
         assert isinstance(module, Pretraining)
         if trainer.is_global_zero:
-            metadata = trained_for(module.diffusion)
+            metadata = make_metadata(module.diffusion)
             for name, source in zip(WEIGHTS, (module.network, module.average.module), strict=True):
                 state = {key: value.detach().float().cpu().contiguous() for key, value in source.state_dict().items()}
                 save_file(state, self.folder / f"{name}.safetensors.new", metadata=metadata)

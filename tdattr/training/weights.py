@@ -17,7 +17,7 @@ TRAINED_FOR = "tdattr.diffusion"  # in the metadata of a file that a training wr
 RENAMED = {"code": "c_noise"}  # settings under whose old names files may have them
 
 
-def trained_for(diffusion: Diffusion) -> dict[str, str]:
+def make_metadata(diffusion: Diffusion) -> dict[str, str]:
     """The metadata of a file of weights: what it serves."""
     return {TRAINED_FOR: json.dumps(training_values(diffusion))}
 

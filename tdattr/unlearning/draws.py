@@ -11,7 +11,7 @@ from torch import Tensor
 from tdattr.data.prepared import Split
 from tdattr.diffusion import Diffusion
 from tdattr.diffusion.batch import Batch
-from tdattr.networks import Given, moved
+from tdattr.networks import Given, move
 from tdattr.seeding import normal
 
 Levels = Callable[[np.random.Generator, int], Float[Tensor, " count"]]
@@ -33,7 +33,7 @@ class UnlearnBatch:
 
     def to(self, device: torch.device) -> "UnlearnBatch":
         """The same on another device."""
-        return self.apply(lambda value: moved(value, device))
+        return self.apply(lambda value: move(value, device))
 
     def pin_memory(self) -> "UnlearnBatch":
         """The same in memory from which a GPU copies in the background."""

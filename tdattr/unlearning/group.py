@@ -19,7 +19,7 @@ from tdattr.errors import UserError
 from tdattr.schedules import RateSchedule, rate
 from tdattr.seeding import generator, normal
 from tdattr.training.config import TrainConfig, TrainerConfig
-from tdattr.training.coupling import replaced
+from tdattr.training.coupling import replace_removed
 from tdattr.training.items import training_items
 from tdattr.unlearning.draws import UnlearnBatch
 from tdattr.unlearning.objectives import Objective, UnlearnContext
@@ -67,7 +67,7 @@ class UnlearnConfig:
                 f"method.unlearn.schedule_steps={self.schedule_steps} must be at least 1, or null: all steps."
             )
 
-    def planned(self, retained: int, forgotten: int) -> int:
+    def count_steps(self, retained: int, forgotten: int) -> int:
         """The number of steps for sets of these sizes."""
         per_epoch = max(1, min(retained, forgotten) // self.batch_size)
         return self.steps if self.steps is not None else self.epochs * per_epoch
@@ -91,27 +91,27 @@ class GroupBatches(Dataset[UnlearnBatch]):
     coupled: bool
 
     def __getitem__(self, step: int) -> UnlearnBatch:
-        retained = self.coupled_retained(step) if self.coupled else self.chosen(self.retained, "retain", step)
-        forgotten = self.chosen(self.forgotten, "forget", step)
-        return UnlearnBatch(self.part("retain", retained, step), self.part("forget", forgotten, step))
+        retained = self.choose_coupled(step) if self.coupled else self.choose_items(self.retained, "retain", step)
+        forgotten = self.choose_items(self.forgotten, "forget", step)
+        return UnlearnBatch(self.draw_batch("retain", retained, step), self.draw_batch("forget", forgotten, step))
 
-    def chosen(self, ids: Int[np.ndarray, " item"], role: str, step: int) -> Int[np.ndarray, " batch"]:
+    def choose_items(self, ids: Int[np.ndarray, " item"], role: str, step: int) -> Int[np.ndarray, " batch"]:
         """The items of a batch go through the set epoch by epoch; a smaller set gives smaller batches."""
         count = min(self.batch_size, len(ids))
         epoch, place = divmod(step, len(ids) // count)
         return ids[order(self.seed, role, epoch, len(ids))[place * count : (place + 1) * count]]
 
-    def coupled_retained(self, step: int) -> Int[np.ndarray, " batch"]:
+    def choose_coupled(self, step: int) -> Int[np.ndarray, " batch"]:
         """Those of the whole set, each forgotten one of which gives its place to one that is drawn."""
         rng = generator(self.seed, "unlearn.replacement", step)
-        return replaced(self.chosen(self.everything, "retain", step), self.retained, rng)
+        return replace_removed(self.choose_items(self.everything, "retain", step), self.retained, rng)
 
     @cached_property
     def everything(self) -> Int[np.ndarray, " item"]:
         """Both sets."""
         return np.union1d(self.retained, self.forgotten)
 
-    def part(self, role: str, ids: Int[np.ndarray, " batch"], step: int) -> Batch:
+    def draw_batch(self, role: str, ids: Int[np.ndarray, " batch"], step: int) -> Batch:
         """One of the two batches."""
         rng = generator(self.seed, f"unlearn.{role}", step)
         mirrored, dropped, caption = rng.random((3, len(ids)))
@@ -137,7 +137,7 @@ def unlearn_group(
     """Unlearn ``context.forgotten`` from ``network`` in place; returns the parts of the loss along the way."""
     from tdattr.unlearning.module import Unlearning, unlearn  # Lightning takes seconds to import
 
-    steps = config.planned(len(context.retained), len(context.forgotten))
+    steps = config.count_steps(len(context.retained), len(context.forgotten))
     written: list[dict[str, float]] = []
     loss = objective.begin(context)
     every = max(1, steps // LOGGED)

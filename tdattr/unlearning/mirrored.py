@@ -74,7 +74,7 @@ class MirroredBatches(Dataset[UnlearnBatch]):
         if self.shared_noise:
             forget = replace(forget, level=retain.level, noise=retain.noise)
         if self.augmentation is not None:
-            retain, forget = (augmented(part, self.augmentation, rng) for part in (retain, forget))
+            retain, forget = (augment_batch(part, self.augmentation, rng) for part in (retain, forget))
         if self.weights is None:
             return UnlearnBatch(retain, forget)
         assert retain.ids is not None
@@ -82,7 +82,7 @@ class MirroredBatches(Dataset[UnlearnBatch]):
         return UnlearnBatch(retain, forget, weights / weights.mean())
 
 
-def augmented(batch: Batch, config: AugmentationConfig, rng: np.random.Generator) -> Batch:
+def augment_batch(batch: Batch, config: AugmentationConfig, rng: np.random.Generator) -> Batch:
     """The batch with its items augmented, as the network is told."""
     x, label = augment(batch.x, config, rng)
     return replace(batch, x=x, given=replace(batch.given, augmentation=label))

@@ -111,7 +111,7 @@ def test_neither_batches_nor_the_order_of_the_items_matter(compute: Compute, mon
 @pytest.mark.parametrize("killed", ["between rounds", "within a round", "while writing"])
 def test_it_survives_a_kill(compute: Compute, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed: str) -> None:
     expected = compute("whole")
-    real, asked = fisher.summed_squares, []
+    real, asked = fisher.sum_squares, []
 
     def stopped(*arguments: Any) -> dict[str, Tensor]:
         asked.append(arguments[4])
@@ -128,11 +128,11 @@ def test_it_survives_a_kill(compute: Compute, tmp_path: Path, monkeypatch: pytes
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(fisher, "summed_squares", stopped)
+        patch.setattr(fisher, "sum_squares", stopped)
         with pytest.raises(KeyboardInterrupt):
             compute()
     asked.clear()
-    monkeypatch.setattr(fisher, "summed_squares", lambda *arguments: asked.append(arguments[4]) or real(*arguments))
+    monkeypatch.setattr(fisher, "sum_squares", lambda *arguments: asked.append(arguments[4]) or real(*arguments))
     found = compute()
     assert asked == [(SEED, 1, 0), (SEED, 1, 1)]  # two of the four rounds were done
     assert all(torch.equal(found[name], value) for name, value in expected.items())

@@ -119,14 +119,14 @@ def test_coupled_batches_of_two_groups_differ_in_what_was_removed_alone(batches:
     other = everything[::5]
     first = batches(coupled=True)
     second = batches(coupled=True, retained=np.setdiff1d(everything, other), forgotten=other)
-    replaced = 0
+    redrawn = 0
     for step in range(30):
         one, two = first[step].retain, second[step].retain
         assert not np.isin(one.ids, FORGOTTEN).any() and not np.isin(two.ids, other).any()
         assert torch.equal(one.noise, two.noise) and torch.equal(one.level, two.level)
         differ = one.ids != two.ids
-        replaced += int(differ.sum())
-    assert 0.3 < replaced / (30 * SIZE) < 0.6  # the share of items that either lacks
+        redrawn += int(differ.sum())
+    assert 0.3 < redrawn / (30 * SIZE) < 0.6  # the share of items that either lacks
     assert len({int(each) for step in range(11) for each in first[step].retain.ids}) > 0.6 * len(RETAINED)
 
 
@@ -140,11 +140,11 @@ def config(**changes: Any) -> UnlearnConfig:
 
 def test_the_number_of_steps() -> None:
     published = config()
-    assert published.planned(45000, 5000) == 30 * 39
-    assert config(epochs=1).planned(5000, 45000) == 39
-    assert config(epochs=4).planned(1000, 100) == 4
-    assert config(epochs=1).planned(1000, 256) == 2
-    assert config(steps=7).planned(45000, 5000) == 7
+    assert published.count_steps(45000, 5000) == 30 * 39
+    assert config(epochs=1).count_steps(5000, 45000) == 39
+    assert config(epochs=4).count_steps(1000, 100) == 4
+    assert config(epochs=1).count_steps(1000, 256) == 2
+    assert config(steps=7).count_steps(45000, 5000) == 7
 
 
 def test_the_rate() -> None:

@@ -120,8 +120,8 @@ def world(
 @pytest.mark.parametrize("name", NAMES)
 def test_every_loss_is_its_formula(world: World, name: str, retain: str, monkeypatch: pytest.MonkeyPatch) -> None:
     split, seen, forget = world.context.split, list[Tensor](), world.batch.forget
-    towards = erasediff.towards
-    monkeypatch.setattr(erasediff, "towards", lambda *given: seen.append(given[3]) or towards(*given))
+    loss_towards = erasediff.loss_towards
+    monkeypatch.setattr(erasediff, "loss_towards", lambda *given: seen.append(given[3]) or loss_towards(*given))
     found = world.loss(objective(name, **({"clip": 1e9, "scale": 2.5} if name == "siss" else {})), retain)
     teacher = predicted(world.kind, world.f1, world.batch.retain, world.batch.retain.given.drop).detach()
     kept = world.error("retain", teacher if retain == "distill" else None)
@@ -230,7 +230,7 @@ def test_erasediff_targets_are_fresh_unit_noise_that_the_batch_does_not_decide(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = list[Tensor]()
-    monkeypatch.setattr(erasediff, "towards", lambda *given: seen.append(given[3]) or given[3].flatten(1).mean(1))
+    monkeypatch.setattr(erasediff, "loss_towards", lambda *given: seen.append(given[3]) or given[3].flatten(1).mean(1))
     for _ in range(2):
         step = objective("erasediff").begin(world.context)
         [step(world.student, world.batch) for _ in range(8)]

@@ -96,19 +96,19 @@ def retained_loss(context: UnlearnContext) -> Callable[[nn.Module, Batch], Float
     def distance(network: nn.Module, batch: Batch) -> Tensor:
         with torch.no_grad():
             target = context.diffusion.predicted_noise(f1, *batch.inputs)
-        return towards(context.diffusion, network, batch, target).mean()
+        return loss_towards(context.diffusion, network, batch, target).mean()
 
     return distance
 
 
-def towards(
+def loss_towards(
     diffusion: Diffusion, network: nn.Module, batch: Batch, target: Float[Tensor, "batch *shape"]
 ) -> Float[Tensor, " batch"]:
     """The variant's loss of each item with ``target`` as the noise that is to be predicted."""
-    return apart(diffusion, batch, diffusion.predicted_noise(network, *batch.inputs), target)
+    return weighted_distance(diffusion, batch, diffusion.predicted_noise(network, *batch.inputs), target)
 
 
-def apart(
+def weighted_distance(
     diffusion: Diffusion,
     batch: Batch,
     found: Float[Tensor, "batch *shape"],

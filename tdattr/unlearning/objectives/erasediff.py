@@ -13,8 +13,8 @@ from tdattr.unlearning.objectives import (
     UnlearnContext,
     Weighted,
     check_above_zero,
+    loss_towards,
     retained_loss,
-    towards,
 )
 
 
@@ -37,7 +37,7 @@ class EraseDiff(Weighted):
             kept = retain(network, batch.retain)
             noise = batch.forget.noise
             target = torch.randn(noise.shape, generator=rng).to(noise.device)
-            forgotten = towards(context.diffusion, network, batch.forget, target).mean()
+            forgotten = loss_towards(context.diffusion, network, batch.forget, target).mean()
             return Losses(kept + self.weight * forgotten, retain=kept, forget=forgotten)
 
         return step

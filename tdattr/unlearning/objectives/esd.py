@@ -13,8 +13,8 @@ from tdattr.unlearning.objectives import (
     UnlearnContext,
     Weighted,
     check_above_zero,
+    loss_towards,
     retained_loss,
-    towards,
 )
 
 
@@ -55,7 +55,7 @@ class ESD(Weighted):
                 )
             target = without - self.guidance * (with_condition - without)
             forget = replace(batch.forget, given=replace(given, drop=~everything))
-            forgotten = towards(context.diffusion, network, forget, target).mean()
+            forgotten = loss_towards(context.diffusion, network, forget, target).mean()
             return Losses(kept + self.weight * forgotten, retain=kept, forget=forgotten)
 
         return step

@@ -13,7 +13,15 @@ from tdattr.errors import UserError
 from tdattr.seeding import generator
 from tdattr.unlearning.draws import UnlearnBatch
 from tdattr.unlearning.neighbours import nearest
-from tdattr.unlearning.objectives import Losses, Step, UnlearnContext, Weighted, apart, check_above_zero, retained_loss
+from tdattr.unlearning.objectives import (
+    Losses,
+    Step,
+    UnlearnContext,
+    Weighted,
+    check_above_zero,
+    retained_loss,
+    weighted_distance,
+)
 
 EPSILON = 1e-8  # of the published code's division
 LEVELS = 1000  # draws of training by which a window is judged
@@ -66,9 +74,9 @@ class ReTrack(Weighted):
             neighbours = context.split.x(ids.ravel()).to(forget.x.device).unflatten(0, ids.shape)
             target = self.target(context.diffusion, forget.x, neighbours, forget.level, forget.noise)
             found = context.diffusion.predicted_noise(network, *forget.inputs)
-            losses = apart(context.diffusion, forget, found, target)
+            losses = weighted_distance(context.diffusion, forget, found, target)
             if self.contrast:
-                losses = losses - apart(context.diffusion, forget, found, forget.noise)
+                losses = losses - weighted_distance(context.diffusion, forget, found, forget.noise)
             forgotten = (losses * self.within(forget.level)).mean()
             return Losses(kept + self.weight * forgotten, retain=kept, forget=forgotten)
 

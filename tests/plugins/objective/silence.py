@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from tdattr.unlearning.draws import UnlearnBatch
-from tdattr.unlearning.objectives import Losses, Step, UnlearnContext, Weighted, retained_loss, towards
+from tdattr.unlearning.objectives import Losses, Step, UnlearnContext, Weighted, loss_towards, retained_loss
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Silence(Weighted):
         def step(network: nn.Module, batch: UnlearnBatch) -> Losses:
             kept = retain(network, batch.retain)
             target = torch.zeros_like(batch.forget.noise)
-            forgotten = towards(context.diffusion, network, batch.forget, target).mean()
+            forgotten = loss_towards(context.diffusion, network, batch.forget, target).mean()
             return Losses(kept + self.weight * forgotten, retain=kept, forget=forgotten)
 
         return step

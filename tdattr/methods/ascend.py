@@ -10,7 +10,7 @@ from tdattr.networks import Network
 from tdattr.unlearning.ascent import Ascent, QueryBatches
 
 
-def ascended(
+def ascend(
     context: Context,
     query: int,
     trainable: str,
