@@ -32,7 +32,7 @@ def main() -> None:
     given = make_context(ws, ws.method, [])
     terms = method.terms(given)
     visited = method.elbo.terms(ws.diffusion)
-    levels = ws.diffusion.discrete_levels(method.elbo.steps)[visited]
+    levels = ws.diffusion.discrete_levels(method.elbo.timesteps)[visited]
     halves = range(1, method.repeats // 2 + 1)
     print("t_min   level  " + "  ".join(f"{half} v {half}: {' '.join(MEASURES)}" for half in halves))
     for start in (start for start in STARTS if visited[0] <= start <= visited[-1]):

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# GUDA's ablations of ReTrack, one setting at a time: epochs, rate, weight, neighbours, and its clip and weights; `toy`
+# GUDA's ablations of ReTrack, one setting at a time: epochs, rate, weight, neighbours, and its clip and weighting; `toy`
 # on the typeface families of glyphs, drawn as digits, and a CPU. Further arguments go to every command.
 set -euo pipefail
 scale="${1:-paper}"
@@ -25,5 +25,5 @@ tdattr -m $setting "$length" "$@"
 tdattr -m $setting "$rate" "$@"
 tdattr -m $setting "$weight" "$@"
 tdattr -m $setting method.objective.neighbours=1,5,10,20,50 "$@"
-tdattr -m $setting method.objective.kl_cap=null,1.0 method.objective.weights=softmax,published_code "$@"
+tdattr -m $setting method.objective.kl_cap=null,1.0 method.objective.weighting=softmax,published_code "$@"
 tdattr-report

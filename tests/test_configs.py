@@ -19,7 +19,7 @@ from tdattr.features.torchscript import TorchScript
 from tdattr.loggers import Logger
 from tdattr.methods import Method
 from tdattr.methods.ensemble import Ensemble
-from tdattr.methods.mucs import MUCS, UnlearnConfig
+from tdattr.methods.mucs import MUCS, MirrorConfig
 from tdattr.metrics.similarity import Measure
 from tdattr.networks import NetworkConfig
 from tdattr.pipeline.dataset import DatasetConfig, read_dataset
@@ -181,7 +181,7 @@ def test_a_method_with_nested_nodes() -> None:
     config = OmegaConf.load(CONF / "method" / "mucs.yaml")
     built = build(config, "method")
     assert isinstance(built, MUCS)
-    assert isinstance(built.unlearn, UnlearnConfig)
+    assert isinstance(built.unlearn, MirrorConfig)
     assert (built.unlearn.weight, built.unlearn.stop, built.score.pairs) == (0.2, 0.95, 100)
     config.unlearn.stop = "late"
     with pytest.raises(UserError, match=r"^method\.unlearn\.stop: .*late"):
@@ -424,7 +424,7 @@ def test_nodes_with_a_class_of_their_own_are_built_and_described() -> None:
 @pytest.mark.parametrize(
     ("settings", "change"),
     [
-        (["method=guda_u"], "method.objective.weights=published_code"),
+        (["method=guda_u"], "method.objective.weighting=published_code"),
         (["method=ensemble_d"], "method.weights.condition=1"),
     ],
 )

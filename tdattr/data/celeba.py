@@ -26,7 +26,7 @@ class CelebA(Source):
     """The faces and lists of https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html, in ``root`` or ``celeba`` below it.
 
     The central square of ``crop`` pixels (null: the largest) is resized. ``condition``: ``none`` or one of the
-    attributes (no or yes). ``items`` of the training and of the validation part are drawn with the seed ``draw``.
+    attributes (no or yes). ``items`` of the training and of the validation part are drawn with ``subset_seed``.
     """
 
     unaddressed: ClassVar = ("root",)
@@ -36,13 +36,13 @@ class CelebA(Source):
     resolution: int
     condition: str
     items: ItemsConfig
-    draw: int
+    subset_seed: int
 
     def __post_init__(self) -> None:
         for key in ("resolution", "crop"):
             if getattr(self, key) is not None and getattr(self, key) < 1:
                 raise UserError(f"dataset.source.{key}={getattr(self, key)} must be at least 1.")
-        check_seed(self.draw)
+        check_seed(self.subset_seed)
 
     def fingerprint(self) -> dict[str, str]:
         """The SHA-256 of each list and a digest of the names, sizes and times of change of the faces that are used.
@@ -108,7 +108,7 @@ class CelebA(Source):
         """The file names of the split's items, in the published order. Raises UserError where there are too few."""
         names = [name for name, part in read_list(self.file(PARTITION)).items() if part == PARTS[split]]
         count = self.items.of(split, len(names))
-        return names if count is None else [names[index] for index in draw_items(len(names), count, self.draw)]
+        return names if count is None else [names[index] for index in draw_items(len(names), count, self.subset_seed)]
 
     def file(self, name: str) -> Path:
         """One of the lists, or the folder of the faces."""

@@ -27,7 +27,7 @@ class Cifar10(Source):
 
     ``root`` is the folder ``cifar-10-batches-py`` or the one that contains it. ``condition``: ``none`` or ``label``
     (one of the classes that are used). ``classes``: the names of those that are used; null: all ten. ``items`` of them
-    are drawn with the seed ``draw``.
+    are drawn with ``subset_seed``.
     """
 
     unaddressed: ClassVar = ("root",)
@@ -36,10 +36,10 @@ class Cifar10(Source):
     condition: Literal["none", "label"]
     classes: list[str] | None
     items: ItemsConfig
-    draw: int
+    subset_seed: int
 
     def __post_init__(self) -> None:
-        check_seed(self.draw)
+        check_seed(self.subset_seed)
 
     def fingerprint(self) -> dict[str, str]:
         """The SHA-256 of each file. Raises UserError where one is missing, and for an unknown class."""
@@ -87,7 +87,7 @@ class Cifar10(Source):
         """The indices of the split's items among all that are published, ascending.
 
         They are drawn in the order of the published archive, in which Hugging Face's copy numbers the items, so that
-        ``draw=42`` gives the very items of D-TRAK's CIFAR-2.
+        ``subset_seed=42`` gives the very items of D-TRAK's CIFAR-2.
         """
         files = self.files()
         used = self.used_labels(read_names(files[META], "label_names", CLASSES))
@@ -102,7 +102,7 @@ class Cifar10(Source):
         count = self.items.of(split, len(order))
         if count is None:
             return np.sort(order)
-        return np.sort(order[draw_by_class(np.concatenate(list(labels.values()))[order], count, self.draw)])
+        return np.sort(order[draw_by_class(np.concatenate(list(labels.values()))[order], count, self.subset_seed)])
 
     def files(self) -> dict[str, Path]:
         """Every file of the dataset. Raises UserError where one is missing."""

@@ -37,10 +37,10 @@ class ItemsConfig:
         return count
 
 
-def check_seed(draw: int) -> None:
-    """Raises UserError for what is no seed."""
-    if not 0 <= draw < 2**32:
-        raise UserError(f"dataset.source.draw={draw} must lie between 0 and 2^32 - 1.")
+def check_seed(seed: int) -> None:
+    """Raise UserError for a seed that NumPy does not take."""
+    if not 0 <= seed < 2**32:
+        raise UserError(f"dataset.source.subset_seed={seed} must lie between 0 and 2^32 - 1.")
 
 
 def draw_items(size: int, count: int, seed: int) -> Int[np.ndarray, " count"]:

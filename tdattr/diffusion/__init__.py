@@ -37,8 +37,8 @@ class Diffusion(Node, ABC):
         """The ``count`` levels that a generation with that many steps visits, most noise first."""
 
     @abstractmethod
-    def discrete_levels(self, steps: int) -> Float[Tensor, " level"]:
-        """The levels of a discrete process, least noise first: ``steps`` of them, or a discrete variant's own."""
+    def discrete_levels(self, count: int) -> Float[Tensor, " level"]:
+        """The levels of a discrete process, least noise first: ``count`` of them, or a discrete variant's own."""
 
     @abstractmethod
     def log_snr(self, level: Float[Tensor, " level"]) -> Float[Tensor, " level"]:

@@ -61,8 +61,8 @@ class DDPM(Diffusion):
         """``count`` timesteps from the last to the first, evenly spaced and rounded."""
         return torch.linspace(self.timesteps - 1, 0, count, dtype=torch.float64).round().float()
 
-    def discrete_levels(self, steps: int) -> Float[Tensor, " level"]:
-        """All timesteps; ``steps`` is for the continuous variants."""
+    def discrete_levels(self, count: int) -> Float[Tensor, " level"]:
+        """All timesteps; ``count`` is for the continuous variants."""
         return torch.arange(self.timesteps).float()
 
     def log_snr(self, level: Float[Tensor, " level"]) -> Float[Tensor, " level"]:

@@ -47,9 +47,9 @@ class EDM(Diffusion):
         low, high = self.sigma_min ** (1 / self.rho), self.sigma_max ** (1 / self.rho)
         return ((high + ramp * (low - high)) ** self.rho).float()
 
-    def discrete_levels(self, steps: int) -> Float[Tensor, " level"]:
-        """``steps`` levels of the generation schedule, upwards."""
-        return self.generation_levels(steps).flip(0)
+    def discrete_levels(self, count: int) -> Float[Tensor, " level"]:
+        """``count`` levels of the generation schedule, upwards."""
+        return self.generation_levels(count).flip(0)
 
     def log_snr(self, level: Float[Tensor, " level"]) -> Float[Tensor, " level"]:
         """-2 ln sigma."""

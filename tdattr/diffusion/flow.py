@@ -49,9 +49,9 @@ class Flow(Diffusion):
         """t = 1, 1 - 1 / count, ..., 1 / count; the final zero is not a level."""
         return (1 - torch.arange(count, dtype=torch.float64) / count).float()
 
-    def discrete_levels(self, steps: int) -> Float[Tensor, " level"]:
-        """t = 1 / (steps + 1), 2 / (steps + 1), ...: without the pure noise of t = 1."""
-        return (torch.arange(1, steps + 1, dtype=torch.float64) / (steps + 1)).float()
+    def discrete_levels(self, count: int) -> Float[Tensor, " level"]:
+        """t = 1 / (count + 1), 2 / (count + 1), ...: without the pure noise of t = 1."""
+        return (torch.arange(1, count + 1, dtype=torch.float64) / (count + 1)).float()
 
     def log_snr(self, level: Float[Tensor, " level"]) -> Float[Tensor, " level"]:
         """2 ln((1 - t) / t)."""

@@ -70,9 +70,9 @@ class VP(Diffusion):
         """Those times, in double precision (Table 1, "Time steps")."""
         return torch.linspace(1, self.epsilon_sampling, count, dtype=torch.float64)
 
-    def discrete_levels(self, steps: int) -> Float[Tensor, " level"]:
-        """``steps`` levels of the generation schedule, upwards."""
-        return self.generation_levels(steps).flip(0)
+    def discrete_levels(self, count: int) -> Float[Tensor, " level"]:
+        """``count`` levels of the generation schedule, upwards."""
+        return self.generation_levels(count).flip(0)
 
     def log_snr(self, level: Float[Tensor, " level"]) -> Float[Tensor, " level"]:
         """-2 ln sigma."""

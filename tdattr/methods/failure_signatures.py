@@ -7,7 +7,7 @@ import pandas as pd
 from jaxtyping import Float
 from torch import Tensor
 
-from tdattr.unlearning.group import UnlearnConfig
+from tdattr.unlearning.group import GroupUnlearnConfig
 
 log = logging.getLogger(__name__)
 HARDLY_WARM = 0.05  # of the warm-up; the published ReTrack runs reach 0.23 of it
@@ -20,7 +20,7 @@ ALIKE = 0.15  # of the mean score of a query: how far its scores lie apart
 FEW = 8  # queries of which nothing is concluded
 
 
-def warn_of_warm_up(steps: int, config: UnlearnConfig) -> None:
+def warn_of_warm_up(steps: int, config: GroupUnlearnConfig) -> None:
     """Warn before an unlearning of so many steps at most that never leaves its warm-up."""
     if steps < HARDLY_WARM * config.warmup_steps:
         log.warning(
@@ -31,7 +31,7 @@ def warn_of_warm_up(steps: int, config: UnlearnConfig) -> None:
 
 
 def warn_of_failures(
-    scores: Float[Tensor, "query group"], logs: Mapping[str, pd.DataFrame], config: UnlearnConfig
+    scores: Float[Tensor, "query group"], logs: Mapping[str, pd.DataFrame], config: GroupUnlearnConfig
 ) -> None:
     """Warn of an unlearning that changed nothing, destroyed what was to be kept, made queries more likely, or did the
     same to all groups or queries. ``logs``: by group, the parts of the loss along the way.
@@ -73,7 +73,7 @@ def warn_of_failures(
         )
 
 
-def growths(logs: Mapping[str, pd.DataFrame], config: UnlearnConfig) -> dict[str, float | None]:
+def growths(logs: Mapping[str, pd.DataFrame], config: GroupUnlearnConfig) -> dict[str, float | None]:
     """By group, how many times the retained loss grew; nothing where it is a distance from F1, which begins at zero."""
     return {name: growth(written) for name, written in logs.items()} if config.retain == "loss" else {}
 

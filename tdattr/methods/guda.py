@@ -19,7 +19,7 @@ from tdattr.methods.group_elbo import differences, elbos
 from tdattr.networks import Network
 from tdattr.scoring.elbo import ElboConfig
 from tdattr.store import Plan
-from tdattr.unlearning.group import UnlearnConfig, unlearn_group
+from tdattr.unlearning.group import GroupUnlearnConfig, unlearn_group
 from tdattr.unlearning.objectives import Objective, UnlearnContext
 
 FILE = "weights.safetensors"
@@ -40,7 +40,7 @@ class GUDA(Method):
 
     name: str
     objective: Objective
-    unlearn: UnlearnConfig
+    unlearn: GroupUnlearnConfig
     weight_by_size: bool
     elbo: ElboConfig
 
@@ -71,7 +71,7 @@ class GUDA(Method):
         return lambda query: Scored(scores[query], facts)
 
 
-def check_objective(objective: Objective, config: UnlearnConfig, setup: MethodSetup) -> None:
+def check_objective(objective: Objective, config: GroupUnlearnConfig, setup: MethodSetup) -> None:
     """Raise UserError where an objective cannot serve the model, or not with this way of retaining."""
     objective.check(conditional=bool(setup.data.condition_size) and setup.network.conditional)
     if config.retain not in objective.retains:
@@ -107,7 +107,7 @@ class Unlearned:
 def unlearn_all(
     context: Context,
     objective: Objective,
-    config: UnlearnConfig,
+    config: GroupUnlearnConfig,
     removals: Sequence[Ids],
     weight_by_size: bool,
 ) -> list[Unlearned]:

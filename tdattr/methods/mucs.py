@@ -30,7 +30,7 @@ class NullConfig:
 
 
 @dataclass(frozen=True)
-class UnlearnConfig:
+class MirrorConfig:
     """Step 2, unlearning (§2.3). ``stop`` None: no null loss, which neither bounds the query's loss nor ends it."""
 
     weight: float
@@ -56,7 +56,7 @@ class MUCS(Method):
 
     name: str
     null_loss: NullConfig
-    unlearn: UnlearnConfig
+    unlearn: MirrorConfig
     score: ShiftConfig
 
     def __post_init__(self) -> None:

@@ -20,7 +20,7 @@ from tdattr.methods.group_elbo import elbos
 from tdattr.methods.guda import check_objective, unlearn_all
 from tdattr.scoring.elbo import ElboConfig
 from tdattr.seeding import generator
-from tdattr.unlearning.group import UnlearnConfig
+from tdattr.unlearning.group import GroupUnlearnConfig
 from tdattr.unlearning.objectives import Objective
 
 
@@ -35,7 +35,7 @@ class Shapley(Method):
     name: str
     orders: int
     objective: Objective
-    unlearn: UnlearnConfig
+    unlearn: GroupUnlearnConfig
     weight_by_size: bool
     elbo: ElboConfig
 

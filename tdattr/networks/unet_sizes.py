@@ -24,7 +24,8 @@ class UNetSizes(NetworkConfig):
     """The sizes of a U-Net: a level per entry of ``channels``, each at half the resolution of the last.
 
     ``layers``: residual blocks per level on the way down, one more on the way up. ``attention``: whether a level has
-    self-attention, with heads of ``head_width`` channels; the middle always has. ``groups``: of the group norms.
+    self-attention, with heads of ``head_width`` channels; the middle always has. ``norm_groups``: groups of a
+    group norm.
     """
 
     name: str
@@ -32,7 +33,7 @@ class UNetSizes(NetworkConfig):
     layers: int
     attention: list[bool]
     head_width: int
-    groups: int
+    norm_groups: int
     dropout: float
     augmentation_label: bool
     c_noise: Literal["log_sigma", "timestep"]
@@ -48,7 +49,7 @@ class UNetSizes(NetworkConfig):
             "down_block_types": tuple("AttnDownBlock2D" if used else "DownBlock2D" for used in self.attention),
             "up_block_types": tuple("AttnUpBlock2D" if used else "UpBlock2D" for used in reversed(self.attention)),
             "attention_head_dim": self.head_width,
-            "norm_num_groups": self.groups,
+            "norm_num_groups": self.norm_groups,
             "dropout": self.dropout,
         }
 
@@ -56,18 +57,18 @@ class UNetSizes(NetworkConfig):
         """Raise UserError where the sizes do not fit together or to the images."""
         if not self.channels or len(self.channels) != len(self.attention):
             raise UserError("model.channels and model.attention must have the same length, one entry per level.")
-        if min(self.layers, self.head_width, self.groups, *self.channels) < 1:
-            raise UserError("model.layers, model.head_width, model.groups and model.channels must be at least 1.")
+        if min(self.layers, self.head_width, self.norm_groups, *self.channels) < 1:
+            raise UserError("model.layers, model.head_width, model.norm_groups and model.channels must be at least 1.")
         down = 2 ** (len(self.channels) - 1)
         if resolution % down:
             raise UserError(
                 f"The images are {resolution} pixels wide but a U-Net of {len(self.channels)} levels needs a multiple "
                 f"of {down}: shorten model.channels and model.attention."
             )
-        if any(width % self.groups for width in self.channels):
+        if any(width % self.norm_groups for width in self.channels):
             raise UserError(
-                f"model.channels={self.channels} must be multiples of model.groups={self.groups}, the groups of their "
-                "norms."
+                f"model.channels={self.channels} must be multiples of model.norm_groups={self.norm_groups}, the "
+                "number of groups of their group norms."
             )
         attended = [*(c for c, used in zip(self.channels, self.attention, strict=True) if used), self.channels[-1]]
         if any(width % self.head_width for width in attended):

@@ -18,25 +18,25 @@ from tdattr.seeding import generator, normal
 @dataclass(frozen=True)
 class ElboConfig:
     """The ``elbo`` node: the terms t = ``t_min``, ``t_min`` + ``stride``, … up to ``t_max`` (None: the last but
-    ``stride``) of a process of ``steps`` levels, or of a discrete variant's own; ``draws`` noise images for each.
-    ``importance``: so many of these terms, drawn in proportion to their size under F1; None: all."""
+    ``stride``) of a process of so many ``timesteps``, or of a discrete variant's own; ``draws`` noise images for each.
+    ``importance``: the number of these terms to draw, in proportion to their size under F1; None: all."""
 
     t_min: int
     t_max: int | None
     stride: int
-    steps: int
+    timesteps: int
     draws: int
     importance: int | None
 
     def __post_init__(self) -> None:
-        if min(self.t_min, self.stride, self.draws) < 1 or self.steps < 2:
-            raise UserError("The elbo node needs t_min, stride and draws of at least 1, and steps of at least 2.")
+        if min(self.t_min, self.stride, self.draws) < 1 or self.timesteps < 2:
+            raise UserError("The elbo node needs t_min, stride and draws of at least 1, and timesteps of at least 2.")
         if self.importance is not None and self.importance < 1:
             raise UserError(f"elbo.importance={self.importance} must be at least 1 term, or null: all.")
 
     def terms(self, diffusion: Diffusion) -> Int[Tensor, " term"]:
         """The indices of the discrete levels that are visited. Raises UserError where there are none."""
-        total = len(diffusion.discrete_levels(self.steps))
+        total = len(diffusion.discrete_levels(self.timesteps))
         last = total - self.stride if self.t_max is None else self.t_max
         if last >= total:
             raise UserError(f"elbo.t_max={last} is beyond the last of {total} levels, {total - 1}.")
@@ -118,7 +118,7 @@ def elbo_terms(
     distance of predicted and true noise (Kingma et al. 2021, arXiv 2107.00630, eq. 13; for DDPM, Ho et al. 2020,
     eq. 8). The noise of an item and term is the same for every network; the predicted clean image is not clipped.
     """
-    timesteps = diffusion.discrete_levels(config.steps)
+    timesteps = diffusion.discrete_levels(config.timesteps)
     snr = diffusion.log_snr(timesteps)
     factors = torch.expm1(snr[places - 1] - snr[places]) / 2
     x, _ = items.take(np.arange(1))

@@ -1,4 +1,4 @@
-"""What unlearning batches are drawn from: training items or copies of a query, each at its own noise."""
+"""The draws of unlearning batches: training items or copies of a query, each at its own level and noise."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -20,16 +20,16 @@ SCHEDULE_POINTS = 1000  # of the generation schedule, between which nothing is d
 
 @dataclass(frozen=True)
 class UnlearnBatch:
-    """What an unlearning step sees of what is kept and of what is to go; ``weights``: of the retained items' losses."""
+    """The retained and the forgotten items of an unlearning step; ``loss_weights`` are those of the retained items."""
 
     retain: Batch
     forget: Batch
-    weights: Float[Tensor, " batch"] | None = None
+    loss_weights: Float[Tensor, " batch"] | None = None
 
     def apply(self, function: Callable[[Tensor], Tensor]) -> "UnlearnBatch":
         """The same with ``function`` applied to every tensor."""
-        weights = None if self.weights is None else function(self.weights)
-        return UnlearnBatch(self.retain.apply(function), self.forget.apply(function), weights)
+        loss_weights = None if self.loss_weights is None else function(self.loss_weights)
+        return UnlearnBatch(self.retain.apply(function), self.forget.apply(function), loss_weights)
 
     def to(self, device: torch.device) -> "UnlearnBatch":
         """The same on another device."""

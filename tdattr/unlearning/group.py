@@ -28,7 +28,7 @@ LOGGED = 100  # points of the log that an unlearning leaves
 
 
 @dataclass(frozen=True)
-class UnlearnConfig:
+class GroupUnlearnConfig:
     """The ``unlearn`` node: for how long, in what steps, and with which optimiser.
 
     ``epochs`` of as many steps as the smaller of the two sets gives batches; ``steps`` instead where it is given.
@@ -130,7 +130,7 @@ def unlearn_group(
     network: nn.Module,
     objective: Objective,
     context: UnlearnContext,
-    config: UnlearnConfig,
+    config: GroupUnlearnConfig,
     train: TrainConfig,
     trainer: TrainerConfig,
 ) -> list[dict[str, float]]:

@@ -37,8 +37,8 @@ class Mirrored:
     def __call__(self, network: nn.Module, batch: UnlearnBatch) -> tuple[Tensor, Tensor]:
         """The loss, and the clamped mean loss of the query."""
         retained = self.diffusion.loss(network, *batch.retain.inputs)
-        if batch.weights is not None:
-            retained = retained * batch.weights
+        if batch.loss_weights is not None:
+            retained = retained * batch.loss_weights
         forgotten = self.diffusion.loss(network, *batch.forget.inputs)
         if self.null_loss is not None:
             forgotten = forgotten.clamp(max=self.null_loss)
@@ -64,7 +64,7 @@ class MirroredBatches(Dataset[UnlearnBatch]):
     levels: str = "training"
     shared_noise: bool = False
     augmentation: AugmentationConfig | None = None
-    weights: Float[Tensor, " id"] | None = None
+    loss_weights: Float[Tensor, " id"] | None = None
 
     def __getitem__(self, step: int) -> UnlearnBatch:
         rng = generator(self.seed, "mucs.unlearn", self.query, step)
@@ -75,11 +75,11 @@ class MirroredBatches(Dataset[UnlearnBatch]):
             forget = replace(forget, level=retain.level, noise=retain.noise)
         if self.augmentation is not None:
             retain, forget = (augment_batch(part, self.augmentation, rng) for part in (retain, forget))
-        if self.weights is None:
+        if self.loss_weights is None:
             return UnlearnBatch(retain, forget)
         assert retain.ids is not None
-        weights = self.weights[retain.ids]
-        return UnlearnBatch(retain, forget, weights / weights.mean())
+        loss_weights = self.loss_weights[retain.ids]
+        return UnlearnBatch(retain, forget, loss_weights / loss_weights.mean())
 
 
 def augment_batch(batch: Batch, config: AugmentationConfig, rng: np.random.Generator) -> Batch:

@@ -1,4 +1,4 @@
-"""The LightningModule that runs an unlearning objective on a copy of the trained network."""
+"""The LightningModule that unlearns: it takes optimiser steps on a copy of the trained network."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ from tdattr.training.config import TrainerConfig
 from tdattr.training.framework import L
 
 
-class Objective(Protocol):
-    """What an unlearning step minimises."""
+class StepLoss(Protocol):
+    """What an unlearning step minimises, and the goal at which unlearning ends."""
 
     def __call__(self, network: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
         """The loss, and how far the forgetting has come: a scalar that is compared with ``goal``."""
@@ -37,12 +37,15 @@ class Outcome:
 
 
 class Unlearning(L.LightningModule):
-    """Takes optimiser steps until the objective's goal is reached; no moving average, warm-up or condition dropout."""
+    """Takes optimiser steps until the goal of ``step_loss`` is reached.
+
+    There is no moving average of the weights and no condition dropout.
+    """
 
     def __init__(
         self,
         network: nn.Module,
-        objective: Objective,
+        step_loss: StepLoss,
         optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer],
         trainable: list[str],
         check_first: bool,
@@ -51,7 +54,7 @@ class Unlearning(L.LightningModule):
     ) -> None:
         super().__init__()
         self.network = network
-        self.objective = objective
+        self.step_loss = step_loss
         self.optimizer = optimizer
         self.check_first = check_first
         self.schedule = schedule
@@ -64,7 +67,7 @@ class Unlearning(L.LightningModule):
     @property
     def reached(self) -> bool:
         """Whether the goal has been reached."""
-        return self.progress >= self.objective.goal
+        return self.progress >= self.step_loss.goal
 
     def configure_optimizers(self) -> Any:
         """A fresh optimiser over the trainable parameters alone, its rate scaled by ``schedule`` of the step."""
@@ -82,10 +85,10 @@ class Unlearning(L.LightningModule):
         """One step; with ``check_first`` the step that finds the goal reached is not taken."""
         if self.dropout is not None:  # masks that are a function of the step, as in training
             torch.manual_seed(torch_seed(self.dropout, "unlearn.dropout", self.steps))
-        loss, progress = self.objective(self.network, batch)
+        loss, progress = self.step_loss(self.network, batch)
         if not torch.isfinite(loss):
             raise UserError(
-                f"Unlearning diverged at step {self.steps}: its loss is no longer a number. Lower the learning rate or "
+                f"Unlearning diverged at step {self.steps}: its loss is not finite. Lower the learning rate or "
                 "the weight of forgetting in method.unlearn or method.objective."
             )
         self.progress = float(progress)

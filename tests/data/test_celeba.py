@@ -27,7 +27,7 @@ EVERYTHING = ItemsConfig(None, None)
 
 
 def source(root: Path, **values: Any) -> CelebA:
-    plain = CelebA(str(root), crop=14, resolution=8, condition="none", items=EVERYTHING, draw=42)
+    plain = CelebA(str(root), crop=14, resolution=8, condition="none", items=EVERYTHING, subset_seed=42)
     return replace(plain, **values)
 
 
@@ -106,7 +106,7 @@ def test_drawn_items(root: Path, tmp_path: Path) -> None:
     assert (wanted.count("train"), wanted.count("test")) == (5, 2)
     assert wanted.select("train") == [NAMES[place] for place in draw_items(8, 5, 42)]
     assert wanted.select("test") == [NAMES[8 + place] for place in draw_items(4, 2, 42)]
-    assert wanted.select("train") != replace(wanted, draw=2).select("train")
+    assert wanted.select("train") != replace(wanted, subset_seed=2).select("train")
     data = prepared(wanted, tmp_path / "out")
     assert data.train.items.Male.tolist() == ["yes" if place // 2 % 2 else "no" for place in draw_items(8, 5, 42)]
     with pytest.raises(UserError, match=r"dataset\.source\.items\.test=5 asks for more than the 4"):
@@ -180,7 +180,7 @@ def test_a_corrupt_image_is_named(root: Path, tmp_path: Path) -> None:
         prepare(source(root), tmp_path, "celeba")
 
 
-@pytest.mark.parametrize("change", [{"resolution": 0}, {"crop": 0}, {"draw": -1}])
+@pytest.mark.parametrize("change", [{"resolution": 0}, {"crop": 0}, {"subset_seed": -1}])
 def test_wrong_values_are_refused(change: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=f"dataset.source.{next(iter(change))}="):
         source(Path("/raw"), **change)

@@ -39,7 +39,7 @@ def dump(path: Path, content: object) -> None:
 
 
 def source(root: Path, condition: str = "none", **values: Any) -> Cifar10:
-    whole = Cifar10(str(root), condition, classes=None, items=ItemsConfig(None, None), draw=42)
+    whole = Cifar10(str(root), condition, classes=None, items=ItemsConfig(None, None), subset_seed=42)
     return replace(whole, **values)
 
 
@@ -196,7 +196,7 @@ def test_drawn_items_are_those_of_hugging_faces_order(larger: Path) -> None:
     assert [example.fields["label"] for example in cifar2.examples("test")].count("horse") == 1
     assert (cifar2.count("train"), cifar2.count("test")) == (10, 2)
     assert cifar2.fingerprint() == source(larger).fingerprint()
-    other = [int(example.read()[0, 0, 0]) for example in replace(cifar2, draw=1).examples("train")]
+    other = [int(example.read()[0, 0, 0]) for example in replace(cifar2, subset_seed=1).examples("train")]
     assert other != sorted(expected.tolist()) and len(set(other)) == 10
 
 

@@ -62,5 +62,5 @@ def test_items() -> None:
 
 @pytest.mark.parametrize("seed", [-1, 2**32])
 def test_wrong_seeds_are_refused(seed: int) -> None:
-    with pytest.raises(UserError, match=f"dataset.source.draw={seed}"):
+    with pytest.raises(UserError, match=f"dataset.source.subset_seed={seed}"):
         check_seed(seed)

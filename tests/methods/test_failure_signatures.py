@@ -7,16 +7,16 @@ import torch
 from torch import Tensor
 
 from tdattr.methods.failure_signatures import growths, warn_of_failures, warn_of_warm_up
-from tdattr.unlearning.group import UnlearnConfig
+from tdattr.unlearning.group import GroupUnlearnConfig
 
-CONFIG = UnlearnConfig(1, 100, 8, 1e-3, "adamw", 0.0, None, "constant", None, 10, "loss", True, False)
+CONFIG = GroupUnlearnConfig(1, 100, 8, 1e-3, "adamw", 0.0, None, "constant", None, 10, "loss", True, False)
 STEADY = pd.DataFrame({"retain": [1.0, 1.1, 0.9, 1.0, 1.05] * 20})
 GROWN = pd.DataFrame({"retain": [1.0] * 7 + [2.0] * 93})  # soon after the start
 
 
 @pytest.fixture
 def warned(caplog: pytest.LogCaptureFixture) -> Callable[..., str]:
-    def warned(scores: Tensor, config: UnlearnConfig = CONFIG, grown: str = "", log: pd.DataFrame = GROWN) -> str:
+    def warned(scores: Tensor, config: GroupUnlearnConfig = CONFIG, grown: str = "", log: pd.DataFrame = GROWN) -> str:
         caplog.clear()
         logs = {name: log if name == grown else STEADY for name in "abc"}
         warn_of_failures(scores, logs, config)

@@ -17,7 +17,7 @@ from tdattr.store import Store
 from tests.contexts import keep
 from tests.methods import known
 
-ALL = ElboConfig(t_min=1, t_max=None, stride=1, steps=60, draws=1, importance=None)
+ALL = ElboConfig(t_min=1, t_max=None, stride=1, timesteps=60, draws=1, importance=None)
 
 
 @pytest.fixture

@@ -138,7 +138,7 @@ def test_a_batch_with_every_option(world: World, edm: EDM, augmentation: Callabl
     assert similar.shape == (4, 48)
     fixed = (world.context.data.train, np.arange(48), edm, world.context.queries.images[1], torch.eye(4)[1], 40, 3, 1)
     plain = MirroredBatches(*fixed)[0]
-    changes = {"augmentation": augmentation(probability=0.3), "weights": WEIGHTS.of(similar[1])}
+    changes = {"augmentation": augmentation(probability=0.3), "loss_weights": WEIGHTS.of(similar[1])}
     other = MirroredBatches(*fixed, "generation", shared_noise=True, **changes)[0]
     for before, after in ((plain.retain, other.retain), (plain.forget, other.forget)):
         indices = ((after.level[:, None] / schedule(1000, 1000) - 1).abs() < 1e-5).nonzero()[:, 1]
@@ -148,7 +148,7 @@ def test_a_batch_with_every_option(world: World, edm: EDM, augmentation: Callabl
         assert torch.equal(getattr(other.forget, name), getattr(other.retain, name))
         assert not torch.isin(getattr(plain.forget, name), getattr(plain.retain, name)).any()
     assert not torch.equal(other.retain.given.augmentation, other.forget.given.augmentation)
-    assert other.weights.mean() == pytest.approx(1) and other.weights.std() > 0.01
+    assert other.loss_weights.mean() == pytest.approx(1) and other.loss_weights.std() > 0.01
 
 
 @cache

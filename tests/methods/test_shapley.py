@@ -14,7 +14,7 @@ from tdattr.methods import Context, guda
 from tdattr.methods.shapley import Shapley, shapley_values
 from tdattr.seeding import generator
 from tdattr.store import Store
-from tdattr.unlearning.group import UnlearnConfig
+from tdattr.unlearning.group import GroupUnlearnConfig
 from tdattr.unlearning.objectives.gradient_ascent import GradientAscent
 from tests.contexts import NoCounterfactuals, keep
 from tests.methods.known import DIFFUSION, ELBO, IMAGES, QUERIES, Known, Models, Unlearning, total
@@ -66,7 +66,7 @@ def test_scores_and_their_standard_errors_by_hand(
 
     unlearning = Unlearning(after)
     monkeypatch.setattr(guda, "unlearn_group", unlearning)
-    unlearn = UnlearnConfig(1, 3, 8, 1e-3, "adamw", 0.0, None, "constant", None, 0, "loss", True, False)
+    unlearn = GroupUnlearnConfig(1, 3, 8, 1e-3, "adamw", 0.0, None, "constant", None, 0, "loss", True, False)
     method = Shapley("shapley", ORDERS, GradientAscent("gradient_ascent", 0.06), unlearn, False, ELBO)
     models = NoCounterfactuals(needs=method.needs, groups=lambda: GROUPS)
     plain = make_context(

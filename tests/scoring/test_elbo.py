@@ -20,7 +20,7 @@ from tdattr.seeding import generator, normal
 from tests.contexts import make_queries
 from tests.diffusion.fakes import variant
 
-CONFIG = ElboConfig(t_min=3, t_max=None, stride=7, steps=40, draws=1, importance=None)
+CONFIG = ElboConfig(t_min=3, t_max=None, stride=7, timesteps=40, draws=1, importance=None)
 CPU = torch.device("cpu")
 IMAGES = torch.tanh(normal(generator(0, "test.elbo"), 3, 1, 8, 8))
 CONDITIONS = torch.eye(4)[:3]
@@ -97,7 +97,7 @@ def test_more_draws_are_their_mean(ddpm: DDPM, tiny_dit: Callable[..., nn.Module
 
 
 def test_which_terms_are_visited(ddpm: DDPM, edm: EDM) -> None:
-    published = ElboConfig(t_min=10, t_max=None, stride=10, steps=1000, draws=1, importance=None)
+    published = ElboConfig(t_min=10, t_max=None, stride=10, timesteps=1000, draws=1, importance=None)
     places = published.terms(replace(ddpm, timesteps=4000))
     assert (len(places), int(places[0]), int(places[-1])) == (399, 10, 3990)
     assert ElboConfig(1, 10, 3, 40, 1, None).terms(ddpm).tolist() == [1, 4, 7, 10]
@@ -106,7 +106,7 @@ def test_which_terms_are_visited(ddpm: DDPM, edm: EDM) -> None:
         ElboConfig(1, 40, 20, 40, 1, None).terms(edm)
     with pytest.raises(UserError, match=r"visits no term: t_min=50"):
         ElboConfig(50, None, 7, 40, 1, None).terms(ddpm)
-    for changes in ({"t_min": 0}, {"stride": 0}, {"draws": 0}, {"steps": 1}):
+    for changes in ({"t_min": 0}, {"stride": 0}, {"draws": 0}, {"timesteps": 1}):
         with pytest.raises(UserError, match=r"The elbo node needs"):
             replace(CONFIG, **changes)
 

@@ -21,7 +21,7 @@ from tdattr.networks import NOTHING
 from tdattr.training.config import TrainConfig, TrainerConfig
 from tdattr.unlearning import group
 from tdattr.unlearning.draws import UnlearnBatch
-from tdattr.unlearning.group import GroupBatches, UnlearnConfig, order, unlearn_group
+from tdattr.unlearning.group import GroupBatches, GroupUnlearnConfig, order, unlearn_group
 from tdattr.unlearning.objectives import Losses, Objective, Step, UnlearnContext
 from tests.conftest import CONF
 from tests.contexts import unused
@@ -130,12 +130,12 @@ def test_coupled_batches_of_two_groups_differ_in_what_was_removed_alone(batches:
     assert len({int(each) for step in range(11) for each in first[step].retain.ids}) > 0.6 * len(RETAINED)
 
 
-def config(**changes: Any) -> UnlearnConfig:
+def config(**changes: Any) -> GroupUnlearnConfig:
     settings = ["dataset=cifar10", "method=guda_u"]  # whose recipe has the published values
     with initialize_config_dir(str(CONF), version_base="1.3"):
         node = compose("config", settings).method.unlearn
     given = OmegaConf.to_container(node, resolve=True)
-    return typed(UnlearnConfig, given | changes, "method.unlearn")  # type: ignore[operator]
+    return typed(GroupUnlearnConfig, given | changes, "method.unlearn")  # type: ignore[operator]
 
 
 def test_the_number_of_steps() -> None:
@@ -195,10 +195,10 @@ class Run(Objective):
 
         return step
 
-    def framework(self, network: nn.Module, config: UnlearnConfig) -> list[dict[str, float]]:
+    def framework(self, network: nn.Module, config: GroupUnlearnConfig) -> list[dict[str, float]]:
         return unlearn_group(network, self, self.context, config, self.train, self.trainer)
 
-    def plain(self, network: nn.Module, config: UnlearnConfig, steps: int) -> nn.Module:
+    def plain(self, network: nn.Module, config: GroupUnlearnConfig, steps: int) -> nn.Module:
         made = GroupBatches(
             self.context.split, RETAINED, FORGOTTEN, self.context.diffusion, SIZE, self.train, SEED, False
         )
@@ -222,7 +222,7 @@ def run(
     return Run(context, tiny_train(mirror=True), tiny_trainer())
 
 
-def small(**changes: Any) -> UnlearnConfig:
+def small(**changes: Any) -> GroupUnlearnConfig:
     given = {"epochs": 2, "batch_size": SIZE, "learning_rate": 1e-3, "weight_decay": 0.1, "dropout": False}
     return config(**(given | {"schedule_steps": 9, "warmup_steps": 2} | changes))
 

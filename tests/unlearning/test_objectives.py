@@ -177,7 +177,7 @@ def test_the_parts_of_the_loss_make_up_the_whole(world: World) -> None:
 
 
 def test_what_cannot_work_is_refused() -> None:
-    for changes in ({"neighbours": 0}, {"kl_cap": 0.0}, {"weights": "argmax"}):
+    for changes in ({"neighbours": 0}, {"kl_cap": 0.0}, {"weighting": "argmax"}):
         with pytest.raises(UserError, match=r"objective"):
             objective("retrack", **changes)
     for name in set(NAMES) - {"finetune", "siss"}:
@@ -209,21 +209,21 @@ def test_retrack_s_contrast_is_its_loss_less_that_of_the_true_noise(world: World
     assert float(torch.cosine_similarity(pushed, both, dim=0)) > 0.999
 
 
-def test_retrack_forgets_between_two_levels_alone(world: World) -> None:
+def test_retrack_forgets_inside_its_window_alone(world: World) -> None:
     levels = world.batch.forget.level.sort().values
     whole, kept = world.loss(objective("retrack")), world.error("retain")
     between = [float(levels[2]), float(levels[5])]
-    some = world.loss(objective("retrack", levels=between)) - kept
+    some = world.loss(objective("retrack", window=between)) - kept
     assert 0 < float(some) < float(whole - kept)
     with pytest.raises(UserError, match=r"holds no level of training"):
-        world.loss(objective("retrack", levels=[-2.0, -1.0]))
+        world.loss(objective("retrack", window=[-2.0, -1.0]))
     lower, upper = ([-1.0, float(levels[3])], [float(levels[4]), 1e6])
-    parts = sum(world.loss(objective("retrack", levels=part)) - kept for part in (lower, upper))
+    parts = sum(world.loss(objective("retrack", window=part)) - kept for part in (lower, upper))
     torch.testing.assert_close(parts, whole - kept, rtol=1e-4, atol=1e-6)
-    with pytest.raises(UserError, match=r"method.objective.levels=\[3.0, 1.0\] must be the lowest and the highest"):
-        objective("retrack", levels=[3.0, 1.0])
+    with pytest.raises(UserError, match=r"method.objective.window=\[3.0, 1.0\] must be the lowest and the highest"):
+        objective("retrack", window=[3.0, 1.0])
     with pytest.raises(UserError, match=r"must be the lowest and the highest"):
-        objective("retrack", levels=[math.nan, 1.0])
+        objective("retrack", window=[math.nan, 1.0])
 
 
 def test_erasediff_targets_are_fresh_unit_noise_that_the_batch_does_not_decide(
@@ -305,7 +305,7 @@ def test_the_correction_is_clipped_to_its_exact_length(world: World) -> None:
 
 
 def test_published_weights_vanish_at_image_size_alone(world: World) -> None:
-    published = objective("retrack", weights="published_code")
+    published = objective("retrack", weighting="published_code")
     assert not published.target(world.context.diffusion, *given_for(world, shape=(3, 32, 32))).any()
     x, near, level, noise = given_for(world, shape=(1, 2, 1))
     given = (world.context.diffusion, x, near, torch.full_like(level, 5 if world.kind == "edm" else 900), noise)

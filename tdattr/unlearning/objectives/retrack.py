@@ -24,42 +24,42 @@ from tdattr.unlearning.objectives import (
 )
 
 EPSILON = 1e-8  # of the published code's division
-LEVELS = 1000  # draws of training by which a window is judged
-TOGETHER = 32  # items whose differences stay in a processor's cache
+LEVELS = 1000  # training levels drawn to check that the window holds some
+CHUNK = 32  # items at a time, so that their differences stay in a processor's cache
 
 
 @dataclass(frozen=True)
 class ReTrack(Weighted):
     """The ``objective=retrack`` node.
 
-    ``neighbours``: k. ``kl_cap``: the correction towards a neighbour is at most sqrt(2 kl_cap) long; None: as long as
-    it is. ``levels``: forget between these two noise levels alone, in the diffusion variant's own measure.
-    ``weights``: ``softmax`` in the logarithm, or ``published_code``, whose exponentials underflow at image size so that
-    the target becomes zero. ``contrast``: its loss less that of the true noise (ours); what remains is linear in the
-    prediction, which is pushed from the forgotten item's noise towards the target with the same force wherever it is,
-    so that a large weight never ends.
+    ``neighbours``: k. ``kl_cap``: the correction towards a neighbour is at most sqrt(2 kl_cap) long; None: no cap.
+    ``window``: the lowest and the highest noise level at which items are forgotten, in the diffusion variant's unit;
+    None: all. ``weighting`` of the neighbours: ``softmax``, computed on logarithms, or ``published_code``, whose
+    exponentials underflow at image size so that the target becomes zero. ``contrast`` (ours): the loss minus the loss
+    of the true noise. That difference is linear in the prediction: it pushes with the same force wherever the
+    prediction is, so a large weight never stops pushing.
     """
 
     name: str
     weight: float
     neighbours: int
     kl_cap: float | None
-    levels: list[float] | None
-    weights: Literal["softmax", "published_code"]
+    window: list[float] | None
+    weighting: Literal["softmax", "published_code"]
     contrast: bool
 
     def __post_init__(self) -> None:
-        if self.levels is not None and not (len(self.levels) == 2 and self.levels[0] <= self.levels[1]):
-            raise UserError(f"method.objective.levels={self.levels} must be the lowest and the highest, or null: all.")
+        if self.window is not None and not (len(self.window) == 2 and self.window[0] <= self.window[1]):
+            raise UserError(f"method.objective.window={self.window} must be the lowest and the highest, or null: all.")
         check_above_zero(self.name, weight=self.weight, neighbours=self.neighbours, kl_cap=self.kl_cap)
 
     def begin(self, context: UnlearnContext) -> Step:
         """Find the neighbours; then the sum of the two losses."""
-        if self.levels is not None:
+        if self.window is not None:
             drawn = context.diffusion.training_levels(generator(context.seed, "retrack.levels"), LEVELS)
             if not bool(self.within(drawn).any()):
                 raise UserError(
-                    f"method.objective.levels={self.levels} holds no level of training, which are {drawn.min():.3g} to "
+                    f"method.objective.window={self.window} holds no level of training, which are {drawn.min():.3g} to "
                     f"{drawn.max():.3g} under this diffusion variant: nothing would be forgotten."
                 )
         retain = retained_loss(context)
@@ -84,9 +84,9 @@ class ReTrack(Weighted):
 
     def within(self, level: Float[Tensor, " batch"]) -> Bool[Tensor, " batch"]:
         """Whether each level is one at which it forgets."""
-        if self.levels is None:
+        if self.window is None:
             return torch.ones_like(level, dtype=torch.bool)
-        return (level >= self.levels[0]) & (level <= self.levels[1])
+        return (level >= self.window[0]) & (level <= self.window[1])
 
     def target(
         self,
@@ -104,11 +104,11 @@ class ReTrack(Weighted):
         ratio = (diffusion.log_snr(level) / 2).exp().float().to(x.device)[:, None]  # γ / s
         parts = (x.flatten(1)[:, None], neighbours.flatten(2), noise.flatten(1)[:, None], ratio)
         targets = []
-        for item, others, added, scale in zip(*(part.split(TOGETHER) for part in parts), strict=True):
+        for item, others, added, scale in zip(*(part.split(CHUNK) for part in parts), strict=True):
             gap = item - others
             lengths = scale * gap.norm(dim=2)  # of the corrections
             logits = -(lengths.square() / 2 + scale * (added @ gap.transpose(1, 2))[:, 0])  # but for |ε|² / 2
-            if self.weights == "softmax":
+            if self.weighting == "softmax":
                 weights = torch.log_softmax(logits, dim=1).exp()
             else:
                 exponentials = (logits - added.square().sum(2) / 2).exp()
