@@ -62,9 +62,9 @@ def describe(value: Any) -> Any:
         values = {e.name: describe(getattr(value, e.name)) for e in fields(value) if e.name not in skipped}
         return {"class": f"{type(value).__module__}.{type(value).__qualname__}"} | values
     if isinstance(value, dict):
-        return {str(key): describe(each) for key, each in value.items()}
+        return {str(key): describe(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [describe(each) for each in value]
+        return [describe(item) for item in value]
     return value
 
 

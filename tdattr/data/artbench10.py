@@ -173,8 +173,8 @@ def read_batches(folder: Path, split: str, rows: list[dict[str, str]]) -> Iterat
 
 def batch_files(folder: Path) -> dict[str, Path]:
     """Every file of the batches. Raises UserError where one is missing."""
-    wanted = [*BATCHES["train"], *BATCHES["test"], META]
-    return find_files(folder, BATCHED, wanted, "ArtBench-10", f"{SITE}/artbench-10-python.tar.gz")
+    names = [*BATCHES["train"], *BATCHES["test"], META]
+    return find_files(folder, BATCHED, names, "ArtBench-10", f"{SITE}/artbench-10-python.tar.gz")
 
 
 def read_styles(path: Path) -> list[str]:
@@ -185,16 +185,16 @@ def read_styles(path: Path) -> list[str]:
     return names
 
 
-def find_layout(root: Path, wanted: list[str]) -> tuple[str, Path] | None:
+def find_layout(root: Path, layouts: list[str]) -> tuple[str, Path] | None:
     """The first layout whose folder is ``root``, lies in it, or in one of its folders; None where there is none."""
-    telling = {  # what only a folder of that layout holds
+    markers = {  # what only a folder of that layout holds
         SPLIT: [f"{split}/{style}" for split in SPLITS for style in STYLES],
         UNSPLIT: STYLES,
         BATCHED: [META, *BATCHES["train"], *BATCHES["test"]],
     }
-    for layout in wanted:
+    for layout in layouts:
         for folder in (root, root / layout, *(inner / layout for inner in list_folders(root))):
-            if any((folder / name).exists() for name in telling[layout]):
+            if any((folder / name).exists() for name in markers[layout]):
                 return layout, folder
     return None
 

@@ -75,13 +75,13 @@ class Cifar10(Source):
 
     def used_labels(self, names: list[str]) -> list[int]:
         """The labels that are used, ascending. Raises UserError for the name of an unknown class."""
-        wanted = names if self.classes is None else self.classes
-        unknown = [name for name in wanted if name not in names]
-        if unknown or not wanted:
+        names_used = names if self.classes is None else self.classes
+        unknown = [name for name in names_used if name not in names]
+        if unknown or not names_used:
             raise UserError(
                 f"dataset.source.classes names {unknown[0] if unknown else 'nothing'}: choose among {', '.join(names)}."
             )
-        return [label for label, name in enumerate(names) if name in wanted]
+        return [label for label, name in enumerate(names) if name in names_used]
 
     def select(self, split: str) -> Int[np.ndarray, " item"]:
         """The indices of the split's items among all that are published, ascending.
@@ -107,5 +107,5 @@ class Cifar10(Source):
     def files(self) -> dict[str, Path]:
         """Every file of the dataset. Raises UserError where one is missing."""
         root = Path(self.root).expanduser()
-        wanted = [*BATCHES["train"], *BATCHES["test"], META]
-        return find_files(root, FOLDER, wanted, "CIFAR-10", torchvision("CIFAR10", root))
+        names = [*BATCHES["train"], *BATCHES["test"], META]
+        return find_files(root, FOLDER, names, "CIFAR-10", torchvision("CIFAR10", root))

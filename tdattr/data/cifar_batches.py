@@ -11,19 +11,19 @@ from tdattr.errors import UserError
 SIZE = 32
 
 
-def find_files(root: Path, folder: str, wanted: list[str], name: str, fetch: str) -> dict[str, Path]:
+def find_files(root: Path, folder: str, names: list[str], name: str, fetch: str) -> dict[str, Path]:
     """Where each file lies: in ``root``, or in the folder of that name below it.
 
     Raises UserError, naming the dataset and how to ``fetch`` it, where one is missing.
     """
-    there = next((path for path in (root, root / folder) if (path / wanted[0]).is_file()), root / folder)
-    missing = [file for file in wanted if not (there / file).is_file()]
+    location = next((path for path in (root, root / folder) if (path / names[0]).is_file()), root / folder)
+    missing = [file for file in names if not (location / file).is_file()]
     if missing:
         raise UserError(
             f"{name} is not in {root} ({', '.join(missing)} missing): give its folder with "
             f"dataset.source.root=<folder>, or fetch it with {fetch}"
         )
-    return {file: there / file for file in wanted}
+    return {file: location / file for file in names}
 
 
 def torchvision(name: str, root: Path) -> str:

@@ -95,11 +95,11 @@ def select_removed(data: Prepared, by: str | None, names: list[str], ids: list[i
     if removed and not 0 <= min(removed) <= max(removed) < count:
         raise UserError(f"remove.ids must lie between 0 and {count - 1}.")
     if names:
-        known = find_groups(data, by)
+        groups = find_groups(data, by)
         for name in names:
-            if name not in known:
-                raise UserError(f"remove.groups names {name!r}; the groups by {by} are {', '.join(known)}.")
-            removed.update(known[name].tolist())
+            if name not in groups:
+                raise UserError(f"remove.groups names {name!r}; the groups by {by} are {', '.join(groups)}.")
+            removed.update(groups[name].tolist())
     if len(removed) == count:
         raise UserError("remove.groups and remove.ids would remove every training item: nothing would be left.")
     return np.array(sorted(removed), dtype=np.int64)

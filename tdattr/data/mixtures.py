@@ -152,15 +152,15 @@ def stamps(seed: int, count: int) -> Bool[np.ndarray, "stamp side side"]:
     reach = 2 * MARGIN
     wide = np.pad(pool, ((0, 0), (reach, reach), (reach, reach))).astype(np.float32)
     ink = wide.sum(axis=(1, 2))
-    chosen = [0]
+    selected = [0]
     nearest = np.full(len(pool), np.inf)
-    while len(chosen) < count:
+    while len(selected) < count:
         steps = range(-reach, reach + 1)
-        moved = np.stack([np.roll(wide[chosen[-1]], (y, x), (0, 1)).ravel() for y in steps for x in steps])
-        common = (wide.reshape(len(wide), -1) @ moved.T).max(axis=1)
-        nearest = np.minimum(nearest, ink + ink[chosen[-1]] - 2 * common)
-        chosen.append(int(nearest.argmax()))
-    return pool[chosen]
+        shifted = np.stack([np.roll(wide[selected[-1]], (y, x), (0, 1)).ravel() for y in steps for x in steps])
+        common = (wide.reshape(len(wide), -1) @ shifted.T).max(axis=1)
+        nearest = np.minimum(nearest, ink + ink[selected[-1]] - 2 * common)
+        selected.append(int(nearest.argmax()))
+    return pool[selected]
 
 
 def has_neighbour(pool: Bool[np.ndarray, "stamp side side"]) -> Bool[np.ndarray, " stamp"]:
@@ -187,9 +187,9 @@ def draw(
     """The stamps in their cells, white on black, moved a little, with a brightness and faint noise."""
     blank = np.zeros((resolution // 2, resolution // 2), bool)
     filled = [blank if cell == EMPTY else enlarge(patterns[cell], resolution) for cell in cells]
-    moved = rng.integers(-jitter, jitter + 1, 2)
+    shift = rng.integers(-jitter, jitter + 1, 2)
     ink = np.roll(
-        np.block([filled[:2], filled[2:]]), moved, (0, 1)
+        np.block([filled[:2], filled[2:]]), shift, (0, 1)
     )  # at most by the margin, so that nothing wraps around
     values = 255 * ink * rng.uniform(*BRIGHTNESS) + NOISE * rng.standard_normal(ink.shape)
     return np.rint(values).clip(0, 255).astype(np.uint8)[..., None]

@@ -172,8 +172,8 @@ def stored_arrays(train: Split | None, rows: Rows) -> dict[str, np.ndarray | Non
 def check_alike(arrays: Sequence[np.ndarray | None], expected: np.ndarray | None, done: int, subject: str) -> None:
     """Raise UserError where one of the arrays, which begin at item ``done``, differs in shape or type."""
     for kind, attribute in (("shape", "shape"), ("type", "dtype")):
-        wanted = getattr(expected, attribute, None)
+        expected_value = getattr(expected, attribute, None)
         for index, array in enumerate(arrays, start=done):
             actual = getattr(array, attribute, None)
-            if actual != wanted:
-                raise UserError(f"{subject} of item {index} has {kind} {actual}, not {wanted}.")
+            if actual != expected_value:
+                raise UserError(f"{subject} of item {index} has {kind} {actual}, not {expected_value}.")

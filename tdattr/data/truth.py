@@ -23,17 +23,17 @@ def truth(train_items: pd.DataFrame, query_items: pd.DataFrame, groups: list[str
     none of ``groups`` or none of the training items' names one of them.
     """
     shares = compositions(train_items, groups, "training items")
-    wanted = compositions(query_items, groups, "queries")
+    query_shares = compositions(query_items, groups, "queries")
     if OWNER not in train_items:
         raise UserError(f"The training items have no field {OWNER} that says whose they are: choose dataset=mixtures.")
-    seen = shares.sum(axis=0)
-    unnamed = [name for name, amount in zip(groups, seen, strict=True) if not amount]
+    totals = shares.sum(axis=0)
+    unnamed = [name for name, amount in zip(groups, totals, strict=True) if not amount]
     if unnamed:
         raise UserError(
             f"No composition of the training items names {unnamed[0]!r}: the true contributions are known for "
             f"dataset.groups={OWNER} without remove.groups only."
         )
-    weights = wanted / wanted.sum(axis=1, keepdims=True)
+    weights = query_shares / query_shares.sum(axis=1, keepdims=True)
     return weights @ ownership(shares, train_items[OWNER].tolist(), groups)
 
 

@@ -124,10 +124,12 @@ class UnlearnCanvas(Source):
         files of one item.
         """
         folders = [path for path in list_folders(self.folder) if plain(path.name) not in SEEDS] if self.root else []
-        wanted = {plain(name) for name in (self.styles if self.styles is not None else [path.name for path in folders])}
+        styles_used = {
+            plain(name) for name in (self.styles if self.styles is not None else [path.name for path in folders])
+        }
         pictures: dict[Picture, Path] = {}
         for style in folders:
-            for thing in list_folders(style) if plain(style.name) in wanted else []:
+            for thing in list_folders(style) if plain(style.name) in styles_used else []:
                 for path in list_images(thing.iterdir(), self.folder):
                     if not (path.stem.isascii() and path.stem.isdigit()):
                         raise UserError(f"{path} is not named by a number as its neighbours are: remove it.")
@@ -140,7 +142,7 @@ class UnlearnCanvas(Source):
                 f"{self.root!r} holds no images in <Style>/<Object>: give the folder of the styles with "
                 f"dataset.source.root=<folder>, or fetch {SITE} and unpack it there."
             )
-        unknown = sorted(wanted - {style for style, _, _ in pictures})
+        unknown = sorted(styles_used - {style for style, _, _ in pictures})
         if unknown and self.styles is not None:
             raise UserError(
                 f"dataset.source.styles names {unknown[0]}, of which {self.folder} has no images: choose among "
@@ -157,9 +159,9 @@ class UnlearnCanvas(Source):
         if not getattr(self, key):
             prompts = {picture: PROMPT.format(object=picture[1], style=picture[0]) for picture in pictures}
         else:
-            known = read_prompts(self.file(key))
+            texts = read_prompts(self.file(key))
             keys: dict[Picture, Any] = {pic: pic[:2] if key == "eval_prompts" else pic for pic in pictures}
-            prompts = {pic: known[name] for pic, name in keys.items() if name in known}
+            prompts = {pic: texts[name] for pic, name in keys.items() if name in texts}
             missing = [pic for pic in pictures if pic not in prompts]
             if missing:
                 style, name, number = missing[0]

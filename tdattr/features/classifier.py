@@ -65,13 +65,13 @@ class Classifier(Extractor):
 
     def groups(self, setting: Setting) -> Mapping[str, Int[np.ndarray, " _id"]]:
         """What it learns. Raises UserError where there are not at least two groups."""
-        found = {} if self.by is None else setting.groups(self.by)
-        if len(found) < 2:
+        groups = {} if self.by is None else setting.groups(self.by)
+        if len(groups) < 2:
             raise Unavailable(
-                f"The extractor {self.name} learns to tell groups apart, but by={self.by} gives {len(found)}: set "
+                f"The extractor {self.name} learns to tell groups apart, but by={self.by} gives {len(groups)}: set "
                 "dataset.groups to a field with two groups or more or to a manifest, or choose another extractor."
             )
-        return found
+        return groups
 
     def build(self, setting: Setting) -> Any:
         """The network before training, the same for the same seed."""
@@ -97,8 +97,8 @@ class Classifier(Extractor):
         model = model.eval().requires_grad_(False).to(setting.device)
 
         def embed(images: Images) -> Tensor:
-            seen = model.forward_features(resize(images, self.size, "bilinear"))
-            return model.forward_head(seen, pre_logits=True).flatten(1)
+            features = model.forward_features(resize(images, self.size, "bilinear"))
+            return model.forward_head(features, pre_logits=True).flatten(1)
 
         return embed
 
@@ -114,12 +114,12 @@ class Classifier(Extractor):
         right: list[float] = []
         for step in range(self.steps):
             rng = generator(setting.seed, "classifier.batch", step)
-            places = rng.integers(len(ids), size=self.batch_size)
-            images = resize(setting.data.train.images(ids[places]).to(setting.device), self.size, "bilinear")
-            reach = int(self.shift * self.size)
-            across, down = (int(value) for value in rng.integers(-reach, reach + 1, size=2))
+            indices = rng.integers(len(ids), size=self.batch_size)
+            images = resize(setting.data.train.images(ids[indices]).to(setting.device), self.size, "bilinear")
+            most = int(self.shift * self.size)
+            across, down = (int(value) for value in rng.integers(-most, most + 1, size=2))
             images = torch.roll(images, (down, across), (2, 3))
-            target = torch.from_numpy(labels[places]).to(setting.device)
+            target = torch.from_numpy(labels[indices]).to(setting.device)
             logits = model(images)
             loss = torch.nn.functional.cross_entropy(logits, target)
             optimiser.zero_grad()

@@ -39,7 +39,7 @@ class Inception(Extractor):
         model = FeatureExtractorInceptionV3("inception", ["2048"], str(self.path())).to(setting.device)
 
         def embed(images: Images) -> torch.Tensor:
-            levels = ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-            return model(levels.expand(-1, 3, -1, -1))[0]
+            values = ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+            return model(values.expand(-1, 3, -1, -1))[0]
 
         return embed

@@ -39,9 +39,9 @@ class Condition(Method):
             items = context.data.train.items[self.labels].to_numpy()[context.ids]
             queries = context.queries.items[self.labels].to_numpy()
             return lambda query: Scored(torch.from_numpy(items == queries[query]).float())
-        targets, wanted = (
+        targets, query_vectors = (
             torch.nn.functional.normalize(vectors.flatten(1).float(), dim=1)
             for vectors in (conditions, context.queries.conditions)
             if vectors is not None
         )
-        return lambda query: Scored(targets @ wanted[query])
+        return lambda query: Scored(targets @ query_vectors[query])

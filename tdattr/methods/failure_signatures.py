@@ -40,7 +40,7 @@ def warn_of_failures(
         log.warning(
             "Unlearning changed nothing: no score is larger than %g nats. Raise method.unlearn.learning_rate.", NOTHING
         )
-    collapsed = [name for name, grown in growths(logs, config).items() if grown is not None and grown > COLLAPSED]
+    collapsed = [name for name, factor in growths(logs, config).items() if factor is not None and factor > COLLAPSED]
     if collapsed:
         log.warning(
             "The loss on what was to be kept grew more than %g times while unlearning %d of %d groups, %s first: lower "
@@ -57,12 +57,12 @@ def warn_of_failures(
             "Most queries are at least as likely without any of the groups as with all: forgetting has become training "
             "on what was to be forgotten (see kl_cap and weight of the objective), or on what is kept."
         )
-    apart = (scores.amax(1) - scores.amin(1)) / scores.abs().mean(1).clamp(min=NOTHING)
-    if float(apart.median()) < ALIKE:
+    spread = (scores.amax(1) - scores.amin(1)) / scores.abs().mean(1).clamp(min=NOTHING)
+    if float(spread.median()) < ALIKE:
         log.warning(
             "The scores of a query hardly differ between groups (by %.0f %% of their mean): the model moved because it "
             "was trained further, not by what was forgotten. Raise the objective's weight or choose another objective.",
-            100 * float(apart.median()),
+            100 * float(spread.median()),
         )
     names = list(logs)
     first = scores.argmax(1)
@@ -75,14 +75,14 @@ def warn_of_failures(
 
 def growths(logs: Mapping[str, pd.DataFrame], config: GroupUnlearnConfig) -> dict[str, float | None]:
     """By group, how many times the retained loss grew; nothing where it is a distance from F1, which begins at zero."""
-    return {name: growth(written) for name, written in logs.items()} if config.retain == "loss" else {}
+    return {name: growth(table) for name, table in logs.items()} if config.retain == "loss" else {}
 
 
-def growth(written: pd.DataFrame) -> float | None:
+def growth(table: pd.DataFrame) -> float | None:
     """How many times the retained loss at the start it is at the end, each a mean over steps; None where there are too
     few of them to tell."""
-    if len(written) < ENOUGH:
+    if len(table) < ENOUGH:
         return None
-    start, end = (int(part * len(written)) for part in (START, END))
-    losses = written["retain"]
+    start, end = (int(part * len(table)) for part in (START, END))
+    losses = table["retain"]
     return float(losses.tail(end).mean() / losses.head(start).mean())

@@ -28,7 +28,7 @@ class GradientSimilarity(Differentiating):
         lengths = items.norm(dim=1).clamp(min=1e-30) if self.cosine else torch.ones(len(items))
 
         def score(query: int) -> Scored:
-            wanted = queries[query]
-            return Scored(items @ (nn.functional.normalize(wanted, dim=0) if self.cosine else wanted) / lengths)
+            vector = queries[query]
+            return Scored(items @ (nn.functional.normalize(vector, dim=0) if self.cosine else vector) / lengths)
 
         return score

@@ -26,33 +26,33 @@ def elbos(context: Context, config: ElboConfig, models: Sequence[Trained]) -> Fl
     With ``config.importance`` the terms that were drawn, weighted so that they sum to the whole on average. A model is
     loaded, and so trained where it must be, only if its artifact is missing; jobs share these out.
     """
-    everywhere = config.terms(context.diffusion)
+    every_term = config.terms(context.diffusion)
     if config.importance is None:
-        return terms_at(context, config, everywhere, models)
-    (sizes,) = terms_at(context, replace(config, importance=None), everywhere, [context.f1])
-    chosen, weights = draw_terms(sizes.mean(0), config.importance, generator(context.seed, "elbo.importance"))
-    return terms_at(context, config, everywhere[chosen], models) * weights
+        return terms_at(context, config, every_term, models)
+    (sizes,) = terms_at(context, replace(config, importance=None), every_term, [context.f1])
+    drawn, weights = draw_terms(sizes.mean(0), config.importance, generator(context.seed, "elbo.importance"))
+    return terms_at(context, config, every_term[drawn], models) * weights
 
 
 def terms_at(
-    context: Context, config: ElboConfig, places: Int[Tensor, " term"], models: Sequence[Trained]
+    context: Context, config: ElboConfig, terms: Int[Tensor, " term"], models: Sequence[Trained]
 ) -> Float[Tensor, "model query term"]:
     """The terms at these indices of the discrete levels, which ``config`` and F1 decide."""
 
     def plan(model: Trained) -> Plan:
         def build(folder: Path) -> None:
-            terms = elbo_terms(
+            values = elbo_terms(
                 context.diffusion,
                 model.load(),
                 QueryItems(context.queries),
                 config,
-                places,
+                terms,
                 context.seed,
                 context.trainer.scoring_batch,
                 context.device,
                 "Evidence lower bounds",
             )
-            save_file({"terms": terms}, folder / FILE)
+            save_file({"terms": values}, folder / FILE)
 
         key = {"elbo": describe(config), "of": model.address, "queries": context.queries.address}
         return context.plan("elbo", 2, key, build)

@@ -92,8 +92,8 @@ class MUCS(Method):
             batch = draw_items(
                 context.data.train, context.ids, self.null_loss.batch_size, rng, context.diffusion.training_levels
             )
-            every = np.arange(len(batch))
-            total += float(model.cells(BatchItems(batch), NoiseSet(batch.level, batch.noise), every, every).mean())
+            cells = np.arange(len(batch))
+            total += float(model.cells(BatchItems(batch), NoiseSet(batch.level, batch.noise), cells, cells).mean())
         return total / self.null_loss.batches
 
     def score_query(

@@ -20,11 +20,11 @@ class Pixel(Method):
         """Nothing is shared: the training images are read block by block for every query."""
 
         def score(query: int) -> Scored:
-            wanted = torch.nn.functional.normalize((context.queries.images[query] - self.zero).flatten(), dim=0)
+            query_vector = torch.nn.functional.normalize((context.queries.images[query] - self.zero).flatten(), dim=0)
             parts = []
             for start in range(0, len(context.ids), BLOCK):
                 block = (context.data.train.images(context.ids[start : start + BLOCK]) - self.zero).flatten(1)
-                parts.append(torch.nn.functional.normalize(block, dim=1) @ wanted)
+                parts.append(torch.nn.functional.normalize(block, dim=1) @ query_vector)
             return Scored(torch.cat(parts))
 
         return score

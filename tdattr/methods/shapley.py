@@ -64,7 +64,7 @@ class Shapley(Method):
         fresh = Trained(f"fresh/{context.seed}", context.f0)
         terms = elbos(context, self.elbo, [context.f1, fresh, *(model.trained for model in models)]).sum(2)
         values = {frozenset(range(len(names))): -terms[0], frozenset(): -terms[1]}
-        values |= {frozenset(members): -each for members, each in zip(sets, terms[2:], strict=True)}
+        values |= {frozenset(members): -elbo for members, elbo in zip(sets, terms[2:], strict=True)}
         steps = sum(self.unlearn.count_steps(len(context.ids) - len(ids), len(ids)) for ids in removals)
         return *shapley_values(values, orders), steps
 
@@ -84,8 +84,8 @@ def shapley_values(
     gains = []
     for order in orders:
         row: list[Any] = [None] * len(order)
-        for place, group in enumerate(order):
-            row[group] = values[frozenset(order[: place + 1])] - values[frozenset(order[:place])]
+        for position, group in enumerate(order):
+            row[group] = values[frozenset(order[: position + 1])] - values[frozenset(order[:position])]
         gains.append(torch.stack(row, dim=1))
-    every = torch.stack(gains)
-    return every.mean(0), every.std(0) / len(orders) ** 0.5
+    all_gains = torch.stack(gains)
+    return all_gains.mean(0), all_gains.std(0) / len(orders) ** 0.5

@@ -69,9 +69,9 @@ def build(net: str, path: Path) -> Any:
         warnings.simplefilter("ignore", UserWarning)  # about the way in which the package calls torchvision
         model: Any = lpips.LPIPS(net=net, pnet_rand=True, verbose=False)
     content = torch.load(path, map_location="cpu", weights_only=True)
-    places = {name.split(".", 1)[1]: name for name in model.net.state_dict()}
+    names = {name.split(".", 1)[1]: name for name in model.net.state_dict()}
     try:
-        model.net.load_state_dict({name: content[f"features.{place}"] for place, name in places.items()})
+        model.net.load_state_dict({name: content[f"features.{layer}"] for layer, name in names.items()})
     except (KeyError, TypeError, RuntimeError) as error:
         raise UserError(
             f"{path} is not torchvision's {net} network ({error}): delete it and fetch it again."

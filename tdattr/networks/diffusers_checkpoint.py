@@ -77,10 +77,10 @@ class DiffusersConfig(NetworkConfig):
         Its timesteps are checked against those of the folder's scheduler, where there is one.
         """
         check_timesteps(self.name, diffusion)
-        wanted = {"name": "ddpm"} | self.trained_timesteps()
+        expected = {"name": "ddpm"} | self.trained_timesteps()
         values = asdict(diffusion)  # type: ignore[call-overload]
-        if any(values.get(key) != value for key, value in wanted.items()):
-            overrides = [f"diffusion.{key}={value}" for key, value in wanted.items() if key != "name"]
+        if any(values.get(key) != value for key, value in expected.items()):
+            overrides = [f"diffusion.{key}={value}" for key, value in expected.items() if key != "name"]
             raise UserError(
                 "A diffusers checkpoint works with the timesteps that it was trained with: set "
                 f"{' '.join(['diffusion=ddpm', *overrides])}."
@@ -117,16 +117,16 @@ class DiffusersConfig(NetworkConfig):
         model_class(config)
         size = config.get("sample_size")
         sizes = size if isinstance(size, list) else [size, size]
-        found = [config.get("in_channels", 3), config.get("out_channels", 3)]
+        inputs, outputs = config.get("in_channels", 3), config.get("out_channels", 3)
         if self.augmentation_label:
             raise UserError("A diffusers checkpoint has no augmentation label: set train.augmentation.enabled=false.")
-        if any(each not in (None, resolution) for each in sizes):
+        if any(side not in (None, resolution) for side in sizes):
             raise UserError(
                 f"The checkpoint in model.path is for images of {size} pixels but the dataset's have {resolution}."
             )
-        if found != [channels, channels]:
+        if (inputs, outputs) != (channels, channels):
             raise UserError(
-                f"The checkpoint in model.path takes {found[0]} and gives {found[1]} channels but the dataset's images "
+                f"The checkpoint in model.path takes {inputs} and gives {outputs} channels but the dataset's images "
                 f"have {channels}."
             )
         if config.get("time_embedding_type", "positional") != "positional":
@@ -186,7 +186,7 @@ def model_class(config: dict[str, Any]) -> Any:
     from diffusers.models.unets.unet_2d import UNet2DModel  # takes seconds to import
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
-    classes = {each.__name__: each for each in (UNet2DModel, UNet2DConditionModel)}
+    classes = {cls.__name__: cls for cls in (UNet2DModel, UNet2DConditionModel)}
     name = config.get("_class_name")
     if name not in classes:
         raise UserError(f"The checkpoint in model.path is of the class {name}: choose a {' or a '.join(classes)}.")

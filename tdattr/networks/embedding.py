@@ -49,10 +49,10 @@ class EmbeddingNetwork(Network):
             self.condition = two_layers(size, width, dropout)
             self.null = nn.Parameter(torch.zeros(size))
 
-    def add_augmentation(self, width: int, wanted: bool) -> None:
-        """Make the embedding of augmentation labels, where it is ``wanted``."""
-        self.knows_augmentation = wanted
-        if wanted:
+    def add_augmentation(self, width: int, enabled: bool) -> None:
+        """Make the embedding of augmentation labels, where it is ``enabled``."""
+        self.knows_augmentation = enabled
+        if enabled:
             self.augmentation = nn.Linear(2, width, bias=False)
 
     def embed_given(self, embedding: Float[Tensor, "batch width"], given: Given) -> Float[Tensor, "batch width"]:

@@ -55,7 +55,7 @@ class LDS(Protocol):
         return f"{self.subsets} subsets"
 
     def members(self, items: int, seed: int) -> Int[np.ndarray, "subset member"]:
-        """The places of each subset's items, ascending; a subset depends on nothing but its number and the seed."""
+        """The indices of each subset's items, ascending; a subset depends on nothing but its number and the seed."""
         size = round(self.share * items)
         return np.stack(
             [np.sort(generator(seed, "lds.subset", n).choice(items, size, replace=False)) for n in range(self.subsets)]
@@ -63,8 +63,8 @@ class LDS(Protocol):
 
     def losses(self, scores: Scores, models: Counterfactuals) -> Float[np.ndarray, "subset query"]:
         """The loss of each query after training on each subset, a mean over the repeats."""
-        outside = [np.delete(scores.ids, places) for places in self.members(len(scores.ids), models.seed)]
-        trained = models.train(outside, repeats=self.repeats)
+        removals = [np.delete(scores.ids, members) for members in self.members(len(scores.ids), models.seed)]
+        trained = models.train(removals, repeats=self.repeats)
         losses = models.query_losses([model for repeats in trained for model in repeats], self.draws)
         return losses.reshape(self.subsets, self.repeats, -1).mean(1)
 
@@ -79,7 +79,7 @@ class LDS(Protocol):
             predicted = prediction(values, members)
             return self.verdict(predicted, losses)
         return self.best(
-            scores.dampings, [prediction(values[:, place], members) for place in range(values.shape[1])], losses
+            scores.dampings, [prediction(values[:, index], members) for index in range(values.shape[1])], losses
         )
 
     def verdict(
@@ -101,11 +101,11 @@ class LDS(Protocol):
     ) -> Verdict:
         """The numbers of every damping, and those of the best one."""
         grid = [{"damping": d} | self.summarise(p, losses) for d, p in zip(dampings, predicted, strict=True)]
-        place = int(np.argmax([row["mean"] for row in grid]))
-        chosen = self.verdict(predicted[place], losses)
+        best = int(np.argmax([row["mean"] for row in grid]))
+        verdict = self.verdict(predicted[best], losses)
         lines = [f"damping {row['damping']:g}: LDS {row['mean']:+.3f}" for row in grid]
-        lines.append(f"best damping {dampings[place]:g}: {chosen.lines[0]}")
-        return replace(chosen, summary=chosen.summary | {"grid": grid, "damping": dampings[place]}, lines=lines)
+        lines.append(f"best damping {dampings[best]:g}: {verdict.lines[0]}")
+        return replace(verdict, summary=verdict.summary | {"grid": grid, "damping": dampings[best]}, lines=lines)
 
     def summarise(
         self, predicted: Float[np.ndarray, "subset query"], losses: Float[np.ndarray, "subset query"]
@@ -116,7 +116,7 @@ class LDS(Protocol):
 
 
 def prediction(
-    scores: Float[np.ndarray, "query target"], members: Int[np.ndarray, "subset member"]
+    scores: Float[np.ndarray, "query target"], subsets: Int[np.ndarray, "subset member"]
 ) -> Float[np.ndarray, "subset query"]:
     """What the scores say about the loss of each query after training on each subset, up to scale and offset."""
-    return -np.stack([scores[:, places].sum(1) for places in members])
+    return -np.stack([scores[:, subset].sum(1) for subset in subsets])

@@ -85,9 +85,9 @@ class LeaveKOut(Protocol):
                 row |= {name: float(value), f"{name}_random": float(random_value)}
         mean, interval = overlap(top)
         lines = [
-            f"{name}: AUC {found['auc']:.3f} (p = {found['p_value']:.2g}), change against random removal "
-            f"{found['difference_percent']:+.1f} ± {found['ci95']:.1f} %"
-            for name, found in metrics.items()
+            f"{name}: AUC {effect['auc']:.3f} (p = {effect['p_value']:.2g}), change against random removal "
+            f"{effect['difference_percent']:+.1f} ± {effect['ci95']:.1f} %"
+            for name, effect in metrics.items()
         ]
         return Verdict(
             {

@@ -49,7 +49,7 @@ class AgreementWithLOGO(Protocol):
     ) -> Verdict:
         """Every measure of agreement, and what share of LOGO's agreement with itself that is."""
         groups = models.groups()
-        known = {role: aggregate_scores(other, groups, self.aggregate) for role, other in others.items()}
-        ceilings = [known["ceiling"]] if "ceiling" in known else []
+        by_role = {role: aggregate_scores(other, groups, self.aggregate) for role, other in others.items()}
+        ceilings = [by_role["ceiling"]] if "ceiling" in by_role else []
         values = aggregate_scores(scores, groups, self.aggregate)
-        return judge(known["gold"], values, list(groups), self.resamples, ceilings)
+        return judge(by_role["gold"], values, list(groups), self.resamples, ceilings)

@@ -124,14 +124,14 @@ def collect(folders: list[Path]) -> Collected:
 
     Raises UserError where no run can be shown.
     """
-    places = ", ".join(str(folder) for folder in folders)
+    names = ", ".join(str(folder) for folder in folders)
     runs, left_out = read_runs(folders)
     if not runs and left_out:
         folder, reason = next(iter(left_out.items()))
-        raise UserError(f"No run below {places} can be shown ({folder}: {reason}): name other folders, or run tdattr.")
+        raise UserError(f"No run below {names} can be shown ({folder}: {reason}): name other folders, or run tdattr.")
     if not runs:
         raise UserError(
-            f"There is no finished run (no summary.json) below {places}: name a folder of runs, or run tdattr first."
+            f"There is no finished run (no summary.json) below {names}: name a folder of runs, or run tdattr first."
         )
     by_key: dict[str, list[Run]] = {}
     for run in runs:

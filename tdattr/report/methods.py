@@ -37,13 +37,13 @@ def list_methods(experiment: Experiment, random: bool = False) -> list[str]:
 
 def sort_methods(experiment: Experiment, methods: Iterable[str]) -> list[str]:
     """The methods in the paper's order, and then those that it has not."""
-    known = list(CATEGORIES)
+    order = list(CATEGORIES)
 
-    def place(method: str) -> tuple[int, str]:
+    def sort_key(method: str) -> tuple[int, str]:
         kind = family(experiment, method)
-        return known.index(kind) if kind in known else len(known), method
+        return order.index(kind) if kind in order else len(order), method
 
-    return sorted(methods, key=place)
+    return sorted(methods, key=sort_key)
 
 
 def family(experiment: Experiment, method: str) -> str:

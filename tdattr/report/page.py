@@ -157,8 +157,8 @@ def describe_verdict(run: Run, query: int) -> str:
     if query >= len(table):
         return ""
     main = [name for name in (*run.summary.get("metrics", ()), "lds", *VERDICTS) if name in table]
-    known = any(run.summary["protocol"] in maker.PROTOCOLS for maker in MAKERS)
-    text = ", ".join(f"{name} {table[name].iloc[query]:.2f}" for name in (main if known else numeric_columns(table)))
+    packaged = any(run.summary["protocol"] in maker.PROTOCOLS for maker in MAKERS)
+    text = ", ".join(f"{name} {table[name].iloc[query]:.2f}" for name in (main if packaged else numeric_columns(table)))
     return f"{text}; gold: {table['gold'].iloc[query]}" if "gold" in table else text
 
 

@@ -19,8 +19,8 @@ LEGEND = 0.19  # inches of a line of the legend
 
 def draw_distributions(values: dict[str, tuple[np.ndarray, np.ndarray]], measure: str) -> str:
     """One panel per method: the similarities after its removal (colour) over those after a random one (gray); SVG."""
-    everything = np.concatenate([part for pair in values.values() for part in pair])
-    edges = np.linspace(everything.min(), max(everything.max(), everything.min() + 1e-6), BINS + 1)
+    pooled = np.concatenate([part for pair in values.values() for part in pair])
+    edges = np.linspace(pooled.min(), max(pooled.max(), pooled.min() + 1e-6), BINS + 1)
     figure, axes = make_panels(len(values), (3.2, 2.4), sharey=True)
     for axis, (method, (after, random)) in zip(axes.flat, values.items(), strict=False):
         axis.hist(random, edges, color="0.35", alpha=0.65, label="random")
@@ -43,12 +43,12 @@ def draw_agreements(values: Mapping[str, Mapping[str, Mapping[str, float]]], mea
     names = list(values)
     size = (LETTER * max(map(len, names)) + 2.6 * len(measures), 0.8 + 0.28 * len(names))
     figure, axes = pyplot().subplots(1, len(measures), figsize=size, sharey=True, squeeze=False)
-    places = np.arange(len(names))[::-1]
+    heights = np.arange(len(names))[::-1]
     for axis, measure in zip(axes[0], measures, strict=True):
         results = [values[name][measure] for name in names]
         middle = np.array([result["mean"] for result in results])
         reach = np.abs(np.array([[result["low"], result["high"]] for result in results]).T - middle)
-        axis.errorbar(middle, places, xerr=reach, fmt="o", color="tab:blue", markersize=4, linewidth=1)
+        axis.errorbar(middle, heights, xerr=reach, fmt="o", color="tab:blue", markersize=4, linewidth=1)
         ceilings = [result["ceiling"] for result in results if "ceiling" in result]
         if ceilings:
             axis.axvline(float(np.mean(ceilings)), color="0.35", linestyle="--", linewidth=1, label="ceiling")
@@ -56,7 +56,7 @@ def draw_agreements(values: Mapping[str, Mapping[str, Mapping[str, float]]], mea
         axis.axvline(0, color="0.8", linewidth=0.8, zorder=0)
         axis.set_xlabel(measure)
         axis.spines[["top", "right"]].set_visible(False)
-    axes[0, 0].set_yticks(places, names, fontsize=8)
+    axes[0, 0].set_yticks(heights, names, fontsize=8)
     axes[0, 0].set_ylim(-0.7, len(names) - 0.3)
     return as_svg(figure)
 
@@ -70,17 +70,19 @@ def draw_curves(
     and one that all lack is left out.
     """
     methods = list(dict.fromkeys(name for by_method in values.values() for name in by_method))
-    there = {measure for by_method in values.values() for by_measure in by_method.values() for measure in by_measure}
-    measures = tuple(measure for measure in measures if measure in there)
+    available = {
+        measure for by_method in values.values() for by_measure in by_method.values() for measure in by_measure
+    }
+    measures = tuple(measure for measure in measures if measure in available)
     lines = -(-len(methods) // 2)
     size = (3.6 * len(measures), 3.0 + LEGEND * lines)
     figure, axes = pyplot().subplots(1, len(measures), figsize=size, squeeze=False)
     for axis, measure in zip(axes[0], measures, strict=True):
         for name in methods:
-            places = [value for value, by_method in values.items() if measure in by_method.get(name, {})]
-            lows, means, highs = ([values[v][name][measure][key] for v in places] for key in ("low", "mean", "high"))
-            axis.plot(places, means, marker="o", markersize=3, label=name)
-            axis.fill_between(places, lows, highs, alpha=0.15)
+            xs = [value for value, by_method in values.items() if measure in by_method.get(name, {})]
+            lows, means, highs = ([values[v][name][measure][key] for v in xs] for key in ("low", "mean", "high"))
+            axis.plot(xs, means, marker="o", markersize=3, label=name)
+            axis.fill_between(xs, lows, highs, alpha=0.15)
         if min(values) > 0 and max(values) >= WIDE * min(values):
             axis.set_xscale("log")
         axis.set_xticks(sorted(values), [f"{value:g}" for value in sorted(values)], fontsize=8)

@@ -59,7 +59,7 @@ class Sheet:
 def drop_empty_columns(rows: list[dict[str, Cell]], keep: int = 1) -> list[dict[str, Cell]]:
     """The rows without the columns that show nothing anywhere; the first ``keep`` stay."""
     shown = {column for row in rows for column, cell in row.items() if str(cell) != NOTHING}
-    return [{c: cell for place, (c, cell) in enumerate(row.items()) if place < keep or c in shown} for row in rows]
+    return [{c: cell for index, (c, cell) in enumerate(row.items()) if index < keep or c in shown} for row in rows]
 
 
 def render_sheet(sheet: Sheet) -> Table:

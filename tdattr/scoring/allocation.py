@@ -51,13 +51,13 @@ class Tally:
 
     def add(self, block: Block, values: Float[Tensor, "item pair"]) -> None:
         """Count the values of a block."""
-        rows, more = torch.from_numpy(block.rows), values.shape[1]
-        known = self.cells[rows]
+        rows, added = torch.from_numpy(block.rows), values.shape[1]
+        before = self.cells[rows]
         variance, mean = torch.var_mean(values, 1, correction=0)  # a difference of sums of squares would lose digits
-        gap = self.total[rows] / known.clamp(min=1) - mean
-        self.squares[rows] += more * variance + gap.square() * known * more / (known + more)
+        gap = self.total[rows] / before.clamp(min=1) - mean
+        self.squares[rows] += added * variance + gap.square() * before * added / (before + added)
         self.total[rows] += values.sum(1)
-        self.cells[rows] += more
+        self.cells[rows] += added
 
     def mean(self) -> Float[Tensor, " item"]:
         """The mean of every item."""

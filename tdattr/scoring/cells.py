@@ -27,7 +27,7 @@ class Items(ABC):
     @property
     @abstractmethod
     def ids(self) -> Int[np.ndarray, " item"]:
-        """What the noise of an item is drawn by, where it has its own."""
+        """The keys by which an item's own noise is drawn, where it has its own."""
 
     @abstractmethod
     def take(self, indices: Indices) -> tuple[Float[Tensor, "item *x"], Given]:
@@ -42,22 +42,22 @@ class TrainingItems(Items):
     """Items of a split, mirrored or not, each with one of its captions."""
 
     split: Split
-    chosen: Int[np.ndarray, " item"]
+    selected: Int[np.ndarray, " item"]
     mirrored: bool = False
     caption: int = 0
 
     @property
     def ids(self) -> Int[np.ndarray, " item"]:
-        """Those of the chosen items."""
-        return self.chosen
+        """The ids in the training split."""
+        return self.selected
 
     def take(self, indices: Indices) -> tuple[Float[Tensor, "item *x"], Given]:
         """Those at these indices of ``ids``."""
-        ids = self.chosen[indices]
+        ids = self.selected[indices]
         return self.split.x(ids, self.mirrored), Given(self.split.condition(ids, self.caption))
 
     def describe(self) -> dict[str, bool | int]:
-        """What is unusual about it."""
+        """The settings that differ from their defaults, for the address of what is computed from the items."""
         return ({"mirrored": True} if self.mirrored else {}) | ({"caption": self.caption} if self.caption else {})
 
 
@@ -74,9 +74,9 @@ class QueryItems(Items):
 
     def take(self, indices: Indices) -> tuple[Float[Tensor, "item *x"], Given]:
         """Those at these indices."""
-        which = torch.from_numpy(indices)
+        index = torch.from_numpy(indices)
         conditions = self.queries.conditions
-        return self.queries.x[which], Given(None if conditions is None else conditions[which])
+        return self.queries.x[index], Given(None if conditions is None else conditions[index])
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,8 @@ class BatchItems(Items):
 
     def take(self, indices: Indices) -> tuple[Float[Tensor, "item *x"], Given]:
         """Those at these indices."""
-        which = torch.from_numpy(indices)
-        return self.batch.x[which], self.batch.given[which]
+        index = torch.from_numpy(indices)
+        return self.batch.x[index], self.batch.given[index]
 
 
 def loss(
@@ -126,11 +126,11 @@ class LossModel:
         values = []
         for start in range(0, len(rows), self.batch_size):
             part = slice(start, start + self.batch_size)
-            distinct, index = np.unique(rows[part], return_inverse=True)
+            distinct, inverse = np.unique(rows[part], return_inverse=True)
             x, given = items.take(distinct)
-            which = torch.from_numpy(index).to(self.device)
+            index = torch.from_numpy(inverse).to(self.device)
             levels, noise = pairs.take(items.ids[rows[part]], columns[part])
-            x, given = x.to(self.device)[which], given.to(self.device)[which]
+            x, given = x.to(self.device)[index], given.to(self.device)[index]
             with torch.inference_mode():
                 value = self.value(
                     self.diffusion, self.network, x, levels.to(self.device), noise.to(self.device), given

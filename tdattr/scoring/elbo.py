@@ -40,17 +40,17 @@ class ElboConfig:
         last = total - self.stride if self.t_max is None else self.t_max
         if last >= total:
             raise UserError(f"elbo.t_max={last} is beyond the last of {total} levels, {total - 1}.")
-        places = torch.tensor(range(self.t_min, last + 1, self.stride))
-        if not len(places):
+        terms = torch.tensor(range(self.t_min, last + 1, self.stride))
+        if not len(terms):
             raise UserError(
                 f"The elbo node visits no term: t_min={self.t_min}, t_max={last} and stride={self.stride} of {total} "
                 "levels."
             )
-        if self.importance is not None and self.importance >= len(places):
+        if self.importance is not None and self.importance >= len(terms):
             raise UserError(
-                f"elbo.importance={self.importance} is no saving over all {len(places)} terms: give fewer, or null."
+                f"elbo.importance={self.importance} is no saving over all {len(terms)} terms: give fewer, or null."
             )
-        return places
+        return terms
 
 
 def draw_terms(
@@ -59,22 +59,22 @@ def draw_terms(
     """Terms drawn in proportion to ``sizes`` (> 0), and the weights with which they sum to the whole on average.
 
     Systematic sampling: ``count`` evenly spaced points from one random start, so that large terms are never missed. A
-    term that is met n times is visited once, with the weight n / (count · its share).
+    term that is hit n times is visited once, with the weight n / (count · its share).
     """
     shares = sizes / sizes.sum()
     points = (torch.arange(count, dtype=torch.float64) + rng.random()) / count
-    met = torch.searchsorted(shares.cumsum(0), points).clamp(max=len(sizes) - 1)
-    places, times = met.unique(return_counts=True)
-    return places, times / (count * shares[places])
+    hits = torch.searchsorted(shares.cumsum(0), points).clamp(max=len(sizes) - 1)
+    drawn, times = hits.unique(return_counts=True)
+    return drawn, times / (count * shares[drawn])
 
 
 @dataclass(frozen=True)
 class ElboNoise(Pairs):
     """``draws`` noise images at each level, one after the other: those of an item and term are the same for every
-    network. ``places``: which level of the process each one is."""
+    network. ``terms``: the index of each level in the discrete process."""
 
     levels: Float[Tensor, " term"]
-    places: Int[Tensor, " term"]
+    terms: Int[Tensor, " term"]
     draws: int
     seed: int
     shape: tuple[int, ...]
@@ -84,12 +84,12 @@ class ElboNoise(Pairs):
 
     def take(self, ids: Int[np.ndarray, " cell"], pairs: Int[np.ndarray, " cell"]) -> tuple[Levels, Noise]:
         """Drawn anew for each cell."""
-        terms, draws = np.divmod(pairs, self.draws)
+        columns, draws = np.divmod(pairs, self.draws)
         noise = [
-            normal(generator(self.seed, "elbo", int(item), int(self.places[term]), int(draw)), *self.shape)
-            for item, term, draw in zip(ids, terms, draws, strict=True)
+            normal(generator(self.seed, "elbo", int(item), int(self.terms[term]), int(draw)), *self.shape)
+            for item, term, draw in zip(ids, columns, draws, strict=True)
         ]
-        return self.levels[torch.from_numpy(terms)], torch.stack(noise)
+        return self.levels[torch.from_numpy(columns)], torch.stack(noise)
 
 
 def noise_distance(
@@ -105,24 +105,24 @@ def elbo_terms(
     network: nn.Module,
     items: Items,
     config: ElboConfig,
-    places: Int[Tensor, " term"],
+    terms: Int[Tensor, " term"],
     seed: int,
     batch_size: int,
     device: torch.device,
     description: str,
 ) -> Float[Tensor, "item term"]:
-    """KL(q(x_{t-1} | x_t, x) || p(x_{t-1} | x_t)) in nats, summed over x, for each item and each of these ``places`` in
-    the discrete process; float64.
+    """KL(q(x_{t-1} | x_t, x) || p(x_{t-1} | x_t)) in nats, summed over x, for each item and each of ``terms``, indices
+    of the discrete process; float64.
 
     Both Gaussians have the posterior's variance, so that the KL is (SNR(t-1) / SNR(t) - 1) / 2 times the squared
     distance of predicted and true noise (Kingma et al. 2021, arXiv 2107.00630, eq. 13; for DDPM, Ho et al. 2020,
     eq. 8). The noise of an item and term is the same for every network; the predicted clean image is not clipped.
     """
-    timesteps = diffusion.discrete_levels(config.timesteps)
-    snr = diffusion.log_snr(timesteps)
-    factors = torch.expm1(snr[places - 1] - snr[places]) / 2
+    levels = diffusion.discrete_levels(config.timesteps)
+    snr = diffusion.log_snr(levels)
+    factors = torch.expm1(snr[terms - 1] - snr[terms]) / 2
     x, _ = items.take(np.arange(1))
-    noise = ElboNoise(timesteps[places], places, config.draws, seed, tuple(x.shape[1:]))
+    pairs = ElboNoise(levels[terms], terms, config.draws, seed, tuple(x.shape[1:]))
     model = LossModel(diffusion, network, device, batch_size, noise_distance)
-    distances = model.table(items, noise, description=description).view(len(items), len(places), config.draws)
+    distances = model.table(items, pairs, description=description).view(len(items), len(terms), config.draws)
     return factors * distances.mean(2)

@@ -28,8 +28,8 @@ PARTIAL = "partial.safetensors"  # the sums so far, and after how many rounds
 
 @dataclass(frozen=True)
 class FisherConfig:
-    """How often every item is visited, each time at a level and noise of its own, and what is added to the result:
-    ``damping`` times its mean over all parameters."""
+    """``epochs``: how often every item is visited, each time at its own level and noise. ``damping``: this multiple of
+    the Fisher information's mean over all parameters is added to it."""
 
     epochs: int
     damping: float
@@ -53,7 +53,7 @@ def diagonal_fisher(
 ) -> None:
     """Write the mean over items, views and epochs of the squared gradient of an item's loss, per parameter.
 
-    AbU (arXiv 2406.09408, §3). ``network`` is in evaluation mode. An interrupted call goes on after its last whole
+    AbU (arXiv 2406.09408, §3). ``network`` is in evaluation mode. An interrupted call resumes after its last whole
     round (one epoch of one view). Memory: one gradient for each item of a batch, which is made smaller for networks
     with many parameters.
     """
@@ -66,8 +66,8 @@ def diagonal_fisher(
     rounds = [(epoch, side) for epoch in range(config.epochs) for side in range(len(views))]
     for number, (epoch, side) in enumerate(rounds[done:], start=done + 1):
         key, description = (seed, epoch, side), f"Fisher {number}/{len(rounds)}"
-        found = sum_squares(network, diffusion, views[side], names, key, batch_size, description)
-        total = {name: total[name] + value if name in total else value for name, value in found.items()}
+        squares = sum_squares(network, diffusion, views[side], names, key, batch_size, description)
+        total = {name: total[name] + value if name in total else value for name, value in squares.items()}
         save_file(total, partial.with_suffix(".new"), {"rounds": str(number)})
         partial.with_suffix(".new").replace(partial)
     count = len(rounds) * len(views[0])
@@ -86,36 +86,36 @@ def sum_squares(
 ) -> dict[str, Float[Tensor, "..."]]:
     """The sum over the items of the squared gradients of their losses; float64 on the CPU."""
     parameters = {name: value.detach() for name, value in network.named_parameters()}
-    chosen = {name: parameters.pop(name) for name in names}
+    selected = {name: parameters.pop(name) for name in names}
     buffers = dict(network.named_buffers())
-    device = next(iter(chosen.values())).device
+    device = next(iter(selected.values())).device
 
-    def loss(wanted: dict[str, Tensor], x: Tensor, level: Tensor, noise: Tensor, condition: Tensor) -> Tensor:
+    def loss(selected: dict[str, Tensor], x: Tensor, level: Tensor, noise: Tensor, condition: Tensor) -> Tensor:
         given = Given(condition[None]) if condition.numel() else NOTHING
-        call = lambda *inputs: functional_call(network, (wanted, parameters, buffers), inputs)  # noqa: E731
+        call = lambda *inputs: functional_call(network, (selected, parameters, buffers), inputs)  # noqa: E731
         return diffusion.loss(call, x[None], level[None], noise[None], given)[0]
 
-    size = sum(value.numel() for value in chosen.values())
-    together = max(1, min(batch_size, BUFFER // size))
-    total = {name: torch.zeros(value.shape, dtype=torch.float64) for name, value in chosen.items()}
+    size = sum(value.numel() for value in selected.values())
+    chunk = max(1, min(batch_size, BUFFER // size))
+    total = {name: torch.zeros(value.shape, dtype=torch.float64) for name, value in selected.items()}
     ids = items.ids
-    for part in track(spans(len(ids), together), description, -(-len(ids) // together)):
-        x, given = items.take(np.arange(part.start, part.stop))
-        rngs = [generator(key[0], "fisher", key[1], key[2], int(item)) for item in ids[part]]
+    for span in track(spans(len(ids), chunk), description, -(-len(ids) // chunk)):
+        x, given = items.take(np.arange(span.start, span.stop))
+        rngs = [generator(key[0], "fisher", key[1], key[2], int(item)) for item in ids[span]]
         levels = torch.cat([diffusion.training_levels(rng, 1) for rng in rngs])
         noise = torch.stack([normal(rng, *x.shape[1:]) for rng in rngs])
         conditions = x.new_zeros(len(x), 0) if given.condition is None else given.condition
         with sdpa_kernel(SDPBackend.MATH):  # the other kernels cannot be batched by vmap
-            found = vmap(grad(loss), in_dims=(None, 0, 0, 0, 0))(
-                chosen, x.to(device), levels.to(device), noise.to(device), conditions.to(device)
+            gradients = vmap(grad(loss), in_dims=(None, 0, 0, 0, 0))(
+                selected, x.to(device), levels.to(device), noise.to(device), conditions.to(device)
             )
-        for name, value in found.items():
+        for name, value in gradients.items():
             total[name] += value.square().sum(0).double().cpu()
     return total
 
 
 def load_fisher(folder: Path, damping: float) -> dict[str, Float[Tensor, "..."]]:
     """What ``diagonal_fisher`` wrote, damped: float64 on the CPU, by the name of the parameter."""
-    found = load_file(folder / FILE)
-    mean = sum(float(value.sum()) for value in found.values()) / sum(value.numel() for value in found.values())
-    return {name: value + damping * mean for name, value in found.items()}
+    fisher = load_file(folder / FILE)
+    mean = sum(float(value.sum()) for value in fisher.values()) / sum(value.numel() for value in fisher.values())
+    return {name: value + damping * mean for name, value in fisher.items()}

@@ -78,41 +78,41 @@ class Gradients:
     def of(self, x: Float[Tensor, "item *x"], given: Given) -> Float[Tensor, "item parameter"]:
         """The gradient of each item, averaged over the draws; float32 on the network's device."""
         parameters = {name: value.detach() for name, value in self.network.named_parameters()}
-        chosen = {name: parameters[name] for name in self.names}
-        rest = {name: value for name, value in parameters.items() if name not in chosen}
+        selected = {name: parameters[name] for name in self.names}
+        rest = {name: value for name, value in parameters.items() if name not in selected}
         buffers = dict(self.network.named_buffers())
 
-        def output(wanted: dict[str, Tensor], x: Tensor, levels: Tensor, noise: Tensor, condition: Tensor) -> Tensor:
-            seen: list[Tensor] = []
+        def output(selected: dict[str, Tensor], x: Tensor, levels: Tensor, noise: Tensor, condition: Tensor) -> Tensor:
+            outputs: list[Tensor] = []
 
             def network(x: Tensor, c_noise: Tensor, given: Given) -> Tensor:
-                seen.append(functional_call(self.network, (wanted, rest, buffers), (x, c_noise, given)))
-                return seen[-1]
+                outputs.append(functional_call(self.network, (selected, rest, buffers), (x, c_noise, given)))
+                return outputs[-1]
 
             draws = len(levels)
             given = Given(condition.expand(draws, *condition.shape)) if condition.numel() else NOTHING
             losses = self.diffusion.loss(network, x.expand(draws, *x.shape), levels, noise, given)
-            return OUTPUTS[self.config.output](losses, seen[0])
+            return OUTPUTS[self.config.output](losses, outputs[0])
 
         conditions = x.new_zeros(len(x), 0) if given.condition is None else given.condition
         total = x.new_zeros(len(x), self.size)
-        at_once = 1 if self.config.normalise else min(len(self.noise), self.batch_size)
-        for draws in spans(len(self.noise), at_once):
+        draws_at_once = 1 if self.config.normalise else min(len(self.noise), self.batch_size)
+        for draws in spans(len(self.noise), draws_at_once):
             levels, noise = self.noise.levels[draws], self.noise.noise[draws]
             share = len(levels) / len(self.noise)
             for part in spans(len(x), max(1, self.batch_size // len(levels))):
                 with sdpa_kernel(SDPBackend.MATH):  # the other kernels cannot be batched by vmap
-                    found = vmap(grad(output), in_dims=(None, 0, None, None, 0))(
-                        chosen, x[part], levels, noise, conditions[part]
+                    gradients = vmap(grad(output), in_dims=(None, 0, None, None, 0))(
+                        selected, x[part], levels, noise, conditions[part]
                     )
-                blocks = [found[name].flatten(1) for name in self.names]
+                blocks = [gradients[name].flatten(1) for name in self.names]
                 scale = x.new_full((len(blocks[0]), 1), share)
                 if self.config.normalise:
                     lengths = torch.stack([torch.linalg.vector_norm(block, dim=1) for block in blocks]).norm(dim=0)
                     scale = scale / lengths.clamp(min=SHORTEST)[:, None]
-                places = total[part].split([block.shape[1] for block in blocks], dim=1)
-                for place, block in zip(places, blocks, strict=True):  # in one pass over memory, which is what limits
-                    place.addcmul_(block, scale)
+                columns = total[part].split([block.shape[1] for block in blocks], dim=1)
+                for target, block in zip(columns, blocks, strict=True):  # in one pass over memory, which is what limits
+                    target.addcmul_(block, scale)
         return total
 
 
@@ -145,10 +145,10 @@ def features(gradients: Gradients, items: Items, rows: slice, seed: int) -> Floa
     As many as fit in memory are projected together: the projection, which is drawn anew each time, costs most.
     """
     device = gradients.noise.levels.device
-    together = max(1, BUFFER // gradients.size)
+    chunk = max(1, BUFFER // gradients.size)
     parts = []
-    for part in spans(rows.stop - rows.start, together):
-        x, given = items.take(np.arange(rows.start + part.start, rows.start + part.stop))
+    for span in spans(rows.stop - rows.start, chunk):
+        x, given = items.take(np.arange(rows.start + span.start, rows.start + span.stop))
         projected = project(gradients.of(x.to(device), given.to(device)), gradients.config.projection, seed)
         parts.append(projected.cpu().numpy())
     return np.concatenate(parts)

@@ -46,11 +46,11 @@ def decompose(features: Stacked, folder: Path) -> None:
             gram += block.T @ block
         values, basis = torch.linalg.eigh(gram)
     else:
-        everything = torch.from_numpy(features[:]).double()
-        values, vectors = torch.linalg.eigh(everything @ everything.T)
+        all_features = torch.from_numpy(features[:]).double()
+        values, vectors = torch.linalg.eigh(all_features @ all_features.T)
         kept = values > NEGLIGIBLE * values.max()
         values, vectors = values[kept], vectors[:, kept]
-        basis = everything.T @ (vectors / values.sqrt())
+        basis = all_features.T @ (vectors / values.sqrt())
     save_file({"basis": basis.contiguous(), "values": values.clamp(min=0)}, folder / FILE)
 
 

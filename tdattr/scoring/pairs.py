@@ -41,8 +41,8 @@ class NoiseSet(Pairs):
 
     def take(self, ids: Int[np.ndarray, " cell"], pairs: Int[np.ndarray, " cell"]) -> tuple[Levels, Noise]:
         """Whatever the item."""
-        which = torch.from_numpy(pairs).to(self.levels.device)
-        return self.levels[which], self.noise[which]
+        index = torch.from_numpy(pairs).to(self.levels.device)
+        return self.levels[index], self.noise[index]
 
     def to(self, device: torch.device) -> "NoiseSet":
         """The same set on another device."""
@@ -61,8 +61,9 @@ class OwnNoise(Pairs):
 
     def take(self, ids: Int[np.ndarray, " cell"], pairs: Int[np.ndarray, " cell"]) -> tuple[Levels, Noise]:
         """Drawn once for each item among the cells."""
-        items, index = np.unique(ids, return_inverse=True)
-        sets = [self.draw(int(item)) for item in items]
-        levels, noise = torch.stack([each.levels for each in sets]), torch.stack([each.noise for each in sets])
-        which = torch.from_numpy(index), torch.from_numpy(pairs)
-        return levels[which], noise[which]
+        items, inverse = np.unique(ids, return_inverse=True)
+        noise_sets = [self.draw(int(item)) for item in items]
+        levels = torch.stack([noise_set.levels for noise_set in noise_sets])
+        noise = torch.stack([noise_set.noise for noise_set in noise_sets])
+        index = torch.from_numpy(inverse), torch.from_numpy(pairs)
+        return levels[index], noise[index]

@@ -49,24 +49,24 @@ def project(
         return gradients
     features = gradients.new_zeros(len(gradients), config.dimension)
     per_parameter = config.dimension if config.kind == "rademacher" else config.nonzeros
-    for number, part in enumerate(spans(gradients.shape[1], max(1, ENTRIES // per_parameter))):
+    for number, span in enumerate(spans(gradients.shape[1], max(1, ENTRIES // per_parameter))):
         rng = torch.Generator(gradients.device).manual_seed(torch_seed(seed, "projection", number))
-        block = gradients[:, part]
+        block = gradients[:, span]
         if config.kind == "rademacher":
             features += block @ signs(block.shape[1], config.dimension, rng)
         else:
             for _ in range(config.nonzeros):
-                places = torch.randint(config.dimension, (block.shape[1],), generator=rng, device=rng.device)
-                features.index_add_(1, places, block * signs(block.shape[1], 8, rng)[:, 0])
+                coordinates = torch.randint(config.dimension, (block.shape[1],), generator=rng, device=rng.device)
+                features.index_add_(1, coordinates, block * signs(block.shape[1], 8, rng)[:, 0])
     return features / math.sqrt(per_parameter)
 
 
 def signs(rows: int, columns: int, rng: torch.Generator) -> Float[Tensor, "row column"]:
     """Random ±1, eight of them out of every random byte, which a table turns into them in one pass over memory."""
-    content = torch.randint(256, (rows * columns // 8,), generator=rng, device=rng.device, dtype=torch.uint8)
-    every = torch.arange(256, device=rng.device, dtype=torch.uint8)[:, None]
-    table = (every >> torch.arange(8, device=rng.device, dtype=torch.uint8) & 1).float() * 2 - 1
-    return table.index_select(0, content.int()).view(rows, columns)
+    random_bytes = torch.randint(256, (rows * columns // 8,), generator=rng, device=rng.device, dtype=torch.uint8)
+    byte_values = torch.arange(256, device=rng.device, dtype=torch.uint8)[:, None]
+    table = (byte_values >> torch.arange(8, device=rng.device, dtype=torch.uint8) & 1).float() * 2 - 1
+    return table.index_select(0, random_bytes.int()).view(rows, columns)
 
 
 def spans(total: int, size: int) -> Iterator[slice]:

@@ -20,7 +20,7 @@ def augment(
     before, with probability one half, and not told.
     """
     count = len(x)
-    chosen = rng.random((4, count)) < config.probability
+    applied = rng.random((4, count)) < config.probability
     identity = np.tile(np.eye(3), (count, 1, 1))
 
     def where(mask: np.ndarray, matrix: np.ndarray) -> np.ndarray:
@@ -32,14 +32,16 @@ def augment(
     angle = rng.uniform(-math.pi, math.pi, count)
     shift = rng.standard_normal((2, count)) * config.translation * 2  # the sampling grid is 2 wide
 
-    total = where(chosen[0], scaling(scale, scale))
-    total = total @ where(chosen[1], rotation(direction) @ scaling(stretch, 1 / stretch) @ rotation(-direction))
-    total = total @ where(chosen[2], rotation(angle)) @ where(chosen[3], translation(*shift))
+    total = where(applied[0], scaling(scale, scale))
+    total = total @ where(applied[1], rotation(direction) @ scaling(stretch, 1 / stretch) @ rotation(-direction))
+    total = total @ where(applied[2], rotation(angle)) @ where(applied[3], translation(*shift))
     theta = torch.from_numpy(total[:, :2].astype(np.float32))
     grid = torch.nn.functional.affine_grid(theta, list(x.shape), align_corners=False)
-    moved = torch.nn.functional.grid_sample(x, grid, mode="bicubic", padding_mode="reflection", align_corners=False)
-    label = torch.from_numpy(np.stack([chosen[0] | chosen[1], chosen[2] | chosen[3]], axis=1)).float()
-    return torch.where(label.any(1)[:, None, None, None], moved.clamp(-1, 1), x), label
+    transformed = torch.nn.functional.grid_sample(
+        x, grid, mode="bicubic", padding_mode="reflection", align_corners=False
+    )
+    label = torch.from_numpy(np.stack([applied[0] | applied[1], applied[2] | applied[3]], axis=1)).float()
+    return torch.where(label.any(1)[:, None, None, None], transformed.clamp(-1, 1), x), label
 
 
 def scaling(across: np.ndarray, down: np.ndarray) -> np.ndarray:

@@ -55,10 +55,10 @@ class Batches(Dataset[Batch]):
     def slots(self, step: int) -> Int[np.ndarray, " batch"]:
         """The ids of the whole batch: items without replacement, epoch after epoch."""
         items = np.arange(len(self.split)) if self.config.coupled else self.ids
-        epochs, places = np.divmod(step * self.config.batch_size + np.arange(self.config.batch_size), len(items))
+        epochs, positions = np.divmod(step * self.config.batch_size + np.arange(self.config.batch_size), len(items))
         orders = [permutation(self.seed, int(epoch), len(items)) for epoch in np.unique(epochs)]
         ids = items[
-            np.concatenate([order[places[epochs == e]] for e, order in zip(np.unique(epochs), orders, strict=True)])
+            np.concatenate([order[positions[epochs == e]] for e, order in zip(np.unique(epochs), orders, strict=True)])
         ]
         if self.config.coupled and len(self.ids) < len(self.split):
             ids = replace_removed(ids, self.ids, generator(self.seed, "train.replacement", step))
@@ -87,8 +87,8 @@ class Validation(Dataset[Batch]):
         if index >= len(self):
             raise IndexError(index)
         total = len(self.split) * self.config.validation_draws
-        places = np.arange(index * self.config.batch_size, min((index + 1) * self.config.batch_size, total))
-        ids = places % len(self.split)
+        positions = np.arange(index * self.config.batch_size, min((index + 1) * self.config.batch_size, total))
+        ids = positions % len(self.split)
         rng = generator(self.seed, "validation", index)
         x = self.split.x(ids)
         level = self.diffusion.training_levels(rng, len(ids))

@@ -35,16 +35,16 @@ def check_weights(path: Path, network: nn.Module, diffusion: Diffusion) -> None:
         raise UserError(f"checkpoint={path} does not exist: give the path of a .safetensors file.")
     try:
         with safe_open(path, framework="pt") as file:
-            found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
             trained: dict[str, Any] = json.loads((file.metadata() or {}).get(TRAINED_FOR, "{}"))
     except Exception as error:
         raise UserError(f"checkpoint={path} is not a readable safetensors file ({error}).") from error
     expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-    if found != expected:
-        wrong = sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
+    if shapes != expected:
+        wrong = sorted(name for name in shapes.keys() | expected.keys() if shapes.get(name) != expected.get(name))
         raise UserError(
             f"checkpoint={path} was made by another architecture: {len(wrong)} of its tensors do not fit this model, "
-            f"the first {wrong[0]} (file {found.get(wrong[0])}, model {expected.get(wrong[0])}); "
+            f"the first {wrong[0]} (file {shapes.get(wrong[0])}, model {expected.get(wrong[0])}); "
             "choose the model that it was trained with."
         )
     trained = {RENAMED.get(name, name): value for name, value in trained.items()}
@@ -53,5 +53,7 @@ def check_weights(path: Path, network: nn.Module, diffusion: Diffusion) -> None:
         log.warning("checkpoint=%s does not say what it was trained for: it is taken to be %s.", path, values)
     other = {name: value for name, value in trained.items() if values.get(name) != value}
     if other:
-        wanted = [f"diffusion={other['name']}"] if "name" in other else [f"diffusion.{n}={v}" for n, v in other.items()]
-        raise UserError(f"checkpoint={path} was trained with {' '.join(wanted)}: set that, or give other weights.")
+        overrides = (
+            [f"diffusion={other['name']}"] if "name" in other else [f"diffusion.{n}={v}" for n, v in other.items()]
+        )
+        raise UserError(f"checkpoint={path} was trained with {' '.join(overrides)}: set that, or give other weights.")

@@ -44,9 +44,9 @@ def draw_items(
     split: Split, ids: Int[np.ndarray, " item"], count: int, rng: np.random.Generator, levels: Levels
 ) -> Batch:
     """``count`` different training items, each with one of its captions, at noise of their own."""
-    chosen = rng.choice(ids, count, replace=False)
-    condition = split.condition(chosen, rng.integers(split.captions, size=count))
-    return replace(draw(split.x(chosen), condition, rng, levels), ids=torch.from_numpy(chosen))
+    ids_drawn = rng.choice(ids, count, replace=False)
+    condition = split.condition(ids_drawn, rng.integers(split.captions, size=count))
+    return replace(draw(split.x(ids_drawn), condition, rng, levels), ids=torch.from_numpy(ids_drawn))
 
 
 def draw_copies(

@@ -33,7 +33,7 @@ class FisherStep(torch.optim.Optimizer):
                     raise ValueError(
                         f"a Fisher information of shape {fisher.shape} for a parameter of {parameter.shape}"
                     )
-                known = fisher.to(parameter.device)
-                change = torch.where(known > 0, parameter.grad.double() / known, 0)
+                information = fisher.to(parameter.device)
+                change = torch.where(information > 0, parameter.grad.double() / information, 0)
                 parameter.sub_(group["rate"] * change)
         return outcome

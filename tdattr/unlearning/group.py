@@ -98,16 +98,16 @@ class GroupBatches(Dataset[UnlearnBatch]):
     def choose_items(self, ids: Int[np.ndarray, " item"], role: str, step: int) -> Int[np.ndarray, " batch"]:
         """The items of a batch go through the set epoch by epoch; a smaller set gives smaller batches."""
         count = min(self.batch_size, len(ids))
-        epoch, place = divmod(step, len(ids) // count)
-        return ids[order(self.seed, role, epoch, len(ids))[place * count : (place + 1) * count]]
+        epoch, batch = divmod(step, len(ids) // count)
+        return ids[order(self.seed, role, epoch, len(ids))[batch * count : (batch + 1) * count]]
 
     def choose_coupled(self, step: int) -> Int[np.ndarray, " batch"]:
         """Those of the whole set, each forgotten one of which gives its place to one that is drawn."""
         rng = generator(self.seed, "unlearn.replacement", step)
-        return replace_removed(self.choose_items(self.everything, "retain", step), self.retained, rng)
+        return replace_removed(self.choose_items(self.union, "retain", step), self.retained, rng)
 
     @cached_property
-    def everything(self) -> Int[np.ndarray, " item"]:
+    def union(self) -> Int[np.ndarray, " item"]:
         """Both sets."""
         return np.union1d(self.retained, self.forgotten)
 
@@ -138,27 +138,27 @@ def unlearn_group(
     from tdattr.unlearning.module import Unlearning, unlearn  # Lightning takes seconds to import
 
     steps = config.count_steps(len(context.retained), len(context.forgotten))
-    written: list[dict[str, float]] = []
+    log: list[dict[str, float]] = []
     loss = objective.begin(context)
-    every = max(1, steps // LOGGED)
-    taken = 0
+    log_interval = max(1, steps // LOGGED)
+    step = 0
 
     class Logged:
         goal = math.inf
 
         def __call__(self, network: nn.Module, batch: UnlearnBatch) -> tuple[Tensor, Tensor]:
-            nonlocal taken
+            nonlocal step
             losses = loss(network, batch)
-            if taken % every == 0 or taken == steps - 1:
-                written.append({"step": float(taken)} | losses.log())
-            taken += 1
+            if step % log_interval == 0 or step == steps - 1:
+                log.append({"step": float(step)} | losses.log())
+            step += 1
             return losses.total, losses.total.detach()
 
-    kind: Any = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
+    optimizer: Any = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
     module = Unlearning(
         network,
         Logged(),
-        lambda parameters: kind(parameters, lr=config.learning_rate, weight_decay=config.weight_decay),
+        lambda parameters: optimizer(parameters, lr=config.learning_rate, weight_decay=config.weight_decay),
         trainable=[name for name, _ in network.named_parameters()],
         check_first=False,
         schedule=config.factor(steps),
@@ -175,4 +175,4 @@ def unlearn_group(
         config.coupled,
     )
     unlearn(module, batches, steps, trainer, clip=config.clip)
-    return written
+    return log

@@ -18,15 +18,15 @@ def nearest(
     Euclidean distance of the unflipped images. Which of several equally near ones are kept is left open.
     """
     count = min(count, len(candidates))
-    wanted = pixels(split, items)
+    queries = pixels(split, items)
     distances = np.empty((len(items), 0))
     ids = np.empty((len(items), 0), dtype=np.int64)
     starts = range(0, len(candidates), BLOCK)
     for start in track(starts, "Nearest neighbours", len(starts), nested=True):
         block = candidates[start : start + BLOCK]
         search = NearestNeighbors(n_neighbors=min(count, len(block)), algorithm="brute").fit(pixels(split, block))
-        found, places = search.kneighbors(wanted)
-        distances, ids = np.concatenate([distances, found], 1), np.concatenate([ids, block[places]], 1)
+        new_distances, columns = search.kneighbors(queries)
+        distances, ids = np.concatenate([distances, new_distances], 1), np.concatenate([ids, block[columns]], 1)
         order = np.lexsort((ids, distances), axis=1)[:, :count]
         distances, ids = np.take_along_axis(distances, order, 1), np.take_along_axis(ids, order, 1)
     return ids

@@ -22,8 +22,8 @@ def read_table(table: str) -> pd.DataFrame:
 def read_number(table: str, form: str = ".3f", **where: str) -> Number:
     """The one number of a table with those entries in its other columns; an empty one where the paper has none."""
     frame = read_table(table)
-    for column, wanted in where.items():
-        frame = frame[frame[column] == wanted]
+    for column, value in where.items():
+        frame = frame[frame[column] == value]
     if frame.empty:
         return Number(None)
     [row] = frame.to_dict("records")

@@ -31,23 +31,23 @@ def make_sheet(experiment: Experiment) -> Sheet | None:
     whole = find_proposed(experiment, ablated)
     described = {row["ablation"]: row for row in read_table("table_2").to_dict("records")}
 
-    def place(method: str) -> tuple[int, str]:
+    def sort_key(method: str) -> tuple[int, str]:
         name = experiment.ablation(method)
         return list(described).index(name) if name in described else len(described), method
 
-    methods = [*([whole] if whole else []), *sorted(ablated, key=place)]
+    methods = [*([whole] if whole else []), *sorted(ablated, key=sort_key)]
     effects = measure_effects(experiment, methods)
     measures = list_measures(effects)
     over = choose_averaged(measures)
     rows: list[dict[str, Cell]] = []
     for method, by_measure in effects.items():
         name = experiment.ablation(method) or ""
-        known = described.get(name, {"step": NOTHING, "description": NOTHING})
+        published = described.get(name, {"step": NOTHING, "description": NOTHING})
         aucs = {measure: result.auc for measure, result in by_measure.items()}
         row: dict[str, Cell] = {
-            "step": known["step"] or NOTHING,
+            "step": published["step"] or NOTHING,
             "ablation": method.removeprefix(f"{METHOD}: "),
-            "description": known["description"],
+            "description": published["description"],
         }
         row |= {measure: Number(aucs.get(measure)) for measure in measures}
         row["μ"] = Number(mean_or_none(aucs.get(measure) for measure in over))

@@ -30,7 +30,7 @@ def make_sheet(experiment: Experiment) -> Sheet | None:
         return None
     measures = list_measures(effects)
     ahead = {measure: find_outstanding(experiment, effects, measure) for measure in measures}
-    known = experiment.dataset in DATASETS
+    published = experiment.dataset in DATASETS
     rows: list[dict[str, Cell]] = []
     for method, by_measure in effects.items():
         aucs = {measure: result.auc for measure, result in by_measure.items()}
@@ -41,7 +41,7 @@ def make_sheet(experiment: Experiment) -> Sheet | None:
             "μ": Number(mean_or_none(aucs.get(m) for m in choose_averaged(measures))),
             "seeds": Number(len(experiment.runs[method]), "d"),
         }
-        if known:
+        if published:
             row |= read_paper_columns("table_1", dataset=experiment.dataset, method=base)
         else:
             row |= {
@@ -49,7 +49,9 @@ def make_sheet(experiment: Experiment) -> Sheet | None:
             }
         rows.append(row)
     beside = (
-        f"its numbers on {experiment.dataset}" if known else "its μ on other datasets, as this one is not among them"
+        f"its numbers on {experiment.dataset}"
+        if published
+        else "its μ on other datasets, as this one is not among them"
     )
     caption = (
         "AUC of the similarities after the removal of what a method named, against those after random removal, pooled "

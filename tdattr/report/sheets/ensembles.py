@@ -27,13 +27,13 @@ def make_sheet(experiment: Experiment) -> Sheet | None:
     effects = measure_effects(experiment, methods)
     measures = list_measures(effects)
     over = choose_averaged(measures)
-    given = {method: weights(experiment, method) for method in methods}
-    members = dict.fromkeys(member for by_member in given.values() for member in by_member)
+    weights_of = {method: weights(experiment, method) for method in methods}
+    members = dict.fromkeys(member for by_member in weights_of.values() for member in by_member)
     rows: list[dict[str, Cell]] = []
     for method, by_measure in effects.items():
         aucs = {measure: result.auc for measure, result in by_measure.items()}
         row: dict[str, Cell] = {"#": letter(experiment, method), "method": method}
-        row |= {heading(member): Number(given[method].get(member, 0), "g") for member in members}
+        row |= {heading(member): Number(weights_of[method].get(member, 0), "g") for member in members}
         row |= {measure: Number(aucs.get(measure)) for measure in measures}
         row["μ"] = Number(mean_or_none(aucs.get(measure) for measure in over))
         row["seeds"] = Number(len(experiment.runs[method]), "d")

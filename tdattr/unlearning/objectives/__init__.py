@@ -111,8 +111,8 @@ def loss_towards(
 def weighted_distance(
     diffusion: Diffusion,
     batch: Batch,
-    found: Float[Tensor, "batch *shape"],
+    predicted: Float[Tensor, "batch *shape"],
     target: Float[Tensor, "batch *shape"],
 ) -> Float[Tensor, " batch"]:
     """The squared distance of two noises of each item, with the variant's weight of its level."""
-    return diffusion.noise_weight(batch.level) * (found - target).square().flatten(1).mean(1)
+    return diffusion.noise_weight(batch.level) * (predicted - target).square().flatten(1).mean(1)

@@ -47,14 +47,14 @@ class ESD(Weighted):
         def step(network: nn.Module, batch: UnlearnBatch) -> Losses:
             kept = retain(network, batch.retain)
             x, level, noise, given = batch.forget.inputs
-            everything = torch.ones(len(x), dtype=torch.bool, device=x.device)
+            all_items = torch.ones(len(x), dtype=torch.bool, device=x.device)
             with torch.no_grad():
-                with_condition, without = (
+                conditional, unconditional = (
                     context.diffusion.predicted_noise(f1, x, level, noise, replace(given, drop=drop))
-                    for drop in (~everything, everything)
+                    for drop in (~all_items, all_items)
                 )
-            target = without - self.guidance * (with_condition - without)
-            forget = replace(batch.forget, given=replace(given, drop=~everything))
+            target = unconditional - self.guidance * (conditional - unconditional)
+            forget = replace(batch.forget, given=replace(given, drop=~all_items))
             forgotten = loss_towards(context.diffusion, network, forget, target).mean()
             return Losses(kept + self.weight * forgotten, retain=kept, forget=forgotten)
 

@@ -73,10 +73,10 @@ class ReTrack(Weighted):
             ids = near[[row_of[item] for item in forget.ids.tolist()]]
             neighbours = context.split.x(ids.ravel()).to(forget.x.device).unflatten(0, ids.shape)
             target = self.target(context.diffusion, forget.x, neighbours, forget.level, forget.noise)
-            found = context.diffusion.predicted_noise(network, *forget.inputs)
-            losses = weighted_distance(context.diffusion, forget, found, target)
+            predicted = context.diffusion.predicted_noise(network, *forget.inputs)
+            losses = weighted_distance(context.diffusion, forget, predicted, target)
             if self.contrast:
-                losses = losses - weighted_distance(context.diffusion, forget, found, forget.noise)
+                losses = losses - weighted_distance(context.diffusion, forget, predicted, forget.noise)
             forgotten = (losses * self.within(forget.level)).mean()
             return Losses(kept + self.weight * forgotten, retain=kept, forget=forgotten)
 

@@ -38,8 +38,8 @@ class SISS(Objective):
         def step(network: nn.Module, batch: UnlearnBatch) -> Losses:
             kept = retain(network, batch.retain)
             forgotten = context.diffusion.loss(network, *batch.forget.inputs).mean()
-            everything = ((n - k) * kept + k * forgotten) / n
-            first, second = n / (n - k) * everything, self.scale * k / (n - k) * forgotten
+            full = ((n - k) * kept + k * forgotten) / n
+            first, second = n / (n - k) * full, self.scale * k / (n - k) * forgotten
             lengths = [gradient_length(loss, network) for loss in (kept, second)]
             factor = (self.clip * lengths[0] / lengths[1].clamp(min=1e-30)).clamp(max=1)
             return Losses(first - factor * second, retain=kept, forget=forgotten, more={"clip": factor})
@@ -50,5 +50,5 @@ class SISS(Objective):
 def gradient_length(loss: Tensor, network: nn.Module) -> Tensor:
     """The length of the gradient of a loss over all trainable parameters; the graph is kept."""
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    found = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
-    return torch.stack([gradient.square().sum() for gradient in found if gradient is not None]).sum().sqrt()
+    gradients = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
+    return torch.stack([gradient.square().sum() for gradient in gradients if gradient is not None]).sum().sqrt()
