@@ -17,7 +17,7 @@ from tdattr.errors import UserError
 class Node:
     """The base of everything that a YAML file with a ``_target_`` configures; subclasses are frozen dataclasses.
 
-    ``unaddressed``: fields that results do not depend on, such as labels, and the places of files whose content is
+    ``unaddressed``: fields that results do not depend on, such as labels, and the paths of files whose content is
     known by other means (the fingerprint of a source, the identity of an extractor).
     """
 

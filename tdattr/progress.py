@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
-FILE = 30.0  # seconds
+LOG_INTERVAL_SECONDS = 30.0  # between two pictures of a bar in a file
 T = TypeVar("T")
 FORMAT = "{desc:<42} {percentage:3.0f}% |{bar:24}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
 
@@ -16,9 +16,13 @@ def track(items: Iterable[T], description: str, total: int, nested: bool = False
     yield from tqdm(items, desc=description, total=total, bar_format=FORMAT, leave=not nested, **pace(0.1))
 
 
-def pace(terminal: float) -> dict[str, float]:
-    """How often a bar is drawn, in seconds: a file, such as the log of a SLURM job, gets few pictures."""
-    return {"mininterval": terminal} if sys.stderr.isatty() else {"mininterval": FILE, "maxinterval": FILE}
+def pace(terminal_seconds: float) -> dict[str, float]:
+    """tqdm's settings of how often a bar is drawn: rarely in a file, such as the log of a SLURM job."""
+    return (
+        {"mininterval": terminal_seconds}
+        if sys.stderr.isatty()
+        else {"mininterval": LOG_INTERVAL_SECONDS, "maxinterval": LOG_INTERVAL_SECONDS}
+    )
 
 
 class Bar:

@@ -1,4 +1,4 @@
-"""Memory-mapped arrays that are filled row by row and go on after a kill where they were last saved."""
+"""Memory-mapped arrays that are filled row by row and resume, after a kill, where they were last saved."""
 
 import json
 from pathlib import Path

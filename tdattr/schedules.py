@@ -11,7 +11,7 @@ AlphaBarSchedule = Literal["cosine", "linear"]
 RateSchedule = Literal["constant", "cosine"]
 
 COSINE_OFFSET = 0.008  # Nichol & Dhariwal 2021, eq. 17
-MAX_BETA = 0.999  # same place
+MAX_BETA = 0.999  # Nichol & Dhariwal 2021, §3.2
 
 
 def alpha_bar(

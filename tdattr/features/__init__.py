@@ -22,9 +22,9 @@ Embed = Callable[[Images], Float[Tensor, "batch feature"]]
 
 @dataclass(frozen=True)
 class Setting:
-    """What the parts of a run that look at images may use."""
+    """What extractors and measures may use."""
 
-    prepared: Callable[[], Prepared]  # the dataset, prepared only when it is asked for
+    prepared: Callable[[], Prepared]  # the dataset, prepared when it is first needed
     groups: Callable[[str], Mapping[str, Int[np.ndarray, " _id"]]]  # the groups by a field or manifest
     device: torch.device
     batch_size: int
@@ -69,7 +69,7 @@ class Extractor(Loadable):
 
 
 def identities(node: Node, setting: Setting) -> dict[str, Any]:
-    """The identities of everything inside a config node that looks at images, by dotted name."""
+    """The identities of all extractors and measures inside a config node, by dotted name."""
     return {name: dict(part.identity(setting)) for name, part in walk(node) if isinstance(part, Loadable)}
 
 

@@ -23,7 +23,7 @@ from tdattr.seeding import generator, torch_seed
 
 log = logging.getLogger(__name__)
 FILE = "classifier.safetensors"
-REPORT_STEPS = 20
+REPORT_INTERVAL_STEPS = 20  # between two losses beside the progress bar
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Classifier(Extractor):
         return {"seed": str(setting.seed), "groups": groups}
 
     def groups(self, setting: Setting) -> Mapping[str, Int[np.ndarray, " _id"]]:
-        """What it learns. Raises UserError where there are not at least two groups."""
+        """The groups that it learns. Raises UserError where there are fewer than two."""
         groups = {} if self.by is None else setting.groups(self.by)
         if len(groups) < 2:
             raise Unavailable(
@@ -103,7 +103,7 @@ class Classifier(Extractor):
         return embed
 
     def train(self, setting: Setting) -> tuple[Any, float]:
-        """Train on all groups; also the share of the last hundred batches' items that it got right."""
+        """The network trained on all groups, and its accuracy over the last hundred batches, in [0, 1]."""
         names = list(self.groups(setting))
         ids = np.concatenate([self.groups(setting)[name] for name in names])
         labels = np.repeat(np.arange(len(names)), [len(self.groups(setting)[name]) for name in names])
@@ -128,7 +128,7 @@ class Classifier(Extractor):
             schedule.step()
             right.append(float((logits.argmax(1) == target).float().mean()))
             bar.advance()
-            if step % REPORT_STEPS == 0:
+            if step % REPORT_INTERVAL_STEPS == 0:
                 bar.show(f"loss {float(loss.detach()):.3f}")
         bar.close()
         accuracy = float(np.mean(right[-100:]))

@@ -1,4 +1,4 @@
-"""What pretrained networks want to see: a size, three channels, standardised values."""
+"""Images as pretrained networks expect them: of one size, with three channels and standardised values."""
 
 from collections.abc import Sequence
 
@@ -22,7 +22,7 @@ def standardise(
 
 
 def resize(images: Images, size: int, mode: str = "bicubic") -> Float[Tensor, "batch channel size size"]:
-    """Images of ``size`` x ``size``, by antialiased interpolation; those of that size already stay as they are."""
+    """Images of ``size`` x ``size``, by antialiased interpolation; those of that size are returned as they are."""
     if images.shape[-2:] == (size, size):
         return images
     return torch.nn.functional.interpolate(images, (size, size), mode=mode, align_corners=False, antialias=True)

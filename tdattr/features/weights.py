@@ -1,4 +1,4 @@
-"""Where pretrained weights lie: a local path, or a repository of the Hugging Face hub."""
+"""Where pretrained weights come from: a local path, or a repository of the Hugging Face hub."""
 
 import re
 from functools import lru_cache
@@ -16,7 +16,7 @@ def find_folder(weights: str, files: list[str], setting: str, download: bool) ->
     """The local folder that holds ``files``: ``weights`` itself, or the hub repository of that id.
 
     A repository is taken from the local cache, or fetched where ``download`` allows it and the hub can be reached.
-    ``setting`` is what names another place in the config. Raises UserError where a file is missing.
+    ``setting``: the config key by which the user can give another path. Raises UserError where a file is missing.
     """
     path = Path(weights).expanduser()
     if not path.is_dir():

@@ -34,7 +34,7 @@ class AbU(Method):
             raise UserError("method.rate must be above 0, and method.draws a multiple of method.batch_size.")
 
     def check(self, setup: MethodSetup) -> None:
-        """The network must know the part that is changed."""
+        """The network must have the part that is changed."""
         setup.network.parameter_names(self.trainable)
 
     def start(self, context: Context) -> Scorer:

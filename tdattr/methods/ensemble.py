@@ -1,4 +1,4 @@
-"""Ensembles of attribution methods by weighted ranks (MUCS A.4), from scores that are stored anyway."""
+"""Ensembles of attribution methods by weighted ranks (MUCS A.4), from the stored scores of their members."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

@@ -10,19 +10,19 @@ from torch import Tensor
 from tdattr.unlearning.group import GroupUnlearnConfig
 
 log = logging.getLogger(__name__)
-HARDLY_WARM = 0.05  # of the warm-up; the published ReTrack runs reach 0.23 of it
-NOTHING = 1e-3  # nats
-COLLAPSED = 1.5  # times the retained loss at the start
-START, END = 0.05, 0.2  # of an unlearning: what is compared
-ENOUGH = 40  # steps of the log
-MOST = 0.5  # of the queries
-ALIKE = 0.15  # of the mean score of a query: how far its scores lie apart
-FEW = 8  # queries of which nothing is concluded
+MIN_WARM_UP_SHARE = 0.05  # that an unlearning should reach; the published ReTrack runs reach 0.23
+NEGLIGIBLE_NATS = 1e-3
+COLLAPSE_FACTOR = 1.5  # of the retained loss at the end over that at the start
+START_SHARE, END_SHARE = 0.05, 0.2  # of the logged steps whose losses are compared
+MIN_LOGGED_STEPS = 40  # below which no growth is measured
+MAJORITY = 0.5  # of the queries
+MIN_SPREAD = 0.15  # of a query's scores, relative to their mean size
+MIN_QUERIES = 8  # below which nothing is concluded from queries
 
 
 def warn_of_warm_up(steps: int, config: GroupUnlearnConfig) -> None:
-    """Warn before an unlearning of so many steps at most that never leaves its warm-up."""
-    if steps < HARDLY_WARM * config.warmup_steps:
+    """Warn, before an unlearning of at most ``steps``, that it never leaves its warm-up."""
+    if steps < MIN_WARM_UP_SHARE * config.warmup_steps:
         log.warning(
             "Unlearning ends after at most %d steps, far inside its warm-up: lower method.unlearn.warmup_steps=%d.",
             steps,
@@ -36,29 +36,32 @@ def warn_of_failures(
     """Warn of an unlearning that changed nothing, destroyed what was to be kept, made queries more likely, or did the
     same to all groups or queries. ``logs``: by group, the parts of the loss along the way.
     """
-    if float(scores.abs().max()) < NOTHING:
+    if float(scores.abs().max()) < NEGLIGIBLE_NATS:
         log.warning(
-            "Unlearning changed nothing: no score is larger than %g nats. Raise method.unlearn.learning_rate.", NOTHING
+            "Unlearning changed nothing: no score is larger than %g nats. Raise method.unlearn.learning_rate.",
+            NEGLIGIBLE_NATS,
         )
-    collapsed = [name for name, factor in growths(logs, config).items() if factor is not None and factor > COLLAPSED]
+    collapsed = [
+        name for name, factor in growths(logs, config).items() if factor is not None and factor > COLLAPSE_FACTOR
+    ]
     if collapsed:
         log.warning(
             "The loss on what was to be kept grew more than %g times while unlearning %d of %d groups, %s first: lower "
             "method.unlearn.learning_rate or the objective's weight.",
-            COLLAPSED,
+            COLLAPSE_FACTOR,
             len(collapsed),
             len(logs),
             collapsed[0],
         )
-    if len(scores) < FEW:
+    if len(scores) < MIN_QUERIES:
         return
-    if float((scores.amax(1) <= 0).float().mean()) > MOST:
+    if float((scores.amax(1) <= 0).float().mean()) > MAJORITY:
         log.warning(
             "Most queries are at least as likely without any of the groups as with all: forgetting has become training "
             "on what was to be forgotten (see kl_cap and weight of the objective), or on what is kept."
         )
-    spread = (scores.amax(1) - scores.amin(1)) / scores.abs().mean(1).clamp(min=NOTHING)
-    if float(spread.median()) < ALIKE:
+    spread = (scores.amax(1) - scores.amin(1)) / scores.abs().mean(1).clamp(min=NEGLIGIBLE_NATS)
+    if float(spread.median()) < MIN_SPREAD:
         log.warning(
             "The scores of a query hardly differ between groups (by %.0f %% of their mean): the model moved because it "
             "was trained further, not by what was forgotten. Raise the objective's weight or choose another objective.",
@@ -74,15 +77,15 @@ def warn_of_failures(
 
 
 def growths(logs: Mapping[str, pd.DataFrame], config: GroupUnlearnConfig) -> dict[str, float | None]:
-    """By group, how many times the retained loss grew; nothing where it is a distance from F1, which begins at zero."""
+    """By group, the growth of the retained loss; empty where that is a distance from F1, which begins at zero."""
     return {name: growth(table) for name, table in logs.items()} if config.retain == "loss" else {}
 
 
 def growth(table: pd.DataFrame) -> float | None:
-    """How many times the retained loss at the start it is at the end, each a mean over steps; None where there are too
-    few of them to tell."""
-    if len(table) < ENOUGH:
+    """The retained loss at the end over that at the start, each a mean over logged steps; None where too few steps were
+    logged to tell."""
+    if len(table) < MIN_LOGGED_STEPS:
         return None
-    start, end = (int(part * len(table)) for part in (START, END))
+    start, end = (int(part * len(table)) for part in (START_SHARE, END_SHARE))
     losses = table["retain"]
     return float(losses.tail(end).mean() / losses.head(start).mean())

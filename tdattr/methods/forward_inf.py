@@ -30,7 +30,7 @@ class ForwardINF(Method):
             raise UserError("method.steps and batch_size must be at least 1, method.learning_rate above 0.")
 
     def check(self, setup: MethodSetup) -> None:
-        """The network must know the part that is changed."""
+        """The network must have the part that is changed."""
         setup.network.parameter_names(self.trainable)
 
     def start(self, context: Context) -> Scorer:

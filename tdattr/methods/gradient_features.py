@@ -15,7 +15,7 @@ from tdattr.errors import UserError
 from tdattr.methods import Context, Method, MethodSetup
 from tdattr.methods.f1_losses import f1_table
 from tdattr.scoring.cells import Items, QueryItems, TrainingItems
-from tdattr.scoring.gradients import BUFFER, GradientConfig, Gradients, Stacked, features
+from tdattr.scoring.gradients import BUFFER_VALUES, GradientConfig, Gradients, Stacked, features
 from tdattr.scoring.kernel import Kernel, decompose, load_kernel
 from tdattr.scoring.pairs import NoiseSet
 from tdattr.scoring.projection import spans
@@ -57,7 +57,7 @@ def gradient_features(context: Context, config: GradientConfig) -> tuple[Stacked
 
 def block_rows(parameters: int) -> int:
     """How many items a stored block has: as many as are projected together, between LEAST and MOST."""
-    return min(MOST, max(LEAST, BUFFER // parameters))
+    return min(MOST, max(LEAST, BUFFER_VALUES // parameters))
 
 
 def kernel(context: Context, config: GradientConfig, items: Stacked) -> Kernel:
@@ -84,7 +84,7 @@ class Differentiating(Method):
     gradients: GradientConfig
 
     def check(self, setup: MethodSetup) -> None:
-        """The network must know the part that is differentiated."""
+        """The network must have the part that is differentiated."""
         setup.network.parameter_names(self.gradients.parameters)
 
 

@@ -93,7 +93,7 @@ def shift_scorer(context: Context, config: ShiftConfig) -> Shift:
 
 
 def loss_model(context: Context, network: nn.Module) -> LossModel:
-    """A network as what gives losses."""
+    """The losses of a network, in the context's batches and on its device."""
     return LossModel(context.diffusion, network, context.device, context.trainer.scoring_batch)
 
 
@@ -129,7 +129,7 @@ def noise_set(context: Context, config: ShiftConfig) -> NoiseSet:
 
 
 def own_noise(context: Context, config: ShiftConfig, model: int) -> OwnNoise:
-    """Pairs of every item's own under one model, their levels drawn from those that ``noise_set`` takes."""
+    """Pairs of every item's own under one model (0: F1), their levels drawn from those that ``noise_set`` takes."""
     part = None
     if config.levels == "generation":
         part = generation_part(context.diffusion, config.pairs, config.schedule_share)
@@ -149,7 +149,7 @@ def own_noise(context: Context, config: ShiftConfig, model: int) -> OwnNoise:
 def find_moved_pairs(
     context: Context, config: ShiftConfig, f1: LossModel, after: LossModel, pairs: Pairs, query: int
 ) -> Int[np.ndarray, " kept"]:
-    """The pairs that moved the query's own loss at least as far as the mean over them."""
+    """The indices of the pairs at which the query's own loss moved at least as far as on average."""
     items = QueryItems(context.queries.select(slice(query, query + 1)))
     shifts = config.compare(f1.table(items, pairs), after.table(items, pairs))[0]
     return np.flatnonzero((shifts >= shifts.mean()).numpy())

@@ -31,7 +31,8 @@ class NullConfig:
 
 @dataclass(frozen=True)
 class MirrorConfig:
-    """Step 2, unlearning (§2.3). ``stop`` None: no null loss, which neither bounds the query's loss nor ends it."""
+    """Step 2, unlearning (§2.3). ``stop`` None: there is no null loss, so that the query's loss is not bounded and only
+    ``max_steps`` ends the unlearning."""
 
     weight: float
     batch_size: int
@@ -65,7 +66,7 @@ class MUCS(Method):
             raise UserError("method.null_loss, unlearn.batch_size and unlearn.max_steps must be at least 1.")
 
     def check(self, setup: MethodSetup) -> None:
-        """Its batches hold different items, and the network must know the part that is to be unlearned in."""
+        """Batches must not need more items than there are, and the network must have the part that is trained."""
         setup.network.parameter_names(self.unlearn.trainable)
         largest = max(self.unlearn.batch_size, 0 if self.unlearn.stop is None else self.null_loss.batch_size)
         if largest > setup.items:

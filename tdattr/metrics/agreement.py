@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.stats import bootstrap, permutation_test
 
-from tdattr.metrics.rank_correlation import AT_ONCE, LEVEL, spearman
+from tdattr.metrics.rank_correlation import CONFIDENCE, RESAMPLES_AT_ONCE, spearman
 from tdattr.metrics.ranking import (
     QueryValues,
     ScoreMatrix,
@@ -26,8 +26,8 @@ from tdattr.metrics.ranking import (
     top_overlap,
 )
 
-ENUMERATED = 12  # up to so many queries the paired test is exact
-DECIMALS = 12  # sums of differences that differ beyond these, relative to the largest there could be, are equal
+MAX_EXACT_QUERIES = 12  # up to so many the paired test enumerates all sign flips
+DECIMALS = 12  # to which sums of differences, relative to the largest possible sum, are compared
 
 
 def spearman_rho(gold: ScoreMatrix, scores: ScoreMatrix) -> QueryValues:
@@ -100,7 +100,7 @@ def agreement(gold: ScoreMatrix, scores: ScoreMatrix) -> dict[str, QueryValues]:
 def interval(values: QueryValues, resamples: int, seed: int = 0) -> tuple[float, float]:
     """The 95 % percentile interval of the mean when the queries are drawn again, with replacement.
 
-    Of the queries only: what the runs that made gold and scores would vary by, which all queries share, is not in it.
+    It covers the choice of queries only, not the randomness of the runs behind gold and scores.
     ValueError for values that are empty, not one per query or not finite, and for resamples < 1.
     """
     values = _check_values(values, resamples)
@@ -110,8 +110,8 @@ def interval(values: QueryValues, resamples: int, seed: int = 0) -> tuple[float,
         (values,),
         np.mean,
         n_resamples=resamples,
-        batch=AT_ONCE,
-        confidence_level=LEVEL,
+        batch=RESAMPLES_AT_ONCE,
+        confidence_level=CONFIDENCE,
         method="percentile",
         rng=np.random.default_rng(seed),
     )
@@ -141,8 +141,8 @@ def sign_flip_p_value(first: QueryValues, second: QueryValues, resamples: int = 
         extremeness,
         permutation_type="samples",
         alternative="greater",
-        n_resamples=np.inf if len(differences) <= ENUMERATED else resamples,
-        batch=AT_ONCE,
+        n_resamples=np.inf if len(differences) <= MAX_EXACT_QUERIES else resamples,
+        batch=RESAMPLES_AT_ONCE,
         rng=np.random.default_rng(seed),
     )
     return float(result.pvalue)

@@ -61,7 +61,7 @@ class LPIPS(Measure):
 def build(net: str, path: Path) -> Any:
     """The package's network with torchvision's convolutions from ``path``. Raises UserError where they do not fit.
 
-    The package names the convolutions by their place in torchvision's ``features``, behind the slice they are in.
+    The package names the convolutions by their slice and then their index in torchvision's ``features``.
     """
     import lpips
 

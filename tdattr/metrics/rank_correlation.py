@@ -4,8 +4,8 @@ import numpy as np
 from jaxtyping import Float
 from scipy.stats import rankdata
 
-LEVEL = 0.95
-AT_ONCE = 200  # resamples that are ranked together
+CONFIDENCE = 0.95  # of the intervals
+RESAMPLES_AT_ONCE = 200  # ranked together
 
 
 def spearman(
@@ -27,10 +27,10 @@ def bootstrap_mean(
     rows, columns = first.shape
     means: list[float] = []
     while len(means) < resamples:
-        count = min(AT_ONCE, resamples - len(means))
+        count = min(RESAMPLES_AT_ONCE, resamples - len(means))
         drawn = rng.integers(rows, size=(count, rows))
         correlations = spearman(first[drawn], second[drawn])
         columns_drawn = rng.integers(columns, size=(count, columns))
         means.extend(np.take_along_axis(correlations, columns_drawn, axis=1).mean(1).tolist())
-    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)

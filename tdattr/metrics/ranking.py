@@ -32,7 +32,7 @@ def ranking(scores: ScoreMatrix) -> Int[np.ndarray, "query group"]:
 
 
 def positions(scores: ScoreMatrix) -> Int[np.ndarray, "query group"]:
-    """Every column's place in the ranking, 0 = highest: the inverse of `ranking`."""
+    """The rank of every column, 0 = highest: the inverse of `ranking`."""
     return np.argsort(ranking(scores), axis=1, kind="stable")
 
 
@@ -47,9 +47,9 @@ def top_overlap(gold: ScoreMatrix, scores: ScoreMatrix, n: int) -> QueryValues:
 
 
 def ndcg(gold: ScoreMatrix, scores: ScoreMatrix, n: int, linear: bool = False) -> QueryValues:
-    """Normalised discounted cumulative gain of the first n (at most K) places, in [0, 1]; 1: the gold ranking's gain.
+    """Normalised discounted cumulative gain of the first n (at most K) ranks, in [0, 1]; 1: the gold ranking's gain.
 
-    Place i = 1, 2 … is discounted by log2(i + 1). The gold rank r = 1 … K gives the gain 2^(K - r) - 1 (CIFAR-10's
+    Rank i = 1, 2 … is discounted by log2(i + 1). The gold rank r = 1 … K gives the gain 2^(K - r) - 1 (CIFAR-10's
     script), or with `linear` K - r + 1, that is K … 1 (UnlearnCanvas's). ValueError for n < 1.
     """
     gold, scores = check_scores(gold, scores)

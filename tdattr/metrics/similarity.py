@@ -19,7 +19,7 @@ Compare = Callable[[Images, Images], Float[Tensor, " pair"]]
 class Measure(Loadable):
     """A ``measures.<name>`` config node: a frozen dataclass whose fields are its settings.
 
-    Fields that hold places of files are named in ``unaddressed``, and ``identity`` then says what lies there.
+    Fields that hold paths of files are named in ``unaddressed``; ``identity`` then gives the digests of the files.
     """
 
     @abstractmethod

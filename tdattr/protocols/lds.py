@@ -18,7 +18,7 @@ from tdattr.queries import Queries
 from tdattr.scores import Scores
 from tdattr.seeding import generator
 
-LEAST = 3  # subsets and items of a subset: with two, a rank correlation is 1 or -1
+MIN_SIZE = 3  # subsets, and items of a subset: with two, a rank correlation is 1 or -1
 
 
 @dataclass(frozen=True)
@@ -37,16 +37,16 @@ class LDS(Protocol):
     resamples: int
 
     def __post_init__(self) -> None:
-        if self.subsets < LEAST or min(self.repeats, self.draws, self.resamples) < 1 or not 0 < self.share < 1:
+        if self.subsets < MIN_SIZE or min(self.repeats, self.draws, self.resamples) < 1 or not 0 < self.share < 1:
             raise UserError(
-                f"protocol=lds needs subsets of at least {LEAST}, repeats, draws and resamples of at least 1, and a "
+                f"protocol=lds needs subsets of at least {MIN_SIZE}, repeats, draws and resamples of at least 1, and a "
                 "share between 0 and 1."
             )
 
     def check(self, setup: ProtocolSetup) -> None:
         """A subset must hold some items."""
         items = len(setup.items)
-        if round(self.share * items) < LEAST:
+        if round(self.share * items) < MIN_SIZE:
             raise UserError(f"protocol.share={self.share} of {items} training items is too few: raise it.")
 
     @property

@@ -14,7 +14,7 @@ from tdattr.protocols import Protocol, ProtocolSetup, Verdict
 from tdattr.queries import Queries
 from tdattr.scores import Attributor, Scores
 
-LEAST_LEFT = 0.05  # the share of the items that a retraining needs at the least
+MIN_SHARE_LEFT = 0.05  # of the items, for a retraining
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class LeaveKOut(Protocol):
                 f"{setting} removes {k} items per query, but it must be at least 1 and below the {items} there are."
             )
         left = items * (1 - k / items) ** queries
-        if left < LEAST_LEFT * items:
+        if left < MIN_SHARE_LEFT * items:
             raise UserError(
                 f"Removing {k} items for each of {queries} queries at random leaves about {left:.0f} of {items}: "
                 "lower protocol.k, protocol.share or queries.attributed."

@@ -16,16 +16,16 @@ from tdattr.queries import Queries
 from tdattr.scores import Scores
 from tdattr.seeding import generator
 
-TIES = 20
-DECIMALS = 12  # beyond these, shares that are equal differ by rounding
+TIE_BREAKS = 20  # random orders of tied groups that the ceiling averages over
+DECIMALS = 12  # of a share; what is beyond them is rounding
 
 
 @dataclass(frozen=True)
 class AgreementWithTruth(Protocol):
     """The ``protocol=truth`` node. Scores of training items are aggregated per group first.
 
-    A query owes nothing to most groups, and scores that rank those somehow lose by most measures. What perfect scores
-    reach all the same is shown as the ceiling: the truth with its ties broken at random, a mean over ``TIES`` ways.
+    A query owes nothing to most groups, but scores rank those groups too, which most measures punish. The ceiling shows
+    what perfect scores can reach: the truth with its ties broken at random, a mean over ``TIE_BREAKS`` random orders.
     """
 
     needs: ClassVar = frozenset({"groups"})
@@ -48,10 +48,12 @@ class AgreementWithTruth(Protocol):
         groups = models.groups()
         gold = truth(models.items(), queries.items, list(groups)).round(DECIMALS)
         values = aggregate_scores(scores, groups, self.aggregate)
-        return judge(gold, values, list(groups), self.resamples, [break_ties(gold, number) for number in range(TIES)])
+        return judge(
+            gold, values, list(groups), self.resamples, [break_ties(gold, number) for number in range(TIE_BREAKS)]
+        )
 
 
 def break_ties(gold: Float[np.ndarray, "query group"], number: int) -> Float[np.ndarray, "query group"]:
-    """The same order, but for ties, which are broken at random."""
+    """Gold with its ties broken at random, and the same order otherwise."""
     smallest = np.diff(np.unique(gold)).min(initial=1.0)
     return gold + smallest / 2 * generator(number, "truth.ties").random(gold.shape)

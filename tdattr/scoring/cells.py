@@ -105,10 +105,10 @@ def loss(
 
 @dataclass(frozen=True)
 class LossModel:
-    """A network and what it is asked for at each cell: its ``loss`` unless told otherwise.
+    """A network and the value that is computed at each cell: its ``loss``, or another ``value``.
 
-    The network must be in evaluation mode. Results do not depend on ``batch_size``, the cells of a forward pass, but
-    for rounding.
+    The network must be in evaluation mode. Apart from rounding, results do not depend on ``batch_size``, the number of
+    cells in a forward pass.
     """
 
     diffusion: Diffusion

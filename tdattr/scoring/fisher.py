@@ -18,7 +18,7 @@ from tdattr.errors import UserError
 from tdattr.networks import NOTHING, Given
 from tdattr.progress import track
 from tdattr.scoring.cells import Items
-from tdattr.scoring.gradients import BUFFER
+from tdattr.scoring.gradients import BUFFER_VALUES
 from tdattr.scoring.projection import spans
 from tdattr.seeding import generator, normal
 
@@ -96,7 +96,7 @@ def sum_squares(
         return diffusion.loss(call, x[None], level[None], noise[None], given)[0]
 
     size = sum(value.numel() for value in selected.values())
-    chunk = max(1, min(batch_size, BUFFER // size))
+    chunk = max(1, min(batch_size, BUFFER_VALUES // size))
     total = {name: torch.zeros(value.shape, dtype=torch.float64) for name, value in selected.items()}
     ids = items.ids
     for span in track(spans(len(ids), chunk), description, -(-len(ids) // chunk)):

@@ -24,8 +24,8 @@ OUTPUTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {  # (losses [draw], ou
     "squared_output": lambda losses, outputs: outputs.square().mean(),  # D-TRAK (arXiv 2311.00500)
     "mean_output": lambda losses, outputs: outputs.mean(),  # DAS (arXiv 2410.18639)
 }
-SHORTEST = 1e-12  # of a gradient that is normalised
-BUFFER = 1 << 28  # gradient values that are held before they are projected together: 1 GB in float32
+MIN_LENGTH = 1e-12  # by which a gradient is divided when it is normalised
+BUFFER_VALUES = 1 << 28  # gradient values held and projected together: 1 GB in float32
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class Gradients:
                 scale = x.new_full((len(blocks[0]), 1), share)
                 if self.config.normalise:
                     lengths = torch.stack([torch.linalg.vector_norm(block, dim=1) for block in blocks]).norm(dim=0)
-                    scale = scale / lengths.clamp(min=SHORTEST)[:, None]
+                    scale = scale / lengths.clamp(min=MIN_LENGTH)[:, None]
                 columns = total[part].split([block.shape[1] for block in blocks], dim=1)
                 for target, block in zip(columns, blocks, strict=True):  # in one pass over memory, which is what limits
                     target.addcmul_(block, scale)
@@ -145,7 +145,7 @@ def features(gradients: Gradients, items: Items, rows: slice, seed: int) -> Floa
     As many as fit in memory are projected together: the projection, which is drawn anew each time, costs most.
     """
     device = gradients.noise.levels.device
-    chunk = max(1, BUFFER // gradients.size)
+    chunk = max(1, BUFFER_VALUES // gradients.size)
     parts = []
     for span in spans(rows.stop - rows.start, chunk):
         x, given = items.take(np.arange(rows.start + span.start, rows.start + span.stop))

@@ -1,4 +1,4 @@
-"""Tables of losses, [item, pair], that are filled where they are asked for."""
+"""Tables of losses, [item, pair], computed block by block when a block is needed."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -17,7 +17,7 @@ from tdattr.scoring.cells import Block, Items, LossModel
 from tdattr.scoring.pairs import Pairs
 from tdattr.store import Build, Plan, share_out
 
-ITEMS, PAIRS = 1024, 16  # of a stored block
+BLOCK_ITEMS, BLOCK_PAIRS = 1024, 16  # rows and columns of a stored block
 FILE = "losses.safetensors"
 
 
@@ -38,9 +38,9 @@ class LossTable(ABC):
 
 @dataclass(frozen=True, eq=False)
 class StoredTable(LossTable):
-    """A table that many ask for, in fixed blocks of ITEMS x PAIRS, each an artifact: it survives a kill, and jobs share
-    it out. ``plan(config, build)``: the artifact of a block; ``load``: the model, loaded where a block is missing and
-    then let go. What has been read stays in memory."""
+    """A table that many ask for, in fixed blocks of BLOCK_ITEMS x BLOCK_PAIRS, each an artifact: it survives a kill, and
+    jobs share it out. ``plan(config, build)``: the artifact of a block; ``load``: the model, loaded where a block is
+    missing and then let go. What has been read stays in memory."""
 
     items: Items
     pairs: Pairs
@@ -60,7 +60,7 @@ class StoredTable(LossTable):
 
     def at(self, block: Block) -> Float[Tensor, "item pair"]:
         """Whole stored blocks are computed, those that hold a cell of ``block``."""
-        tops, lefts = np.unique(block.rows // ITEMS), np.unique(block.columns // PAIRS)
+        tops, lefts = np.unique(block.rows // BLOCK_ITEMS), np.unique(block.columns // BLOCK_PAIRS)
         self.read([(int(top), int(left)) for top in tops for left in lefts])
         whole = Block.whole(self.items, self.pairs)
         if np.array_equal(block.rows, whole.rows) and np.array_equal(block.columns, whole.columns):
@@ -73,25 +73,28 @@ class StoredTable(LossTable):
         missing = [block for block in blocks if block not in self.stored]
         artifacts = share_out([self.plan_block(*block, model) for block in missing], self.description)
         for (top, left), artifact in zip(missing, artifacts, strict=True):
-            rows, columns = slice(top * ITEMS, (top + 1) * ITEMS), slice(left * PAIRS, (left + 1) * PAIRS)
+            rows, columns = (
+                slice(top * BLOCK_ITEMS, (top + 1) * BLOCK_ITEMS),
+                slice(left * BLOCK_PAIRS, (left + 1) * BLOCK_PAIRS),
+            )
             self.values[rows, columns] = load_file(artifact.folder / FILE)["losses"]
             self.stored.add((top, left))
 
     def plan_block(self, top: int, left: int, model: Callable[[], LossModel]) -> Plan:
         """The artifact of the stored block that is the ``top``-th from above and the ``left``-th from the left."""
-        rows = np.arange(top * ITEMS, min((top + 1) * ITEMS, len(self.items)))
-        columns = np.arange(left * PAIRS, min((left + 1) * PAIRS, len(self.pairs)))
+        rows = np.arange(top * BLOCK_ITEMS, min((top + 1) * BLOCK_ITEMS, len(self.items)))
+        columns = np.arange(left * BLOCK_PAIRS, min((left + 1) * BLOCK_PAIRS, len(self.pairs)))
 
         def build(folder: Path) -> None:
             losses = model().table(self.items, self.pairs, Block(rows, columns))
             save_file({"losses": losses.contiguous()}, folder / FILE)
 
-        return self.plan({"block": [top, left], "size": [ITEMS, PAIRS]}, build)
+        return self.plan({"block": [top, left], "size": [BLOCK_ITEMS, BLOCK_PAIRS]}, build)
 
 
 @dataclass(frozen=True)
 class ComputedTable(LossTable):
-    """A table that is asked for once, such as that of an unlearned copy: nothing of it is kept."""
+    """A table that is used once, such as that of an unlearned copy: nothing of it is stored."""
 
     items: Items
     pairs: Pairs

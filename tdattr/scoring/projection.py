@@ -12,7 +12,7 @@ from tdattr.errors import UserError
 from tdattr.seeding import torch_seed
 
 KINDS = ("rademacher", "sparse", "none")
-ENTRIES = 1 << 26  # of the matrix that are held at a time: 256 MB in float32
+MATRIX_ENTRIES = 1 << 26  # held at a time: 256 MB in float32
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def project(
         return gradients
     features = gradients.new_zeros(len(gradients), config.dimension)
     per_parameter = config.dimension if config.kind == "rademacher" else config.nonzeros
-    for number, span in enumerate(spans(gradients.shape[1], max(1, ENTRIES // per_parameter))):
+    for number, span in enumerate(spans(gradients.shape[1], max(1, MATRIX_ENTRIES // per_parameter))):
         rng = torch.Generator(gradients.device).manual_seed(torch_seed(seed, "projection", number))
         block = gradients[:, span]
         if config.kind == "rademacher":

@@ -1,7 +1,7 @@
 """The batches of a training, each a pure function of its step: which items, which noise, which conditions dropped.
 
-Because a batch depends on nothing but the step, a training gives the same weights whatever the number of loader
-workers, and one that was interrupted goes on exactly where it stopped.
+Because a batch depends on nothing but the step, a training gives the same weights for any number of loader workers,
+and an interrupted one resumes exactly where it stopped.
 """
 
 from collections.abc import Iterator
@@ -96,7 +96,7 @@ class Validation(Dataset[Batch]):
 
 
 class Steps(Sampler[int]):
-    """The steps of the next epoch, counted on from wherever the trainer stands."""
+    """The steps of the next epoch, counted from the trainer's current step."""
 
     def __init__(self, trainer: L.Trainer, config: TrainConfig) -> None:
         self.trainer = trainer

@@ -7,6 +7,6 @@ from jaxtyping import Int
 def replace_removed(
     ids: Int[np.ndarray, " batch"], kept: Int[np.ndarray, " kept"], rng: np.random.Generator
 ) -> Int[np.ndarray, " batch"]:
-    """The same ids, except that one drawn from ``kept`` takes the place of each that is not among them."""
+    """The same ids, each one outside ``kept`` replaced by one drawn from ``kept``."""
     drawn = rng.integers(len(kept), size=len(ids))
     return np.where(np.isin(ids, kept), ids, kept[drawn])

@@ -36,7 +36,7 @@ class Pretraining(L.LightningModule):
             weight_decay=self.config.weight_decay,
             fused=self.device.type in ("cuda", "cpu") and not (self.config.clip and self.mixed),
         )
-        # a lambda, as what a method has about it would be saved with the schedule
+        # a lambda: of a bound method LambdaLR would save the attributes in its state
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.config.rate(step))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

@@ -20,7 +20,7 @@ from tdattr.training.framework import L
 from tdattr.training.module import Pretraining
 from tdattr.training.weights import make_metadata
 
-RESUME = "resume.ckpt"  # there while a training is unfinished
+RESUME = "resume.ckpt"  # exists while a training is unfinished
 
 
 def pretrain(
@@ -37,8 +37,8 @@ def pretrain(
 ) -> dict[str, float]:
     """Train ``network`` from its present weights and write ``raw.safetensors`` and ``ema.safetensors`` to ``folder``.
 
-    Goes on from the checkpoint that an interrupted training left in ``folder``, to the same weights. Returns the last
-    measured losses by name. Raises UserError where the loss is no longer a number.
+    Resumes from the checkpoint that an interrupted training left in ``folder``, and ends at the same weights. Returns
+    the last measured losses by name. Raises UserError where the loss is not finite.
     """
     module = Pretraining(network, diffusion, config, seed, mixed=trainer.precision != "32-true")
     keeper = Keeper(folder, config, label)
@@ -78,7 +78,7 @@ class Keeper(Callback):
         return {"best": self.best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take it up again."""
+        """Restore the best validation loss."""
         self.best = state_dict["best"]
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
@@ -97,7 +97,7 @@ class Keeper(Callback):
                 raise UserError(f"{self.label}: the loss is {loss} at step {step}; lower train.learning_rate.")
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        """Save what is needed to go on, and the best weights, each written aside and moved into place."""
+        """Save what a resumed training needs, and the best weights; each file is replaced in one step."""
         value = float(trainer.callback_metrics.get("validation_loss", float("inf")))
         if self.config.selection == "best" and value < self.best:
             self.best = value

@@ -1,4 +1,4 @@
-"""Weights from outside: checked before anything is computed, and read without executing anything."""
+"""Weights in files: the settings that they were trained for, and their check before anything is computed."""
 
 import json
 import logging
@@ -14,16 +14,16 @@ from tdattr.errors import UserError
 
 log = logging.getLogger(__name__)
 TRAINED_FOR = "tdattr.diffusion"  # in the metadata of a file that a training wrote
-RENAMED = {"code": "c_noise"}  # settings under whose old names files may have them
+RENAMED = {"code": "c_noise"}  # old names of settings, which older files may hold
 
 
 def make_metadata(diffusion: Diffusion) -> dict[str, str]:
-    """The metadata of a file of weights: what it serves."""
+    """The metadata of a file of weights: the settings of the variant that they were trained for."""
     return {TRAINED_FOR: json.dumps(training_values(diffusion))}
 
 
 def training_values(diffusion: Diffusion) -> dict[str, Any]:
-    """The values of a variant that its training reads: weights serve no other ones."""
+    """The settings of a variant that its training reads; weights fit no other values of them."""
     values: dict[str, Any] = asdict(diffusion)  # type: ignore[call-overload]
     return {name: value for name, value in values.items() if name not in diffusion.sampling}
 

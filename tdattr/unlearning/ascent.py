@@ -15,7 +15,7 @@ from tdattr.unlearning.draws import draw_copies
 
 @dataclass(frozen=True)
 class Ascent:
-    """-L(query), with no bound and no goal."""
+    """-L(query), unbounded; only the number of steps ends it."""
 
     diffusion: Diffusion
     goal: float = math.inf

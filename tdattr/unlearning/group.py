@@ -24,7 +24,7 @@ from tdattr.training.items import training_items
 from tdattr.unlearning.draws import UnlearnBatch
 from tdattr.unlearning.objectives import Objective, UnlearnContext
 
-LOGGED = 100  # points of the log that an unlearning leaves
+LOGGED_STEPS = 100  # about so many steps of an unlearning are logged
 
 
 @dataclass(frozen=True)
@@ -96,23 +96,23 @@ class GroupBatches(Dataset[UnlearnBatch]):
         return UnlearnBatch(self.draw_batch("retain", retained, step), self.draw_batch("forget", forgotten, step))
 
     def choose_items(self, ids: Int[np.ndarray, " item"], role: str, step: int) -> Int[np.ndarray, " batch"]:
-        """The items of a batch go through the set epoch by epoch; a smaller set gives smaller batches."""
+        """The ids of a batch. Batches go through the set epoch by epoch; a small set gives batches of its own size."""
         count = min(self.batch_size, len(ids))
         epoch, batch = divmod(step, len(ids) // count)
         return ids[order(self.seed, role, epoch, len(ids))[batch * count : (batch + 1) * count]]
 
     def choose_coupled(self, step: int) -> Int[np.ndarray, " batch"]:
-        """Those of the whole set, each forgotten one of which gives its place to one that is drawn."""
+        """A batch of both sets together, each forgotten item in it replaced by a retained one that is drawn."""
         rng = generator(self.seed, "unlearn.replacement", step)
         return replace_removed(self.choose_items(self.union, "retain", step), self.retained, rng)
 
     @cached_property
     def union(self) -> Int[np.ndarray, " item"]:
-        """Both sets."""
+        """The ids of both sets."""
         return np.union1d(self.retained, self.forgotten)
 
     def draw_batch(self, role: str, ids: Int[np.ndarray, " batch"], step: int) -> Batch:
-        """One of the two batches."""
+        """The retained or the forgotten batch (``role``) of a step."""
         rng = generator(self.seed, f"unlearn.{role}", step)
         mirrored, dropped, caption = rng.random((3, len(ids)))
         x, given = training_items(self.split, ids, self.train, mirrored, dropped, caption)
@@ -140,7 +140,7 @@ def unlearn_group(
     steps = config.count_steps(len(context.retained), len(context.forgotten))
     log: list[dict[str, float]] = []
     loss = objective.begin(context)
-    log_interval = max(1, steps // LOGGED)
+    log_interval = max(1, steps // LOGGED_STEPS)
     step = 0
 
     class Logged:

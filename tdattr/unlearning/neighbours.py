@@ -7,7 +7,7 @@ from sklearn.neighbors import NearestNeighbors
 from tdattr.data.prepared import Split
 from tdattr.progress import track
 
-BLOCK = 8192  # candidates that are searched together
+BLOCK = 8192  # candidates searched at a time
 
 
 def nearest(
@@ -15,7 +15,7 @@ def nearest(
 ) -> Int[np.ndarray, "item neighbour"]:
     """The ids of the ``count`` (or all, where there are fewer) candidates nearest to each item, nearest first.
 
-    Euclidean distance of the unflipped images. Which of several equally near ones are kept is left open.
+    By Euclidean distance of the images, not mirrored. Which of several equally near ones are kept is unspecified.
     """
     count = min(count, len(candidates))
     queries = pixels(split, items)

@@ -91,7 +91,7 @@ def test_features_do_not_depend_on_how_many_fit_into_memory(
     expected = project(exact, projection, SEED).numpy()
     close = {"atol": 1e-5 * float(np.abs(expected).max()), "rtol": 1e-3}
     np.testing.assert_allclose(features(gradients, items, slice(0, 5), SEED), expected, **close)
-    monkeypatch.setattr("tdattr.scoring.gradients.BUFFER", 2 * gradients.size)  # two items at a time
+    monkeypatch.setattr("tdattr.scoring.gradients.BUFFER_VALUES", 2 * gradients.size)  # two items at a time
     asked, of = list[int](), Gradients.of
     monkeypatch.setattr(Gradients, "of", lambda self, x, given: asked.append(len(x)) or of(self, x, given))
     np.testing.assert_allclose(features(gradients, items, slice(1, 4), SEED), expected[1:4], **close)
@@ -178,7 +178,7 @@ def test_projected_inner_products_keep_their_theoretical_error(kind: str) -> Non
 def test_projections_are_linear_and_the_same_in_any_pieces(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     x = torch.randn(3, 500, generator=torch.Generator().manual_seed(0))
     wanted = ProjectionConfig(kind, 32, 2)
-    monkeypatch.setattr("tdattr.scoring.projection.ENTRIES", 32 * 120)  # several pieces
+    monkeypatch.setattr("tdattr.scoring.projection.MATRIX_ENTRIES", 32 * 120)  # several pieces
     together = project(x, wanted, 5)
     torch.testing.assert_close(project(x[1:2], wanted, 5), together[1:2], atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(

@@ -65,8 +65,8 @@ def world(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> World:
-    monkeypatch.setattr(loss_table, "ITEMS", ROWS)
-    monkeypatch.setattr(loss_table, "PAIRS", COLUMNS)
+    monkeypatch.setattr(loss_table, "BLOCK_ITEMS", ROWS)
+    monkeypatch.setattr(loss_table, "BLOCK_PAIRS", COLUMNS)
     return World(edm, TrainingItems(tiny_data.train, IDS), tiny_dit(4, spread=0.2), tmp_path)
 
 
@@ -139,7 +139,7 @@ def test_another_table_has_blocks_of_its_own(world: World, monkeypatch: pytest.M
     count = world.cells
     world.table(noise="two").whole()
     assert world.cells == 2 * count
-    monkeypatch.setattr(loss_table, "ITEMS", ROWS + 1)  # another cut is another address
+    monkeypatch.setattr(loss_table, "BLOCK_ITEMS", ROWS + 1)  # another cut is another address
     torch.testing.assert_close(world.table(noise="one").whole(), first.whole(), **CLOSE)
     assert world.cells == 3 * count
 

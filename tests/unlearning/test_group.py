@@ -267,7 +267,7 @@ def test_dropout_is_on_where_it_is_wanted(run: Run, tiny_dit: Callable[..., nn.M
 
 
 def test_the_log_of_a_long_unlearning_is_short_and_has_the_last_step(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(group, "LOGGED", 5)
+    monkeypatch.setattr(group, "LOGGED_STEPS", 5)
 
     class Pixelwise(nn.Module):
         def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Objectives that unlearn a group: one file each, all of them a loss of a retained and a forgotten batch."""
+"""Objectives that unlearn a group, one file each: a loss of a retained and a forgotten batch."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -25,7 +25,7 @@ class Losses:
     total: Tensor  # what is minimised
     retain: Tensor  # of the retained batch, for the log
     forget: Tensor | None = None  # of the forgotten batch
-    more: Mapping[str, Tensor] = field(default_factory=dict)  # whatever else belongs into the log
+    more: Mapping[str, Tensor] = field(default_factory=dict)  # further values for the log, by name
 
     def log(self) -> dict[str, float]:
         """The parts by name."""
@@ -53,12 +53,12 @@ class UnlearnContext:
 class Objective(Node, ABC):
     """An ``objective`` config node: a frozen dataclass whose fields are its constants."""
 
-    retains: ClassVar[tuple[str, ...]] = ("loss", "distill")  # the ways of retaining that it can be run with
+    retains: ClassVar[tuple[str, ...]] = ("loss", "distill")  # the values of unlearn.retain that it supports
 
     name: str
 
     def check(self, conditional: bool) -> None:
-        """Raise UserError where a model like this cannot be unlearned so; before any training."""
+        """Raise UserError where the objective does not suit the model; called before any training."""
         return None
 
     def scale_weight(self, share: float) -> "Objective":
@@ -81,7 +81,7 @@ class Weighted(Objective):
 
 
 def check_above_zero(node: str, **values: float | None) -> None:
-    """Raises UserError for a setting of an objective that is zero or less: forgetting would be nothing, or learning."""
+    """Raise UserError for a setting that is not above 0: nothing would be forgotten, or the items would be learned."""
     for name, value in values.items():
         if value is not None and not value > 0:
             raise UserError(f"objective={node} needs {name} above 0, not method.objective.{name}={value}.")
@@ -114,5 +114,5 @@ def weighted_distance(
     predicted: Float[Tensor, "batch *shape"],
     target: Float[Tensor, "batch *shape"],
 ) -> Float[Tensor, " batch"]:
-    """The squared distance of two noises of each item, with the variant's weight of its level."""
+    """The mean squared difference of two noises of each item, times the variant's weight of its level."""
     return diffusion.noise_weight(batch.level) * (predicted - target).square().flatten(1).mean(1)

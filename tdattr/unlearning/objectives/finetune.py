@@ -1,4 +1,4 @@
-"""Fine-tuning on the retained items alone: what forgetting comes by itself."""
+"""Fine-tuning on the retained items alone: whatever is forgotten is forgotten by itself."""
 
 from dataclasses import dataclass
 

@@ -14,14 +14,14 @@ from tdattr.unlearning.objectives import Losses, Objective, Step, UnlearnContext
 class SISS(Objective):
     """The ``objective=siss`` node: n / (n - k) · L_all - scale · k / (n - k) · L_forget.
 
-    ``clip``: the second gradient is at most this share of the naive deletion's, that of the retained loss alone. L_all,
-    over the full set of n items, is the mean of the retained and the forgotten loss in proportion to their numbers, so
-    that the whole is L_retain + k / (n - k) · (1 - scale · the clip's factor) · L_forget: with a scale of 1 and nothing
-    clipped the retained loss is left, only a larger scale ascends, and where the clip binds, as it does for groups that
-    are not small, the forgotten items are trained on.
+    ``clip``: the gradient of the second term is at most this multiple of that of the retained loss alone. L_all, over
+    the full set of n items, is the mean of the retained and the forgotten loss in proportion to their numbers. The
+    whole is therefore L_retain + k / (n - k) · (1 - scale · the clip's factor) · L_forget. With a scale of 1 and no
+    clipping, the retained loss is what is left; only a larger scale ascends. Where the clip binds, as it does for all
+    but small groups, the forgotten items are trained on.
     """
 
-    retains: ClassVar = ("loss",)  # what it subtracts from
+    retains: ClassVar = ("loss",)  # it subtracts from the usual loss
 
     name: str
     scale: float
