@@ -12,7 +12,7 @@ from torch import Tensor
 from tdattr.ids import Ids
 from tdattr.networks import Network
 
-NEEDS = ("groups", "retraining")  # what a method or protocol must declare before it gets it
+NEEDS = ("groups", "retraining", "measures")  # what a method or protocol must declare before it gets it
 
 
 @dataclass(frozen=True)
@@ -84,4 +84,5 @@ class Counterfactuals(ABC):
     def similarities(
         self, first: Float[Tensor, "query channel height width"], second: Float[Tensor, "query channel height width"]
     ) -> dict[str, Float[np.ndarray, " query"]]:
-        """How alike the images of each pair are, by every measure of the run; higher = more alike."""
+        """How alike the images of each pair are, by every measure of the run; higher = more alike. Needs
+        ``measures``."""

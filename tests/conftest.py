@@ -11,7 +11,6 @@ check_annotations()  # before tdattr is imported
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,6 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from tdattr.configs import build
-from tdattr.data.groups import find_groups
 from tdattr.data.preparation import prepare
 from tdattr.data.prepared import Example, Prepared, Source, load, one_hot
 from tdattr.diffusion.edm import EDM
@@ -95,7 +93,7 @@ def setting(tiny_data: Prepared, tmp_path: Path) -> Setting:
     def shared(stage: str, version: int, config: Any, build: Any) -> Path:
         return store.plan(stage, version, config, {"dataset": tiny_data.content}, build).get().folder
 
-    return Setting(lambda: tiny_data, partial(find_groups, tiny_data), torch.device("cpu"), 10, 3, False, shared)
+    return Setting(lambda: tiny_data, torch.device("cpu"), 10, 3, False, shared)
 
 
 @pytest.fixture(scope="session")

@@ -69,6 +69,7 @@ class NoCounterfactuals(Counterfactuals):
         return self.given.get("query_losses", unused)(models, draws)
 
     def similarities(self, first: Any, second: Any) -> Any:
+        self.require("measures")
         return self.given.get("similarities", unused)(first, second)
 
 

@@ -1,5 +1,6 @@
 """What is not declared is refused, and what is declared is in the address of the result."""
 
+import gc
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,13 +9,16 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
+from safetensors.torch import save_file
 
 import tdattr
 from tdattr.counterfactuals import Undeclared
 from tdattr.methods import Context, Method, Scored, Scorer
+from tdattr.networks import Network
 from tdattr.pipeline.attribute import attribute
 from tdattr.pipeline.counterfactuals import WorkspaceCounterfactuals
-from tdattr.pipeline.train import train
+from tdattr.pipeline.train import build_network, train
 from tdattr.pipeline.workspace import Workspace
 
 NOTHING = np.array([], dtype=np.int64)
@@ -94,7 +98,85 @@ def test_what_was_declared_is_given_and_nothing_is_trained_for_it(ws: Workspace)
     assert not any(name.startswith("pretrain/") for name in ws.store.built)
 
 
-@pytest.mark.parametrize(("method", "need"), [(SilentGroups(), "groups"), (SilentRetrained(), "retraining")])
+@dataclass(frozen=True)
+class SilentMeasures(Method):
+    """It asks how alike images are without a word."""
+
+    name: str = "measures"
+
+    def start(self, context: Context) -> Scorer:
+        images = context.counterfactuals.original().images
+        similar = context.counterfactuals.similarities(images, images)
+        return lambda query: Scored(torch.full((len(context.ids),), float(len(similar))))
+
+
+@dataclass(frozen=True)
+class Measures(SilentMeasures):
+    """It asks how alike images are, and says so."""
+
+    needs: ClassVar = frozenset({"measures"})
+
+
+@dataclass(frozen=True)
+class Above(Method):
+    """It reads the scores of another method."""
+
+    below: Method
+    name: str = "above"
+
+    def uses(self) -> dict[str, Method]:
+        return {"below": self.below}
+
+    def start(self, context: Context) -> Scorer:
+        below = context.member("below").scores.values
+        return lambda query: Scored(below[query])
+
+
+@dataclass(frozen=True)
+class Misshapen(Method):
+    """Its scores have a column for every training item, whatever F1 has seen, or its errors come and go."""
+
+    more: int
+    errors: bool = False
+    name: str = "misshapen"
+
+    def start(self, context: Context) -> Scorer:
+        scores = torch.zeros(len(context.ids) + self.more)
+        return lambda query: Scored(scores, {}, scores if self.errors and query == 0 else None)
+
+
+@pytest.mark.parametrize(("more", "errors", "says"), [(5, False, "of shape"), (0, True, "errors for some")])
+def test_scores_that_fit_nothing_are_refused(ws: Workspace, more: int, errors: bool, says: str) -> None:
+    plan = attribute(ws, Misshapen(more, errors))
+    with pytest.raises(TypeError, match=rf"misshapen ga?i?ves? .*{says}"):
+        plan.get()
+    assert not plan.finished
+
+
+def test_no_copy_of_a_network_stays_with_the_scorer(ws: Workspace) -> None:
+    """F1's table outlives the F1 that made it: of what is alive later, nothing holds a network."""
+    from tdattr.methods.mucs import MUCS
+    from tdattr.pipeline.attribute import Setup
+
+    mirrored = tdattr.compose(
+        [*SMALL[:-2], "method=mucs", "method.score.mirror=true", "method.score.pairs=2", "logger=none",
+         f"paths.outputs={ws.store.root.parent / 'mirrored'}"]
+    )  # fmt: skip
+    assert isinstance(mirrored.method, MUCS)
+    before = count_networks()
+    setup = Setup(mirrored, mirrored.method)
+    setup.run()
+    assert setup.done is not None and count_networks() == before
+
+
+def count_networks() -> int:
+    gc.collect()
+    return sum(isinstance(part, Network) for part in gc.get_objects())
+
+
+@pytest.mark.parametrize(
+    ("method", "need"), [(SilentGroups(), "groups"), (SilentRetrained(), "retraining"), (SilentMeasures(), "measures")]
+)
 def test_a_method_that_does_not_say_what_it_asks_for_has_no_scores(ws: Workspace, method: Method, need: str) -> None:
     plan = attribute(ws, method)
     with pytest.raises(Undeclared, match=f"add '{need}' to `needs`"):
@@ -102,7 +184,7 @@ def test_a_method_that_does_not_say_what_it_asks_for_has_no_scores(ws: Workspace
     assert not plan.finished
 
 
-@pytest.mark.parametrize("method", [Groups(), Retrained()])
+@pytest.mark.parametrize("method", [Groups(), Retrained(), Measures()])
 def test_one_that_says_so_has_scores(ws: Workspace, method: Method) -> None:
     plan = attribute(ws, method)
     plan.get()
@@ -125,3 +207,21 @@ def test_only_what_was_declared_is_in_the_address(ws: Workspace, tmp_path: Path)
     assert changes(ws.method) == (False, False)
     assert changes(Groups()) == changes(SilentRetrained()) == (True, False)
     assert changes(Retrained()) == changes(SilentGroups()) == (False, True)
+    assert changes(Above(Groups())) == (True, False)  # without a word of what the other one needs
+    assert changes(Above(Retrained())) == (False, True)
+
+
+def test_the_measures_are_in_the_address_of_what_asks_for_them(ws: Workspace) -> None:
+    fewer = replace(ws, cfg=OmegaConf.merge(ws.cfg, {"metrics": ["mse"]}))
+    assert attribute(fewer, Measures()).address != attribute(ws, Measures()).address
+    assert attribute(fewer).address == attribute(ws).address
+
+
+def test_how_methods_train_is_in_the_address_where_f1_was_trained_elsewhere(ws: Workspace, tmp_path: Path) -> None:
+    weights = tmp_path / "weights.safetensors"
+    save_file(build_network(ws).state_dict(), weights)
+    imported = replace(ws, checkpoint=weights)
+    faster = replace(imported, train=replace(ws.train, learning_rate=0.5))
+    rounded = replace(imported, trainer=replace(ws.trainer, precision="bf16-mixed"))
+    assert train(imported).address == train(faster).address == train(rounded).address
+    assert len({attribute(one).address for one in (imported, faster, rounded)}) == 3

@@ -223,6 +223,20 @@ def test_one_build_may_ask_for_another_artifact(tmp_path: Path) -> None:
     assert store.built[1] == outer.name
 
 
+def test_seconds_are_those_of_the_artifact_itself(tmp_path: Path) -> None:
+    """So that a sum over artifacts is the same whoever asked for them first."""
+    store = Store(tmp_path, "cpu")
+    slow = store.plan("slow", 1, {}, {}, lambda folder: time.sleep(0.5))
+
+    def build(folder: Path) -> None:
+        slow.get()
+        time.sleep(0.1)
+
+    outer = get(store, build)
+    assert provenance(slow.artifact)["seconds"] >= 0.5
+    assert 0.1 <= provenance(outer)["seconds"] < 0.4
+
+
 def test_find(tmp_path: Path) -> None:
     artifact = get(tmp_path)
     assert find(tmp_path, artifact.name) == artifact

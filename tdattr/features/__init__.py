@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from tdattr.configs import Node, walk
@@ -25,7 +25,6 @@ class Setting:
     """What extractors and measures may use."""
 
     prepared: Callable[[], Prepared]  # the dataset, prepared when it is first needed
-    groups: Callable[[str], Mapping[str, Int[np.ndarray, " _id"]]]  # the groups by a field or manifest
     device: torch.device
     batch_size: int
     seed: int

@@ -14,6 +14,7 @@ from jaxtyping import Int
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from tdattr.data.groups import find_groups
 from tdattr.errors import Unavailable, UserError
 from tdattr.features import Embed, Extractor, Images, Setting
 from tdattr.features.pixels import resize
@@ -65,7 +66,7 @@ class Classifier(Extractor):
 
     def groups(self, setting: Setting) -> Mapping[str, Int[np.ndarray, " _id"]]:
         """The groups that it learns. Raises UserError where there are fewer than two."""
-        groups = {} if self.by is None else setting.groups(self.by)
+        groups = {} if self.by is None else find_groups(setting.data, self.by)
         if len(groups) < 2:
             raise Unavailable(
                 f"The extractor {self.name} learns to tell groups apart, but by={self.by} gives {len(groups)}: set "
@@ -104,13 +105,13 @@ class Classifier(Extractor):
 
     def train(self, setting: Setting) -> tuple[Any, float]:
         """The network trained on all groups, and its accuracy over the last hundred batches, in [0, 1]."""
-        names = list(self.groups(setting))
-        ids = np.concatenate([self.groups(setting)[name] for name in names])
-        labels = np.repeat(np.arange(len(names)), [len(self.groups(setting)[name]) for name in names])
+        groups = self.groups(setting)
+        ids = np.concatenate(list(groups.values()))
+        labels = np.repeat(np.arange(len(groups)), [len(members) for members in groups.values()])
         model = self.build(setting).train().to(setting.device)
         optimiser = torch.optim.AdamW(model.parameters(), self.learning_rate, weight_decay=self.weight_decay)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, self.learning_rate, total_steps=self.steps + 1)
-        bar = Bar(f"Training the classifier of {len(names)} groups", self.steps)
+        bar = Bar(f"Training the classifier of {len(groups)} groups", self.steps)
         right: list[float] = []
         for step in range(self.steps):
             rng = generator(setting.seed, "classifier.batch", step)

@@ -15,7 +15,8 @@ from tdattr.data.preparation import Encode
 from tdattr.errors import UserError
 from tdattr.features import Embed, Extractor, Images, Setting
 from tdattr.features.pixels import standardise
-from tdattr.features.weights import find_folder, fingerprint
+from tdattr.features.weights import find_folder
+from tdattr.files import digest_once
 from tdattr.progress import track
 
 IMAGE_FILES = ["config.json", "preprocessor_config.json"]
@@ -44,7 +45,7 @@ class ClipImage(Extractor):
     def identity(self, setting: Setting) -> Mapping[str, str]:
         """The digest of every file."""
         folder = self.folder(setting)
-        return {name: fingerprint(folder / name) for name in (self.file, *IMAGE_FILES)}
+        return {name: digest_once(folder / name) for name in (self.file, *IMAGE_FILES)}
 
     def load(self, setting: Setting) -> Embed:
         """Resized to the size, and standardised as, ``preprocessor_config.json`` says; images are square already."""
@@ -77,7 +78,7 @@ class ClipText(Node):
     def identity(self) -> Mapping[str, str]:
         """The digest of every file."""
         folder = self.folder()
-        return {name: fingerprint(folder / name) for name in (self.file, *TEXT_FILES)}
+        return {name: digest_once(folder / name) for name in (self.file, *TEXT_FILES)}
 
     def load(self, device: torch.device) -> Encode:
         """A function from texts to float32 [text, size]; texts longer than the model's context are cut off."""

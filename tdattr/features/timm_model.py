@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 from tdattr.errors import UserError
 from tdattr.features import Embed, Extractor, Setting
 from tdattr.features.pixels import standardise
-from tdattr.features.weights import find_folder, fingerprint
+from tdattr.features.weights import find_folder
+from tdattr.files import digest_once
 
 FILE = "model.safetensors"
 
@@ -38,7 +39,7 @@ class Timm(Extractor):
 
     def identity(self, setting: Setting) -> Mapping[str, str]:
         """The digest of the weights."""
-        return {"weights": fingerprint(self.path(setting.download))}
+        return {"weights": digest_once(self.path(setting.download))}
 
     def load(self, setting: Setting) -> Embed:
         """Raises UserError where the weights are not those of the architecture."""

@@ -10,7 +10,8 @@ import torch
 
 from tdattr.features import Embed, Extractor, Setting
 from tdattr.features.pixels import IMAGENET_MEAN, IMAGENET_STD, standardise
-from tdattr.features.weights import check_digest, digest_once, find_file
+from tdattr.features.weights import check_digest, find_file
+from tdattr.files import remember_digest
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class TorchScript(Extractor):
 
     def load(self, setting: Setting) -> Embed:
         """Reads the digest again before anything of the file is run."""
-        digest_once.cache_clear()
+        remember_digest.cache_clear()
         self.identity(setting)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # the file is published in this form and no other

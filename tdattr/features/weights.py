@@ -6,7 +6,7 @@ from pathlib import Path
 from shlex import quote
 
 from tdattr.errors import Unavailable, UserError
-from tdattr.files import digest
+from tdattr.files import digest_once
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 CONNECT_SECONDS = 5.0
@@ -49,25 +49,13 @@ def check_digest(path: Path, sha256: str, setting: str, digits: int = 64) -> str
     """The SHA-256 of a file. Raises UserError where it does not begin with ``sha256``, of at least so many digits."""
     if not re.fullmatch(f"[0-9a-fA-F]{{{digits},64}}", sha256):
         raise UserError(f"{setting} is {sha256!r}, which is no SHA-256: give at least {digits} hexadecimal digits.")
-    actual = fingerprint(path)
+    actual = digest_once(path)
     if not actual.startswith(sha256.lower()):
         raise UserError(
             f"{path} has the SHA-256 {actual[:16]}… instead of {sha256[:16]}…: it is damaged or another file, so "
             f"delete it and fetch it again, or set {setting} to its digest if you trust it."
         )
     return actual
-
-
-def fingerprint(path: Path) -> str:
-    """The SHA-256 of a file, read once per process."""
-    facts = path.stat()
-    return digest_once(path, facts.st_size, facts.st_mtime_ns)
-
-
-@lru_cache
-def digest_once(path: Path, size: int, changed: int) -> str:
-    """``digest``, cached for as long as the file stays the same; ``changed``: its time of change in ns."""
-    return digest(path)
 
 
 def missing_weights(path: Path | str, files: list[str], remedy: str) -> Unavailable:

@@ -84,8 +84,9 @@ class MethodSetup:
 class Method(Attributor, ABC):
     """A ``method`` config node: a frozen dataclass whose fields are its constants.
 
-    ``needs``: what it asks of ``Context.counterfactuals``: ``groups``, ``retraining``. The address of its scores then
-    contains the groups, or how models are trained; what is not declared is refused when it is asked for.
+    ``needs``: what it asks of ``Context.counterfactuals``: ``groups``, ``retraining``, ``measures``. The address of its
+    scores then contains the groups, how models are trained, or the measures; what is not declared is refused when it is
+    asked for.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()

@@ -40,11 +40,6 @@ class Ensemble(Method):
         """The weights above 0."""
         return {name: weight for name, weight in self.weights.items() if weight > 0}
 
-    @property
-    def needs(self) -> frozenset[str]:  # type: ignore[override]
-        """What its members need."""
-        return frozenset().union(*(member.needs for member in self.uses().values()))
-
     def uses(self) -> Mapping[str, Method]:
         """The members that are computed."""
         return {name: self.members[name] for name in self.active}

@@ -1,5 +1,6 @@
 """What all gradient methods share: the features of the training items, stored once, and those of a query."""
 
+import math
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
@@ -15,13 +16,13 @@ from tdattr.errors import UserError
 from tdattr.methods import Context, Method, MethodSetup
 from tdattr.methods.f1_losses import f1_table
 from tdattr.scoring.cells import Items, QueryItems, TrainingItems
-from tdattr.scoring.gradients import BUFFER_VALUES, GradientConfig, Gradients, Stacked, features
+from tdattr.scoring.gradients import GradientConfig, Gradients, Stacked, features, items_together
 from tdattr.scoring.kernel import Kernel, decompose, load_kernel
 from tdattr.scoring.pairs import NoiseSet
 from tdattr.scoring.projection import spans
 from tdattr.store import Plan, share_out
 
-LEAST, MOST = 64, 1024  # items of a stored block
+LEAST, MOST = 256, 1024  # items of a stored block
 FILE = "features.npy"
 GRID = "grid"  # method.damping=grid: the scores of every damping of method.grid
 
@@ -44,20 +45,28 @@ def gradient_features(context: Context, config: GradientConfig) -> tuple[Stacked
         return context.plan("gradients", 2, describe(config) | about | {"rows": [rows.start, rows.stop]}, build)
 
     def stack(items: Items, about: Mapping[str, str], called: str) -> Stacked:
-        plans = [plan(items, rows, about) for rows in spans(len(items), block)]
-        artifacts = share_out(plans, f"Gradients of the {called}")
-        return Stacked([np.load(artifact.folder / FILE, mmap_mode="r") for artifact in artifacts])
+        parts = list(spans(len(items), block))
+        artifacts = share_out([plan(items, rows, about) for rows in parts], f"Gradients of the {called}")
+        files = [artifact.folder / FILE for artifact in artifacts]
+        return Stacked(files, [*(rows.start for rows in parts), len(items)], np.load(files[0], mmap_mode="r").shape[1])
 
-    fresh = context.f0()  # of the same size as F1, which need not be there where its features are
-    block = block_rows(sum(fresh.get_parameter(name).numel() for name in fresh.parameter_names(config.parameters)))
+    block = block_rows(count_parameters(context, config))
     items = stack(TrainingItems(context.data.train, context.ids), {}, "items")
     queries = stack(QueryItems(context.queries), {"queries": context.queries.address}, "queries")
     return items, torch.from_numpy(queries[:])
 
 
+def count_parameters(context: Context, config: GradientConfig) -> int:
+    """How many parameters are differentiated, seen on a fresh network: F1 need not be there where its features are."""
+    network = context.f0()
+    return sum(network.get_parameter(name).numel() for name in network.parameter_names(config.parameters))
+
+
 def block_rows(parameters: int) -> int:
-    """How many items a stored block has: as many as are projected together, between LEAST and MOST."""
-    return min(MOST, max(LEAST, BUFFER_VALUES // parameters))
+    """How many items a stored block has, between LEAST and MOST: a multiple of those that are projected together, as
+    the projection is drawn anew for each such part and costs most."""
+    together = items_together(parameters)
+    return min(MOST, together * math.ceil(LEAST / together))
 
 
 def kernel(context: Context, config: GradientConfig, items: Stacked) -> Kernel:

@@ -12,14 +12,13 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from tdattr.configs import describe
 from tdattr.errors import UserError
 from tdattr.features import identities
 from tdattr.ids import digest_ids
 from tdattr.methods import Context, Member, Method, Scored, Scorer
 from tdattr.pipeline.counterfactuals import WorkspaceCounterfactuals
 from tdattr.pipeline.generate import generate, load_queries
-from tdattr.pipeline.train import as_trained, build_network, train
+from tdattr.pipeline.train import TRAINED, as_trained, build_network, train, training_config
 from tdattr.pipeline.workspace import Workspace
 from tdattr.queries import TABLE
 from tdattr.scores import Scores, load_scores, save_scores
@@ -50,15 +49,16 @@ class Attribution:
     def config(self) -> dict[str, Any]:
         """Everything that the scores depend on besides F1 and the queries."""
         ws, method = self.ws, self.method
-        config = {"method": method.describe(), "seed": ws.seed, "weights": ws.weights}
+        config = {"method": method.describe(), "seed": ws.seed, "weights": ws.weights} | training_of_imported(ws)
         config |= {"identity": identities(method, ws.setting()), "explained": ws.queries.explained}
         return config | describe_needs(ws, method.needs | ({"groups"} if method.scores_groups else frozenset()))
 
     @property
     def inputs(self) -> dict[str, str]:
-        """F1 and the queries."""
+        """F1, the queries, and the scores of other methods that this one uses."""
         f1 = train(self.ws)
-        return {"model": f1.address, "queries": generate(self.ws, f1).address}
+        used = {f"uses/{name}": attribute(self.ws, member).address for name, member in self.method.uses().items()}
+        return {"model": f1.address, "queries": generate(self.ws, f1).address} | used
 
     def score(self) -> tuple[list[Artifact], float]:
         """Every query's scores, which jobs that want the same share out, and the seconds of what they share."""
@@ -74,7 +74,7 @@ class Attribution:
                 started = time.perf_counter()
                 scored = scorer(query)
                 facts = {"seconds": time.perf_counter() - started, **scored.facts}
-                check_finite(scored, ws.cfg.method.name)
+                check_scored(scored, method, len(ws.groups) if method.scores_groups else len(ws.ids))
                 save_file(tensors(scored), folder / FILE, {"facts": json.dumps(facts)})
                 return {SETUP: seconds}
 
@@ -97,6 +97,8 @@ class Attribution:
                 if ERRORS in file.keys():  # noqa: SIM118
                     errors.append(file.get_tensor(ERRORS))
         method, ws = self.method, self.ws
+        if errors and len(errors) < len(values):
+            raise TypeError(f"{method.name} gives standard errors for some queries only")
         groups = list(ws.groups) if method.scores_groups else None
         standard_errors = torch.stack(errors) if errors else None
         save_scores(Scores(torch.stack(values), ws.ids, method.dampings, groups, standard_errors), folder)
@@ -120,14 +122,13 @@ class Setup:
         counts in full, whether this run built it or another one had."""
         if self.done is None:
             ws = self.ws
-            used: list[Plan] = []
+            used: list[Artifact] = []
             context = make_context(ws, self.method, used)
-            started, built = time.perf_counter(), len(ws.store.built)
+            started, elsewhere = time.perf_counter(), ws.store.nested[-1]
             scorer = self.method.start(context)
-            seconds = time.perf_counter() - started
-            cost = {plan.name: provenance(plan.artifact)["seconds"] for plan in used if plan.finished}
-            seconds += sum(cost.values()) - sum(cost.get(name, 0.0) for name in ws.store.built[built:])
-            self.done = scorer, seconds
+            seconds = time.perf_counter() - started - (ws.store.nested[-1] - elsewhere)
+            shared = {artifact.name: artifact for artifact in used if artifact.folder.exists()}
+            self.done = scorer, seconds + sum(provenance(artifact)["seconds"] for artifact in shared.values())
         return self.done
 
 
@@ -146,35 +147,51 @@ def describe_needs(ws: Workspace, needs: frozenset[str]) -> dict[str, Any]:
     if "groups" in needs:
         config["groups"] = {name: digest_ids(ids) for name, ids in ws.groups.items()}
     if "retraining" in needs:
-        config |= {"train": describe(ws.train), "precision": ws.trainer.precision}
+        config |= training_config(ws, removed=True)
+    if "measures" in needs:
+        config["measures"] = {
+            name: measure.describe() | {"identity": dict(measure.identity(ws.setting()))}
+            for name, measure in ws.measures.items()
+        }
     return config
+
+
+def training_of_imported(ws: Workspace) -> dict[str, Any]:
+    """How models are trained, where F1 was not: methods unlearn with the same constants, and F1's address, which
+    contains them otherwise, does not."""
+    return {} if train(ws).stage == TRAINED else training_config(ws, removed=False)
 
 
 def tensors(scored: Scored) -> dict[str, torch.Tensor]:
     """The scores of a query as they are stored."""
-    errors = {} if scored.standard_errors is None else {ERRORS: scored.standard_errors.float().contiguous()}
+    errors = {} if scored.standard_errors is None else {ERRORS: scored.standard_errors.float().clone().contiguous()}
     return {"scores": scored.scores.float().contiguous()} | errors
 
 
-def check_finite(scored: Scored, name: str) -> None:
-    """Raise UserError for scores that are not finite."""
+def check_scored(scored: Scored, method: Method, targets: int) -> None:
+    """Raise TypeError for scores of another shape than the method owes, UserError for scores that are not finite."""
+    shape = (len(method.dampings), targets) if method.dampings else (targets,)
+    for part in (scored.scores, scored.standard_errors):
+        if part is not None and part.shape != shape:
+            raise TypeError(f"{method.name} gave an array of shape {tuple(part.shape)} for a query instead of {shape}")
     if not scored.scores.isfinite().all():
         raise UserError(
-            f"{name} gave scores that are not finite: a training or unlearning behind them diverged (lower its "
+            f"{method.name} gave scores that are not finite: a training or unlearning behind them diverged (lower its "
             "learning rate) or a kernel cannot be inverted (raise its damping)."
         )
 
 
-def make_context(ws: Workspace, method: Method, used: list[Plan]) -> Context:
-    """What a method may use; the plans of artifacts that it asks for are noted in ``used``."""
+def make_context(ws: Workspace, method: Method, used: list[Artifact]) -> Context:
+    """What a method may use; the artifacts that it asks for are noted in ``used``."""
     f1 = train(ws)
     inputs = {"model": f1.address, "dataset": ws.data.content}
 
     def plan(stage: str, version: int, config: Mapping[str, Any], build: Build) -> Plan:
-        full = dict(config) | {"weights": ws.weights, "seed": ws.seed}
+        full = dict(config) | {"weights": ws.weights, "seed": ws.seed, "precision": ws.trainer.precision}
         full["diffusion"] = ws.diffusion.describe()  # its generation schedule may be part of what is computed
-        used.append(ws.store.plan(stage, version, full, inputs, build))
-        return used[-1]
+        plan = ws.store.plan(stage, version, full, inputs, build)
+        used.append(plan.artifact)
+        return plan
 
     def member(name: str) -> Member:
         artifact = attribute(ws, method.uses()[name]).get()

@@ -13,25 +13,25 @@ from torch import Tensor
 
 from tdattr.counterfactuals import Counterfactuals, Generated, Trained
 from tdattr.ids import Ids
-from tdattr.pipeline.generate import generate, load_queries
+from tdattr.pipeline.generate import generate, load_queries, plan_batches
 from tdattr.pipeline.train import as_trained, train
 from tdattr.pipeline.workspace import Workspace
 from tdattr.queries import load_images
 from tdattr.scoring.cells import LossModel, QueryItems
 from tdattr.scoring.pairs import NoiseSet
 from tdattr.seeding import generator, normal
-from tdattr.store import Plan, share_out
+from tdattr.store import Artifact, Plan, share_out
 
 FILE = "losses.safetensors"
 
 
 @dataclass(frozen=True)
 class WorkspaceCounterfactuals(Counterfactuals):
-    """``used``: the plans that were asked for, whose cost belongs to the one who asked."""
+    """``used``: the artifacts that were asked for, whose cost belongs to the one who asked."""
 
     ws: Workspace
     needs: frozenset[str]
-    used: list[Plan] = field(default_factory=list)
+    used: list[Artifact] = field(default_factory=list)
 
     @property
     def seed(self) -> int:
@@ -57,7 +57,7 @@ class WorkspaceCounterfactuals(Counterfactuals):
         self.require("retraining")
         seeds = [self.ws.seed + first + repeat for repeat in range(repeats)]
         plans = [[train(self.ws, ids, seed) for seed in seeds] for ids in removals]
-        self.used.extend(plan for row in plans for plan in row)
+        self.used.extend(plan.artifact for row in plans for plan in row)
         return [[as_trained(self.ws, plan) for plan in row] for row in plans]
 
     def regenerate(self, removals: Sequence[Ids]) -> list[Generated]:
@@ -65,7 +65,8 @@ class WorkspaceCounterfactuals(Counterfactuals):
         self.require("retraining")
         trainings = [train(self.ws, ids) for ids in removals]
         plans = [generate(self.ws, training) for training in trainings]
-        self.used.extend([*trainings, *plans])
+        batches = [batch for training in trainings for batch in plan_batches(self.ws, training)]
+        self.used.extend(plan.artifact for plan in (*trainings, *batches, *plans))
         share_out([training for training, plan in zip(trainings, plans, strict=True) if not plan.finished])
         return [Generated(load_images(artifact), artifact.name) for artifact in share_out(plans)]
 
@@ -93,6 +94,7 @@ class WorkspaceCounterfactuals(Counterfactuals):
 
     def similarities(self, first: Tensor, second: Tensor) -> dict[str, Float[np.ndarray, " query"]]:
         """How alike the images of each pair are, by every measure of the run; higher = more alike."""
+        self.require("measures")
         return {
             name: measure.load(self.ws.setting())(first, second).double().numpy()
             for name, measure in self.ws.measures.items()

@@ -39,12 +39,7 @@ class Evaluation:
     def config(self) -> dict[str, Any]:
         """Everything that the verdict depends on besides the scores."""
         ws = self.ws
-        setting = ws.setting()
         config = {"protocol": ws.protocol.describe(), "ids": digest_ids(ws.ids), "seed": ws.seed}
-        config["measures"] = {
-            name: measure.describe() | {"identity": dict(measure.identity(setting))}
-            for name, measure in ws.measures.items()
-        }
         return config | describe_needs(ws, ws.protocol.needs)
 
     @property

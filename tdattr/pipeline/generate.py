@@ -24,28 +24,9 @@ def generate(ws: Workspace, model: Plan) -> Plan:
 
     Nothing is generated before the plan's ``get``.
     """
-    config = {
-        "diffusion": ws.diffusion.describe(),
-        "codec": ws.codec.describe() | {"identity": dict(ws.codec.identity())},
-        "guidance": guidance(ws),
-        "weights": ws.weights,
-        "seed": ws.seed,
-    }
-    inputs = {"model": model.address}
-
-    def plan_batch(batch: range) -> Plan:
-        def make(folder: Path) -> None:
-            rngs = [generator(ws.seed, "query", index) for index in batch]
-            conditions = ws.query_split.condition(query_items(ws)[batch.start : batch.stop])
-            save_file({"images": sample(ws, model, rngs, conditions)}, folder / IMAGES)
-
-        part = config | {"queries": [batch.start, batch.stop]}
-        return ws.store.plan("generate_batch", 1, part, inputs, make)
 
     def prepare() -> Tensor:
-        size = ws.queries.batch_size
-        starts = range(0, ws.queries.generated, size)
-        plans = [plan_batch(range(start, min(start + size, ws.queries.generated))) for start in starts]
+        plans = plan_batches(ws, model)
         if not all(plan.finished for plan in plans):
             model.get()  # so that the progress of a training is shown first
         return torch.cat([load_images(batch) for batch in share_out(plans, "Generating")])
@@ -60,7 +41,34 @@ def generate(ws: Workspace, model: Plan) -> Plan:
         table.to_csv(folder / TABLE, index=False)
 
     counts = {"attributed": ws.queries.attributed, "controls": ws.queries.controls}
-    return ws.store.plan("generate", 2, config | counts, inputs, make, prepare)
+    return ws.store.plan("generate", 2, generation_config(ws) | counts, {"model": model.address}, make, prepare)
+
+
+def plan_batches(ws: Workspace, model: Plan) -> list[Plan]:
+    """The batches that the queries are made of."""
+
+    def plan_batch(batch: range) -> Plan:
+        def make(folder: Path) -> None:
+            rngs = [generator(ws.seed, "query", index) for index in batch]
+            conditions = ws.query_split.condition(query_items(ws)[batch.start : batch.stop])
+            save_file({"images": sample(ws, model, rngs, conditions)}, folder / IMAGES)
+
+        config = generation_config(ws) | {"queries": [batch.start, batch.stop]}
+        return ws.store.plan("generate_batch", 1, config, {"model": model.address}, make)
+
+    count, size = ws.queries.generated, ws.queries.batch_size
+    return [plan_batch(range(start, min(start + size, count))) for start in range(0, count, size)]
+
+
+def generation_config(ws: Workspace) -> dict[str, Any]:
+    """What generated images depend on besides the model and their number."""
+    return {
+        "diffusion": ws.diffusion.describe(),
+        "codec": ws.codec.describe() | {"identity": dict(ws.codec.identity())},
+        "guidance": guidance(ws),
+        "weights": ws.weights,
+        "seed": ws.seed,
+    }
 
 
 def query_items(ws: Workspace) -> np.ndarray:

@@ -31,7 +31,7 @@ def plan_health(ws: Workspace) -> Plan | None:
     config = {
         "extractor": extractor.describe() | {"identity": dict(extractor.identity(setting))},
         "diffusion": ws.diffusion.describe(),
-        "codec": ws.codec.describe(),
+        "codec": ws.codec.describe() | {"identity": dict(ws.codec.identity())},
         "samples": samples,
         "guidance": guidance(ws),
         "weights": ws.weights,

@@ -22,6 +22,7 @@ from tdattr.training.config import WEIGHTS
 from tdattr.training.weights import make_metadata
 
 log = logging.getLogger(__name__)
+TRAINED = "pretrain"  # the stage of what was trained here
 UNUSED_UNLESS_BEST = ("epoch_steps", "validation_draws")  # what no training reads that keeps its last weights
 
 
@@ -40,13 +41,9 @@ def train(ws: Workspace, without: Ids | None = None, seed: int | None = None) ->
     config = {
         "model": ws.model.describe() | {"identity": dict(ws.model.identity())},
         "diffusion": without_sampling(ws),
-        "train": training_values(ws, removed=bool(removed)),
-        "precision": ws.trainer.precision,
         "seed": seed,
         "ids": digest_ids(ids),
-    }
-    if ws.trainer.devices > 1 and ws.has_dropout:
-        config["ranks"] = ws.trainer.devices  # dropout masks are drawn rank by rank
+    } | training_config(ws, removed=bool(removed))
 
     def make(folder: Path) -> Mapping[str, Any]:
         from tdattr.training.pretrain import pretrain  # Lightning takes seconds to import
@@ -55,7 +52,7 @@ def train(ws: Workspace, without: Ids | None = None, seed: int | None = None) ->
         network, logger = build_network(ws, seed), None if counterfactual else ws.logger
         return pretrain(network, ws.data, ids, ws.diffusion, ws.train, ws.trainer, seed, folder, label, logger)
 
-    return ws.store.plan("pretrain", 2, config, {"dataset": ws.data.content}, make)
+    return ws.store.plan(TRAINED, 2, config, {"dataset": ws.data.content}, make)
 
 
 def without_sampling(ws: Workspace) -> dict[str, Any]:
@@ -63,12 +60,17 @@ def without_sampling(ws: Workspace) -> dict[str, Any]:
     return {name: value for name, value in ws.diffusion.describe().items() if name not in ws.diffusion.sampling}
 
 
-def training_values(ws: Workspace, removed: bool) -> dict[str, Any]:
-    """The values of ``train`` that the weights depend on."""
+def training_config(ws: Workspace, removed: bool) -> dict[str, Any]:
+    """What trained weights depend on besides network, data and seed; ``removed``: whether some items are left out."""
     values = describe(ws.train)
     if ws.train.selection == "last":
         values = {name: value for name, value in values.items() if name not in UNUSED_UNLESS_BEST}
-    return values if removed else values | {"coupled": True}  # where nothing is removed both orders are the same
+    if not removed:
+        values["coupled"] = True  # both orders are the same
+    config = {"train": values, "precision": ws.trainer.precision}
+    if ws.trainer.devices > 1 and ws.has_dropout:
+        config["ranks"] = ws.trainer.devices  # dropout masks are drawn rank by rank
+    return config
 
 
 def import_weights(ws: Workspace) -> Plan:

@@ -26,7 +26,7 @@ from tdattr.networks import NetworkConfig
 from tdattr.pipeline.dataset import DatasetConfig, read_dataset
 from tdattr.protocols import Protocol
 from tdattr.queries import QueriesConfig
-from tdattr.store import Plan, Store
+from tdattr.store import Artifact, Plan, Store
 from tdattr.training.config import WEIGHTS, TrainConfig, TrainerConfig
 
 
@@ -134,7 +134,7 @@ class Workspace:
 
     # -- what looks at images ------------------------------------------------------------------------------------
 
-    def setting(self, used: list[Plan] | None = None) -> Setting:
+    def setting(self, used: list[Artifact] | None = None) -> Setting:
         """What feature extractors and measures may use; artifacts that they ask for are noted in ``used``."""
 
         def shared(
@@ -142,12 +142,11 @@ class Workspace:
         ) -> Path:
             plan = self.store.plan(stage, version, config, {"dataset": self.data.content}, make)
             if used is not None:
-                used.append(plan)
+                used.append(plan.artifact)
             return plan.get().folder
 
         return Setting(
             prepared=lambda: self.data,
-            groups=lambda by: groups.find_groups(self.data, by),
             device=self.device,
             batch_size=self.trainer.feature_batch,
             seed=self.seed,

@@ -21,7 +21,7 @@ MIN_SHARE_LEFT = 0.05  # of the items, for a retraining
 class LeaveKOut(Protocol):
     """The ``protocol=leave_k_out`` node. ``k`` items per query, or ``share`` of the training set where it is null."""
 
-    needs: ClassVar = frozenset({"retraining"})
+    needs: ClassVar = frozenset({"retraining", "measures"})
 
     name: str
     k: int | None

@@ -57,8 +57,8 @@ class TrainingItems(Items):
         return self.split.x(ids, self.mirrored), Given(self.split.condition(ids, self.caption))
 
     def describe(self) -> dict[str, bool | int]:
-        """The settings that differ from their defaults, for the address of what is computed from the items."""
-        return ({"mirrored": True} if self.mirrored else {}) | ({"caption": self.caption} if self.caption else {})
+        """Side and caption, for the address of what is computed from the items."""
+        return {"mirrored": self.mirrored, "caption": self.caption}
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -118,25 +120,30 @@ class Gradients:
 
 @dataclass(frozen=True)
 class Stacked:
-    """Blocks of rows, memory-mapped, as if they were one array."""
+    """Files of rows as if they were one array. Each is opened only while it is read: there may be thousands."""
 
-    blocks: list[Float[np.ndarray, "_row feature"]]
+    files: list[Path]
+    starts: list[int]  # the first row of each file, and the number of all rows
+    width: int
 
     @property
     def shape(self) -> tuple[int, int]:
         """Of the whole."""
-        return sum(len(block) for block in self.blocks), self.blocks[0].shape[1]
+        return self.starts[-1], self.width
 
     def __getitem__(self, rows: slice) -> Float[np.ndarray, "row feature"]:
         """Those rows, read into memory."""
-        start, stop, _ = rows.indices(self.shape[0])
-        parts, first = [], 0
-        for block in self.blocks:
-            part = block[max(0, start - first) : max(0, stop - first)]
-            if len(part):
-                parts.append(part)
-            first += len(block)
-        return np.concatenate(parts) if parts else np.empty((0, self.shape[1]), np.float32)
+        start, stop, _ = rows.indices(self.starts[-1])
+        parts = []
+        for file, (first, end) in zip(self.files, pairwise(self.starts), strict=True):
+            if first < stop and end > start:
+                parts.append(np.array(np.load(file, mmap_mode="r")[max(0, start - first) : stop - first]))
+        return np.concatenate(parts) if parts else np.empty((0, self.width), np.float32)
+
+
+def items_together(parameters: int) -> int:
+    """Of how many items gradients of that many parameters are held and projected together."""
+    return max(1, BUFFER_VALUES // parameters)
 
 
 def features(gradients: Gradients, items: Items, rows: slice, seed: int) -> Float[np.ndarray, "item feature"]:
@@ -145,9 +152,8 @@ def features(gradients: Gradients, items: Items, rows: slice, seed: int) -> Floa
     As many as fit in memory are projected together: the projection, which is drawn anew each time, costs most.
     """
     device = gradients.noise.levels.device
-    chunk = max(1, BUFFER_VALUES // gradients.size)
     parts = []
-    for span in spans(rows.stop - rows.start, chunk):
+    for span in spans(rows.stop - rows.start, items_together(gradients.size)):
         x, given = items.take(np.arange(rows.start + span.start, rows.start + span.stop))
         projected = project(gradients.of(x.to(device), given.to(device)), gradients.config.projection, seed)
         parts.append(projected.cpu().numpy())

@@ -17,7 +17,7 @@ from tdattr.scoring.cells import Block, Items, LossModel
 from tdattr.scoring.pairs import Pairs
 from tdattr.store import Build, Plan, share_out
 
-BLOCK_ITEMS, BLOCK_PAIRS = 1024, 16  # rows and columns of a stored block
+BLOCK_ITEMS, BLOCK_PAIRS = 1024, 16  # rows and columns of a stored block; more columns where pairs are drawn together
 FILE = "losses.safetensors"
 
 
@@ -38,7 +38,7 @@ class LossTable(ABC):
 
 @dataclass(frozen=True, eq=False)
 class StoredTable(LossTable):
-    """A table that many ask for, in fixed blocks of BLOCK_ITEMS x BLOCK_PAIRS, each an artifact: it survives a kill, and
+    """A table that many ask for, in fixed blocks, each an artifact: it survives a kill, and
     jobs share it out. ``plan(config, build)``: the artifact of a block; ``load``: the model, loaded where a block is
     missing and then let go. What has been read stays in memory."""
 
@@ -53,6 +53,11 @@ class StoredTable(LossTable):
         """What has been read; NaN elsewhere."""
         return torch.full((len(self.items), len(self.pairs)), torch.nan)
 
+    @property
+    def columns(self) -> int:
+        """How many columns a block has."""
+        return max(BLOCK_PAIRS, self.pairs.drawn_together)
+
     @cached_property
     def stored(self) -> set[tuple[int, int]]:
         """The blocks that have been read."""
@@ -60,7 +65,7 @@ class StoredTable(LossTable):
 
     def at(self, block: Block) -> Float[Tensor, "item pair"]:
         """Whole stored blocks are computed, those that hold a cell of ``block``."""
-        tops, lefts = np.unique(block.rows // BLOCK_ITEMS), np.unique(block.columns // BLOCK_PAIRS)
+        tops, lefts = np.unique(block.rows // BLOCK_ITEMS), np.unique(block.columns // self.columns)
         self.read([(int(top), int(left)) for top in tops for left in lefts])
         whole = Block.whole(self.items, self.pairs)
         if np.array_equal(block.rows, whole.rows) and np.array_equal(block.columns, whole.columns):
@@ -75,7 +80,7 @@ class StoredTable(LossTable):
         for (top, left), artifact in zip(missing, artifacts, strict=True):
             rows, columns = (
                 slice(top * BLOCK_ITEMS, (top + 1) * BLOCK_ITEMS),
-                slice(left * BLOCK_PAIRS, (left + 1) * BLOCK_PAIRS),
+                slice(left * self.columns, (left + 1) * self.columns),
             )
             self.values[rows, columns] = load_file(artifact.folder / FILE)["losses"]
             self.stored.add((top, left))
@@ -83,13 +88,13 @@ class StoredTable(LossTable):
     def plan_block(self, top: int, left: int, model: Callable[[], LossModel]) -> Plan:
         """The artifact of the stored block that is the ``top``-th from above and the ``left``-th from the left."""
         rows = np.arange(top * BLOCK_ITEMS, min((top + 1) * BLOCK_ITEMS, len(self.items)))
-        columns = np.arange(left * BLOCK_PAIRS, min((left + 1) * BLOCK_PAIRS, len(self.pairs)))
+        columns = np.arange(left * self.columns, min((left + 1) * self.columns, len(self.pairs)))
 
         def build(folder: Path) -> None:
             losses = model().table(self.items, self.pairs, Block(rows, columns))
             save_file({"losses": losses.contiguous()}, folder / FILE)
 
-        return self.plan({"block": [top, left], "size": [BLOCK_ITEMS, BLOCK_PAIRS]}, build)
+        return self.plan({"block": [top, left], "size": [BLOCK_ITEMS, self.columns]}, build)
 
 
 @dataclass(frozen=True)

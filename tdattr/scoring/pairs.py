@@ -20,6 +20,11 @@ class Pairs(ABC):
     def __len__(self) -> int:
         """How many pairs every item has."""
 
+    @property
+    def drawn_together(self) -> int:
+        """How many pairs of an item cost no more to take than one of them."""
+        return 1
+
     @abstractmethod
     def take(self, ids: Int[np.ndarray, " cell"], pairs: Int[np.ndarray, " cell"]) -> tuple[Levels, Noise]:
         """Level and unit-normal noise of each cell: of the item ``ids[cell]`` at its pair ``pairs[cell]``."""
@@ -57,6 +62,11 @@ class OwnNoise(Pairs):
     count: int
 
     def __len__(self) -> int:
+        return self.count
+
+    @property
+    def drawn_together(self) -> int:
+        """All of an item."""
         return self.count
 
     def take(self, ids: Int[np.ndarray, " cell"], pairs: Int[np.ndarray, " cell"]) -> tuple[Levels, Noise]:

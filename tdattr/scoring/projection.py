@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -11,7 +12,6 @@ from torch import Tensor
 from tdattr.errors import UserError
 from tdattr.seeding import torch_seed
 
-KINDS = ("rademacher", "sparse", "none")
 MATRIX_ENTRIES = 1 << 26  # held at a time: 256 MB in float32
 
 
@@ -24,13 +24,11 @@ class ProjectionConfig:
     ``none``: the parameters themselves.
     """
 
-    kind: str
+    kind: Literal["rademacher", "sparse", "none"]
     dimension: int
     nonzeros: int
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise UserError(f"gradients.projection.kind={self.kind} is unknown: choose one of {', '.join(KINDS)}.")
         if self.dimension < 8 or self.dimension % 8:
             raise UserError(f"gradients.projection.dimension={self.dimension} must be a multiple of 8.")
         if not 1 <= self.nonzeros <= self.dimension:

@@ -1,7 +1,9 @@
 """Vectors of the training items: of length 1, the same for any batch size, an artifact that survives a kill."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -96,22 +98,28 @@ def test_the_classifier_learns_the_groups(setting: Setting) -> None:
     assert cosines[same & others].mean() > cosines[~same].mean() + 0.2
 
 
-def test_the_classifier_is_an_artifact_of_seed_and_groups(setting: Setting) -> None:
+def test_the_classifier_is_an_artifact_of_seed_and_groups(setting: Setting, tmp_path: Path) -> None:
     images = setting.data.train.images(np.arange(4))
     few = classifier(steps=2)
     first = few.load(setting)(images)
     torch.testing.assert_close(few.load(setting)(images), first, rtol=0, atol=0)
     assert not torch.equal(few.load(replace(setting, seed=4))(images), first)
-    by_halves = {"a": np.arange(24), "b": np.arange(24, 48)}
-    halves = replace(setting, groups=lambda by: by_halves)
-    assert few.identity(halves) != few.identity(setting)
-    assert not torch.equal(few.load(halves)(images), first)
+    halves = classifier(steps=2, by=write_halves(tmp_path, "a"))
+    assert halves.identity(setting) != few.identity(setting)
+    assert not torch.equal(halves.load(setting)(images), first)
 
 
-def test_a_group_may_be_called_seed(setting: Setting) -> None:
-    halves = {"seed": np.arange(24), "b": np.arange(24, 48)}
-    first, second = (classifier().identity(replace(setting, groups=lambda by: halves, seed=seed)) for seed in (1, 2))
+def test_a_group_may_be_called_seed(setting: Setting, tmp_path: Path) -> None:
+    halves = classifier(by=write_halves(tmp_path, "seed"))
+    first, second = (halves.identity(replace(setting, seed=seed)) for seed in (1, 2))
     assert first != second
+
+
+def write_halves(folder: Path, first: str) -> str:
+    """A manifest of two groups, the first one of that name."""
+    path = folder / "halves.json"
+    path.write_text(json.dumps({first: list(range(24)), "b": list(range(24, 48))}))
+    return str(path)
 
 
 def test_networks_there_must_be(setting: Setting) -> None:
@@ -119,10 +127,12 @@ def test_networks_there_must_be(setting: Setting) -> None:
         classifier(architecture="nope").identity(setting)
 
 
-def test_groups_there_must_be(setting: Setting) -> None:
-    for by, count in ((None, 0), ("label", 1)):
+def test_groups_there_must_be(setting: Setting, tmp_path: Path) -> None:
+    one = tmp_path / "one.json"
+    one.write_text(json.dumps({"all": list(range(48))}))
+    for by, count in ((None, 0), (str(one), 1)):
         with pytest.raises(UserError, match=rf"by={by} gives {count}: set dataset.groups .* another extractor"):
-            classifier(by=by).identity(replace(setting, groups=lambda by: {"all": np.arange(48)}))
+            classifier(by=by).identity(setting)
     with pytest.raises(UserError, match="learning_rate above 0"):
         classifier(learning_rate=0)
 

@@ -51,13 +51,6 @@ class Choosy(Method):
 
 
 @dataclass(frozen=True)
-class Greedy(Choosy):
-    """A member that needs models of other trainings too."""
-
-    needs: ClassVar = frozenset({"retraining"})
-
-
-@dataclass(frozen=True)
 class OfGroups(Choosy):
     """A method that scores groups."""
 
@@ -122,10 +115,9 @@ def test_a_member_of_weight_zero_is_never_asked_for(context: Context, make_setup
     assert set(partial.uses()) == {"a"}
 
 
-def test_it_needs_and_is_described_by_the_members_that_are_computed() -> None:
-    members = {"a": Choosy(), "b": Greedy(least=3), "c": OfGroups()}
+def test_it_is_described_by_the_members_that_are_computed() -> None:
+    members = {"a": Choosy(), "b": Choosy(least=3), "c": OfGroups()}
     both, one = (Ensemble("ensemble", members, {"a": 1, "b": weight, "c": 0}) for weight in (2, 0))
-    assert (both.needs, one.needs) == ({"retraining"}, frozenset())
     assert (set(both.describe()["members"]), both.describe()["weights"]) == ({"a", "b"}, {"a": 1, "b": 2})
     assert both.describe()["members"]["b"]["least"] == 3
     assert (set(one.describe()["members"]), one.describe()["weights"]) == ({"a"}, {"a": 1})

@@ -135,7 +135,7 @@ def test_mirrored_items_and_other_captions(tiny_data: Prepared, network: nn.Modu
             chosen = TrainingItems(two, IDS, mirrored, caption)
             expected = double_loop(edm, network, split, mirrored=mirrored)
             torch.testing.assert_close(model.table(chosen, NOISE), expected, **CLOSE)
-    assert TrainingItems(two, IDS).describe() == {}
+    assert TrainingItems(two, IDS).describe() == {"mirrored": False, "caption": 0}
     assert TrainingItems(two, IDS, True, 1).describe() == {"mirrored": True, "caption": 1}
 
 

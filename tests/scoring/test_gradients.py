@@ -1,5 +1,6 @@
 """Per-example gradients, projections and the damped kernel against autograd item by item and dense NumPy."""
 
+import resource
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from tdattr.errors import UserError
 from tdattr.methods import Context, gradient_features
 from tdattr.networks import Given, Network
 from tdattr.scoring.cells import TrainingItems
-from tdattr.scoring.gradients import GradientConfig, Gradients, Stacked, features
+from tdattr.scoring.gradients import GradientConfig, Gradients, Stacked, features, items_together
 from tdattr.scoring.kernel import decompose, load_kernel
 from tdattr.scoring.projection import ProjectionConfig, project, signs
 from tdattr.store import Store
@@ -146,10 +147,40 @@ def test_stored_features_are_blocks_that_survive_a_kill(
     assert np.array_equal(again[:], items[:]) and len(loaded) == count  # nothing is missing, no network is loaded
 
 
+def stack(folder: Path, blocks: list[np.ndarray]) -> Stacked:
+    """The blocks, each in a file."""
+    files = [folder / f"{number}.npy" for number in range(len(blocks))]
+    for file, block in zip(files, blocks, strict=True):
+        np.save(file, block)
+    return Stacked(files, [0, *np.cumsum([len(block) for block in blocks]).tolist()], blocks[0].shape[1])
+
+
+def test_thousands_of_blocks_hold_no_files_open(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    blocks = list(np.arange(400, dtype=np.float32).reshape(400, 1, 1))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 256), hard))
+    try:
+        stacked = stack(tmp_path, blocks)
+        first = stacked[:]
+        second = [stacked[row : row + 1] for row in range(400)]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert first[:, 0].tolist() == list(range(400)) and np.array_equal(np.concatenate(second), first)
+
+
+@pytest.mark.parametrize("parameters", [1, 1000, 10**6, 4_300_000, 6_000_000, 35_000_000, 146_000_000, 10**9])
+def test_a_block_is_projected_in_as_few_parts_as_its_items_need(parameters: int) -> None:
+    """Every part but none of the last is full, so that no projection is drawn for less than it could serve."""
+    rows = gradient_features.block_rows(parameters)
+    together = items_together(parameters)
+    assert rows == gradient_features.MOST or (rows % together == 0 and rows >= gradient_features.LEAST)
+    assert rows <= gradient_features.MOST
+
+
 @pytest.mark.parametrize("sizes", [[5], [2, 2, 1], [1, 4], [3, 0, 2]])
-def test_stacked_blocks_are_one_array(sizes: list[int]) -> None:
+def test_stacked_blocks_are_one_array(sizes: list[int], tmp_path: Path) -> None:
     whole = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
-    stacked = Stacked(np.split(whole, np.cumsum(sizes)[:-1]))
+    stacked = stack(tmp_path, np.split(whole, np.cumsum(sizes)[:-1]))
     assert stacked.shape == whole.shape
     for start in range(6):
         for stop in range(start, 7):
@@ -200,7 +231,7 @@ def test_the_kernel_is_the_dense_inverse(items: int, size: int, tmp_path: Path) 
     rng = np.random.default_rng(0)
     phi = (rng.normal(size=(items, size)) * rng.uniform(0.1, 3, size)).astype(np.float32)
     query = rng.normal(size=size)
-    blocks = Stacked(np.array_split(phi, 3))
+    blocks = stack(tmp_path, np.array_split(phi, 3))
     decompose(blocks, tmp_path)
     kernel = load_kernel(blocks, tmp_path)
     for damping in (0.01, 1.0, 50.0):
@@ -221,11 +252,14 @@ def test_wrong_settings_are_refused() -> None:
         ({"output": "beauty"}, "output=beauty is unknown: choose loss, squared_output or mean_output"),
         ({"levels": "some"}, "levels=some is unknown: choose generation or training"),
         ({"draws": 0}, "draws=0 must be at least 1"),
+        (
+            {"projection": {"kind": "fast", "dimension": 8, "nonzeros": 1}},
+            "projection.kind=fast is unknown: choose rademacher, sparse or none",
+        ),
     ):
         with pytest.raises(UserError, match=rf"^method\.gradients\.{words}\.$"):
             typed(GradientConfig, plain | changes, "method.gradients")
     for arguments, words in (
-        (("fast", 8, 1), "kind=fast"),
         (("sparse", 12, 1), "multiple of 8"),
         (("sparse", 8, 9), "nonzeros=9"),
     ):
