@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 import tdattr
 from tdattr.methods import Context
-from tdattr.methods.loss_shift import loss_model, noise_set, skew
+from tdattr.methods.f1_losses import loss_model
+from tdattr.methods.loss_shift import noise_set, skew
 from tdattr.methods.mucs import MUCS
 from tdattr.metrics.rank_correlation import spearman
 from tdattr.pipeline.attribute import make_context

@@ -24,7 +24,7 @@ BRIGHTNESS = (0.8, 1.0)  # of the ink of an image
 NOISE = 3.0  # standard deviation, of 255
 INK = (14, 22)  # squares of a stamp that are white
 MOST_GROUPS = 128
-APART = 10  # squares, of 36, by which two of so many stamps differ at least, wherever the jitter has moved them
+APART = 10  # squares, of 36: the smallest difference of two of MOST_GROUPS stamps under any jitter
 EMPTY = -1
 # cells of a test composition's groups, by their number: four cells, the main group ahead of every other
 PARTS = {1: (4,), 2: (3, 1), 3: (2, 1, 1)}
@@ -100,7 +100,7 @@ class Mixtures(Source):
         return {"drawing": DRAWING}
 
     def count(self, split: str) -> int:
-        """As many as asked for."""
+        """``test_items`` or ``items``."""
         return self.test_items if split == "test" else self.items
 
     def examples(self, split: str) -> Iterator[Example]:
@@ -140,10 +140,10 @@ class Mixtures(Source):
 
 
 def stamps(seed: int, count: int) -> Bool[np.ndarray, "stamp side side"]:
-    """Patterns of white squares: mirrored, a third to two thirds white, without single squares of either colour.
+    """Patterns of white squares: mirrored, a third to two thirds white, without isolated squares of either colour.
 
-    Each is as far as can be from those before it, so that a larger ``count`` only adds some. The distance of two is the
-    number of squares that differ where one is laid over the other as the jitter of their images allows at best.
+    Each is as far as possible from those before it, so that a larger ``count`` only adds some. The distance of two is
+    the number of squares that differ, at the shift within the jitter that makes them most alike.
     """
     half = (np.arange(2 ** (SIDE * SIDE // 2))[:, None] >> np.arange(SIDE * SIDE // 2) & 1).astype(bool)
     half = half[(half.sum(1) * 2 >= INK[0]) & (half.sum(1) * 2 <= INK[1])].reshape(-1, SIDE, SIDE // 2)

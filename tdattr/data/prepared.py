@@ -103,14 +103,14 @@ class Split:
         return 1 if self.conditions is None else self.conditions.shape[1]
 
     def images(self, ids: Int[np.ndarray, " batch"]) -> Float[Tensor, "batch channel height width"]:
-        """Those images in [-1, 1], as people and feature extractors look at them."""
+        """The images with these ids, in [-1, 1], as people and feature extractors see them."""
         pixels = torch.from_numpy(np.ascontiguousarray(self.pixels[ids]))
         return pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
 
     def x(
         self, ids: Int[np.ndarray, " batch"], mirrored: Bool[np.ndarray, " batch"] | bool = False
     ) -> Float[Tensor, "batch *x"]:
-        """Those items as networks see them, each mirrored or not: under the codec ``pixels``, the images themselves."""
+        """The items with these ids as networks see them, mirrored or not: under the codec ``pixels``, their images."""
         x = self.images(ids)
         if isinstance(mirrored, bool):
             return x.flip(-1) if mirrored else x
@@ -119,8 +119,8 @@ class Split:
     def condition(
         self, ids: Int[np.ndarray, " batch"], variant: Int[np.ndarray, " batch"] | int = 0
     ) -> Shaped[Tensor, "batch *condition"] | None:
-        """Those conditions, one caption each: the first unless told; None where the dataset has none. Any shape after
-        the first axis, and the type that they are stored in."""
+        """The conditions of the items with these ids, of any shape and in the type that they are stored in; None where
+        the dataset has none. ``variant``: which of an item's captions."""
         if self.conditions is None:
             return None
         return torch.from_numpy(np.array(self.conditions[ids, variant]))
@@ -128,7 +128,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A prepared dataset: its splits and the facts about it."""
+    """A prepared dataset: its splits, and ``facts``: counts and digests of its files."""
 
     train: Split
     test: Split

@@ -44,12 +44,12 @@ def check_seed(seed: int) -> None:
 
 
 def draw_items(size: int, count: int, seed: int) -> Int[np.ndarray, " count"]:
-    """``count`` of 0 … ``size`` - 1, ascending; equally likely."""
+    """``count`` of 0 … ``size`` - 1, ascending, drawn uniformly without replacement."""
     return np.sort(np.random.RandomState(seed).permutation(size)[size - count :])
 
 
 def draw_by_class(labels: Int[np.ndarray, " item"], count: int, seed: int) -> Int[np.ndarray, " count"]:
-    """``count`` positions in ``labels``, ascending; every class keeps its share, to the nearest whole number."""
+    """``count`` indices into ``labels``, ascending; every class keeps its share, to the nearest whole number."""
     rng = np.random.RandomState(seed)
     classes, sizes = np.unique(labels, return_counts=True)
     exact = count * sizes

@@ -57,7 +57,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Scored:
-    """The scores of one query, higher = more influential, and what is worth noting about how they came about.
+    """The scores of one query, higher = more influential, and ``facts`` about how they were computed, by name.
 
     A method with several ``dampings`` gives the scores of each. ``standard_errors``: of the scores, where they are
     estimated from draws.
@@ -96,9 +96,9 @@ class Method(Attributor, ABC):
         return {}
 
     def check(self, setup: MethodSetup) -> None:
-        """Raise UserError where it cannot serve this network, variant, dataset or so few items."""
+        """Raise UserError where the method does not suit the network, variant, dataset or number of items."""
         return None
 
     @abstractmethod
     def start(self, context: Context) -> Scorer:
-        """Do what all queries share, and return the function that scores one."""
+        """Compute what all queries share, and return the function that scores one."""

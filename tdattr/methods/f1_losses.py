@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from torch import nn
+
 from tdattr.methods import Context
 from tdattr.scoring.cells import LossModel, TrainingItems
 from tdattr.scoring.loss_table import StoredTable
@@ -14,9 +16,14 @@ def f1_table(context: Context, items: TrainingItems, pairs: Pairs, noise: Mappin
     """The table of those items at those pairs; ``noise``: what the pairs are made from, besides the seed."""
 
     def load() -> LossModel:
-        return LossModel(context.diffusion, context.f1.load(), context.device, context.trainer.scoring_batch)
+        return loss_model(context, context.f1.load())
 
     def plan(block: Mapping[str, Any], build: Build) -> Plan:
         return context.plan("losses", 2, dict(noise) | items.describe() | dict(block), build)
 
     return StoredTable(items, pairs, load, plan, "Losses of F1")
+
+
+def loss_model(context: Context, network: nn.Module) -> LossModel:
+    """The losses of a network, in the context's batches and on its device."""
+    return LossModel(context.diffusion, network, context.device, context.trainer.scoring_batch)

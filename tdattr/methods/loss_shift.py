@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tdattr.diffusion import Diffusion
 from tdattr.errors import UserError
 from tdattr.methods import Context
-from tdattr.methods.f1_losses import f1_table
+from tdattr.methods.f1_losses import f1_table, loss_model
 from tdattr.scoring.allocation import AllCells, Rounds, Tally
 from tdattr.scoring.cells import Block, LossModel, QueryItems, TrainingItems
 from tdattr.scoring.loss_table import ComputedTable, LossTable
@@ -90,11 +90,6 @@ def shift_scorer(context: Context, config: ShiftConfig) -> Shift:
         return torch.stack([torch.stack([shift(items) for items in side]).mean(0) for side in sides]).amax(0)
 
     return score
-
-
-def loss_model(context: Context, network: nn.Module) -> LossModel:
-    """The losses of a network, in the context's batches and on its device."""
-    return LossModel(context.diffusion, network, context.device, context.trainer.scoring_batch)
 
 
 def mean_shift(config: ShiftConfig, before: LossTable, after: LossTable, rounds: Rounds) -> Float[Tensor, " target"]:

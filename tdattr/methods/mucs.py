@@ -12,8 +12,9 @@ import torch
 
 from tdattr.errors import UserError
 from tdattr.methods import Context, Method, MethodSetup, Scored, Scorer
+from tdattr.methods.f1_losses import loss_model
 from tdattr.methods.instance_weights import InstanceWeights
-from tdattr.methods.loss_shift import Shift, ShiftConfig, loss_model, shift_scorer
+from tdattr.methods.loss_shift import Shift, ShiftConfig, shift_scorer
 from tdattr.scoring.cells import BatchItems
 from tdattr.scoring.pairs import NoiseSet
 from tdattr.seeding import generator

@@ -31,7 +31,7 @@ class Given:
     augmentation: Float[Tensor, "batch label"] | None = None
 
     def __getitem__(self, which: slice | Tensor) -> "Given":
-        """What is told of some of the items."""
+        """The same for some of the items."""
         return self.apply(lambda value: value[which])
 
     def apply(self, function: Callable[[Tensor], Tensor]) -> "Given":
@@ -103,7 +103,7 @@ class NetworkConfig(Node, ABC):
 
     unaddressed: ClassVar[tuple[str, ...]] = ("name", "c_noise")  # the variant's description says c_noise
 
-    has_weights: ClassVar[bool] = False  # of its own, which ``pretrained`` loads as F1
+    has_weights: ClassVar[bool] = False  # whether ``pretrained`` loads weights of its own, which are then F1
 
     c_noise: str
 

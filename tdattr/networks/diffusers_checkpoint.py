@@ -1,4 +1,4 @@
-"""A folder that diffusers has saved, as a network: its architecture for retrains, its weights for F1."""
+"""A model saved by diffusers as a network: its architecture is used for retrains, its weights are F1."""
 
 import json
 from collections.abc import Mapping

@@ -59,5 +59,5 @@ class Protocol(Node, ABC):
     def evaluate(
         self, scores: Scores, others: Mapping[str, Scores], queries: Queries, models: Counterfactuals
     ) -> Verdict:
-        """Judge ``scores`` with the help of those of ``others``; ``queries``: those that the
-        scores are of. Whatever takes long is asked of ``models``, which store it."""
+        """Judge ``scores`` with the help of those of ``others``; ``queries``: those that were scored. Whatever takes
+        long is asked of ``models``, which store it."""

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 
 BINS = 24
-TITLE = 26  # characters in a line
-PANELS = 5  # in a row
+TITLE_WIDTH = 26  # characters in a line
+PANELS_PER_ROW = 5
 MOST_NAMED = 24  # groups whose names fit beside a plot
-WIDE = 8.0  # the largest value of a setting over its smallest from which on values crowd on a linear axis
-LETTER = 0.06  # inches of a letter beside a plot
-LEGEND = 0.19  # inches of a line of the legend
+LOG_AXIS_RATIO = 8.0  # of the largest value of a setting to the smallest, from which on the axis is logarithmic
+LETTER_INCHES = 0.06  # the width of a letter beside a plot
+LEGEND_LINE_INCHES = 0.19
 
 
 def draw_distributions(values: dict[str, tuple[np.ndarray, np.ndarray]], measure: str) -> str:
@@ -41,7 +41,7 @@ def draw_agreements(values: Mapping[str, Mapping[str, Mapping[str, float]]], mea
     ``values``: method -> measure -> ``mean``, ``low``, ``high`` and, where it is known, ``ceiling``.
     """
     names = list(values)
-    size = (LETTER * max(map(len, names)) + 2.6 * len(measures), 0.8 + 0.28 * len(names))
+    size = (LETTER_INCHES * max(map(len, names)) + 2.6 * len(measures), 0.8 + 0.28 * len(names))
     figure, axes = pyplot().subplots(1, len(measures), figsize=size, sharey=True, squeeze=False)
     heights = np.arange(len(names))[::-1]
     for axis, measure in zip(axes[0], measures, strict=True):
@@ -75,7 +75,7 @@ def draw_curves(
     }
     measures = tuple(measure for measure in measures if measure in available)
     lines = -(-len(methods) // 2)
-    size = (3.6 * len(measures), 3.0 + LEGEND * lines)
+    size = (3.6 * len(measures), 3.0 + LEGEND_LINE_INCHES * lines)
     figure, axes = pyplot().subplots(1, len(measures), figsize=size, squeeze=False)
     for axis, measure in zip(axes[0], measures, strict=True):
         for name in methods:
@@ -83,7 +83,7 @@ def draw_curves(
             lows, means, highs = ([values[v][name][measure][key] for v in xs] for key in ("low", "mean", "high"))
             axis.plot(xs, means, marker="o", markersize=3, label=name)
             axis.fill_between(xs, lows, highs, alpha=0.15)
-        if min(values) > 0 and max(values) >= WIDE * min(values):
+        if min(values) > 0 and max(values) >= LOG_AXIS_RATIO * min(values):
             axis.set_xscale("log")
         axis.set_xticks(sorted(values), [f"{value:g}" for value in sorted(values)], fontsize=8)
         axis.minorticks_off()
@@ -92,7 +92,7 @@ def draw_curves(
         axis.spines[["top", "right"]].set_visible(False)
     handles, names = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, names, frameon=False, fontsize=7, loc="lower left", ncols=2)
-    return as_svg(figure, bottom=LEGEND * lines / size[1])
+    return as_svg(figure, bottom=LEGEND_LINE_INCHES * lines / size[1])
 
 
 def draw_confusions(tables: Mapping[str, pd.DataFrame]) -> str:
@@ -106,7 +106,7 @@ def draw_confusions(tables: Mapping[str, pd.DataFrame]) -> str:
     for axis, (method, table) in zip(axes.flat, tables.items(), strict=False):
         counts = pd.crosstab(table["gold"].astype(str), table["named"].astype(str))
         axis.imshow(counts.reindex(index=groups, columns=groups, fill_value=0), cmap="Blues", vmin=0)
-        axis.set_title(textwrap.fill(method, TITLE), fontsize=8)
+        axis.set_title(textwrap.fill(method, TITLE_WIDTH), fontsize=8)
         axis.set_xticks([])
         axis.set_yticks([])
         axis.set_xlabel("named", fontsize=8)
@@ -120,8 +120,8 @@ def draw_confusions(tables: Mapping[str, pd.DataFrame]) -> str:
 def make_panels(
     count: int, size: tuple[float, float], margin: tuple[float, float] = (0, 0), sharey: bool = False
 ) -> tuple[Any, Any]:
-    """A figure with ``count`` axes in lines of at most PANELS; ``size`` of each and ``margin`` of all, in inches."""
-    columns = min(count, PANELS)
+    """A figure with ``count`` axes, at most PANELS_PER_ROW in a row; ``size`` of each, ``margin`` of all, in inches."""
+    columns = min(count, PANELS_PER_ROW)
     lines = -(-count // columns)
     whole = (size[0] * columns + margin[0], size[1] * lines + margin[1])
     figure, axes = pyplot().subplots(lines, columns, figsize=whole, sharey=sharey, squeeze=False)

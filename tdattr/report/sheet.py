@@ -13,12 +13,12 @@ NOTHING = "–"
 
 @dataclass(frozen=True)
 class Number:
-    """A number with how it is shown; None (or not a number) where there is none."""
+    """A number and how it is shown; None or NaN: nothing to show."""
 
     value: float | None
     form: str = ".3f"
     interval: float | None = None  # half of the 95 % interval
-    marked: bool | None = None  # as significant; None: significance is no matter here
+    marked: bool | None = None  # as significant; None: not tested
     below: float | None = None  # shown as "<below" where it is smaller
 
     def __str__(self) -> str:
@@ -43,7 +43,7 @@ class Sheet:
     title: str
     caption: str
     rows: list[dict[str, Cell]]
-    printed: bool = True  # in a terminal too, which has no room for everything
+    printed: bool = True  # also in a terminal
     aside: tuple[str, ...] = ()  # columns that are not printed there
 
     @property

@@ -67,7 +67,7 @@ class Objective(Node, ABC):
 
     @abstractmethod
     def begin(self, context: UnlearnContext) -> Step:
-        """Do what all steps share, and return the loss of a step."""
+        """Compute what all steps share, and return the function that gives the loss of a step."""
 
 
 class Weighted(Objective):
