@@ -65,7 +65,7 @@ def sentences(command: Callable[[], None]) -> None:
         print(f"error: {sentence(error)}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
-        print("Interrupted; the same command goes on from the last checkpoint.", file=sys.stderr)
+        print("Interrupted; the same command resumes from the last checkpoint.", file=sys.stderr)
         sys.exit(130)
     finally:
         os.environ[FULL_ERROR] = before

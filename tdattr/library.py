@@ -9,12 +9,15 @@ from hydra import initialize_config_dir
 from omegaconf import open_dict
 from torch import nn
 
+from tdattr.ids import Ids
+from tdattr.methods import Method
 from tdattr.metrics.choice import complete_measures
 from tdattr.pipeline import attribute as attribution
 from tdattr.pipeline import evaluate as evaluation
 from tdattr.pipeline import generate as generation
 from tdattr.pipeline import train as training
 from tdattr.pipeline.check import check
+from tdattr.pipeline.run import use_threads
 from tdattr.pipeline.workspace import Workspace, open_workspace
 from tdattr.queries import Queries
 from tdattr.scores import Scores, load_scores
@@ -24,7 +27,7 @@ from tdattr.search_path import CONF
 def compose(overrides: Iterable[str] = ()) -> Workspace:
     """The workspace of a command with those overrides, ``["method=pixel", "seed=2"]``, checked as a command is.
 
-    Raises UserError for what cannot work; nothing is trained.
+    Raises UserError for what cannot work; nothing is trained. ``trainer.threads`` is set for the whole process.
     """
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose_config("config", list(overrides), return_hydra_config=True)
@@ -33,13 +36,15 @@ def compose(overrides: Iterable[str] = ()) -> Workspace:
             del cfg["hydra"]
         complete_measures(cfg, sources)
     ws = open_workspace(cfg)
+    use_threads(ws)
     check(ws)
     return ws
 
 
-def train(ws: Workspace) -> nn.Module:
-    """F1, in evaluation mode on the workspace's device."""
-    return training.load_network(ws, training.train(ws))
+def train(ws: Workspace, without: Ids | None = None, seed: int | None = None) -> nn.Module:
+    """F1, or the model of the same training without some ids or under another seed; in evaluation mode on the
+    workspace's device."""
+    return training.load_network(ws, training.train(ws, without, seed))
 
 
 def generate(ws: Workspace) -> Queries:
@@ -47,9 +52,9 @@ def generate(ws: Workspace) -> Queries:
     return generation.load_queries(ws, generation.generate(ws, training.train(ws))).select(ws.queries.indices)
 
 
-def attribute(ws: Workspace) -> Scores:
-    """The scores of the workspace's method for those images."""
-    return load_scores(attribution.attribute(ws).get())
+def attribute(ws: Workspace, method: Method | None = None) -> Scores:
+    """The scores of a method (the workspace's) for those images."""
+    return load_scores(attribution.attribute(ws, method).get())
 
 
 def evaluate(ws: Workspace) -> dict[str, Any]:

@@ -196,6 +196,7 @@ def run(folder: Path, pattern: str) -> None:
     """Run every case whose name matches and write ``<case>.npz`` for it; those that are there are not run again."""
     from tdattr.cli import main
 
+    failed = []
     folder.mkdir(parents=True, exist_ok=True)
     outputs = folder / "outputs"
     for name, overrides in CASES.items():
@@ -209,10 +210,13 @@ def run(folder: Path, pattern: str) -> None:
             except SystemExit as end:
                 if end.code:
                     print(f"{name}: failed", flush=True)
+                    failed.append(name)
                     continue
             summary = json.loads((Path(place) / "summary.json").read_text())
         np.savez_compressed(folder / f"{name}.npz", **dict(results(outputs / "artifacts", summary)))
         print(f"{name}: {time.perf_counter() - started:.1f} s", flush=True)
+    if failed:
+        sys.exit(f"Failed: {', '.join(failed)}")
 
 
 def results(artifacts: Path, summary: dict[str, Any]) -> Iterator[tuple[str, np.ndarray]]:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterable, Iterator
 
+from tdattr.codecs.pixels import Pixels
 from tdattr.configs import Node, walk
 from tdattr.data import groups
 from tdattr.errors import UserError
@@ -24,6 +25,8 @@ MOST_SHOWN = 32  # groups
 def check(ws: Workspace) -> None:
     """What the config says, against the dataset; weights before the dataset is prepared. Raises UserError."""
     methods = [ws.method, *other_methods(ws).values()]
+    if not isinstance(ws.codec, Pixels):
+        raise UserError("codec must be pixels: trainings and scores take x from stored pixels so far.")
     for part in loadables([*ws.measures.values(), *methods, *looked_at_by_health(ws)]):
         part.identity(ws.setting())
     say_what_there_is(ws)
@@ -105,7 +108,7 @@ def check_roles(ws: Workspace) -> None:
     if ws.method.dampings and not protocol.takes_grid:
         raise UserError("method.damping=grid is for choosing a value with protocol=lds: give one value here.")
     if ws.queries.explained == "controls" and not protocol.takes_controls:
-        raise UserError("queries.explained=controls is for protocol=lds: leave it out here.")
+        raise UserError("queries.explained=controls is for protocol=lds, logo or truth: leave it out here.")
     if ws.method.scores_groups and not protocol.judges_groups:
         raise UserError(
             f"method={ws.cfg.method.name} scores groups, protocol={ws.cfg.protocol.name} judges training items: "
