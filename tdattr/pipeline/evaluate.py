@@ -85,7 +85,7 @@ def summarise(ws: Workspace, plan: Plan) -> tuple[dict[str, Any], list[str]]:
     verdict = json.loads((plan.get().folder / VERDICT).read_text())
     f1 = train(ws)
     others = {role: attribute(ws, method).name for role, method in other_methods(ws).items()}
-    summary = {
+    summary: dict[str, Any] = {
         "dataset": ws.dataset.name,
         "model": ws.cfg.model.name,
         "diffusion": ws.cfg.diffusion.name,
@@ -94,7 +94,10 @@ def summarise(ws: Workspace, plan: Plan) -> tuple[dict[str, Any], list[str]]:
         "seed": ws.seed,
         "num_items": len(ws.ids),
         "num_queries": ws.queries.count,
-        **verdict["summary"],
+    }
+    if taken := summary.keys() & verdict["summary"].keys():
+        raise TypeError(f"the summary of protocol={ws.cfg.protocol.name} has {min(taken)}, which every summary has")
+    summary |= verdict["summary"] | {
         "facts": verdict["facts"],
         "seconds_per_query": verdict["seconds_per_query"],
         "device": verdict["device"],
