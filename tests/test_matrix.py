@@ -45,7 +45,7 @@ SMALL = {  # set wherever a node has the key; a method that takes long needs an 
         "embedding_width": 8,
         "channels": [4, 8],
         "attention": [False, True],
-        "groups": 4,
+        "norm_groups": 4,
     },
     "method": {
         "null_loss.batches": 2,
