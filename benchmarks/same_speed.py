@@ -38,14 +38,14 @@ COMMANDS = {
         "elbo.stride=20",
         "protocol=logo",
         "protocol.gold.elbo.stride=480",
+        "remove.groups=[DejaVu Sans,DejaVu Serif,STIX General,Computer Modern Sans,Computer Modern Bold]",
     ],
 }
-GROUPS = "remove.groups=[DejaVu Sans,DejaVu Serif,STIX General,Computer Modern Sans,Computer Modern Bold]"
 
 
 def measure(code: Path, outputs: Path, name: str) -> dict[str, float]:
     """Run one command with the code in a folder: seconds and MB."""
-    command = [sys.executable, "-c", RUN, *BASE, *COMMANDS[name], GROUPS, f"paths.outputs={outputs}"]
+    command = [sys.executable, "-c", RUN, *BASE, *COMMANDS[name], f"paths.outputs={outputs}"]
     environment = os.environ | {"PYTHONPATH": str(code), "OMP_NUM_THREADS": "1"}
     with (outputs.parent / "log.txt").open("a") as log:
         process = subprocess.Popen(command, env=environment, cwd=outputs.parent, stdout=log, stderr=log)

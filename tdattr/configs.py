@@ -4,10 +4,9 @@ import types
 from collections.abc import Iterator, Sequence
 from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import Field, field, fields, is_dataclass, make_dataclass
+from importlib import import_module
 from typing import Any, ClassVar, Literal, Union, get_args, get_origin
 
-from hydra.errors import HydraException
-from hydra.utils import get_class
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -18,10 +17,12 @@ class Node:
     """The base of everything that a YAML file with a ``_target_`` configures; subclasses are frozen dataclasses.
 
     ``unaddressed``: fields that results do not depend on, such as labels, and the paths of files whose content is
-    known by other means (the fingerprint of a source, the identity of an extractor).
+    known by other means (the fingerprint of a source, the identity of an extractor). ``code_version``: raised
+    whenever the class computes something else from the same values, so that results of the code before are not taken.
     """
 
     unaddressed: ClassVar[tuple[str, ...]] = ("name",)
+    code_version: ClassVar[int] = 1
 
     def describe(self) -> dict[str, Any]:
         """The class and all values that results depend on: what an artifact's address is made of."""
@@ -60,12 +61,18 @@ def describe(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         skipped = value.unaddressed if isinstance(value, Node) else ()
         values = {e.name: describe(getattr(value, e.name)) for e in fields(value) if e.name not in skipped}
-        return {"class": f"{type(value).__module__}.{type(value).__qualname__}"} | values
+        return {"class": name_class(value)} | values
     if isinstance(value, dict):
         return {str(key): describe(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [describe(item) for item in value]
     return value
+
+
+def name_class(value: Any) -> str:
+    """The class of a value, and the version of its code once that was raised."""
+    name = f"{type(value).__module__}.{type(value).__qualname__}"
+    return f"{name} {value.code_version}" if isinstance(value, Node) and value.code_version > 1 else name
 
 
 def build(node: Any, path: str, kind: type | None = None) -> Any:
@@ -86,12 +93,17 @@ def construct(values: dict[str, Any], path: str, kind: type | None = None) -> An
     if "_target_" not in values:
         raise UserError(f"{path} has no _target_: its YAML must name the class that it configures.")
     values = dict(values)
+    target = str(values.pop("_target_"))
+    module, _, name = target.rpartition(".")
     try:
-        cls = get_class(values.pop("_target_"))
-    except (HydraException, ImportError, ValueError) as error:
-        raise UserError(f"{path}: {first_line(error)}") from error
-    if not is_dataclass(cls):
-        raise UserError(f"{path}._target_ must name a dataclass, which {cls.__name__} is not.")
+        cls = getattr(import_module(module), name)
+    except Exception as error:  # whatever the module raises while it is imported
+        raise UserError(
+            f"{path}._target_={target} cannot be imported ({type(error).__name__}: {first_line(error)}): mind the "
+            "spelling, and put a module of your own on PYTHONPATH."
+        ) from error
+    if not isinstance(cls, type) or not is_dataclass(cls):
+        raise UserError(f"{path}._target_ must name a dataclass, which {name} is not.")
     if kind is not None and not issubclass(cls, kind):
         raise UserError(f"{path}._target_ must name a {kind.__name__}, which {cls.__name__} is not.")
     return typed(cls, values, path)

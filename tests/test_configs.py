@@ -171,9 +171,9 @@ def test_what_the_class_itself_refuses_comes_through() -> None:
 def test_target_must_be_there_and_exist() -> None:
     with pytest.raises(UserError, match=r"some.outer has no _target_"):
         build(without(node(), "_target_"), "some.outer")
-    with pytest.raises(UserError, match=r"some\.outer: .*NoSuchClass"):
+    with pytest.raises(UserError, match=r"some\.outer\._target_=.*NoSuchClass cannot be imported .*PYTHONPATH"):
         build(node(_target_=f"{__name__}.NoSuchClass"), "some.outer")
-    with pytest.raises(UserError, match=r"some\.outer: .*no_such_module"):
+    with pytest.raises(UserError, match=r"some\.outer\._target_=no_such_module.* PYTHONPATH"):
         build(node(_target_="no_such_module.Outer"), "some.outer")
 
 
@@ -221,6 +221,13 @@ class Tree(Node):
 
 
 @dataclass(frozen=True)
+class Recoded(Leaf):
+    """A node whose code was changed once."""
+
+    code_version: ClassVar[int] = 2
+
+
+@dataclass(frozen=True)
 class Whole(Node):
     """A node of which nothing is left out."""
 
@@ -231,6 +238,11 @@ class Whole(Node):
 
 def tree(**changes: Any) -> Tree:
     return replace(Tree("tree", Leaf(), None, Plain("plain", "/here"), {"left": Leaf(size=4)}), **changes)
+
+
+def test_the_version_of_the_code_is_in_the_description_once_it_is_raised() -> None:
+    assert describe(Recoded()) == {"class": f"{__name__}.Recoded 2", "size": 3}
+    assert describe(tree(leaf=Recoded()))["leaf"]["class"] == f"{__name__}.Recoded 2"
 
 
 def test_a_description_leaves_out_what_is_unaddressed_and_nothing_else() -> None:

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tdattr.configs import Node
+from tdattr.configs import Node, name_class
 from tdattr.errors import UserError
 from tdattr.methods import Context, Member, Method, MethodSetup, Scored, Scorer
 
@@ -52,7 +52,7 @@ class Ensemble(Method):
         """The members that are computed, and their weights."""
         members = {name: member.describe() for name, member in self.uses().items()}
         return {
-            "class": f"{type(self).__module__}.{type(self).__qualname__}",
+            "class": name_class(self),
             "members": members,
             "weights": self.active,
         }
