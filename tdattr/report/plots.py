@@ -29,6 +29,7 @@ def draw_distributions(values: dict[str, tuple[np.ndarray, np.ndarray]], measure
         axis.ticklabel_format(axis="x", useOffset=False)
         axis.locator_params(axis="x", nbins=4)
         axis.spines[["top", "right"]].set_visible(False)
+        axis.margins(y=0.4)  # room for the legend above the bars
         axis.legend(frameon=False, fontsize=8, loc="upper left")
     for axis in axes[:, 0]:
         axis.set_ylabel("queries")
