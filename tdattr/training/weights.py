@@ -32,7 +32,7 @@ def check_weights(path: Path, network: nn.Module, diffusion: Diffusion) -> None:
     """Raise UserError where a safetensors file does not hold this network's weights, or says that they were trained
     for another variant or another number of timesteps; before anything is computed. Warns where it says nothing."""
     if not path.is_file():
-        raise UserError(f"checkpoint={path} does not exist: give the path of a .safetensors file.")
+        raise UserError(f"checkpoint={path} is not a file: give the path of a .safetensors file.")
     try:
         with safe_open(path, framework="pt") as file:
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
