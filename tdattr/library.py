@@ -17,7 +17,6 @@ from tdattr.pipeline import evaluate as evaluation
 from tdattr.pipeline import generate as generation
 from tdattr.pipeline import train as training
 from tdattr.pipeline.check import check
-from tdattr.pipeline.run import use_threads
 from tdattr.pipeline.workspace import Workspace, open_workspace
 from tdattr.queries import Queries
 from tdattr.scores import Scores, load_scores
@@ -27,7 +26,8 @@ from tdattr.search_path import CONF
 def compose(overrides: Iterable[str] = ()) -> Workspace:
     """The workspace of a command with those overrides, ``["method=pixel", "seed=2"]``, checked as a command is.
 
-    Raises UserError for what cannot work; nothing is trained. ``trainer.threads`` is set for the whole process.
+    Raises UserError for what cannot work; nothing is trained. ``trainer.threads`` is for commands:
+    how many threads this process uses is its own affair (``torch.set_num_threads``).
     """
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose_config("config", list(overrides), return_hydra_config=True)
@@ -36,7 +36,6 @@ def compose(overrides: Iterable[str] = ()) -> Workspace:
             del cfg["hydra"]
         complete_measures(cfg, sources)
     ws = open_workspace(cfg)
-    use_threads(ws)
     check(ws)
     return ws
 
