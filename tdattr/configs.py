@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, Union, get_args, get_origin
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from tdattr.errors import UserError
+from tdattr.errors import UserError, first_line
 
 
 class Node:
@@ -225,8 +225,3 @@ def join_choices(choices: Sequence[Any]) -> str:
     """``a, b or c``."""
     *most, last = map(str, choices)
     return f"{', '.join(most)} or {last}" if most else last
-
-
-def first_line(error: Exception) -> str:
-    """What went wrong, without the lines about types and keys that OmegaConf adds."""
-    return str(error).strip().splitlines()[0]

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import pytest
@@ -168,13 +169,17 @@ def test_what_the_class_itself_refuses_comes_through() -> None:
         build(node(count=-1), "some.outer")
 
 
-def test_target_must_be_there_and_exist() -> None:
+def test_target_must_be_there_and_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match=r"some.outer has no _target_"):
         build(without(node(), "_target_"), "some.outer")
     with pytest.raises(UserError, match=r"some\.outer\._target_=.*NoSuchClass cannot be imported .*PYTHONPATH"):
         build(node(_target_=f"{__name__}.NoSuchClass"), "some.outer")
     with pytest.raises(UserError, match=r"some\.outer\._target_=no_such_module.* PYTHONPATH"):
         build(node(_target_="no_such_module.Outer"), "some.outer")
+    (tmp_path / "silent_fault.py").write_text("raise AssertionError")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match=r"cannot be imported \(AssertionError: AssertionError\)"):
+        build(node(_target_="silent_fault.Outer"), "some.outer")
 
 
 def test_a_method_with_nested_nodes() -> None:

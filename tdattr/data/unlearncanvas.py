@@ -120,7 +120,7 @@ class UnlearnCanvas(Source):
     def pictures(self) -> dict[Picture, Path]:
         """The file of every picture of the styles that are used, sorted.
 
-        Raises UserError where there are none, for an unknown style, for a file name that is no number, and for two
+        Raises UserError where there are none, for an unknown style, for a file name that is not a number, and for two
         files of one item.
         """
         folders = [path for path in list_folders(self.folder) if plain(path.name) not in SEEDS] if self.root else []

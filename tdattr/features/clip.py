@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from tdattr.configs import Node
 from tdattr.data.preparation import Encode
-from tdattr.errors import UserError
+from tdattr.errors import UserError, first_line
 from tdattr.features import Embed, Extractor, Images, Setting
 from tdattr.features.pixels import standardise
 from tdattr.features.weights import find_folder
@@ -140,8 +140,3 @@ def preprocessing(folder: Path) -> tuple[int, list[float], list[float]]:
         raise UserError(
             f"{path} does not hold size, image_mean and image_std ({type(error).__name__}: {error}): fetch it again."
         ) from error
-
-
-def first_line(error: Exception) -> str:
-    """What a library says about a file, on one line."""
-    return (str(error).splitlines() or [type(error).__name__])[0]

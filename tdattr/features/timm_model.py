@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from tdattr.errors import UserError
+from tdattr.errors import UserError, first_line
 from tdattr.features import Embed, Extractor, Setting
 from tdattr.features.pixels import standardise
 from tdattr.features.weights import find_folder
@@ -57,7 +57,7 @@ class Timm(Extractor):
                 **self.arguments,
             )
         except Exception as error:  # readers of damaged files raise all sorts of things
-            reason = str(error).splitlines()[0]
+            reason = first_line(error)
             raise UserError(f"{path} holds no weights of {self.architecture} ({reason}): fetch it again.") from error
         model = model.eval().requires_grad_(False).to(setting.device)
         mean, std = model.pretrained_cfg["mean"], model.pretrained_cfg["std"]

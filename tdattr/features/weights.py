@@ -5,7 +5,7 @@ from functools import lru_cache
 from pathlib import Path
 from shlex import quote
 
-from tdattr.errors import Unavailable, UserError
+from tdattr.errors import Unavailable, UserError, first_line
 from tdattr.files import digest_once
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -74,7 +74,7 @@ def find_snapshot(hub_id: str, files: list[str], local: bool) -> Path | None:
     except LocalEntryNotFoundError:
         return None
     except HfHubHTTPError as error:
-        raise UserError(f"The hub does not give {hub_id} ({str(error).splitlines()[0]}): check the id.") from error
+        raise UserError(f"The hub does not give {hub_id} ({first_line(error)}): check the id.") from error
     return path if all((path / name).is_file() for name in files) else None
 
 
