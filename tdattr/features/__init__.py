@@ -52,6 +52,10 @@ class Loadable(Node, ABC):
             raise TypeError(f"{type(self).__name__}.identity must say what {', '.join(sorted(hidden))} stand for")
         return {}
 
+    def describe_with_identity(self, setting: Setting) -> dict[str, Any]:
+        """All that its numbers depend on: its values and its identity."""
+        return self.describe() | {"identity": dict(self.identity(setting))}
+
     @abstractmethod
     def load(self, setting: Setting) -> Callable[..., Tensor]:
         """What it computes, as a function."""
@@ -97,8 +101,8 @@ def training_vectors(extractor: Extractor, embed: Embed, setting: Setting) -> Fl
             rows.write(features=unit_vectors(embed, images, setting).numpy())
         rows.close()
 
-    config = extractor.describe() | {"identity": dict(extractor.identity(setting))}
-    return np.load(setting.shared("features", 2, config, build) / "train_features.npy", mmap_mode="r")
+    shared = setting.shared("features", 2, extractor.describe_with_identity(setting), build)
+    return np.load(shared / "train_features.npy", mmap_mode="r")
 
 
 def blocks(split: Split, size: int, description: str, start: int = 0) -> Iterator[Images]:

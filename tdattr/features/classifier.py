@@ -91,8 +91,7 @@ class Classifier(Extractor):
             save_file({key: value.contiguous() for key, value in model.state_dict().items()}, folder / FILE)
             return {"training_accuracy": accuracy}
 
-        config = self.describe() | {"identity": dict(self.identity(setting))}
-        folder = setting.shared("classifier", 2, config, make)
+        folder = setting.shared("classifier", 2, self.describe_with_identity(setting), make)
         model = self.build(setting)
         model.load_state_dict(load_file(folder / FILE))
         model = model.eval().requires_grad_(False).to(setting.device)

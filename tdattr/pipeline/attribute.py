@@ -149,10 +149,8 @@ def describe_needs(ws: Workspace, needs: frozenset[str]) -> dict[str, Any]:
     if "retraining" in needs:
         config |= training_config(ws, removed=True)
     if "measures" in needs:
-        config["measures"] = {
-            name: measure.describe() | {"identity": dict(measure.identity(ws.setting()))}
-            for name, measure in ws.measures.items()
-        }
+        measures = ws.measures.items()
+        config["measures"] = {name: measure.describe_with_identity(ws.setting()) for name, measure in measures}
     return config
 
 

@@ -29,7 +29,7 @@ def plan_health(ws: Workspace) -> Plan | None:
         return None
     f1 = train(ws)
     config = {
-        "extractor": extractor.describe() | {"identity": dict(extractor.identity(setting))},
+        "extractor": extractor.describe_with_identity(setting),
         "diffusion": ws.diffusion.describe(),
         "codec": ws.codec.describe() | {"identity": dict(ws.codec.identity())},
         "samples": samples,
@@ -82,6 +82,6 @@ def items_moments(ws: Workspace, extractor: Extractor, embed: Embed) -> Moments:
         computed = moments(vectors())
         save_file({"mean": computed.mean, "covariance": computed.covariance}, folder / "moments.safetensors")
 
-    identity = {"identity": dict(extractor.identity(setting)), "ids": digest_ids(ws.ids)}
-    content = load_file(setting.shared("moments", 2, extractor.describe() | identity, make) / "moments.safetensors")
+    config = extractor.describe_with_identity(setting) | {"ids": digest_ids(ws.ids)}
+    content = load_file(setting.shared("moments", 2, config, make) / "moments.safetensors")
     return Moments(content["mean"], content["covariance"])
