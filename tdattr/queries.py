@@ -1,17 +1,18 @@
 """The queries of a run: the generated images that are explained, and how they lie in an artifact."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import pandas as pd
 from jaxtyping import Float, Shaped
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tdattr.errors import UserError
 from tdattr.store import Artifact
 
-IMAGES = "images.safetensors"
+SAMPLED = "images.safetensors"
 TABLE = "queries.csv"
 
 
@@ -54,7 +55,7 @@ class QueriesConfig:
 class Queries:
     """Items being explained."""
 
-    x: Float[Tensor, "query *x"]  # what the network sees
+    x: Float[Tensor, "query *x"]  # what the network sees: as the sampler left it, not clamped (MUCS code)
     images: Float[Tensor, "query channel height width"]  # what people and feature extractors see, in [-1, 1]
     conditions: Shaped[Tensor, "query *condition"] | None
     items: pd.DataFrame  # what is known of the item that each takes its condition from: its id and fields
@@ -76,6 +77,18 @@ class Queries:
         )
 
 
+def save_sampled(
+    folder: Path, x: Float[Tensor, "query *x"], images: Float[Tensor, "query channel height width"]
+) -> None:
+    """Write what a ``generate`` artifact holds of its queries."""
+    save_file({"x": x.contiguous(), "images": images.contiguous()}, folder / SAMPLED)
+
+
+def load_x(generated: Artifact) -> Float[Tensor, "query *x"]:
+    """The x of a ``generate`` artifact, as the sampler left it."""
+    return load_file(generated.folder / SAMPLED)["x"]
+
+
 def load_images(generated: Artifact) -> Float[Tensor, "query channel height width"]:
     """The images of a ``generate`` artifact, in [-1, 1]."""
-    return load_file(generated.folder / IMAGES)["images"]
+    return load_file(generated.folder / SAMPLED)["images"]

@@ -148,7 +148,9 @@ def augmentation() -> Callable[..., AugmentationConfig]:
     """EDM's augmentation, switched on; names change values."""
 
     def make(**changes: Any) -> AugmentationConfig:
-        config = AugmentationConfig(enabled=True, probability=0.12, scale=0.2, anisotropy=0.2, translation=0.125)
+        config = AugmentationConfig(
+            enabled=True, probability=0.12, scale=0.2, anisotropy=0.2, slanted_stretch=0.5, translation=0.125
+        )
         return replace(config, **changes)
 
     return make
@@ -161,10 +163,14 @@ def tiny_train(augmentation: Callable[..., AugmentationConfig]) -> Callable[...,
     def make(**changes: Any) -> TrainConfig:
         config = TrainConfig(
             steps=12,
+            epochs=None,
+            drop_last=True,
             batch_size=8,
             learning_rate=1e-3,
             weight_decay=0.01,
+            betas=[0.9, 0.999],
             warmup_steps=2,
+            warmup_share=None,
             ema=0.9,
             condition_dropout=0.3,
             mirror=False,
@@ -172,6 +178,8 @@ def tiny_train(augmentation: Callable[..., AugmentationConfig]) -> Callable[...,
             epoch_steps=6,
             validation_draws=2,
             schedule="constant",
+            schedule_steps=None,
+            schedule_epochs=None,
             clip=None,
             selection="last",
             patience=None,

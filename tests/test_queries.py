@@ -7,10 +7,9 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from tdattr.errors import UserError
-from tdattr.queries import IMAGES, Queries, QueriesConfig, load_images
+from tdattr.queries import Queries, QueriesConfig, load_images, load_x, save_sampled
 from tdattr.store import Artifact
 
 COUNT = 6
@@ -69,6 +68,7 @@ def test_numbers_that_cannot_be_are_refused() -> None:
             config(**changes)
 
 
-def test_images_are_read_from_their_artifact(queries: Queries, tmp_path: Path) -> None:
-    save_file({"images": queries.images}, tmp_path / IMAGES)
-    assert torch.equal(load_images(Artifact("generate", "abc", tmp_path)), queries.images)
+def test_images_and_x_are_read_from_their_artifact(queries: Queries, tmp_path: Path) -> None:
+    artifact = Artifact("generate", "abc", tmp_path)
+    save_sampled(tmp_path, queries.x, queries.images)
+    assert torch.equal(load_x(artifact), queries.x) and torch.equal(load_images(artifact), queries.images)

@@ -42,6 +42,11 @@ class Context:
     counterfactuals: Counterfactuals  # models of other training sets, as far as ``needs`` declares them
     member: Callable[[str], "Member"]  # the stored scores of a method that this one ``uses``
 
+    def count_steps(self, without: Int[np.ndarray, " removed"] | None = None) -> int:
+        """How many steps the training of F1 takes, or one without some of its items."""
+        left = self.ids if without is None else np.setdiff1d(self.ids, without)
+        return self.train.count_steps(len(left))
+
     def share(self, stage: str, version: int, config: Mapping[str, Any], build: Build) -> Path:
         """The folder of an artifact that depends on F1 and is used by all queries, built where it is missing."""
         return self.plan(stage, version, config, build).get().folder

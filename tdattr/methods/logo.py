@@ -52,6 +52,8 @@ class LOGO(Method):
     def start(self, context: Context) -> Scorer:
         """The scores of all queries."""
         scores = self.scores(context)
-        trainings = (1 + len(context.counterfactuals.groups())) * self.repeats - (self.first == 0)  # F1 is there anyway
-        facts = {"training_steps": float(trainings * context.train.steps)}
+        folds = [context.count_steps(removed) for removed in context.counterfactuals.groups().values()]
+        full = context.count_steps()
+        steps = (full + sum(folds)) * self.repeats - full * (self.first == 0)  # F1 is there anyway
+        facts = {"training_steps": float(steps)}
         return lambda query: Scored(scores[query], facts)

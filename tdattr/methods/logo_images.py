@@ -28,5 +28,5 @@ class LOGOImages(Method):
             for generated in context.counterfactuals.regenerate(removals)
         ]
         scores = torch.stack([column.double() for column in columns], dim=1)
-        facts = {"training_steps": float(len(removals) * context.train.steps)}
+        facts = {"training_steps": float(sum(context.count_steps(removed) for removed in removals))}
         return lambda query: Scored(scores[query], facts)

@@ -111,6 +111,7 @@ class MUCS(Method):
             partial(
                 torch.optim.AdamW,
                 lr=context.train.learning_rate * self.unlearn.learning_rate_factor,
+                betas=(context.train.betas[0], context.train.betas[1]),
                 weight_decay=context.train.weight_decay,
             ),
             trainable=network.parameter_names(self.unlearn.trainable),

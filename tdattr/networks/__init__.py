@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
 from tdattr.configs import Node
@@ -22,13 +22,13 @@ class Given:
     """What a network is told of a batch of items besides their noised values and noise levels.
 
     ``condition``: of any shape and type that the network embeds, such as a class vector or token ids. ``drop`` marks
-    the items whose condition the network replaces by its null condition. ``augmentation``: the labels that
-    ``tdattr.training.augmentation.augment`` returns; None means that nothing was augmented.
+    the items whose condition the network replaces by its null condition. ``augmentation``: the class that
+    ``tdattr.training.augmentation.augment`` gives each item, 0 or 1; None means 0, that nothing was augmented.
     """
 
     condition: Shaped[Tensor, "batch *condition"] | None = None
     drop: Bool[Tensor, " batch"] | None = None
-    augmentation: Float[Tensor, "batch label"] | None = None
+    augmentation: Int[Tensor, " batch"] | None = None
 
     def __getitem__(self, which: slice | Tensor) -> "Given":
         """The same for some of the items."""

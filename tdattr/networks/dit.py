@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, Literal
 
 import torch
@@ -17,6 +18,8 @@ from tdattr.networks.embedding import FREQUENCIES, EmbeddingNetwork, Fourier, tw
 @dataclass(frozen=True)
 class DiTConfig(NetworkConfig):
     """The ``model`` node of a DiT. Published sizes: MUCS A.3 and Table 4; see ``conf/model``."""
+
+    code_version: ClassVar = 2
 
     name: str
     blocks: int
@@ -50,15 +53,20 @@ class DiTConfig(NetworkConfig):
 
 
 class DiTBlock(nn.Module):
-    """Attention and MLP, each modulated by the embedding through adaLN-Zero (Peebles & Xie 2023)."""
+    """Attention and MLP, each modulated by the embedding through adaLN-Zero (Peebles & Xie 2023).
+
+    Dropout as in the MUCS code: on the attention weights, before the projection, and after the MLP's activation.
+    """
 
     def __init__(self, config: DiTConfig) -> None:
         super().__init__()
         width = config.width
-        self.norm1 = nn.LayerNorm(width, elementwise_affine=False)
-        self.attn = Attention(width, config.heads, qkv_bias=False, proj_drop=config.dropout)
-        self.norm2 = nn.LayerNorm(width, elementwise_affine=False)
-        self.mlp = Mlp(width, int(width * config.mlp_ratio), drop=config.dropout)
+        self.norm1 = layer_norm(width)
+        self.attn = Attention(width, config.heads, qkv_bias=False, attn_drop=config.dropout)
+        self.attn.norm = nn.Dropout(config.dropout)  # timm's place right before the projection
+        self.norm2 = layer_norm(width)
+        gelu = partial(nn.GELU, approximate="tanh")
+        self.mlp = Mlp(width, int(width * config.mlp_ratio), act_layer=gelu, drop=(config.dropout, 0.0))
         self.modulation = zero_linear(config.embedding_width, 6 * width)
 
     def forward(
@@ -106,12 +114,12 @@ class DiT(EmbeddingNetwork):
         self.register_buffer("positions", positions, persistent=False)
         self.registers = nn.Parameter(torch.zeros(config.registers, config.width))
         self.blocks = nn.ModuleList(DiTBlock(config) for _ in range(config.blocks))
-        self.norm = nn.LayerNorm(config.width, elementwise_affine=False)
+        self.norm = layer_norm(config.width)
         self.modulation = zero_linear(embedding, 2 * config.width)
-        self.unembed = nn.Linear(config.width, inner * config.patch**2)
+        self.unpatch = Unpatch(config.width, inner, config.patch)
         if not self.framed:  # otherwise the frame's last layer is the one that starts at zero
-            nn.init.zeros_(self.unembed.weight)
-            nn.init.zeros_(self.unembed.bias)
+            nn.init.zeros_(self.unpatch.weight)
+            nn.init.zeros_(self.unpatch.bias)
 
     def forward(
         self,
@@ -128,9 +136,31 @@ class DiT(EmbeddingNetwork):
             tokens = block(tokens, embedding)
         shift, scale = self.modulation(embedding)[:, None].chunk(2, dim=-1)
         tokens = torch.addcmul(shift, self.norm(tokens[:, count:]), 1 + scale)
-        h = self.unembed(tokens).transpose(1, 2).unflatten(2, (self.grid, self.grid))
-        h = nn.functional.pixel_shuffle(h, self.patch)
+        h = self.unpatch(tokens, self.grid)
         return self.decode(h) if self.framed else h
+
+
+class Unpatch(nn.Module):
+    """Tokens back to features, ``patch`` x ``patch`` each: a transposed convolution whose kernel is its stride.
+
+    Written as a product of matrices, which is faster; with the convolution's initialisation and one bias per channel.
+    """
+
+    def __init__(self, width: int, channels: int, patch: int) -> None:
+        super().__init__()
+        self.patch = patch
+        bound = 1 / math.sqrt(channels * patch**2)  # PyTorch's, whose fan-in is the transposed convolution's output
+        self.weight = nn.Parameter(torch.empty(channels * patch**2, width).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(channels).uniform_(-bound, bound))
+
+    def forward(self, tokens: Float[Tensor, "batch token width"], grid: int) -> Float[Tensor, "batch channel h w"]:
+        h = nn.functional.linear(tokens, self.weight).transpose(1, 2).unflatten(2, (grid, grid))
+        return nn.functional.pixel_shuffle(h, self.patch) + self.bias[:, None, None]
+
+
+def layer_norm(width: int) -> nn.LayerNorm:
+    """A layer norm without scale and shift, which adaLN gives."""
+    return nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)  # MUCS code; Peebles & Xie 2023
 
 
 def zero_linear(inputs: int, outputs: int) -> nn.Linear:

@@ -40,7 +40,7 @@ class EmbeddingNetwork(Network):
 
     condition: nn.Module  # embeds conditions, where the network is conditional
     null: Tensor  # what ``condition`` embeds in place of a dropped condition
-    augmentation: nn.Module  # embeds labels, where the network knows augmentation
+    augmentation: nn.Module  # embeds the two classes of items, where the network knows augmentation
 
     def add_condition(self, size: int, width: int, dropout: float) -> None:
         """Make the embedding of condition vectors and the learned null condition; nothing where ``size`` is 0."""
@@ -50,18 +50,19 @@ class EmbeddingNetwork(Network):
             self.null = nn.Parameter(torch.zeros(size))
 
     def add_augmentation(self, width: int, enabled: bool) -> None:
-        """Make the embedding of augmentation labels, where it is ``enabled``."""
+        """Make the embedding of augmentation's two classes, where it is ``enabled``; it starts from N(0, 1)."""
         self.knows_augmentation = enabled
         if enabled:
-            self.augmentation = nn.Linear(2, width, bias=False)
+            self.augmentation = nn.Embedding(2, width)
 
     def embed_given(self, embedding: Float[Tensor, "batch width"], given: Given) -> Float[Tensor, "batch width"]:
         """``embedding``, that of the noise level, plus those of what is given."""
         condition = self.seen_condition(given, len(embedding))
         if condition is not None:
             embedding = embedding + self.condition(condition)
-        if given.augmentation is not None:
-            embedding = embedding + self.augmentation(given.augmentation)
+        if self.knows_augmentation:
+            untouched = torch.zeros(len(embedding), dtype=torch.long, device=embedding.device)
+            embedding = embedding + self.augmentation(untouched if given.augmentation is None else given.augmentation)
         return embedding
 
     def seen_condition(self, given: Given, count: int) -> Shaped[Tensor, "batch *condition"] | None:

@@ -8,7 +8,7 @@ class FrameBlock(nn.Module):
     """Instance norm + SiLU before each of two convolutions, and a skip; the second convolution starts at zero.
 
     The first convolution and the skip have kernel = stride and change the resolution by ``stride``: down in the
-    encoder, up (transposed) in the decoder.
+    encoder, up (transposed) in the decoder. Where nothing changes shape, the skip is the identity.
     """
 
     def __init__(self, inputs: int, outputs: int, stride: int, kernel: int, up: bool) -> None:
@@ -17,9 +17,10 @@ class FrameBlock(nn.Module):
         hidden = 2 * max(inputs, outputs)
         self.first = conv(inputs, hidden, kernel_size=stride, stride=stride)
         self.second = nn.Conv2d(hidden, outputs, kernel_size=kernel, padding=kernel // 2)
-        self.skip = conv(inputs, outputs, kernel_size=stride, stride=stride)
-        self.norm_in = nn.InstanceNorm2d(inputs)
-        self.norm_hidden = nn.InstanceNorm2d(hidden)
+        same = inputs == outputs and stride == 1
+        self.skip = nn.Identity() if same else conv(inputs, outputs, kernel_size=stride, stride=stride)
+        self.norm_in = nn.InstanceNorm2d(inputs, affine=True)
+        self.norm_hidden = nn.InstanceNorm2d(hidden, affine=True)
         self.act = nn.SiLU()
         nn.init.zeros_(self.second.weight)
         nn.init.zeros_(self.second.bias)  # type: ignore[arg-type]
@@ -42,7 +43,6 @@ def decoder(image_channels: int, channels: list[int], strides: list[int], kernel
     """The encoder mirrored; it ends in 4x the image channels and a zero-initialised linear map to the image."""
     sizes = [*channels[::-1], 4 * image_channels]
     blocks = [FrameBlock(a, b, s, kernel, up=True) for a, b, s in zip(sizes, sizes[1:], strides[::-1], strict=False)]
-    last = nn.Conv2d(4 * image_channels, image_channels, kernel_size=1)
+    last = nn.Conv2d(4 * image_channels, image_channels, kernel_size=1, bias=False)
     nn.init.zeros_(last.weight)
-    nn.init.zeros_(last.bias)  # type: ignore[arg-type]
     return nn.Sequential(*blocks, last)

@@ -7,14 +7,13 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from safetensors.torch import save_file
 from torch import Tensor
 
 from tdattr.networks import Given
 from tdattr.pipeline.train import load_network
 from tdattr.pipeline.workspace import Workspace
 from tdattr.progress import track
-from tdattr.queries import IMAGES, TABLE, Queries, load_images
+from tdattr.queries import TABLE, Queries, load_images, load_x, save_sampled
 from tdattr.seeding import generator
 from tdattr.store import Plan, share_out
 
@@ -25,15 +24,16 @@ def generate(ws: Workspace, model: Plan) -> Plan:
     Nothing is generated before the plan's ``get``.
     """
 
-    def prepare() -> Tensor:
+    def prepare() -> tuple[Tensor, Tensor]:
         plans = plan_batches(ws, model)
         if not all(plan.finished for plan in plans):
             model.get()  # so that the progress of a training is shown first
-        return torch.cat([load_images(batch) for batch in share_out(plans, "Generating")])
+        batches = share_out(plans, "Generating")
+        return torch.cat([load_x(batch) for batch in batches]), torch.cat([load_images(batch) for batch in batches])
 
-    def make(folder: Path, images: Tensor) -> None:
-        save_file({"images": images}, folder / IMAGES)
-        count = len(images)
+    def make(folder: Path, sampled: tuple[Tensor, Tensor]) -> None:
+        save_sampled(folder, *sampled)
+        count = len(sampled[0])
         table = ws.query_split.items.iloc[query_items(ws)].rename(columns={"id": "condition_from"})
         roles = ["attributed" if index < ws.queries.attributed else "control" for index in range(count)]
         table.insert(0, "role", roles)
@@ -41,7 +41,7 @@ def generate(ws: Workspace, model: Plan) -> Plan:
         table.to_csv(folder / TABLE, index=False)
 
     counts = {"attributed": ws.queries.attributed, "controls": ws.queries.controls}
-    return ws.store.plan("generate", 2, generation_config(ws) | counts, {"model": model.address}, make, prepare)
+    return ws.store.plan("generate", 3, generation_config(ws) | counts, {"model": model.address}, make, prepare)
 
 
 def plan_batches(ws: Workspace, model: Plan) -> list[Plan]:
@@ -51,10 +51,10 @@ def plan_batches(ws: Workspace, model: Plan) -> list[Plan]:
         def make(folder: Path) -> None:
             rngs = [generator(ws.seed, "query", index) for index in batch]
             conditions = ws.query_split.condition(query_items(ws)[batch.start : batch.stop])
-            save_file({"images": sample(ws, model, rngs, conditions)}, folder / IMAGES)
+            save_sampled(folder, *sample(ws, model, rngs, conditions))
 
         config = generation_config(ws) | {"queries": [batch.start, batch.stop]}
-        return ws.store.plan("generate_batch", 1, config, {"model": model.address}, make)
+        return ws.store.plan("generate_batch", 2, config, {"model": model.address}, make)
 
     count, size = ws.queries.generated, ws.queries.batch_size
     return [plan_batch(range(start, min(start + size, count))) for start in range(0, count, size)]
@@ -79,10 +79,11 @@ def query_items(ws: Workspace) -> np.ndarray:
 
 def load_queries(ws: Workspace, plan: Plan) -> Queries:
     """All queries that a plan of ``generate`` holds; generated first where they must be."""
-    images = load_images(plan.get())
+    artifact = plan.get()
+    images = load_images(artifact)
     items = query_items(ws)
     return Queries(
-        x=ws.codec.x(ws.codec.encode(images), None),
+        x=load_x(artifact),
         images=images,
         conditions=ws.query_split.condition(items),
         items=ws.query_split.items.iloc[items],
@@ -102,16 +103,20 @@ def sample(
     rngs: Sequence[np.random.Generator],
     conditions: Tensor | None,
     description: str | None = None,
-) -> Float[Tensor, "image channel height width"]:
-    """An image for each generator and condition, ``queries.batch_size`` at a time, with the queries' guidance."""
+) -> tuple[Float[Tensor, "image *x"], Float[Tensor, "image channel height width"]]:
+    """For each generator and condition x as the sampler leaves it, and the image in [-1, 1].
+
+    ``queries.batch_size`` at a time, with the queries' guidance.
+    """
     network = load_network(ws, model)
     size = ws.queries.batch_size
     starts: Any = range(0, len(rngs), size)
-    images = []
+    parts, images = [], []
     for start in starts if description is None else track(starts, description, len(starts)):
         part = slice(start, start + size)
         given = Given(None if conditions is None else conditions[part].to(ws.device))
         with torch.inference_mode():
             x = ws.diffusion.sample(network, list(rngs[part]), ws.x_shape, given, guidance(ws))
+            parts.append(x.float().cpu())
             images.append(ws.codec.decode(x).float().cpu())
-    return torch.cat(images)
+    return torch.cat(parts), torch.cat(images)

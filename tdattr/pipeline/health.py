@@ -45,7 +45,7 @@ def plan_health(ws: Workspace) -> Plan | None:
         repeated = samples > len(ws.ids)
         ids = generator(ws.seed, "health.conditions").choice(ws.ids, samples, replace=repeated)
         rngs = [generator(ws.seed, "health.sample", number) for number in range(samples)]
-        images = sample(ws, f1, rngs, split.condition(ids), "Generating for the health check")
+        _, images = sample(ws, f1, rngs, split.condition(ids), "Generating for the health check")
         drawn = split.images(generator(ws.seed, "health.items").choice(ws.ids, samples, replace=repeated))
         return {
             "frechet_distance": frechet_distance(moments(embed_batches(embed, images, setting)), everything),

@@ -48,7 +48,7 @@ def train(ws: Workspace, without: Ids | None = None, seed: int | None = None) ->
     def make(folder: Path) -> Mapping[str, Any]:
         from tdattr.training.pretrain import pretrain  # Lightning takes seconds to import
 
-        log.info("%s: %d steps of %d on %d items", label, ws.train.steps, ws.train.batch_size, len(ids))
+        log.info("%s: %d steps of %d on %d items", label, ws.train.count_steps(len(ids)), ws.train.batch_size, len(ids))
         network, logger = build_network(ws, seed), None if counterfactual else ws.logger
         return pretrain(network, ws.data, ids, ws.diffusion, ws.train, ws.trainer, seed, folder, label, logger)
 

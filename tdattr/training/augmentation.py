@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from tdattr.training.config import AugmentationConfig
@@ -12,12 +12,12 @@ from tdattr.training.config import AugmentationConfig
 
 def augment(
     x: Float[Tensor, "batch channel height width"], config: AugmentationConfig, rng: np.random.Generator
-) -> tuple[Float[Tensor, "batch channel height width"], Float[Tensor, "batch 2"]]:
-    """Each item scaled, stretched, rotated and shifted, each with its own probability, and the label of what was done.
+) -> tuple[Float[Tensor, "batch channel height width"], Int[Tensor, " batch"]]:
+    """Each item scaled, rotated, stretched and shifted, each with its own probability, and the class of each item.
 
-    The label's first entry tells of scaling or stretching, the second of rotation or translation; an item that stays
-    as it is has (0, 0), which is also what scoring and generation use. Mirroring is not part of it: it is drawn
-    before, with probability one half, and not told.
+    The class is 1 where anything was done, and 0 for an item that stays as it is, which is also what scoring and
+    generation tell the network. Mirroring is not part of it: it is drawn before, with probability one half, and not
+    told. What comes out may leave [-1, 1], as interpolation overshoots at edges.
     """
     count = len(x)
     applied = rng.random((4, count)) < config.probability
@@ -27,21 +27,21 @@ def augment(
         return np.where(mask[:, None, None], matrix, identity)
 
     scale = 2 ** (rng.standard_normal(count) * config.scale)
-    direction = rng.uniform(-math.pi, math.pi, count)
-    stretch = 2 ** (rng.standard_normal(count) * config.anisotropy)
     angle = rng.uniform(-math.pi, math.pi, count)
+    stretch = 2 ** (rng.standard_normal(count) * config.anisotropy)
+    direction = rng.uniform(-math.pi, math.pi, count) * (rng.random(count) < config.slanted_stretch)
     shift = rng.standard_normal((2, count)) * config.translation * 2  # the sampling grid is 2 wide
 
-    total = where(applied[0], scaling(scale, scale))
-    total = total @ where(applied[1], rotation(direction) @ scaling(stretch, 1 / stretch) @ rotation(-direction))
-    total = total @ where(applied[2], rotation(angle)) @ where(applied[3], translation(*shift))
+    total = where(applied[0], scaling(scale, scale)) @ where(applied[1], rotation(angle))
+    total = total @ where(applied[2], rotation(direction) @ scaling(stretch, 1 / stretch) @ rotation(-direction))
+    total = total @ where(applied[3], translation(*shift))
     theta = torch.from_numpy(total[:, :2].astype(np.float32))
     grid = torch.nn.functional.affine_grid(theta, list(x.shape), align_corners=False)
     transformed = torch.nn.functional.grid_sample(
         x, grid, mode="bicubic", padding_mode="reflection", align_corners=False
     )
-    label = torch.from_numpy(np.stack([applied[0] | applied[1], applied[2] | applied[3]], axis=1)).float()
-    return torch.where(label.any(1)[:, None, None, None], transformed.clamp(-1, 1), x), label
+    touched = torch.from_numpy(applied.any(0))
+    return torch.where(touched[:, None, None, None], transformed, x), touched.long()
 
 
 def scaling(across: np.ndarray, down: np.ndarray) -> np.ndarray:

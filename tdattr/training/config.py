@@ -1,6 +1,7 @@
 """How a diffusion model is trained: the ``train`` and ``trainer`` config nodes."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from tdattr.errors import UserError
@@ -17,6 +18,7 @@ class AugmentationConfig:
     probability: float
     scale: float
     anisotropy: float
+    slanted_stretch: float  # the share of the stretched items whose axes of stretching are rotated
     translation: float
 
 
@@ -24,12 +26,18 @@ class AugmentationConfig:
 class TrainConfig:
     """The ``train`` node; everything in it matters to the weights, so all of it is part of their address."""
 
-    steps: int
+    steps: int | None
+    epochs: int | None  # where ``steps`` is None: times through the items that are left
+    drop_last: bool  # of ``epochs``: whether a last batch that would not be full is no step
     batch_size: int
     learning_rate: float
     weight_decay: float
+    betas: list[float]  # of Adam's moments
     warmup_steps: int
-    schedule: RateSchedule  # of the rate after the warm-up: constant, or cosine down to zero at the last step
+    warmup_share: float | None  # of the planned steps, instead of ``warmup_steps``
+    schedule: RateSchedule  # of the rate after the warm-up: constant, or cosine down to zero at the last planned step
+    schedule_steps: int | None  # planned; None: those of ``schedule_epochs``
+    schedule_epochs: int | None  # planned; None: those that are run
     clip: float | None  # the largest length of a step's gradient
     ema: float
     condition_dropout: float
@@ -42,18 +50,60 @@ class TrainConfig:
     augmentation: AugmentationConfig
 
     def __post_init__(self) -> None:
-        if min(self.steps, self.batch_size, self.epoch_steps, self.validation_draws) < 1:
-            raise UserError("train.steps, batch_size, epoch_steps and validation_draws must be at least 1.")
+        if self.steps is None and self.epochs is None:
+            raise UserError("train.steps=null needs train.epochs.")
+        counts = (self.steps, self.epochs, self.schedule_steps, self.schedule_epochs)
+        if min(self.batch_size, self.epoch_steps, self.validation_draws, *(n for n in counts if n is not None)) < 1:
+            raise UserError(
+                "train.steps, epochs, batch_size, schedule_steps, schedule_epochs, epoch_steps and validation_draws "
+                "must be at least 1."
+            )
+        if self.warmup_share is not None and not 0 <= self.warmup_share < 1:
+            raise UserError(f"train.warmup_share={self.warmup_share} must lie in [0, 1), or be null.")
         if self.learning_rate <= 0 or not 0 <= self.ema < 1 or not 0 <= self.condition_dropout < 1:
             raise UserError("train needs learning_rate above 0, and ema and condition_dropout in [0, 1).")
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise UserError(f"train.betas={self.betas} must be two numbers in [0, 1).")
         if self.clip is not None and self.clip <= 0:
             raise UserError(f"train.clip={self.clip} must be above 0, or null.")
         if self.patience is not None and self.selection != "best":
             raise UserError("train.patience needs train.selection=best.")
 
+    def in_steps(self, items: int) -> "TrainConfig":
+        """The same, every length in steps: of a training on so many items.
+
+        A batch always is full, so that an epoch of n items in batches of b is n / b steps: rounded down where the
+        authors drop what is left over (``drop_last``), up where they keep it; at least 1.
+        """
+        epoch = max(1, items // self.batch_size if self.drop_last else -(-items // self.batch_size))
+
+        def length(steps: int | None, epochs: int | None) -> int | None:
+            return steps if steps is not None or epochs is None else epochs * epoch
+
+        steps = length(self.steps, self.epochs)
+        planned = length(self.schedule_steps, self.schedule_epochs) or steps
+        assert planned is not None
+        warmup = self.warmup_steps if self.warmup_share is None else math.ceil(self.warmup_share * planned)
+        return replace(
+            self,
+            steps=steps,
+            epochs=None,
+            schedule_steps=planned,
+            schedule_epochs=None,
+            warmup_steps=warmup,
+            warmup_share=None,
+        )
+
+    def count_steps(self, items: int) -> int:
+        """How many steps a training on so many items takes."""
+        steps = self.in_steps(items).steps
+        assert steps is not None
+        return steps
+
     def rate(self, step: int) -> float:
-        """The learning rate's factor."""
-        return rate(step, self.warmup_steps, self.schedule, self.steps)
+        """The learning rate's factor; of a config ``in_steps``."""
+        assert self.schedule_steps is not None
+        return rate(step, self.warmup_steps, self.schedule, self.schedule_steps)
 
 
 @dataclass(frozen=True)

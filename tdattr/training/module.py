@@ -33,6 +33,7 @@ class Pretraining(L.LightningModule):
         optimizer = torch.optim.AdamW(
             self.network.parameters(),
             lr=self.config.learning_rate,
+            betas=(self.config.betas[0], self.config.betas[1]),
             weight_decay=self.config.weight_decay,
             fused=self.device.type in ("cuda", "cpu") and not (self.config.clip and self.mixed),
         )

@@ -40,6 +40,8 @@ def pretrain(
     Resumes from the checkpoint that an interrupted training left in ``folder``, and ends at the same weights. Returns
     the last measured losses by name. Raises UserError where the loss is not finite.
     """
+    config = config.in_steps(len(ids))
+    assert config.steps is not None
     module = Pretraining(network, diffusion, config, seed, mixed=trainer.precision != "32-true")
     keeper = Keeper(folder, config, label)
     stopper = EarlyStopping("validation_loss", patience=config.patience) if config.patience is not None else None

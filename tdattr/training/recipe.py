@@ -24,12 +24,19 @@ class UnlearnRecipe:
 class Recipe(Node):
     """How a model of the dataset is trained: see ``tdattr.training.config`` for what each value does, and checks."""
 
-    steps: int
+    steps: int | None
+    epochs: int | None  # where ``steps`` is None
+    drop_last: bool
     batch_size: int
     learning_rate: float
+    weight_decay: float
+    betas: list[float]
     warmup_steps: int
+    warmup_share: float | None  # instead of ``warmup_steps``
     schedule: Literal["constant", "cosine"]  # of the rate after the warm-up
+    clip: float | None
     ema: float
+    weights: Literal["ema", "raw"]  # which of a trained model's are used
     mirror: bool
     coupled: bool
     guidance: float | None  # of generated queries; None: no guidance

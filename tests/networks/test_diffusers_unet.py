@@ -197,8 +197,8 @@ def test_augmentation_label_zero_means_none(conditional: bool) -> None:
     x, c_noise, vector = inputs()
     network = small(conditional=conditional)
     plain = network(x, c_noise, Given(vector))
-    torch.testing.assert_close(network(x, c_noise, Given(vector, augmentation=torch.zeros(3, 2))), plain)
-    assert (network(x, c_noise, Given(vector, augmentation=torch.ones(3, 2))) - plain).abs().max() > 1e-3
+    torch.testing.assert_close(network(x, c_noise, Given(vector, augmentation=torch.zeros(3, dtype=torch.long))), plain)
+    assert (network(x, c_noise, Given(vector, augmentation=torch.ones(3, dtype=torch.long))) - plain).abs().max() > 1e-3
     assert network.knows_augmentation and not small(augmentation_label=False).knows_augmentation
     assert "augmentation.weight" not in dict(small(augmentation_label=False).named_parameters())
 
@@ -208,7 +208,7 @@ def test_every_weight_is_trained(conditional: bool) -> None:
     x, c_noise, vector = inputs()
     network = small(conditional=conditional)
     drop = torch.tensor([True, False, False])
-    network(x, c_noise, Given(vector, drop, torch.ones(3, 2))).square().mean().backward()
+    network(x, c_noise, Given(vector, drop, torch.tensor([1, 0, 1]))).square().mean().backward()
     silent = {name for name, value in network.named_parameters() if value.grad is None or not value.grad.any()}
     # a constant added to all keys of a head does not change its attention
     assert {name for name in silent if not name.endswith("to_k.bias")} == set()

@@ -16,7 +16,7 @@ from tdattr.unlearning.draws import UnlearnBatch
 
 TOKENS = torch.arange(12).view(4, 3)
 DROP = torch.tensor([True, False, False, True])
-LABELS = torch.rand(4, 2)
+LABELS = torch.tensor([1, 0, 0, 1])
 GIVEN = Given(TOKENS, DROP, LABELS)
 BATCH = Batch(torch.rand(4, 1, 8, 8), torch.rand(4), torch.rand(4, 1, 8, 8), GIVEN, torch.arange(4))
 UNLEARN = UnlearnBatch(BATCH, BATCH[1:3], torch.rand(4))

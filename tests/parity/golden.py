@@ -1,7 +1,8 @@
 """Numbers that the references' own functions gave: ``golden.json``, and how its inputs are drawn and values compared.
 
-An entry says what it holds (``about``), whose function gave it (``reference``), how its inputs are drawn, which constants
-were set, and how far a float32 implementation may be off (``tolerance``). Toy networks are ``a·x + b·code + d·sum(c)``.
+An entry says what it holds (``about``), whose function gave it (``reference``), how its inputs are drawn, which
+constants were set, and how far a float32 implementation may be off (``tolerance``). Toy networks are
+``a·x + b·code + d·sum(c)``.
 """
 
 import json

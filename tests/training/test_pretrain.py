@@ -119,7 +119,7 @@ def test_the_rate_falls_and_gradients_are_clipped_where_asked(train, tiny_traine
 def test_the_rate_is_that_of_diffusers(tiny_train):
     from diffusers.optimization import get_cosine_schedule_with_warmup
 
-    config = tiny_train(schedule="cosine", steps=20, warmup_steps=4)
+    config = tiny_train(schedule="cosine", steps=20, warmup_steps=4).in_steps(48)
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     theirs = get_cosine_schedule_with_warmup(optimizer, 4, 20)
     for step in range(20):
