@@ -103,11 +103,11 @@ class Steps(Sampler[int]):
         self.config = config
 
     def __len__(self) -> int:
-        return min(self.config.epoch_steps, self.config.steps)
+        return min(self.config.epoch_steps, self.config.total_steps)
 
     def __iter__(self) -> Iterator[int]:
         start = self.trainer.global_step
-        return iter(range(start, min(start + len(self), self.config.steps)))
+        return iter(range(start, min(start + len(self), self.config.total_steps)))
 
 
 class TrainingData(L.LightningDataModule):

@@ -96,9 +96,13 @@ class TrainConfig:
 
     def count_steps(self, items: int) -> int:
         """How many steps a training on so many items takes."""
-        steps = self.in_steps(items).steps
-        assert steps is not None
-        return steps
+        return self.in_steps(items).total_steps
+
+    @property
+    def total_steps(self) -> int:
+        """How many steps a training takes; of a config ``in_steps``."""
+        assert self.steps is not None
+        return self.steps
 
     def rate(self, step: int) -> float:
         """The learning rate's factor; of a config ``in_steps``."""

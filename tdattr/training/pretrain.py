@@ -41,13 +41,12 @@ def pretrain(
     the last measured losses by name. Raises UserError where the loss is not finite.
     """
     config = config.in_steps(len(ids))
-    assert config.steps is not None
     module = Pretraining(network, diffusion, config, seed, mixed=trainer.precision != "32-true")
     keeper = Keeper(folder, config, label)
     stopper = EarlyStopping("validation_loss", patience=config.patience) if config.patience is not None else None
     fitter = L.Trainer(
         **trainer.lightning(),
-        max_steps=config.steps,
+        max_steps=config.total_steps,
         max_epochs=-1,
         gradient_clip_val=config.clip,
         logger=logger or False,
@@ -85,14 +84,14 @@ class Keeper(Callback):
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Open the progress bar where the training stands."""
-        self.bar = Bar(self.label, self.config.steps, trainer.global_step, hidden=not trainer.is_global_zero)
+        self.bar = Bar(self.label, self.config.total_steps, trainer.global_step, hidden=not trainer.is_global_zero)
 
     def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, *_: Any) -> None:
         """Count; look at the loss now and then (asking for its value makes a GPU wait)."""
         assert self.bar is not None
         self.bar.advance()
         step = trainer.global_step
-        if step % 100 == 0 or step == self.config.steps:
+        if step % 100 == 0 or step == self.config.total_steps:
             loss = outputs["loss"].item()
             self.bar.show(f"loss {loss:.3f}")
             if not np.isfinite(loss):
@@ -104,7 +103,7 @@ class Keeper(Callback):
         if self.config.selection == "best" and value < self.best:
             self.best = value
             self.save_weights(trainer, module)
-        if trainer.global_step < self.config.steps:
+        if trainer.global_step < self.config.total_steps:
             aside = self.folder / f"{RESUME}.new"
             trainer.save_checkpoint(aside)
             if trainer.is_global_zero:
