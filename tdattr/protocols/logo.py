@@ -18,6 +18,7 @@ class AgreementWithLOGO(Protocol):
     """The ``protocol=logo`` node. ``ceiling``: LOGO under other seeds, whose agreement with ``gold`` bounds every
     method's; None: not computed. Scores of training items are aggregated per group first."""
 
+    code_version: ClassVar = 2
     needs: ClassVar = frozenset({"groups"})
     judges_groups: ClassVar = True
     takes_controls: ClassVar = True

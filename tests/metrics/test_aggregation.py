@@ -24,9 +24,9 @@ EXPECTED = {  # b, a, single of both queries
 }
 POSITIVE = {
     "sum": [[8, 4, 7], [9, 0, 0]],
-    "mean": [[2, 2, 7], [2.25, 0, 0]],
+    "mean": [[4, 2, 7], [4.5, 0, 0]],  # of 2 and 6, of 8 and 1: not of four items
     "max": [[6, 3, 7], [8, 0, 0]],
-    "median": [[1, 2, 7], [0.5, 0, 0]],
+    "median": [[4, 2, 7], [4.5, 0, 0]],
     "top_mean": [[4, 2, 7], [4.5, 0, 0]],
 }
 
@@ -45,6 +45,18 @@ def test_by_hand(kind: str) -> None:
         assert found.dtype == torch.float64
         np.testing.assert_allclose(found, expected[kind], atol=1e-12)
         assert torch.equal(given, SCORES)
+
+
+@pytest.mark.parametrize("kind", EXPECTED)
+def test_zeros_and_negative_scores_are_left_out_and_not_counted(kind: str) -> None:
+    """Adding them to a group changes nothing; and where there is nothing else, the group gets 0."""
+    scores = torch.tensor([[0.0, 3.0, 5.0, -1.0, 4.0, -2.0], [-1.0, 1.0, -2.0, -3.0, 0.0, -4.0]])
+    groups = {"plain": np.array([1, 2, 4]), "padded": np.arange(6), "none": np.array([0, 3, 5])}
+    found = aggregate(scores, np.arange(6), groups, config(kind=kind, top=2, positive_only=True))
+    assert torch.equal(found[:, 0], found[:, 1])
+    assert found[0, 0] == {"sum": 12, "mean": 4, "max": 5, "median": 4, "top_mean": 4.5}[kind]
+    assert found[1, 0] == 1
+    assert not found[:, 2].any()
 
 
 def test_top_mean_of_larger_and_smaller_groups() -> None:
