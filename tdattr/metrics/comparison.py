@@ -7,6 +7,12 @@ from jaxtyping import Float, Int
 from scipy.stats import mannwhitneyu
 
 NORMAL_95 = 1.98  # the factor of the paper's interval (MUCS A.2)
+MIN_MEDIAN = 0.01  # that a change is measured from: similarities such as SSCD's may be zero or negative (MUCS code)
+MARK = "†"  # of a change that is measured from MIN_MEDIAN
+FOOTNOTE = (
+    f"{MARK}: the median after random removal is below {MIN_MEDIAN}; the change is the difference from {MIN_MEDIAN}, "
+    f"in percent of {MIN_MEDIAN}."
+)
 
 
 @dataclass(frozen=True)
@@ -17,6 +23,7 @@ class RemovalEffect:
     p_value: float
     difference_percent: float
     ci95: float  # half the width of the interval of difference_percent
+    small_median: bool  # of the reference: below MIN_MEDIAN, which difference_percent takes in its place
 
     def as_dict(self) -> dict[str, float]:
         """For JSON."""
@@ -29,15 +36,18 @@ def compare(
     """AUC, Mann-Whitney p and mean difference in percent of the reference's median (MUCS §4 and B.1).
 
     One-tailed: a method is better when its similarities are *lower*; two-tailed for controls, which should not move.
+    A median below ``MIN_MEDIAN`` is taken to be that, so that a drop is never shown as a rise.
     """
     test = mannwhitneyu(reference, values, alternative="two-sided" if two_tailed else "greater")
-    changes = 100 * (values / np.median(reference) - 1)
+    median = float(np.median(reference))
+    changes = 100 * (values / max(median, MIN_MEDIAN) - 1)
     spread = float(np.std(changes, ddof=1)) if len(changes) > 1 else float("nan")
     return RemovalEffect(
         auc=float(test.statistic / (len(values) * len(reference))),
         p_value=float(test.pvalue),
         difference_percent=float(changes.mean()),
         ci95=NORMAL_95 * spread / len(changes) ** 0.5,
+        small_median=median < MIN_MEDIAN,
     )
 
 

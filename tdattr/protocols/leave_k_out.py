@@ -9,7 +9,7 @@ import torch
 
 from tdattr.counterfactuals import Counterfactuals
 from tdattr.errors import UserError
-from tdattr.metrics.comparison import compare, overlap
+from tdattr.metrics.comparison import FOOTNOTE, MARK, compare, overlap
 from tdattr.protocols import Protocol, ProtocolSetup, Verdict
 from tdattr.queries import Queries
 from tdattr.scores import Attributor, Scores
@@ -21,6 +21,7 @@ MIN_SHARE_LEFT = 0.05  # of the items, for a retraining
 class LeaveKOut(Protocol):
     """The ``protocol=leave_k_out`` node. ``k`` items per query, or ``share`` of the training set where it is null."""
 
+    code_version: ClassVar = 2
     needs: ClassVar = frozenset({"retraining", "measures"})
 
     name: str
@@ -86,9 +87,10 @@ class LeaveKOut(Protocol):
         mean, interval = overlap(top)
         lines = [
             f"{name}: AUC {effect['auc']:.3f} (p = {effect['p_value']:.2g}), change against random removal "
-            f"{effect['difference_percent']:+.1f} ± {effect['ci95']:.1f} %"
+            f"{effect['difference_percent']:+.1f} ± {effect['ci95']:.1f} %{MARK * effect['small_median']}"
             for name, effect in metrics.items()
         ]
+        lines += [FOOTNOTE] if any(effect["small_median"] for effect in metrics.values()) else []
         return Verdict(
             {
                 "k": k,

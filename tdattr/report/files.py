@@ -19,6 +19,7 @@ LATEX = str.maketrans(
         ">": "$>$",
         "±": r"$\pm$",
         "×": r"$\times$",
+        "†": r"$^{\dagger}$",
         "μ": r"$\mu$",
         "Δ": r"$\Delta$",
         "λ": r"$\lambda$",
@@ -38,7 +39,7 @@ def write_sheet(folder: Path, sheet: Sheet) -> None:
 
 
 def to_frame(sheet: Sheet) -> pd.DataFrame:
-    """The numbers unrounded; intervals and marks of significance in columns of their own."""
+    """The numbers unrounded; intervals, marks of significance and those of footnotes in columns of their own."""
 
     def parts(cells: list[Cell], attribute: str) -> list[object]:
         return [getattr(cell, attribute) if isinstance(cell, Number) else None for cell in cells]
@@ -47,7 +48,7 @@ def to_frame(sheet: Sheet) -> pd.DataFrame:
     for column in sheet.columns:
         cells = [row[column] for row in sheet.rows]
         columns[column] = [cell.value if isinstance(cell, Number) else cell for cell in cells]
-        for attribute, name in (("interval", "ci95"), ("marked", "significant")):
+        for attribute, name in (("interval", "ci95"), ("marked", "significant"), ("footnote", "footnote")):
             values = parts(cells, attribute)
             if any(value is not None for value in values):
                 columns[f"{column} {name}"] = values

@@ -21,7 +21,7 @@ from tdattr.report.sheets import MAKERS
 from tdattr.report.sheets.group_agreement import PROTOCOLS as GROUP_PROTOCOLS
 from tdattr.report.sheets.group_agreement import measure_agreement
 from tdattr.report.sweeps import find_sweeps
-from tdattr.report.tables import HEADINGS, format_row, pool
+from tdattr.report.tables import HEADINGS, describe_marks, format_row, pool
 from tdattr.scores import Scores, load_scores
 
 VERDICTS = ("top_1", "spearman")  # of the protocols that judge groups
@@ -63,6 +63,7 @@ def describe_experiment(experiment: Experiment, rows: Table, sheets: list[Sheet]
     return {
         "title": experiment.title,
         "rows": [format_row(row) for row in rows],
+        "footnote": describe_marks(rows),
         "sheets": sheets,
         "plots": plots,
         "plotted": "Agreement on groups" if experiment.protocol in GROUP_PROTOCOLS else PLOTTED,

@@ -20,6 +20,7 @@ class Number:
     interval: float | None = None  # half of the 95 % interval
     marked: bool | None = None  # as significant; None: not tested
     below: float | None = None  # shown as "<below" where it is smaller
+    footnote: str | None = None  # the mark of a footnote that the caption has
 
     def __str__(self) -> str:
         if self.value is None or math.isnan(self.value):
@@ -29,7 +30,7 @@ class Number:
         text = format(self.value, self.form)
         if self.interval is not None and not math.isnan(self.interval):
             text += f" ± {format(self.interval, self.form.lstrip('+'))}"
-        return text + "*" * bool(self.marked)
+        return text + "*" * bool(self.marked) + (self.footnote or "")
 
 
 Cell: TypeAlias = str | Number

@@ -8,7 +8,7 @@ import pandas as pd
 from rich.table import Table
 from scipy.stats import mannwhitneyu
 
-from tdattr.metrics.comparison import compare
+from tdattr.metrics.comparison import FOOTNOTE, MARK, compare
 from tdattr.report.collect import Experiment
 
 HEADINGS = {
@@ -73,6 +73,7 @@ def make_rows(experiment: Experiment) -> list[dict[str, Any]]:
                     "p_value": result.p_value,
                     "difference_percent": result.difference_percent,
                     "ci95": result.ci95,
+                    "small_median": result.small_median,
                     "control_auc": compare(*control, two_tailed=True).auc if len(control[0]) else None,
                     "overlap": float(np.mean([summary["overlap_percent"] for summary in summaries])),
                     "removed": float(np.mean([summary["removed"] for summary in summaries])),
@@ -95,7 +96,7 @@ def format_row(row: dict[str, Any]) -> list[str]:
         row["measure"],
         number(row["auc"], ".3f"),
         number(row["p_value"], ".2g"),
-        f"{row['difference_percent']:+.1f} ± {row['ci95']:.1f}",
+        f"{row['difference_percent']:+.1f} ± {row['ci95']:.1f}{MARK * row['small_median']}",
         number(row["control_auc"], ".3f"),
         number(row["overlap"], ".1f"),
         number(row["removed"], ".0f"),
@@ -104,14 +105,20 @@ def format_row(row: dict[str, Any]) -> list[str]:
     ]
 
 
+def describe_marks(table: list[dict[str, Any]]) -> str | None:
+    """The footnote of a table, where one of its rows needs it."""
+    return FOOTNOTE if any(row["small_median"] for row in table) else None
+
+
 def render_table(experiment: Experiment, table: list[dict[str, Any]]) -> Table:
     """The main columns, for a terminal of 80 characters; the page and the CSV have all of them, and the ablations."""
     methods = experiment.unablated or list(experiment.runs)
-    printed = Table(title=experiment.title, title_justify="left")
+    rows = [row for row in table if row["method"] in methods]
+    printed = Table(title=experiment.title, title_justify="left", caption=describe_marks(rows), caption_justify="left")
     shown = [list(HEADINGS).index(key) for key in MAIN]
     for index, heading in enumerate(HEADINGS[key] for key in MAIN):
         printed.add_column(heading, justify="left" if index < 2 else "right", overflow="fold")
-    for row in (row for row in table if row["method"] in methods):
+    for row in rows:
         full = format_row(row)
         printed.add_row(*(full[index] for index in shown))
     return printed

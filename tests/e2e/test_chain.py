@@ -61,8 +61,8 @@ def test_the_summary_holds_what_was_promised(swept):
         assert summary["seed"] == 1
         assert summary["k"] == round(0.02 * summary["num_items"])
         assert summary["num_queries"] == 3
-        assert set(summary["metrics"]["ssim"]) == {"auc", "p_value", "difference_percent", "ci95"}
-        assert set(summary["control"]["ssim"]) == {"auc", "p_value", "difference_percent", "ci95"}
+        assert set(summary["metrics"]["ssim"]) == {"auc", "p_value", "difference_percent", "ci95", "small_median"}
+        assert set(summary["control"]["ssim"]) == {"auc", "p_value", "difference_percent", "ci95", "small_median"}
         assert summary["seconds_per_query"] > 0
         assert all((folder / "outputs/artifacts" / artifact).is_dir() for artifact in summary["artifacts"].values())
     assert found["random"]["metrics"]["ssim"]["auc"] == 0.5

@@ -64,7 +64,35 @@ def test_difference_and_interval_worked_out_by_hand() -> None:
         "p_value": result.p_value,
         "difference_percent": result.difference_percent,
         "ci95": result.ci95,
+        "small_median": False,
     }
+
+
+@pytest.mark.parametrize("median", [-5.0, -0.2, -1e-9, 0.0, 1e-9, 0.0099])
+def test_a_drop_below_a_small_median_is_a_negative_change(median: float) -> None:
+    reference = median + np.array([-0.3, 0.0, 0.4])
+    result = compare(median - np.array([0.02, 0.04]), reference)
+    # from 0.01, in percent of it
+    assert result.difference_percent == pytest.approx(1e4 * (median - 0.03) - 100)
+    assert result.small_median
+    assert result.ci95 == pytest.approx(1.98 * 1e4 * 0.01)  # of two values 0.02 apart
+    far = compare(median + np.array([2.0, 3.0]), reference)
+    assert (far.difference_percent > 0) == (median + 2.5 > 0.01)
+
+
+def test_a_median_of_the_floor_and_more_is_taken_as_it_is() -> None:
+    for median in (0.01, 0.5):
+        result = compare(np.array([0.5 * median, 0.7 * median]), np.array([median / 2, median, 3.0]))
+        assert result.difference_percent == pytest.approx(-40)
+        assert not result.small_median
+
+
+def test_the_floor_of_the_median_touches_neither_auc_nor_p() -> None:
+    rng = np.random.default_rng(0)
+    values, reference = rng.normal(0.5, 0.2, 20), rng.normal(0.6, 0.2, 20)
+    plain, shifted = compare(values, reference), compare(values - 2, reference - 2)
+    assert (plain.auc, plain.p_value) == (shifted.auc, shifted.p_value)
+    assert shifted.small_median and not plain.small_median
 
 
 def test_a_single_value_has_no_interval() -> None:

@@ -147,6 +147,22 @@ def test_verdict_follows_what_the_removal_did(strong: float, weak: float, auc: f
     assert result["ci95"] > 0
 
 
+def test_a_change_from_a_small_median_is_marked_and_explained() -> None:
+    class Negative(Pretended):
+        def similarities(self, first: Tensor, second: Tensor) -> dict[str, np.ndarray]:
+            values = ssim(first, second).double().numpy()
+            return {"ssim": values, "negative": values - 2}
+
+    models = Negative(strong_for(METHOD).strength)
+    verdict = judged(models, METHOD)
+    found = verdict.summary["metrics"]
+    assert (found["ssim"]["small_median"], found["negative"]["small_median"]) == (False, True)
+    assert found["negative"]["difference_percent"] < 0
+    assert [line.endswith(" %†") for line in verdict.lines] == [False, True, False]
+    assert verdict.lines[2].startswith("†: the median after random removal is below 0.01")
+    assert not any("†" in line for line in judged(strong_for(METHOD), METHOD).lines)
+
+
 def test_the_same_removal_makes_no_difference() -> None:
     result = judged(strong_for(METHOD), METHOD, METHOD).summary["metrics"]["ssim"]
     assert result["auc"] == 0.5

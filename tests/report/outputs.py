@@ -34,18 +34,20 @@ class Outputs:
         measures: Sequence[str] = ("ssim",),
         summary: dict[str, Any] | None = None,
         settings: dict[str, Any] | None = None,
+        lower: float = 0.0,
         **config: Any,
     ) -> pd.DataFrame:
         """A run in which the method's similarities lie ``shift`` below those of the random removal, on average.
 
-        ``settings`` are the method's; ``summary`` and ``config`` replace or add entries of these files.
+        All lie ``lower`` than they would. ``settings`` are the method's; ``summary`` and ``config`` replace or add
+        entries of these files.
         """
         rng = np.random.default_rng(self.count + 1)
         roles = ["attributed"] * QUERIES + ["control"] * controls
         table = pd.DataFrame({"query": range(len(roles)), "role": roles})
         for measure in measures:
-            table[f"{measure}_random"] = rng.uniform(0.4, 0.8, len(roles))
-            after = rng.uniform(0.4, 0.8, len(roles))
+            table[f"{measure}_random"] = rng.uniform(0.4, 0.8, len(roles)) - lower
+            after = rng.uniform(0.4, 0.8, len(roles)) - lower
             table[measure] = after - shift * np.array([role == "attributed" for role in roles])
         found = {
             "protocol": "leave_k_out",

@@ -118,6 +118,30 @@ def test_the_command_prints_and_writes_every_table(
     assert len(pd.read_csv(tmp_path / "report/table.csv")) == 3
 
 
+@pytest.mark.parametrize("lower", [0.0, 1.0])
+def test_changes_from_a_small_median_have_a_mark_and_a_footnote_wherever_they_are_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, lower: float
+) -> None:
+    outputs = Outputs(tmp_path)
+    outputs.run("mucs", 1, 0.3, lower=lower)
+    monkeypatch.setattr("tdattr.report.page.show_queries", lambda *_: [])
+    command.run([str(tmp_path / "runs"), "--out", str(tmp_path / "report")])
+    (folder,) = (tmp_path / "report/tables").iterdir()
+    texts = {
+        "terminal": " ".join(capsys.readouterr().out.split()),
+        "page": (tmp_path / "report/index.html").read_text(),
+        "markdown": (folder / "table_5.md").read_text(),
+        "latex": (folder / "table_5.tex").read_text().replace(r"$^{\dagger}$", "†"),
+    }
+    # in the cell and in the footnote; on the page in both tables, in one of which the mean over measures has it too
+    expected = dict.fromkeys(("terminal", "markdown", "latex"), 2) | {"page": 5, "markdown": 3, "latex": 3}
+    assert {name: text.count("†") for name, text in texts.items()} == (expected if lower else dict.fromkeys(texts, 0))
+    assert all(("the median after random removal is below 0.01" in text) == bool(lower) for text in texts.values())
+    assert pd.read_csv(tmp_path / "report/table.csv")["small_median"].tolist() == [bool(lower)]
+    columns = pd.read_csv(folder / "table_5.csv").columns
+    assert ("ssim footnote" in columns) == bool(lower)
+
+
 def test_lds_alone_needs_no_overview(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

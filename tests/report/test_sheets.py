@@ -208,6 +208,20 @@ def test_table_5_has_changes_and_intervals(outputs: Outputs) -> None:
     assert str(row["paper: μ"]) == "-12.4 ± 2.4"
 
 
+def test_table_5_marks_the_changes_from_a_small_median(outputs: Outputs) -> None:
+    outputs.run("das", 1, 0.1, measures=("ssim", "clip"))
+    outputs.run("mucs", 1, 0.1, measures=("ssim",), lower=1.0)
+    sheet = made(outputs)["table_5"]
+    cells = shown(sheet)
+    marked = {(name, column) for name, row in cells.items() for column, text in row.items() if text.endswith("†")}
+    assert marked == {("mucs", "ssim")}
+    assert "†: the median after random removal is below 0.01" in sheet.caption
+    outputs.run("mucs", 1, 0.1, measures=("ssim", "clip"), lower=1.0)
+    assert shown(made(outputs)["table_5"])["mucs"]["μ"].endswith("†")  # a mean of such changes
+    outputs.run("mucs", 1, 0.1, measures=("ssim", "clip"))
+    assert "†" not in made(outputs)["table_5"].caption + str(shown(made(outputs)["table_5"]))
+
+
 def test_table_6_has_minutes_and_the_device(outputs: Outputs) -> None:
     outputs.run("mucs", 1, dataset="coco", summary={"seconds_per_query": 60.0})
     outputs.run("mucs", 2, dataset="coco", summary={"seconds_per_query": 120.0})

@@ -1,5 +1,6 @@
 """Table 5 of the MUCS paper: how far the similarities change, in percent."""
 
+from tdattr.metrics.comparison import FOOTNOTE, MARK
 from tdattr.report.collect import Experiment
 from tdattr.report.methods import (
     category,
@@ -29,10 +30,14 @@ def make_sheet(experiment: Experiment) -> Sheet | None:
     for method, by_measure in effects.items():
         changes = {measure: result.difference_percent for measure, result in by_measure.items()}
         intervals = {measure: result.ci95 for measure, result in by_measure.items()}
+        marks = {measure: MARK for measure, result in by_measure.items() if result.small_median}
         row: dict[str, Cell] = {"method": method, "categ.": category(experiment, method)}
-        row |= {m: Number(changes.get(m), FORM, intervals.get(m)) for m in measures}
+        row |= {m: Number(changes.get(m), FORM, intervals.get(m), footnote=marks.get(m)) for m in measures}
         row["μ"] = Number(
-            mean_or_none(changes.get(m) for m in over), FORM, mean_or_none(intervals.get(m) for m in over)
+            mean_or_none(changes.get(m) for m in over),
+            FORM,
+            mean_or_none(intervals.get(m) for m in over),
+            footnote=MARK if marks.keys() & set(over) else None,
         )
         row["seeds"] = Number(len(experiment.runs[method]), "d")
         if experiment.dataset in DATASETS:
@@ -42,7 +47,10 @@ def make_sheet(experiment: Experiment) -> Sheet | None:
         "Mean difference of the similarities from the median after random removal, in percent (lower is better) ± its "
         f"95 % interval, pooled over seeds; μ is the mean over {', '.join(over)}, of the differences and of the "
         f"intervals."
-    ) + credit_paper(rows, "Table 5")
+    )
+    if any(result.small_median for by_measure in effects.values() for result in by_measure.values()):
+        caption += f" {FOOTNOTE}"
+    caption += credit_paper(rows, "Table 5")
     return Sheet(
         "table_5", "Table 5: change of the similarities, %", caption, drop_empty_columns(rows, keep=2), printed=False
     )
