@@ -1,7 +1,8 @@
 """How well do a method's scores of groups agree with gold scores, and is one method nearer to gold than another?
 
 Scores are [query, group], higher = more influential: see `tdattr.metrics.ranking`, which has the measures of ranks,
-for ties and for what raises ValueError. Here are the measures of values, all measures by name, and tests over queries.
+for ties and for what raises ValueError, and `tdattr.metrics.relevance`. Here are the measures of values, all measures
+by name, and tests over queries.
 
 After "Agreement with LOGO" in GUDA (arXiv 2601.22651) and its two evaluation scripts (CIFAR-10, UnlearnCanvas).
 """
@@ -20,11 +21,13 @@ from tdattr.metrics.ranking import (
     check_scores,
     kendall_tau,
     ndcg,
+    ndcg_of_values,
     pairwise,
     rank_biased_overlap,
     reciprocal_rank,
     top_overlap,
 )
+from tdattr.metrics.relevance import average_precision, coverage_error, jaccard, ranking_loss
 
 MAX_EXACT_QUERIES = 12  # up to so many the paired test enumerates all sign flips
 DECIMALS = 12  # to which sums of differences, relative to the largest possible sum, are compared
@@ -58,7 +61,18 @@ def absolute_error(gold: ScoreMatrix, scores: ScoreMatrix, shared: bool = False)
     return np.abs(_residuals(gold, scores, shared)).mean(1)
 
 
-MEASURES: dict[str, Callable[[ScoreMatrix, ScoreMatrix], QueryValues]] = {
+def shared_fit(gold: ScoreMatrix, scores: ScoreMatrix) -> tuple[float, float]:
+    """The a and b of `squared_error` with `shared`: gold is about a · scores + b, by least squares over all queries.
+
+    a = 0 where the scores are constant.
+    """
+    gold, scores = (values.reshape(1, -1) for values in check_scores(gold, scores))
+    slope = (_slopes(gold, scores) / _largest(scores)).item()
+    return slope, float(gold.mean() - slope * scores.mean())
+
+
+Measure = Callable[[ScoreMatrix, ScoreMatrix], QueryValues]
+MEASURES: dict[str, Measure] = {  # those that tables show
     "top_1": partial(top_overlap, n=1),
     "overlap_3": partial(top_overlap, n=3),
     "overlap_5": partial(top_overlap, n=5),
@@ -77,13 +91,30 @@ MEASURES: dict[str, Callable[[ScoreMatrix, ScoreMatrix], QueryValues]] = {
     "ndcg_linear_3": partial(ndcg, n=3, linear=True),
     "ndcg_linear_5": partial(ndcg, n=5, linear=True),
     "ndcg_linear_10": partial(ndcg, n=10, linear=True),
-    "pairwise_top_5_untied": partial(pairwise, top=5, skip_ties=True),
-    "pairwise_all_untied": partial(pairwise, skip_ties=True),
+    "pairwise_top_5_untied": partial(pairwise, top=5, ties="left_out"),
+    "pairwise_all_untied": partial(pairwise, ties="left_out"),
     "pearson": pearson_r,
     "mse_shared_fit": partial(squared_error, shared=True),
     "mae_shared_fit": partial(absolute_error, shared=True),
 }
-LOWER_IS_BETTER = frozenset({"mse", "mae", "mse_shared_fit", "mae_shared_fit"})
+FURTHER_MEASURES: dict[str, Measure] = {  # those that stand in a verdict alone; all from CIFAR-10's scripts
+    "pairwise_top_3_strict": partial(pairwise, top=3, ties="wrong"),
+    "pairwise_all_strict": partial(pairwise, ties="wrong"),
+    "ndcg_of_values_3": partial(ndcg_of_values, n=3),
+    "ndcg_of_values_5": partial(ndcg_of_values, n=5),
+    "jaccard_3": partial(jaccard, n=3),
+    "jaccard_5": partial(jaccard, n=5),
+    "average_precision_3": partial(average_precision, n=3),
+    "average_precision_5": partial(average_precision, n=5),
+    "coverage_error_3": partial(coverage_error, n=3),
+    "coverage_error_5": partial(coverage_error, n=5),
+    "ranking_loss_3": partial(ranking_loss, n=3),
+    "ranking_loss_5": partial(ranking_loss, n=5),
+}
+ALL_MEASURES = MEASURES | FURTHER_MEASURES
+LOWER_IS_BETTER = frozenset(
+    name for name in ALL_MEASURES if name.startswith(("mse", "mae", "coverage_error", "ranking_loss"))
+)
 
 
 def share_of_ceiling(measure: str, value: float, ceiling: float | None) -> float | None:
@@ -92,9 +123,9 @@ def share_of_ceiling(measure: str, value: float, ceiling: float | None) -> float
 
 
 def agreement(gold: ScoreMatrix, scores: ScoreMatrix) -> dict[str, QueryValues]:
-    """All of MEASURES, by name: a value per query. ValueError as every measure."""
+    """All measures, by name: a value per query. ValueError as every measure."""
     gold, scores = check_scores(gold, scores)
-    return {name: measure(gold, scores) for name, measure in MEASURES.items()}
+    return {name: measure(gold, scores) for name, measure in ALL_MEASURES.items()}
 
 
 def interval(values: QueryValues, resamples: int, seed: int = 0) -> tuple[float, float]:
@@ -154,11 +185,22 @@ def _centre(values: Float[np.ndarray, "row item"]) -> Float[np.ndarray, "row ite
     return values - values.mean(1, keepdims=True)
 
 
+def _largest(values: Float[np.ndarray, "row item"]) -> Float[np.ndarray, "row 1"]:
+    """How far a row's values lie from their mean at most; 1 where they are constant."""
+    largest = np.abs(_centre(values)).max(1, keepdims=True)
+    return np.where(largest == 0, 1, largest)
+
+
 def _scale(values: Float[np.ndarray, "row item"]) -> Float[np.ndarray, "row item"]:
     """Centred, and at most 1, so that squares neither overflow nor vanish."""
-    values = _centre(values)
-    largest = np.abs(values).max(1, keepdims=True)
-    return values / np.where(largest == 0, 1, largest)
+    return _centre(values) / _largest(values)
+
+
+def _slopes(gold: Float[np.ndarray, "row item"], scores: Float[np.ndarray, "row item"]) -> Float[np.ndarray, "row 1"]:
+    """By least squares, of gold over the scaled scores; 0 where those are constant."""
+    scaled = _scale(scores)
+    squares = (scaled**2).sum(1, keepdims=True)
+    return (_centre(gold) * scaled).sum(1, keepdims=True) / np.where(squares == 0, 1, squares)
 
 
 def _residuals(gold: ScoreMatrix, scores: ScoreMatrix, shared: bool) -> ScoreMatrix:
@@ -167,10 +209,7 @@ def _residuals(gold: ScoreMatrix, scores: ScoreMatrix, shared: bool) -> ScoreMat
     shape = gold.shape
     if shared:
         gold, scores = gold.reshape(1, -1), scores.reshape(1, -1)
-    gold, scores = _centre(gold), _scale(scores)
-    squares = (scores**2).sum(1, keepdims=True)
-    slopes = (gold * scores).sum(1, keepdims=True) / np.where(squares == 0, 1, squares)
-    return (gold - slopes * scores).reshape(shape)
+    return (_centre(gold) - _slopes(gold, scores) * _scale(scores)).reshape(shape)
 
 
 def _check_values(values: QueryValues, resamples: int) -> QueryValues:

@@ -7,6 +7,8 @@ matrices that are not alike in shape, are empty, have fewer than 2 groups or val
 After "Agreement with LOGO" in GUDA (arXiv 2601.22651) and its two evaluation scripts (CIFAR-10, UnlearnCanvas).
 """
 
+from typing import Literal
+
 import numpy as np
 from jaxtyping import Float, Int, Real
 
@@ -42,7 +44,7 @@ def top_overlap(gold: ScoreMatrix, scores: ScoreMatrix, n: int) -> QueryValues:
     n is at most the number of groups K: with K <= n it is always 1, and with K < 2n never 0. ValueError for n < 1.
     """
     gold, scores = check_scores(gold, scores)
-    depth = _depth(n, gold)
+    depth = check_depth(n, gold)
     return np.asarray(((positions(gold) < depth) & (positions(scores) < depth)).sum(1) / depth)
 
 
@@ -53,13 +55,29 @@ def ndcg(gold: ScoreMatrix, scores: ScoreMatrix, n: int, linear: bool = False) -
     script), or with `linear` K - r + 1, that is K … 1 (UnlearnCanvas's). ValueError for n < 1.
     """
     gold, scores = check_scores(gold, scores)
-    depth, groups = _depth(n, gold), gold.shape[1]
+    depth, groups = check_depth(n, gold), gold.shape[1]
     ranks = np.arange(1, groups + 1)
     # the exponential gains times 2^-K, which cancels in the ratio and keeps many groups from overflowing
     gains = groups - ranks + 1.0 if linear else np.exp2(-ranks) - np.exp2(-groups)
     discounts = 1 / np.log2(np.arange(2, depth + 2))
     gained = gains[np.take_along_axis(positions(gold), ranking(scores)[:, :depth], axis=1)]
     return np.asarray((gained * discounts).sum(1) / (gains[:depth] * discounts).sum())
+
+
+def ndcg_of_values(gold: ScoreMatrix, scores: ScoreMatrix, n: int) -> QueryValues:
+    """`ndcg` with the gold values themselves as gains, in [0, 1]; CIFAR-10's script (scikit-learn's).
+
+    Where a gold value of any query is negative, the gains are the differences from the lowest of all queries, whose
+    values then depend on each other. 0 for a query that can gain nothing. ValueError for n < 1.
+    """
+    gold, scores = check_scores(gold, scores)
+    depth = check_depth(n, gold)
+    gains = gold - min(0.0, float(gold.min()))
+    discounts = 1 / np.log2(np.arange(2, depth + 2))
+    gained, ideal = (
+        (np.take_along_axis(gains, ranking(order)[:, :depth], axis=1) * discounts).sum(1) for order in (scores, gold)
+    )
+    return np.asarray(gained / np.where(ideal == 0, 1, ideal))
 
 
 def reciprocal_rank(gold: ScoreMatrix, scores: ScoreMatrix) -> QueryValues:
@@ -69,24 +87,29 @@ def reciprocal_rank(gold: ScoreMatrix, scores: ScoreMatrix) -> QueryValues:
     return np.asarray(1 / (1 + np.take_along_axis(positions(scores), best, axis=1)[:, 0]))
 
 
-def pairwise(gold: ScoreMatrix, scores: ScoreMatrix, top: int | None = None, skip_ties: bool = False) -> QueryValues:
+def pairwise(
+    gold: ScoreMatrix,
+    scores: ScoreMatrix,
+    top: int | None = None,
+    ties: Literal["half", "left_out", "wrong"] = "half",
+) -> QueryValues:
     """The share of pairs of groups that are ordered as in gold, weighted by |Δgold|, in [0, 1]; 0.5 = chance.
 
     Over all pairs, or those with at least one of the gold top `top` (ValueError below 1). Pairs that tie in gold weigh
-    nothing; those that tie in the scores count half or, with `skip_ties` (UnlearnCanvas's script), are left out. 0.5
-    where no pair has weight.
+    nothing; those that tie in the scores count half, are left out (UnlearnCanvas's script), or are wrong (CIFAR-10's).
+    0.5 where no pair has weight.
     """
     gold, scores = check_scores(gold, scores)
     groups = gold.shape[1]
     order = ranking(gold)
     gold, scores = np.take_along_axis(gold, order, axis=1), np.take_along_axis(scores, order, axis=1)
     agreeing, total = np.zeros(len(gold)), np.zeros(len(gold))
-    for first in range(groups if top is None else _depth(top, gold)):  # sorted: gold's top come first
+    for first in range(groups if top is None else check_depth(top, gold)):  # sorted: gold's top come first
         weights = gold[:, first, None] - gold[:, first + 1 :]
         signs = np.sign(scores[:, first, None] - scores[:, first + 1 :])
-        if skip_ties:
+        if ties == "left_out":
             weights = weights * (signs != 0)
-        agreeing += (weights * (1 + signs) / 2).sum(1)
+        agreeing += (weights * ((signs > 0) if ties == "wrong" else (1 + signs) / 2)).sum(1)
         total += weights.sum(1)
     return np.where(total > 0, agreeing / np.where(total > 0, total, 1), 0.5)
 
@@ -120,7 +143,8 @@ def kendall_tau(gold: ScoreMatrix, scores: ScoreMatrix) -> QueryValues:
     return np.asarray(excess / np.where(lengths == 0, 1, lengths))
 
 
-def _depth(n: int, gold: ScoreMatrix) -> int:
+def check_depth(n: int, gold: ScoreMatrix) -> int:
+    """n, or the number of groups where there are fewer. ValueError for n < 1."""
     if n < 1:
         raise ValueError(f"a top {n} has no groups")
     return min(n, gold.shape[1])

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 
 from tdattr.errors import UserError
 from tdattr.metrics.aggregation import AggregateConfig, aggregate
-from tdattr.metrics.agreement import agreement, interval, share_of_ceiling
+from tdattr.metrics.agreement import agreement, interval, share_of_ceiling, shared_fit
 from tdattr.protocols import Verdict
 from tdattr.scores import Scores
 
@@ -40,7 +40,8 @@ def judge(
     ceilings: Sequence[Float[np.ndarray, "query group"]] = (),
 ) -> Verdict:
     """Every measure of agreement: mean over queries, interval, and, with ``ceilings``, other matrices that are as good
-    as gold, their mean agreement with it and what share of that the scores reach."""
+    as gold, their mean agreement with it and what share of that the scores reach. ``shared_fit``: gold as an affine
+    function of the scores, by which ``mse_shared_fit`` and ``mae_shared_fit`` go."""
     by_measure = agreement(gold, scores)
     summary: dict[str, dict[str, float]] = {}
     for measure, values in by_measure.items():
@@ -60,7 +61,9 @@ def judge(
         for query in range(len(gold))
     ]
     lines = [", ".join(line(measure, summary[measure]) for measure in SHOWN)]
-    return Verdict({"agreement": summary, "groups": len(names)}, table, f"{len(names)} groups", lines=lines)
+    slope, offset = shared_fit(gold, scores)
+    found = {"agreement": summary, "shared_fit": {"slope": slope, "offset": offset}, "groups": len(names)}
+    return Verdict(found, table, f"{len(names)} groups", lines=lines)
 
 
 def line(measure: str, values: dict[str, float]) -> str:

@@ -3,15 +3,24 @@
 from collections.abc import Callable
 from itertools import combinations, product
 from math import log2
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
-from sklearn.metrics import ndcg_score
+from sklearn.metrics import (
+    average_precision_score,
+    jaccard_score,
+    label_ranking_average_precision_score,
+    label_ranking_loss,
+    ndcg_score,
+    roc_auc_score,
+)
+from sklearn.metrics import coverage_error as coverage_error_score
 
 from tdattr.metrics.agreement import (
+    ALL_MEASURES,
     LOWER_IS_BETTER,
-    MEASURES,
     absolute_error,
     agreement,
     interval,
@@ -19,16 +28,16 @@ from tdattr.metrics.agreement import (
     pairwise,
     pearson_r,
     rank_biased_overlap,
+    shared_fit,
     sign_flip_p_value,
     spearman_rho,
     squared_error,
     top_overlap,
 )
-from tdattr.metrics.ranking import ndcg, positions, ranking, reciprocal_rank
+from tdattr.metrics.ranking import ndcg, ndcg_of_values, positions, ranking, reciprocal_rank
+from tdattr.metrics.relevance import average_precision, coverage_error, jaccard, ranking_loss
 
-OF_RANKS = [
-    name for name in MEASURES if name.startswith(("top", "overlap", "ndcg", "recip", "pair", "rbo", "spear", "ken"))
-]
+OF_RANKS = [name for name in ALL_MEASURES if not name.startswith(("pearson", "mse", "mae"))]  # of the scores' ranks
 # gold ranks the groups a b c d, the scores c a b d
 GOLD = np.array([[8.0, 4.0, 2.0, 1.0]])
 SCORES = np.array([[5.0, 3.0, 6.0, 0.0]])
@@ -80,6 +89,18 @@ def test_every_measure_worked_out_by_hand() -> None:
             "pearson": product_sum / (gold_sum * scores_sum) ** 0.5,
             "mse_shared_fit": (gold_sum - product_sum**2 / scores_sum) / 4,  # one query: the same fit
             "mae_shared_fit": np.abs(rest).mean(),
+            "pairwise_top_3_strict": right,
+            "pairwise_all_strict": right,
+            "ndcg_of_values_3": (2 + 8 / log2(3) + 4 / 2) / (8 + 4 / log2(3) + 2 / 2),
+            "ndcg_of_values_5": (2 + 8 / log2(3) + 4 / 2 + last) / (8 + 4 / log2(3) + 2 / 2 + last),
+            "jaccard_3": 1,
+            "jaccard_5": 1,
+            "average_precision_3": 1,
+            "average_precision_5": 1,
+            "coverage_error_3": 3,
+            "coverage_error_5": 4,
+            "ranking_loss_3": 0,
+            "ranking_loss_5": 0,
         }
     )
 
@@ -91,6 +112,44 @@ def test_overlaps_of_six_groups_by_hand() -> None:
     np.testing.assert_allclose(top_overlap(gold, scores, 3), [1 / 3, 0])
     np.testing.assert_allclose(top_overlap(gold, scores, 5), [4 / 5, 4 / 5])
     np.testing.assert_allclose(reciprocal_rank(gold, scores), [1, 1 / 6])
+    np.testing.assert_allclose(jaccard(gold, scores, 3), [1 / 5, 0])
+    np.testing.assert_allclose(
+        average_precision(gold, scores, 3), [(1 + 2 / 5 + 3 / 6) / 3, (1 / 4 + 2 / 5 + 3 / 6) / 3]
+    )
+    assert coverage_error(gold, scores, 3).tolist() == [6, 6]
+    np.testing.assert_allclose(ranking_loss(gold, scores, 3), [(0 + 3 + 3) / 9, 1])
+
+
+@pytest.mark.parametrize("n", [1, 3, 5, 10])
+@pytest.mark.parametrize("groups", [2, 6, 16])
+@pytest.mark.parametrize("tie", [False, True])
+def test_measures_of_the_gold_top_are_those_of_scikit_learn(groups: int, n: int, tie: bool) -> None:
+    gold, scores = tied(groups) if tie else drawn(groups)
+    relevant = positions(gold) < n
+    named = positions(scores) < n
+    for query in range(len(gold)):
+        row = slice(query, query + 1)
+        given = relevant[row], scores[row]
+        assert jaccard(gold, scores, n)[query] == pytest.approx(jaccard_score(relevant[query], named[query]))
+        precision = average_precision(gold, scores, n)[query]
+        assert precision == pytest.approx(average_precision_score(relevant[query], scores[query]))
+        assert precision == pytest.approx(label_ranking_average_precision_score(*given))
+        assert coverage_error(gold, scores, n)[query] == coverage_error_score(*given)
+        loss = ranking_loss(gold, scores, n)[query]
+        assert loss == pytest.approx(label_ranking_loss(*given))
+        if groups > n and not tie:
+            assert loss == pytest.approx(1 - roc_auc_score(relevant[query], scores[query]))
+
+
+@pytest.mark.parametrize("n", [1, 3, 5, 10])
+@pytest.mark.parametrize("lower", [-3.0, 0.0, 4.0])
+def test_ndcg_of_values_is_that_of_scikit_learn_on_gold_above_the_lowest_of_all(n: int, lower: float) -> None:
+    gold, scores = drawn(7)
+    gold = gold - gold.min() + lower
+    relevances = gold - min(0, lower)
+    for query, value in enumerate(ndcg_of_values(gold, scores, n)):
+        assert value == pytest.approx(ndcg_score(relevances[[query]], scores[[query]], k=n))
+    assert ndcg_of_values(np.array([[0.0, 0.0], [1.0, 0.0]]), np.array([[1.0, 2.0], [2.0, 1.0]]), 1).tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("n", [1, 3, 5, 10])
@@ -128,46 +187,58 @@ def test_errors_are_those_of_polyfit(shared: bool) -> None:
     np.testing.assert_allclose(absolute_error(gold, scores, shared), np.abs(rest).mean(1))
 
 
+def test_the_shared_fit_is_that_of_polyfit() -> None:
+    gold, scores = drawn(10)
+    for moved in (scores, -5 * scores + 1000, 1e-150 * scores):
+        slope, offset = shared_fit(gold, moved)
+        np.testing.assert_allclose([slope, offset], np.polyfit(moved.ravel(), gold.ravel(), 1), rtol=1e-6)
+        squares = (gold - slope * moved - offset) ** 2
+        np.testing.assert_allclose(squares.mean(1), squared_error(gold, moved, shared=True), rtol=1e-6)
+    assert shared_fit(gold, np.full_like(gold, 0.1)) == (0, pytest.approx(gold.mean()))
+
+
 def test_a_shared_fit_is_worse_than_one_for_each_query() -> None:
     gold, scores = drawn(10)
-    assert MEASURES["mse"](gold, scores).mean() < MEASURES["mse_shared_fit"](gold, scores).mean()
+    assert ALL_MEASURES["mse"](gold, scores).mean() < ALL_MEASURES["mse_shared_fit"](gold, scores).mean()
     scores = gold * np.arange(1, 13)[:, None]  # each query exactly on its own line
-    np.testing.assert_allclose(MEASURES["mse"](gold, scores), 0, atol=1e-25)
-    assert MEASURES["mse_shared_fit"](gold, scores).mean() > 0.1
+    np.testing.assert_allclose(ALL_MEASURES["mse"](gold, scores), 0, atol=1e-25)
+    assert ALL_MEASURES["mse_shared_fit"](gold, scores).mean() > 0.1
 
 
 def test_affine_maps_of_the_scores_fit_as_well_also_with_large_offsets_and_tiny_scales() -> None:
     gold, scores = drawn(10)
     for moved, tolerance in ((-3 * scores, 1e-12), (1e6 + scores, 1e-7), (1e-200 * scores, 1e-12)):
         for name in ("mse", "mae", "mse_shared_fit", "mae_shared_fit"):
-            np.testing.assert_allclose(MEASURES[name](gold, moved), MEASURES[name](gold, scores), rtol=tolerance)
+            np.testing.assert_allclose(
+                ALL_MEASURES[name](gold, moved), ALL_MEASURES[name](gold, scores), rtol=tolerance
+            )
         np.testing.assert_allclose(np.abs(pearson_r(gold, moved)), np.abs(pearson_r(gold, scores)), rtol=tolerance)
 
 
-@pytest.mark.parametrize("skip_ties", [False, True])
+@pytest.mark.parametrize("ties", ["half", "left_out", "wrong"])
 @pytest.mark.parametrize("top", [1, 3, 5, None])
 @pytest.mark.parametrize("data", [drawn, tied])
 def test_pairwise_is_a_loop_over_pairs(
-    data: Callable[[int], tuple[np.ndarray, np.ndarray]], top: int | None, skip_ties: bool
+    data: Callable[[int], tuple[np.ndarray, np.ndarray]], top: int | None, ties: Any
 ) -> None:
     gold, scores = data(9)
-    for query, value in enumerate(pairwise(gold, scores, top, skip_ties)):
+    for query, value in enumerate(pairwise(gold, scores, top, ties)):
         among = np.argsort(-gold[query], kind="stable")[:top]
         right = total = 0.0
         for a, b in combinations(range(9), 2):
             by_gold, by_scores = gold[query, a] - gold[query, b], scores[query, a] - scores[query, b]
-            if (a not in among and b not in among) or (skip_ties and by_scores == 0):
+            if (a not in among and b not in among) or (ties == "left_out" and by_scores == 0):
                 continue
             total += abs(by_gold)
-            right += abs(by_gold) * (0.5 if by_scores == 0 else by_gold * by_scores > 0)
+            right += abs(by_gold) * (0.5 if by_scores == 0 and ties == "half" else by_gold * by_scores > 0)
         assert value == pytest.approx(right / total)
 
 
 def test_pairs_below_the_top_do_not_touch_it() -> None:
     gold, scores = np.array([[9.0, 8, 7, 2, 1]]), np.array([[9.0, 8, 7, 1, 2]])
-    assert MEASURES["pairwise_top_3"](gold, scores) == 1
+    assert ALL_MEASURES["pairwise_top_3"](gold, scores) == 1
     total = 1 + 2 + 7 + 8 + 1 + 6 + 7 + 5 + 6 + 1
-    assert MEASURES["pairwise_all"](gold, scores) == pytest.approx((total - 1) / total)
+    assert ALL_MEASURES["pairwise_all"](gold, scores) == pytest.approx((total - 1) / total)
 
 
 @pytest.mark.parametrize("p", [0.5, 0.9])
@@ -184,14 +255,17 @@ def test_rank_biased_overlap_is_the_sum_over_depths(groups: int, p: float) -> No
 def test_the_gold_ranking_has_the_best_values_and_its_reverse_the_worst(groups: int) -> None:
     gold, scores = drawn(groups)
     best, worst, others = agreement(gold, gold), agreement(gold, -gold), agreement(gold, scores)
-    for name in MEASURES:
-        top = 0 if name in LOWER_IS_BETTER else 1 - 0.9**groups if name == "rbo" else 1
+    for name in ALL_MEASURES:
+        top: float = 0 if name in LOWER_IS_BETTER else 1 - 0.9**groups if name == "rbo" else 1
+        if name.startswith("coverage_error"):
+            top = min(groups, int(name[-1]))
         np.testing.assert_allclose(best[name], top, atol=1e-12)
         if name in OF_RANKS:
-            assert (worst[name] <= others[name] + 1e-12).all()
+            sign = -1 if name in LOWER_IS_BETTER else 1
+            assert (sign * worst[name] <= sign * others[name] + 1e-12).all()
     for name in ("spearman", "kendall", "pearson"):
         np.testing.assert_allclose(worst[name], -1)
-    for name in ("pairwise_top_3", "pairwise_all", "pairwise_top_5_untied", "pairwise_all_untied", "top_1"):
+    for name in [*(name for name in ALL_MEASURES if name.startswith("pairwise")), "top_1"]:
         assert not worst[name].any()
     for n in (3, 5):
         least = max(0, 2 * min(n, groups) - groups) / min(n, groups)
@@ -215,23 +289,27 @@ def test_the_order_of_the_groups_and_of_the_queries_does_not_matter(groups: int)
     rng = np.random.default_rng(1)
     columns, rows = rng.permutation(groups), rng.permutation(len(gold))
     before, after = agreement(gold, scores), agreement(gold[rows][:, columns], scores[rows][:, columns])
-    for name in MEASURES:
+    for name in ALL_MEASURES:
         np.testing.assert_allclose(after[name], before[name][rows], atol=1e-12)
 
 
-def test_queries_are_alone_but_for_the_shared_fit() -> None:
+def test_queries_are_alone_but_for_the_shared_fit_and_the_shared_lowest_gain() -> None:
     gold, scores = drawn(10)
     together = agreement(gold, scores)
     for name, values in agreement(gold[4:5], scores[4:5]).items():
-        assert (values[0] == pytest.approx(together[name][4])) == (not name.endswith("shared_fit"))
+        shared = name.endswith("shared_fit") or name.startswith("ndcg_of_values")
+        assert (values[0] == pytest.approx(together[name][4])) == (not shared)
 
 
 def test_two_groups_by_hand() -> None:
     gold = np.array([[3.0, 1.0]])
     swapped = {name: values.item() for name, values in agreement(gold, gold[:, ::-1]).items()}
-    expected = dict.fromkeys(MEASURES, 0.0)
+    expected = dict.fromkeys(ALL_MEASURES, 0.0)
     expected |= {"overlap_3": 1, "overlap_5": 1, "reciprocal_rank": 0.5, "rbo": 0.1 * 0.9}
     expected |= {"spearman": -1, "kendall": -1, "pearson": -1}
+    for n in (3, 5):  # both groups are relevant
+        expected |= {f"jaccard_{n}": 1, f"average_precision_{n}": 1, f"coverage_error_{n}": 2}
+        expected[f"ndcg_of_values_{n}"] = (1 + 3 / log2(3)) / (3 + 1 / log2(3))
     for n in (3, 5, 10):
         expected[f"ndcg_{n}"] = 1 / log2(3)  # gains 1 and 0
         expected[f"ndcg_linear_{n}"] = (1 + 2 / log2(3)) / (2 + 1 / log2(3))
@@ -261,25 +339,30 @@ def test_ties_are_broken_by_the_columns_order() -> None:
 def test_constant_scores_and_constant_gold_are_no_agreement() -> None:
     gold, _ = drawn(10)
     flat = np.full_like(gold, 0.1)  # whose mean is not exactly 0.1
-    chance = [name for name in MEASURES if name.startswith("pairwise")]
+    chance = [name for name in ALL_MEASURES if name.startswith("pairwise") and not name.endswith("strict")]
+    strict = [name for name in ALL_MEASURES if name.endswith("strict")]
     for first, second in ((gold, flat), (flat, gold), (flat, flat)):
         found = agreement(first, second)
         for name in chance:
             np.testing.assert_array_equal(found[name], 0.5)
+        for name in strict:  # all pairs tie, and weigh something where gold tells them apart
+            np.testing.assert_array_equal(found[name], 0.5 if first is flat else 0)
         for name in ("spearman", "kendall", "pearson"):
             np.testing.assert_array_equal(found[name], 0)
         np.testing.assert_allclose(found["mse"], first.var(1), atol=1e-20)
 
 
-def test_ties_of_the_method_count_half_or_not_at_all() -> None:
+def test_ties_of_the_method_count_half_or_not_at_all_or_as_wrong() -> None:
     gold, scores = np.array([[4.0, 1.0, 0.0]]), np.array([[1.0, 1.0, 2.0]])  # weights 3 (tie), 4 (wrong), 1 (wrong)
     assert pairwise(gold, scores) == pytest.approx(1.5 / 8)
-    assert pairwise(gold, scores, skip_ties=True) == 0
+    assert pairwise(gold, scores, ties="left_out") == pairwise(gold, scores, ties="wrong") == 0
+    assert pairwise(gold, np.array([[1.0, 1.0, 0.0]]), ties="left_out") == 1
+    assert pairwise(gold, np.array([[1.0, 1.0, 0.0]]), ties="wrong") == pytest.approx(5 / 8)
     assert pairwise(np.array([[4.0, 4.0, 0.0]]), np.array([[1.0, 2.0, 0.0]])) == 1  # a tie in gold weighs nothing
 
 
 @pytest.mark.usefixtures("unchecked")
-@pytest.mark.parametrize("measure", [*MEASURES.values(), agreement], ids=[*MEASURES, "agreement"])
+@pytest.mark.parametrize("measure", [*ALL_MEASURES.values(), agreement], ids=[*ALL_MEASURES, "agreement"])
 def test_what_is_no_pair_of_score_matrices_raises(measure: Callable[[np.ndarray, np.ndarray], object]) -> None:
     good = np.arange(6.0).reshape(2, 3)
     for bad in (np.nan, np.inf):
@@ -301,6 +384,9 @@ def test_tops_and_weights_that_do_not_exist_raise() -> None:
     for call in (
         lambda: top_overlap(GOLD, SCORES, 0),
         lambda: ndcg(GOLD, SCORES, 0),
+        lambda: ndcg_of_values(GOLD, SCORES, 0),
+        lambda: jaccard(GOLD, SCORES, 0),
+        lambda: average_precision(GOLD, SCORES, 0),
         lambda: pairwise(GOLD, SCORES, top=0),
         lambda: rank_biased_overlap(GOLD, SCORES, p=1.0),
     ):

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from tdattr.configs import build
 from tdattr.errors import UserError
 from tdattr.ids import Ids
-from tdattr.metrics.agreement import LOWER_IS_BETTER, MEASURES, agreement, interval
+from tdattr.metrics.agreement import ALL_MEASURES, LOWER_IS_BETTER, agreement, interval, shared_fit
 from tdattr.protocols import ProtocolSetup, Verdict
 from tdattr.protocols.logo import AgreementWithLOGO
 from tdattr.scores import Attributor, Scores
@@ -27,7 +27,11 @@ GROUPS["rest"] = np.setdiff1d(IDS, np.concatenate(list(GROUPS.values())))
 NAMES = list(GROUPS)
 QUERIES = 6
 # what a perfect score gives; the others need the numbers of groups
-BEST = {name: 0.0 if name in LOWER_IS_BETTER else 1.0 for name in MEASURES} | {"rbo": 1 - 0.9 ** len(NAMES)}
+BEST = {name: 0.0 if name in LOWER_IS_BETTER else 1.0 for name in ALL_MEASURES} | {
+    "rbo": 1 - 0.9 ** len(NAMES),
+    "coverage_error_3": 3,
+    "coverage_error_5": len(NAMES),
+}
 
 
 def protocol(name: str, resamples: int = 50, **aggregate: Any) -> Any:
@@ -101,7 +105,9 @@ def test_every_measure_and_its_interval_over_queries(gold: np.ndarray) -> None:
     scores = gold + np.random.default_rng(8).standard_normal(gold.shape)
     verdict = judged("logo", of_groups(scores), {"gold": of_groups(gold)}, resamples=70)
     expected = agreement(gold, scores)
-    assert set(verdict.summary["agreement"]) == set(MEASURES)
+    assert set(verdict.summary["agreement"]) == set(ALL_MEASURES)
+    slope, offset = shared_fit(gold, scores)
+    assert verdict.summary["shared_fit"] == {"slope": slope, "offset": offset}
     for name, values in expected.items():
         found = verdict.summary["agreement"][name]
         assert (found["low"], found["high"]) == interval(values, 70)

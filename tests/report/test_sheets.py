@@ -8,7 +8,8 @@ import pytest
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
-from tdattr.metrics.agreement import interval
+from tdattr.metrics.agreement import FURTHER_MEASURES, interval
+from tdattr.metrics.agreement import MEASURES as AGREEMENTS
 from tdattr.report.collect import collect
 from tdattr.report.papers import MEASURES
 from tdattr.report.sheet import Sheet
@@ -346,6 +347,7 @@ def test_agreement_on_groups_stands_beside_logos_agreement_with_itself(outputs: 
     sheet = made(outputs)["groups"]
     rows = shown(sheet)
     assert list(rows) == ["pixel", "guda_u-retrack", "LOGO under other seeds"]
+    assert set(AGREEMENTS) <= set(sheet.columns) and not FURTHER_MEASURES.keys() & set(sheet.columns)
 
     def rho(scores: np.ndarray) -> float:
         return float(np.mean([spearmanr(a, b).statistic for a, b in zip(gold, scores, strict=True)]))
