@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-AlphaBarSchedule = Literal["cosine", "linear"]
+AlphaBarSchedule = Literal["cosine", "linear", "scaled_linear"]
 RateSchedule = Literal["constant", "cosine"]
 
 COSINE_OFFSET = 0.008  # Nichol & Dhariwal 2021, eq. 17
@@ -19,11 +19,13 @@ def alpha_bar(
 ) -> Float[Tensor, " timesteps"]:
     """The cumulative product of 1 - beta at t = 0, …, ``timesteps`` - 1, in double precision: falls from about 1.
 
-    ``linear``: betas evenly from ``beta_start`` to ``beta_end`` (Ho et al. 2020, §4). ``cosine``: Nichol & Dhariwal
-    2021, eq. 17, which needs neither.
+    ``linear``: betas evenly from ``beta_start`` to ``beta_end`` (Ho et al. 2020, §4). ``scaled_linear``: their roots
+    evenly (Stable Diffusion). ``cosine``: Nichol & Dhariwal 2021, eq. 17, which needs neither.
     """
     if schedule == "linear":
         betas = torch.linspace(beta_start, beta_end, timesteps, dtype=torch.float64)
+    elif schedule == "scaled_linear":
+        betas = torch.linspace(beta_start**0.5, beta_end**0.5, timesteps, dtype=torch.float64) ** 2
     else:
         t = torch.arange(timesteps + 1, dtype=torch.float64) / timesteps
         curve = ((t + COSINE_OFFSET) / (1 + COSINE_OFFSET) * math.pi / 2).cos() ** 2

@@ -1,4 +1,4 @@
-"""DDPM (Ho et al. 2020): discrete levels t, noise prediction; sampled by DDIM or ancestrally."""
+"""DDPM (Ho et al. 2020): discrete levels t, noise prediction; sampled by DDIM, ancestrally or by DPM-Solver++."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tdattr.diffusion import Diffusion
+from tdattr.diffusion.dpm_solver import dpm_solver
 from tdattr.diffusion.guidance import Guided
 from tdattr.diffusion.samplers import ancestral, ddim, draw_noise
 from tdattr.errors import UserError
@@ -21,7 +22,7 @@ from tdattr.schedules import AlphaBarSchedule, alpha_bar
 class DDPM(Diffusion):
     """The ``diffusion=ddpm`` node.
 
-    A level is t as a float, 0 (almost clean) to ``timesteps - 1`` (noise). ``steps`` is for DDIM alone: the
+    A level is t as a float, 0 (almost clean) to ``timesteps - 1`` (noise). ``steps`` is for DDIM and DPM-Solver++: the
     ancestral sampler visits every t. ``c_noise``: what the network is told of a level. ``log_sigma``: ln(sigma) / 4
     with sigma the ratio of noise to signal, as under EDM. ``timestep``: t itself.
     """
@@ -33,13 +34,18 @@ class DDPM(Diffusion):
     schedule: AlphaBarSchedule
     beta_start: float
     beta_end: float
-    sampler: Literal["ddim", "ancestral"]
+    sampler: Literal["ddim", "ancestral", "dpm_solver"]
     steps: int
     c_noise: Literal["log_sigma", "timestep"]
 
     def __post_init__(self) -> None:
         if not 1 <= self.steps <= self.timesteps:
             raise UserError(f"diffusion.steps={self.steps} must lie between 1 and timesteps={self.timesteps}.")
+        if self.sampler == "dpm_solver" and self.steps == self.timesteps:
+            raise UserError(
+                f"diffusion.steps={self.steps} must be below timesteps={self.timesteps} with sampler=dpm_solver, which "
+                "leaves out t = 0."
+            )
         if not 0 < self.beta_start <= self.beta_end < 1:
             raise UserError("diffusion.beta_start and beta_end must satisfy 0 < beta_start <= beta_end < 1.")
 
@@ -58,7 +64,9 @@ class DDPM(Diffusion):
         return torch.from_numpy(rng.integers(self.timesteps, size=count)).float()
 
     def generation_levels(self, count: int) -> Float[Tensor, " count"]:
-        """``count`` timesteps from the last to the first, evenly spaced and rounded."""
+        """``count`` timesteps, evenly from the last to the first and rounded; for DPM-Solver++ without the first."""
+        if self.sampler == "dpm_solver":
+            return torch.linspace(self.timesteps - 1, 0, count + 1, dtype=torch.float64)[:-1].round().float()
         return torch.linspace(self.timesteps - 1, 0, count, dtype=torch.float64).round().float()
 
     def discrete_levels(self, count: int) -> Float[Tensor, " level"]:
@@ -105,9 +113,13 @@ class DDPM(Diffusion):
         given: Given = NOTHING,
         guidance: float | None = None,
     ) -> Float[Tensor, "batch *shape"]:
-        """By DDIM in ``steps`` steps, or ancestrally through all timesteps; in [-1, 1]."""
+        """By DDIM or DPM-Solver++ in ``steps`` steps, or ancestrally through all timesteps.
+
+        DDIM and the ancestral sampler clip the clean items that they predict to [-1, 1], as the reference code of
+        either does, which runs on pixels; so what they return lies there. DPM-Solver++ clips nothing.
+        """
         guided = Guided(network, guidance)
-        count = self.steps if self.sampler == "ddim" else self.timesteps
+        count = self.timesteps if self.sampler == "ancestral" else self.steps
         visited = self.generation_levels(count).long().tolist()
 
         def predict(x: Tensor, t: int) -> Tensor:
@@ -116,4 +128,6 @@ class DDPM(Diffusion):
         start = draw_noise(network, rngs, shape)
         if self.sampler == "ddim":
             return ddim(predict, start, visited, self.alpha_bar.tolist())
+        if self.sampler == "dpm_solver":
+            return dpm_solver(predict, start, visited, self.alpha_bar.tolist())
         return ancestral(predict, start, visited, self.alpha_bar.tolist(), lambda: draw_noise(network, rngs, shape))

@@ -20,7 +20,8 @@ CONFIG = "config.json"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 PICKLE = "diffusion_pytorch_model.bin"
 SCHEDULERS = ("scheduler_config.json", "scheduler/scheduler_config.json", "../scheduler/scheduler_config.json")
-SCHEDULES = {"linear": "linear", "squaredcos_cap_v2": "cosine"}  # diffusers' name and ours
+# diffusers' name and ours
+SCHEDULES = {"linear": "linear", "scaled_linear": "scaled_linear", "squaredcos_cap_v2": "cosine"}
 
 
 @dataclass(frozen=True)
@@ -170,10 +171,10 @@ class DiffusersConfig(NetworkConfig):
         if schedule not in SCHEDULES or scheduler.get("trained_betas") is not None:
             raise UserError(
                 f"The checkpoint in model.path was trained with the schedule {schedule}, but only "
-                f"{' and '.join(SCHEDULES)} without betas of its own are supported."
+                f"{', '.join(SCHEDULES)} without betas of its own are supported."
             )
         settings = {"timesteps": scheduler.get("num_train_timesteps", 1000), "schedule": SCHEDULES[schedule]}
-        if schedule != "linear":
+        if schedule == "squaredcos_cap_v2":
             return settings
         return settings | {
             "beta_start": scheduler.get("beta_start", 0.0001),

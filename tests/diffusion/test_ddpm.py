@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler
+from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
 from torch import Tensor, nn
 
 from tdattr.diffusion.ddpm import DDPM
@@ -50,7 +50,7 @@ class Knowing(nn.Module):
 
 
 def reference(cls: Any, config: DDPM, **settings: Any) -> Any:
-    schedule = {"linear": "linear", "cosine": "squaredcos_cap_v2"}[config.schedule]
+    schedule = "squaredcos_cap_v2" if config.schedule == "cosine" else config.schedule
     return cls(config.timesteps, config.beta_start, config.beta_end, beta_schedule=schedule, **settings)
 
 
@@ -58,7 +58,9 @@ def log_sigma(kept: Tensor) -> Tensor:
     return (((1 - kept) / kept).sqrt().log() / 4).float()
 
 
-@pytest.mark.parametrize(("schedule", "timesteps"), [("linear", 1000), ("cosine", 1000), ("cosine", 4000)])
+@pytest.mark.parametrize(
+    ("schedule", "timesteps"), [("linear", 1000), ("cosine", 1000), ("cosine", 4000), ("scaled_linear", 1000)]
+)
 def test_schedules_are_those_of_diffusers(ddpm: DDPM, schedule: str, timesteps: int) -> None:
     config = replace(ddpm, schedule=schedule, timesteps=timesteps)
     expected = reference(DDPMScheduler, config).alphas_cumprod
@@ -118,6 +120,29 @@ def test_ddim_is_that_of_diffusers(ddpm: DDPM, timesteps: int, steps: int, strid
     torch.testing.assert_close(images, x, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("schedule", ["scaled_linear", "linear", "cosine"])
+@pytest.mark.parametrize("steps", [1, 2, 8, 20, 49])
+def test_dpm_solver_is_that_of_diffusers_as_pipelines_use_it(ddpm: DDPM, schedule: str, steps: int) -> None:
+    """Of their schedule and their timesteps, from the noise that each query's generator draws."""
+    config = replace(ddpm, timesteps=50, steps=steps, sampler="dpm_solver", schedule=schedule, beta_end=0.1)
+    scheduler = reference(DPMSolverMultistepScheduler, config)
+    scheduler.set_timesteps(steps)
+    network = Fixed()
+    with torch.inference_mode():
+        found = config.sample(network, rngs(3), SHAPE)
+        assert config.generation_levels(steps).tolist() == scheduler.timesteps.tolist()
+        x = torch.stack([normal(rng, *SHAPE) for rng in rngs(3)])
+        for t in scheduler.timesteps:
+            x = scheduler.step(network(x, log_sigma(config.alpha_bar[t]).expand(3)), t, x).prev_sample
+    torch.testing.assert_close(found, x, rtol=2e-3, atol=2e-3)
+    assert found.abs().max() > 1  # nothing is clipped
+
+
+def test_dpm_solver_visits_every_timestep_but_the_first_at_most(ddpm: DDPM) -> None:
+    levels = replace(ddpm, timesteps=30, steps=29, sampler="dpm_solver").generation_levels(29)
+    assert levels.tolist() == list(range(29, 0, -1))
+
+
 @pytest.mark.parametrize("schedule", ["linear", "cosine"])
 def test_ancestral_posterior_is_that_of_diffusers(ddpm: DDPM, schedule: str, monkeypatch: pytest.MonkeyPatch) -> None:
     config = replace(ddpm, timesteps=12, steps=1, beta_end=0.3, schedule=schedule, sampler="ancestral")
@@ -137,7 +162,10 @@ def test_ancestral_posterior_is_that_of_diffusers(ddpm: DDPM, schedule: str, mon
     torch.testing.assert_close(images, x, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize(("sampler", "schedule"), [("ddim", "linear"), ("ddim", "cosine"), ("ancestral", "cosine")])
+@pytest.mark.parametrize(
+    ("sampler", "schedule"),
+    [("ddim", "linear"), ("ddim", "cosine"), ("ancestral", "cosine"), ("dpm_solver", "scaled_linear")],
+)
 def test_perfect_prediction_recovers_the_clean_image(ddpm: DDPM, sampler: str, schedule: str) -> None:
     clean = clean_images(4)
     config = replace(ddpm, timesteps=50, steps=10, sampler=sampler, schedule=schedule)
@@ -158,10 +186,17 @@ def test_a_network_that_embeds_timesteps_is_told_the_timestep(ddpm: DDPM, timest
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schedule": "quadratic"}, r"^diffusion.schedule=quadratic is unknown: choose cosine or linear\.$"),
-        ({"sampler": "euler"}, r"^diffusion.sampler=euler is unknown: choose ddim or ancestral\.$"),
+        (
+            {"schedule": "quadratic"},
+            r"^diffusion.schedule=quadratic is unknown: choose cosine, linear or scaled_linear\.$",
+        ),
+        ({"sampler": "euler"}, r"^diffusion.sampler=euler is unknown: choose ddim, ancestral or dpm_solver\.$"),
         ({"c_noise": "sigma"}, r"^diffusion.c_noise=sigma is unknown: choose log_sigma or timestep\.$"),
         ({"steps": 1001}, "diffusion.steps=1001"),
+        (
+            {"steps": 1000, "sampler": "dpm_solver"},
+            r"diffusion.steps=1000 must be below timesteps=1000 with sampler=dpm_solver",
+        ),
     ],
 )
 def test_wrong_values_are_refused(change: dict[str, Any], message: str) -> None:

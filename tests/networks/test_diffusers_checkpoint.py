@@ -110,7 +110,8 @@ def test_a_pipeline_works_and_its_timesteps_are_checked(tmp_path: Path, x: Tenso
 
 
 def test_our_levels_are_those_of_their_scheduler() -> None:
-    for count, ours, theirs in ((50, "cosine", "squaredcos_cap_v2"), (1000, "linear", "linear")):
+    known = ((50, "cosine", "squaredcos_cap_v2"), (1000, "linear", "linear"), (1000, "scaled_linear", "scaled_linear"))
+    for count, ours, theirs in known:
         kept = DDPMScheduler(num_train_timesteps=count, beta_schedule=theirs).alphas_cumprod
         torch.testing.assert_close(alpha_bar(count, ours, 1e-4, 0.02).float(), kept, atol=1e-6, rtol=2e-3)
 
@@ -206,7 +207,7 @@ def test_conditional_networks_need_conditions(tmp_path: Path) -> None:
     ("scheduler", "message"),
     [
         ({"prediction_type": "v_prediction"}, r"predicts v_prediction, but only epsilon"),
-        ({"beta_schedule": "scaled_linear"}, r"schedule scaled_linear, but only linear and squaredcos_cap_v2"),
+        ({"beta_schedule": "sigmoid"}, r"schedule sigmoid, but only linear, scaled_linear, squaredcos_cap_v2 w"),
         ({"trained_betas": [0.1, 0.2]}, r"without betas of its own"),
     ],
     ids=str,
