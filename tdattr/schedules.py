@@ -36,7 +36,8 @@ def alpha_bar(
 def rate(step: int, warmup_steps: int, schedule: RateSchedule, total: int) -> float:
     """The factor of the learning rate at a step, in [0, 1].
 
-    Up linearly over ``warmup_steps``, then constant, or down a cosine to zero at ``total``.
+    Up linearly over ``warmup_steps``, a little with each (in MUCS's code once per 1 000), then constant, or down a
+    cosine to zero at ``total``.
     """
     if step < warmup_steps:
         return (step + 1) / warmup_steps

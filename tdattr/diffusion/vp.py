@@ -1,6 +1,7 @@
 """VP (Song et al. 2021, arXiv 2011.13456) as Karras et al. 2022 write it (arXiv 2206.00364, Table 1): level = sigma."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar, Literal
@@ -120,18 +121,27 @@ class VP(Diffusion):
     ) -> Float[Tensor, "batch *shape"]:
         """Euler in t, ``steps`` steps of which the last ends at t = 0, on the items scaled to variance one.
 
+        MUCS's code stops a step earlier, at ``epsilon_sampling``, where some noise is left.
+        """
+        times = self.generation_times(self.steps).tolist()
+        sigma = float(self.sigma(self.generation_times(1)))
+        start = draw_noise(network, rngs, shape) * (sigma / math.hypot(sigma, 1))
+        return self.integrate(Guided(network, guidance), start, [*times, 0.0], given)
+
+    def integrate(
+        self, network: Forward, x: Float[Tensor, "batch *shape"], times: Sequence[float], given: Given = NOTHING
+    ) -> Float[Tensor, "batch *shape"]:
+        """By Euler from the first of ``times`` to the last, down from 1; ``x`` is scaled to variance one.
+
         The ODE is Karras et al. eq. 4 with the VP schedule and scaling s = 1 / sqrt(sigma^2 + 1) of Table 1, where
         the denoiser's x cancels: dx/dt = beta(t) / 2 * (Net / (sigma s) - x) with beta(t) = beta_d t + beta_min. The
         variable of integration is that of beta(t) / 2 dt.
         """
-        guided = Guided(network, guidance)
-        times = [*self.generation_times(self.steps).tolist(), 0.0]
-        sigmas = self.sigma(self.generation_times(self.steps)).tolist()
+        sigmas = self.sigma(torch.tensor(times[:-1], dtype=torch.float64)).tolist()
         lengths = [(after - now) * (self.beta_d * now + self.beta_min) / 2 for now, after in pairwise(times)]
 
         def slope(x: Tensor, sigma: float) -> Tensor:
-            predicted = self.noise_prediction(guided, x, x.new_full((len(x),), sigma), given)
+            predicted = self.noise_prediction(network, x, x.new_full((len(x),), sigma), given)
             return predicted * (math.hypot(sigma, 1) / sigma) - x
 
-        start = draw_noise(network, rngs, shape) * (sigmas[0] / math.hypot(sigmas[0], 1))
-        return euler(slope, start, sigmas, lengths)
+        return euler(slope, x, sigmas, lengths)

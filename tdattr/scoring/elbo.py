@@ -92,6 +92,18 @@ class ElboNoise(Pairs):
         return self.levels[torch.from_numpy(columns)], torch.stack(noise)
 
 
+def kl_weights(
+    diffusion: Diffusion, levels: Float[Tensor, " level"], terms: Int[Tensor, " term"]
+) -> Float[Tensor, " term"]:
+    """What the squared distance of predicted and true noise is multiplied by in each of ``terms``; float64.
+
+    ``levels``: all of the discrete process, least noise first. (SNR(t-1) / SNR(t) - 1) / 2 (Kingma et al. 2021, arXiv
+    2107.00630, eq. 13); for DDPM beta_t / (2 (1 - beta_t) (1 - alpha_bar_{t-1})).
+    """
+    snr = diffusion.log_snr(levels)
+    return torch.expm1(snr[terms - 1] - snr[terms]) / 2
+
+
 def noise_distance(
     diffusion: Diffusion, network: nn.Module, x: Tensor, level: Tensor, noise: Tensor, given: Given
 ) -> Float[Tensor, " cell"]:
@@ -114,15 +126,13 @@ def elbo_terms(
     """KL(q(x_{t-1} | x_t, x) || p(x_{t-1} | x_t)) in nats, summed over x, for each item and each of ``terms``, indices
     of the discrete process; float64.
 
-    Both Gaussians have the posterior's variance, so that the KL is (SNR(t-1) / SNR(t) - 1) / 2 times the squared
-    distance of predicted and true noise (Kingma et al. 2021, arXiv 2107.00630, eq. 13; for DDPM, Ho et al. 2020,
-    eq. 8). The noise of an item and term is the same for every network; the predicted clean image is not clipped.
+    Both Gaussians have the posterior's variance, so that the KL is the squared distance of predicted and true noise
+    times ``kl_weights`` (for DDPM, Ho et al. 2020, eq. 8). The noise of an item and term is the same for every network;
+    the predicted clean image is not clipped.
     """
     levels = diffusion.discrete_levels(config.timesteps)
-    snr = diffusion.log_snr(levels)
-    factors = torch.expm1(snr[terms - 1] - snr[terms]) / 2
     x, _ = items.take(np.arange(1))
     pairs = ElboNoise(levels[terms], terms, config.draws, seed, tuple(x.shape[1:]))
     model = LossModel(diffusion, network, device, batch_size, noise_distance)
     distances = model.table(items, pairs, description=description).view(len(items), len(terms), config.draws)
-    return factors * distances.mean(2)
+    return kl_weights(diffusion, levels, terms) * distances.mean(2)
