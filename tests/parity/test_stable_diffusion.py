@@ -1,12 +1,16 @@
-"""Stable Diffusion 1.5 as GUDA-C uses it: its noise levels, and the sampler of its queries."""
+"""Stable Diffusion 1.5 as GUDA-C uses it: noise levels, the sampler of queries, anchors of AWSS and prompts."""
+
+import re
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from tdattr.data.style_prompts import parse_prompt
 from tdattr.diffusion.ddpm import DDPM
 from tdattr.diffusion.dpm_solver import make_scheduler
 from tdattr.networks import Given
+from tdattr.unlearning.anchors import anchor_distribution, mean_direction
 from tests.diffusion.fakes import rngs, variant
 from tests.parity.golden import golden
 
@@ -54,3 +58,23 @@ def test_a_latent(ddpm: DDPM, monkeypatch: pytest.MonkeyPatch) -> None:
         found = ddpm.sample(network, rngs(1), tuple(start.shape[1:]))
     entry.check("latent", found)
     assert found.abs().max() > 3  # nothing is clipped
+
+
+@pytest.mark.parametrize("output", golden("sd15.anchor_distribution").outputs)
+def test_anchors(output: str) -> None:
+    entry = golden("sd15.anchor_distribution")
+    names = ("prototypes before normalisation", "e before normalisation")
+    prototypes, described = (torch.tensor(entry.constants[name], dtype=torch.float64) for name in names)
+    if output.startswith("no descriptors"):
+        described = mean_direction(torch.zeros(0, 3))
+    beta, eta = (float(value) for value in re.findall(r"(?:beta|eta) ([\d.]+)", output))
+    forgotten = entry.constants["names"].index(entry.constants["forgotten"])
+    found = anchor_distribution(prototypes, described, forgotten, beta, 1.0 if output.endswith("uniform") else eta)
+    entry.check(output, found)
+
+
+@pytest.mark.parametrize("prompt", golden("sd15.prompts").outputs)
+def test_prompts(prompt: str) -> None:
+    parts = parse_prompt(prompt)
+    found = {"without style": parts.without_style, "object": parts.object, "descriptors": list(parts.descriptors)}
+    golden("sd15.prompts").check(prompt, found)
