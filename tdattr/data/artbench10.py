@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from tdattr.data.cifar_batches import SIZE, find_files, read_batch, read_names
-from tdattr.data.images import list_folders, list_images, read_image, stamp
+from tdattr.data.images import list_folders, list_images, read_image, resize_tensor, stamp
 from tdattr.data.prepared import SPLITS, Example, Source, one_hot
 from tdattr.errors import UserError
 from tdattr.files import digest
@@ -48,6 +48,7 @@ class ArtBench10(Source):
     """
 
     unaddressed: ClassVar = ("root",)
+    code_version: ClassVar = 2  # images are resized bilinearly
 
     root: str
     layout: Literal["auto", "folder", "batches"]
@@ -96,7 +97,8 @@ class ArtBench10(Source):
         artists = {(row["label"], row["name"]): row["artist"] for row in rows}
         for path, style in self.members(split):
             artist = {"artist": artists.get((style, path.name), "")} if rows else {}
-            yield partial(read_image, path, self.resolution, 3), {"style": style, "name": path.name} | artist
+            image = partial(read_image, path, self.resolution, 3, resize=resize_tensor)
+            yield image, {"style": style, "name": path.name} | artist
 
     def members(self, split: str) -> list[tuple[Path, str]]:
         """The image files of a split, each with its style, both sorted.

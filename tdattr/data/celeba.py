@@ -25,11 +25,12 @@ NONE = "none"
 class CelebA(Source):
     """The faces and lists of https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html, in ``root`` or ``celeba`` below it.
 
-    The central square of ``crop`` pixels (null: the largest) is resized. ``condition``: ``none`` or one of the
-    attributes (no or yes). ``items`` of the training and of the validation part are drawn with ``subset_seed``.
+    The central square of ``crop`` pixels (null: the largest) is resized bilinearly. ``condition``: ``none`` or one of
+    the attributes (no or yes). ``items`` of the training and of the validation part are drawn with ``subset_seed``.
     """
 
     unaddressed: ClassVar = ("root",)
+    code_version: ClassVar = 2  # images are resized bilinearly
 
     root: str
     crop: int | None
@@ -82,7 +83,7 @@ class CelebA(Source):
         """
         for face, fields in self.fields(split).items():
             yield Example(
-                image=partial(read_image, self.file(IMAGES) / face, self.resolution, 3, side=self.crop),
+                image=partial(read_image, self.file(IMAGES) / face, self.resolution, 3, crop=self.crop),
                 condition=None if self.condition == NONE else one_hot(int(fields[self.condition] == "yes"), 2),
                 fields=fields,
             )

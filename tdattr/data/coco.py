@@ -28,6 +28,7 @@ class Coco(Source):
     """
 
     unaddressed: ClassVar = ("root",)
+    code_version: ClassVar = 2  # images are resized bilinearly
 
     root: str
     resolution: int

@@ -18,7 +18,8 @@ TOP = "."  # the group of images that lie in no sub-folder
 
 @dataclass(frozen=True)
 class ImageFolder(Source):
-    """The images at any depth below ``root``, cropped to the central square and resized; hidden files do not count.
+    """The images at any depth below ``root``, resized bilinearly by the shorter side and cropped to the central square;
+    hidden files do not count.
 
     ``channels``: 1 (gray) or 3. ``condition``: ``none`` or ``group`` (one of the sorted groups). Every ``held_out``-th
     image of each group is test; 0: none. ``captions``: a file, sought in ``root`` unless its path is absolute, either
@@ -26,6 +27,7 @@ class ImageFolder(Source):
     """
 
     unaddressed: ClassVar = ("root",)
+    code_version: ClassVar = 2  # images are resized bilinearly
 
     root: str
     resolution: int

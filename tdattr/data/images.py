@@ -2,13 +2,19 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
+import torch
+from jaxtyping import UInt8
+from PIL import Image, ImageOps
 
 from tdattr.errors import UserError
 
+Fit = Literal["crop", "whole", "squash"]
+Resize = Callable[[Image.Image, int, int], Image.Image]  # to a width and a height
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
 MODES = {1: "L", 3: "RGB"}
 
@@ -47,14 +53,53 @@ def stamp(paths: Iterable[Path], root: Path, remedy: str = "run the command agai
     return total.hexdigest()
 
 
-def read_image(path: Path, resolution: int, channels: int, side: int | None = None, squash: bool = False) -> np.ndarray:
-    """uint8 [resolution, resolution, channels]: upright, over white, cropped to the central square, resized.
+def resize_image(image: Image.Image, width: int, height: int) -> Image.Image:
+    """As torchvision resizes Pillow's images: bilinear, antialiased, rounded to whole numbers in each direction."""
+    return image.resize((width, height), Image.Resampling.BILINEAR)
 
-    The square is as large as the image allows, or ``side`` pixels; with ``squash`` the whole image is resized instead.
+
+def resize_tensor(image: Image.Image, width: int, height: int) -> Image.Image:
+    """As torchvision resizes tensors of bytes: bilinear, antialiased, rounded once; by at most 1 of 255 another."""
+    pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)[None].float()
+    resized = torch.nn.functional.interpolate(
+        pixels, (height, width), mode="bilinear", align_corners=False, antialias=True
+    )
+    rounded = resized[0].round().byte().permute(1, 2, 0).numpy()
+    return Image.fromarray(rounded).convert(image.mode)
+
+
+def read_image(
+    path: Path,
+    resolution: int,
+    channels: int,
+    fit: Fit = "crop",
+    crop: int | None = None,
+    resize: Resize = resize_image,
+) -> UInt8[np.ndarray, "height width channels"]:
+    """The image upright, over white and resized, the shorter side or both to ``resolution``.
+
+    ``fit``: ``crop`` (the shorter side bilinearly, then the central square), ``whole`` (the same without the crop) or
+    ``squash`` (both sides bicubically). ``crop``: the central square of so many pixels, or of as many as there are, is
+    cut out first. ``resize``: how the bilinear filter, antialiased in either case, is computed.
     Raises UserError for a file that is no image or is damaged.
     """
-    from PIL import Image, ImageOps
+    image = open_image(path, MODES[channels])
+    if crop is not None:
+        image = cut_centre(image, min(*image.size, crop))
+    if fit == "squash":
+        image = image.resize((resolution, resolution), Image.Resampling.BICUBIC)
+        return np.asarray(image).reshape(resolution, resolution, channels)
+    shorter = min(image.size)
+    # torchvision's Resize cuts the longer side down to a whole number
+    width, height = (resolution if side == shorter else resolution * side // shorter for side in image.size)
+    image = resize(image, width, height)
+    if fit == "crop":
+        image = cut_centre(image, resolution)
+    return np.asarray(image).reshape(image.height, image.width, channels)
 
+
+def open_image(path: Path, mode: str) -> Image.Image:
+    """The image upright, over white. Raises UserError for a file that is no image or is damaged."""
     try:
         with Image.open(path) as opened:
             image = ImageOps.exif_transpose(opened)
@@ -63,12 +108,17 @@ def read_image(path: Path, resolution: int, channels: int, side: int | None = No
             if image.has_transparency_data:
                 image = image.convert("RGBA")
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-            image = image.convert(MODES[channels])
+            return image.convert(mode)
     except Exception as error:  # Pillow's readers raise all sorts of things for damaged files
         raise UserError(f"{path} cannot be read as an image ({error}): mend or remove it.") from error
-    if not squash:
-        side = min(*image.size, side or min(image.size))
-        left, top = (image.width - side) // 2, (image.height - side) // 2
-        image = image.crop((left, top, left + side, top + side))
-    resized = image.resize((resolution, resolution), Image.Resampling.LANCZOS)
-    return np.asarray(resized).reshape(resolution, resolution, channels)
+
+
+def cut_centre(image: Image.Image, side: int) -> Image.Image:
+    """The central square; where it cannot be central it lies where torchvision's CenterCrop has it."""
+    left, top = (centre(length, side) for length in image.size)
+    return image.crop((left, top, left + side, top + side))
+
+
+def centre(length: int, side: int) -> int:
+    """Where the central ``side`` pixels of so many begin; a half is rounded to the even number."""
+    return round((length - side) / 2)

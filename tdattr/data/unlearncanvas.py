@@ -24,14 +24,16 @@ Picture = tuple[str, str, int]  # style, object, number
 class UnlearnCanvas(Source):
     """``<Style>/<Object>/<number>.jpg`` in ``root`` or in ``UnlearnCanvas`` below it; underscores stand for spaces.
 
-    ``styles``: those that are used; null: all. ``fit``: ``crop`` (to the central square) or ``squash``. ``condition``:
-    ``none``, ``style`` or ``object`` (one of those that are used). The last ``held_out`` pictures of every object in
-    every style are test. Files, sought in ``root`` unless their paths are absolute: ``prompts`` (JSON lines with
-    rel_path and prompt), ``eval_prompts`` (with style, object and prompt) for the test items, and ``descriptors`` (JSON
-    {style: [descriptor, …]}).
+    ``styles``: those that are used; null: all. ``fit``: ``crop`` (the shorter side is resized bilinearly, then the
+    central square cut out) or ``squash`` (both sides are resized bicubically). ``condition``: ``none``, ``style`` or
+    ``object`` (one of those that are used). The last ``held_out`` pictures of every object in every style are test.
+    Files, sought in ``root`` unless their paths are absolute: ``prompts`` (JSON lines with rel_path and prompt),
+    ``eval_prompts`` (with style, object and prompt) for the test items, and ``descriptors`` (JSON {style:
+    [descriptor, …]}).
     """
 
     unaddressed: ClassVar = ("root",)
+    code_version: ClassVar = 2  # images are resized bilinearly or, squashed, bicubically
 
     root: str
     resolution: int
@@ -86,7 +88,7 @@ class UnlearnCanvas(Source):
         for picture, path in splits[split].items():
             style, name, _ = picture
             yield Example(
-                image=partial(read_image, path, self.resolution, 3, squash=self.fit == "squash"),
+                image=partial(read_image, path, self.resolution, 3, self.fit),
                 condition={
                     "none": None,
                     "style": one_hot(styles.index(style), len(styles)),
