@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from tdattr.errors import UserError, first_line
 from tdattr.features import Embed, Extractor, Setting
@@ -19,7 +19,8 @@ class Timm(Extractor):
     """The pooled features of ``architecture``, before its classifier.
 
     ``weights``: a hub id, a folder that holds ``model.safetensors``, or a .safetensors or .pth file. ``size``: pixels
-    of the images that it sees. ``arguments``: more for ``timm.create_model``; a transformer needs its ``img_size``.
+    of the images that it sees, which are resized by ``interpolation`` with antialiasing. ``arguments``: more for
+    ``timm.create_model``; a transformer needs its ``img_size``.
     """
 
     unaddressed: ClassVar = ("name", "weights")
@@ -28,6 +29,7 @@ class Timm(Extractor):
     architecture: str
     weights: str
     size: int
+    interpolation: Literal["bilinear", "bicubic"]
     arguments: dict[str, Any]
 
     def path(self, download: bool) -> Path:
@@ -61,4 +63,4 @@ class Timm(Extractor):
             raise UserError(f"{path} holds no weights of {self.architecture} ({reason}): fetch it again.") from error
         model = model.eval().requires_grad_(False).to(setting.device)
         mean, std = model.pretrained_cfg["mean"], model.pretrained_cfg["std"]
-        return lambda images: model(standardise(images, self.size, mean, std))
+        return lambda images: model(standardise(images, self.size, mean, std, self.interpolation))
