@@ -1,10 +1,12 @@
 """From a config node to the typed object that it describes, and back to what an artifact's address is made of."""
 
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import Field, field, fields, is_dataclass, make_dataclass
+from functools import reduce
 from importlib import import_module
+from operator import or_
 from typing import Any, ClassVar, Literal, Union, get_args, get_origin
 
 from omegaconf import MISSING, DictConfig, OmegaConf
@@ -122,9 +124,12 @@ def typed(cls: type, values: Any, path: str) -> Any:
     }
     plain = {key: value for key, value in values.items() if key not in children}
     try:
-        checked = OmegaConf.to_container(OmegaConf.merge(OmegaConf.structured(schema(cls, frozenset(children))), plain))
+        structured = OmegaConf.structured(schema(cls, frozenset(children), plain))
+        checked = OmegaConf.to_container(OmegaConf.merge(structured, plain))
     except OmegaConfBaseException as error:
-        raise UserError(f"{path}.{error.full_key}: {first_line(error)}.") from error
+        hint = hints.get(error.full_key or "")
+        also = f"; it may also be {join_choices(literals(hint))}" if literals(hint) and besides_literals(hint) else ""
+        raise UserError(f"{path}.{error.full_key}: {first_line(error)}{also}.") from error
     assert isinstance(checked, dict)
     complete = {str(key): value for key, value in checked.items()} | children
     hints = {entry.name: entry.type for entry in fields(cls)}
@@ -173,10 +178,11 @@ def alternatives(hint: Any) -> tuple[Any, ...]:
     return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
 
 
-def schema(cls: type, built: frozenset[str]) -> type:
-    """A dataclass of the fields that are still plain values, with types that OmegaConf knows."""
+def schema(cls: type, built: frozenset[str], plain: Mapping[str, Any]) -> type:
+    """A dataclass of the fields that are still ``plain`` values, with types that OmegaConf knows."""
     rest = [entry for entry in fields(cls) if entry.name not in built]
-    return make_dataclass(cls.__name__, [(entry.name, plain_type(entry.type), default(entry)) for entry in rest])
+    hints = [(entry.name, plain_type(entry.type, plain.get(entry.name)), default(entry)) for entry in rest]
+    return make_dataclass(cls.__name__, hints)
 
 
 def default(entry: Field[Any]) -> Any:
@@ -186,13 +192,16 @@ def default(entry: Field[Any]) -> Any:
     return MISSING
 
 
-def plain_type(hint: Any) -> Any:
+def plain_type(hint: Any, value: Any) -> Any:
     """What OmegaConf is to check in place of a hint: a Literal is to it of the type of its choices, a node or an
-    optional dataclass anything."""
+    optional dataclass anything. A value beside which choices stand (``float | Literal["auto"]``) is checked as one or
+    the other."""
     kinds = alternatives(hint)
     if any(is_node(kind) for kind in kinds) or (plain_dataclass(hint) is not None and len(kinds) > 1):
         return Any
     choices = literals(hint)
+    if choices and besides_literals(hint) and value not in choices:
+        return reduce(or_, (kind for kind in kinds if get_origin(kind) is not Literal))
     if choices:
         return type(choices[0]) | None if type(None) in kinds else type(choices[0])
     return hint
@@ -201,6 +210,11 @@ def plain_type(hint: Any) -> Any:
 def literals(hint: Any) -> list[Any]:
     """The choices that a hint allows; none where it is no Literal."""
     return [choice for kind in alternatives(hint) if get_origin(kind) is Literal for choice in get_args(kind)]
+
+
+def besides_literals(hint: Any) -> list[Any]:
+    """What a hint allows besides choices and None."""
+    return [kind for kind in alternatives(hint) if get_origin(kind) is not Literal and kind is not type(None)]
 
 
 def is_node(kind: Any) -> bool:
@@ -214,7 +228,7 @@ def check_choice(hint: Any, value: Any, path: str) -> None:
     if value is None and type(None) in kinds:
         return
     choices = literals(hint)
-    if choices and value not in choices:
+    if choices and value not in choices and not besides_literals(hint):
         raise UserError(f"{path}={value} is unknown: choose {join_choices(choices)}.")
     nodes = tuple(kind for kind in kinds if is_node(kind))
     if nodes and not isinstance(value, nodes):

@@ -373,6 +373,30 @@ def test_choices() -> None:
         typed(Choosing, {"must": "one"}, "place")
 
 
+@dataclass(frozen=True)
+class Sharing:
+    """A number or a choice."""
+
+    must: float | Literal["auto", "none"]
+    may: float | Literal["auto"] | None
+
+
+def test_a_number_or_a_choice() -> None:
+    good = {"must": "none", "may": None}
+    assert typed(Sharing, good, "place") == Sharing("none", None)
+    numbers = typed(Sharing, {"must": 1, "may": "auto"}, "place")
+    assert numbers == Sharing(1.0, "auto") and isinstance(numbers.must, float)  # 1 and 1.0 would have two addresses
+    for change, words in (
+        ({"must": "odd"}, r"must: .*'odd'.* it may also be auto or none\."),
+        ({"may": "none"}, r"may: .*'none'.* it may also be auto\."),
+        ({"must": None}, r"must: .*it may also be auto or none\."),
+        ({"must": [0.5]}, r"must: .*"),
+        ({"must": "???"}, r"must must be given: it has no default\."),
+    ):
+        with pytest.raises(UserError, match=rf"^place\.{words}$"):
+            typed(Sharing, good | change, "place")
+
+
 def test_a_node_that_may_be_missing() -> None:
     good = {"must": "two", "may": None}
     target = {"_target_": f"{__name__}.Leaf"}
