@@ -21,8 +21,8 @@ case "$scale" in
   toy)
     setting="experiment=guda_glyphs $ceiling"
     tdattr -m $setting method=random,pixel,condition,features,group_similarity,logo_images "$@"
-    tdattr $setting method=das method.damping=0.01 method.gradients.projection.dimension=4096 "$@"
-    tdattr $setting method=dtrak method.damping=50 method.gradients.projection.dimension=4096 "$@"
+    tdattr $setting method=das method.damping=40.96 method.gradients.projection.dimension=4096 "$@"
+    tdattr $setting method=dtrak method.damping=204800 method.gradients.projection.dimension=4096 "$@"
     tdattr $setting method=mucs "$@"
     tdattr -m $setting method=guda_u objective@method.objective=retrack_contrast,retrack,retrack_paper "$@"
     tdattr -m $setting method=guda_u objective@method.objective=retrack_published_code,erasediff,siss,gradient_ascent,finetune,esd "$@"

@@ -16,15 +16,15 @@ case "$scale" in
     tdattr -m $setting "method=$gradients" "method.damping=choice(grid)" queries.explained=controls "$@"
     tdattr -m $setting "method=$similarities,$gradients,$others" "$@"
     ;;
-  toy) # with the dampings that the first command found
+  toy) # with the dampings that a grid found: 0.01, 50 and 5 times the 4096 dimensions
     setting="experiment=glyph_digits protocol=lds protocol.subsets=32 protocol.repeats=1 protocol.draws=1000"
     tdattr -m $setting "method=$gradients" "method.damping=choice(grid)" "$projection=choice(4096)" \
       queries.explained=controls "$@"
     tdattr -m $setting "method=$similarities,features,forward_inf,mucs" "$@"
     tdattr $setting method=abu method.draws=4000 "$@"
-    tdattr $setting method=das method.damping=0.01 $projection=4096 "$@"
-    tdattr $setting method=dtrak method.damping=50 $projection=4096 "$@"
-    tdattr $setting method=trak method.damping=5 $projection=4096 "$@"
+    tdattr $setting method=das method.damping=40.96 $projection=4096 "$@"
+    tdattr $setting method=dtrak method.damping=204800 $projection=4096 "$@"
+    tdattr $setting method=trak method.damping=20480 $projection=4096 "$@"
     tdattr -m $setting method=tracin,gradient_cosine "$projection=choice(4096)" "$@"
     tdattr -m $setting ablation=subtraction,fresh_noise "$@"
     ;;

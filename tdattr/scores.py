@@ -20,6 +20,7 @@ FILE = "scores.safetensors"
 IDS = "ids.npy"
 GROUPS = "groups.json"  # of a method that scores groups: the names of the columns
 DAMPINGS = "dampings.json"  # of a method that was run with a grid of them
+DAMPING_UNIT = "published unit: the projection's dimension times what is added to a kernel of kept lengths"
 
 
 class Attributor(Node):
@@ -44,8 +45,8 @@ class Attributor(Node):
 class Scores:
     """float32 [query, target], higher = more influential, and the ids of the training items that are its columns.
 
-    With ``dampings`` the values are [query, damping, target]; with ``groups``, their names, [query, group], and ``ids``
-    are those of all items.
+    With ``dampings``, in ``DAMPING_UNIT``, the values are [query, damping, target]; with ``groups``, their names,
+    [query, group], and ``ids`` are those of all items.
     ``standard_errors``: of the values, where the method estimates them from draws.
     """
 

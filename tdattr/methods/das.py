@@ -1,7 +1,7 @@
 """DAS, the diffusion attribution score (Lin et al. 2024, arXiv 2410.18639)."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -10,6 +10,7 @@ from torch import Tensor
 from tdattr.methods import Context, Scored, Scorer
 from tdattr.methods.gradient_features import Damped, gradient_features, kernel, root_losses
 from tdattr.scoring.gradients import GradientConfig
+from tdattr.scoring.kernel import Kernel
 
 
 @dataclass(frozen=True)
@@ -17,14 +18,19 @@ class DAS(Damped):
     """(φ(query) (ΦᵀΦ + damping I)⁻¹ φ_iᵀ · r_i / (1 - h_i))², h_i being the item's leverage.
 
     ``residual``: r_i is the ``mean`` over the draws of the root of the item's loss (paper), or, in the
-    ``published_code``, the mean of those roots divided by their length over the draws.
+    ``published_code``, the mean of those roots divided by their length over the draws. ``leverage``: whether there is
+    a 1 - h_i; the public code knows both. It also divides the inverse by the mean of its absolute values, which changes
+    no order without 1 - h_i and makes it meaningless with it, so that it is not done here.
     """
+
+    code_version: ClassVar[int] = 2  # dampings in the published unit
 
     name: str
     gradients: GradientConfig
     damping: Any  # a number, or grid: the scores of every damping of ``grid``
     grid: list[float]
     residual: Literal["mean", "published_code"]
+    leverage: bool
 
     def __post_init__(self) -> None:
         self.check_dampings()
@@ -35,13 +41,21 @@ class DAS(Damped):
         inverse = kernel(context, self.gradients, items)
         residual = residuals(root_losses(context, self.gradients), self.residual)
 
-        def score(query: int) -> Scored:
-            def scores(damping: float) -> Float[Tensor, " target"]:
-                return (inverse.scores(queries[query], damping) * residual / (1 - inverse.leverage(damping))).square()
+        return lambda query: Scored(
+            self.damp(lambda damping: das_scores(inverse, queries[query], residual, damping, self.leverage))
+        )
 
-            return Scored(self.damp(scores))
 
-        return score
+def das_scores(
+    kernel: Kernel,
+    query: Float[Tensor, " feature"],
+    residual: Float[Tensor, " item"],
+    damping: float,
+    leverage: bool,
+) -> Float[Tensor, " item"]:
+    """The scores of all items for one query; ``damping`` is what is added to the kernel."""
+    changes = kernel.scores(query, damping) * residual
+    return (changes / (1 - kernel.leverage(damping)) if leverage else changes).square()
 
 
 def residuals(roots: Float[Tensor, "item draw"], kind: str) -> Float[Tensor, " item"]:

@@ -98,7 +98,7 @@ class Differentiating(Method):
 
 
 class Damped(Differentiating):
-    """One that inverts the kernel of the features, with one damping or with each of a grid."""
+    """One that inverts the kernel of the features, with one damping or with each of a grid, in ``DAMPING_UNIT``."""
 
     damping: Any  # a number above 0, or GRID
     grid: list[float]
@@ -117,5 +117,8 @@ class Damped(Differentiating):
             raise UserError(f"method.grid={grid} must hold numbers above 0.")
 
     def damp(self, scores: Callable[[float], Float[Tensor, " target"]]) -> Float[Tensor, "*damping target"]:
-        """The scores under the damping, or under each of the grid."""
-        return torch.stack([scores(value) for value in self.grid]) if self.dampings else scores(self.damping)
+        """The scores under the damping, or under each of the grid; ``scores`` is told what to add to our kernel."""
+        own = self.gradients.projection.own_damping
+        if self.dampings:
+            return torch.stack([scores(own(value)) for value in self.grid])
+        return scores(own(self.damping))

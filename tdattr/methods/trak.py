@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from tdattr.methods import Context, Scored, Scorer
 from tdattr.methods.gradient_features import Damped, gradient_features, kernel
@@ -12,6 +12,8 @@ from tdattr.scoring.gradients import GradientConfig
 @dataclass(frozen=True)
 class Trak(Damped):
     """φ(query) (ΦᵀΦ + damping I)⁻¹ Φᵀ; the methods differ in the output function of ``gradients``."""
+
+    code_version: ClassVar[int] = 2  # dampings in the published unit
 
     name: str
     gradients: GradientConfig

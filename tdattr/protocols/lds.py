@@ -15,7 +15,7 @@ from tdattr.errors import UserError
 from tdattr.metrics.rank_correlation import bootstrap_mean, spearman
 from tdattr.protocols import Protocol, ProtocolSetup, Verdict
 from tdattr.queries import Queries
-from tdattr.scores import Scores
+from tdattr.scores import DAMPING_UNIT, Scores
 from tdattr.seeding import generator
 
 MIN_SIZE = 3  # subsets, and items of a subset: with two, a rank correlation is 1 or -1
@@ -103,9 +103,11 @@ class LDS(Protocol):
         grid = [{"damping": d} | self.summarise(p, losses) for d, p in zip(dampings, predicted, strict=True)]
         best = int(np.argmax([row["mean"] for row in grid]))
         verdict = self.verdict(predicted[best], losses)
-        lines = [f"damping {row['damping']:g}: LDS {row['mean']:+.3f}" for row in grid]
+        lines = [f"dampings in the {DAMPING_UNIT}"]
+        lines += [f"damping {row['damping']:g}: LDS {row['mean']:+.3f}" for row in grid]
         lines.append(f"best damping {dampings[best]:g}: {verdict.lines[0]}")
-        return replace(verdict, summary=verdict.summary | {"grid": grid, "damping": dampings[best]}, lines=lines)
+        found = {"grid": grid, "damping": dampings[best], "damping_unit": DAMPING_UNIT}
+        return replace(verdict, summary=verdict.summary | found, lines=lines)
 
     def summarise(
         self, predicted: Float[np.ndarray, "subset query"], losses: Float[np.ndarray, "subset query"]

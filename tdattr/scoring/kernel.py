@@ -28,12 +28,12 @@ class Kernel:
     items: Float[Tensor, "item rank"]  # Φ basis
 
     def scores(self, query: Float[Tensor, " feature"], damping: float) -> Float[Tensor, " item"]:
-        """φ(query) (ΦᵀΦ + damping I)⁻¹ Φᵀ."""
-        return (self.items @ ((query.double() @ self.basis) / (self.values + damping))).float()
+        """φ(query) (ΦᵀΦ + damping I)⁻¹ Φᵀ; float64."""
+        return self.items @ ((query.double() @ self.basis) / (self.values + damping))
 
     def leverage(self, damping: float) -> Float[Tensor, " item"]:
-        """The diagonal of Φ (ΦᵀΦ + damping I)⁻¹ Φᵀ, in [0, 1)."""
-        return (self.items.square() @ (1 / (self.values + damping))).float()
+        """The diagonal of Φ (ΦᵀΦ + damping I)⁻¹ Φᵀ, in [0, 1); float64, in which 1 minus it stays above 0."""
+        return self.items.square() @ (1 / (self.values + damping))
 
 
 def decompose(features: Stacked, folder: Path) -> None:

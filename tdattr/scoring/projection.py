@@ -19,12 +19,12 @@ MATRIX_ENTRIES = 1 << 26  # held at a time: 256 MB in float32
 class ProjectionConfig:
     """``dimension`` random combinations of the parameters whose inner products are unbiased (Johnson & Lindenstrauss).
 
-    ``rademacher``: every entry is ±1/√dimension (Achlioptas 2003; TRAK, arXiv 2303.14186). ``sparse``: every parameter
-    goes into ``nonzeros`` random coordinates with ±1/√nonzeros (Kane & Nelson 2014), much cheaper for many parameters.
-    ``none``: the parameters themselves.
+    ``rademacher``: every entry is ±1/√dimension (Achlioptas 2003; TRAK, arXiv 2303.14186). ``normal``: drawn from
+    N(0, 1/dimension) (D-TRAK and DAS). ``sparse``: every parameter goes into ``nonzeros`` random coordinates with
+    ±1/√nonzeros (Kane & Nelson 2014), much cheaper for many parameters. ``none``: the parameters themselves.
     """
 
-    kind: Literal["rademacher", "sparse", "none"]
+    kind: Literal["rademacher", "normal", "sparse", "none"]
     dimension: int
     nonzeros: int
 
@@ -38,6 +38,15 @@ class ProjectionConfig:
         """The length of the vectors that come out."""
         return parameters if self.kind == "none" else self.dimension
 
+    def own_damping(self, published: float) -> float:
+        """What to add to the kernel of these features for a damping in the published unit.
+
+        The references' projections have entries ±1 or N(0, 1), not divided by the root of the dimension: they multiply
+        squared lengths, and with them the kernel, by the dimension. Without a projection nothing is multiplied, and a
+        damping is added as it is.
+        """
+        return published if self.kind == "none" else published / self.dimension
+
 
 def project(
     gradients: Float[Tensor, "item parameter"], config: ProjectionConfig, seed: int
@@ -46,12 +55,14 @@ def project(
     if config.kind == "none":
         return gradients
     features = gradients.new_zeros(len(gradients), config.dimension)
-    per_parameter = config.dimension if config.kind == "rademacher" else config.nonzeros
+    per_parameter = config.nonzeros if config.kind == "sparse" else config.dimension
     for number, span in enumerate(spans(gradients.shape[1], max(1, MATRIX_ENTRIES // per_parameter))):
         rng = torch.Generator(gradients.device).manual_seed(torch_seed(seed, "projection", number))
         block = gradients[:, span]
         if config.kind == "rademacher":
             features += block @ signs(block.shape[1], config.dimension, rng)
+        elif config.kind == "normal":
+            features += block @ torch.randn(block.shape[1], config.dimension, generator=rng, device=rng.device)
         else:
             for _ in range(config.nonzeros):
                 coordinates = torch.randint(config.dimension, (block.shape[1],), generator=rng, device=rng.device)

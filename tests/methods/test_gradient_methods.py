@@ -18,7 +18,7 @@ from tdattr.methods.das import DAS, residuals
 from tdattr.methods.gradient_similarity import GradientSimilarity
 from tdattr.methods.trak import Trak
 from tdattr.scoring.gradients import GradientConfig, Gradients
-from tdattr.scoring.projection import ProjectionConfig
+from tdattr.scoring.projection import ProjectionConfig, project
 from tdattr.store import Store
 from tests.contexts import IDS, keep, with_queries
 from tests.methods.plain import loss_of, one_by_one
@@ -78,8 +78,19 @@ def test_trak_and_dtrak(world: Context, output: str) -> None:
     close(found(Trak("dtrak", config, damping, GRID), world), queries @ inverse @ phi.T)
 
 
+def test_a_damping_is_divided_by_the_dimension_of_a_projection(world: Context) -> None:
+    """With features as long as the references', whose root the dimension is, it is what it is to them."""
+    config = gradients(projection=ProjectionConfig("rademacher", 64, 1))
+    long = [8 * project(torch.from_numpy(phi).float(), config.projection, world.seed) for phi in dense(world, config)]
+    phi, queries = (features.double().numpy() for features in long)
+    for damping in (2.0, 300.0):
+        inverse = np.linalg.inv(phi.T @ phi + damping * np.eye(64))
+        close(found(Trak("dtrak", config, damping, GRID), world), queries @ inverse @ phi.T)
+
+
+@pytest.mark.parametrize("leverage", [True, False])
 @pytest.mark.parametrize("residual", ["mean", "published_code"])
-def test_das(world: Context, edm: EDM, residual: str) -> None:
+def test_das(world: Context, edm: EDM, residual: str, leverage: bool) -> None:
     config = gradients(output="mean_output", normalise=True)
     phi, queries = dense(world, config)
     inverse = np.linalg.inv(phi.T @ phi + DAMPING * np.eye(phi.shape[1]))
@@ -93,14 +104,24 @@ def test_das(world: Context, edm: EDM, residual: str) -> None:
     roots = np.sqrt(torch.stack(losses).double().numpy())
     if residual == "published_code":
         roots = roots / np.linalg.norm(roots, axis=1, keepdims=True)
-    leverage = np.diag(phi @ inverse @ phi.T)
-    expected = (queries @ inverse @ phi.T * roots.mean(1) / (1 - leverage)) ** 2
-    close(found(DAS("das", config, DAMPING, GRID, residual), world), expected)
+    kept = 1 - np.diag(phi @ inverse @ phi.T) if leverage else 1.0
+    expected = (queries @ inverse @ phi.T * roots.mean(1) / kept) ** 2
+    close(found(DAS("das", config, DAMPING, GRID, residual, leverage), world), expected)
+
+
+def test_das_is_finite_at_the_ends_of_the_published_grid(world: Context) -> None:
+    """Where nearly all of an item is its leverage, 1 minus it must keep digits."""
+    config = gradients(output="mean_output", normalise=True, projection=ProjectionConfig("rademacher", 16384, 1))
+    scores = found(DAS("das", config, "grid", [1e-2, 5e6], "mean", True), world)
+    assert np.isfinite(scores).all() and (scores > 0).all()
 
 
 def test_a_grid_gives_the_scores_of_every_damping(world: Context) -> None:
     config = gradients(output="mean_output", normalise=True)
-    for make in (lambda damping: Trak("dtrak", config, damping, GRID), lambda d: DAS("das", config, d, GRID, "mean")):
+    for make in (
+        lambda damping: Trak("dtrak", config, damping, GRID),
+        lambda damping: DAS("das", config, damping, GRID, "mean", True),
+    ):
         method = make("grid")
         assert method.dampings == GRID
         assert make(1.0).dampings is None
@@ -147,7 +168,7 @@ def test_dampings_share_features_and_kernel(world: Context, store: Store) -> Non
 def test_what_cannot_work_is_refused(make_setup: Callable[..., MethodSetup]) -> None:
     for method in (
         Trak("dtrak", gradients(parameters="head"), 1.0, GRID),
-        DAS("das", gradients(parameters="head"), 1.0, GRID, "mean"),
+        DAS("das", gradients(parameters="head"), 1.0, GRID, "mean", True),
         GradientSimilarity("tracin", gradients(parameters="head"), False),
     ):
         with pytest.raises(UserError, match="no part 'head'"):
@@ -156,9 +177,9 @@ def test_what_cannot_work_is_refused(make_setup: Callable[..., MethodSetup]) -> 
         with pytest.raises(UserError, match="damping=.* must be a number above 0"):
             Trak("dtrak", gradients(), damping, GRID)
         with pytest.raises(UserError, match="damping=.* must be a number above 0"):
-            DAS("das", gradients(), damping, GRID, "mean")
+            DAS("das", gradients(), damping, GRID, "mean", True)
     with pytest.raises(UserError, match=r"^method.residual=other is unknown: choose mean or published_code.$"):
-        typed(DAS, asdict(DAS("das", gradients(), 1.0, GRID, "mean")) | {"residual": "other"}, "method")
+        typed(DAS, asdict(DAS("das", gradients(), 1.0, GRID, "mean", True)) | {"residual": "other"}, "method")
 
 
 def test_residuals_by_hand() -> None:

@@ -16,7 +16,7 @@ from tdattr.errors import UserError
 from tdattr.ids import Ids
 from tdattr.protocols import ProtocolSetup, Verdict
 from tdattr.protocols.lds import LDS
-from tdattr.scores import Scores
+from tdattr.scores import DAMPING_UNIT, Scores
 from tests.conftest import CONF
 from tests.contexts import NoCounterfactuals, make_queries, unused
 
@@ -125,7 +125,8 @@ def test_the_best_of_a_grid_is_named_and_all_are_reported(worth: np.ndarray) -> 
     assert found[100.0] == pytest.approx(-1)
     alone = judged(protocol(), scores(worth + noise), Additive(worth))
     assert found[1.0] == pytest.approx(alone.summary["lds"]["mean"])
-    assert len(verdict.lines) == 5
+    assert len(verdict.lines) == 6
+    assert "published unit" in verdict.lines[0] and verdict.summary["damping_unit"] == DAMPING_UNIT
     assert "best damping 10" in verdict.lines[-1]
 
 

@@ -15,7 +15,7 @@ from tdattr.report.papers import MEASURES
 from tdattr.report.sheet import Sheet
 from tdattr.report.sheets import MAKERS, make_sheets
 from tdattr.report.tables import make_rows
-from tdattr.scores import load_scores
+from tdattr.scores import DAMPING_UNIT, load_scores
 from tests.report.outputs import QUERIES, K, Outputs
 
 
@@ -289,11 +289,13 @@ def test_a_grid_of_dampings_has_a_table(outputs: Outputs) -> None:
     def grid(centre: float) -> list[dict[str, float]]:
         return [{"damping": d, "mean": centre + d, "low": centre - 0.3, "high": centre + 0.4} for d in (0.1, 0.01)]
 
-    outputs.lds("dtrak", 1, summary={"grid": grid(0.1), "damping": 0.1})
-    outputs.lds("dtrak", 2, summary={"grid": grid(0.3), "damping": 0.1})
+    outputs.lds("dtrak", 1, summary={"grid": grid(0.1), "damping": 0.1, "damping_unit": DAMPING_UNIT})
+    outputs.lds("dtrak", 2, summary={"grid": grid(0.3), "damping": 0.1, "damping_unit": DAMPING_UNIT})
+    outputs.lds("dtrak", 3, summary={"grid": grid(9.0), "damping": 0.1})  # of before there was a unit
     outputs.lds("mucs", 1)
     found = made(outputs)
     assert set(found) == {"lds", "lds_damping"}
+    assert "published unit" in found["lds_damping"].caption
     small, large = found["lds_damping"].rows
     assert (str(small["damping"]), str(large["damping"])) == ("0.01", "0.1")
     assert large["LDS"].value == pytest.approx(0.3)

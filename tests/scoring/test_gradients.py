@@ -79,7 +79,11 @@ def test_gradients_do_not_depend_on_the_batch_size(build: Build, tiny_data: Prep
         torch.testing.assert_close(found, expected, atol=1e-6 * float(expected.abs().max()), rtol=1e-4)
 
 
-PROJECTIONS = [ProjectionConfig("rademacher", 64, 1), ProjectionConfig("sparse", 64, 3)]
+PROJECTIONS = [
+    ProjectionConfig("rademacher", 64, 1),
+    ProjectionConfig("sparse", 64, 3),
+    ProjectionConfig("normal", 64, 1),
+]
 IDS = np.array([40, 2, 7, 30, 11])
 
 
@@ -188,9 +192,10 @@ def test_stacked_blocks_are_one_array(sizes: list[int], tmp_path: Path) -> None:
     assert np.array_equal(stacked[:], whole) and np.array_equal(stacked[-2:], whole[-2:])
 
 
-@pytest.mark.parametrize("kind", ["rademacher", "sparse"])
+@pytest.mark.parametrize("kind", ["rademacher", "normal", "sparse"])
 def test_projected_inner_products_keep_their_theoretical_error(kind: str) -> None:
-    """Var <Pa, Pb> = (|a|²|b|² + <a, b>² - 2 Σ a²b²) / k for dense signs, and no more for sparse ones."""
+    """Var <Pa, Pb> = (|a|²|b|² + <a, b>² - 2 Σ a²b²) / k for dense signs, hardly more for normal entries (without the
+    sum), and no more for sparse ones."""
     rng = torch.Generator().manual_seed(0)
     base = torch.randn(2000, generator=rng)
     a, b = base + torch.randn(2000, generator=rng), base - 0.3 * torch.randn(2000, generator=rng)
@@ -205,7 +210,7 @@ def test_projected_inner_products_keep_their_theoretical_error(kind: str) -> Non
     assert 0.6 * error < np.std(found) < 1.4 * error
 
 
-@pytest.mark.parametrize("kind", ["rademacher", "sparse"])
+@pytest.mark.parametrize("kind", ["rademacher", "normal", "sparse"])
 def test_projections_are_linear_and_the_same_in_any_pieces(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     x = torch.randn(3, 500, generator=torch.Generator().manual_seed(0))
     wanted = ProjectionConfig(kind, 32, 2)
@@ -254,7 +259,7 @@ def test_wrong_settings_are_refused() -> None:
         ({"draws": 0}, "draws=0 must be at least 1"),
         (
             {"projection": {"kind": "fast", "dimension": 8, "nonzeros": 1}},
-            "projection.kind=fast is unknown: choose rademacher, sparse or none",
+            "projection.kind=fast is unknown: choose rademacher, normal, sparse or none",
         ),
     ):
         with pytest.raises(UserError, match=rf"^method\.gradients\.{words}\.$"):
