@@ -4,7 +4,7 @@ import math
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 AlphaBarSchedule = Literal["cosine", "linear", "scaled_linear"]
@@ -31,6 +31,14 @@ def alpha_bar(
         curve = ((t + COSINE_OFFSET) / (1 + COSINE_OFFSET) * math.pi / 2).cos() ** 2
         betas = (1 - curve[1:] / curve[:-1]).clamp(max=MAX_BETA)
     return (1 - betas).cumprod(0)
+
+
+def leading(timesteps: int, count: int) -> Int[Tensor, " count"]:
+    """The first timestep of each of ``count`` equal parts of a discrete process, ascending: 0, timesteps / count, ….
+
+    Where ``count`` divides ``timesteps`` it is the spacing that diffusers calls leading, and D-TRAK's of gradients.
+    """
+    return torch.arange(count) * timesteps // count
 
 
 def rate(step: int, warmup_steps: int, schedule: RateSchedule, total: int) -> float:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from tdattr.configs import Node
 from tdattr.networks import NOTHING, Forward, Given
+from tdattr.schedules import leading
 
 
 class Diffusion(Node, ABC):
@@ -39,6 +40,12 @@ class Diffusion(Node, ABC):
     @abstractmethod
     def discrete_levels(self, count: int) -> Float[Tensor, " level"]:
         """The levels of a discrete process, least noise first: ``count`` of them, or a discrete variant's own."""
+
+    def leading_levels(self, count: int) -> Float[Tensor, " count"]:
+        """``count`` of the levels of a discrete process, least noise first: t = 0, T / count, … of a variant with T
+        timesteps of its own, at which D-TRAK takes gradients and AbU losses."""
+        levels = self.discrete_levels(count)
+        return levels[leading(len(levels), count)]
 
     @abstractmethod
     def log_snr(self, level: Float[Tensor, " level"]) -> Float[Tensor, " level"]:

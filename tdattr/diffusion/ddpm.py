@@ -15,7 +15,7 @@ from tdattr.diffusion.guidance import Guided
 from tdattr.diffusion.samplers import ancestral, ddim, draw_noise
 from tdattr.errors import UserError
 from tdattr.networks import NOTHING, Forward, Given, per_item
-from tdattr.schedules import AlphaBarSchedule, alpha_bar
+from tdattr.schedules import AlphaBarSchedule, alpha_bar, leading
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,14 @@ class DDPM(Diffusion):
     """The ``diffusion=ddpm`` node.
 
     A level is t as a float, 0 (almost clean) to ``timesteps - 1`` (noise). ``steps`` is for DDIM and DPM-Solver++: the
-    ancestral sampler visits every t. ``c_noise``: what the network is told of a level. ``log_sigma``: ln(sigma) / 4
-    with sigma the ratio of noise to signal, as under EDM. ``timestep``: t itself.
+    ancestral sampler visits every t. ``spacing`` and ``ddim_noise`` are for DDIM alone. ``spacing``: the timesteps of a
+    generation are the first of equal parts (``leading``: 980, 960, …, 0), or lie evenly from the last to the first
+    (``linspace``: 999, …, 0). ``ddim_noise``: DDIM goes on with the noise that was ``predicted``, or with that
+    ``recomputed`` from the predicted clean item once it is clipped. ``c_noise``: what the network is told of a level.
+    ``log_sigma``: ln(sigma) / 4 with sigma the ratio of noise to signal, as under EDM. ``timestep``: t itself.
     """
 
-    sampling: ClassVar = ("sampler", "steps")  # what only generation reads
+    sampling: ClassVar = ("sampler", "steps", "spacing", "ddim_noise")  # what only generation reads
 
     name: str
     timesteps: int
@@ -36,6 +39,8 @@ class DDPM(Diffusion):
     beta_end: float
     sampler: Literal["ddim", "ancestral", "dpm_solver"]
     steps: int
+    spacing: Literal["leading", "linspace"]
+    ddim_noise: Literal["predicted", "recomputed"]
     c_noise: Literal["log_sigma", "timestep"]
 
     def __post_init__(self) -> None:
@@ -64,9 +69,12 @@ class DDPM(Diffusion):
         return torch.from_numpy(rng.integers(self.timesteps, size=count)).float()
 
     def generation_levels(self, count: int) -> Float[Tensor, " count"]:
-        """``count`` timesteps, evenly from the last to the first and rounded; for DPM-Solver++ without the first."""
+        """``count`` timesteps, most noise first, evenly spaced as ``spacing`` says and whole; for DPM-Solver++ evenly from
+        the last one without the first."""
         if self.sampler == "dpm_solver":
             return torch.linspace(self.timesteps - 1, 0, count + 1, dtype=torch.float64)[:-1].round().float()
+        if self.spacing == "leading":
+            return leading(self.timesteps, count).flip(0).float()
         return torch.linspace(self.timesteps - 1, 0, count, dtype=torch.float64).round().float()
 
     def discrete_levels(self, count: int) -> Float[Tensor, " level"]:
@@ -127,7 +135,7 @@ class DDPM(Diffusion):
 
         start = draw_noise(network, rngs, shape)
         if self.sampler == "ddim":
-            return ddim(predict, start, visited, self.alpha_bar.tolist())
+            return ddim(predict, start, visited, self.alpha_bar.tolist(), self.ddim_noise == "recomputed")
         if self.sampler == "dpm_solver":
             return dpm_solver(predict, start, visited, self.alpha_bar.tolist())
         return ancestral(predict, start, visited, self.alpha_bar.tolist(), lambda: draw_noise(network, rngs, shape))

@@ -49,16 +49,23 @@ def euler(
 
 
 def ddim(
-    predict: Predict, x: Float[Tensor, "batch *shape"], timesteps: Sequence[int], alpha_bar: Sequence[float]
+    predict: Predict,
+    x: Float[Tensor, "batch *shape"],
+    timesteps: Sequence[int],
+    alpha_bar: Sequence[float],
+    recompute: bool,
 ) -> Float[Tensor, "batch *shape"]:
     """DDIM with eta 0 (Song et al. 2021, eq. 12) through ``timesteps``, most noise first, and from the last to clean.
 
     ``alpha_bar``: of every timestep. The predicted clean item is clipped to [-1, 1], and so is what is returned.
+    ``recompute``: the noise of the next x is what the clipped item leaves of x, not what was predicted.
     """
     for t, following in zip(timesteps, [*timesteps[1:], None], strict=True):
         now, after = alpha_bar[t], 1.0 if following is None else alpha_bar[following]
-        clean = predicted_clean(predict(x, t), x, now)
-        eps = (x - math.sqrt(now) * clean) / math.sqrt(1 - now)
+        eps = predict(x, t)
+        clean = predicted_clean(eps, x, now)
+        if recompute:
+            eps = (x - math.sqrt(now) * clean) / math.sqrt(1 - now)
         x = math.sqrt(after) * clean + math.sqrt(1 - after) * eps
     return x
 

@@ -27,7 +27,8 @@ Shift = Callable[[nn.Module, int], Tensor]  # unlearned network, index of the qu
 class ShiftConfig:
     """The ``score`` node of an unlearning method.
 
-    ``levels``: the first ``schedule_share`` of the ``generation`` schedule, or the ``training`` distribution.
+    ``levels``: the first ``schedule_share`` of the ``generation`` schedule, those of a ``discrete`` process (AbU's
+    t = 0, T / pairs, …), or the ``training`` distribution.
     ``form``: ``skew`` (MUCS eq. 3) or plain ``difference``. ``consistent``: the same pairs for all items and both
     models; otherwise every item and model has its own and losses are averaged before they are compared. ``kept``: all
     pairs, or those at which the query's own loss ``moved`` at least as far as on average. ``mirror``: the larger
@@ -35,7 +36,7 @@ class ShiftConfig:
     """
 
     pairs: int
-    levels: Literal["generation", "training"]
+    levels: Literal["generation", "discrete", "training"]
     schedule_share: float
     form: Literal["skew", "difference"]
     consistent: bool
@@ -115,19 +116,15 @@ def mean_shift(config: ShiftConfig, before: LossTable, after: LossTable, rounds:
 def noise_set(context: Context, config: ShiftConfig) -> NoiseSet:
     """The pairs that all items, queries and both models share (MUCS §2.4, C2 and C3)."""
     rng = generator(context.seed, "mucs.score")
-    levels = (
-        generation_part(context.diffusion, config.pairs, config.schedule_share)
-        if config.levels == "generation"
-        else context.diffusion.training_levels(rng, config.pairs)
-    )
+    levels = fixed_levels(context.diffusion, config)
+    if levels is None:
+        levels = context.diffusion.training_levels(rng, config.pairs)
     return NoiseSet(levels, normal(rng, config.pairs, *context.queries.x.shape[1:]))
 
 
 def own_noise(context: Context, config: ShiftConfig, model: int) -> OwnNoise:
     """Pairs of every item's own under one model (0: F1), their levels drawn from those that ``noise_set`` takes."""
-    part = None
-    if config.levels == "generation":
-        part = generation_part(context.diffusion, config.pairs, config.schedule_share)
+    part = fixed_levels(context.diffusion, config)
 
     def draw(item: int) -> NoiseSet:
         rng = generator(context.seed, "score.own", model, item)
@@ -148,6 +145,13 @@ def find_moved_pairs(
     items = QueryItems(context.queries.select(slice(query, query + 1)))
     shifts = config.compare(f1.table(items, pairs), after.table(items, pairs))[0]
     return np.flatnonzero((shifts >= shifts.mean()).numpy())
+
+
+def fixed_levels(diffusion: Diffusion, config: ShiftConfig) -> Float[Tensor, " pair"] | None:
+    """The levels of the pairs; None where they are drawn."""
+    if config.levels == "generation":
+        return generation_part(diffusion, config.pairs, config.schedule_share)
+    return diffusion.leading_levels(config.pairs) if config.levels == "discrete" else None
 
 
 def generation_part(diffusion: Diffusion, pairs: int, share: float) -> Float[Tensor, " pair"]:

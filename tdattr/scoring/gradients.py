@@ -35,13 +35,14 @@ class GradientConfig:
     """The ``gradients`` node of a method: what is differentiated, where, and how it is stored.
 
     ``output``: ``loss``, ``squared_output`` or ``mean_output`` of the network. ``draws`` noise draws, the same for
-    every item, at the levels that a generation of so many steps visits, or at random ones of ``training``.
-    ``normalise``: each draw's gradient gets length 1 before they are averaged. ``parameters``: a part of the network.
+    every item: at the levels that a ``generation`` of so many steps visits, at those of a ``discrete`` process
+    (D-TRAK's t = 0, T / draws, …), or at random ones of ``training``. ``normalise``: each draw's gradient gets length 1
+    before they are averaged. ``parameters``: a part of the network.
     """
 
     output: Literal["loss", "squared_output", "mean_output"]
     draws: int
-    levels: Literal["generation", "training"]
+    levels: Literal["generation", "discrete", "training"]
     normalise: bool
     parameters: str
     projection: ProjectionConfig
@@ -53,11 +54,12 @@ class GradientConfig:
     def noise_set(self, diffusion: Diffusion, shape: tuple[int, ...], seed: int) -> NoiseSet:
         """The draws that all items and queries share."""
         rng = generator(seed, "gradients.noise")
-        levels = (
-            diffusion.generation_levels(self.draws)
-            if self.levels == "generation"
-            else diffusion.training_levels(rng, self.draws)
-        )
+        if self.levels == "training":
+            levels = diffusion.training_levels(rng, self.draws)
+        elif self.levels == "discrete":
+            levels = diffusion.leading_levels(self.draws)
+        else:
+            levels = diffusion.generation_levels(self.draws)
         return NoiseSet(levels, normal(rng, self.draws, *shape))
 
 

@@ -1,7 +1,8 @@
 """DDPM against diffusers: its schedules, DDIM step by step, and the ancestral posterior step by step."""
 
+import math
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -83,7 +84,24 @@ def test_loss_follows_the_paper(ddpm: DDPM) -> None:
     torch.testing.assert_close(losses, expected, rtol=1e-3, atol=1e-4)
 
 
-def test_generation_levels(ddpm: DDPM) -> None:
+@pytest.mark.parametrize("steps", [1, 4, 20, 50, 250, 1000])
+def test_leading_timesteps_are_those_of_diffusers(ddpm: DDPM, steps: int) -> None:
+    scheduler = reference(DDIMScheduler, ddpm, timestep_spacing="leading")
+    scheduler.set_timesteps(steps)
+    assert ddpm.generation_levels(steps).tolist() == scheduler.timesteps.tolist()
+    assert ddpm.leading_levels(steps).tolist() == scheduler.timesteps.tolist()[::-1]
+
+
+def test_leading_timesteps_reach_far_whatever_their_number(ddpm: DDPM) -> None:
+    """diffusers' lie close together where the number is no divisor: 999 are 998 … 0, and 600 are 599 … 0."""
+    for count in (7, 142, 600, 999):
+        levels = ddpm.generation_levels(count)
+        assert levels[0] == 1000 - math.ceil(1000 / count) and levels[-1] == 0
+        assert set(levels.diff().tolist()) <= {-float(1000 // count), -float(1000 // count + 1)}
+
+
+def test_evenly_spaced_levels(ddpm: DDPM) -> None:
+    ddpm = replace(ddpm, spacing="linspace")
     assert ddpm.generation_levels(5).tolist() == [999, 749, 500, 250, 0]
     assert ddpm.generation_levels(1000).tolist() == list(range(999, -1, -1))
     levels = ddpm.generation_levels(142)
@@ -99,9 +117,32 @@ def test_training_levels_are_uniform(ddpm: DDPM) -> None:
     assert ((counts - 2000) ** 2 / 2000).sum() < 43.8  # chi-squared of 19 degrees of freedom, p = 0.001
 
 
+@pytest.mark.parametrize("noise", ["predicted", "recomputed"])
+@pytest.mark.parametrize(("timesteps", "steps"), [(12, 12), (12, 4), (1000, 20)])
+def test_ddim_is_that_of_diffusers(
+    ddpm: DDPM, timesteps: int, steps: int, noise: Literal["predicted", "recomputed"]
+) -> None:
+    """With every setting of the scheduler left as it is, and with the one that takes the clipped item's noise."""
+    config = replace(ddpm, timesteps=timesteps, steps=steps, ddim_noise=noise)
+    config = replace(config, beta_end=0.02 if timesteps == 1000 else 0.3)
+    scheduler = reference(DDIMScheduler, config)
+    scheduler.set_timesteps(steps)
+    network = Fixed()
+    with torch.inference_mode():
+        images = config.sample(network, rngs(3), SHAPE)
+        x = torch.stack([normal(rng, *SHAPE) for rng in rngs(3)])
+        for t in scheduler.timesteps.tolist():
+            eps = network(x, log_sigma(scheduler.alphas_cumprod[t]).expand(3))
+            x = scheduler.step(eps, t, x, use_clipped_model_output=noise == "recomputed").prev_sample
+    torch.testing.assert_close(images, x, rtol=1e-3, atol=1e-3)
+    other = replace(config, ddim_noise={"predicted": "recomputed", "recomputed": "predicted"}[noise])
+    assert (other.sample(network, rngs(3), SHAPE) - images).abs().max() > 1e-2
+
+
 @pytest.mark.parametrize(("timesteps", "steps", "stride"), [(12, 12, 1), (13, 5, 3), (1000, 28, 37)])
-def test_ddim_is_that_of_diffusers(ddpm: DDPM, timesteps: int, steps: int, stride: int) -> None:
+def test_ddim_on_evenly_spaced_timesteps(ddpm: DDPM, timesteps: int, steps: int, stride: int) -> None:
     config = replace(ddpm, timesteps=timesteps, steps=steps, beta_end=0.02 if timesteps == 1000 else 0.3)
+    config = replace(config, spacing="linspace", ddim_noise="recomputed")
     visited = range(timesteps - 1, -1, -stride)
     assert len(visited) == steps
     assert visited[-1] == 0
@@ -191,6 +232,8 @@ def test_a_network_that_embeds_timesteps_is_told_the_timestep(ddpm: DDPM, timest
             r"^diffusion.schedule=quadratic is unknown: choose cosine, linear or scaled_linear\.$",
         ),
         ({"sampler": "euler"}, r"^diffusion.sampler=euler is unknown: choose ddim, ancestral or dpm_solver\.$"),
+        ({"spacing": "trailing"}, r"^diffusion.spacing=trailing is unknown: choose leading or linspace\.$"),
+        ({"ddim_noise": "none"}, r"^diffusion.ddim_noise=none is unknown: choose predicted or recomputed\.$"),
         ({"c_noise": "sigma"}, r"^diffusion.c_noise=sigma is unknown: choose log_sigma or timestep\.$"),
         ({"steps": 1001}, "diffusion.steps=1001"),
         (

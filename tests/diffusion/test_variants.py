@@ -149,6 +149,18 @@ def test_discrete_levels_go_from_little_noise_to_much(diffusion: Diffusion) -> N
     assert snr[0] > 3 and snr[-1] < -3
 
 
+def test_leading_levels_are_discrete_ones_from_the_least_noise(name: str, diffusion: Diffusion) -> None:
+    levels = diffusion.leading_levels(8)
+    discrete = diffusion.discrete_levels(8)
+    assert len(levels) == 8 and levels[0] == discrete[0]
+    assert (diffusion.log_snr(levels).diff() < 0).all()
+    assert set(levels.tolist()) <= set(discrete.tolist())
+    if name == "ddpm":
+        assert levels.tolist() == [0, 125, 250, 375, 500, 625, 750, 875]
+    else:
+        assert torch.equal(levels, discrete)
+
+
 def test_training_levels_are_a_function_of_the_generator(diffusion: Diffusion) -> None:
     first, second = (diffusion.training_levels(generator(5, "levels"), 8) for _ in range(2))
     assert first.dtype == torch.float32
@@ -225,7 +237,7 @@ def test_samplers_do_not_clamp_but_those_of_ddpm_on_pixels_clip_what_they_predic
     sampler: Diffusion, tiny_dit: Callable[..., nn.Module], given: Given
 ) -> None:
     with torch.inference_mode():
-        x = sampler.sample(tiny_dit(4, spread=0.5), rngs(3), SHAPE, given)
+        x = sampler.sample(tiny_dit(4, spread=1.0), rngs(3), SHAPE, given)
     decoded = Pixels("pixels").decode(x)
     assert decoded.min() == -1 and decoded.max() == 1
     assert torch.equal(x, decoded) == (isinstance(sampler, DDPM) and sampler.sampler != "dpm_solver")

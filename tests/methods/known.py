@@ -19,7 +19,7 @@ from tdattr.unlearning.objectives import Objective, UnlearnContext
 QUERIES, VALUES = 4, 64  # 8 x 8 gray images
 IMAGES = torch.tanh(normal(generator(0, "test.known"), QUERIES, 1, 8, 8))
 BETAS = np.linspace(0.02, 0.3, 12)
-DIFFUSION = DDPM("ddpm", 12, "linear", 0.02, 0.3, "ddim", 3, "log_sigma")
+DIFFUSION = DDPM("ddpm", 12, "linear", 0.02, 0.3, "ddim", 3, "leading", "predicted", "log_sigma")
 ELBO = ElboConfig(t_min=2, t_max=None, stride=3, timesteps=99, draws=2, importance=None)
 PLACES = [2, 5, 8]  # the last is below 12 - 3
 

@@ -31,11 +31,11 @@ def noise(wanted: ShiftConfig, model: int, item: int) -> tuple[Tensor, Tensor]:
     """Levels and noise images: the same for all, or of an item under F1 (0) or after a query (1 + its number)."""
     rng = generator(SEED, "mucs.score") if wanted.consistent else generator(SEED, "score.own", model, item)
     if wanted.levels == "training":
-        sigma = training_levels(rng, PAIRS)
-    elif wanted.consistent:
-        sigma = schedule({0.7: POINTS, 1.0: PAIRS}[wanted.schedule_share], PAIRS)
-    else:
-        sigma = schedule(POINTS, PAIRS)[rng.integers(PAIRS, size=PAIRS)]
+        return training_levels(rng, PAIRS), normal(rng, PAIRS, 1, 8, 8)
+    points = PAIRS if wanted.levels == "discrete" else {0.7: POINTS, 1.0: PAIRS}[wanted.schedule_share]
+    sigma = schedule(points, PAIRS).flip(0) if wanted.levels == "discrete" else schedule(points, PAIRS)
+    if not wanted.consistent:
+        sigma = sigma[rng.integers(PAIRS, size=PAIRS)]
     return sigma, normal(rng, PAIRS, 1, 8, 8)
 
 

@@ -36,7 +36,8 @@ def unlearned(world: World) -> nn.Module:
 
 
 @pytest.mark.parametrize(
-    ("levels", "form", "consistent"), product(("generation", "training"), ("skew", "difference"), (True, False))
+    ("levels", "form", "consistent"),
+    product(("generation", "discrete", "training"), ("skew", "difference"), (True, False)),
 )
 def test_scores_are_those_of_a_plain_loop(
     world: World, unlearned: nn.Module, levels: str, form: str, consistent: bool
@@ -74,7 +75,7 @@ def test_equal_items_have_equal_scores_only_with_the_same_noise(world: World, un
     pixels, conditions = np.array(train.pixels), np.array(train.conditions)
     pixels[3], conditions[3] = pixels[40], conditions[40]  # the first two columns
     context = replace(world.context, data=replace(world.context.data, train=Split(pixels, conditions, train.items)))
-    for levels in ("generation", "training"):
+    for levels in ("generation", "discrete", "training"):
         own = shift_scorer(context, config(levels=levels, consistent=False))
         for network in (world.f1, unlearned):
             same = shift_scorer(context, config(levels=levels))(network, 0)
@@ -106,7 +107,13 @@ def test_what_f1_is_asked_for_is_computed_once(world: World) -> None:
     for changes in same:
         shift_scorer(world.context, config(**changes))
     assert world.store.built == [world.store.built[0]]
-    other = ({"consistent": False}, {"levels": "training"}, {"schedule_share": 1.0}, {"mirror": True})
+    other = (
+        {"consistent": False},
+        {"levels": "training"},
+        {"levels": "discrete"},
+        {"schedule_share": 1.0},
+        {"mirror": True},
+    )
     for count, changes in enumerate((*other, {"captions": "all"}, {"levels": "training", "consistent": False}), 2):
         shift_scorer(world.context, config(**changes))
         assert len(world.store.built) == count
@@ -114,7 +121,7 @@ def test_what_f1_is_asked_for_is_computed_once(world: World) -> None:
 
 def test_bad_values_are_refused() -> None:
     choices = {
-        "levels": "generation or training",
+        "levels": "generation, discrete or training",
         "form": "skew or difference",
         "kept": "all or moved",
         "captions": "first or all",

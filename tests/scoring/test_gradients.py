@@ -255,7 +255,7 @@ def test_wrong_settings_are_refused() -> None:
     assert typed(GradientConfig, plain, "method.gradients") == config()
     for changes, words in (
         ({"output": "beauty"}, "output=beauty is unknown: choose loss, squared_output or mean_output"),
-        ({"levels": "some"}, "levels=some is unknown: choose generation or training"),
+        ({"levels": "some"}, "levels=some is unknown: choose generation, discrete or training"),
         ({"draws": 0}, "draws=0 must be at least 1"),
         (
             {"projection": {"kind": "fast", "dimension": 8, "nonzeros": 1}},

@@ -13,7 +13,7 @@ from tests.diffusion.fakes import variant
 
 
 def ddpm(timesteps: int, steps: int = 10) -> DDPM:
-    return DDPM("ddpm", timesteps, "cosine", 1e-4, 0.02, "ddim", steps, "log_sigma")
+    return DDPM("ddpm", timesteps, "cosine", 1e-4, 0.02, "ddim", steps, "leading", "predicted", "log_sigma")
 
 
 def test_checkpoints_of_another_number_of_timesteps_or_another_variant_are_refused(
