@@ -32,7 +32,7 @@ class GUDA(Method):
 
     ``weight_by_size``: the objective's weight holds for a group of average size and grows with the group, as the
     effect of leaving it out does. It is meant for a fixed number of steps, as epochs grow with the group themselves.
-    ``siss`` grows by its own formula and ``finetune`` has no such term: neither changes.
+    ``siss`` forgets at a fixed length and ``finetune`` has no such term: neither changes.
     """
 
     needs: ClassVar = frozenset({"groups"})

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from tdattr.configs import build
 from tdattr.data.prepared import Prepared
+from tdattr.diffusion import Diffusion
 from tdattr.errors import UserError
 from tdattr.networks import Given
 from tdattr.training.config import TrainConfig
@@ -83,6 +84,7 @@ class World:
     student: nn.Module
     f1: nn.Module
     handed: list[nn.Module]
+    train: TrainConfig
 
     def loss(self, objective: Any, retain: str = "loss") -> Tensor:
         return objective.begin(replace(self.context, retain=retain))(self.student, self.batch).total
@@ -90,6 +92,13 @@ class World:
     def error(self, role: str, target: Tensor | None = None, drop: Tensor | None = None) -> Tensor:
         part = getattr(self.batch, role)
         return error(self.kind, self.student, part, part.noise if target is None else target, drop)
+
+    def regroup(self, forgotten: np.ndarray) -> None:
+        """Another group is forgotten; nothing else is left out."""
+        retained = np.setdiff1d(np.arange(48), forgotten)
+        self.context = replace(self.context, retained=retained, forgotten=forgotten)
+        diffusion = self.context.diffusion
+        self.batch = GroupBatches(self.context.split, retained, forgotten, diffusion, 8, self.train, 5, False)[2]
 
     def gradient(self, loss: Tensor) -> Tensor:
         found = torch.autograd.grad(loss, list(self.student.parameters()), retain_graph=True)
@@ -113,7 +122,7 @@ def world(
     train = tiny_train(mirror=True, condition_dropout=0.3)
     batch = GroupBatches(tiny_data.train, RETAINED, FORGOTTEN, diffusion, 8, train, 5, False)[2]
     context = UnlearnContext(diffusion, tiny_data.train, RETAINED, FORGOTTEN, frozen, torch.device("cpu"), 5, "loss")
-    return World(request.param, context, batch, tiny_dit(4, spread=0.1, augmentation_label=False), f1, handed)
+    return World(request.param, context, batch, tiny_dit(4, spread=0.1, augmentation_label=False), f1, handed, train)
 
 
 @pytest.mark.parametrize("retain", ["loss", "distill"])
@@ -122,7 +131,7 @@ def test_every_loss_is_its_formula(world: World, name: str, retain: str, monkeyp
     split, seen, forget = world.context.split, list[Tensor](), world.batch.forget
     loss_towards = erasediff.loss_towards
     monkeypatch.setattr(erasediff, "loss_towards", lambda *given: seen.append(given[3]) or loss_towards(*given))
-    found = world.loss(objective(name, **({"clip": 1e9, "scale": 2.5} if name == "siss" else {})), retain)
+    found = world.loss(objective(name), retain)
     teacher = predicted(world.kind, world.f1, world.batch.retain, world.batch.retain.given.drop).detach()
     kept = world.error("retain", teacher if retain == "distill" else None)
     if name == "esd":
@@ -140,8 +149,8 @@ def test_every_loss_is_its_formula(world: World, name: str, retain: str, monkeyp
     elif name == "erasediff":
         expected = kept + 0.03 * world.error("forget", seen[0])
     elif name == "siss":
-        everything = (33 * kept + 12 * world.error("forget")) / 45
-        expected = 45 / 33 * everything - 2.5 * 12 / 33 * world.error("forget")
+        lengths = [world.gradient(loss).norm() for loss in (kept, world.error("forget"))]
+        expected = kept - (0.1 * lengths[0] / lengths[1]) * world.error("forget")
     else:
         expected = kept - (0.03 * world.error("forget") if name == "gradient_ascent" else 0)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
@@ -186,9 +195,11 @@ def test_what_cannot_work_is_refused() -> None:
                 objective(name, weight=weight)
     with pytest.raises(UserError, match=r"objective=esd needs guidance of at least 0"):
         objective("esd", guidance=-1.0)
-    for changes in ({"scale": 0.0}, {"clip": -0.1}):
-        with pytest.raises(UserError, match=r"objective=siss needs"):
-            objective("siss", **changes)
+    for strength in (0.0, -0.1):
+        with pytest.raises(UserError, match=r"objective=siss needs strength above 0"):
+            objective("siss", strength=strength)
+    with pytest.raises(UserError, match=r"objective\.length=share is unknown: choose relative or absolute"):
+        objective("siss", length="share")
     for name in NAMES:
         objective(name).check(conditional=True)
         if name != "esd":
@@ -243,20 +254,42 @@ def test_erasediff_targets_are_fresh_unit_noise_that_the_batch_does_not_decide(
     assert abs(float(torch.corrcoef(both)[0, 1])) < 5 / both.shape[1] ** 0.5
 
 
-@pytest.mark.parametrize(("scale", "clipped"), [(50.0, True), (0.01, False)])
-def test_siss_clips_the_second_gradient_to_a_share_of_the_retained_one(
-    world: World, scale: float, clipped: bool
-) -> None:
-    losses = objective("siss", scale=scale).begin(world.context)(world.student, world.batch)
+@pytest.mark.parametrize("share", [0.02, 0.1, 0.5])
+def test_siss_forgets_at_the_same_length_whatever_the_size_of_the_group(world: World, share: float) -> None:
+    """The forget part is -0.1 of the retained gradient, against the gradient of what is forgotten."""
+    world.regroup(np.arange(max(1, round(share * 48))))
+    losses = objective("siss").begin(world.context)(world.student, world.batch)
     kept, forgotten = (world.gradient(world.error(role)) for role in ("retain", "forget"))
-    first, second = kept + 12 / 33 * forgotten, scale * 12 / 33 * forgotten
-    removed = first - world.gradient(losses.total)
-    assert float(removed.norm()) == pytest.approx(float(0.1 * kept.norm() if clipped else second.norm()), rel=2e-3)
-    assert float(torch.cosine_similarity(removed, second, dim=0)) > 0.999
-    clip = losses.more["clip"]
-    assert (float(clip) < 1) == clipped and not clip.requires_grad
-    parts = {"retain": float(world.error("retain")), "forget": float(world.error("forget")), "clip": float(clip)}
+    part = world.gradient(losses.total) - kept
+    assert float(part @ forgotten / forgotten.norm() / kept.norm()) == pytest.approx(-0.1, rel=1e-3)
+    assert float(torch.cosine_similarity(part, forgotten, dim=0)) < -0.9999
+    parts = {"retain": float(world.error("retain")), "forget": float(world.error("forget")), "forget_gradient": -0.1}
     assert losses.log() == pytest.approx(parts, rel=1e-4)
+
+
+def test_siss_can_forget_at_a_length_of_its_own(world: World) -> None:
+    step = objective("siss", length="absolute", strength=3.0).begin(world.context)
+    losses = step(world.student, world.batch)
+    kept, forgotten = (world.gradient(world.error(role)) for role in ("retain", "forget"))
+    expected = kept - 3 * forgotten / forgotten.norm()
+    torch.testing.assert_close(world.gradient(losses.total), expected, rtol=1e-3, atol=1e-4)
+    assert losses.log()["forget_gradient"] == pytest.approx(-3 / float(kept.norm()), rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("size", [1e-5, 1e3])
+def test_siss_keeps_its_length_in_mixed_precision(
+    world: World, kind: torch.dtype, size: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A loss so small that its gradient underflows in float16, as that of a large image does, and a large one."""
+    exact, loss = world.gradient(world.loss(objective("siss"))), Diffusion.loss
+    monkeypatch.setattr(Diffusion, "loss", lambda *given: size * loss(*given))
+    with torch.autocast("cpu", kind):
+        losses = objective("siss").begin(world.context)(world.student, world.batch)
+    found = world.gradient(losses.total) / size
+    assert losses.log()["forget_gradient"] == pytest.approx(-0.1, rel=1e-3)
+    assert float(torch.cosine_similarity(found, exact, dim=0)) > 0.995
+    assert float(found.norm() / exact.norm()) == pytest.approx(1, abs=0.03)
 
 
 @pytest.mark.parametrize("name", ["finetune", "esd", "retrack"])

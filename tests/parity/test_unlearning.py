@@ -1,0 +1,109 @@
+"""Unlearning as the authors of GUDA and SISS run it: their steps, targets and rates."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from tdattr.configs import build
+from tdattr.data.prepared import Prepared
+from tdattr.diffusion.batch import Batch
+from tdattr.diffusion.ddpm import DDPM
+from tdattr.networks import NOTHING, Given, per_item
+from tdattr.training.config import TrainerConfig
+from tdattr.unlearning.draws import UnlearnBatch
+from tdattr.unlearning.module import Unlearning, unlearn
+from tdattr.unlearning.objectives import UnlearnContext
+from tests.conftest import CONF
+from tests.contexts import unused
+from tests.parity.golden import golden
+
+DIFFUSION = {"name": "ddpm", "timesteps": 4000, "schedule": "cosine", "beta_start": 1e-4, "beta_end": 0.02}
+DIFFUSION |= {"sampler": "ancestral", "steps": 50, "c_noise": "timestep"}
+
+
+def objective(name: str, **changes: Any) -> Any:
+    return build(OmegaConf.merge(OmegaConf.load(CONF / "objective" / f"{name}.yaml"), changes), "objective")
+
+
+def context(diffusion: DDPM, data: Prepared) -> UnlearnContext:
+    """Nothing but the variant is used of it."""
+    ids = np.arange(24)
+    return UnlearnContext(diffusion, data.train, ids, ids + 24, unused, torch.device("cpu"), 5, "loss")
+
+
+@dataclass(frozen=True)
+class Summed(DDPM):
+    """DDPM whose loss is a sum over the 12 values of an item, as SISS's code has it."""
+
+    def loss_weight(self, level: Tensor) -> Tensor:
+        return torch.full_like(level, 12)
+
+
+class Channels(nn.Module):
+    """A factor and an offset for each channel."""
+
+    def __init__(self, w: Tensor, v: Tensor) -> None:
+        super().__init__()
+        self.w, self.v = nn.Parameter(w.clone()), nn.Parameter(v.clone())
+
+    def forward(self, x: Tensor, c_noise: Tensor, given: Given = NOTHING) -> Tensor:
+        return self.w[:, None, None] * x + self.v[:, None, None]
+
+
+@dataclass(frozen=True)
+class One(Dataset[UnlearnBatch]):
+    """The same batch at every step."""
+
+    batch: UnlearnBatch
+
+    def __getitem__(self, step: int) -> UnlearnBatch:
+        return self.batch
+
+
+def noised_to(diffusion: DDPM, noised: Tensor, noise: Tensor, t: int) -> Batch:
+    """The items that are ``noised`` at t."""
+    level = torch.full((len(noised),), float(t))
+    kept = per_item(diffusion.alpha_bar.float()[level.long()], noised)
+    return Batch((noised - (1 - kept).sqrt() * noise) / kept.sqrt(), level, noise)
+
+
+def test_siss_takes_a_forget_gradient_of_fixed_length_off_the_retained_one(
+    tiny_data: Prepared, tiny_trainer: Callable[..., TrainerConfig]
+) -> None:
+    """The change of the weights by one step of plain descent under Lightning, with a rate of 1."""
+    entry = golden("siss.step")
+    given, diffusion = entry.tensors(), Summed(**DIFFUSION)
+    parts = [noised_to(diffusion, given[f"{role}, noised"], given["noise"], 1500) for role in ("retained", "forgotten")]
+    batch, shares = UnlearnBatch(*parts), list[float]()
+
+    class Noted:
+        goal = float("inf")
+
+        def __init__(self, **changes: Any) -> None:
+            self.step = objective("siss", **changes).begin(context(diffusion, tiny_data))
+
+        def __call__(self, network: nn.Module, batch: UnlearnBatch) -> tuple[Tensor, Tensor]:
+            losses = self.step(network, batch)
+            shares.append(losses.log()["forget_gradient"])
+            return losses.total, losses.total.detach()
+
+    def step(clip: float | None = None, **changes: Any) -> Tensor:
+        network = Channels(given["w"], given["v"])
+        module = Unlearning(network, Noted(**changes), lambda p: torch.optim.SGD(p, lr=1.0), ["w", "v"], False)
+        unlearn(module, One(batch), 1, tiny_trainer(), clip=clip)
+        return torch.cat([given["w"] - network.w, given["v"] - network.v])
+
+    for part, name in zip(parts, ("retained", "forgotten"), strict=True):
+        network = Channels(given["w"], given["v"])
+        diffusion.loss(network, *part.inputs).mean().backward()
+        entry.check(f"{name} gradient", torch.cat([network.w.grad, network.v.grad]))
+    entry.check("step, c = 0.5", step(length="absolute", strength=entry.constants["c"]))
+    entry.check("step, c = 10 % of the retained gradient's length", step())
+    entry.check("the latter after the clip to length 1", step(clip=1.0))
+    entry.check("signed share of the forgotten gradient's length in the latter, per retained length", shares[-1])
