@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from tdattr.networks import NOTHING, Given, move
@@ -14,7 +14,7 @@ from tdattr.networks import NOTHING, Given, move
 class Batch:
     """Items, each at a noise level and a noise of its own, and what the network is told of them.
 
-    ``ids``: which training items they are, where they are some.
+    ``ids``: which training items they are, where they are some; ``mirrored``: which of them are flipped.
     """
 
     x: Float[Tensor, "batch *shape"]
@@ -22,6 +22,7 @@ class Batch:
     noise: Float[Tensor, "batch *shape"]
     given: Given = NOTHING
     ids: Int[Tensor, " batch"] | None = None
+    mirrored: Bool[Tensor, " batch"] | None = None
 
     def __len__(self) -> int:
         return len(self.x)
@@ -37,8 +38,9 @@ class Batch:
 
     def apply(self, function: Callable[[Tensor], Tensor]) -> "Batch":
         """The same with ``function`` applied to every tensor."""
-        ids = None if self.ids is None else function(self.ids)
-        return Batch(function(self.x), function(self.level), function(self.noise), self.given.apply(function), ids)
+        ids, mirrored = (None if part is None else function(part) for part in (self.ids, self.mirrored))
+        given = self.given.apply(function)
+        return Batch(function(self.x), function(self.level), function(self.noise), given, ids, mirrored)
 
     def to(self, device: torch.device) -> "Batch":
         """The same on another device."""

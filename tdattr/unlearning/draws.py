@@ -11,11 +11,14 @@ from torch import Tensor
 from tdattr.data.prepared import Split
 from tdattr.diffusion import Diffusion
 from tdattr.diffusion.batch import Batch
+from tdattr.errors import UserError
 from tdattr.networks import Given, move
 from tdattr.seeding import normal
 
 Levels = Callable[[np.random.Generator, int], Float[Tensor, " count"]]
 SCHEDULE_POINTS = 1000  # of the generation schedule, between which nothing is drawn
+ROUND = 1024  # levels drawn at a time where only some are kept
+MOST_ROUNDS = 128  # without a single one that is kept
 
 
 @dataclass(frozen=True)
@@ -75,3 +78,26 @@ def generation_draw(diffusion: Diffusion) -> Levels:
     """Levels drawn uniformly along the generation schedule."""
     schedule = diffusion.generation_levels(SCHEDULE_POINTS)
     return lambda rng, count: schedule[torch.from_numpy(rng.integers(len(schedule), size=count))]
+
+
+def restricted_draw(diffusion: Diffusion, window: tuple[float, float]) -> Levels:
+    """Levels drawn from the part of the training distribution that lies in a window, both ends included: whatever lies
+    outside is drawn again. Raises UserError, when it draws, where the window holds no level."""
+
+    def draw_within(rng: np.random.Generator, count: int) -> Float[Tensor, " count"]:
+        kept: list[Tensor] = []
+        missing, fruitless = count, 0
+        while missing > 0:
+            drawn = diffusion.training_levels(rng, ROUND)
+            inside = drawn[(drawn >= window[0]) & (drawn <= window[1])][:missing]
+            kept.append(inside)
+            missing -= len(inside)
+            fruitless = 0 if len(inside) else fruitless + 1
+            if fruitless == MOST_ROUNDS:
+                raise UserError(
+                    f"method.objective.window={list(window)} holds no level of training, which are {drawn.min():.3g} "
+                    f"to {drawn.max():.3g} under this diffusion variant: nothing would be drawn."
+                )
+        return torch.cat(kept)
+
+    return draw_within

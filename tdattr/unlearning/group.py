@@ -21,7 +21,7 @@ from tdattr.seeding import generator, normal
 from tdattr.training.config import TrainConfig, TrainerConfig
 from tdattr.training.coupling import replace_removed
 from tdattr.training.items import training_items
-from tdattr.unlearning.draws import UnlearnBatch
+from tdattr.unlearning.draws import UnlearnBatch, restricted_draw
 from tdattr.unlearning.objectives import Objective, UnlearnContext
 
 LOGGED_STEPS = 100  # about so many steps of an unlearning are logged
@@ -79,7 +79,10 @@ class GroupUnlearnConfig:
 
 @dataclass(frozen=True)
 class GroupBatches(Dataset[UnlearnBatch]):
-    """Step by step: a retained and a forgotten batch, each item at its own level and noise, mirrored as in training."""
+    """Step by step: a retained and a forgotten batch, each item at its own level and noise, mirrored as in training.
+
+    ``window``: the levels of both are drawn between these two; None: from the whole training distribution.
+    """
 
     split: Split
     retained: Int[np.ndarray, " retained"]
@@ -89,6 +92,7 @@ class GroupBatches(Dataset[UnlearnBatch]):
     train: TrainConfig
     seed: int
     coupled: bool
+    window: tuple[float, float] | None = None
 
     def __getitem__(self, step: int) -> UnlearnBatch:
         retained = self.choose_coupled(step) if self.coupled else self.choose_items(self.retained, "retain", step)
@@ -116,8 +120,10 @@ class GroupBatches(Dataset[UnlearnBatch]):
         rng = generator(self.seed, f"unlearn.{role}", step)
         mirrored, dropped, caption = rng.random((3, len(ids)))
         x, given = training_items(self.split, ids, self.train, mirrored, dropped, caption)
-        level = self.diffusion.training_levels(rng, len(ids))
-        return Batch(x, level, normal(rng, *x.shape), given, torch.from_numpy(ids))
+        levels = self.diffusion.training_levels
+        level = (levels if self.window is None else restricted_draw(self.diffusion, self.window))(rng, len(ids))
+        flipped = torch.from_numpy((mirrored < 0.5) & self.train.mirror)
+        return Batch(x, level, normal(rng, *x.shape), given, torch.from_numpy(ids), flipped)
 
 
 @lru_cache(maxsize=4)
@@ -173,6 +179,7 @@ def unlearn_group(
         train,
         context.seed,
         config.coupled,
+        objective.level_window(),
     )
     unlearn(module, batches, steps, trainer, clip=config.clip)
     return log

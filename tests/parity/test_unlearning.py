@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
@@ -107,3 +108,22 @@ def test_siss_takes_a_forget_gradient_of_fixed_length_off_the_retained_one(
     entry.check("step, c = 10 % of the retained gradient's length", step())
     entry.check("the latter after the clip to length 1", step(clip=1.0))
     entry.check("signed share of the forgotten gradient's length in the latter, per retained length", shares[-1])
+
+
+@pytest.mark.parametrize(
+    ("output", "settings"),
+    [
+        ("published code, kl cap 1", {"weighting": "published_code", "kl_cap": 1.0}),
+        ("softmax by definition, kl cap 1", {"kl_cap": 1.0}),
+        ("published code, no cap", {"weighting": "published_code"}),
+        ("softmax by definition, no cap", {}),
+    ],
+)
+def test_retrack_s_target(output: str, settings: dict[str, Any]) -> None:
+    entry = golden("guda.retrack_target")
+    constants, given = entry.constants, entry.tensors()
+    diffusion = DDPM(**DIFFUSION | {name: constants[name] for name in ("timesteps", "schedule")})
+    neighbours = given["x"][:, None] + constants["factor of the offsets"] * given["offsets"]
+    noise = constants["factor of eps_drawn"] * given["eps_drawn"]
+    level = torch.tensor(constants["t"], dtype=torch.float32)
+    entry.check(output, objective("retrack", **settings).target(diffusion, given["x"], neighbours, level, noise))

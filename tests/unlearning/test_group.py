@@ -78,6 +78,7 @@ def test_items_come_with_their_images_conditions_and_their_own_noise(batches: Ma
             for x, image in zip(part.x, plain, strict=True):
                 mirrored.append(torch.equal(x, image.flip(2)))
                 assert mirrored[-1] or torch.equal(x, image)
+            assert part.mirrored.tolist() == mirrored[-SIZE:]
             assert torch.equal(part.given.condition, split.condition(part.ids.numpy()))
             dropped += part.given.drop.tolist()
             levels += part.level.tolist()
@@ -90,6 +91,7 @@ def test_items_come_with_their_images_conditions_and_their_own_noise(batches: Ma
     assert np.mean(dropped) == pytest.approx(0.3, abs=2.5 / count**0.5)
     assert abs(np.corrcoef(mirrored, dropped)[0, 1]) < 5 / count**0.5
     plain = batches(mirror=False, dropout=0.0)[0].retain
+    assert not plain.mirrored.any()
     assert torch.equal(plain.x, split.images(plain.ids.numpy())) and not plain.given.drop.any()
     assert batches(split=replace(split, conditions=None))[0].forget.given == NOTHING
 
@@ -179,8 +181,12 @@ class Run(Objective):
     def __init__(self, context: UnlearnContext, train: TrainConfig, trainer: TrainerConfig) -> None:
         self.context, self.train, self.trainer = context, train, trainer
         self.batches, self.modes = list[UnlearnBatch](), list[bool]()
+        self.window: tuple[float, float] | None = None
 
     check = unused
+
+    def level_window(self) -> tuple[float, float] | None:
+        return self.window
 
     def loss(self, network: nn.Module, batch: UnlearnBatch) -> Tensor:
         kept, gone = (self.context.diffusion.loss(network, *getattr(batch, role).inputs[:3]).mean() for role in SETS)
@@ -286,3 +292,12 @@ def test_a_loss_that_is_no_number_ends_it(run: Run, tiny_dit: Callable[..., nn.M
     run.loss = lambda network, batch: Run.loss(run, network, batch) * math.inf  # type: ignore[method-assign]
     with pytest.raises(UserError, match=r"diverged at step 0: .* Lower the learning rate"):
         run.framework(tiny_dit(), small())
+
+
+def test_the_objective_says_between_which_levels_batches_are_drawn(
+    run: Run, tiny_dit: Callable[..., nn.Module]
+) -> None:
+    run.window = (0.2, 0.4)
+    run.framework(tiny_dit(4), small(steps=3))
+    levels = torch.cat([getattr(batch, role).level for batch in run.batches for role in SETS])
+    assert len(levels) == 3 * 2 * SIZE and 0.2 <= float(levels.min()) <= float(levels.max()) <= 0.4

@@ -57,8 +57,15 @@ class Objective(Node, ABC):
 
     name: str
 
-    def check(self, conditional: bool) -> None:
-        """Raise UserError where the objective does not suit the model; called before any training."""
+    def check(self, diffusion: Diffusion, conditional: bool) -> None:
+        """Raise UserError where the objective does not suit the variant or the model; called before any training.
+
+        ``conditional``: whether the model is told conditions of the items.
+        """
+        return None
+
+    def level_window(self) -> tuple[float, float] | None:
+        """The lowest and the highest noise level that the batches of both roles are drawn at; None: all of training."""
         return None
 
     def scale_weight(self, share: float) -> "Objective":

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
+from tdattr.diffusion import Diffusion
 from tdattr.errors import UserError
 from tdattr.unlearning.draws import UnlearnBatch
 from tdattr.unlearning.objectives import (
@@ -31,7 +32,7 @@ class ESD(Weighted):
         if not self.guidance >= 0:
             raise UserError(f"objective={self.name} needs guidance of at least 0, not {self.guidance}.")
 
-    def check(self, conditional: bool) -> None:
+    def check(self, diffusion: Diffusion, conditional: bool) -> None:
         """It needs a conditional model."""
         if not conditional:
             raise UserError(

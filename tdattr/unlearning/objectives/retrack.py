@@ -2,16 +2,17 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from tdattr.diffusion import Diffusion
 from tdattr.errors import UserError
 from tdattr.seeding import generator
-from tdattr.unlearning.draws import UnlearnBatch
+from tdattr.unlearning.draws import UnlearnBatch, restricted_draw
 from tdattr.unlearning.neighbours import nearest
 from tdattr.unlearning.objectives import (
     Losses,
@@ -24,7 +25,6 @@ from tdattr.unlearning.objectives import (
 )
 
 EPSILON = 1e-8  # of the published code's division
-LEVELS = 1000  # training levels drawn to check that the window holds some
 CHUNK = 32  # items at a time, so that their differences stay in a processor's cache
 
 
@@ -32,13 +32,16 @@ CHUNK = 32  # items at a time, so that their differences stay in a processor's c
 class ReTrack(Weighted):
     """The ``objective=retrack`` node.
 
-    ``neighbours``: k. ``kl_cap``: the correction towards a neighbour is at most sqrt(2 kl_cap) long; None: no cap.
-    ``window``: the lowest and the highest noise level at which items are forgotten, in the diffusion variant's unit;
-    None: all. ``weighting`` of the neighbours: ``softmax``, computed on logarithms, or ``published_code``, whose
-    exponentials underflow at image size so that the target becomes zero. ``contrast`` (ours): the loss minus the loss
-    of the true noise. That difference is linear in the prediction: it pushes with the same force wherever the
-    prediction is, so a large weight never stops pushing.
+    ``neighbours``: k; they are found among images that are not mirrored, and those of a mirrored item are mirrored too.
+    ``kl_cap``: the correction towards a neighbour is at most sqrt(2 kl_cap) long; None: no cap. ``window``: the lowest
+    and the highest noise level that both batches are drawn at, in the diffusion variant's unit; None: all.
+    ``weighting`` of the neighbours: ``softmax``, computed on logarithms, or ``published_code``, whose exponentials
+    underflow at image size so that the target becomes zero. ``contrast`` (ours): the loss minus the loss of the true
+    noise. That difference is linear in the prediction: it pushes with the same force wherever the prediction is, so a
+    large weight never stops pushing.
     """
+
+    code_version: ClassVar[int] = 2
 
     name: str
     weight: float
@@ -53,15 +56,18 @@ class ReTrack(Weighted):
             raise UserError(f"method.objective.window={self.window} must be the lowest and the highest, or null: all.")
         check_above_zero(self.name, weight=self.weight, neighbours=self.neighbours, kl_cap=self.kl_cap)
 
+    def check(self, diffusion: Diffusion, conditional: bool) -> None:
+        """The window must hold levels of training."""
+        window = self.level_window()
+        if window is not None:
+            restricted_draw(diffusion, window)(generator(0, "retrack.window"), 1)
+
+    def level_window(self) -> tuple[float, float] | None:
+        """GUDA's public code draws both batches inside the window."""
+        return None if self.window is None else (self.window[0], self.window[1])
+
     def begin(self, context: UnlearnContext) -> Step:
         """Find the neighbours; then the sum of the two losses."""
-        if self.window is not None:
-            drawn = context.diffusion.training_levels(generator(context.seed, "retrack.levels"), LEVELS)
-            if not bool(self.within(drawn).any()):
-                raise UserError(
-                    f"method.objective.window={self.window} holds no level of training, which are {drawn.min():.3g} to "
-                    f"{drawn.max():.3g} under this diffusion variant: nothing would be forgotten."
-                )
         retain = retained_loss(context)
         near = nearest(context.split, context.forgotten, context.retained, self.neighbours)
         row_of = {int(item): row for row, item in enumerate(context.forgotten)}
@@ -69,24 +75,19 @@ class ReTrack(Weighted):
         def step(network: nn.Module, batch: UnlearnBatch) -> Losses:
             kept = retain(network, batch.retain)
             forget = batch.forget
-            assert forget.ids is not None
+            assert forget.ids is not None and forget.mirrored is not None
             ids = near[[row_of[item] for item in forget.ids.tolist()]]
-            neighbours = context.split.x(ids.ravel()).to(forget.x.device).unflatten(0, ids.shape)
+            mirrored = np.repeat(forget.mirrored.cpu().numpy(), ids.shape[1])
+            neighbours = context.split.x(ids.ravel(), mirrored).to(forget.x.device).unflatten(0, ids.shape)
             target = self.target(context.diffusion, forget.x, neighbours, forget.level, forget.noise)
             predicted = context.diffusion.predicted_noise(network, *forget.inputs)
             losses = weighted_distance(context.diffusion, forget, predicted, target)
             if self.contrast:
                 losses = losses - weighted_distance(context.diffusion, forget, predicted, forget.noise)
-            forgotten = (losses * self.within(forget.level)).mean()
+            forgotten = losses.mean()
             return Losses(kept + self.weight * forgotten, retain=kept, forget=forgotten)
 
         return step
-
-    def within(self, level: Float[Tensor, " batch"]) -> Bool[Tensor, " batch"]:
-        """Whether each level is one at which it forgets."""
-        if self.window is None:
-            return torch.ones_like(level, dtype=torch.bool)
-        return (level >= self.window[0]) & (level <= self.window[1])
 
     def target(
         self,
