@@ -22,7 +22,6 @@ from tdattr.store import Plan
 from tdattr.unlearning.group import GroupUnlearnConfig, unlearn_group
 from tdattr.unlearning.objectives import Objective, UnlearnContext
 
-FILE = "weights.safetensors"
 LOG = "log.csv"
 
 
@@ -30,9 +29,11 @@ LOG = "log.csv"
 class GUDA(Method):
     """The ``method=guda_u`` node: an objective, how it is run, and the score.
 
-    ``weight_by_size``: the objective's weight holds for a group of average size and grows with the group, as the
-    effect of leaving it out does. It is meant for a fixed number of steps, as epochs grow with the group themselves.
-    ``siss`` forgets at a fixed length and ``finetune`` has no such term: neither changes.
+    ``scored``: after how many epochs (or steps, where ``unlearn`` counts these) the unlearned models are scored, one of
+    those whose weights are kept; None: the last of them. ``weight_by_size``: the objective's weight holds for a group
+    of average size and grows with the group, as the effect of leaving it out does. It is meant for a fixed number of
+    steps, as epochs grow with the group themselves. ``siss`` forgets at a fixed length and ``finetune`` has no such
+    term: neither changes.
     """
 
     needs: ClassVar = frozenset({"groups"})
@@ -41,30 +42,28 @@ class GUDA(Method):
     name: str
     objective: Objective
     unlearn: GroupUnlearnConfig
+    scored: int | None
     weight_by_size: bool
     elbo: ElboConfig
+
+    def __post_init__(self) -> None:
+        self.unlearn.choose(self.scored)
 
     def check(self, setup: MethodSetup) -> None:
         """The objective must serve such a model, and its terms must be levels of the variant."""
         check_objective(self.objective, self.unlearn, setup)
         self.elbo.terms(setup.diffusion)
 
-    def count_steps(self, context: Context) -> list[int]:
-        """The steps of unlearning each group."""
-        return [
-            self.unlearn.count_steps(len(context.ids) - len(ids), len(ids))
-            for ids in context.counterfactuals.groups().values()
-        ]
-
     def start(self, context: Context) -> Scorer:
         """Unlearn every group, and score all queries under each model."""
         groups = context.counterfactuals.groups()
-        warn_of_warm_up(max(self.count_steps(context)), self.unlearn)
-        models = unlearn_all(context, self.objective, self.unlearn, list(groups.values()), self.weight_by_size)
+        removals = list(groups.values())
+        models = unlearn_all(context, self.objective, self.unlearn, removals, self.scored, self.weight_by_size)
+        warn_of_warm_up(max(model.steps for model in models), self.unlearn)
         scores = differences(elbos(context, self.elbo, [context.f1, *(model.trained for model in models)]))
         logs = {name: model.log() for name, model in zip(groups, models, strict=True)}
         warn_of_failures(scores, logs, self.unlearn)
-        facts = {"training_steps": float(sum(self.count_steps(context)))}
+        facts = {"training_steps": float(sum(model.steps for model in models))}
         growth = [value for value in growths(logs, self.unlearn).values() if value is not None]
         if growth:
             facts["retained_loss_growth"] = sum(growth) / len(growth)
@@ -83,25 +82,28 @@ def check_objective(objective: Objective, config: GroupUnlearnConfig, setup: Met
 
 @dataclass(frozen=True)
 class Unlearned:
-    """F1 after a set of ids was unlearned; unlearned first where it must be."""
+    """F1 after a set of ids was unlearned, for ``steps``; unlearned first where it must be."""
 
     context: Context
     plan: Plan
+    file: str  # of its weights
+    steps: int
 
     @property
     def trained(self) -> Trained:
         """The network."""
-        return Trained(self.plan.address, self.load)
+        return Trained(f"{self.plan.address}/{self.file}", self.load)
 
     def load(self) -> Network:
         """A new copy of it."""
         network = self.context.f1.load()
-        network.load_state_dict(load_file(self.plan.get().folder / FILE))
+        network.load_state_dict(load_file(self.plan.get().folder / self.file))
         return network
 
     def log(self) -> pd.DataFrame:
         """The parts of the loss along the way, a row for each step that was logged."""
-        return pd.read_csv(self.plan.get().folder / LOG)
+        table = pd.read_csv(self.plan.get().folder / LOG)
+        return table[table["step"] < self.steps]
 
 
 def unlearn_all(
@@ -109,15 +111,20 @@ def unlearn_all(
     objective: Objective,
     config: GroupUnlearnConfig,
     removals: Sequence[Ids],
+    scored: int | None,
     weight_by_size: bool,
 ) -> list[Unlearned]:
     """F1 without each of those sets of ids, to be unlearned when it is loaded.
 
+    ``scored``: after how many epochs, or steps; models that differ in it alone are kept in one artifact.
     ``weight_by_size``: the objective's weight is multiplied by what share of an average group's size the set has. The
     gradient of what is to be forgotten is a mean over items, and what leaving a group out changes is, to first order, a
     sum (influence functions; Koh and Liang 2017, section 2).
     """
     mean_size = len(context.ids) / len(context.counterfactuals.groups())
+
+    def file(point: int) -> str:
+        return f"{config.unit}_{point}.safetensors"
 
     def plan(ids: Ids) -> Plan:
         scaled = objective.scale_weight(len(ids) / mean_size) if weight_by_size else objective
@@ -135,11 +142,14 @@ def unlearn_all(
                 context.seed,
                 config.retain,
             )
-            log = unlearn_group(network, scaled, unlearning, config, context.train, context.trainer)
+
+            def keep(point: int) -> None:
+                weights = network.state_dict().items()
+                save_file({n: w.detach().float().cpu().contiguous() for n, w in weights}, folder / file(point))
+
+            log = unlearn_group(network, scaled, unlearning, config, context.train, context.trainer, keep)
             pd.DataFrame(log).to_csv(folder / LOG, index=False)
-            state = {name: value.detach().float().cpu().contiguous() for name, value in network.state_dict().items()}
-            save_file(state, folder / FILE)
-            return {"steps": config.count_steps(len(retained), len(ids))}
+            return {"steps": config.count_steps(config.points[-1], len(retained), len(ids))}
 
         key = {
             "objective": scaled.describe(),
@@ -148,6 +158,8 @@ def unlearn_all(
             "mirror": context.train.mirror,
             "condition_dropout": context.train.condition_dropout,
         }
-        return context.plan("unlearn", 3, key, build)
+        return context.plan("unlearn", 4, key, build)
 
-    return [Unlearned(context, plan(ids)) for ids in removals]
+    point = config.choose(scored)
+    steps = [config.count_steps(point, len(context.ids) - len(ids), len(ids)) for ids in removals]
+    return [Unlearned(context, plan(ids), file(point), count) for ids, count in zip(removals, steps, strict=True)]

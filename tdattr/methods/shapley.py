@@ -27,7 +27,7 @@ from tdattr.unlearning.objectives import Objective
 @dataclass(frozen=True)
 class Shapley(Method):
     """``orders`` random orders of the groups, each needing a model for all but its first and last set;
-    ``weight_by_size`` as in GUDA."""
+    ``scored`` and ``weight_by_size`` as in GUDA."""
 
     needs: ClassVar = frozenset({"groups"})
     scores_groups: ClassVar = True
@@ -36,10 +36,12 @@ class Shapley(Method):
     orders: int
     objective: Objective
     unlearn: GroupUnlearnConfig
+    scored: int | None
     weight_by_size: bool
     elbo: ElboConfig
 
     def __post_init__(self) -> None:
+        self.unlearn.choose(self.scored)
         if self.orders < 2:
             raise UserError(f"method.orders={self.orders} must be at least 2, for a standard error.")
 
@@ -60,13 +62,12 @@ class Shapley(Method):
             np.sort(np.concatenate([groups[names[g]] for g in range(len(names)) if g not in members]))
             for members in sets
         ]
-        models = unlearn_all(context, self.objective, self.unlearn, removals, self.weight_by_size)
+        models = unlearn_all(context, self.objective, self.unlearn, removals, self.scored, self.weight_by_size)
         fresh = Trained(f"fresh/{context.seed}", context.f0)
         terms = elbos(context, self.elbo, [context.f1, fresh, *(model.trained for model in models)]).sum(2)
         values = {frozenset(range(len(names))): -terms[0], frozenset(): -terms[1]}
         values |= {frozenset(members): -elbo for members, elbo in zip(sets, terms[2:], strict=True)}
-        steps = sum(self.unlearn.count_steps(len(context.ids) - len(ids), len(ids)) for ids in removals)
-        return *shapley_values(values, orders), steps
+        return *shapley_values(values, orders), sum(model.steps for model in models)
 
     def start(self, context: Context) -> Scorer:
         """The values of all queries."""

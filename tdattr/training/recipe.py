@@ -12,6 +12,8 @@ class UnlearnRecipe:
 
     epochs: int
     steps: int | None  # instead of epochs
+    kept: list[int] | None  # after how many of them weights are kept; None: all
+    scored: int | None  # after how many of them the models are scored; None: the last that is kept
     batch_size: int
     learning_rate: float
     schedule_steps: int | None  # None: all

@@ -32,13 +32,15 @@ class GroupUnlearnConfig:
     """The ``unlearn`` node: for how long, in what steps, and with which optimiser.
 
     ``epochs`` of as many steps as the smaller of the two sets gives batches; ``steps`` instead where it is given.
-    ``schedule``: ``constant`` or ``cosine``, planned for ``schedule_steps`` (None: all), after ``warmup_steps``.
+    ``kept``: after how many of them weights are kept (None: all), the last of which ends it. ``schedule``: ``constant``
+    or ``cosine``, planned for ``schedule_steps`` (None: those of all epochs), after ``warmup_steps``.
     ``coupled``: the retained batches of all groups hold the same items wherever these are retained, so that scores of
     groups differ by what was removed, not by the order of what was not.
     """
 
     epochs: int
     steps: int | None
+    kept: list[int] | None
     batch_size: int
     learning_rate: float
     optimizer: Literal["adam", "adamw"]
@@ -66,15 +68,44 @@ class GroupUnlearnConfig:
             raise UserError(
                 f"method.unlearn.schedule_steps={self.schedule_steps} must be at least 1, or null: all steps."
             )
+        if self.kept is not None and not (self.kept and 1 <= min(self.kept) <= max(self.kept) <= self.length):
+            raise UserError(
+                f"method.unlearn.kept={self.kept} must be some of the {self.length} {self.unit}s of method.unlearn, or "
+                "null: the last (with method.scored=null)."
+            )
 
-    def count_steps(self, retained: int, forgotten: int) -> int:
-        """The number of steps for sets of these sizes."""
-        per_epoch = max(1, min(retained, forgotten) // self.batch_size)
-        return self.steps if self.steps is not None else self.epochs * per_epoch
+    @property
+    def unit(self) -> Literal["epoch", "step"]:
+        """What ``length``, ``kept`` and ``method.scored`` count."""
+        return "epoch" if self.steps is None else "step"
 
-    def factor(self, total: int) -> Callable[[int], float]:
-        """The learning rate's factor at every step."""
-        return lambda step: rate(step, self.warmup_steps, self.schedule, self.schedule_steps or total)
+    @property
+    def length(self) -> int:
+        """For how many epochs, or steps, the unlearning is planned."""
+        return self.epochs if self.steps is None else self.steps
+
+    @property
+    def points(self) -> list[int]:
+        """After how many epochs, or steps, weights are kept, ascending; nothing is unlearned after the last of them."""
+        return [self.length] if self.kept is None else sorted(set(self.kept))
+
+    def choose(self, scored: int | None) -> int:
+        """The point that is scored; None: the last. Raises UserError for one whose weights are not kept."""
+        if scored is not None and scored not in self.points:
+            raise UserError(
+                f"method.scored={scored} is not among the {self.unit}s whose weights are kept: add it to "
+                f"method.unlearn.kept={self.points}, or set it to null: the last of them."
+            )
+        return self.points[-1] if scored is None else scored
+
+    def count_steps(self, point: int, retained: int, forgotten: int) -> int:
+        """The steps of so many epochs, or steps, for sets of these sizes."""
+        return point * (max(1, min(retained, forgotten) // self.batch_size) if self.unit == "epoch" else 1)
+
+    def factor(self, retained: int, forgotten: int) -> Callable[[int], float]:
+        """The learning rate's factor at every step, for sets of these sizes."""
+        planned = self.schedule_steps or self.count_steps(self.length, retained, forgotten)
+        return lambda step: rate(step, self.warmup_steps, self.schedule, planned)
 
 
 @dataclass(frozen=True)
@@ -139,11 +170,17 @@ def unlearn_group(
     config: GroupUnlearnConfig,
     train: TrainConfig,
     trainer: TrainerConfig,
+    keep: Callable[[int], None],
 ) -> list[dict[str, float]]:
-    """Unlearn ``context.forgotten`` from ``network`` in place; returns the parts of the loss along the way."""
+    """Unlearn ``context.forgotten`` from ``network`` in place; returns the parts of the loss along the way.
+
+    ``keep`` is called with each of ``config.points`` once the network has come there.
+    """
     from tdattr.unlearning.module import Unlearning, unlearn  # Lightning takes seconds to import
 
-    steps = config.count_steps(len(context.retained), len(context.forgotten))
+    sizes = len(context.retained), len(context.forgotten)
+    points = {config.count_steps(point, *sizes): point for point in config.points}
+    steps = max(points)
     log: list[dict[str, float]] = []
     loss = objective.begin(context)
     log_interval = max(1, steps // LOGGED_STEPS)
@@ -167,8 +204,9 @@ def unlearn_group(
         lambda parameters: optimizer(parameters, lr=config.learning_rate, weight_decay=config.weight_decay),
         trainable=[name for name, _ in network.named_parameters()],
         check_first=False,
-        schedule=config.factor(steps),
+        schedule=config.factor(*sizes),
         dropout=context.seed if config.dropout else None,
+        after_step=lambda step: keep(points[step]) if step in points else None,
     )
     batches = GroupBatches(
         context.split,

@@ -39,7 +39,8 @@ class Outcome:
 class Unlearning(L.LightningModule):
     """Takes optimiser steps until the goal of ``step_loss`` is reached.
 
-    There is no moving average of the weights and no condition dropout.
+    There is no moving average of the weights and no condition dropout. ``after_step`` is called after each step, with
+    the number of steps so far.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Unlearning(L.LightningModule):
         check_first: bool,
         schedule: Callable[[int], float] | None = None,
         dropout: int | None = None,
+        after_step: Callable[[int], None] | None = None,
     ) -> None:
         super().__init__()
         self.network = network
@@ -59,6 +61,7 @@ class Unlearning(L.LightningModule):
         self.check_first = check_first
         self.schedule = schedule
         self.dropout = dropout
+        self.after_step = after_step
         self.steps = 0
         self.progress = float("-inf")
         for name, parameter in network.named_parameters():
@@ -97,6 +100,11 @@ class Unlearning(L.LightningModule):
             return None
         self.steps += 1
         return loss
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """The optimiser has taken the step."""
+        if self.after_step is not None:
+            self.after_step(self.steps)
 
 
 def unlearn(

@@ -55,6 +55,20 @@ def test_guda_retrains_nothing_and_the_ceiling_shares_the_gold_models(folder):
     assert "ceiling" in newest(folder)["agreement"]["kendall"]
 
 
+def test_one_unlearning_is_scored_at_several_of_its_steps(folder):
+    def unlearned():
+        return {path.parent.name for path in folder.glob("outputs/artifacts/unlearn/*/*.json")}
+
+    before, points = unlearned(), ["method.unlearn.kept=[2,5]", "method.unlearn.steps=9", "method.scored=2,5"]
+    tdattr("-m", "method=guda_u", GUDA[-1], *points, *LOGO, folder=folder)
+    assert len(unlearned() - before) == 3
+    summaries = sorted(folder.glob("outputs/runs/**/summary.json"), key=lambda path: path.stat().st_mtime)[-2:]
+    facts = [json.loads(path.read_text())["facts"]["training_steps"] for path in summaries]
+    assert facts == [6, 15]
+    done = tdattr("method=guda_u", *points[:2], "method.scored=9", *LOGO, folder=folder, check=False)
+    assert "method.scored=9 is not among the steps whose weights are kept" in done.stderr.splitlines()[-1]
+
+
 def test_the_weight_of_forgetting_grows_with_the_group(folder):
     def weights():
         found = [json.loads(path.read_text()) for path in folder.glob("outputs/artifacts/unlearn/*/*.json")]

@@ -14,6 +14,7 @@ from tdattr.ids import Ids
 from tdattr.networks import NOTHING, Given, Network, per_item
 from tdattr.scoring.elbo import ElboConfig
 from tdattr.seeding import generator, normal
+from tdattr.unlearning.group import GroupUnlearnConfig
 from tdattr.unlearning.objectives import Objective, UnlearnContext
 
 QUERIES, VALUES = 4, 64  # 8 x 8 gray images
@@ -67,16 +68,26 @@ class Models:
 
 @dataclass
 class Unlearning:
-    """Stands for ``unlearn_group``: it sets the offsets to what ``after(ids)`` says, and notes what it was given."""
+    """Stands for ``unlearn_group``: it sets the offsets to what ``after(ids)`` says, at a part of the way to a part of
+    that, and notes what it was given."""
 
     after: Callable[[Ids], Tensor]
     retained: list[float] = field(default_factory=list)  # the loss of the log
     calls: list[tuple[Objective, UnlearnContext]] = field(default_factory=list)
 
     def __call__(
-        self, network: nn.Module, objective: Objective, context: UnlearnContext, *_: object
+        self,
+        network: nn.Module,
+        objective: Objective,
+        context: UnlearnContext,
+        config: GroupUnlearnConfig,
+        train: object,
+        trainer: object,
+        keep: Callable[[int], None],
     ) -> list[dict[str, float]]:
         self.calls.append((objective, context))
         assert isinstance(network, Known)
-        network.offsets.data = self.after(context.forgotten).float()
+        for point in config.points:
+            network.offsets.data = self.after(context.forgotten).float() * (point / config.length)
+            keep(point)
         return [{"step": float(step), "retain": loss} for step, loss in enumerate(self.retained)] or [{"step": 0.0}]

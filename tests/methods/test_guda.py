@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from tdattr.errors import UserError
 from tdattr.methods import Context, guda
 from tdattr.methods.guda import GUDA
 from tdattr.store import Store
@@ -21,11 +22,11 @@ from tests.methods.known import DIFFUSION, ELBO, IMAGES, QUERIES, Models, Unlear
 GROUPS = {"round": np.array([2, 3, 5, 7, 11]), "square": np.array([13, 17, 47])}
 F1 = torch.tensor([0.5, 0.0, 1.0, 0.2])
 AFTER = {5: torch.tensor([0.7, 0.1, 1.0, 0.0]), 3: torch.tensor([0.5, 2.0, -3.0, 0.2])}  # by the size of the group
-UNLEARN = GroupUnlearnConfig(1, 4, 8, 1e-3, "adamw", 0.0, None, "constant", None, 0, "loss", True, False)
+UNLEARN = GroupUnlearnConfig(1, 4, None, 8, 1e-3, "adamw", 0.0, None, "constant", None, 0, "loss", True, False)
 
 
 def method(weight_by_size: bool = False, **changes: Any) -> GUDA:
-    plain = GUDA("guda", GradientAscent("gradient_ascent", 0.06), UNLEARN, weight_by_size, ELBO)
+    plain = GUDA("guda", GradientAscent("gradient_ascent", 0.06), UNLEARN, None, weight_by_size, ELBO)
     return replace(plain, **changes)
 
 
@@ -77,7 +78,8 @@ def test_what_is_unlearned_and_what_is_kept_are_f1s_items(context: Context, unle
 
 def test_the_growth_of_the_retained_loss_is_a_mean_over_groups(context: Context, unlearning: Unlearning) -> None:
     unlearning.retained = [2.0] * 50 + [3.0] * 50
-    assert method().start(context)(0).facts == {"training_steps": 8.0, "retained_loss_growth": 1.5}
+    facts = method(unlearn=replace(UNLEARN, steps=100)).start(context)(0).facts
+    assert facts == {"training_steps": 200.0, "retained_loss_growth": 1.5}
 
 
 def test_nothing_is_unlearned_or_loaded_twice(
@@ -90,6 +92,41 @@ def test_nothing_is_unlearned_or_loaded_twice(
     scores(method(elbo=replace(ELBO, draws=1)), context)  # another bound of the same models
     assert (len(unlearning.calls), len(models.loaded)) == (2, 8)
     assert sum(name.startswith("elbo/") for name in store.built) == 6
+
+
+def test_one_unlearning_is_scored_at_several_of_its_points(
+    context: Context, unlearning: Unlearning, store: Store
+) -> None:
+    unlearn = replace(UNLEARN, kept=[2, 4, 1])
+    expected = torch.stack([total(AFTER[len(ids)]) for ids in GROUPS.values()], dim=1)
+    for scored, share in ((1, 0.25), (2, 0.5), (4, 1.0), (None, 1.0)):
+        wanted = method(unlearn=unlearn, scored=scored)
+        torch.testing.assert_close(
+            scores(wanted, context), share**2 * expected - total(F1)[:, None], rtol=1e-4, atol=1e-4
+        )
+        assert wanted.start(context)(0).facts == {"training_steps": 2.0 * (scored or 4)}
+    assert len(unlearning.calls) == len(GROUPS)
+    folders = [folder for folder in (store.root / "unlearn").iterdir() if folder.is_dir()]
+    for folder in folders:
+        weights = {f"step_{point}.safetensors" for point in (1, 2, 4)}
+        assert {path.name for path in folder.glob("*.safetensors")} == weights
+    assert len(folders) == len(GROUPS)
+
+
+def test_the_growth_of_the_retained_loss_is_that_before_the_point_that_is_scored(
+    context: Context, unlearning: Unlearning
+) -> None:
+    unlearning.retained = [2.0] * 50 + [3.0] * 50
+    unlearn = replace(UNLEARN, steps=100, kept=[50, 100])
+    grown = [method(unlearn=unlearn, scored=scored).start(context)(0).facts for scored in (50, 100)]
+    assert [facts["retained_loss_growth"] for facts in grown] == [1.0, 1.5]
+
+
+def test_a_point_that_is_not_kept_cannot_be_scored() -> None:
+    for unlearn, scored, kept in ((UNLEARN, 3, r"\[4\]"), (replace(UNLEARN, kept=[1, 2]), 4, r"\[1, 2\]")):
+        message = rf"^method\.scored={scored} is not among the steps whose weights are kept: add it to .*kept={kept}"
+        with pytest.raises(UserError, match=message):
+            method(unlearn=unlearn, scored=scored)
 
 
 def test_the_weight_is_that_of_an_average_group(context: Context, unlearning: Unlearning) -> None:

@@ -142,25 +142,34 @@ def config(**changes: Any) -> GroupUnlearnConfig:
 
 def test_the_number_of_steps() -> None:
     published = config()
-    assert published.count_steps(45000, 5000) == 30 * 39
-    assert config(epochs=1).count_steps(5000, 45000) == 39
-    assert config(epochs=4).count_steps(1000, 100) == 4
-    assert config(epochs=1).count_steps(1000, 256) == 2
-    assert config(steps=7).count_steps(45000, 5000) == 7
+    assert (published.length, published.unit, published.points, published.choose(None)) == (50, "epoch", [30], 30)
+    assert published.count_steps(30, 45000, 5000) == 30 * 39
+    assert published.count_steps(1, 5000, 45000) == 39
+    assert published.count_steps(4, 1000, 100) == 4
+    assert published.count_steps(1, 1000, 256) == 2
+    steps = config(steps=7, kept=None)
+    assert (steps.length, steps.unit, steps.points) == (7, "step", [7])
+    assert steps.count_steps(7, 45000, 5000) == 7
 
 
 def test_the_rate() -> None:
     published = config()
-    assert published.learning_rate * published.factor(1170)(1169) == pytest.approx(2.34e-6)
-    factor = config(schedule_steps=None, warmup_steps=4).factor(24)
+    assert published.learning_rate * published.factor(45000, 5000)(1169) == pytest.approx(2.34e-6)
+    short = {"steps": 24, "kept": None}
+    factor = config(**short, schedule_steps=None, warmup_steps=4).factor(9, 9)
     assert [factor(step) for step in range(5)] == pytest.approx([0.25, 0.5, 0.75, 1, 1])
     assert [factor(step) for step in (9, 14, 19, 24, 400)] == pytest.approx(
         [(1 + math.sqrt(0.5)) / 2, 0.5, (1 - math.sqrt(0.5)) / 2, 0, 0]
     )
-    assert config(schedule_steps=44, warmup_steps=4).factor(24)(24) == pytest.approx(0.5)
-    constant = config(schedule="constant", warmup_steps=2).factor(9)
+    assert config(**short, schedule_steps=44, warmup_steps=4).factor(9, 9)(24) == pytest.approx(0.5)
+    constant = config(**short, schedule="constant", warmup_steps=2).factor(9, 9)
     assert [constant(step) for step in range(4)] == [0.5, 1, 1, 1]
-    assert config(schedule="constant", warmup_steps=0).factor(9)(0) == 1
+    assert config(schedule="constant", warmup_steps=0).factor(9, 9)(0) == 1
+
+
+def test_the_rate_is_planned_for_all_epochs_however_many_are_kept() -> None:
+    planned = [config(schedule_steps=None, warmup_steps=0, kept=kept).factor(1000, 256) for kept in ([10], None)]
+    assert [factor(50) for factor in planned] == pytest.approx([0.5, 0.5])  # of 100 steps
 
 
 def test_bad_values() -> None:
@@ -168,6 +177,11 @@ def test_bad_values() -> None:
     for change in choices:
         with pytest.raises(UserError, match=rf"^method\.unlearn\.{next(iter(change))}=.* is unknown: choose"):
             config(**change)
+    for kept in ([], [0], [51], [30, 60]):
+        with pytest.raises(UserError, match=r"^method\.unlearn\.kept=.* must be some of the 50 epochs"):
+            config(kept=kept)
+    with pytest.raises(UserError, match=r"^method\.unlearn\.kept=\[30\] must be some of the 7 steps"):
+        config(steps=7)
     for changes in [{"epochs": 0}, {"steps": 0}, {"batch_size": 0}, {"learning_rate": 0.0}]:
         with pytest.raises(UserError, match=r"method\.unlearn"):
             config(**changes)
@@ -202,7 +216,12 @@ class Run(Objective):
         return step
 
     def framework(self, network: nn.Module, config: GroupUnlearnConfig) -> list[dict[str, float]]:
-        return unlearn_group(network, self, self.context, config, self.train, self.trainer)
+        self.kept = dict[int, dict[str, Tensor]]()
+
+        def keep(point: int) -> None:
+            self.kept[point] = deepcopy(network.state_dict())
+
+        return unlearn_group(network, self, self.context, config, self.train, self.trainer, keep)
 
     def plain(self, network: nn.Module, config: GroupUnlearnConfig, steps: int) -> nn.Module:
         made = GroupBatches(
@@ -211,7 +230,7 @@ class Run(Objective):
         kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
         optimizer = kind(network.requires_grad_(True).parameters(), lr=1.0, weight_decay=config.weight_decay)
         for step in range(steps):
-            optimizer.param_groups[0]["lr"] = config.learning_rate * config.factor(steps)(step)
+            optimizer.param_groups[0]["lr"] = config.learning_rate * config.factor(len(RETAINED), len(FORGOTTEN))(step)
             optimizer.zero_grad()
             self.loss(network, made[step]).backward()
             if config.clip is not None:
@@ -229,7 +248,14 @@ def run(
 
 
 def small(**changes: Any) -> GroupUnlearnConfig:
-    given = {"epochs": 2, "batch_size": SIZE, "learning_rate": 1e-3, "weight_decay": 0.1, "dropout": False}
+    given = {
+        "epochs": 2,
+        "kept": None,
+        "batch_size": SIZE,
+        "learning_rate": 1e-3,
+        "weight_decay": 0.1,
+        "dropout": False,
+    }
     return config(**(given | {"schedule_steps": 9, "warmup_steps": 2} | changes))
 
 
@@ -301,3 +327,20 @@ def test_the_objective_says_between_which_levels_batches_are_drawn(
     run.framework(tiny_dit(4), small(steps=3))
     levels = torch.cat([getattr(batch, role).level for batch in run.batches for role in SETS])
     assert len(levels) == 3 * 2 * SIZE and 0.2 <= float(levels.min()) <= float(levels.max()) <= 0.4
+
+
+@pytest.mark.parametrize(("changes", "kept"), [({"epochs": 4}, [1, 3]), ({"steps": 12}, [9, 3])])
+def test_weights_are_kept_along_the_way(
+    run: Run, tiny_dit: Callable[..., nn.Module], changes: dict[str, Any], kept: list[int]
+) -> None:
+    """As those of an unlearning with the same plan that ends there, and nothing runs beyond the last."""
+    network, wanted = tiny_dit(4, spread=0.1), small(**changes, kept=kept)
+    run.framework(network, wanted)
+    several = run.kept
+    assert list(several) == sorted(kept) and len(run.batches) == 9
+    for point, steps in zip(sorted(kept), (3, 9), strict=True):
+        expected = moved(run.plain(tiny_dit(4, spread=0.1), wanted, steps), tiny_dit(4, spread=0.1))
+        at_point = tiny_dit(4, spread=0.1)
+        at_point.load_state_dict(several[point])
+        assert float((moved(at_point, tiny_dit(4, spread=0.1)) - expected).norm()) < 2e-3 * float(expected.norm())
+    assert all(torch.equal(value, network.state_dict()[name]) for name, value in several[max(kept)].items())
