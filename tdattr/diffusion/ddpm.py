@@ -69,8 +69,8 @@ class DDPM(Diffusion):
         return torch.from_numpy(rng.integers(self.timesteps, size=count)).float()
 
     def generation_levels(self, count: int) -> Float[Tensor, " count"]:
-        """``count`` timesteps, most noise first, evenly spaced as ``spacing`` says and whole; for DPM-Solver++ evenly from
-        the last one without the first."""
+        """``count`` timesteps, most noise first, evenly spaced as ``spacing`` says and whole; for DPM-Solver++ evenly
+        from the last one without the first."""
         if self.sampler == "dpm_solver":
             return torch.linspace(self.timesteps - 1, 0, count + 1, dtype=torch.float64)[:-1].round().float()
         if self.spacing == "leading":

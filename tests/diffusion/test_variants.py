@@ -105,7 +105,7 @@ def test_perfect_prediction_has_no_loss(name: str, diffusion: Diffusion) -> None
 
 def test_what_is_given_reaches_the_network(diffusion: Diffusion, batch: Batch) -> None:
     network = Recorder(torch.zeros(6, *SHAPE))
-    given = Given(torch.ones(6, 4), torch.arange(6) % 2 == 0, torch.ones(6, 2))
+    given = Given(torch.ones(6, 4), torch.arange(6) % 2 == 0, torch.ones(6, dtype=torch.long))
     for function in (diffusion.loss, diffusion.residual, diffusion.predicted_noise):
         function(network, batch.x, batch.level, batch.noise, given)
         assert network.seen[-1][2] is given

@@ -25,7 +25,8 @@ from tests.contexts import unused
 from tests.parity.golden import golden
 
 DIFFUSION = {"name": "ddpm", "timesteps": 4000, "schedule": "cosine", "beta_start": 1e-4, "beta_end": 0.02}
-DIFFUSION |= {"sampler": "ancestral", "steps": 50, "c_noise": "timestep"}
+DIFFUSION |= {"sampler": "ancestral", "steps": 50, "spacing": "leading", "ddim_noise": "predicted"}
+DIFFUSION |= {"c_noise": "timestep"}
 
 
 def objective(name: str, **changes: Any) -> Any:
