@@ -63,6 +63,7 @@ def main() -> None:
     given = make_context(ws, method, [])
     before, after = losses(method, given)
     change, epsilon = after - before, method.score.epsilon
+    assert epsilon is not None, "this is about the skew"
     found = {
         "skew": skew(before, after, epsilon),
         "ratio": change / (before + epsilon),

@@ -128,11 +128,14 @@ CASES: dict[str, list[str]] = {
         f"mucs_{ablation}": [
             *MUCS,
             f"ablation={ablation}",
-            *(INSTANCE_WEIGHTS if ablation == "instance_weights" else []),
+            *(INSTANCE_WEIGHTS if ablation in ("instance_weights", "exponential_weights") else []),
         ]
         for ablation in (
             "augment",
+            "auto_schedule",
+            "auto_unlearn_levels",
             "block",
+            "exponential_weights",
             "fresh_noise",
             "full_schedule",
             "instance_weights",

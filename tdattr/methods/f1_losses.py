@@ -19,7 +19,7 @@ def f1_table(context: Context, items: TrainingItems, pairs: Pairs, noise: Mappin
         return loss_model(context, context.f1.load())
 
     def plan(block: Mapping[str, Any], build: Build) -> Plan:
-        return context.plan("losses", 2, dict(noise) | items.describe() | dict(block), build)
+        return context.plan("losses", 3, dict(noise) | items.describe() | dict(block), build)
 
     return StoredTable(items, pairs, load, plan, "Losses of F1")
 

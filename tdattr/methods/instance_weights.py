@@ -1,33 +1,84 @@
 """Weights of the retained items while MUCS unlearns, from their similarity to the query."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
+from torch.nn.functional import cosine_similarity
 
 from tdattr.configs import Node
+from tdattr.diffusion.batch import Batch
+from tdattr.errors import UserError
 from tdattr.features import Extractor, training_vectors, unit_vectors
 from tdattr.methods import Context
 
+Similarity = Float[Tensor, " batch"]
+Conditions = Shaped[Tensor, "batch *condition"] | None
+
 
 @dataclass(frozen=True)
-class InstanceWeights(Node):
-    """exp(sharpness · cosine); above 0 what is like the query is retained harder, below 0 less.
-
-    The authors' code has such weights from DINO's similarity; their formula is not in the paper, this one is ours.
-    """
+class InstanceWeights(Node, ABC):
+    """The ``unlearn.instance_weights`` node: a rule that turns similarities into weights."""
 
     extractor: Extractor
-    sharpness: float
 
-    def similarities(self, context: Context) -> Float[Tensor, "query item"]:
-        """The cosine of each query and each item of the training split."""
+    def similarities(self, context: Context) -> Float[Tensor, "query id"]:
+        """The cosine of the features of each query and each item of the training split."""
         embed = self.extractor.load(context.setting)
         items = torch.from_numpy(np.array(training_vectors(self.extractor, embed, context.setting)))
         return unit_vectors(embed, context.queries.images, context.setting) @ items.T
 
-    def of(self, similarities: Float[Tensor, " item"]) -> Float[Tensor, " item"]:
-        """The weights of the items of the training split; a batch brings its own to a mean of 1."""
-        return (self.sharpness * similarities).exp()
+    def of_batch(
+        self, similarities: Float[Tensor, " id"], condition: Shaped[Tensor, "*condition"] | None, batch: Batch
+    ) -> Similarity:
+        """The weights of the items of a batch, whose mean is 1; ``similarities`` to a query, ``condition``: its own."""
+        assert batch.ids is not None
+        return self.weigh(similarities[batch.ids], batch.given.condition, condition)
+
+    @abstractmethod
+    def weigh(
+        self, similarity: Similarity, conditions: Conditions, condition: Shaped[Tensor, "*condition"] | None
+    ) -> Similarity:
+        """The weights of items with that similarity and those conditions to a query; their mean is 1."""
+
+
+@dataclass(frozen=True)
+class SkipMostSimilar(InstanceWeights):
+    """The rule of the authors' code: the most similar items of a batch, a ``share`` of it, are not retained at all.
+
+    All others have the same weight. Under a conditional model the square root of the cosine of the conditions, where
+    that is above 0, is added to the similarity.
+    """
+
+    share: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share < 1:
+            raise UserError(f"method.unlearn.instance_weights.share={self.share} must lie between 0 and 1.")
+
+    def weigh(
+        self, similarity: Similarity, conditions: Conditions, condition: Shaped[Tensor, "*condition"] | None
+    ) -> Similarity:
+        """1 up to the quantile 1 - share of the similarities (linear interpolation), 0 above; over the mean."""
+        if conditions is not None and condition is not None:
+            alike = cosine_similarity(conditions.flatten(1).to(similarity), condition.flatten()[None].to(similarity))
+            similarity = similarity + alike.clamp(min=0).sqrt()
+        kept = (similarity <= similarity.quantile(1 - self.share)).to(similarity)
+        return kept / kept.mean()
+
+
+@dataclass(frozen=True)
+class ExponentialWeights(InstanceWeights):
+    """Ours: exp(sharpness · similarity). Above 0 what is like the query is retained harder, below 0 less."""
+
+    sharpness: float
+
+    def weigh(
+        self, similarity: Similarity, conditions: Conditions, condition: Shaped[Tensor, "*condition"] | None
+    ) -> Similarity:
+        """Whatever the conditions; over the mean."""
+        weights = (self.sharpness * similarity).exp()
+        return weights / weights.mean()

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +15,7 @@ from tdattr.diffusion import Diffusion
 from tdattr.errors import UserError
 from tdattr.methods import Context
 from tdattr.methods.f1_losses import f1_table, loss_model
+from tdattr.methods.schedule_share import Share, check_share, find_share
 from tdattr.scoring.allocation import AllCells, Rounds, Tally
 from tdattr.scoring.cells import Block, LossModel, QueryItems, TrainingItems
 from tdattr.scoring.loss_table import ComputedTable, LossTable
@@ -21,41 +23,48 @@ from tdattr.scoring.pairs import NoiseSet, OwnNoise, Pairs
 from tdattr.seeding import generator, normal
 
 Shift = Callable[[nn.Module, int], Tensor]  # unlearned network, index of the query -> scores [target]
+DrawPairs = Callable[[int], Pairs]  # model (0: F1; 1 + query: after that query) -> its pairs
 
 
 @dataclass(frozen=True)
 class ShiftConfig:
     """The ``score`` node of an unlearning method.
 
-    ``levels``: the first ``schedule_share`` of the ``generation`` schedule, those of a ``discrete`` process (AbU's
-    t = 0, T / pairs, …), or the ``training`` distribution.
-    ``form``: ``skew`` (MUCS eq. 3) or plain ``difference``. ``consistent``: the same pairs for all items and both
-    models; otherwise every item and model has its own and losses are averaged before they are compared. ``kept``: all
-    pairs, or those at which the query's own loss ``moved`` at least as far as on average. ``mirror``: the larger
-    score of an image and its mirror image. ``captions``: the ``first`` one of an item, or the mean over ``all``.
+    ``levels``: the first ``schedule_share`` of the ``generation`` schedule (a number, or ``auto``: see
+    ``schedule_share.py``); those of a ``discrete`` process (AbU's t = 0, T / pairs, …) or the ``training``
+    distribution, of which there is no share. ``form``: ``skew`` (MUCS eq. 3), which alone has an ``epsilon``, the plain
+    ``difference``, or its ``absolute`` value. ``consistent``: the same pairs for all items and both models; otherwise
+    every item has noise of its own under every model, and losses are averaged before they are compared. ``kept``: all
+    pairs, or those at which the query's own loss ``moved`` at least as far as on average. ``mirror``: the larger score
+    of an image and its mirror image. ``captions``: the ``first`` one of an item, or the mean over ``all``.
     """
 
     pairs: int
     levels: Literal["generation", "discrete", "training"]
-    schedule_share: float
-    form: Literal["skew", "difference"]
+    schedule_share: Share | None
+    form: Literal["skew", "difference", "absolute"]
     consistent: bool
     kept: Literal["all", "moved"]
-    epsilon: float
+    epsilon: float | None
     mirror: bool
     captions: Literal["first", "all"]
 
     def __post_init__(self) -> None:
-        if not 0 < self.schedule_share <= 1:
-            raise UserError(f"method.score.schedule_share={self.schedule_share} must lie in (0, 1].")
+        check_share("method.score", self.levels, self.schedule_share)
+        if self.form == "skew" and (self.epsilon is None or self.epsilon < 0):
+            raise UserError(f"method.score.epsilon={self.epsilon} must be at least 0 with method.score.form=skew.")
+        if self.form != "skew" and self.epsilon is not None:
+            raise UserError(
+                f"method.score.epsilon={self.epsilon} has no effect with method.score.form={self.form}: set it to null."
+            )
         if self.pairs < 1:
             raise UserError(f"method.score.pairs={self.pairs} must be at least 1.")
         if self.kept != "all" and not self.consistent:
             raise UserError(f"method.score.kept={self.kept} needs method.score.consistent=true.")
 
     def compare(self, before: Float[Tensor, "item pair"], after: Float[Tensor, "item pair"]) -> Tensor:
-        """How far each loss moved, [item, pair]."""
-        return skew(before, after, self.epsilon) if self.form == "skew" else after - before
+        """How far each loss moved, upwards or downwards, [item, pair]."""
+        return after - before if self.epsilon is None else skew(before, after, self.epsilon)
 
 
 def shift_scorer(context: Context, config: ShiftConfig) -> Shift:
@@ -66,10 +75,12 @@ def shift_scorer(context: Context, config: ShiftConfig) -> Shift:
         [TrainingItems(split, context.ids, mirrored, caption) for caption in range(captions)]
         for mirrored in ([False, True] if config.mirror else [False])
     ]
-    pairs: Pairs = noise_set(context, config) if config.consistent else own_noise(context, config, 0)
+    draw_pairs = shared_noise(context, config) if config.consistent else own_noise(context, config)
+    pairs = draw_pairs(0)
     noise: dict[str, Any] = {"pairs": config.pairs, "levels": config.levels, "consistent": config.consistent}
-    if config.levels == "generation":
-        noise["schedule_share"] = config.schedule_share
+    share = chosen_share(context, config)
+    if share is not None:
+        noise["schedule_share"] = share
     before = {items: f1_table(context, items, pairs, noise) for side in sides for items in side}
     for table in before.values():
         table.whole()
@@ -81,7 +92,7 @@ def shift_scorer(context: Context, config: ShiftConfig) -> Shift:
         kept = np.arange(len(pairs))
         if f1 is not None:
             kept = find_moved_pairs(context, config, f1, model, pairs, query)
-        pairs_after = pairs if config.consistent else own_noise(context, config, 1 + query)
+        pairs_after = draw_pairs(1 + query)
         description = f"Losses after query {query}"
 
         def shift(items: TrainingItems) -> Float[Tensor, " target"]:
@@ -97,7 +108,7 @@ def mean_shift(config: ShiftConfig, before: LossTable, after: LossTable, rounds:
     """How far the losses of every item moved on average over the cells that ``rounds`` chooses.
 
     Where the noise is not consistent the two losses of a cell do not belong together, and an item's means over its
-    cells are compared.
+    cells are compared. An ``absolute`` shift is that of an item's mean, not a mean over its cells.
     """
     tallies = Tally(len(before.items)), Tally(len(before.items))
     estimate = None
@@ -110,32 +121,52 @@ def mean_shift(config: ShiftConfig, before: LossTable, after: LossTable, rounds:
             tallies[0].add(block, old)
             tallies[1].add(block, new)
     first, second = (tally.mean() for tally in tallies)
-    return first if config.consistent else config.compare(first[:, None], second[:, None])[:, 0]
+    shift = first if config.consistent else config.compare(first[:, None], second[:, None])[:, 0]
+    return shift.abs() if config.form == "absolute" else shift
 
 
 def noise_set(context: Context, config: ShiftConfig) -> NoiseSet:
     """The pairs that all items, queries and both models share (MUCS §2.4, C2 and C3)."""
     rng = generator(context.seed, "mucs.score")
-    levels = fixed_levels(context.diffusion, config)
+    levels = fixed_levels(context.diffusion, config, chosen_share(context, config))
     if levels is None:
         levels = context.diffusion.training_levels(rng, config.pairs)
     return NoiseSet(levels, normal(rng, config.pairs, *context.queries.x.shape[1:]))
 
 
-def own_noise(context: Context, config: ShiftConfig, model: int) -> OwnNoise:
-    """Pairs of every item's own under one model (0: F1), their levels drawn from those that ``noise_set`` takes."""
-    part = fixed_levels(context.diffusion, config)
+def shared_noise(context: Context, config: ShiftConfig) -> DrawPairs:
+    """``noise_set`` under every model."""
+    pairs = noise_set(context, config)
+    return lambda model: pairs
 
-    def draw(item: int) -> NoiseSet:
+
+def own_noise(context: Context, config: ShiftConfig) -> DrawPairs:
+    """Noise of every item's own under every model. Its levels are drawn with it from the training distribution, or they
+    are the same under every model: those of a discrete process, or what ``deal_levels`` gives the item."""
+    share = chosen_share(context, config)
+    dealt = None if share is None else deal_levels(context, share, config.pairs)
+    fixed = fixed_levels(context.diffusion, config, None)
+
+    def draw(model: int, item: int) -> NoiseSet:
         rng = generator(context.seed, "score.own", model, item)
-        levels = (
-            context.diffusion.training_levels(rng, config.pairs)
-            if part is None
-            else part[torch.from_numpy(rng.integers(len(part), size=config.pairs))]
-        )
+        levels = fixed if dealt is None else dealt[item]
+        if levels is None:
+            levels = context.diffusion.training_levels(rng, config.pairs)
         return NoiseSet(levels, normal(rng, config.pairs, *context.queries.x.shape[1:]))
 
-    return OwnNoise(draw, config.pairs)
+    return lambda model: OwnNoise(partial(draw, model), config.pairs)
+
+
+def deal_levels(context: Context, share: float, pairs: int) -> Float[Tensor, "item pair"]:
+    """A share of one generation schedule, dealt round by round to all items of the training split, most noise first.
+
+    It has as many levels as items and pairs, so that every item gets one of each of its ``pairs`` parts. The authors'
+    code deals a schedule to the 16 items of a batch; one for all items does not depend on batches. Which item comes
+    when in a round is drawn once, so that levels do not follow the order of the ids.
+    """
+    items = len(context.data.train)
+    levels = generation_part(context.diffusion, items * pairs, share).view(pairs, items)
+    return levels.T[torch.from_numpy(generator(context.seed, "score.dealt").permutation(items))].contiguous()
 
 
 def find_moved_pairs(
@@ -147,11 +178,16 @@ def find_moved_pairs(
     return np.flatnonzero((shifts >= shifts.mean()).numpy())
 
 
-def fixed_levels(diffusion: Diffusion, config: ShiftConfig) -> Float[Tensor, " pair"] | None:
-    """The levels of the pairs; None where they are drawn."""
-    if config.levels == "generation":
-        return generation_part(diffusion, config.pairs, config.schedule_share)
+def fixed_levels(diffusion: Diffusion, config: ShiftConfig, share: float | None) -> Float[Tensor, " pair"] | None:
+    """The levels of the pairs that all items have in common; None where they are drawn. ``share``: of the schedule."""
+    if share is not None:
+        return generation_part(diffusion, config.pairs, share)
     return diffusion.leading_levels(config.pairs) if config.levels == "discrete" else None
+
+
+def chosen_share(context: Context, config: ShiftConfig) -> float | None:
+    """The share of the generation schedule; None where levels are not of it."""
+    return None if config.schedule_share is None else find_share(context, config.schedule_share, config.pairs)
 
 
 def generation_part(diffusion: Diffusion, pairs: int, share: float) -> Float[Tensor, " pair"]:

@@ -5,20 +5,23 @@ Unlearn the generated item, and see on which training items the loss moved.
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from tdattr.errors import UserError
 from tdattr.methods import Context, Method, MethodSetup, Scored, Scorer
 from tdattr.methods.f1_losses import loss_model
 from tdattr.methods.instance_weights import InstanceWeights
 from tdattr.methods.loss_shift import Shift, ShiftConfig, shift_scorer
+from tdattr.methods.schedule_share import AUTO, Share, check_share, find_share
 from tdattr.scoring.cells import BatchItems
 from tdattr.scoring.pairs import NoiseSet
 from tdattr.seeding import generator
-from tdattr.unlearning.draws import draw_items
+from tdattr.unlearning.draws import Levels, draw_items, generation_draw
 from tdattr.unlearning.mirrored import Mirrored, MirroredBatches
 
 
@@ -32,14 +35,19 @@ class NullConfig:
 
 @dataclass(frozen=True)
 class MirrorConfig:
-    """Step 2, unlearning (§2.3). ``stop`` None: there is no null loss, so that the query's loss is not bounded and only
-    ``max_steps`` ends the unlearning."""
+    """Step 2, unlearning (§2.3).
+
+    ``levels``: of the ``training`` distribution, or drawn along the first ``schedule_share`` of the ``generation``
+    schedule (a number, or ``auto``: see ``schedule_share.py``). ``stop`` None: there is no null loss, so that the
+    query's loss is not bounded and only ``max_steps`` ends the unlearning.
+    """
 
     weight: float
     batch_size: int
     learning_rate_factor: float
     trainable: str
     levels: Literal["training", "generation"]
+    schedule_share: Share | None
     stop: float | None
     check: Literal["before", "after"]
     max_steps: int
@@ -48,6 +56,7 @@ class MirrorConfig:
     instance_weights: InstanceWeights | None
 
     def __post_init__(self) -> None:
+        check_share("method.unlearn", self.levels, self.schedule_share)
         if self.weight < 0 or self.learning_rate_factor <= 0 or (self.stop is not None and self.stop < 0):
             raise UserError("method.unlearn needs weight and stop of at least 0, and learning_rate_factor above 0.")
 
@@ -85,21 +94,32 @@ class MUCS(Method):
         similarities = None if weights is None else weights.similarities(context)
         return partial(self.score_query, context, null_loss, similarities, shift_scorer(context, self.score))
 
+    def unlearning_levels(self, context: Context) -> Levels:
+        """How levels are drawn for the null loss and for unlearning."""
+        if self.unlearn.schedule_share is None:
+            return context.diffusion.training_levels
+        share = find_share(context, self.unlearn.schedule_share, self.score.pairs)
+        return generation_draw(context.diffusion, share)
+
     def estimate_null_loss(self, context: Context) -> float:
-        """The mean loss of the freshly initialised network under the training distributions (eq. 1)."""
-        model = loss_model(context, context.f0())
+        """The mean loss of the freshly initialised network under the training distributions (eq. 1); as in the authors'
+        code, its levels are those of the unlearning where ``unlearn.levels`` is another choice."""
+        model, levels = loss_model(context, context.f0()), self.unlearning_levels(context)
         total = 0.0
         for index in range(self.null_loss.batches):
             rng = generator(context.seed, "mucs.null", index)
-            batch = draw_items(
-                context.data.train, context.ids, self.null_loss.batch_size, rng, context.diffusion.training_levels
-            )
+            batch = draw_items(context.data.train, context.ids, self.null_loss.batch_size, rng, levels)
             cells = np.arange(len(batch))
             total += float(model.cells(BatchItems(batch), NoiseSet(batch.level, batch.noise), cells, cells).mean())
         return total / self.null_loss.batches
 
     def score_query(
-        self, context: Context, null_loss: float | None, similarities: Any, score: Shift, query: int
+        self,
+        context: Context,
+        null_loss: float | None,
+        similarities: Float[Tensor, "query id"] | None,
+        score: Shift,
+        query: int,
     ) -> Scored:
         """Unlearn the query, then see how far the losses moved (eq. 3)."""
         from tdattr.unlearning.module import Unlearning, unlearn  # Lightning takes seconds to import
@@ -117,24 +137,32 @@ class MUCS(Method):
             trainable=network.parameter_names(self.unlearn.trainable),
             check_first=self.unlearn.check == "before",
         )
-        weights: InstanceWeights | None = self.unlearn.instance_weights
-        batches = MirroredBatches(
-            context.data.train,
-            context.ids,
-            context.diffusion,
-            context.queries.x[query],
-            None if context.queries.conditions is None else context.queries.conditions[query],
-            self.unlearn.batch_size,
-            context.seed,
-            query,
-            self.unlearn.levels,
-            self.unlearn.shared_noise,
-            context.train.augmentation if self.unlearn.augment else None,
-            None if weights is None else weights.of(similarities[query]),
-        )
-        outcome = unlearn(module, batches, self.unlearn.max_steps, context.trainer)
+        outcome = unlearn(module, self.batches(context, similarities, query), self.unlearn.max_steps, context.trainer)
         network.to(context.device)
         facts = {"unlearning_steps": float(outcome.steps)}
         if null_loss is not None:
             facts |= {"forgotten": outcome.progress / null_loss, "capped": float(not outcome.reached)}
+        if AUTO in (self.unlearn.schedule_share, self.score.schedule_share):
+            facts["schedule_share"] = find_share(context, AUTO, self.score.pairs)
         return Scored(score(network, query), facts)
+
+    def batches(self, context: Context, similarities: Float[Tensor, "query id"] | None, query: int) -> MirroredBatches:
+        """What each step of unlearning a query is given."""
+        weights = self.unlearn.instance_weights
+        condition = None if context.queries.conditions is None else context.queries.conditions[query]
+        weigh = None
+        if weights is not None and similarities is not None:
+            weigh = partial(weights.of_batch, similarities[query], condition)
+        return MirroredBatches(
+            context.data.train,
+            context.ids,
+            context.queries.x[query],
+            condition,
+            self.unlearn.batch_size,
+            context.seed,
+            query,
+            self.unlearning_levels(context),
+            self.unlearn.shared_noise,
+            context.train.augmentation if self.unlearn.augment else None,
+            weigh,
+        )

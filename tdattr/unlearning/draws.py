@@ -1,5 +1,6 @@
 """The draws of unlearning batches: training items or copies of a query, each at its own level and noise."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -74,10 +75,16 @@ def draw(
     return Batch(x, levels(rng, len(x)), normal(rng, *x.shape), Given(condition))
 
 
-def generation_draw(diffusion: Diffusion) -> Levels:
-    """Levels drawn uniformly along the generation schedule."""
+def generation_draw(diffusion: Diffusion, share: float = 1.0) -> Levels:
+    """Levels drawn uniformly along the generation schedule: of floor(count / share) draws the ``count`` with the most
+    noise, in the order in which they were drawn."""
     schedule = diffusion.generation_levels(SCHEDULE_POINTS)
-    return lambda rng, count: schedule[torch.from_numpy(rng.integers(len(schedule), size=count))]
+
+    def draw_levels(rng: np.random.Generator, count: int) -> Float[Tensor, " count"]:
+        drawn = rng.integers(len(schedule), size=math.floor(count / share))
+        return schedule[torch.from_numpy(drawn[np.sort(np.argsort(drawn, kind="stable")[:count])])]
+
+    return draw_levels
 
 
 def restricted_draw(diffusion: Diffusion, window: tuple[float, float]) -> Levels:

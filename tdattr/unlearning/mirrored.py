@@ -1,6 +1,7 @@
 """Mirrored unlearning: fine-tune on the training data while ascending, bounded, on the generated item (MUCS §2.3)."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,7 +15,7 @@ from tdattr.diffusion.batch import Batch
 from tdattr.seeding import generator
 from tdattr.training.augmentation import augment
 from tdattr.training.config import AugmentationConfig
-from tdattr.unlearning.draws import UnlearnBatch, draw_copies, draw_items, generation_draw
+from tdattr.unlearning.draws import Levels, UnlearnBatch, draw_copies, draw_items
 
 
 @dataclass(frozen=True)
@@ -50,36 +51,30 @@ class MirroredBatches(Dataset[UnlearnBatch]):
     """Step by step: training items without replacement, and as many copies of the query, each with its own noise.
 
     ``shared_noise``: the copies get the noise of the training items. ``augmentation``: both are augmented as in
-    training. ``weights``: of all items of the split.
+    training. ``weigh``: from the training items of a batch to the weights of their losses.
     """
 
     split: Split
     ids: Int[np.ndarray, " item"]
-    diffusion: Diffusion
     x: Float[Tensor, "*shape"]  # of the query
     condition: Shaped[Tensor, "*condition"] | None
     batch_size: int
     seed: int
     query: int
-    levels: str = "training"
+    levels: Levels
     shared_noise: bool = False
     augmentation: AugmentationConfig | None = None
-    loss_weights: Float[Tensor, " id"] | None = None
+    weigh: Callable[[Batch], Float[Tensor, " batch"]] | None = None
 
     def __getitem__(self, step: int) -> UnlearnBatch:
         rng = generator(self.seed, "mucs.unlearn", self.query, step)
-        levels = self.diffusion.training_levels if self.levels == "training" else generation_draw(self.diffusion)
-        retain = draw_items(self.split, self.ids, self.batch_size, rng, levels)
-        forget = draw_copies(self.x, self.condition, self.batch_size, rng, levels)
+        retain = draw_items(self.split, self.ids, self.batch_size, rng, self.levels)
+        forget = draw_copies(self.x, self.condition, self.batch_size, rng, self.levels)
         if self.shared_noise:
             forget = replace(forget, level=retain.level, noise=retain.noise)
         if self.augmentation is not None:
             retain, forget = (augment_batch(part, self.augmentation, rng) for part in (retain, forget))
-        if self.loss_weights is None:
-            return UnlearnBatch(retain, forget)
-        assert retain.ids is not None
-        loss_weights = self.loss_weights[retain.ids]
-        return UnlearnBatch(retain, forget, loss_weights / loss_weights.mean())
+        return UnlearnBatch(retain, forget, None if self.weigh is None else self.weigh(retain))
 
 
 def augment_batch(batch: Batch, config: AugmentationConfig, rng: np.random.Generator) -> Batch:

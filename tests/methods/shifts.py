@@ -14,6 +14,7 @@ from tdattr.store import Store
 from tests.methods.plain import loss_of, schedule, training_levels
 
 SEED, PAIRS, POINTS = 11, 5, 7  # the schedule has 7 points, of which the first 5 are used
+ITEMS = 48  # in the training split
 IDS = np.array([40, 3, 17, 8, 0, 47, 21])  # neither sorted nor without gaps
 
 
@@ -31,11 +32,14 @@ def noise(wanted: ShiftConfig, model: int, item: int) -> tuple[Tensor, Tensor]:
     """Levels and noise images: the same for all, or of an item under F1 (0) or after a query (1 + its number)."""
     rng = generator(SEED, "mucs.score") if wanted.consistent else generator(SEED, "score.own", model, item)
     if wanted.levels == "training":
-        return training_levels(rng, PAIRS), normal(rng, PAIRS, 1, 8, 8)
-    points = PAIRS if wanted.levels == "discrete" else {0.7: POINTS, 1.0: PAIRS}[wanted.schedule_share]
-    sigma = schedule(points, PAIRS).flip(0) if wanted.levels == "discrete" else schedule(points, PAIRS)
-    if not wanted.consistent:
-        sigma = sigma[rng.integers(PAIRS, size=PAIRS)]
+        sigma = training_levels(rng, PAIRS)
+    elif wanted.levels == "discrete":
+        sigma = schedule(PAIRS, PAIRS).flip(0)
+    elif wanted.consistent:
+        sigma = schedule({0.7: POINTS, 1.0: PAIRS}[wanted.schedule_share], PAIRS)
+    else:  # the item's turn in every round of dealing
+        turn = generator(SEED, "score.dealt").permutation(ITEMS)[item]
+        sigma = schedule({0.7: 342, 1.0: PAIRS * ITEMS}[wanted.schedule_share], PAIRS * ITEMS)[turn::ITEMS]
     return sigma, normal(rng, PAIRS, 1, 8, 8)
 
 
@@ -53,7 +57,8 @@ def dense(world: World, network: nn.Module, query: int, wanted: ShiftConfig, kep
                 after = loss_of(network, x, *noise(wanted, 1 + query, item), given)[kept].double()
                 if not wanted.consistent:
                     before, after = before.mean(0), after.mean(0)
-                moved.append(((after - before) / (after + before + 1e-3 if wanted.form == "skew" else 1)).mean().item())
+                shift = ((after - before) / (after + before + 1e-3 if wanted.form == "skew" else 1)).mean().item()
+                moved.append(abs(shift) if wanted.form == "absolute" else shift)
             sides.append(sum(moved) / len(moved))
         scores.append(max(sides))
     return torch.tensor(scores)

@@ -157,4 +157,4 @@ def test_published_figures() -> None:
     assert (config.rate, config.draws, config.fisher.epochs, config.fisher.damping) == (0.01, 50_000, 5, 0)
     score = config.score
     assert (score.pairs, score.levels, score.schedule_share) == (20, "generation", 1)
-    assert (score.form, score.consistent, score.captions) == ("difference", True, "all")
+    assert (score.form, score.epsilon, score.consistent, score.captions) == ("difference", None, True, "all")

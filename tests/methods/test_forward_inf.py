@@ -70,7 +70,7 @@ def test_the_whole_against_a_plain_loop(world: World, steps: int, part: str) -> 
 
 
 def test_consistent_noise_is_a_choice(world: World) -> None:
-    small = method(**{"score.consistent": True, "score.levels": "generation"})
+    small = method(**{"score.consistent": True, "score.levels": "generation", "score.schedule_share": 0.7})
     expected = dense(world, ascended(world, 1, 1), 1, small.score)
     torch.testing.assert_close(small.start(world.context)(1).scores, expected, atol=1e-4, rtol=1e-3)
 
@@ -107,5 +107,6 @@ def test_published_figures() -> None:
     config = build(OmegaConf.load(YAML), "method")
     assert (config.steps, config.batch_size, config.learning_rate, config.trainable) == (1, 100, 5e-3, "all")
     score = config.score
-    assert (score.pairs, score.levels, score.form, score.consistent) == (100, "training", "difference", False)
+    assert (score.pairs, score.levels, score.form, score.consistent) == (100, "training", "absolute", False)
     assert (score.kept, score.mirror, score.captions) == ("all", False, "first")
+    assert score.schedule_share is None and score.epsilon is None

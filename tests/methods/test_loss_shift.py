@@ -13,15 +13,20 @@ from torch import Tensor, nn
 from tdattr.configs import typed
 from tdattr.data.prepared import Split
 from tdattr.errors import UserError
-from tdattr.methods.loss_shift import ShiftConfig, shift_scorer
+from tdattr.methods.loss_shift import ShiftConfig, deal_levels, own_noise, shift_scorer
 from tdattr.seeding import generator, normal
 from tdattr.store import Store
 from tests.contexts import keep
-from tests.methods.plain import loss_of
+from tests.methods.plain import loss_of, schedule
 from tests.methods.shifts import IDS, PAIRS, World, dense, noise
 
 
 def config(**changes: Any) -> ShiftConfig:
+    """MUCS's, with null where a value would have no effect."""
+    if changes.get("form", "skew") != "skew":
+        changes["epsilon"] = None
+    if changes.get("levels", "generation") != "generation":
+        changes["schedule_share"] = None
     return replace(ShiftConfig(PAIRS, "generation", 0.7, "skew", True, "all", 1e-3, False, "first"), **changes)
 
 
@@ -37,7 +42,7 @@ def unlearned(world: World) -> nn.Module:
 
 @pytest.mark.parametrize(
     ("levels", "form", "consistent"),
-    product(("generation", "discrete", "training"), ("skew", "difference"), (True, False)),
+    product(("generation", "discrete", "training"), ("skew", "difference", "absolute"), (True, False)),
 )
 def test_scores_are_those_of_a_plain_loop(
     world: World, unlearned: nn.Module, levels: str, form: str, consistent: bool
@@ -48,7 +53,8 @@ def test_scores_are_those_of_a_plain_loop(
         found.append(shift_scorer(world.context, wanted)(unlearned, 2))
         expected = dense(world, unlearned, 2, wanted)
         torch.testing.assert_close(found[-1], expected, atol=2e-5 * float(expected.abs().max()), rtol=1e-4)
-    assert 0 < int((found[2] > found[0]).sum()) < len(IDS)  # each orientation wins somewhere
+    wins = found[2] > found[0]  # of the mirror images
+    assert (found[2] >= found[0]).all() and (not consistent or 0 < int(wins.sum()) < len(IDS))
 
 
 @pytest.mark.parametrize("form", ["skew", "difference"])
@@ -103,7 +109,7 @@ def test_neither_the_batch_nor_the_other_items_matter(world: World, unlearned: n
 
 
 def test_what_f1_is_asked_for_is_computed_once(world: World) -> None:
-    same = ({}, {"form": "difference"}, {"epsilon": 0.5}, {"kept": "moved"})
+    same = ({}, {"form": "difference"}, {"form": "absolute"}, {"epsilon": 0.5}, {"kept": "moved"})
     for changes in same:
         shift_scorer(world.context, config(**changes))
     assert world.store.built == [world.store.built[0]]
@@ -122,7 +128,7 @@ def test_what_f1_is_asked_for_is_computed_once(world: World) -> None:
 def test_bad_values_are_refused() -> None:
     choices = {
         "levels": "generation, discrete or training",
-        "form": "skew or difference",
+        "form": "skew, difference or absolute",
         "kept": "all or moved",
         "captions": "first or all",
     }
@@ -133,3 +139,51 @@ def test_bad_values_are_refused() -> None:
         config(pairs=0)
     with pytest.raises(UserError, match=r"kept=moved needs method.score.consistent=true"):
         config(kept="moved", consistent=False)
+
+
+def test_a_value_without_an_effect_is_refused_and_one_that_is_needed_asked_for() -> None:
+    good = asdict(config())
+    for changes, words in (
+        ({"levels": "training"}, r"schedule_share=0.7 has no effect with method.score.levels=training: set it to null"),
+        (
+            {"schedule_share": None},
+            r"schedule_share=None must lie in \(0, 1\], or be auto, with method.score.levels=gen",
+        ),
+        ({"schedule_share": 1.5}, r"schedule_share=1.5 must lie in \(0, 1\], or be auto"),
+        ({"form": "difference"}, r"epsilon=0.001 has no effect with method.score.form=difference: set it to null"),
+        ({"form": "absolute"}, r"epsilon=0.001 has no effect with method.score.form=absolute: set it to null"),
+        ({"epsilon": None}, r"epsilon=None must be at least 0 with method.score.form=skew"),
+        ({"epsilon": -1.0}, r"epsilon=-1.0 must be at least 0"),
+    ):
+        with pytest.raises(UserError, match=rf"^method\.score\.{words}"):
+            typed(ShiftConfig, good | changes, "method.score")
+    assert typed(ShiftConfig, good | {"schedule_share": "auto"}, "method.score").schedule_share == "auto"
+    with pytest.raises(UserError, match=r"^method\.score\.schedule_share: .*it may also be auto\.$"):
+        typed(ShiftConfig, good | {"schedule_share": "most"}, "method.score")
+
+
+def test_fresh_levels_are_dealt_from_one_schedule(world: World) -> None:
+    items = len(world.context.data.train)
+    dealt = deal_levels(world.context, 0.7, PAIRS)
+    assert dealt.shape == (items, PAIRS)
+    whole = schedule(int(items * PAIRS / 0.7), items * PAIRS)
+    torch.testing.assert_close(dealt.flatten().sort(descending=True).values, whole, rtol=1e-4, atol=0)  # each once
+    for part, column in zip(whole.split(items), dealt.T, strict=True):  # and one of every part for each item
+        torch.testing.assert_close(column.sort(descending=True).values, part, rtol=1e-4, atol=0)
+    turns = dealt[:, 0].argsort(descending=True)
+    assert not torch.equal(turns, torch.arange(items))  # levels do not follow the ids
+    draw = own_noise(world.context, config(consistent=False))
+    ids, pairs = np.array([40, 40, 3]), np.array([0, 1, 0])
+    (first, noise), (second, other) = (draw(model).take(ids, pairs) for model in (0, 1))
+    assert torch.equal(first, second) and not (noise == other).any()  # of a model are the noise images, not the levels
+    assert torch.equal(first, torch.stack([dealt[40, 0], dealt[40, 1], dealt[3, 0]]))
+
+
+def test_an_absolute_shift_is_that_of_the_mean(world: World, unlearned: nn.Module) -> None:
+    for consistent in (True, False):
+        signed, absolute = (
+            shift_scorer(world.context, config(form=form, consistent=consistent))(unlearned, 0)
+            for form in ("difference", "absolute")
+        )
+        torch.testing.assert_close(absolute, signed.abs())
+        assert (signed < 0).any() and (signed > 0).any()

@@ -25,7 +25,7 @@ from tdattr.seeding import generator, normal
 from tdattr.store import Store
 from tdattr.training.config import TrainConfig, TrainerConfig
 from tests.contexts import keep
-from tests.methods.plain import MLP, loss_of
+from tests.methods.plain import MLP, loss_of, schedule
 
 YAML = Path(__file__).parents[2] / "conf" / "method" / "mucs.yaml"
 SEED = 11
@@ -178,10 +178,10 @@ class Dense:
 
 
 def test_generation_part_is_the_noisy_end_of_the_schedule(edm: EDM) -> None:
-    for pairs, share, schedule in ((100, 0.7, 142), (6, 0.7, 8), (10, 1.0, 10), (3, 0.5, 6)):
+    for pairs, share, points in ((100, 0.7, 142), (6, 0.7, 8), (10, 1.0, 10), (3, 0.5, 6)):
         levels = generation_part(edm, pairs, share)
         i = np.arange(pairs)
-        expected = (80 ** (1 / 7) + i / (schedule - 1) * (0.002 ** (1 / 7) - 80 ** (1 / 7))) ** 7
+        expected = (80 ** (1 / 7) + i / (points - 1) * (0.002 ** (1 / 7) - 80 ** (1 / 7))) ** 7
         np.testing.assert_allclose(levels, expected, rtol=1e-5)
 
 
@@ -203,6 +203,16 @@ def test_null_loss_is_that_of_a_network_that_says_nothing(world: World) -> None:
     at = (s**2 * float((x**2).mean()) + 0.5**4) / (0.25 * (s**2 + 0.25))
     expected = float((weights * at).sum() / weights.sum())
     found = method(**{"null_loss.batches": 60, "null_loss.batch_size": 40}).estimate_null_loss(world.context)
+    assert found == pytest.approx(expected, rel=0.02)
+
+
+def test_the_null_loss_is_that_at_the_levels_of_the_unlearning(world: World) -> None:
+    x = world.context.data.train.images(IDS).double()
+    s = schedule(1000, 1000).double()
+    s = s[s >= s[499]]  # most of the noisier half of all draws
+    expected = float(((s**2 * float((x**2).mean()) + 0.5**4) / (0.25 * (s**2 + 0.25))).mean())
+    along = {"unlearn.levels": "generation", "unlearn.schedule_share": 0.5}
+    found = method(**along, **{"null_loss.batches": 60, "null_loss.batch_size": 40}).estimate_null_loss(world.context)
     assert found == pytest.approx(expected, rel=0.02)
 
 
@@ -255,7 +265,7 @@ def test_nothing_but_the_chosen_part_is_unlearned(world: World, trained: nn.Modu
         assert {"blocks.0.attn.qkv.weight", "blocks.0.modulation.bias", "condition.0.bias"} < changed
         assert all(name.startswith(("blocks.", "condition.")) for name in changed)
     else:
-        assert {"sigma.0.weight", "embed.weight", "unembed.bias"} < changed
+        assert {"sigma.0.weight", "embed.weight", "unpatch.bias"} < changed
 
 
 def test_f1_itself_is_left_alone(world: World, trained: nn.Module) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,38 +19,42 @@ from tdattr.configs import build
 from tdattr.diffusion.edm import EDM
 from tdattr.errors import UserError
 from tdattr.methods import MethodSetup
-from tdattr.methods.instance_weights import InstanceWeights
+from tdattr.methods.instance_weights import ExponentialWeights, InstanceWeights, SkipMostSimilar
 from tdattr.methods.mucs import MUCS
 from tdattr.seeding import generator, normal
 from tdattr.training.augmentation import augment
 from tdattr.training.config import AugmentationConfig
+from tdattr.unlearning.draws import generation_draw
 from tdattr.unlearning.mirrored import MirroredBatches
 from tests.methods.plain import MLP, Rows, loss_of, schedule, training_levels
 from tests.methods.shifts import IDS, PAIRS, SEED, World, dense
 
 ROOT = Path(__file__).parents[2]
-BATCH, STEPS, SHARPNESS = 5, 3, 2.0
-WEIGHTS = InstanceWeights(Rows(), SHARPNESS)
+BATCH, STEPS, SHARPNESS, SKIPPED = 5, 3, 2.0, 0.4
 OPTIONS: dict[str, dict[str, Any]] = {
     "none": {},
-    "levels": {"levels": "generation"},
+    "levels": {"levels": "generation", "schedule_share": 1.0},
+    "part of the levels": {"levels": "generation", "schedule_share": 0.6},
     "shared_noise": {"shared_noise": True},
     "augment": {"augment": True},
-    "instance_weights": {"instance_weights": WEIGHTS},
+    "exponential weights": {"instance_weights": ExponentialWeights(Rows(), SHARPNESS)},
+    "instance_weights": {"instance_weights": SkipMostSimilar(Rows(), SKIPPED)},
     "stop": {"stop": None},
 }
 OPTIONS["all"] = {name: value for option in OPTIONS.values() for name, value in option.items()}
 ABLATIONS: dict[str, dict[str, Any]] = {
     "augment": {"method.unlearn.augment": True, "train.augmentation.enabled": True},
+    "auto_schedule": {"method.score.schedule_share": "auto"},
+    "auto_unlearn_levels": {"method.unlearn.levels": "generation", "method.unlearn.schedule_share": "auto"},
     "block": {"method.unlearn.trainable": "block"},
     "fresh_noise": {"method.score.consistent": False},
     "full_schedule": {"method.score.schedule_share": 1.0},
     "moved_pairs": {"method.score.schedule_share": 1.0, "method.score.kept": "moved"},
     "no_null_loss": {"method.unlearn.stop": None, "method.unlearn.max_steps": 109},
     "shared_noise": {"method.unlearn.shared_noise": True},
-    "subtraction": {"method.score.form": "difference"},
-    "training_levels": {"method.score.levels": "training"},
-    "unlearn_levels": {"method.unlearn.levels": "generation"},
+    "subtraction": {"method.score.form": "difference", "method.score.epsilon": None},
+    "training_levels": {"method.score.levels": "training", "method.score.schedule_share": None},
+    "unlearn_levels": {"method.unlearn.levels": "generation", "method.unlearn.schedule_share": 1.0},
     "weight_0.1": {"method.unlearn.weight": 0.1},
     "weight_0.3": {"method.unlearn.weight": 0.3},
 }
@@ -74,12 +78,20 @@ def strong(world: World, augmentation: Callable[..., AugmentationConfig], tiny_d
     return replace(world, context=replace(world.context, train=train, f0=lambda: tiny_dit(4)))
 
 
-def weights_of(world: World, query: int, chosen: np.ndarray) -> Tensor:
-    """exp(sharpness · cosine) of the mean rows, with a mean of 1."""
+def weights_of(world: World, rule: InstanceWeights, query: int, chosen: np.ndarray, given: Tensor) -> Tensor:
+    """From the cosines of the mean rows, with a mean of 1."""
     image = world.context.queries.images[query].mean((0, 2))
     items = torch.from_numpy(world.context.data.train.pixels[chosen] / 127.5 - 1).mean((2, 3))
-    found = torch.exp(SHARPNESS * torch.cosine_similarity(items, image[None].double()))
-    return (found / found.mean()).float()
+    similar = torch.cosine_similarity(items, image[None].double()).numpy()
+    if isinstance(rule, ExponentialWeights):
+        found = np.exp(SHARPNESS * similar)
+    else:  # conditions are one-hot, but not of length 1
+        classes = given.double().numpy()
+        similar = similar + np.sqrt(np.maximum(classes[:, query] / np.linalg.norm(classes, axis=1), 0))
+        lower, upper = np.sort(similar)[2:4]
+        found = (similar <= lower + 0.4 * (upper - lower)).astype(float)  # 0.6 of the way from the first to the fifth
+        assert found.sum() == 3
+    return torch.from_numpy(found / found.mean()).float()
 
 
 def unlearned(world: World, wanted: MUCS, query: int) -> nn.Module:
@@ -96,9 +108,11 @@ def unlearned(world: World, wanted: MUCS, query: int) -> nn.Module:
         return loss_of(network, x, sigma, noise, given, label)
 
     def noised(rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        along = options.levels == "generation"
-        sigma = schedule(1000, 1000)[rng.integers(1000, size=BATCH)] if along else training_levels(rng, BATCH)
-        return sigma, normal(rng, BATCH, 1, 8, 8)
+        if options.levels == "generation":
+            drawn = rng.integers(1000, size={1.0: BATCH, 0.6: 8}[options.schedule_share])  # 5 / 0.6 = 8.3
+            kept = sorted(sorted(range(len(drawn)), key=lambda index: (drawn[index], index))[:BATCH])
+            return schedule(1000, 1000)[drawn[kept]], normal(rng, BATCH, 1, 8, 8)
+        return training_levels(rng, BATCH), normal(rng, BATCH, 1, 8, 8)
 
     for step in range(STEPS):
         rng = generator(SEED, "mucs.unlearn", query, step)
@@ -107,7 +121,7 @@ def unlearned(world: World, wanted: MUCS, query: int) -> nn.Module:
         first, second = noised(rng), noised(rng)
         retain = losses(train.images(chosen), *first, given, rng)
         if options.instance_weights is not None:
-            retain = retain * weights_of(world, query, chosen)
+            retain = retain * weights_of(world, options.instance_weights, query, chosen, given)
         copies, given = world.context.queries.x[query].expand(BATCH, -1, -1, -1), torch.eye(4)[query].expand(BATCH, -1)
         forget = losses(copies, *(first if options.shared_noise else second), given, rng)
         optimizer.zero_grad()
@@ -134,12 +148,14 @@ def test_without_a_null_loss_nothing_but_the_number_of_steps_ends_it(world: Worl
 
 
 def test_a_batch_with_every_option(world: World, edm: EDM, augmentation: Callable[..., AugmentationConfig]) -> None:
-    similar = WEIGHTS.similarities(world.context)
+    rule = ExponentialWeights(Rows(), SHARPNESS)
+    similar = rule.similarities(world.context)
     assert similar.shape == (4, 48)
-    fixed = (world.context.data.train, np.arange(48), edm, world.context.queries.images[1], torch.eye(4)[1], 40, 3, 1)
-    plain = MirroredBatches(*fixed)[0]
-    changes = {"augmentation": augmentation(probability=0.3), "loss_weights": WEIGHTS.of(similar[1])}
-    other = MirroredBatches(*fixed, "generation", shared_noise=True, **changes)[0]
+    fixed = (world.context.data.train, np.arange(48), world.context.queries.images[1], torch.eye(4)[1], 40, 3, 1)
+    plain = MirroredBatches(*fixed, edm.training_levels)[0]
+    weigh = partial(rule.of_batch, similar[1], torch.eye(4)[1])
+    changes = {"augmentation": augmentation(probability=0.3), "weigh": weigh}
+    other = MirroredBatches(*fixed, generation_draw(edm), shared_noise=True, **changes)[0]
     for before, after in ((plain.retain, other.retain), (plain.forget, other.forget)):
         indices = ((after.level[:, None] / schedule(1000, 1000) - 1).abs() < 1e-5).nonzero()[:, 1]
         assert len(indices) == 40 and indices.double().mean() == pytest.approx(500, abs=5 * 289 / 40**0.5)
@@ -179,16 +195,36 @@ def test_an_ablation_changes_what_it_names_and_nothing_else(name: str) -> None:
 @pytest.mark.parametrize("extractor", ["dino", "classifier"])
 def test_instance_weights_with_any_extractor(extractor: str) -> None:
     place = "method.unlearn.instance_weights"
-    overrides = ["ablation=instance_weights", f"extractor@{place}.extractor={extractor}"]
-    found = changes(*overrides)
-    assert {name for name in found if not name.startswith(place)} == {"ablation"}
-    weights = build(composed(*overrides).method, "method").unlearn.instance_weights
-    assert isinstance(weights, InstanceWeights) and weights.extractor.name == extractor and weights.sharpness == 1
+    for ablation in ("instance_weights", "exponential_weights"):
+        overrides = [f"ablation={ablation}", f"extractor@{place}.extractor={extractor}"]
+        found = changes(*overrides)
+        assert {name for name in found if not name.startswith(place)} == {"ablation"}
+        weights = build(composed(*overrides).method, "method").unlearn.instance_weights
+        assert weights.extractor.name == extractor
+        kind = SkipMostSimilar if ablation == "instance_weights" else ExponentialWeights
+        assert weights == kind(weights.extractor, 0.1 if kind is SkipMostSimilar else 1.0)
+
+
+def test_the_most_similar_tenth_is_skipped() -> None:
+    rule = SkipMostSimilar(Rows(), 0.1)
+    similar = torch.tensor([0.3, -0.9, 0.8, 0.1, 0.2, 0.2, 0.2, 0.7, -0.1, 0.0])
+    expected = torch.full((10,), 10 / 9)
+    expected[2] = 0
+    torch.testing.assert_close(rule.weigh(similar, None, None), expected)
+    given = torch.tensor([[0.0, 1.0]]).repeat(10, 1)
+    given[7] = torch.tensor([2.0, 0.0])  # of any length
+    given[2] = torch.tensor([-1.0, 0.0])  # below 0 nothing is taken off
+    expected = expected.roll(5)
+    torch.testing.assert_close(rule.weigh(similar, given, torch.tensor([0.5, 0.0])), expected)
+    assert torch.equal(rule.weigh(torch.ones(10), None, None), torch.ones(10))
+    for share in (0.0, 1.0, -0.1):
+        with pytest.raises(UserError, match=r"method.unlearn.instance_weights.share=.* must lie between 0 and 1"):
+            SkipMostSimilar(Rows(), share)
 
 
 def test_the_ablations_are_known_and_those_of_table_2_are_there() -> None:
     files = {path.stem for path in (ROOT / "conf" / "ablation").iterdir()}
-    assert files == {*ABLATIONS, "instance_weights", "none"}
+    assert files == {*ABLATIONS, "instance_weights", "exponential_weights", "none"}
     published = pd.read_csv(ROOT / "tdattr" / "report" / "papers" / "mucs" / "table_2.csv")["ablation"].dropna()
     assert set(published) <= files
 
@@ -199,6 +235,9 @@ def test_bad_values_are_refused(make_setup: Callable[..., MethodSetup], tiny_dit
         OmegaConf.update(config, f"unlearn.{key}", "odd")
         with pytest.raises(UserError, match=rf"method.unlearn.{key}=odd is unknown: choose {words}"):
             build(config, "method")
+    for levels, share in (("training", 0.5), ("generation", None), ("generation", 0.0)):
+        with pytest.raises(UserError, match=rf"^method\.unlearn\.schedule_share={share} "):
+            method(levels=levels, schedule_share=share)
     for key in ("max_steps", "batch_size"):
         with pytest.raises(UserError, match=r"unlearn.batch_size and unlearn.max_steps must be at least 1"):
             method(**{key: 0})

@@ -43,9 +43,11 @@ def test_dtrak_takes_gradients_at_the_references_timesteps(levels: str) -> None:
 @pytest.mark.parametrize("levels", ["generation", "discrete"])
 def test_abu_takes_losses_at_the_references_timesteps(levels: str) -> None:
     entry = golden("levels.discrete")
-    diffusion, method = composed("method=abu", f"method.score.levels={levels}")
+    share = 1.0 if levels == "generation" else None
+    changed = [f"method.score.levels={levels}", f"method.score.schedule_share={share or 'null'}"]
+    diffusion, method = composed("method=abu", *changed)
     assert isinstance(method, AbU)
-    found = fixed_levels(diffusion, method.score)
+    found = fixed_levels(diffusion, method.score, share)
     assert found is not None
     assert levels == "generation" or torch.equal(found, found.sort().values)
     entry.check("AbU losses", found.sort().values)

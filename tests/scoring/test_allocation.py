@@ -23,7 +23,7 @@ SHIFT = {
     "form": "difference",
     "consistent": True,
     "kept": "all",
-    "epsilon": 0.0,
+    "epsilon": None,
     "mirror": False,
     "captions": "first",
 }
@@ -143,8 +143,8 @@ def test_a_shift_is_the_mean_over_the_cells_of_all_rounds(tables: tuple[Known, K
 
 def test_losses_under_noise_of_their_own_are_averaged_before_they_are_compared(tables: tuple[Known, Known]) -> None:
     before, after = tables
-    for form in ("difference", "skew"):
-        config = typed(ShiftConfig, SHIFT | {"consistent": False, "form": form}, "score")
+    for form, epsilon in (("difference", None), ("skew", 0.0)):
+        config = typed(ShiftConfig, SHIFT | {"consistent": False, "form": form, "epsilon": epsilon}, "score")
         found = mean_shift(config, before, after, AllCells(Block.whole(before.items, NOISE)))
         old, new = before.values.mean(1), after.values.mean(1)
         expected = new - old if form == "difference" else (new - old) / (new.abs() + old.abs())

@@ -101,7 +101,7 @@ def test_a_step_takes_the_mean_gradient_of_its_batches(
 ) -> None:
     from tdattr.unlearning.module import Unlearning, unlearn
 
-    names = ["blocks.0.mlp.fc1.weight", "unembed.weight"]
+    names = ["blocks.0.mlp.fc1.weight", "unpatch.weight"]
     plain, before, source = deepcopy(network), deepcopy(network.state_dict()), Recorded(batches())
     module = Unlearning(network.train(), Ascent(edm), partial(torch.optim.SGD, lr=RATE), names, check_first=False)
     outcome = unlearn(module, source, steps, tiny_trainer(), accumulate)
@@ -128,7 +128,7 @@ def test_the_last_loss_is_reported(
     from tdattr.unlearning.module import Unlearning, unlearn
 
     still: Any = partial(torch.optim.SGD, lr=0.0)
-    module = Unlearning(network, Ascent(edm), still, ["unembed.weight"], check_first=False)
+    module = Unlearning(network, Ascent(edm), still, ["unpatch.weight"], check_first=False)
     outcome = unlearn(module, batches(), 4, tiny_trainer())
     with torch.no_grad():
         losses = [float(mean_loss(network, batches()[index])) for index in range(4)]
