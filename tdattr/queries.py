@@ -4,12 +4,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 from jaxtyping import Float, Shaped
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tdattr.errors import UserError
+from tdattr.seeding import generator
 from tdattr.store import Artifact
 
 SAMPLED = "images.safetensors"
@@ -61,6 +63,7 @@ class Queries:
     items: pd.DataFrame  # what is known of the item that each takes its condition from: its id and fields
     address: str  # what stands for them in the address of an artifact
     indices: slice  # which of the run's generated images they are
+    guidance: float | None = None  # the weight with which they were generated; None: without
 
     def __len__(self) -> int:
         return len(self.images)
@@ -74,7 +77,13 @@ class Queries:
             self.items.iloc[indices],
             f"{self.address}/{indices.start}-{indices.stop}",
             slice(self.indices.start + indices.start, self.indices.start + indices.stop),
+            self.guidance,
         )
+
+
+def query_generator(seed: int, index: int) -> np.random.Generator:
+    """The noise that the run's generated image of that index comes from."""
+    return generator(seed, "query", index)
 
 
 def save_sampled(

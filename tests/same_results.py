@@ -90,6 +90,7 @@ CASES: dict[str, list[str]] = {
     "dtrak": ["method=dtrak", *GRADIENTS],
     "das": ["method=das", *GRADIENTS],
     "trak": ["method=trak", *GRADIENTS],
+    "journey_trak": ["method=journey_trak", *GRADIENTS],
     "tracin": ["method=tracin", *GRADIENTS],
     "gradient_cosine": ["method=gradient_cosine", *GRADIENTS],
     "ensemble": [

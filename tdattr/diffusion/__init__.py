@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tdattr.configs import Node
+from tdattr.diffusion.samplers import Watch
 from tdattr.networks import NOTHING, Forward, Given
 from tdattr.schedules import leading
 
@@ -126,8 +127,10 @@ class Diffusion(Node, ABC):
         shape: tuple[int, ...],
         given: Given = NOTHING,
         guidance: float | None = None,
+        watch: Watch | None = None,
     ) -> Float[Tensor, "batch *shape"]:
         """One x per generator, each a function of its own generator alone, never of the batch; on the network's device.
 
         ``given``: what the network is told of each. ``guidance``: the weight of classifier-free guidance; None: none.
+        ``watch`` is told of each step its level and the clean items that the network predicts there.
         """

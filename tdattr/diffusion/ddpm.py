@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tdattr.diffusion import Diffusion
 from tdattr.diffusion.dpm_solver import dpm_solver
 from tdattr.diffusion.guidance import Guided
-from tdattr.diffusion.samplers import ancestral, ddim, draw_noise
+from tdattr.diffusion.samplers import Watch, ancestral, ddim, draw_noise
 from tdattr.errors import UserError
 from tdattr.networks import NOTHING, Forward, Given, per_item
 from tdattr.schedules import AlphaBarSchedule, alpha_bar, leading
@@ -120,6 +120,7 @@ class DDPM(Diffusion):
         shape: tuple[int, ...],
         given: Given = NOTHING,
         guidance: float | None = None,
+        watch: Watch | None = None,
     ) -> Float[Tensor, "batch *shape"]:
         """By DDIM or DPM-Solver++ in ``steps`` steps, or ancestrally through all timesteps.
 
@@ -133,9 +134,9 @@ class DDPM(Diffusion):
         def predict(x: Tensor, t: int) -> Tensor:
             return self.noise_prediction(guided, x, x.new_full((len(x),), t), given)
 
-        start = draw_noise(network, rngs, shape)
+        start, alpha_bar = draw_noise(network, rngs, shape), self.alpha_bar.tolist()
         if self.sampler == "ddim":
-            return ddim(predict, start, visited, self.alpha_bar.tolist(), self.ddim_noise == "recomputed")
+            return ddim(predict, start, visited, alpha_bar, self.ddim_noise == "recomputed", watch)
         if self.sampler == "dpm_solver":
-            return dpm_solver(predict, start, visited, self.alpha_bar.tolist())
-        return ancestral(predict, start, visited, self.alpha_bar.tolist(), lambda: draw_noise(network, rngs, shape))
+            return dpm_solver(predict, start, visited, alpha_bar, watch)
+        return ancestral(predict, start, visited, alpha_bar, lambda: draw_noise(network, rngs, shape), watch)

@@ -1,5 +1,6 @@
 """DPM-Solver++ of second order, with which Stable Diffusion is sampled: the scheduler of the diffusers library."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,19 +8,26 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tdattr.diffusion.samplers import Predict
+from tdattr.diffusion.samplers import Predict, Watch
 
 
 def dpm_solver(
-    predict: Predict, x: Float[Tensor, "batch *shape"], timesteps: Sequence[int], alpha_bar: Sequence[float]
+    predict: Predict,
+    x: Float[Tensor, "batch *shape"],
+    timesteps: Sequence[int],
+    alpha_bar: Sequence[float],
+    watch: Watch | None = None,
 ) -> Float[Tensor, "batch *shape"]:
     """DPM-Solver++(2M) (Lu et al. 2022, arXiv 2211.01095, alg. 2) through ``timesteps``, most noise first, to clean.
 
     ``alpha_bar``: of every timestep. Nothing is clipped, as x may be a latent. Deterministic, and float32 inside.
     """
     scheduler = make_scheduler(timesteps, alpha_bar)
-    for t in scheduler.timesteps:
-        x = scheduler.step(predict(x, int(t)).float(), t, x).prev_sample
+    for t in scheduler.timesteps.tolist():
+        noise = predict(x, t).float()
+        if watch is not None:
+            watch(t, (x - math.sqrt(1 - alpha_bar[t]) * noise) / math.sqrt(alpha_bar[t]))
+        x = scheduler.step(noise, t, x).prev_sample
     return x
 
 

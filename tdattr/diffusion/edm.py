@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tdattr.diffusion import Diffusion
 from tdattr.diffusion.guidance import Guided
-from tdattr.diffusion.samplers import draw_noise, heun
+from tdattr.diffusion.samplers import Watch, draw_noise, ends_straight, heun
 from tdattr.errors import UserError
 from tdattr.networks import NOTHING, Forward, Given, per_item
 from tdattr.seeding import normal
@@ -102,6 +102,7 @@ class EDM(Diffusion):
         shape: tuple[int, ...],
         given: Given = NOTHING,
         guidance: float | None = None,
+        watch: Watch | None = None,
     ) -> Float[Tensor, "batch *shape"]:
         """Deterministic second-order Heun in ``steps`` steps of dx/dsigma = (x - D) / sigma (EDM algorithm 1)."""
         guided = Guided(network, guidance)
@@ -110,4 +111,5 @@ class EDM(Diffusion):
         def slope(x: Tensor, sigma: float) -> Tensor:
             return (x - self.denoise(guided, x, x.new_full((len(x),), sigma), given)) / sigma
 
-        return heun(slope, draw_noise(network, rngs, shape) * sigmas[0], [*sigmas, 0.0])
+        start = draw_noise(network, rngs, shape) * sigmas[0]
+        return heun(slope, start, [*sigmas, 0.0], ends_straight(watch))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from tdattr.diffusion import Diffusion
 from tdattr.diffusion.guidance import Guided
-from tdattr.diffusion.samplers import draw_noise, euler, heun
+from tdattr.diffusion.samplers import Watch, draw_noise, ends_straight, euler, heun
 from tdattr.errors import UserError
 from tdattr.networks import NOTHING, Forward, Given, per_item
 from tdattr.seeding import normal
@@ -99,6 +99,7 @@ class Flow(Diffusion):
         shape: tuple[int, ...],
         given: Given = NOTHING,
         guidance: float | None = None,
+        watch: Watch | None = None,
     ) -> Float[Tensor, "batch *shape"]:
         """dx/dt = v(x, t) from t = 1 to 0 in ``steps`` equal steps of Euler or of second-order Heun."""
         guided = Guided(network, guidance)
@@ -109,5 +110,6 @@ class Flow(Diffusion):
 
         start = draw_noise(network, rngs, shape)
         if self.sampler == "heun":
-            return heun(slope, start, [*levels, 0.0])
-        return euler(slope, start, levels, [after - now for now, after in pairwise([*levels, 0.0])])
+            return heun(slope, start, [*levels, 0.0], ends_straight(watch))
+        lengths = [after - now for now, after in pairwise([*levels, 0.0])]
+        return euler(slope, start, levels, lengths, ends_straight(watch))

@@ -17,6 +17,8 @@ from tdattr.seeding import normal
 
 Slope = Callable[[Tensor, float], Tensor]
 Predict = Callable[[Tensor, int], Tensor]
+Watch = Callable[[float, Tensor], None]  # is told of every step its level and the clean items predicted there
+WatchSlope = Callable[[Tensor, float, Tensor], None]  # is told of every step x, the level and the slope
 
 
 def draw_noise(
@@ -27,25 +29,41 @@ def draw_noise(
     return torch.stack([normal(rng, *shape) for rng in rngs]).to(device)
 
 
-def heun(slope: Slope, x: Float[Tensor, "batch *shape"], levels: Sequence[float]) -> Float[Tensor, "batch *shape"]:
+def heun(
+    slope: Slope, x: Float[Tensor, "batch *shape"], levels: Sequence[float], watch: WatchSlope | None = None
+) -> Float[Tensor, "batch *shape"]:
     """Second order, along ``levels``, which are the variable of integration and end in 0 (EDM, algorithm 1).
 
     The step to 0 is Euler's, as 0 is no level of the training.
     """
     for now, after in pairwise(levels):
         first = slope(x, now)
+        if watch is not None:
+            watch(x, now, first)
         ahead = x + (after - now) * first
         x = x + (after - now) * (first + slope(ahead, after)) / 2 if after > 0 else ahead
     return x
 
 
 def euler(
-    slope: Slope, x: Float[Tensor, "batch *shape"], levels: Sequence[float], lengths: Sequence[float]
+    slope: Slope,
+    x: Float[Tensor, "batch *shape"],
+    levels: Sequence[float],
+    lengths: Sequence[float],
+    watch: WatchSlope | None = None,
 ) -> Float[Tensor, "batch *shape"]:
     """First order: from each of ``levels`` a step of so much of the variable of integration."""
     for level, length in zip(levels, lengths, strict=True):
-        x = x + length * slope(x, level)
+        change = slope(x, level)
+        if watch is not None:
+            watch(x, level, change)
+        x = x + length * change
     return x
+
+
+def ends_straight(watch: Watch | None) -> WatchSlope | None:
+    """``watch`` for a variant whose clean item lies where a straight line along the slope meets level 0."""
+    return None if watch is None else lambda x, level, slope: watch(level, x - level * slope)
 
 
 def ddim(
@@ -54,6 +72,7 @@ def ddim(
     timesteps: Sequence[int],
     alpha_bar: Sequence[float],
     recompute: bool,
+    watch: Watch | None = None,
 ) -> Float[Tensor, "batch *shape"]:
     """DDIM with eta 0 (Song et al. 2021, eq. 12) through ``timesteps``, most noise first, and from the last to clean.
 
@@ -64,6 +83,8 @@ def ddim(
         now, after = alpha_bar[t], 1.0 if following is None else alpha_bar[following]
         eps = predict(x, t)
         clean = predicted_clean(eps, x, now)
+        if watch is not None:
+            watch(t, clean)
         if recompute:
             eps = (x - math.sqrt(now) * clean) / math.sqrt(1 - now)
         x = math.sqrt(after) * clean + math.sqrt(1 - after) * eps
@@ -76,6 +97,7 @@ def ancestral(
     timesteps: Sequence[int],
     alpha_bar: Sequence[float],
     fresh: Callable[[], Float[Tensor, "batch *shape"]],
+    watch: Watch | None = None,
 ) -> Float[Tensor, "batch *shape"]:
     """Ancestral sampling with the small variance (Ho et al. 2020, alg. 2), the last step without noise.
 
@@ -85,6 +107,8 @@ def ancestral(
     for t, following in zip(timesteps, [*timesteps[1:], None], strict=True):
         now, after = alpha_bar[t], 1.0 if following is None else alpha_bar[following]
         clean = predicted_clean(predict(x, t), x, now)
+        if watch is not None:
+            watch(t, clean)
         alpha = now / after
         x = (math.sqrt(after) * (1 - alpha) * clean + math.sqrt(alpha) * (1 - after) * x) / (1 - now)
         if following is not None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tdattr.diffusion import Diffusion
 from tdattr.diffusion.guidance import Guided
-from tdattr.diffusion.samplers import draw_noise, euler
+from tdattr.diffusion.samplers import Watch, draw_noise, euler
 from tdattr.errors import UserError
 from tdattr.networks import NOTHING, Forward, Given, per_item
 
@@ -118,6 +118,7 @@ class VP(Diffusion):
         shape: tuple[int, ...],
         given: Given = NOTHING,
         guidance: float | None = None,
+        watch: Watch | None = None,
     ) -> Float[Tensor, "batch *shape"]:
         """Euler in t, ``steps`` steps of which the last ends at t = 0, on the items scaled to variance one.
 
@@ -126,10 +127,15 @@ class VP(Diffusion):
         times = self.generation_times(self.steps).tolist()
         sigma = float(self.sigma(self.generation_times(1)))
         start = draw_noise(network, rngs, shape) * (sigma / math.hypot(sigma, 1))
-        return self.integrate(Guided(network, guidance), start, [*times, 0.0], given)
+        return self.integrate(Guided(network, guidance), start, [*times, 0.0], given, watch)
 
     def integrate(
-        self, network: Forward, x: Float[Tensor, "batch *shape"], times: Sequence[float], given: Given = NOTHING
+        self,
+        network: Forward,
+        x: Float[Tensor, "batch *shape"],
+        times: Sequence[float],
+        given: Given = NOTHING,
+        watch: Watch | None = None,
     ) -> Float[Tensor, "batch *shape"]:
         """By Euler from the first of ``times`` to the last, down from 1; ``x`` is scaled to variance one.
 
@@ -144,4 +150,8 @@ class VP(Diffusion):
             predicted = self.noise_prediction(network, x, x.new_full((len(x),), sigma), given)
             return predicted * (math.hypot(sigma, 1) / sigma) - x
 
-        return euler(slope, x, sigmas, lengths)
+        def told(x: Tensor, sigma: float, change: Tensor) -> None:  # D = (x - sigma^2 dx) / s, as Net is in the slope
+            assert watch is not None
+            watch(sigma, (x - sigma**2 * change) / math.hypot(sigma, 1))
+
+        return euler(slope, x, sigmas, lengths, None if watch is None else told)

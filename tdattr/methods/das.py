@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tdattr.methods import Context, Scored, Scorer
-from tdattr.methods.gradient_features import Damped, gradient_features, kernel, root_losses
+from tdattr.methods.gradient_features import Damped, item_features, kernel, query_features, root_losses
 from tdattr.scoring.gradients import GradientConfig
 from tdattr.scoring.kernel import Kernel
 
@@ -37,7 +37,7 @@ class DAS(Damped):
 
     def start(self, context: Context) -> Scorer:
         """The features of the items, their kernel, residuals and leverages."""
-        items, queries = gradient_features(context, self.gradients)
+        items, queries = item_features(context, self.gradients), query_features(context, self.gradients)
         inverse = kernel(context, self.gradients, items)
         residual = residuals(root_losses(context, self.gradients), self.residual)
 

@@ -27,9 +27,32 @@ FILE = "features.npy"
 GRID = "grid"  # method.damping=grid: the scores of every damping of method.grid
 
 
-def gradient_features(context: Context, config: GradientConfig) -> tuple[Stacked, Float[Tensor, "query feature"]]:
-    """The features of F1's training items and those of the queries: artifacts, a block of items each, that methods with
-    the same ``config`` share and jobs share out."""
+Compute = Callable[[Gradients, slice], Float[np.ndarray, "row feature"]]
+
+
+def item_features(context: Context, config: GradientConfig) -> Stacked:
+    """The features of F1's training items."""
+    items = TrainingItems(context.data.train, context.ids)
+    return stack_features(context, config, len(items), {}, "items", compute_features(context, items))
+
+
+def query_features(context: Context, config: GradientConfig) -> Float[Tensor, "query feature"]:
+    """Those of the queries, as items."""
+    items, about = QueryItems(context.queries), {"queries": context.queries.address}
+    found = stack_features(context, config, len(items), about, "queries", compute_features(context, items))
+    return torch.from_numpy(found[:])
+
+
+def compute_features(context: Context, items: Items) -> Compute:
+    """Some of the items at the noise that all share."""
+    return lambda gradients, rows: features(gradients, items, rows, context.seed)
+
+
+def stack_features(
+    context: Context, config: GradientConfig, count: int, about: Mapping[str, str], called: str, compute: Compute
+) -> Stacked:
+    """``count`` rows of features: artifacts, a block of rows each, that methods with the same ``config`` share and jobs
+    share out. ``about``: what they depend on besides it, F1 and the training items."""
 
     @cache
     def gradients() -> Gradients:
@@ -38,22 +61,16 @@ def gradient_features(context: Context, config: GradientConfig) -> tuple[Stacked
         noise = noise_set(context, config).to(context.device)
         return Gradients(network, context.diffusion, config, names, noise, context.trainer.gradient_batch)
 
-    def plan(items: Items, rows: slice, about: Mapping[str, str]) -> Plan:
+    def plan(rows: slice) -> Plan:
         def build(folder: Path) -> None:
-            np.save(folder / FILE, features(gradients(), items, rows, context.seed))
+            np.save(folder / FILE, compute(gradients(), rows))
 
         return context.plan("gradients", 2, describe(config) | about | {"rows": [rows.start, rows.stop]}, build)
 
-    def stack(items: Items, about: Mapping[str, str], called: str) -> Stacked:
-        parts = list(spans(len(items), block))
-        artifacts = share_out([plan(items, rows, about) for rows in parts], f"Gradients of the {called}")
-        files = [artifact.folder / FILE for artifact in artifacts]
-        return Stacked(files, [*(rows.start for rows in parts), len(items)], np.load(files[0], mmap_mode="r").shape[1])
-
-    block = block_rows(count_parameters(context, config))
-    items = stack(TrainingItems(context.data.train, context.ids), {}, "items")
-    queries = stack(QueryItems(context.queries), {"queries": context.queries.address}, "queries")
-    return items, torch.from_numpy(queries[:])
+    parts = list(spans(count, block_rows(count_parameters(context, config))))
+    artifacts = share_out([plan(rows) for rows in parts], f"Gradients of the {called}")
+    files = [artifact.folder / FILE for artifact in artifacts]
+    return Stacked(files, [*(rows.start for rows in parts), count], np.load(files[0], mmap_mode="r").shape[1])
 
 
 def count_parameters(context: Context, config: GradientConfig) -> int:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from tdattr.methods import Context, Scored, Scorer
-from tdattr.methods.gradient_features import Differentiating, gradient_features
+from tdattr.methods.gradient_features import Differentiating, item_features, query_features
 from tdattr.scoring.gradients import GradientConfig
 
 
@@ -23,8 +23,8 @@ class GradientSimilarity(Differentiating):
 
     def start(self, context: Context) -> Scorer:
         """The features of the items."""
-        features, queries = gradient_features(context, self.gradients)
-        items = torch.from_numpy(features[:])
+        items = torch.from_numpy(item_features(context, self.gradients)[:])
+        queries = query_features(context, self.gradients)
         lengths = items.norm(dim=1).clamp(min=1e-30) if self.cosine else torch.ones(len(items))
 
         def score(query: int) -> Scored:

@@ -4,8 +4,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
 
+from jaxtyping import Float
+from torch import Tensor
+
 from tdattr.methods import Context, Scored, Scorer
-from tdattr.methods.gradient_features import Damped, gradient_features, kernel
+from tdattr.methods.gradient_features import Damped, item_features, kernel, query_features
 from tdattr.scoring.gradients import GradientConfig
 
 
@@ -25,6 +28,10 @@ class Trak(Damped):
 
     def start(self, context: Context) -> Scorer:
         """The features of the items and their kernel."""
-        items, queries = gradient_features(context, self.gradients)
+        items, queries = item_features(context, self.gradients), self.query_features(context)
         inverse = kernel(context, self.gradients, items)
         return lambda query: Scored(self.damp(partial(inverse.scores, queries[query])))
+
+    def query_features(self, context: Context) -> Float[Tensor, "query feature"]:
+        """At the noise of the items."""
+        return query_features(context, self.gradients)

@@ -13,7 +13,7 @@ from tdattr.networks import Given
 from tdattr.pipeline.train import load_network
 from tdattr.pipeline.workspace import Workspace
 from tdattr.progress import track
-from tdattr.queries import TABLE, Queries, load_images, load_x, save_sampled
+from tdattr.queries import TABLE, Queries, load_images, load_x, query_generator, save_sampled
 from tdattr.seeding import generator
 from tdattr.store import Plan, share_out
 
@@ -49,7 +49,7 @@ def plan_batches(ws: Workspace, model: Plan) -> list[Plan]:
 
     def plan_batch(batch: range) -> Plan:
         def make(folder: Path) -> None:
-            rngs = [generator(ws.seed, "query", index) for index in batch]
+            rngs = [query_generator(ws.seed, index) for index in batch]
             conditions = ws.query_split.condition(query_items(ws)[batch.start : batch.stop])
             save_sampled(folder, *sample(ws, model, rngs, conditions))
 
@@ -89,6 +89,7 @@ def load_queries(ws: Workspace, plan: Plan) -> Queries:
         items=ws.query_split.items.iloc[items],
         address=plan.address,
         indices=slice(0, len(images)),
+        guidance=guidance(ws),
     )
 
 

@@ -232,6 +232,45 @@ def test_guidance_and_condition_reach_the_picture(sampler: Diffusion, network: n
     assert not torch.equal(plain, pictures(rngs(1), first, 2.0))
 
 
+class Knowing(nn.Module):
+    """Knows the clean items, and answers what each variant's network would."""
+
+    def __init__(self, diffusion: Diffusion, clean: Tensor) -> None:
+        super().__init__()
+        self.name, self.clean = diffusion.name, nn.Parameter(clean)
+
+    def forward(self, x: Tensor, c_noise: Tensor, given: Given) -> Tensor:
+        told = c_noise.double()[:, None, None, None]
+        sigma, t = (4 * told).exp(), (told + 1) / 2
+        if self.name == "flow":
+            return ((x - self.clean) / t).float()
+        if self.name == "edm":  # what is left of c_out Net = D - c_skip x, x being scaled by c_in
+            total = sigma**2 + 0.25
+            return ((self.clean - x * total.sqrt() * 0.25 / total) * total.sqrt() / (0.5 * sigma)).float()
+        return ((x * (sigma**2 + 1).sqrt() - self.clean) / sigma).float()
+
+
+def test_a_watch_is_told_levels_and_predicted_clean_items(sampler: Diffusion) -> None:
+    clean, seen = clean_images(3), list[tuple[float, Tensor]]()
+    with torch.inference_mode():
+        x = sampler.sample(Knowing(sampler, clean), rngs(3), SHAPE, watch=lambda *told: seen.append(told))
+        unwatched = sampler.sample(Knowing(sampler, clean), rngs(3), SHAPE)
+    steps = 10 if getattr(sampler, "sampler", "") == "ancestral" else sampler.steps
+    assert torch.tensor([level for level, _ in seen]).tolist() == sampler.generation_levels(steps).tolist()
+    for _, predicted in seen:
+        torch.testing.assert_close(predicted, clean, atol=2e-3, rtol=0)
+    assert torch.equal(x, unwatched)
+
+
+def test_what_was_predicted_last_is_what_comes_out(sampler: Diffusion, network: nn.Module) -> None:
+    """But for VP, whose last step is not straight."""
+    seen: list[Tensor] = []
+    with torch.inference_mode():
+        x = sampler.sample(network, rngs(3), SHAPE, watch=lambda _, clean: seen.append(clean))
+    torch.testing.assert_close(seen[-1], x, atol=2e-2 if sampler.name == "vp" else 1e-5, rtol=0)
+    assert (seen[0] - seen[-1]).abs().max() > 1e-2
+
+
 @pytest.mark.parametrize("given", [NOTHING, Given(torch.eye(4)[:3])], ids=["nothing", "condition"])
 def test_samplers_do_not_clamp_but_those_of_ddpm_on_pixels_clip_what_they_predict(
     sampler: Diffusion, tiny_dit: Callable[..., nn.Module], given: Given

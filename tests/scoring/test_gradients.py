@@ -85,6 +85,7 @@ PROJECTIONS = [
     ProjectionConfig("normal", 64, 1),
 ]
 IDS = np.array([40, 2, 7, 30, 11])
+PARTS = (gradient_features.item_features, gradient_features.query_features)
 
 
 @pytest.mark.parametrize("projection", PROJECTIONS)
@@ -134,10 +135,10 @@ def test_stored_features_are_blocks_that_survive_a_kill(
     with monkeypatch.context() as patch:
         patch.setattr(Gradients, "of", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            gradient_features.gradient_features(context, wanted)
+            gradient_features.item_features(context, wanted)
     assert asked == [2] and len(store.built) == 1
     monkeypatch.setattr(Gradients, "of", lambda self, x, given: asked.append(len(x)) or of(self, x, given))
-    items, queries = gradient_features.gradient_features(context, wanted)
+    items, queries = (part(context, wanted) for part in PARTS)
     assert asked == [2, 2, 1, 2, 2]  # what is left of the items, and the queries
     network, noise = loaded[-1], wanted.noise_set(context.diffusion, (1, 8, 8), context.seed)
     gradients = Gradients(network, context.diffusion, wanted, network.parameter_names("all"), noise, 16)
@@ -147,7 +148,7 @@ def test_stored_features_are_blocks_that_survive_a_kill(
         expected = project(gradients.of(x, Given(condition)), projection, context.seed).numpy()
         np.testing.assert_allclose(found, expected, atol=1e-5 * float(np.abs(expected).max()), rtol=1e-3)
     count = len(loaded)
-    again, _ = gradient_features.gradient_features(context, wanted)
+    again, _ = (part(context, wanted) for part in PARTS)
     assert np.array_equal(again[:], items[:]) and len(loaded) == count  # nothing is missing, no network is loaded
 
 
