@@ -1,7 +1,7 @@
 """diffusers' own U-Nets, embeddings and all, behind the signature that the variants call."""
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -25,16 +25,36 @@ class DiffusersUNetConfig(UNetSizes):
 
     ``conditional``: ``UNet2DConditionModel`` with a projection of the class, otherwise ``UNet2DModel``, which sees no
     condition even where the dataset has some. ``head_width``: channels of a head; in the middle of the conditional
-    one, where diffusers reads it otherwise, the number of heads.
+    one, where diffusers reads it otherwise, the number of heads. ``attention_dropout``: behind every attention.
+    ``scale_shift``: the embedding of the timestep also scales features, and does not only shift them. The others have
+    the names and meanings of diffusers' arguments.
     """
 
     conditional: bool
+    attention_dropout: float
+    scale_shift: bool
+    downsample_padding: int
+    norm_eps: float
+    flip_sin_to_cos: bool
+    freq_shift: int
+
+    def arguments(self, channels: int, resolution: int) -> dict[str, Any]:
+        """The arguments of diffusers' classes for ``resolution`` x ``resolution`` images of so many ``channels``."""
+        return super().arguments(channels, resolution) | {
+            "resnet_time_scale_shift": "scale_shift" if self.scale_shift else "default",
+            "downsample_padding": self.downsample_padding,
+            "norm_eps": self.norm_eps,
+            "flip_sin_to_cos": self.flip_sin_to_cos,
+            "freq_shift": self.freq_shift,
+        }
 
     def build(self, channels: int, resolution: int, condition: int) -> "DiffusersUNet":
         """A U-Net for ``resolution`` x ``resolution`` images. Raises UserError where the sizes do not fit."""
         from diffusers.models.unets.unet_2d import UNet2DModel  # takes seconds to import
         from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
+        if self.conditional and self.head_width is None:
+            raise UserError("model.head_width=null is for an unconditional U-Net of diffusers: give it a number.")
         if self.conditional and not condition:
             raise UserError(
                 "This U-Net is conditional but the dataset has no conditions: choose another dataset.source.condition "
@@ -42,14 +62,19 @@ class DiffusersUNetConfig(UNetSizes):
             )
         self.check_sizes(resolution)
         arguments = self.arguments(channels, resolution)
-        if not self.conditional:
-            return DiffusersUNet(UNet2DModel(**arguments), self.augmentation_label)
-        unet = UNet2DConditionModel(
-            **arguments,
-            class_embed_type="simple_projection",
-            projection_class_embeddings_input_dim=condition + 1,
-            cross_attention_dim=self.channels[-1],  # there is no text, so the middle attends to itself
-        )
+        unet: UNet2DModel | UNet2DConditionModel
+        if self.conditional:
+            unet = UNet2DConditionModel(
+                **arguments,
+                class_embed_type="simple_projection",
+                projection_class_embeddings_input_dim=condition + 1,
+                cross_attention_dim=self.channels[-1],  # there is no text, so the middle attends to itself
+            )
+        else:
+            unet = UNet2DModel(**arguments)
+        for name, module in unet.named_modules():
+            if isinstance(module, nn.Dropout) and ".attentions." in name:  # 0 wherever diffusers builds them
+                module.p = self.attention_dropout
         return DiffusersUNet(unet, self.augmentation_label)
 
     def check_diffusion(self, diffusion: "Diffusion") -> None:

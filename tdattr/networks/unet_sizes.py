@@ -24,15 +24,15 @@ class UNetSizes(NetworkConfig):
     """The sizes of a U-Net: a level per entry of ``channels``, each at half the resolution of the last.
 
     ``layers``: residual blocks per level on the way down, one more on the way up. ``attention``: whether a level has
-    self-attention, with heads of ``head_width`` channels; the middle always has. ``norm_groups``: groups of a
-    group norm.
+    self-attention, with heads of ``head_width`` channels, or with one head (None); the middle always has.
+    ``norm_groups``: groups of a group norm.
     """
 
     name: str
     channels: list[int]
     layers: int
     attention: list[bool]
-    head_width: int
+    head_width: int | None
     norm_groups: int
     dropout: float
     augmentation_label: bool
@@ -57,7 +57,8 @@ class UNetSizes(NetworkConfig):
         """Raise UserError where the sizes do not fit together or to the images."""
         if not self.channels or len(self.channels) != len(self.attention):
             raise UserError("model.channels and model.attention must have the same length, one entry per level.")
-        if min(self.layers, self.head_width, self.norm_groups, *self.channels) < 1:
+        head_width = 1 if self.head_width is None else self.head_width
+        if min(self.layers, head_width, self.norm_groups, *self.channels) < 1:
             raise UserError("model.layers, model.head_width, model.norm_groups and model.channels must be at least 1.")
         down = 2 ** (len(self.channels) - 1)
         if resolution % down:
@@ -71,7 +72,7 @@ class UNetSizes(NetworkConfig):
                 "number of groups of their group norms."
             )
         attended = [*(c for c, used in zip(self.channels, self.attention, strict=True) if used), self.channels[-1]]
-        if any(width % self.head_width for width in attended):
+        if any(width % head_width for width in attended):
             raise UserError(
                 f"model.head_width={self.head_width} must divide the channels of every level with attention, which are "
                 f"{attended} (the last is the middle's)."

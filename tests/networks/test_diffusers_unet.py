@@ -32,6 +32,12 @@ SMALL = DiffusersUNetConfig(
     dropout=0.0,
     augmentation_label=True,
     c_noise="timestep",
+    attention_dropout=0.0,
+    scale_shift=False,
+    downsample_padding=1,
+    norm_eps=1e-5,
+    flip_sin_to_cos=True,
+    freq_shift=0,
 )
 GUDA = {
     "sample_size": 32,
@@ -41,6 +47,36 @@ GUDA = {
     "down_block_types": ("DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D", "DownBlock2D"),
     "up_block_types": ("UpBlock2D", "AttnUpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
     "dropout": 0.3,
+}
+DTRAK = {  # their config.json, and what their scripts put into it
+    "unet_dtrak": {
+        "sample_size": 32,
+        "block_out_channels": (128, 256, 256, 256),
+        "layers_per_block": 2,
+        "down_block_types": ("DownBlock2D", "AttnDownBlock2D", "DownBlock2D", "DownBlock2D"),
+        "up_block_types": ("UpBlock2D", "UpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
+        "attention_head_dim": None,
+        "downsample_padding": 0,
+        "flip_sin_to_cos": False,
+        "freq_shift": 1,
+        "norm_eps": 1e-6,
+        "norm_num_groups": 32,
+        "resnet_time_scale_shift": "scale_shift",
+    },
+    "unet_dtrak_64": {
+        "sample_size": 64,
+        "block_out_channels": (128, 128, 256, 256, 512, 512),
+        "layers_per_block": 2,
+        "down_block_types": (*("DownBlock2D",) * 4, "AttnDownBlock2D", "DownBlock2D"),
+        "up_block_types": ("UpBlock2D", "AttnUpBlock2D", *("UpBlock2D",) * 4),
+        "attention_head_dim": 8,
+        "downsample_padding": 1,
+        "flip_sin_to_cos": True,
+        "freq_shift": 0,
+        "norm_eps": 1e-5,
+        "norm_num_groups": 32,
+        "resnet_time_scale_shift": "scale_shift",
+    },
 }
 
 
@@ -101,6 +137,52 @@ def test_conditional_network_is_that_of_guda() -> None:
     }
     assert described(network.unet) == described(published)
     assert config.c_noise == "timestep"
+
+
+@pytest.mark.parametrize(("name", "parameters"), [("unet_dtrak", 38_306_691), ("unet_dtrak_64", 118_793_987)])
+def test_networks_of_dtrak(name: str, parameters: int) -> None:
+    config, arguments = composed(name), DTRAK[name]
+    resolution = arguments["sample_size"]
+    with torch.device("meta"):
+        published = UNet2DModel(**arguments)
+        network = config.build(3, resolution, 0)
+    assert count(network) == count(published) == parameters
+    assert described(network.unet) == described(published) | {"dropout": 0.1}
+    probabilities = {module.p for module in network.modules() if isinstance(module, nn.Dropout)}
+    assert probabilities == {0.1}  # the scripts set every one of the network's
+    assert sum(isinstance(module, nn.Dropout) for module in network.modules()) == sum(
+        isinstance(module, nn.Dropout) for module in published.modules()
+    )
+    assert config.c_noise == "timestep"
+
+
+def test_the_small_unet_of_google_is_that_of_dtrak_without_its_scale() -> None:
+    """35.7 M parameters, of which the papers speak."""
+    with torch.device("meta"):
+        network = replace(composed("unet_dtrak"), scale_shift=False).build(3, 32, 0)
+    assert count(network) == 35_746_307
+
+
+@pytest.mark.parametrize("name", DTRAK)
+def test_predictions_of_dtraks_networks_are_those_of_diffusers(name: str) -> None:
+    """With few channels; dropout is off."""
+    config = composed(name)
+    channels = [32, 64, 32, 64, 32, 64][: len(config.channels)]
+    resolution = 8 * 2 ** (len(channels) - 3)
+    ours = replace(config, channels=channels).build(3, resolution, 0).eval()
+    theirs = UNet2DModel(**DTRAK[name] | {"block_out_channels": channels, "sample_size": resolution}).eval()
+    theirs.load_state_dict({name.removeprefix("unet."): value for name, value in ours.state_dict().items()})
+    x, t = torch.randn(2, 3, resolution, resolution), torch.tensor([3.0, 700.0])
+    with torch.inference_mode():
+        expected = theirs(x, t.long()).sample
+        assert torch.equal(ours(x, t), expected)
+        assert expected.std() > 0.01
+
+
+def test_one_head_is_for_unconditional_networks() -> None:
+    with pytest.raises(UserError, match=r"^model.head_width=null is for an unconditional U-Net"):
+        small(head_width=None)
+    assert small(conditional=False, head_width=None).unet.mid_block.attentions[0].heads == 1
 
 
 @pytest.mark.parametrize("changes", [{}, {"layers": 2}, {"channels": [8], "attention": [True]}], ids=str)
