@@ -118,6 +118,7 @@ def loading(folder: Path, options: argparse.Namespace) -> None:
         float(loss.detach())
         seconds.append(time.perf_counter() - started)
     need = options.step_batch / statistics.median(seconds[1:])
+    assert isinstance(split.pixels, np.ndarray)
     size = (split.pixels.nbytes + (0 if split.conditions is None else split.conditions.nbytes)) / 2**20
     print(f"one process   {alone:8.0f} images per second from {options.items} items ({size:.0f} MB on disk)")
     print(f"{options.workers} workers     {several:8.0f} images per second")

@@ -23,12 +23,13 @@ Photographs = list[tuple[int, str, tuple[str, ...]]]  # id, file name, captions 
 class Coco(Source):
     """``train2017``, ``val2017`` (the test split) and ``annotations/captions_{train,val}2017.json`` below ``root``.
 
-    The first ``captions`` of every photograph are its prompts. There is no condition: a text encoder
-    (``dataset.text``) makes one from each prompt.
+    Photographs are kept whole, their shorter side resized bilinearly to ``resolution`` (MUCS): trainings see random
+    windows of that side, everything else the central ones. The first ``captions`` of every photograph are its prompts.
+    There is no condition: a text encoder (``dataset.text``) makes one from each prompt.
     """
 
     unaddressed: ClassVar = ("root",)
-    code_version: ClassVar = 2  # images are resized bilinearly
+    code_version: ClassVar = 3  # photographs are resized bilinearly and kept whole
 
     root: str
     resolution: int
@@ -38,6 +39,11 @@ class Coco(Source):
         for key in ("resolution", "captions"):
             if getattr(self, key) < 1:
                 raise UserError(f"dataset.source.{key}={getattr(self, key)} must be at least 1.")
+
+    @property
+    def window(self) -> int:
+        """The side of what is seen of a photograph."""
+        return self.resolution
 
     def fingerprint(self) -> dict[str, str]:
         """The SHA-256 of the captions, and a digest of the photographs' names, sizes and times of change.
@@ -77,7 +83,7 @@ class Coco(Source):
         """Items in the order of COCO's ids; the field ``image_id`` is that id."""
         for number, name, captions in self.photographs(split):
             yield Example(
-                image=partial(read_image, self.folder(split) / name, self.resolution, 3),
+                image=partial(read_image, self.folder(split) / name, self.resolution, 3, "whole"),
                 prompts=captions[: self.captions],
                 fields={"image_id": str(number)},
             )

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Shaped
+from jaxtyping import Int, Shaped
 
 from tdattr.data.prepared import FACTS, SPLITS, Counts, Example, Source, Split, read_split
+from tdattr.data.strips import cut_lines
 from tdattr.errors import UserError
 from tdattr.files import digest
 from tdattr.progress import Bar
@@ -90,7 +91,12 @@ def prepare_split(
             unreadable += [str(future.exception()) for future in reading if isinstance(future.exception(), UserError)]
             if not unreadable:
                 images = [future.result() for future in reading]
-                rows.write(**stack(block, images, rows, train, encode, description))
+                stored = stack_conditions(block, rows, train, encode, description)
+                if source.window is None:
+                    stored |= {"images": stack_images(images, rows, train, description)}
+                else:
+                    stored |= {"spans": append_strips(images, rows, source.window, description)}
+                rows.write(**stored)
             bar.advance(len(block))
     bar.close()
     if unreadable:
@@ -123,15 +129,33 @@ def read_ahead(
     yield from begun
 
 
-def stack(
-    block: list[Example],
-    images: list[np.ndarray],
-    rows: Rows,
-    train: Split | None,
-    encode: Encode | None,
-    description: str,
+def stack_images(images: list[np.ndarray], rows: Rows, train: Split | None, description: str) -> np.ndarray:
+    """The images of a block. Raises UserError for one whose shape or type is not that of the dataset's first item."""
+    first = stored_arrays(train, rows).get("images", images[0])
+    check_alike(images, first, rows.done, f"{description}: the image")
+    return np.stack(images)
+
+
+def append_strips(images: list[np.ndarray], rows: Rows, window: int, description: str) -> Int[np.ndarray, "item 3"]:
+    """Write the images of a block as strips; their spans, as ``Strips`` has them. Raises UserError for an image whose
+    shorter side is not ``window``."""
+    sides = np.array([image.shape[:2] for image in images], np.int64)
+    for index, (height, width) in enumerate(sides.tolist(), start=rows.done):
+        if min(height, width) != window:
+            raise UserError(
+                f"{description}: the image of item {index} has {height} x {width} pixels; its shorter side must have "
+                f"{window}."
+            )
+    lengths = sides.max(axis=1)
+    firsts = rows.lengths.get("images", 0) + np.cumsum(lengths) - lengths
+    rows.append("images", np.concatenate([cut_lines(image) for image in images]))
+    return np.column_stack([firsts, sides])
+
+
+def stack_conditions(
+    block: list[Example], rows: Rows, train: Split | None, encode: Encode | None, description: str
 ) -> dict[str, np.ndarray]:
-    """What is stored of a block: images and, unless the dataset is unconditional, conditions [item, variant, *shape].
+    """The conditions of a block, [item, variant, *shape], unless the dataset is unconditional.
 
     ``train``: the training split, once it is complete. Raises UserError for shapes and types that differ from those of
     the dataset's first item.
@@ -139,12 +163,10 @@ def stack(
     conditions = [example.condition for example in block]
     if encode is not None:
         conditions = encode_prompts(block, rows.done, encode, description)
-    first = stored_arrays(train, rows)
-    for key, arrays in (("images", images), ("conditions", conditions)):
-        check_alike(arrays, first[key] if first else arrays[0], rows.done, f"{description}: the {key[:-1]}")
-    stored = {"images": np.stack(images)}
+    first = stored_arrays(train, rows).get("conditions", conditions[0])
+    check_alike(conditions, first, rows.done, f"{description}: the condition")
     given = [condition for condition in conditions if condition is not None]
-    return stored | {"conditions": np.stack(given)} if given else stored
+    return {"conditions": np.stack(given)} if given else {}
 
 
 def encode_prompts(block: list[Example], done: int, encode: Encode, description: str) -> list[np.ndarray | None]:

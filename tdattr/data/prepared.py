@@ -14,6 +14,8 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from tdattr.configs import Node
+from tdattr.data.mapped import MemoryMapped
+from tdattr.data.strips import Strips
 from tdattr.errors import UserError
 from tdattr.files import digest
 
@@ -27,7 +29,8 @@ class Example:
     same shape and type in all items; None for an unconditional dataset, or where a text encoder makes it out of the
     prompts."""
 
-    image: np.ndarray | Callable[[], np.ndarray]  # uint8 [height, width, channel], or what reads it in another thread
+    # uint8 [height, width, channel], or what reads it in another thread; of one shape but where a source has ``window``
+    image: np.ndarray | Callable[[], np.ndarray]
     condition: np.ndarray | None = None
     prompts: tuple[str, ...] = ()
     fields: Mapping[str, str] = field(default_factory=dict)  # what groups can be made of: {"style": "Cubism"}
@@ -39,6 +42,12 @@ class Example:
 
 class Source(Node, ABC):
     """A ``dataset.source`` config node: reads one dataset as it is published."""
+
+    @property
+    def window(self) -> int | None:
+        """The shorter side of all images, where they differ in the longer one: trainings see random square windows of
+        that side and everything else the central ones. None: images are square or at least of one shape."""
+        return None
 
     @abstractmethod
     def fingerprint(self) -> dict[str, str]:
@@ -69,49 +78,43 @@ class Counts:
 
 
 @dataclass(frozen=True)
-class Mapped:
-    """Stands for a memory-mapped array in a pickle."""
+class Split(MemoryMapped):
+    """The items of one split; ids are row numbers.
 
-    path: str
+    Whatever looks at an item sees the centre of its image and its first caption. Only the training of F1 and of
+    counterfactual models (``tdattr.training.items``) asks for another window or caption.
+    """
 
-
-@dataclass(frozen=True)
-class Split:
-    """The items of one split; ids are row numbers."""
-
-    pixels: np.ndarray  # uint8 [item, height, width, channel], memory-mapped
+    pixels: np.ndarray | Strips  # uint8 [item, height, width, channel], memory-mapped
     conditions: np.ndarray | None  # [item, variant, *shape], memory-mapped
     items: pd.DataFrame  # a row per item: id, prompt columns, one column per field
 
     def __len__(self) -> int:
         return len(self.pixels)
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Memory-mapped arrays travel to other processes as the paths of their files, never as their content."""
-        return {
-            key: Mapped(str(value.filename)) if isinstance(value, np.memmap) else value
-            for key, value in vars(self).items()
-        }
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        for key, value in state.items():
-            object.__setattr__(self, key, np.load(value.path, mmap_mode="r") if isinstance(value, Mapped) else value)
-
     @property
     def captions(self) -> int:
         """How many conditions every item has; 1 for an unconditional dataset."""
         return 1 if self.conditions is None else self.conditions.shape[1]
 
-    def images(self, ids: Int[np.ndarray, " batch"]) -> Float[Tensor, "batch channel height width"]:
-        """The images with these ids, in [-1, 1], as people and feature extractors see them."""
-        pixels = torch.from_numpy(np.ascontiguousarray(self.pixels[ids]))
-        return pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
+    def images(
+        self, ids: Int[np.ndarray, " batch"], position: Float[np.ndarray, " batch"] | None = None
+    ) -> Float[Tensor, "batch channel height width"]:
+        """The images with these ids, in [-1, 1], as people and feature extractors see them.
+
+        ``position``: which windows of images that are larger than what is seen of them, as ``Strips.windows`` has it.
+        """
+        pixels = self.pixels.windows(ids, position) if isinstance(self.pixels, Strips) else self.pixels[ids]
+        return torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
     def x(
-        self, ids: Int[np.ndarray, " batch"], mirrored: Bool[np.ndarray, " batch"] | bool = False
+        self,
+        ids: Int[np.ndarray, " batch"],
+        mirrored: Bool[np.ndarray, " batch"] | bool = False,
+        position: Float[np.ndarray, " batch"] | None = None,
     ) -> Float[Tensor, "batch *x"]:
         """The items with these ids as networks see them, mirrored or not: under the codec ``pixels``, their images."""
-        x = self.images(ids)
+        x = self.images(ids, position)
         if isinstance(mirrored, bool):
             return x.flip(-1) if mirrored else x
         return torch.where(torch.from_numpy(mirrored)[:, None, None, None], x.flip(-1), x)
@@ -183,9 +186,13 @@ def read_split(folder: Path, split: str) -> Split:
         train = read_split(folder, "train")
         empty = None if train.conditions is None else np.empty((0, *train.conditions.shape[1:]), train.conditions.dtype)
         return Split(np.empty((0, *train.pixels.shape[1:]), np.uint8), empty, train.items.iloc[:0])
+    spans = folder / f"{split}_spans.npy"
     items = pd.read_csv(folder / f"{split}_items.csv", dtype=str, keep_default_na=False).astype({"id": int})
+    pixels = np.load(images, mmap_mode="r")
     return Split(
-        np.load(images, mmap_mode="r"), np.load(conditions, mmap_mode="r") if conditions.exists() else None, items
+        Strips(pixels, np.load(spans, mmap_mode="r")) if spans.exists() else pixels,
+        np.load(conditions, mmap_mode="r") if conditions.exists() else None,
+        items,
     )
 
 
