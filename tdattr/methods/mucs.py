@@ -5,7 +5,7 @@ Unlearn the generated item, and see on which training items the loss moved.
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -64,6 +64,8 @@ class MirrorConfig:
 @dataclass(frozen=True)
 class MUCS(Method):
     """The ``method=mucs`` node; the published figures are in ``conf/method/mucs.yaml``."""
+
+    code_version: ClassVar = 2  # unlearning and the null loss take the first caption of an item
 
     name: str
     null_loss: NullConfig

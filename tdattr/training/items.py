@@ -1,8 +1,8 @@
-"""Items as trainings see them."""
+"""Items as trainings of a whole model see them: F1 and the counterfactual models."""
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from tdattr.data.prepared import Split
@@ -17,13 +17,35 @@ def training_items(
     mirrored: Float[np.ndarray, " batch"],
     dropped: Float[np.ndarray, " batch"],
     caption: Float[np.ndarray, " batch"],
+    window: Float[np.ndarray, " batch"],
 ) -> tuple[Float[Tensor, "batch channel height width"], Given]:
     """The items as a training sees them and what it tells of them: some mirrored, some without their condition.
 
-    ``mirrored``, ``dropped`` and ``caption`` decide which, and which of its captions each item has: draws from [0, 1).
+    ``mirrored``, ``dropped``, ``caption`` and ``window`` decide which, and which of its captions and windows each item
+    has: draws from [0, 1).
     """
-    x = split.x(ids, mirrored < 0.5 if config.mirror else False)
-    if split.conditions is None:
-        return x, NOTHING
-    condition = split.condition(ids, (caption * split.captions).astype(int))
-    return x, Given(condition, torch.from_numpy(dropped < config.condition_dropout))
+    x = split.x(ids, choose_mirrored(config, mirrored), window)
+    return x, give_condition(split.condition(ids, (caption * split.captions).astype(int)), config, dropped)
+
+
+def unlearning_items(
+    split: Split,
+    ids: Int[np.ndarray, " batch"],
+    config: TrainConfig,
+    mirrored: Float[np.ndarray, " batch"],
+    dropped: Float[np.ndarray, " batch"],
+) -> tuple[Float[Tensor, "batch channel height width"], Given]:
+    """The same for the unlearning of a group, which sees the central windows and the first captions (MUCS's code)."""
+    return split.x(ids, choose_mirrored(config, mirrored)), give_condition(split.condition(ids), config, dropped)
+
+
+def choose_mirrored(config: TrainConfig, drawn: Float[np.ndarray, " batch"]) -> Bool[np.ndarray, " batch"] | bool:
+    """Which items are mirrored: about half of them, or none."""
+    return drawn < 0.5 if config.mirror else False
+
+
+def give_condition(
+    condition: Shaped[Tensor, "batch *condition"] | None, config: TrainConfig, drawn: Float[np.ndarray, " batch"]
+) -> Given:
+    """What the network is told: some of the conditions are dropped."""
+    return NOTHING if condition is None else Given(condition, torch.from_numpy(drawn < config.condition_dropout))

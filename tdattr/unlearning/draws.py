@@ -47,10 +47,10 @@ class UnlearnBatch:
 def draw_items(
     split: Split, ids: Int[np.ndarray, " item"], count: int, rng: np.random.Generator, levels: Levels
 ) -> Batch:
-    """``count`` different training items, each with one of its captions, at noise of their own."""
+    """``count`` different training items, each with its first caption, at noise of their own."""
     ids_drawn = rng.choice(ids, count, replace=False)
-    condition = split.condition(ids_drawn, rng.integers(split.captions, size=count))
-    return replace(draw(split.x(ids_drawn), condition, rng, levels), ids=torch.from_numpy(ids_drawn))
+    batch = draw(split.x(ids_drawn), split.condition(ids_drawn), rng, levels)
+    return replace(batch, ids=torch.from_numpy(ids_drawn))
 
 
 def draw_copies(

@@ -20,7 +20,7 @@ from tdattr.schedules import RateSchedule, rate
 from tdattr.seeding import generator, normal
 from tdattr.training.config import TrainConfig, TrainerConfig
 from tdattr.training.coupling import replace_removed
-from tdattr.training.items import training_items
+from tdattr.training.items import unlearning_items
 from tdattr.unlearning.draws import UnlearnBatch, restricted_draw
 from tdattr.unlearning.objectives import Objective, UnlearnContext
 
@@ -149,8 +149,8 @@ class GroupBatches(Dataset[UnlearnBatch]):
     def draw_batch(self, role: str, ids: Int[np.ndarray, " batch"], step: int) -> Batch:
         """The retained or the forgotten batch (``role``) of a step."""
         rng = generator(self.seed, f"unlearn.{role}", step)
-        mirrored, dropped, caption = rng.random((3, len(ids)))
-        x, given = training_items(self.split, ids, self.train, mirrored, dropped, caption)
+        mirrored, dropped, _ = rng.random((3, len(ids)))  # the third chose captions once: the other draws stay
+        x, given = unlearning_items(self.split, ids, self.train, mirrored, dropped)
         levels = self.diffusion.training_levels
         level = (levels if self.window is None else restricted_draw(self.diffusion, self.window))(rng, len(ids))
         flipped = torch.from_numpy((mirrored < 0.5) & self.train.mirror)

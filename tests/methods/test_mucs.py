@@ -128,7 +128,6 @@ class Dense:
 
     def training_batch(self, rng: np.random.Generator) -> tuple[Tensor, ...]:
         chosen = rng.choice(IDS, BATCH, replace=False)
-        rng.integers(1, size=BATCH)  # which caption: there is one
         return self.x[chosen], self.levels(rng, BATCH), normal(rng, BATCH, 1, 8, 8), self.c[chosen]
 
     def null_batch(self, index: int) -> float:

@@ -117,7 +117,7 @@ def unlearned(world: World, wanted: MUCS, query: int) -> nn.Module:
     for step in range(STEPS):
         rng = generator(SEED, "mucs.unlearn", query, step)
         chosen = rng.choice(IDS, BATCH, replace=False)
-        given = torch.from_numpy(np.array(train.conditions)[chosen, rng.integers(2, size=BATCH)])
+        given = torch.from_numpy(np.array(train.conditions)[chosen, 0])
         first, second = noised(rng), noised(rng)
         retain = losses(train.images(chosen), *first, given, rng)
         if options.instance_weights is not None:
