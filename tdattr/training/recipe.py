@@ -42,4 +42,5 @@ class Recipe(Node):
     mirror: bool
     coupled: bool
     guidance: float | None  # of generated queries; None: no guidance
+    removed_share: float  # of the training items, for each query of protocol=leave_k_out
     unlearn: UnlearnRecipe

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from torch import Tensor
 
@@ -28,8 +29,8 @@ IDS = np.arange(100, 130)  # ids are not places
 
 
 def protocol(**changes: Any) -> LeaveKOut:
-    reference = OmegaConf.load(CONF / "method" / "random.yaml")
-    node = OmegaConf.merge(OmegaConf.load(CONF / "protocol" / "leave_k_out.yaml"), {"reference": reference, **changes})
+    given = {"reference": OmegaConf.load(CONF / "method" / "random.yaml"), "share": 0.02, **changes}
+    node = OmegaConf.merge(OmegaConf.load(CONF / "protocol" / "leave_k_out.yaml"), given)
     del node["defaults"]
     return build(node, "protocol")
 
@@ -122,8 +123,25 @@ def test_k_from_the_share() -> None:
     assert verdict.summary["k"] == 2  # 5 % of 30 is 1.5
     assert frozenset([100, 101, 102, 129]) in models.calls
     assert protocol(k=3, share=0.05).removed_per_query(30) == 3
-    for items, k in ((50_000, 1000), (49_905, 998), (118_287, 2366)):  # MUCS Table 4
+    for items, k in ((50_000, 1000), (49_905, 998), (118_287, 2366)):  # 2 %
         assert protocol().removed_per_query(items) == k
+
+
+@pytest.mark.parametrize(("dataset", "k"), [("cifar10", 1000), ("artbench10", 998), ("coco", 2366)])
+def test_k_of_the_datasets_of_mucs(dataset: str, k: int) -> None:
+    """Table 4, for the published numbers of items."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        for choice in (f"dataset={dataset}", f"experiment=mucs_{dataset}"):
+            cfg = compose("config", [choice, "protocol=leave_k_out"])
+            assert build(cfg.protocol, "protocol").removed_per_query(cfg.dataset.counts.train) == k
+            half = compose("config", [choice, "protocol=leave_k_out", "protocol.share=0.5"])
+            assert build(half.protocol, "protocol").removed_per_query(1000) == 500
+
+
+@pytest.mark.parametrize("dataset", ["unlearncanvas", "cifar100", "celeba", "glyphs"])
+def test_two_percent_of_any_other(dataset: str) -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        assert compose("config", [f"dataset={dataset}", "protocol=leave_k_out"]).protocol.share == 0.02
 
 
 def test_highest_scores_come_first_and_ties_in_the_order_of_ids() -> None:
