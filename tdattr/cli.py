@@ -46,6 +46,19 @@ def prepare() -> None:
     sentences(command)
 
 
+def groups() -> None:
+    """``tdattr-groups``: write a manifest of groups with noise."""
+    full = wants_full_errors()
+
+    @hydra.main(version_base="1.3", config_path=str(CONF), config_name="noisy_groups")
+    def command(cfg: DictConfig) -> None:
+        from tdattr.pipeline.run import write_noisy_groups
+
+        say_at_once(write_noisy_groups, cfg, full)
+
+    sentences(command)
+
+
 def report() -> None:
     """``tdattr-report``: collect finished runs into tables and a page."""
 

@@ -9,6 +9,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from tdattr.configs import build
+from tdattr.data.groups import find_groups
+from tdattr.data.noisy_groups import Noise, count_moves, write_manifest
 from tdattr.files import write_json
 from tdattr.loggers import Logger, Picture
 from tdattr.loggers.none import NoLogger
@@ -84,6 +86,21 @@ def prepare_dataset(cfg: DictConfig) -> None:
     done = "Prepared" if ws.store.built else "Already prepared:"
     log.info("%s %s, %d training and %d test items", done, ws.dataset.name, len(data.train), len(data.test))
     log.info("Results: %s", ws.prepared.artifact.folder)
+
+
+def write_noisy_groups(cfg: DictConfig) -> None:
+    """Exchange items between the groups of a composed config's dataset, write the manifest, and say where it is."""
+    quieten()
+    noise: Noise = build(cfg.noise, "noise", Noise)
+    ws = open_workspace(cfg)
+    before = find_groups(ws.data, ws.dataset.groups)
+    noisy = noise.exchange(before)
+    for giver, takers in count_moves(noisy, before).items():
+        moves = ", ".join(f"{count} to {taker}" for taker, count in takers.items())
+        log.info("%s: %d items, of which %s", giver, len(before[giver]), moves)
+    path = Path(cfg.manifest)
+    write_manifest(path, noisy, before)
+    log.info("Results: %s, for dataset.groups=%s", path, path)
 
 
 def quieten() -> None:

@@ -1,0 +1,82 @@
+"""Groups with noise: every group gives the same number of items away and gets as many of others, as in GUDA's code."""
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int
+
+from tdattr.configs import Node
+from tdattr.errors import UserError
+from tdattr.ids import Ids
+
+
+@dataclass(frozen=True)
+class Noise(Node):
+    """The ``noise`` node of ``tdattr-groups``: ``moved`` items of every group go to others, in blocks of ``block``."""
+
+    moved: int
+    block: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        if min(self.moved, self.block) < 1 or self.moved % self.block:
+            raise UserError(f"noise.moved={self.moved} must be a multiple of noise.block={self.block}, both above 0.")
+        if self.seed < 0:
+            raise UserError(f"noise.seed={self.seed} must be 0 or larger.")
+
+    def exchange(self, groups: Mapping[str, Ids]) -> dict[str, Ids]:
+        """The groups after the exchange; no item that moves ends where it was.
+
+        In the order of the groups each draws its items. Then, block by block, all groups pass their next block on at
+        once, to where a permutation without a fixed point sends it. Raises UserError for groups that are too few or too
+        small.
+        """
+        if len(groups) < 2:
+            raise UserError(f"Groups exchange items, but dataset.groups gives {len(groups)}: choose at least two.")
+        for name, ids in groups.items():
+            if len(ids) < self.moved:
+                raise UserError(f"Group {name!r} has {len(ids)} items: lower noise.moved={self.moved}.")
+        rng = np.random.default_rng(self.seed)  # as the authors draw, in this order
+        given = []
+        for ids in groups.values():
+            drawn = rng.choice(ids, self.moved, replace=False)
+            rng.shuffle(drawn)
+            given.append(drawn.reshape(-1, self.block))
+        got: list[list[Ids]] = [[] for _ in groups]
+        for block in range(self.moved // self.block):
+            for giver, taker in enumerate(derangement(len(groups), rng)):
+                got[taker].append(given[giver][block])
+        return {
+            name: np.sort(np.concatenate([np.setdiff1d(ids, gone), *come]))
+            for (name, ids), gone, come in zip(groups.items(), given, got, strict=True)
+        }
+
+
+def derangement(count: int, rng: np.random.Generator) -> Int[np.ndarray, " count"]:
+    """A permutation that leaves nothing where it was, each with the same probability: others are drawn again."""
+    while True:
+        permutation = rng.permutation(count)
+        if (permutation != np.arange(count)).all():
+            return permutation
+
+
+def write_manifest(path: Path, groups: Mapping[str, Ids], before: Mapping[str, Ids]) -> None:
+    """A CSV with the columns id, group and original, a line for every id in ascending order."""
+    original = {index: name for name, ids in before.items() for index in ids.tolist()}
+    rows = sorted((index, name, original[index]) for name, ids in groups.items() for index in ids.tolist())
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "group", "original"])
+        writer.writerows(rows)
+
+
+def count_moves(groups: Mapping[str, Ids], before: Mapping[str, Ids]) -> dict[str, dict[str, int]]:
+    """How many items of each group are now in which others."""
+    counts = {
+        giver: {taker: len(np.intersect1d(old, new)) for taker, new in groups.items() if taker != giver}
+        for giver, old in before.items()
+    }
+    return {giver: {taker: count for taker, count in takers.items() if count} for giver, takers in counts.items()}
