@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,9 @@ from torch import Tensor
 
 from tdattr.ids import Ids
 from tdattr.networks import Network
+
+if TYPE_CHECKING:
+    from tdattr.training.teacher import Teacher
 
 NEEDS = ("groups", "retraining", "measures")  # what a method or protocol must declare before it gets it
 
@@ -69,6 +73,10 @@ class Counterfactuals(ABC):
     def train(self, removals: Sequence[Ids], *, repeats: int = 1, first: int = 0) -> list[list[Trained]]:
         """The models without each of those sets of ids, ``repeats`` of each: under the run's seed + ``first`` and the
         seeds after it. Nothing is trained before a model is loaded. Needs ``retraining``."""
+
+    @abstractmethod
+    def teacher(self, teacher: "Teacher") -> Trained:
+        """A model of the items that F1 has seen whose condition is the groups of an item. Needs ``groups``."""
 
     @abstractmethod
     def regenerate(self, removals: Sequence[Ids]) -> list[Generated]:

@@ -61,6 +61,10 @@ class NoCounterfactuals(Counterfactuals):
         self.require("retraining")
         return self.given.get("train", unused)(removals, repeats=repeats, first=first)
 
+    def teacher(self, teacher: Any) -> Trained:
+        self.require("groups")
+        return self.given.get("teacher", unused)(teacher)
+
     def regenerate(self, removals: Any) -> list[Generated]:
         self.require("retraining")
         return self.given.get("regenerate", unused)(removals)

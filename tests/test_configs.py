@@ -436,6 +436,18 @@ def test_every_choice_of_every_group_can_be_built_and_described(group: str, choi
             assert part.describe().keys() == {"class", *known} - set(part.unaddressed)
 
 
+def test_a_teacher_is_trained_as_f1_until_it_is_told_otherwise() -> None:
+    """Every value of the train node, those that will be added too."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        settings = ["method=guda_u", "objective@method.objective=esd", "train.steps=17", "train.mirror=true"]
+        config = compose("config", [*settings, "train.augmentation.scale=0.7", "train.clip=3"])
+        changed = compose("config", [*settings, "method.objective.teacher.train.steps=5"])
+    teacher = build(config.method, "method").objective.teacher
+    assert teacher.train == build(config.train, "train") and teacher.model is None
+    assert build(changed.method, "method").objective.teacher.train == replace(build(changed.train, "train"), steps=5)
+    assert changed.train.steps == 17
+
+
 def test_the_ceiling_has_as_many_seeds_as_gold_and_none_of_them() -> None:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         settings = ["protocol=logo", "method@protocol.ceiling=logo_again", "protocol.gold.repeats=3"]

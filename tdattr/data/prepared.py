@@ -88,6 +88,7 @@ class Split(MemoryMapped):
     pixels: np.ndarray | Strips  # uint8 [item, height, width, channel], memory-mapped
     conditions: np.ndarray | None  # [item, variant, *shape], memory-mapped
     items: pd.DataFrame  # a row per item: id, prompt columns, one column per field
+    untold: Bool[np.ndarray, " item"] | None = None  # which have the null condition whatever is drawn; None: none
 
     def __len__(self) -> int:
         return len(self.pixels)

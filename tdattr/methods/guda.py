@@ -129,6 +129,9 @@ def unlearn_all(
     def plan(ids: Ids) -> Plan:
         scaled = objective.scale_weight(len(ids) / mean_size) if weight_by_size else objective
 
+        teacher_config = objective.teacher_config()
+        teacher = None if teacher_config is None else context.counterfactuals.teacher(teacher_config)
+
         def build(folder: Path) -> Mapping[str, Any]:
             network = context.f1.load().requires_grad_(True)
             retained = np.setdiff1d(context.ids, ids)
@@ -141,6 +144,8 @@ def unlearn_all(
                 context.device,
                 context.seed,
                 config.retain,
+                context.counterfactuals.groups(),
+                None if teacher is None else teacher.load,
             )
 
             def keep(point: int) -> None:
@@ -157,6 +162,7 @@ def unlearn_all(
             "removed": digest_ids(ids),
             "mirror": context.train.mirror,
             "condition_dropout": context.train.condition_dropout,
+            "teacher": None if teacher is None else teacher.address,
         }
         return context.plan("unlearn", 4, key, build)
 

@@ -18,6 +18,7 @@ from tdattr.ids import digest_ids
 from tdattr.methods import Context, Member, Method, Scored, Scorer
 from tdattr.pipeline.counterfactuals import WorkspaceCounterfactuals
 from tdattr.pipeline.generate import generate, load_queries
+from tdattr.pipeline.teacher import find_teachers, open_teacher
 from tdattr.pipeline.train import TRAINED, as_trained, build_network, train, training_config
 from tdattr.pipeline.workspace import Workspace
 from tdattr.queries import TABLE
@@ -55,9 +56,10 @@ class Attribution:
 
     @property
     def inputs(self) -> dict[str, str]:
-        """F1, the queries, and the scores of other methods that this one uses."""
+        """F1, the queries, teachers, and the scores of other methods that this one uses."""
         f1 = train(self.ws)
         used = {f"uses/{name}": attribute(self.ws, member).address for name, member in self.method.uses().items()}
+        used |= {name: train(open_teacher(self.ws, node)).address for name, node in find_teachers(self.method)}
         return {"model": f1.address, "queries": generate(self.ws, f1).address} | used
 
     def score(self) -> tuple[list[Artifact], float]:

@@ -13,6 +13,7 @@ from tdattr.pipeline.attribute import attribute, other_methods
 from tdattr.pipeline.evaluate import evaluate
 from tdattr.pipeline.generate import query_items
 from tdattr.pipeline.health import plan_health
+from tdattr.pipeline.teacher import check_teacher, find_teachers
 from tdattr.pipeline.train import build_network
 from tdattr.pipeline.workspace import Workspace
 from tdattr.protocols import ProtocolSetup
@@ -24,7 +25,8 @@ MOST_SHOWN = 32  # groups
 
 def check(ws: Workspace) -> None:
     """What the config says, against the dataset; weights before the dataset is prepared. Raises UserError."""
-    methods = [ws.method, *other_methods(ws).values()]
+    placed = {"method": ws.method} | {f"protocol.{role}": method for role, method in other_methods(ws).items()}
+    methods = list(placed.values())
     if not isinstance(ws.codec, Pixels):
         raise UserError("codec must be pixels: trainings and scores take x from stored pixels so far.")
     for part in loadables([*ws.measures.values(), *methods, *looked_at_by_health(ws)]):
@@ -41,6 +43,9 @@ def check(ws: Workspace) -> None:
         check_weights(ws.checkpoint, network, ws.diffusion)
     for method in methods:
         method.check(MethodSetup(network, ws.diffusion, ws.data, len(ws.ids)))
+    for place, method in placed.items():
+        for name, teacher in find_teachers(method):
+            check_teacher(ws, teacher, f"{place}.{name}")
     if ws.train.selection == "best" and not len(ws.data.test):
         raise UserError("train.selection=best needs a test split, which this dataset lacks: use train.selection=last.")
     if ws.train.batch_size % ws.trainer.devices:

@@ -14,6 +14,7 @@ from torch import Tensor
 from tdattr.counterfactuals import Counterfactuals, Generated, Trained
 from tdattr.ids import Ids
 from tdattr.pipeline.generate import generate, load_queries, plan_batches
+from tdattr.pipeline.teacher import open_teacher
 from tdattr.pipeline.train import as_trained, train
 from tdattr.pipeline.workspace import Workspace
 from tdattr.queries import load_images
@@ -21,6 +22,7 @@ from tdattr.scoring.cells import LossModel, QueryItems
 from tdattr.scoring.pairs import NoiseSet
 from tdattr.seeding import generator, normal
 from tdattr.store import Artifact, Plan, share_out
+from tdattr.training.teacher import Teacher
 
 FILE = "losses.safetensors"
 
@@ -59,6 +61,14 @@ class WorkspaceCounterfactuals(Counterfactuals):
         plans = [[train(self.ws, ids, seed) for seed in seeds] for ids in removals]
         self.used.extend(plan.artifact for row in plans for plan in row)
         return [[as_trained(self.ws, plan) for plan in row] for row in plans]
+
+    def teacher(self, teacher: Teacher) -> Trained:
+        """A model of the items that F1 has seen whose condition is the groups of an item."""
+        self.require("groups")
+        ws = open_teacher(self.ws, teacher)
+        plan = train(ws)
+        self.used.append(plan.artifact)
+        return as_trained(ws, plan)
 
     def regenerate(self, removals: Sequence[Ids]) -> list[Generated]:
         """The run's queries as the models without each of those sets generate them."""

@@ -37,7 +37,7 @@ def train(ws: Workspace, without: Ids | None = None, seed: int | None = None) ->
     if not counterfactual and (ws.checkpoint is not None or ws.model.has_weights):
         return import_weights(ws)
     removed = len(ws.data.train) - len(ids)
-    label = "Training F1" if not counterfactual else f"Retraining without {removed} items"
+    label = f"Training {ws.first}" if not counterfactual else f"Retraining without {removed} items"
     config = {
         "model": ws.model.describe() | {"identity": dict(ws.model.identity())},
         "diffusion": without_sampling(ws),

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -55,6 +55,8 @@ class RemoveConfig:
 @dataclass(eq=False)
 class Workspace:
     """What every stage works in. Opening it checks the config; nothing is computed before it is asked for."""
+
+    first: ClassVar[str] = "F1"  # what a training without further removals gives, for messages
 
     cfg: DictConfig  # as composed, for what is shown and stored of a run
     seed: int

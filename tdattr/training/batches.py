@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
+import torch
 from jaxtyping import Int
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -93,7 +94,8 @@ class Validation(Dataset[Batch]):
         rng = generator(self.seed, "validation", index)
         x = self.split.x(ids)
         level = self.diffusion.training_levels(rng, len(ids))
-        return Batch(x, level, normal(rng, *x.shape), Given(self.split.condition(ids)))
+        drop = None if self.split.untold is None else torch.from_numpy(self.split.untold[ids])
+        return Batch(x, level, normal(rng, *x.shape), Given(self.split.condition(ids), drop))
 
 
 class Steps(Sampler[int]):

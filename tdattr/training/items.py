@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from tdattr.data.prepared import Split
@@ -25,7 +25,7 @@ def training_items(
     has: draws from [0, 1).
     """
     x = split.x(ids, choose_mirrored(config, mirrored), window)
-    return x, give_condition(split.condition(ids, (caption * split.captions).astype(int)), config, dropped)
+    return x, give_condition(split, ids, (caption * split.captions).astype(int), config, dropped)
 
 
 def unlearning_items(
@@ -36,7 +36,8 @@ def unlearning_items(
     dropped: Float[np.ndarray, " batch"],
 ) -> tuple[Float[Tensor, "batch channel height width"], Given]:
     """The same for the unlearning of a group, which sees the central windows and the first captions (MUCS's code)."""
-    return split.x(ids, choose_mirrored(config, mirrored)), give_condition(split.condition(ids), config, dropped)
+    first = np.zeros(len(ids), dtype=int)
+    return split.x(ids, choose_mirrored(config, mirrored)), give_condition(split, ids, first, config, dropped)
 
 
 def choose_mirrored(config: TrainConfig, drawn: Float[np.ndarray, " batch"]) -> Bool[np.ndarray, " batch"] | bool:
@@ -45,7 +46,17 @@ def choose_mirrored(config: TrainConfig, drawn: Float[np.ndarray, " batch"]) -> 
 
 
 def give_condition(
-    condition: Shaped[Tensor, "batch *condition"] | None, config: TrainConfig, drawn: Float[np.ndarray, " batch"]
+    split: Split,
+    ids: Int[np.ndarray, " batch"],
+    captions: Int[np.ndarray, " batch"],
+    config: TrainConfig,
+    drawn: Float[np.ndarray, " batch"],
 ) -> Given:
-    """What the network is told: some of the conditions are dropped."""
-    return NOTHING if condition is None else Given(condition, torch.from_numpy(drawn < config.condition_dropout))
+    """What the network is told: those of the items' captions, some of the conditions dropped."""
+    condition = split.condition(ids, captions)
+    if condition is None:
+        return NOTHING
+    drop = drawn < config.condition_dropout
+    if split.untold is not None:
+        drop |= split.untold[ids]
+    return Given(condition, torch.from_numpy(drop))

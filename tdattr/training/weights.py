@@ -28,32 +28,33 @@ def training_values(diffusion: Diffusion) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name not in diffusion.sampling}
 
 
-def check_weights(path: Path, network: nn.Module, diffusion: Diffusion) -> None:
+def check_weights(path: Path, network: nn.Module, diffusion: Diffusion, key: str = "checkpoint") -> None:
     """Raise UserError where a safetensors file does not hold this network's weights, or says that they were trained
-    for another variant or another number of timesteps; before anything is computed. Warns where it says nothing."""
+    for another variant or another number of timesteps; before anything is computed. Warns where it says nothing.
+    ``key``: where the path stands in the config."""
     if not path.is_file():
-        raise UserError(f"checkpoint={path} is not a file: give the path of a .safetensors file.")
+        raise UserError(f"{key}={path} is not a file: give the path of a .safetensors file.")
     try:
         with safe_open(path, framework="pt") as file:
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
             trained: dict[str, Any] = json.loads((file.metadata() or {}).get(TRAINED_FOR, "{}"))
     except Exception as error:
-        raise UserError(f"checkpoint={path} is not a readable safetensors file ({error}).") from error
+        raise UserError(f"{key}={path} is not a readable safetensors file ({error}).") from error
     expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     if shapes != expected:
         wrong = sorted(name for name in shapes.keys() | expected.keys() if shapes.get(name) != expected.get(name))
         raise UserError(
-            f"checkpoint={path} was made by another architecture: {len(wrong)} of its tensors do not fit this model, "
+            f"{key}={path} was made by another architecture: {len(wrong)} of its tensors do not fit this model, "
             f"the first {wrong[0]} (file {shapes.get(wrong[0])}, model {expected.get(wrong[0])}); "
             "choose the model that it was trained with."
         )
     trained = {RENAMED.get(name, name): value for name, value in trained.items()}
     values = training_values(diffusion)
     if not trained:
-        log.warning("checkpoint=%s does not say what it was trained for: it is taken to be %s.", path, values)
+        log.warning("%s=%s does not say what it was trained for: it is taken to be %s.", key, path, values)
     other = {name: value for name, value in trained.items() if values.get(name) != value}
     if other:
         overrides = (
             [f"diffusion={other['name']}"] if "name" in other else [f"diffusion.{n}={v}" for n, v in other.items()]
         )
-        raise UserError(f"checkpoint={path} was trained with {' '.join(overrides)}: set that, or give other weights.")
+        raise UserError(f"{key}={path} was trained with {' '.join(overrides)}: set that, or give other weights.")

@@ -9,6 +9,7 @@ import pytest
 from tests.e2e.console import TINY, tdattr
 
 LOGO = [*TINY, "dataset.groups=half.csv", "protocol=logo", "elbo.stride=200"]
+ESD = ["protocol=logo", "method=guda_u", "objective@method.objective=esd"]
 GUDA = ["method=guda_u", "method.unlearn.steps=2", "method.unlearn.batch_size=8"]
 
 
@@ -67,6 +68,20 @@ def test_one_unlearning_is_scored_at_several_of_its_steps(folder):
     assert facts == [6, 15]
     done = tdattr("method=guda_u", *points[:2], "method.scored=9", *LOGO, folder=folder, check=False)
     assert "method.scored=9 is not among the steps whose weights are kept" in done.stderr.splitlines()[-1]
+
+
+def test_esd_s_teacher_is_trained_once_for_all_groups_and_weights(folder):
+    """F1 is unconditional; the teacher is told the groups, which need not be classes."""
+    esd, before = [*ESD, *GUDA[1:], *LOGO, "dataset.source.condition=none"], trained(folder)
+    done = tdattr(*esd, folder=folder)
+    assert done.stderr.count("Training the teacher: 12 steps") == 1
+    assert trained(folder) == before + (1 + 3) + 1
+    first = newest(folder)["artifacts"]["scores"]
+    tdattr(*esd, "method.objective.weight=0.1", folder=folder)
+    assert trained(folder) == before + (1 + 3) + 1
+    tdattr(*esd, "method.objective.teacher.train.steps=13", folder=folder)
+    assert trained(folder) == before + (1 + 3) + 2
+    assert newest(folder)["artifacts"]["scores"] != first
 
 
 def test_the_weight_of_forgetting_grows_with_the_group(folder):
@@ -140,9 +155,14 @@ def test_the_truth_of_mixtures(tmp_path):
         (["protocol=logo", "method.unlearn.batch_size=0", "method=guda_u"], "batch_size"),
         (["protocol=logo", "method=guda_u", "method.elbo.t_min=5000"], "visits no term"),
         (
-            ["protocol=logo", "method=guda_u", "objective@method.objective=esd", "dataset.source.condition=none"],
-            "objective=esd steers away from a condition",
+            [*ESD, "method.objective.teacher=null", "dataset.source.condition=none"],
+            "objective=esd with teacher=null steers away from a condition of F1, which has none",
         ),
+        (
+            [*ESD, "model@method.objective.teacher.model=unet_diffusers_tiny"],
+            "model=unet_diffusers_tiny is told timesteps",
+        ),
+        ([*ESD, "dataset.groups=null"], "Groups are needed here"),
         (
             ["protocol=logo", "method=guda_u", "objective@method.objective=siss", "method.unlearn.retain=distill"],
             "objective=siss cannot be run with method.unlearn.retain=distill: set it to loss",

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from omegaconf import OmegaConf
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
@@ -30,7 +31,10 @@ DIFFUSION |= {"c_noise": "timestep"}
 
 
 def objective(name: str, **changes: Any) -> Any:
-    return build(OmegaConf.merge(OmegaConf.load(CONF / "objective" / f"{name}.yaml"), changes), "objective")
+    node = OmegaConf.load(CONF / "objective" / f"{name}.yaml")
+    assert isinstance(node, DictConfig)
+    node.pop("defaults", None)
+    return build(OmegaConf.merge(node, changes), "objective")
 
 
 def context(diffusion: DDPM, data: Prepared) -> UnlearnContext:
@@ -128,3 +132,42 @@ def test_retrack_s_target(output: str, settings: dict[str, Any]) -> None:
     noise = constants["factor of eps_drawn"] * given["eps_drawn"]
     level = torch.tensor(constants["t"], dtype=torch.float32)
     entry.check(output, objective("retrack", **settings).target(diffusion, given["x"], neighbours, level, noise))
+
+
+def test_esd_s_target() -> None:
+    entry = golden("guda.esd_target")
+    given, esd = entry.tensors(), objective("esd", teacher=None)
+    assert esd.guidance == entry.constants["w"]  # the default
+    entry.check("target", esd.target(given["eps_cond"], given["eps_uncond"]))
+
+
+def test_erasediff_s_loss(tiny_data: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With their draw of the target in place of ours, and networks that predict what theirs did."""
+    entry = golden("guda.erasediff_loss")
+    given, diffusion, roles = entry.tensors(), DDPM(**DIFFUSION), ("retain", "forget")
+    batch = UnlearnBatch(*(Batch(given[f"x_{role}"], torch.full((2,), 700.0), given[f"eps_{role}"]) for role in roles))
+    predictions = iter([given["pred_retain"], given["pred_forget"]])
+
+    class Known(nn.Module):
+        def forward(self, x: Tensor, c_noise: Tensor, given: Given = NOTHING) -> Tensor:
+            return next(predictions)
+
+    step = objective("erasediff", weight=entry.constants["weight"]).begin(context(diffusion, tiny_data))
+    monkeypatch.setattr(torch, "randn", lambda *shape, **_: given["target"])
+    losses = step(Known(), batch)
+    entry.check("total", losses.total)
+    entry.check("retain", losses.retain)
+    entry.check("forget", losses.forget)
+
+
+def test_the_learning_rate_s_factor() -> None:
+    """Our warm-up is one step ahead of theirs, whose first step changes nothing; from its end on they are the same."""
+    entry = golden("guda.rate_factor")
+    steps, theirs = entry.constants["steps"], entry.outputs["factor"]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        node = compose("config", ["experiment=guda_cifar10", "method=guda_u"]).method
+    factor = build(node, "method").unlearn.factor(45_000, 5_000)
+    ours = [factor(step) for step in steps]
+    entry.check("factor", ours)
+    assert ours[:3] == pytest.approx([one + 1 / 5000 for one in theirs[:3]])
+    assert ours[3:] == pytest.approx(theirs[3:], rel=1e-6)

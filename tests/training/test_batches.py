@@ -1,5 +1,7 @@
 """A batch is a function of its step alone; a coupled retraining differs only where its data differ."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -102,3 +104,16 @@ def test_validation_covers_every_test_item_equally(tiny_data, tiny_train, edm):
     assert sum(len(part) for part in parts) == 3 * len(tiny_data.test)
     again = made[1]
     assert torch.equal(again.noise, parts[1].noise)
+
+
+def test_an_untold_item_has_the_null_condition_in_training_and_validation(tiny_data, tiny_train, edm):
+    untold = np.arange(48) % 3 == 0
+    split = replace(tiny_data.train, untold=untold)
+    made, plain = (Batches(part, np.arange(48), edm, tiny_train(), seed=3) for part in (split, tiny_data.train))
+    for step in range(12):
+        drawn, dropped = untold[made.slots(step)], plain[step].given.drop.numpy()
+        assert np.array_equal(made[step].given.drop.numpy(), drawn | dropped)
+        assert drawn.any() and not drawn.all()
+    checked = Validation(replace(tiny_data.test, untold=np.arange(8) < 2), edm, tiny_train(), seed=3)
+    assert torch.cat([batch.given.drop for batch in checked]).sum() == 2 * tiny_train().validation_draws
+    assert Validation(tiny_data.test, edm, tiny_train(), seed=3)[0].given.drop is None

@@ -16,9 +16,10 @@ from tdattr.configs import build
 from tdattr.data.prepared import Prepared
 from tdattr.diffusion import Diffusion
 from tdattr.errors import UserError
-from tdattr.networks import Given
+from tdattr.networks import NOTHING, Given
 from tdattr.seeding import generator
 from tdattr.training.config import TrainConfig
+from tdattr.training.teacher import Teacher
 from tdattr.unlearning.draws import UnlearnBatch
 from tdattr.unlearning.group import GroupBatches
 from tdattr.unlearning.objectives import UnlearnContext, erasediff
@@ -32,7 +33,12 @@ NAMES = ("finetune", "gradient_ascent", "erasediff", "esd", "siss", "retrack")
 
 
 def objective(name: str, **changes: Any) -> Any:
-    return build(OmegaConf.merge(OmegaConf.load(CONF / "objective" / f"{name}.yaml"), changes), "objective")
+    """ESD's teacher is F1 unless one is given."""
+    node = OmegaConf.load(CONF / "objective" / f"{name}.yaml")
+    if name == "esd":
+        node.pop("defaults")
+        changes = {"teacher": None} | changes
+    return build(OmegaConf.merge(node, changes), "objective")
 
 
 def scales(kind: str, level: Tensor) -> tuple[Tensor, Tensor]:
@@ -187,7 +193,7 @@ def test_the_parts_of_the_loss_make_up_the_whole(world: World) -> None:
     assert alone.forget is None and alone.log() == {"retain": float(alone.total.detach())}
 
 
-def test_what_cannot_work_is_refused() -> None:
+def test_what_cannot_work_is_refused(tiny_train: Callable[..., TrainConfig]) -> None:
     for changes in ({"neighbours": 0}, {"kl_cap": 0.0}, {"weighting": "argmax"}):
         with pytest.raises(UserError, match=r"objective"):
             objective("retrack", **changes)
@@ -206,8 +212,9 @@ def test_what_cannot_work_is_refused() -> None:
         objective(name).check(variant("edm"), conditional=True)
         if name != "esd":
             objective(name).check(variant("edm"), conditional=False)
-    with pytest.raises(UserError, match=r"objective=esd steers away from a condition"):
+    with pytest.raises(UserError, match=r"objective=esd with teacher=null steers away from a condition of F1"):
         objective("esd").check(variant("edm"), conditional=False)
+    replace(objective("esd"), teacher=Teacher(None, tiny_train(), None)).check(variant("edm"), conditional=False)
 
 
 def test_retrack_s_contrast_is_its_loss_less_that_of_the_true_noise(world: World) -> None:
@@ -275,6 +282,32 @@ def test_erasediff_targets_are_fresh_unit_noise_that_the_batch_does_not_decide(
     assert abs(float(values.mean())) < 5 / values.numel() ** 0.5 and abs(float(values.std()) - 1) < 0.06
     both = torch.stack([world.batch.forget.noise.flatten(), values[0].flatten()])
     assert abs(float(torch.corrcoef(both)[0, 1])) < 5 / both.shape[1] ** 0.5
+
+
+def test_esd_s_target_comes_from_a_teacher_that_is_told_groups(
+    world: World, tiny_dit: Callable[..., nn.Module]
+) -> None:
+    """The student is told what F1 is told; an item of no group changes nothing, one of two is told both."""
+    teacher, forget = tiny_dit(3, spread=0.2, augmentation_label=False), world.batch.forget
+    first, second = forget.ids[:4].numpy(), forget.ids[2:7].numpy()
+    groups = {"first": first, "second": second, "empty": RETAINED[:5]}
+    context = replace(world.context, groups=groups, teacher=lambda: teacher)
+    taught = replace(objective("esd"), teacher=Teacher(None, world.train, None)).begin(context)
+    found = taught(world.student, world.batch)
+    told = torch.zeros(8, 3)
+    told[:4, 0], told[2:7, 1] = 1, 1
+    part = replace(forget, given=Given(told))
+    every = torch.ones(8, dtype=torch.bool)
+    with torch.no_grad():
+        with_groups, without = (predicted(world.kind, teacher, part, drop) for drop in (~every, every))
+    target = without - 7.5 * (with_groups - without)
+    target[7] = without[7]
+    torch.testing.assert_close(found.forget, world.error("forget", target), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(found.total, found.retain + 0.3 * found.forget)
+    assert all(parameter.grad is None for parameter in teacher.parameters())
+    unconditional = tiny_dit(0, spread=0.1, augmentation_label=False)
+    told_nothing = UnlearnBatch(*(replace(part, given=NOTHING) for part in (world.batch.retain, forget)))
+    assert taught(unconditional, told_nothing).total.isfinite()
 
 
 @pytest.mark.parametrize("share", [0.02, 0.1, 0.5])

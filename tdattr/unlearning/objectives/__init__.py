@@ -15,6 +15,8 @@ from tdattr.data.prepared import Split
 from tdattr.diffusion import Diffusion
 from tdattr.diffusion.batch import Batch
 from tdattr.errors import UserError
+from tdattr.ids import Ids
+from tdattr.training.teacher import Teacher
 from tdattr.unlearning.draws import UnlearnBatch
 
 
@@ -38,7 +40,7 @@ Step = Callable[[nn.Module, UnlearnBatch], Losses]
 
 @dataclass(frozen=True)
 class UnlearnContext:
-    """What an objective may use."""
+    """What an objective may use; ``teacher`` where it asks for one."""
 
     diffusion: Diffusion
     split: Split
@@ -48,6 +50,8 @@ class UnlearnContext:
     device: torch.device
     seed: int
     retain: Literal["loss", "distill"]  # loss: the usual one; distill: stay near F1's predictions
+    groups: Mapping[str, Ids] = field(default_factory=dict)  # of the items that F1 has seen
+    teacher: Callable[[], nn.Module] | None = None  # a new frozen copy of it
 
 
 class Objective(Node, ABC):
@@ -62,6 +66,10 @@ class Objective(Node, ABC):
 
         ``conditional``: whether the model is told conditions of the items.
         """
+        return None
+
+    def teacher_config(self) -> Teacher | None:
+        """The teacher that it learns from besides F1; None: none."""
         return None
 
     def level_window(self) -> tuple[float, float] | None:

@@ -1,12 +1,17 @@
-"""ESD: forgotten conditions are steered away from themselves (Gandikota et al. 2023, arXiv 2303.07345)."""
+"""ESD: forgotten items are steered away from what a condition adds (Gandikota et al. 2023, arXiv 2303.07345)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from tdattr.diffusion import Diffusion
+from tdattr.diffusion.batch import Batch
 from tdattr.errors import UserError
+from tdattr.networks import Given
+from tdattr.training.teacher import Teacher, group_conditions
 from tdattr.unlearning.draws import UnlearnBatch
 from tdattr.unlearning.objectives import (
     Losses,
@@ -21,11 +26,16 @@ from tdattr.unlearning.objectives import (
 
 @dataclass(frozen=True)
 class ESD(Weighted):
-    """The ``objective=esd`` node: the target is eps_uncond - guidance (eps_cond - eps_uncond) of the frozen F1."""
+    """The ``objective=esd`` node: retain + weight · |prediction - target|^2 with a target from a conditional model.
+
+    ``teacher``: that model, which is told the groups of an item (GUDA); the student is told what F1 is told. None: it
+    is F1 itself, with its own conditions, of which the student is then told all (ESD's authors).
+    """
 
     name: str
     weight: float
     guidance: float
+    teacher: Teacher | None
 
     def __post_init__(self) -> None:
         check_above_zero(self.name, weight=self.weight)
@@ -33,30 +43,55 @@ class ESD(Weighted):
             raise UserError(f"objective={self.name} needs guidance of at least 0, not {self.guidance}.")
 
     def check(self, diffusion: Diffusion, conditional: bool) -> None:
-        """It needs a conditional model."""
-        if not conditional:
+        """Without a teacher it needs a conditional model."""
+        if self.teacher is None and not conditional:
             raise UserError(
-                "objective=esd steers away from a condition, but this model has none: use a dataset with conditions "
-                "(dataset.source.condition=…), or another objective."
+                f"objective={self.name} with teacher=null steers away from a condition of F1, which has none: leave "
+                "teacher=null out, or use a dataset with conditions (dataset.source.condition=…)."
             )
+
+    def teacher_config(self) -> Teacher | None:
+        """Its teacher."""
+        return self.teacher
+
+    def target(
+        self, conditional: Float[Tensor, "batch *shape"], unconditional: Float[Tensor, "batch *shape"]
+    ) -> Float[Tensor, "batch *shape"]:
+        """eps_uncond - guidance (eps_cond - eps_uncond), of the two predictions of the noise."""
+        return unconditional - self.guidance * (conditional - unconditional)
 
     def begin(self, context: UnlearnContext) -> Step:
         """The sum of the two losses."""
         retain = retained_loss(context)
-        f1 = context.f1()
+        teacher, told = self.load_teacher(context)
 
         def step(network: nn.Module, batch: UnlearnBatch) -> Losses:
             kept = retain(network, batch.retain)
-            x, level, noise, given = batch.forget.inputs
-            all_items = torch.ones(len(x), dtype=torch.bool, device=x.device)
+            forget, known = batch.forget, told(batch.forget)
+            if self.teacher is None:
+                forget = replace(forget, given=known)
+            nothing = replace(known, drop=torch.ones(len(forget), dtype=torch.bool, device=forget.x.device))
             with torch.no_grad():
                 conditional, unconditional = (
-                    context.diffusion.predicted_noise(f1, x, level, noise, replace(given, drop=drop))
-                    for drop in (~all_items, all_items)
+                    context.diffusion.predicted_noise(teacher, forget.x, forget.level, forget.noise, given)
+                    for given in (known, nothing)
                 )
-            target = unconditional - self.guidance * (conditional - unconditional)
-            forget = replace(batch.forget, given=replace(given, drop=~all_items))
+            target = self.target(conditional, unconditional)
             forgotten = loss_towards(context.diffusion, network, forget, target).mean()
             return Losses(kept + self.weight * forgotten, retain=kept, forget=forgotten)
 
         return step
+
+    def load_teacher(self, context: UnlearnContext) -> tuple[nn.Module, Callable[[Batch], Given]]:
+        """The conditional model, and what it is told of the items of a batch."""
+        if self.teacher is None:
+            return context.f1(), lambda batch: replace(batch.given, drop=None)
+        assert context.teacher is not None
+        conditions = torch.from_numpy(group_conditions(context.groups, len(context.split)))
+
+        def told(batch: Batch) -> Given:
+            assert batch.ids is not None
+            condition = conditions[batch.ids.cpu()].to(batch.x.device)
+            return Given(condition, ~condition.bool().any(1))
+
+        return context.teacher(), told
