@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -82,22 +83,81 @@ def check_objective(objective: Objective, config: GroupUnlearnConfig, setup: Met
 
 @dataclass(frozen=True)
 class Unlearned:
-    """F1 after a set of ids was unlearned, for ``steps``; unlearned first where it must be."""
+    """F1 after a set of ids was unlearned, at one of the points of its unlearning; unlearned first where it must be."""
 
     context: Context
-    plan: Plan
-    file: str  # of its weights
-    steps: int
+    objective: Objective
+    config: GroupUnlearnConfig
+    removed: Ids
+    point: int
+    teacher: Trained | None
+
+    @property
+    def retained(self) -> Ids:
+        """The ids that are kept."""
+        return np.setdiff1d(self.context.ids, self.removed)
+
+    @property
+    def steps(self) -> int:
+        """Those that lead to it."""
+        return self.count_steps(self.point)
+
+    def count_steps(self, point: int) -> int:
+        """The steps that lead to a point."""
+        return self.config.count_steps(point, len(self.retained), len(self.removed))
+
+    def file(self, point: int) -> str:
+        """The name of the weights at a point."""
+        return f"{self.config.unit}_{point}.safetensors"
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The unlearning, whichever of its points is wanted."""
+        train = self.context.train
+        key = {
+            "objective": self.objective.describe(),
+            "unlearn": describe(self.config),
+            "removed": digest_ids(self.removed),
+            "mirror": train.mirror,
+            "condition_dropout": train.condition_dropout,
+            "teacher": None if self.teacher is None else self.teacher.address,
+        }
+        return self.context.plan("unlearn", 4, key, self.build)
+
+    def build(self, folder: Path) -> Mapping[str, Any]:
+        """Unlearn, and keep the weights that are asked for."""
+        context, config = self.context, self.config
+        network = context.f1.load().requires_grad_(True)
+        unlearning = UnlearnContext(
+            context.diffusion,
+            context.data.train,
+            self.retained,
+            self.removed,
+            context.f1.load,
+            context.device,
+            context.seed,
+            config.retain,
+            context.counterfactuals.groups(),
+            None if self.teacher is None else self.teacher.load,
+        )
+
+        def keep(point: int) -> None:
+            weights = network.state_dict().items()
+            save_file({n: w.detach().float().cpu().contiguous() for n, w in weights}, folder / self.file(point))
+
+        log = unlearn_group(network, self.objective, unlearning, config, context.train, context.trainer, keep)
+        pd.DataFrame(log).to_csv(folder / LOG, index=False)
+        return {"steps": self.count_steps(config.points[-1])}
 
     @property
     def trained(self) -> Trained:
         """The network."""
-        return Trained(f"{self.plan.address}/{self.file}", self.load)
+        return Trained(f"{self.plan.address}/{self.file(self.point)}", self.load)
 
     def load(self) -> Network:
         """A new copy of it."""
         network = self.context.f1.load()
-        network.load_state_dict(load_file(self.plan.get().folder / self.file))
+        network.load_state_dict(load_file(self.plan.get().folder / self.file(self.point)))
         return network
 
     def log(self) -> pd.DataFrame:
@@ -122,50 +182,10 @@ def unlearn_all(
     sum (influence functions; Koh and Liang 2017, section 2).
     """
     mean_size = len(context.ids) / len(context.counterfactuals.groups())
-
-    def file(point: int) -> str:
-        return f"{config.unit}_{point}.safetensors"
-
-    def plan(ids: Ids) -> Plan:
-        scaled = objective.scale_weight(len(ids) / mean_size) if weight_by_size else objective
-
-        teacher_config = objective.teacher_config()
-        teacher = None if teacher_config is None else context.counterfactuals.teacher(teacher_config)
-
-        def build(folder: Path) -> Mapping[str, Any]:
-            network = context.f1.load().requires_grad_(True)
-            retained = np.setdiff1d(context.ids, ids)
-            unlearning = UnlearnContext(
-                context.diffusion,
-                context.data.train,
-                retained,
-                ids,
-                context.f1.load,
-                context.device,
-                context.seed,
-                config.retain,
-                context.counterfactuals.groups(),
-                None if teacher is None else teacher.load,
-            )
-
-            def keep(point: int) -> None:
-                weights = network.state_dict().items()
-                save_file({n: w.detach().float().cpu().contiguous() for n, w in weights}, folder / file(point))
-
-            log = unlearn_group(network, scaled, unlearning, config, context.train, context.trainer, keep)
-            pd.DataFrame(log).to_csv(folder / LOG, index=False)
-            return {"steps": config.count_steps(config.points[-1], len(retained), len(ids))}
-
-        key = {
-            "objective": scaled.describe(),
-            "unlearn": describe(config),
-            "removed": digest_ids(ids),
-            "mirror": context.train.mirror,
-            "condition_dropout": context.train.condition_dropout,
-            "teacher": None if teacher is None else teacher.address,
-        }
-        return context.plan("unlearn", 4, key, build)
-
-    point = config.choose(scored)
-    steps = [config.count_steps(point, len(context.ids) - len(ids), len(ids)) for ids in removals]
-    return [Unlearned(context, plan(ids), file(point), count) for ids, count in zip(removals, steps, strict=True)]
+    config_of_teacher = objective.teacher_config()
+    teacher = None if config_of_teacher is None else context.counterfactuals.teacher(config_of_teacher)
+    scaled = [objective.scale_weight(len(ids) / mean_size) if weight_by_size else objective for ids in removals]
+    return [
+        Unlearned(context, own, config, ids, config.choose(scored), teacher)
+        for ids, own in zip(removals, scaled, strict=True)
+    ]
