@@ -29,6 +29,7 @@ from tdattr.protocols import Protocol
 from tdattr.training.config import TrainConfig, TrainerConfig
 from tdattr.training.recipe import Recipe
 from tdattr.unlearning.objectives import Objective
+from tdattr.unlearning.saliency import Saliency
 from tests.conftest import CONF
 
 KINDS: dict[str, type] = {
@@ -40,6 +41,7 @@ KINDS: dict[str, type] = {
     "train": TrainConfig,
     "method": Method,
     "objective": Objective,
+    "mask": Saliency,
     "protocol": Protocol,
     "trainer": TrainerConfig,
     "extractor": Extractor,
@@ -53,11 +55,13 @@ PLACES = {
     "extractor": "health.extractor",
     "measure": "method.measure",
     "objective": "method.objective",
+    "mask": "method.unlearn.mask",
     "text": "dataset.text",
 }
 BESIDES = {  # what must be chosen too, so that there is such a place
     "measure": ["method=logo_images"],
     "objective": ["method=guda_u"],
+    "mask": ["method=guda_u"],
     "text": ["dataset=coco"],
 }
 CHOICES = [(group, path.stem) for group in KINDS for path in sorted((CONF / group).glob("*.yaml"))]

@@ -1,7 +1,7 @@
 """Unlearning of a group from F1: batches of what is kept beside batches of what is to go (GUDA-U)."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, Literal
@@ -22,7 +22,8 @@ from tdattr.training.config import TrainConfig, TrainerConfig
 from tdattr.training.coupling import replace_removed
 from tdattr.training.items import unlearning_items
 from tdattr.unlearning.draws import UnlearnBatch, restricted_draw
-from tdattr.unlearning.objectives import Objective, UnlearnContext
+from tdattr.unlearning.objectives import Objective, Step, UnlearnContext
+from tdattr.unlearning.saliency import Masks, Saliency
 
 LOGGED_STEPS = 100  # about so many steps of an unlearning are logged
 
@@ -34,8 +35,8 @@ class GroupUnlearnConfig:
     ``epochs`` of as many steps as the smaller of the two sets gives batches; ``steps`` instead where it is given.
     ``kept``: after how many of them weights are kept (None: all), the last of which ends it. ``schedule``: ``constant``
     or ``cosine``, planned for ``schedule_steps`` (None: those of all epochs), after ``warmup_steps``.
-    ``coupled``: the retained batches of all groups hold the same items wherever these are retained, so that scores of
-    groups differ by what was removed, not by the order of what was not.
+    ``mask``: which weights are updated; None: all. ``coupled``: the retained batches of all groups hold the same items
+    wherever these are retained, so that scores of groups differ by what was removed, not by the order of what was not.
     """
 
     epochs: int
@@ -51,6 +52,7 @@ class GroupUnlearnConfig:
     warmup_steps: int
     retain: Literal["loss", "distill"]
     dropout: bool
+    mask: Saliency | None
     coupled: bool
 
     def __post_init__(self) -> None:
@@ -141,6 +143,11 @@ class GroupBatches(Dataset[UnlearnBatch]):
         rng = generator(self.seed, "unlearn.replacement", step)
         return replace_removed(self.choose_items(self.union, "retain", step), self.retained, rng)
 
+    def saliency_batches(self, count: int | None) -> Iterator[Batch]:
+        """So many batches of forgotten items, drawn for themselves; None: as many as one pass over them has."""
+        for step in range(len(self.forgotten) // min(self.batch_size, len(self.forgotten)) if count is None else count):
+            yield self.draw_batch("saliency", self.choose_items(self.forgotten, "saliency", step), step)
+
     @cached_property
     def union(self) -> Int[np.ndarray, " item"]:
         """The ids of both sets."""
@@ -163,6 +170,25 @@ def order(seed: int, role: str, epoch: int, count: int) -> Int[np.ndarray, " cou
     return generator(seed, f"unlearn.{role}.order", epoch).permutation(count)
 
 
+class Logged:
+    """The loss of every step, and about ``LOGGED_STEPS`` of the steps and the last one as the log has them."""
+
+    goal = math.inf
+
+    def __init__(self, loss: Step, steps: int) -> None:
+        self.loss, self.steps = loss, steps
+        self.log: list[dict[str, float]] = []
+        self.step = 0
+
+    def __call__(self, network: nn.Module, batch: UnlearnBatch) -> tuple[Tensor, Tensor]:
+        """The loss, which is all that there is to see of how far the forgetting has come."""
+        losses = self.loss(network, batch)
+        if self.step % max(1, self.steps // LOGGED_STEPS) == 0 or self.step == self.steps - 1:
+            self.log.append({"step": float(self.step)} | losses.log())
+        self.step += 1
+        return losses.total, losses.total.detach()
+
+
 def unlearn_group(
     network: nn.Module,
     objective: Objective,
@@ -178,36 +204,6 @@ def unlearn_group(
     """
     from tdattr.unlearning.module import Unlearning, unlearn  # Lightning takes seconds to import
 
-    sizes = len(context.retained), len(context.forgotten)
-    points = {config.count_steps(point, *sizes): point for point in config.points}
-    steps = max(points)
-    log: list[dict[str, float]] = []
-    loss = objective.begin(context)
-    log_interval = max(1, steps // LOGGED_STEPS)
-    step = 0
-
-    class Logged:
-        goal = math.inf
-
-        def __call__(self, network: nn.Module, batch: UnlearnBatch) -> tuple[Tensor, Tensor]:
-            nonlocal step
-            losses = loss(network, batch)
-            if step % log_interval == 0 or step == steps - 1:
-                log.append({"step": float(step)} | losses.log())
-            step += 1
-            return losses.total, losses.total.detach()
-
-    optimizer: Any = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
-    module = Unlearning(
-        network,
-        Logged(),
-        lambda parameters: optimizer(parameters, lr=config.learning_rate, weight_decay=config.weight_decay),
-        trainable=[name for name, _ in network.named_parameters()],
-        check_first=False,
-        schedule=config.factor(*sizes),
-        dropout=context.seed if config.dropout else None,
-        after_step=lambda step: keep(points[step]) if step in points else None,
-    )
     batches = GroupBatches(
         context.split,
         context.retained,
@@ -219,5 +215,25 @@ def unlearn_group(
         config.coupled,
         objective.level_window(),
     )
+    masks: Masks | None = None
+    if config.mask is not None:
+        drawn = batches.saliency_batches(config.mask.batches)
+        masks = config.mask.choose(network.eval(), context.diffusion, drawn, context.device)
+    sizes = len(context.retained), len(context.forgotten)
+    points = {config.count_steps(point, *sizes): point for point in config.points}
+    steps = max(points)
+    logged = Logged(objective.begin(context), steps)
+    optimizer: Any = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
+    module = Unlearning(
+        network,
+        logged,
+        lambda parameters: optimizer(parameters, lr=config.learning_rate, weight_decay=config.weight_decay),
+        trainable=[name for name, _ in network.named_parameters()],
+        check_first=False,
+        schedule=config.factor(*sizes),
+        dropout=context.seed if config.dropout else None,
+        after_step=lambda step: keep(points[step]) if step in points else None,
+        masks=masks,
+    )
     unlearn(module, batches, steps, trainer, clip=config.clip)
-    return log
+    return logged.log

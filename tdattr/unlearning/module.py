@@ -7,11 +7,13 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
+from torch.utils.hooks import RemovableHandle
 
 from tdattr.errors import UserError
 from tdattr.seeding import torch_seed
 from tdattr.training.config import TrainerConfig
 from tdattr.training.framework import L
+from tdattr.unlearning.saliency import Masks, restrict
 
 
 class StepLoss(Protocol):
@@ -40,7 +42,7 @@ class Unlearning(L.LightningModule):
     """Takes optimiser steps until the goal of ``step_loss`` is reached.
 
     There is no moving average of the weights and no condition dropout. ``after_step`` is called after each step, with
-    the number of steps so far.
+    the number of steps so far. ``masks``: which values of the weights are updated; None: all.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Unlearning(L.LightningModule):
         schedule: Callable[[int], float] | None = None,
         dropout: int | None = None,
         after_step: Callable[[int], None] | None = None,
+        masks: Masks | None = None,
     ) -> None:
         super().__init__()
         self.network = network
@@ -62,6 +65,8 @@ class Unlearning(L.LightningModule):
         self.schedule = schedule
         self.dropout = dropout
         self.after_step = after_step
+        self.masks = masks
+        self.handles: list[RemovableHandle] = []
         self.steps = 0
         self.progress = float("-inf")
         for name, parameter in network.named_parameters():
@@ -75,6 +80,8 @@ class Unlearning(L.LightningModule):
     def configure_optimizers(self) -> Any:
         """A fresh optimiser over the trainable parameters alone, its rate scaled by ``schedule`` of the step."""
         optimizer = self.optimizer(parameter for parameter in self.network.parameters() if parameter.requires_grad)
+        if self.masks is not None:
+            self.handles = restrict(self.network, optimizer, self.masks)
         if self.schedule is None:
             return optimizer
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self.schedule)
@@ -100,6 +107,11 @@ class Unlearning(L.LightningModule):
             return None
         self.steps += 1
         return loss
+
+    def on_train_end(self) -> None:
+        """The weights are free again."""
+        for handle in self.handles:
+            handle.remove()
 
     def on_train_batch_end(self, *_: Any) -> None:
         """The optimiser has taken the step."""
