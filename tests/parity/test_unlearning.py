@@ -1,5 +1,6 @@
 """Unlearning as the authors of GUDA and SISS run it: their steps, targets and rates."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -17,8 +18,9 @@ from tdattr.data.prepared import Prepared
 from tdattr.diffusion.batch import Batch
 from tdattr.diffusion.ddpm import DDPM
 from tdattr.networks import NOTHING, Given, per_item
-from tdattr.training.config import TrainerConfig
+from tdattr.training.config import TrainConfig, TrainerConfig
 from tdattr.unlearning.draws import UnlearnBatch
+from tdattr.unlearning.group import GroupBatches
 from tdattr.unlearning.module import Unlearning, unlearn
 from tdattr.unlearning.objectives import UnlearnContext
 from tests.conftest import CONF
@@ -171,3 +173,55 @@ def test_the_learning_rate_s_factor() -> None:
     entry.check("factor", ours)
     assert ours[:3] == pytest.approx([one + 1 / 5000 for one in theirs[:3]])
     assert ours[3:] == pytest.approx(theirs[3:], rel=1e-6)
+
+
+def test_unlearning_batches_visit_all_items_where_the_published_pairs_visit_half_of_the_retained(
+    tiny_data: Prepared, tiny_train: Callable[..., TrainConfig]
+) -> None:
+    """Two items of each kind in a batch of four, as theirs has on average; of the ids alone, there are no images."""
+    entry = golden("sd15.dataset")
+    forgotten, retained = np.arange(400), np.arange(400, 24_000)
+    length = max(len(forgotten), len(retained))
+    pairs = [("forgotten", i // 2 % len(forgotten)) if i % 2 == 0 else ("retained", i // 2) for i in range(length)]
+    entry.check("length", length)
+    for kind in ("forgotten", "retained"):
+        entry.check(f"distinct {kind}", len({item for role, item in pairs if role == kind}))
+    entry.check("expected share of batches of 4 without one kind", 2 * 0.5**4)
+
+    diffusion = DDPM(**DIFFUSION)
+    made = GroupBatches(tiny_data.train, retained, forgotten, diffusion, 2, tiny_train(), 5, False)
+    steps = range(len(retained) // 2)  # an epoch of the retained items
+    visits = {role: Counter[int]() for role in ("retain", "forget")}
+    for step in steps:
+        for role, ids in (("retain", retained), ("forget", forgotten)):
+            batch = made.choose_items(ids, role, step)
+            assert len(batch) == 2  # of each kind in every batch
+            visits[role].update(batch.tolist())
+    assert visits["retain"].keys() == set(retained) and set(visits["retain"].values()) == {1}
+    assert visits["forget"].keys() == set(forgotten) and set(visits["forget"].values()) == {59}
+    assert len(visits["retain"]) == 2 * entry.outputs["distinct retained"]
+
+
+@pytest.mark.parametrize("coupled", [False, True])
+@pytest.mark.parametrize(("retained", "forgotten", "size"), [(33, 12, 4), (36, 12, 8), (40, 3, 5)])
+def test_an_epoch_visits_every_item_equally_often_within_one(
+    retained: int, forgotten: int, size: int, coupled: bool, tiny_data: Prepared, tiny_train: Callable[..., TrainConfig]
+) -> None:
+    """What fills no batch is left out of an epoch, and drawn anew in the next; coupled batches redraw removed items,
+    and none of the retained ones is visited less for it."""
+    gone, kept = np.arange(forgotten), np.arange(forgotten, forgotten + retained)
+    made = GroupBatches(tiny_data.train, kept, gone, DDPM(**DIFFUSION), size, tiny_train(), 5, coupled)
+    for ids, role in ((made.union if coupled else kept, "retain"), (gone, "forget")):
+        count = min(size, len(ids))
+        steps = len(ids) // count
+        for epoch in range(4):
+            visits = Counter[int]()
+            for step in range(epoch * steps, (epoch + 1) * steps):
+                chosen = made[step].retain.ids.tolist() if role == "retain" else made[step].forget.ids.tolist()
+                visits.update(chosen)
+            assert set(visits) <= set(kept if role == "retain" else gone)
+            left = len(ids) - steps * count
+            if coupled and role == "retain":
+                assert len(set(kept) - set(visits)) <= left
+            else:
+                assert set(visits.values()) == {1} and len(visits) == len(ids) - left
