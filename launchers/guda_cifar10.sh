@@ -13,8 +13,9 @@ case "$scale" in
     # a cosine planned for 17 550, whose warm-up takes 5 000 steps, ESD's 500
     published="method.unlearn.clip=1.0"
     esd="method.unlearn.optimizer=adam method.unlearn.weight_decay=0 method.unlearn.warmup_steps=500"
-    # ESD's teacher alone is conditional, and trained for 400 epochs of 195 instead of 2 600
-    teacher="model@method.objective.teacher.model=unet_cifar10_conditional method.objective.teacher.train.steps=78000"
+    # ESD's teacher alone is conditional, and trained for 400 epochs
+    teacher="model@method.objective.teacher.model=unet_cifar10_conditional method.objective.teacher.train.epochs=400"
+    teacher="$teacher method.objective.teacher.train.schedule_epochs=null"
     tdattr -m $setting method=logo,group_similarity,logo_images,pixel "$@"
     tdattr -m $setting method=guda_u objective@method.objective=retrack_paper,retrack_published_code,retrack "$@"
     tdattr -m $setting method=guda_u objective@method.objective=erasediff,siss,gradient_ascent,finetune $published "$@"
