@@ -19,7 +19,7 @@ def scores() -> tuple[np.ndarray, np.ndarray]:
     return gold, gold + entry.constants["factor of the error"] * error
 
 
-@pytest.mark.parametrize("output", golden("guda.ranking_metrics").outputs.keys() - {SHARED_FIT})
+@pytest.mark.parametrize("output", [name for name in golden("guda.ranking_metrics").outputs if name != SHARED_FIT])
 def test_ranking_metrics(output: str) -> None:
     entry = golden("guda.ranking_metrics")
     name = output.removesuffix(" (UnlearnCanvas)")
