@@ -144,7 +144,7 @@ def test_unlearning_sees_the_centre_and_the_first_caption(data: Prepared, edm: E
     rng = generator(3, "anything")
     check_fixed(items(draw_items(data.train, ids, ITEMS, rng, edm.training_levels)))  # of the null loss
     x, condition = torch.zeros(1, 8, 8), torch.ones(3)
-    mirrored = MirroredBatches(data.train, ids, edm, x, condition, 10, 3, 0)
+    mirrored = MirroredBatches(data.train, ids, x, condition, 10, 3, 0, edm.training_levels)
     groups = GroupBatches(data.train, ids[5:], ids[:5], edm, 5, tiny_train(), 3, coupled=False)
     for step in range(STEPS):
         check_fixed(items(mirrored[step].retain))
