@@ -123,6 +123,7 @@ CASES: dict[str, list[str]] = {
         )
     },
     "guda_distill": ["method=guda_u", "method.unlearn.retain=distill", *UNLEARN, *ELBO],
+    "guda_masked": ["method=guda_u", "mask@method.unlearn.mask=saliency", *UNLEARN, *ELBO],
     "guda_uncoupled": ["method=guda_u", "method.unlearn.coupled=false", *UNLEARN, *ELBO],
     # every ablation
     **{
@@ -168,6 +169,8 @@ CASES: dict[str, list[str]] = {
             "guda": ["method=guda_u", *UNLEARN, *ELBO, "remove.groups=[DejaVu Sans,DejaVu Serif,DejaVu Sans Mono]"],
         }.items()
     },
+    "journey_trak": ["method=journey_trak", *GRADIENTS],
+    "ddpm_dpm_solver": ["diffusion=ddpm", "diffusion.sampler=dpm_solver", *MUCS],
     "ddpm_cosine": ["diffusion=ddpm", "diffusion.schedule=cosine", "diffusion.sampler=ancestral", *MUCS],
     "flow_heun": ["diffusion=flow", "diffusion.sampler=heun", "diffusion.levels=logit_normal", *MUCS],
     # every network family
