@@ -31,13 +31,13 @@ from tdattr.training.pretrain import pretrain
 
 def bare(ws: Workspace, network: nn.Module, steps: int) -> nn.Module:
     """The plain loop."""
-    config = ws.train
+    config = ws.train.in_steps(len(ws.ids))
     batches = Batches(ws.data.train, ws.ids, ws.diffusion, config, ws.seed)
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
     optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     for step in range(steps):
         for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * min(1.0, (step + 1) / config.warmup_steps)
+            group["lr"] = config.learning_rate * config.rate(step)
         loss = ws.diffusion.loss(network, *batches[step].inputs).mean()
         optimizer.zero_grad()
         loss.backward()

@@ -9,10 +9,11 @@ ceiling="method@protocol.ceiling=logo_again"
 case "$scale" in
   paper)
     setting="experiment=guda_cifar10 $ceiling"
-    # the others than ReTrack clip. All are scored after 30 of 50 epochs (the authors say so of ReTrack alone): step 1 170 of
-    # a cosine planned for 17 550, whose warm-up takes 5 000 steps, ESD's 500
+    # the others than ReTrack clip. All are unlearned for 30 epochs (the authors score ReTrack there, of 50; of the others they
+    # say nothing), ESD for its script's 50: steps 1 170 and 1 950 of a cosine planned for 17 550, whose warm-up takes 5 000
+    # steps, ESD's 500
     published="method.unlearn.clip=1.0"
-    esd="method.unlearn.optimizer=adam method.unlearn.weight_decay=0 method.unlearn.warmup_steps=500"
+    esd="method.unlearn.optimizer=adam method.unlearn.weight_decay=0 method.unlearn.warmup_steps=500 method.unlearn.epochs=50"
     # ESD's teacher alone is conditional, and trained for 400 epochs
     teacher="model@method.objective.teacher.model=unet_cifar10_conditional method.objective.teacher.train.epochs=400"
     teacher="$teacher method.objective.teacher.train.schedule_epochs=null"

@@ -169,7 +169,6 @@ CASES: dict[str, list[str]] = {
             "guda": ["method=guda_u", *UNLEARN, *ELBO, "remove.groups=[DejaVu Sans,DejaVu Serif,DejaVu Sans Mono]"],
         }.items()
     },
-    "journey_trak": ["method=journey_trak", *GRADIENTS],
     "ddpm_dpm_solver": ["diffusion=ddpm", "diffusion.sampler=dpm_solver", *MUCS],
     "ddpm_cosine": ["diffusion=ddpm", "diffusion.schedule=cosine", "diffusion.sampler=ancestral", *MUCS],
     "flow_heun": ["diffusion=flow", "diffusion.sampler=heun", "diffusion.levels=logit_normal", *MUCS],

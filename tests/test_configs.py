@@ -507,11 +507,9 @@ def test_a_recipe_is_chosen_and_its_values_reach_what_reads_them() -> None:
     assert (config.train.epochs, config.train.schedule, config.train.mirror) == (200, "cosine", False)  # letters
     assert (config.queries.guidance, config.method.unlearn.learning_rate) == (1.5, 1.0e-5)
     recipe = read_dataset(config.dataset).recipe
-    assert (recipe.batch_size, recipe.guidance, recipe.unlearn.epochs) == (128, 1.5, 50)
-    assert (recipe.unlearn.kept, recipe.unlearn.scored) == ([30], 30)
+    assert (recipe.batch_size, recipe.guidance, recipe.unlearn.epochs) == (128, 1.5, 30)
     assert recipe.unlearn.weight_by_size and config.method.weight_by_size  # families differ in size
     assert dataset("dataset=glyph_digits").recipe.unlearn.steps == 150
-    assert dataset("dataset=glyph_digits").recipe.unlearn.kept is None
 
 
 @pytest.mark.parametrize(
@@ -521,7 +519,7 @@ def test_a_recipe_is_chosen_and_its_values_reach_what_reads_them() -> None:
         ("+dataset.recipe.unlearn.rate=3", r"^dataset\.recipe\.unlearn\.rate: .*rate"),
         ("dataset.recipe.ema=slow", r"^dataset\.recipe\.ema: .*slow"),
         ("dataset.recipe.schedule=linear", r"^dataset\.recipe\.schedule=linear is unknown: choose constant or cosine"),
-        ("dataset.recipe.warmup_steps=null", r"^dataset\.recipe\.warmup_steps: "),
+        ("dataset.recipe.batch_size=null", r"^dataset\.recipe\.batch_size: "),
         ("+dataset.label=object", r"^dataset\.label: .*label"),
         ("~dataset.groups", r"^dataset\.groups must be given"),
         ("dataset.counts=5", r"^dataset\.counts=5 must be a group of settings"),

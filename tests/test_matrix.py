@@ -334,7 +334,7 @@ def test_methods_declare_needs_that_there_are(name: str) -> None:
 
 def setup_of(context: Context) -> MethodSetup:
     """What a method may check before this context is there."""
-    return MethodSetup(context.f1.load(), context.diffusion, context.data, len(context.ids))
+    return MethodSetup(context.f1.load(), context.diffusion, context.data, len(context.ids), context.train)
 
 
 def refusal(attempt: Callable[..., object], *arguments: object) -> str:
@@ -345,14 +345,17 @@ def refusal(attempt: Callable[..., object], *arguments: object) -> str:
 
 
 def test_what_makes_no_sense_is_said_in_one_sentence(
-    tiny_data: Prepared, edm: EDM, tiny_dit: Callable[..., Network]
+    tiny_data: Prepared,
+    edm: EDM,
+    tiny_dit: Callable[..., Network],
+    tiny_train: Callable[..., TrainConfig],
 ) -> None:
     unconditional = replace(tiny_data, train=replace(tiny_data.train, conditions=None))
     said = [
         refusal(build(composed(f"model={model}").model, "model").build, 1, 9, 0) for model in choices("model", "*_tiny")
     ]
     said += [
-        refusal(method("condition").check, MethodSetup(tiny_dit(0), edm, unconditional, 48)),
+        refusal(method("condition").check, MethodSetup(tiny_dit(0), edm, unconditional, 48, tiny_train())),
     ]
     for sentence in said:
         assert sentence.endswith(".")

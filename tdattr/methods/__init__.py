@@ -84,6 +84,7 @@ class MethodSetup:
     diffusion: Diffusion
     data: Prepared
     items: int  # that F1 is trained on
+    train: TrainConfig
 
 
 class Method(Attributor, ABC):

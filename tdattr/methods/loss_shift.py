@@ -64,7 +64,10 @@ class ShiftConfig:
 
     def compare(self, before: Float[Tensor, "item pair"], after: Float[Tensor, "item pair"]) -> Tensor:
         """How far each loss moved, upwards or downwards, [item, pair]."""
-        return after - before if self.epsilon is None else skew(before, after, self.epsilon)
+        if self.form != "skew":
+            return after - before
+        assert self.epsilon is not None
+        return skew(before, after, self.epsilon)
 
 
 def shift_scorer(context: Context, config: ShiftConfig) -> Shift:
@@ -175,6 +178,8 @@ def find_moved_pairs(
     """The indices of the pairs at which the query's own loss moved at least as far as on average."""
     items = QueryItems(context.queries.select(slice(query, query + 1)))
     shifts = config.compare(f1.table(items, pairs), after.table(items, pairs))[0]
+    if config.form == "absolute":
+        shifts = shifts.abs()
     return np.flatnonzero((shifts >= shifts.mean()).numpy())
 
 

@@ -86,7 +86,7 @@ class MUCS(Method):
                 f"MUCS draws {largest} different training items at a time but there are {setup.items}: "
                 "lower method.unlearn.batch_size and method.null_loss.batch_size."
             )
-        if self.unlearn.augment and not setup.network.knows_augmentation:
+        if self.unlearn.augment and not (setup.train.augmentation.enabled and setup.network.knows_augmentation):
             raise UserError("method.unlearn.augment=true needs a network trained with train.augmentation.enabled=true.")
 
     def start(self, context: Context) -> Scorer:

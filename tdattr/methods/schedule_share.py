@@ -23,7 +23,7 @@ from tdattr.training.batches import permutation
 
 AUTO: Literal["auto"] = "auto"
 Share = float | Literal["auto"]
-BATCHES_BEFORE, QUANTILE, FACTOR = 3, 0.05, 0.5  # the authors' code
+BATCH_SIZE, BATCHES_BEFORE, QUANTILE, FACTOR = 100, 3, 0.05, 0.5  # the authors' code
 FILE = "threshold.json"
 
 
@@ -54,21 +54,24 @@ def find_share(context: Context, wanted: Share, pairs: int) -> float:
 
 def load_threshold(context: Context) -> float:
     """The noise level that separates near training items, as a ratio of noise to signal; estimated once and stored."""
-    batch_size = context.train.batch_size
-    rule: dict[str, Any] = {"batches_before": BATCHES_BEFORE, "quantile": QUANTILE, "factor": FACTOR}
+    rule: dict[str, Any] = {
+        "batch_size": BATCH_SIZE,
+        "batches_before": BATCHES_BEFORE,
+        "quantile": QUANTILE,
+        "factor": FACTOR,
+    }
 
     def build(folder: Path) -> dict[str, float]:
-        threshold = find_threshold(neighbour_distances(training_batches(context, batch_size)))
+        threshold = find_threshold(neighbour_distances(training_batches(context, BATCH_SIZE)))
         (folder / FILE).write_text(json.dumps(threshold))
         return {"threshold": threshold}
 
-    return float(
-        json.loads((context.share("threshold", 1, rule | {"batch_size": batch_size}, build) / FILE).read_text())
-    )
+    return float(json.loads((context.share("threshold", 1, rule, build) / FILE).read_text()))
 
 
 def training_batches(context: Context, batch_size: int) -> Iterator[Float[Tensor, "batch *x"]]:
-    """The whole batches of the training's first epoch, in its order: the authors' code passes over the items once too.
+    """The items once, in the order of the training's first epoch, in whole batches: the authors' code passes once over
+    those that it unlearns with.
 
     The items are neither mirrored nor augmented. Where there are fewer than two batches, the items make two smaller
     ones. Raises UserError for a single item.

@@ -8,10 +8,9 @@ from scipy.stats import mannwhitneyu
 
 NORMAL_95 = 1.98  # the factor of the paper's interval (MUCS A.2)
 MIN_MEDIAN = 0.01  # that a change is measured from: similarities such as SSCD's may be zero or negative (MUCS code)
-MARK = "†"  # of a change that is measured from MIN_MEDIAN
+MARK = "†"  # where no change is shown, as it would be measured from MIN_MEDIAN
 FOOTNOTE = (
-    f"{MARK}: the median after random removal is below {MIN_MEDIAN}; the change is the difference from {MIN_MEDIAN}, "
-    f"in percent of {MIN_MEDIAN}."
+    f"{MARK}: the median after random removal is below {MIN_MEDIAN}, so that a change in percent of it says nothing."
 )
 
 
@@ -36,7 +35,8 @@ def compare(
     """AUC, Mann-Whitney p and mean difference in percent of the reference's median (MUCS §4 and B.1).
 
     One-tailed: a method is better when its similarities are *lower*; two-tailed for controls, which should not move.
-    A median below ``MIN_MEDIAN`` is taken to be that, so that a drop is never shown as a rise.
+    A median below ``MIN_MEDIAN`` is taken to be that, as in the MUCS code, so that it divides by nothing negative. What
+    comes out is below zero even where similarities rose, so ``show_change`` does not show it.
     """
     test = mannwhitneyu(reference, values, alternative="two-sided" if two_tailed else "greater")
     median = float(np.median(reference))
@@ -49,6 +49,11 @@ def compare(
         ci95=NORMAL_95 * spread / len(changes) ** 0.5,
         small_median=median < MIN_MEDIAN,
     )
+
+
+def show_change(percent: float, ci95: float, small_median: bool, unit: str = "") -> str:
+    """A change with its interval as people read it; ``MARK`` in place of one that says nothing."""
+    return f"–{MARK}" if small_median else f"{percent:+.1f} ± {ci95:.1f}{unit}"
 
 
 def overlap(top: Int[np.ndarray, "query k"]) -> tuple[float, float]:

@@ -42,7 +42,7 @@ def check(ws: Workspace) -> None:
     if ws.checkpoint is not None:
         check_weights(ws.checkpoint, network, ws.diffusion)
     for method in methods:
-        method.check(MethodSetup(network, ws.diffusion, ws.data, len(ws.ids)))
+        method.check(MethodSetup(network, ws.diffusion, ws.data, len(ws.ids), ws.train))
     for place, method in placed.items():
         for name, teacher in find_teachers(method):
             check_teacher(ws, teacher, f"{place}.{name}")

@@ -9,7 +9,7 @@ import torch
 
 from tdattr.counterfactuals import Counterfactuals
 from tdattr.errors import UserError
-from tdattr.metrics.comparison import FOOTNOTE, MARK, compare, overlap
+from tdattr.metrics.comparison import FOOTNOTE, compare, overlap, show_change
 from tdattr.protocols import Protocol, ProtocolSetup, Verdict
 from tdattr.queries import Queries
 from tdattr.scores import Attributor, Scores
@@ -87,7 +87,7 @@ class LeaveKOut(Protocol):
         mean, interval = overlap(top)
         lines = [
             f"{name}: AUC {effect['auc']:.3f} (p = {effect['p_value']:.2g}), change against random removal "
-            f"{effect['difference_percent']:+.1f} ± {effect['ci95']:.1f} %{MARK * effect['small_median']}"
+            + show_change(effect["difference_percent"], effect["ci95"], effect["small_median"], " %")
             for name, effect in metrics.items()
         ]
         lines += [FOOTNOTE] if any(effect["small_median"] for effect in metrics.values()) else []

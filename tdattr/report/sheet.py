@@ -24,7 +24,7 @@ class Number:
 
     def __str__(self) -> str:
         if self.value is None or math.isnan(self.value):
-            return NOTHING
+            return NOTHING + (self.footnote or "")
         if self.below is not None and self.value < self.below:
             return f"<{self.below:g}"
         text = format(self.value, self.form)

@@ -8,7 +8,7 @@ import pandas as pd
 from rich.table import Table
 from scipy.stats import mannwhitneyu
 
-from tdattr.metrics.comparison import FOOTNOTE, MARK, compare
+from tdattr.metrics.comparison import FOOTNOTE, compare, show_change
 from tdattr.report.collect import Experiment
 
 HEADINGS = {
@@ -96,7 +96,7 @@ def format_row(row: dict[str, Any]) -> list[str]:
         row["measure"],
         number(row["auc"], ".3f"),
         number(row["p_value"], ".2g"),
-        f"{row['difference_percent']:+.1f} ± {row['ci95']:.1f}{MARK * row['small_median']}",
+        show_change(row["difference_percent"], row["ci95"], row["small_median"]),
         number(row["control_auc"], ".3f"),
         number(row["overlap"], ".1f"),
         number(row["removed"], ".0f"),

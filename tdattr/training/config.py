@@ -26,15 +26,15 @@ class AugmentationConfig:
 class TrainConfig:
     """The ``train`` node; everything in it matters to the weights, so all of it is part of their address."""
 
-    steps: int | None
-    epochs: int | None  # where ``steps`` is None: times through the items that are left
+    steps: int | None  # or
+    epochs: int | None  # times through the items that are left
     drop_last: bool  # of ``epochs``: whether a last batch that would not be full is no step
     batch_size: int
     learning_rate: float
     weight_decay: float
     betas: list[float]  # of Adam's moments
-    warmup_steps: int
-    warmup_share: float | None  # of the planned steps, instead of ``warmup_steps``
+    warmup_steps: int | None  # or
+    warmup_share: float | None  # of the planned steps
     schedule: RateSchedule  # of the rate after the warm-up: constant, or cosine down to zero at the last planned step
     schedule_steps: int | None  # planned; None: those of ``schedule_epochs``
     schedule_epochs: int | None  # planned; None: those that are run
@@ -50,8 +50,17 @@ class TrainConfig:
     augmentation: AugmentationConfig
 
     def __post_init__(self) -> None:
-        if self.steps is None and self.epochs is None:
-            raise UserError("train.steps=null needs train.epochs.")
+        check_one("steps", self.steps, "epochs", self.epochs)
+        check_one("warmup_steps", self.warmup_steps, "warmup_share", self.warmup_share)
+        if self.schedule_steps is not None or self.schedule_epochs is not None:
+            check_one("schedule_steps", self.schedule_steps, "schedule_epochs", self.schedule_epochs)
+            if self.schedule == "constant":
+                raise UserError("train.schedule_steps and schedule_epochs have no effect with train.schedule=constant.")
+        if self.coupled and self.steps is None:
+            raise UserError(
+                "train.coupled=true compares trainings step by step, so it needs train.steps instead of train.epochs, "
+                "whose number depends on the items that are left."
+            )
         counts = (self.steps, self.epochs, self.schedule_steps, self.schedule_epochs)
         if min(self.batch_size, self.epoch_steps, self.validation_draws, *(n for n in counts if n is not None)) < 1:
             raise UserError(
@@ -84,15 +93,10 @@ class TrainConfig:
         planned = length(self.schedule_steps, self.schedule_epochs) or steps
         assert planned is not None
         warmup = self.warmup_steps if self.warmup_share is None else math.ceil(self.warmup_share * planned)
-        return replace(
-            self,
-            steps=steps,
-            epochs=None,
-            schedule_steps=planned,
-            schedule_epochs=None,
-            warmup_steps=warmup,
-            warmup_share=None,
-        )
+        lengths = {"steps": steps, "epochs": None, "warmup_steps": warmup, "warmup_share": None}
+        if self.schedule != "constant":
+            lengths |= {"schedule_steps": planned, "schedule_epochs": None}
+        return replace(self, **lengths)  # type: ignore[arg-type]
 
     def count_steps(self, items: int) -> int:
         """How many steps a training on so many items takes."""
@@ -106,8 +110,14 @@ class TrainConfig:
 
     def rate(self, step: int) -> float:
         """The learning rate's factor; of a config ``in_steps``."""
-        assert self.schedule_steps is not None
-        return rate(step, self.warmup_steps, self.schedule, self.schedule_steps)
+        assert self.warmup_steps is not None
+        return rate(step, self.warmup_steps, self.schedule, self.schedule_steps or self.total_steps)
+
+
+def check_one(first: str, one: float | None, second: str, other: float | None) -> None:
+    """Raise UserError unless exactly one of two settings is given."""
+    if (one is None) == (other is None):
+        raise UserError(f"train.{first}={one} and train.{second}={other}: give one of them, and set the other to null.")
 
 
 @dataclass(frozen=True)

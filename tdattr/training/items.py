@@ -40,9 +40,9 @@ def unlearning_items(
     return split.x(ids, choose_mirrored(config, mirrored)), give_condition(split, ids, first, config, dropped)
 
 
-def choose_mirrored(config: TrainConfig, drawn: Float[np.ndarray, " batch"]) -> Bool[np.ndarray, " batch"] | bool:
+def choose_mirrored(config: TrainConfig, drawn: Float[np.ndarray, " batch"]) -> Bool[np.ndarray, " batch"]:
     """Which items are mirrored: about half of them, or none."""
-    return drawn < 0.5 if config.mirror else False
+    return (drawn < 0.5) & config.mirror
 
 
 def give_condition(

@@ -10,10 +10,8 @@ from tdattr.configs import Node
 class UnlearnRecipe:
     """How groups are unlearned: see ``tdattr.unlearning.group`` for what each value does, and checks."""
 
-    epochs: int
-    steps: int | None  # instead of epochs
-    kept: list[int] | None  # after how many of them weights are kept; None: all
-    scored: int | None  # after how many of them the models are scored; None: the last that is kept
+    epochs: int | None
+    steps: int | None  # one of the two
     batch_size: int
     learning_rate: float
     schedule_steps: int | None  # None: all
@@ -27,14 +25,14 @@ class Recipe(Node):
     """How a model of the dataset is trained: see ``tdattr.training.config`` for what each value does, and checks."""
 
     steps: int | None
-    epochs: int | None  # where ``steps`` is None
+    epochs: int | None  # one of the two
     drop_last: bool
     batch_size: int
     learning_rate: float
     weight_decay: float
     betas: list[float]
-    warmup_steps: int
-    warmup_share: float | None  # instead of ``warmup_steps``
+    warmup_steps: int | None
+    warmup_share: float | None  # one of the two
     schedule: Literal["constant", "cosine"]  # of the rate after the warm-up
     clip: float | None
     ema: float

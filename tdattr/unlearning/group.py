@@ -20,7 +20,7 @@ from tdattr.schedules import RateSchedule, rate
 from tdattr.seeding import generator, normal
 from tdattr.training.config import TrainConfig, TrainerConfig
 from tdattr.training.coupling import replace_removed
-from tdattr.training.items import unlearning_items
+from tdattr.training.items import choose_mirrored, unlearning_items
 from tdattr.unlearning.draws import UnlearnBatch, restricted_draw
 from tdattr.unlearning.objectives import Objective, Step, UnlearnContext
 from tdattr.unlearning.saliency import Masks, Saliency
@@ -32,16 +32,16 @@ LOGGED_STEPS = 100  # about so many steps of an unlearning are logged
 class GroupUnlearnConfig:
     """The ``unlearn`` node: for how long, in what steps, and with which optimiser.
 
-    ``epochs`` of as many steps as the smaller of the two sets gives batches; ``steps`` instead where it is given.
-    ``kept``: after how many of them weights are kept (None: all), the last of which ends it. ``schedule``: ``constant``
-    or ``cosine``, planned for ``schedule_steps`` (None: those of all epochs), after ``warmup_steps``.
+    ``epochs`` of as many steps as the smaller of the two sets gives batches, or ``steps``: one of the two. ``kept``:
+    after how many of them weights are kept on the way; those at the end always are. ``schedule``: ``constant`` or
+    ``cosine``, planned for ``schedule_steps`` (None: those that are run), after ``warmup_steps``.
     ``mask``: which weights are updated; None: all. ``coupled``: the retained batches of all groups hold the same items
     wherever these are retained, so that scores of groups differ by what was removed, not by the order of what was not.
     """
 
-    epochs: int
+    epochs: int | None
     steps: int | None
-    kept: list[int] | None
+    kept: list[int]
     batch_size: int
     learning_rate: float
     optimizer: Literal["adam", "adamw"]
@@ -56,11 +56,12 @@ class GroupUnlearnConfig:
     coupled: bool
 
     def __post_init__(self) -> None:
-        if (
-            min(self.epochs, self.batch_size) < 1
-            or self.learning_rate <= 0
-            or (self.steps is not None and self.steps < 1)
-        ):
+        if (self.epochs is None) == (self.steps is None):
+            raise UserError(
+                f"method.unlearn.epochs={self.epochs} and method.unlearn.steps={self.steps}: give one of them, and set "
+                "the other to null."
+            )
+        if min(self.length, self.batch_size) < 1 or self.learning_rate <= 0:
             raise UserError("method.unlearn needs epochs, steps and batch_size of at least 1, and a rate above 0.")
         if min(self.weight_decay, self.warmup_steps) < 0 or (self.clip is not None and self.clip <= 0):
             raise UserError(
@@ -70,10 +71,9 @@ class GroupUnlearnConfig:
             raise UserError(
                 f"method.unlearn.schedule_steps={self.schedule_steps} must be at least 1, or null: all steps."
             )
-        if self.kept is not None and not (self.kept and 1 <= min(self.kept) <= max(self.kept) <= self.length):
+        if not all(1 <= point <= self.length for point in self.kept):
             raise UserError(
-                f"method.unlearn.kept={self.kept} must be some of the {self.length} {self.unit}s of method.unlearn, or "
-                "null: the last (with method.scored=null)."
+                f"method.unlearn.kept={self.kept} must be some of the {self.length} {self.unit}s of method.unlearn."
             )
 
     @property
@@ -83,20 +83,22 @@ class GroupUnlearnConfig:
 
     @property
     def length(self) -> int:
-        """For how many epochs, or steps, the unlearning is planned."""
-        return self.epochs if self.steps is None else self.steps
+        """How many epochs, or steps, are run."""
+        length = self.epochs if self.steps is None else self.steps
+        assert length is not None
+        return length
 
     @property
     def points(self) -> list[int]:
-        """After how many epochs, or steps, weights are kept, ascending; nothing is unlearned after the last of them."""
-        return [self.length] if self.kept is None else sorted(set(self.kept))
+        """After how many epochs, or steps, weights are kept, ascending; the last is the end."""
+        return sorted({*self.kept, self.length})
 
     def choose(self, scored: int | None) -> int:
-        """The point that is scored; None: the last. Raises UserError for one whose weights are not kept."""
+        """The point that is scored; None: the end. Raises UserError for one whose weights are not kept."""
         if scored is not None and scored not in self.points:
             raise UserError(
-                f"method.scored={scored} is not among the {self.unit}s whose weights are kept: add it to "
-                f"method.unlearn.kept={self.points}, or set it to null: the last of them."
+                f"method.scored={scored} is not among the {self.unit}s whose weights are kept, {self.points}: add it "
+                "to method.unlearn.kept, or set it to null: the end."
             )
         return self.points[-1] if scored is None else scored
 
@@ -156,11 +158,11 @@ class GroupBatches(Dataset[UnlearnBatch]):
     def draw_batch(self, role: str, ids: Int[np.ndarray, " batch"], step: int) -> Batch:
         """The retained or the forgotten batch (``role``) of a step."""
         rng = generator(self.seed, f"unlearn.{role}", step)
-        mirrored, dropped, _ = rng.random((3, len(ids)))  # the third chose captions once: the other draws stay
+        mirrored, dropped = rng.random((2, len(ids)))
         x, given = unlearning_items(self.split, ids, self.train, mirrored, dropped)
         levels = self.diffusion.training_levels
         level = (levels if self.window is None else restricted_draw(self.diffusion, self.window))(rng, len(ids))
-        flipped = torch.from_numpy((mirrored < 0.5) & self.train.mirror)
+        flipped = torch.from_numpy(choose_mirrored(self.train, mirrored))
         return Batch(x, level, normal(rng, *x.shape), given, torch.from_numpy(ids), flipped)
 
 

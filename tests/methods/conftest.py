@@ -14,6 +14,7 @@ from tdattr.data.prepared import Prepared
 from tdattr.diffusion.edm import EDM
 from tdattr.methods import Context, MethodSetup
 from tdattr.store import Store
+from tdattr.training.config import TrainConfig
 from tests.contexts import keep
 from tests.methods.shifts import IDS, SEED, World
 
@@ -25,10 +26,12 @@ def context(make_context: Callable[..., Context]) -> Context:
 
 
 @pytest.fixture
-def make_setup(tiny_dit: Callable[..., nn.Module], tiny_data: Prepared, edm: EDM) -> Callable[..., MethodSetup]:
+def make_setup(
+    tiny_dit: Callable[..., nn.Module], tiny_data: Prepared, edm: EDM, tiny_train: Callable[..., TrainConfig]
+) -> Callable[..., MethodSetup]:
     """``make_setup()`` is what a method may check: a tiny DiT and the tiny data; names change parts of it."""
     return lambda **changes: MethodSetup(
-        **({"network": tiny_dit(4), "diffusion": edm, "data": tiny_data, "items": 48} | changes)
+        **({"network": tiny_dit(4), "diffusion": edm, "data": tiny_data, "items": 48, "train": tiny_train()} | changes)
     )
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from tdattr.methods.failure_signatures import growths, warn_of_failures, warn_of_warm_up
 from tdattr.unlearning.group import GroupUnlearnConfig
 
-CONFIG = GroupUnlearnConfig(1, 100, None, 8, 1e-3, "adamw", 0.0, None, "constant", None, 10, "loss", True, None, False)
+CONFIG = GroupUnlearnConfig(None, 100, [], 8, 1e-3, "adamw", 0.0, None, "constant", None, 10, "loss", True, None, False)
 STEADY = pd.DataFrame({"retain": [1.0, 1.1, 0.9, 1.0, 1.05] * 20})
 GROWN = pd.DataFrame({"retain": [1.0] * 7 + [2.0] * 93})  # soon after the start
 

@@ -107,6 +107,6 @@ def test_published_figures() -> None:
     config = build(OmegaConf.load(YAML), "method")
     assert (config.steps, config.batch_size, config.learning_rate, config.trainable) == (1, 100, 5e-3, "all")
     score = config.score
-    assert (score.pairs, score.levels, score.form, score.consistent) == (100, "training", "absolute", False)
+    assert (score.pairs, score.levels, score.form, score.consistent) == (100, "training", "difference", False)
     assert (score.kept, score.mirror, score.captions) == ("all", False, "first")
     assert score.schedule_share is None and score.epsilon is None

@@ -23,7 +23,7 @@ from tdattr.methods.instance_weights import ExponentialWeights, InstanceWeights,
 from tdattr.methods.mucs import MUCS
 from tdattr.seeding import generator, normal
 from tdattr.training.augmentation import augment
-from tdattr.training.config import AugmentationConfig
+from tdattr.training.config import AugmentationConfig, TrainConfig
 from tdattr.unlearning.draws import generation_draw
 from tdattr.unlearning.mirrored import MirroredBatches
 from tests.methods.plain import MLP, Rows, loss_of, schedule, training_levels
@@ -229,7 +229,12 @@ def test_the_ablations_are_known_and_those_of_table_2_are_there() -> None:
     assert set(published) <= files
 
 
-def test_bad_values_are_refused(make_setup: Callable[..., MethodSetup], tiny_dit: Callable[..., nn.Module]) -> None:
+def test_bad_values_are_refused(
+    make_setup: Callable[..., MethodSetup],
+    tiny_dit: Callable[..., nn.Module],
+    tiny_train: Callable[..., TrainConfig],
+    augmentation: Callable[..., AugmentationConfig],
+) -> None:
     for key, words in (("check", "before or after"), ("levels", "training or generation")):
         config = OmegaConf.load(ROOT / "conf" / "method" / "mucs.yaml")
         OmegaConf.update(config, f"unlearn.{key}", "odd")
@@ -241,6 +246,9 @@ def test_bad_values_are_refused(make_setup: Callable[..., MethodSetup], tiny_dit
     for key in ("max_steps", "batch_size"):
         with pytest.raises(UserError, match=r"unlearn.batch_size and unlearn.max_steps must be at least 1"):
             method(**{key: 0})
-    method(augment=True).check(make_setup(items=BATCH))
-    with pytest.raises(UserError, match=r"augment=true needs a network trained with train.augmentation.enabled=true"):
-        method(augment=True).check(make_setup(network=tiny_dit(4, augmentation_label=False), items=BATCH))
+    augmented = tiny_train(augmentation=augmentation())
+    method(augment=True).check(make_setup(items=BATCH, train=augmented))
+    # MUCS's DiTs have the class whether they were trained with augmented items or not
+    for changes in ({}, {"train": augmented, "network": tiny_dit(4, augmentation_label=False)}):
+        with pytest.raises(UserError, match=r"augment=true needs a network trained with train.augmentation.enabled"):
+            method(augment=True).check(make_setup(items=BATCH, **changes))

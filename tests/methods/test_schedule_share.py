@@ -14,7 +14,7 @@ from tdattr.configs import build
 from tdattr.data.prepared import Split
 from tdattr.diffusion import Diffusion
 from tdattr.errors import UserError
-from tdattr.methods import Context
+from tdattr.methods import Context, schedule_share
 from tdattr.methods.loss_shift import noise_set
 from tdattr.methods.mucs import MUCS
 from tdattr.methods.schedule_share import find_share, find_threshold, load_threshold, share_above, training_batches
@@ -50,9 +50,10 @@ def threshold_of(context: Context, orders: list[np.ndarray]) -> float:
     return sorted(distances)[len(distances) * 5 // 100] / 2
 
 
-def test_the_threshold_is_that_of_a_double_loop(world: World) -> None:
+def test_the_threshold_is_that_of_a_double_loop(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     context = whole(world.context)
     size = context.train.batch_size
+    monkeypatch.setattr(schedule_share, "BATCH_SIZE", size)
     trained = Batches(context.data.train, context.ids, context.diffusion, context.train, SEED)
     orders = [trained.slots(step) for step in range(48 // size)]
     assert len(orders) == 6
@@ -99,7 +100,7 @@ def test_levels_are_compared_by_their_ratio_of_noise_to_signal(name: str) -> Non
 
 
 def test_it_is_estimated_once_and_is_part_of_what_scores_depend_on(
-    world: World, tiny_dit: Callable[..., nn.Module]
+    world: World, tiny_dit: Callable[..., nn.Module], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context = replace(whole(world.context), f0=lambda: tiny_dit(4))
     auto = method(**{"score.schedule_share": "auto", "unlearn.levels": "generation", "unlearn.schedule_share": "auto"})
@@ -114,8 +115,10 @@ def test_it_is_estimated_once_and_is_part_of_what_scores_depend_on(
     assert torch.equal(fixed.start(context)(0).scores, scored.scores)
     assert [name for name in world.store.built if name.startswith("losses/")] == losses  # the same table of F1
     assert len({str(other.describe()) for other in (auto, fixed, method())}) == 3
-    smaller = replace(context, train=replace(context.train, batch_size=5))
-    load_threshold(smaller)  # of other batches
+    load_threshold(replace(context, train=replace(context.train, batch_size=5)))
+    assert sum(name.startswith("threshold/") for name in world.store.built) == 1
+    monkeypatch.setattr(schedule_share, "BATCH_SIZE", 5)
+    load_threshold(context)  # of other batches
     assert sum(name.startswith("threshold/") for name in world.store.built) == 2
 
 

@@ -12,9 +12,12 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from tdattr.configs import build
+from tdattr.data.prepared import Prepared
+from tdattr.diffusion.edm import EDM
 from tdattr.networks.dit import DiT
 from tdattr.training.augmentation import augment
-from tdattr.training.config import AugmentationConfig
+from tdattr.training.batches import Batches
+from tdattr.training.config import AugmentationConfig, TrainConfig
 from tests.parity.golden import golden
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -144,10 +147,27 @@ def test_the_class_of_an_augmented_item(augmentation: Callable[..., Augmentation
         moved, told = augment(x, augmentation(), Chosen(done))
         entry.check(name, told.item())
         assert torch.equal(moved, x) == (not done)
-    assert entry.outputs["mirrored only"] == 0  # mirroring is drawn by the batches, which tell nothing of it
     _, told = augment(torch.zeros(40000, 1, 2, 2), augmentation(), np.random.default_rng(0))
     assert told.float().mean().item() == pytest.approx(entry.outputs["share of class 1"], abs=0.01)
     entry.check("number of rows of the embedding", make("S", "CIFAR-10").augmentation.num_embeddings)
+
+
+def test_mirroring_is_not_told(
+    tiny_data: Prepared,
+    edm: EDM,
+    tiny_train: Callable[..., TrainConfig],
+    augmentation: Callable[..., AugmentationConfig],
+) -> None:
+    plain = tiny_train(augmentation=augmentation(probability=0.0))
+    ids = np.arange(len(tiny_data.train))
+    for step in range(4):
+        still, flipped = (
+            Batches(tiny_data.train, ids, edm, replace(plain, mirror=on), 3)[step] for on in (False, True)
+        )
+        turned = (still.x != flipped.x).flatten(1).any(1)
+        assert turned.any() and flipped.given.augmentation is not None
+        for told in flipped.given.augmentation[turned].tolist():
+            golden("mucs.augmentation_class").check("mirrored only", told)
 
 
 def test_what_was_not_augmented_is_told_too(tiny_dit: Callable[..., DiT]) -> None:

@@ -176,7 +176,7 @@ def test_a_change_from_a_small_median_is_marked_and_explained() -> None:
     found = verdict.summary["metrics"]
     assert (found["ssim"]["small_median"], found["negative"]["small_median"]) == (False, True)
     assert found["negative"]["difference_percent"] < 0
-    assert [line.endswith(" %†") for line in verdict.lines] == [False, True, False]
+    assert [line.endswith(" –†") for line in verdict.lines] == [False, True, False]
     assert verdict.lines[2].startswith("†: the median after random removal is below 0.01")
     assert not any("†" in line for line in judged(strong_for(METHOD), METHOD).lines)
 

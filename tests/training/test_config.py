@@ -28,6 +28,7 @@ def test_epochs_count_the_items_that_are_left() -> None:
         assert (config.steps, config.schedule_steps, config.epochs, config.warmup_steps) == (taken, planned, None, 5000)
         assert guda.count_steps(items) == taken
         assert composed("experiment=guda_cifar10", "train.epochs=2600").count_steps(items) == planned
+        assert config.coupled is False
         assert 0 < config.rate(taken) < 0.05 and config.rate(planned) == 0
 
 
@@ -41,22 +42,33 @@ def test_a_last_batch_may_count() -> None:
     assert composed("dataset=celeba") == recipe
 
 
-def test_steps_come_before_epochs(tiny_train: Callable[..., TrainConfig]) -> None:
-    assert tiny_train(steps=7, epochs=3).count_steps(48) == 7
-    assert tiny_train(steps=None, epochs=3).count_steps(48) == 18
-    assert tiny_train(steps=None, epochs=3).count_steps(5) == 3  # fewer items than a batch: a step each
-    planned = tiny_train(steps=7, schedule_epochs=3, schedule="cosine").in_steps(48)
-    assert planned.schedule_steps == 18 and planned.rate(17) < planned.rate(7) < 1
-    assert tiny_train(schedule_steps=100, schedule_epochs=3).in_steps(48).schedule_steps == 100
+def test_lengths_are_counted_in_steps(tiny_train: Callable[..., TrainConfig]) -> None:
+    assert tiny_train(steps=7).count_steps(48) == 7
+    epochs = {"steps": None, "epochs": 3, "schedule": "cosine"}
+    assert tiny_train(**epochs).count_steps(48) == 18
+    assert tiny_train(**epochs).count_steps(5) == 3  # fewer items than a batch: a step each
+    planned = tiny_train(**epochs, schedule_epochs=4).in_steps(48)
+    assert planned.schedule_steps == 24 and planned.rate(18) > tiny_train(**epochs).in_steps(48).rate(18) == 0
+    assert tiny_train(steps=7, schedule="cosine", schedule_steps=100).in_steps(48).schedule_steps == 100
+    share = tiny_train(steps=20, warmup_steps=None, warmup_share=0.25).in_steps(48)
+    assert (share.warmup_steps, share.rate(1), share.rate(19)) == (5, 0.4, 1.0)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"steps": None}, r"train\.steps=null needs train\.epochs"),
+        ({"steps": None}, r"train\.steps=None and train\.epochs=None: give one of them, and set the other to null"),
+        ({"epochs": 3}, r"train\.steps=12 and train\.epochs=3: give one of them"),
+        ({"warmup_share": 0.1}, r"train\.warmup_steps=2 and train\.warmup_share=0\.1: give one of them"),
+        ({"schedule_steps": 9}, r"schedule_epochs have no effect with train\.schedule=constant"),
+        (
+            {"schedule": "cosine", "schedule_steps": 9, "schedule_epochs": 3},
+            r"train\.schedule_steps=9 and .*: give one",
+        ),
+        ({"steps": None, "epochs": 3, "coupled": True}, r"train\.coupled=true .* needs train\.steps"),
         ({"steps": None, "epochs": 0}, "at least 1"),
-        ({"schedule_steps": 0}, "at least 1"),
-        ({"warmup_share": 1.0}, r"train\.warmup_share=1\.0 must lie in"),
+        ({"schedule": "cosine", "schedule_steps": 0}, "at least 1"),
+        ({"warmup_steps": None, "warmup_share": 1.0}, r"train\.warmup_share=1\.0 must lie in"),
         ({"betas": [0.9]}, r"train\.betas=\[0\.9\] must be two numbers"),
         ({"betas": [0.9, 1.0]}, r"train\.betas=\[0\.9, 1\.0\] must be two numbers"),
     ],

@@ -142,20 +142,20 @@ def config(**changes: Any) -> GroupUnlearnConfig:
 
 def test_the_number_of_steps() -> None:
     published = config()
-    assert (published.length, published.unit, published.points, published.choose(None)) == (50, "epoch", [30], 30)
+    assert (published.length, published.unit, published.points, published.choose(None)) == (30, "epoch", [30], 30)
     assert published.count_steps(30, 45000, 5000) == 30 * 39
     assert published.count_steps(1, 5000, 45000) == 39
     assert published.count_steps(4, 1000, 100) == 4
     assert published.count_steps(1, 1000, 256) == 2
-    steps = config(steps=7, kept=None)
-    assert (steps.length, steps.unit, steps.points) == (7, "step", [7])
+    steps = config(epochs=None, steps=7, kept=[2])
+    assert (steps.length, steps.unit, steps.points) == (7, "step", [2, 7])
     assert steps.count_steps(7, 45000, 5000) == 7
 
 
 def test_the_rate() -> None:
     published = config()
     assert published.learning_rate * published.factor(45000, 5000)(1169) == pytest.approx(2.34e-6)
-    short = {"steps": 24, "kept": None}
+    short = {"epochs": None, "steps": 24}
     factor = config(**short, schedule_steps=None, warmup_steps=4).factor(9, 9)
     assert [factor(step) for step in range(5)] == pytest.approx([0.25, 0.5, 0.75, 1, 1])
     assert [factor(step) for step in (9, 14, 19, 24, 400)] == pytest.approx(
@@ -168,8 +168,8 @@ def test_the_rate() -> None:
 
 
 def test_the_rate_is_planned_for_all_epochs_however_many_are_kept() -> None:
-    planned = [config(schedule_steps=None, warmup_steps=0, kept=kept).factor(1000, 256) for kept in ([10], None)]
-    assert [factor(50) for factor in planned] == pytest.approx([0.5, 0.5])  # of 100 steps
+    planned = [config(schedule_steps=None, warmup_steps=0, kept=kept).factor(1000, 256) for kept in ([10], [])]
+    assert [factor(30) for factor in planned] == pytest.approx([0.5, 0.5])  # of 60 steps
 
 
 def test_bad_values() -> None:
@@ -177,12 +177,13 @@ def test_bad_values() -> None:
     for change in choices:
         with pytest.raises(UserError, match=rf"^method\.unlearn\.{next(iter(change))}=.* is unknown: choose"):
             config(**change)
-    for kept in ([], [0], [51], [30, 60]):
-        with pytest.raises(UserError, match=r"^method\.unlearn\.kept=.* must be some of the 50 epochs"):
+    for kept in ([0], [31], [30, 60]):
+        with pytest.raises(UserError, match=r"^method\.unlearn\.kept=.* must be some of the 30 epochs"):
             config(kept=kept)
-    with pytest.raises(UserError, match=r"^method\.unlearn\.kept=\[30\] must be some of the 7 steps"):
-        config(steps=7)
-    for changes in [{"epochs": 0}, {"steps": 0}, {"batch_size": 0}, {"learning_rate": 0.0}]:
+    for lengths in ({"steps": 7}, {"epochs": None}):  # the recipe's epochs would count silently, or nothing
+        with pytest.raises(UserError, match=r"^method\.unlearn\.epochs=.* give one of them, and set the other to null"):
+            config(**lengths)
+    for changes in [{"epochs": 0}, {"epochs": None, "steps": 0}, {"batch_size": 0}, {"learning_rate": 0.0}]:
         with pytest.raises(UserError, match=r"method\.unlearn"):
             config(**changes)
 
@@ -249,8 +250,7 @@ def run(
 
 def small(**changes: Any) -> GroupUnlearnConfig:
     given = {
-        "epochs": 2,
-        "kept": None,
+        "epochs": None if changes.get("steps") else 2,
         "batch_size": SIZE,
         "learning_rate": 1e-3,
         "weight_decay": 0.1,
@@ -329,18 +329,18 @@ def test_the_objective_says_between_which_levels_batches_are_drawn(
     assert len(levels) == 3 * 2 * SIZE and 0.2 <= float(levels.min()) <= float(levels.max()) <= 0.4
 
 
-@pytest.mark.parametrize(("changes", "kept"), [({"epochs": 4}, [1, 3]), ({"steps": 12}, [9, 3])])
+@pytest.mark.parametrize(("changes", "kept"), [({"epochs": 3}, [1]), ({"steps": 9}, [3])])
 def test_weights_are_kept_along_the_way(
     run: Run, tiny_dit: Callable[..., nn.Module], changes: dict[str, Any], kept: list[int]
 ) -> None:
-    """As those of an unlearning with the same plan that ends there, and nothing runs beyond the last."""
+    """As those of an unlearning with the same plan that ends there."""
     network, wanted = tiny_dit(4, spread=0.1), small(**changes, kept=kept)
     run.framework(network, wanted)
     several = run.kept
-    assert list(several) == sorted(kept) and len(run.batches) == 9
-    for point, steps in zip(sorted(kept), (3, 9), strict=True):
+    assert list(several) == wanted.points and len(run.batches) == 9
+    for point, steps in zip(wanted.points, (3, 9), strict=True):
         expected = moved(run.plain(tiny_dit(4, spread=0.1), wanted, steps), tiny_dit(4, spread=0.1))
         at_point = tiny_dit(4, spread=0.1)
         at_point.load_state_dict(several[point])
         assert float((moved(at_point, tiny_dit(4, spread=0.1)) - expected).norm()) < 2e-3 * float(expected.norm())
-    assert all(torch.equal(value, network.state_dict()[name]) for name, value in several[max(kept)].items())
+    assert all(torch.equal(value, network.state_dict()[name]) for name, value in several[wanted.length].items())

@@ -28,8 +28,9 @@ def make_sheet(experiment: Experiment) -> Sheet | None:
     over = choose_averaged(measures)
     rows: list[dict[str, Cell]] = []
     for method, by_measure in effects.items():
-        changes = {measure: result.difference_percent for measure, result in by_measure.items()}
-        intervals = {measure: result.ci95 for measure, result in by_measure.items()}
+        told = {measure: result for measure, result in by_measure.items() if not result.small_median}
+        changes = {measure: result.difference_percent for measure, result in told.items()}
+        intervals = {measure: result.ci95 for measure, result in told.items()}
         marks = {measure: MARK for measure, result in by_measure.items() if result.small_median}
         row: dict[str, Cell] = {"method": method, "categ.": category(experiment, method)}
         row |= {m: Number(changes.get(m), FORM, intervals.get(m), footnote=marks.get(m)) for m in measures}

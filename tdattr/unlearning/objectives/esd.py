@@ -28,8 +28,9 @@ from tdattr.unlearning.objectives import (
 class ESD(Weighted):
     """The ``objective=esd`` node: retain + weight · |prediction - target|^2 with a target from a conditional model.
 
-    ``teacher``: that model, which is told the groups of an item (GUDA); the student is told what F1 is told. None: it
-    is F1 itself, with its own conditions, of which the student is then told all (ESD's authors).
+    ``teacher``: that model, which is told the groups of an item (GUDA). It knows no condition of F1's, so the student
+    is told none of what is forgotten. None: it is F1 itself, with its own conditions, of which the student is then told
+    all (ESD's authors).
     """
 
     name: str
@@ -68,9 +69,9 @@ class ESD(Weighted):
         def step(network: nn.Module, batch: UnlearnBatch) -> Losses:
             kept = retain(network, batch.retain)
             forget, known = batch.forget, told(batch.forget)
-            if self.teacher is None:
-                forget = replace(forget, given=known)
-            nothing = replace(known, drop=torch.ones(len(forget), dtype=torch.bool, device=forget.x.device))
+            everywhere = torch.ones(len(forget), dtype=torch.bool, device=forget.x.device)
+            nothing = replace(known, drop=everywhere)
+            forget = replace(forget, given=known if self.teacher is None else replace(forget.given, drop=everywhere))
             with torch.no_grad():
                 conditional, unconditional = (
                     context.diffusion.predicted_noise(teacher, forget.x, forget.level, forget.noise, given)
