@@ -26,8 +26,8 @@ case "$scale" in
   toy)
     setting="experiment=guda_glyphs $ceiling"
     tdattr -m $setting method=random,pixel,condition,features,group_similarity,logo_images "$@"
-    tdattr $setting method=das method.damping=40.96 method.gradients.projection.dimension=4096 "$@"
-    tdattr $setting method=dtrak method.damping=204800 method.gradients.projection.dimension=4096 "$@"
+    tdattr $setting method=das method.damping=20 method.gradients.projection.dimension=4096 "$@"
+    tdattr $setting method=dtrak method.damping=1e6 method.gradients.projection.dimension=4096 "$@"
     tdattr $setting method=mucs "$@"
     # ESD's teacher is trained as F1 is, and told the families
     tdattr -m $setting method=guda_u objective@method.objective=retrack_contrast,retrack,retrack_paper "$@"

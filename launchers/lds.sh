@@ -22,9 +22,9 @@ case "$scale" in
       queries.explained=controls "$@"
     tdattr -m $setting "method=$similarities,features,forward_inf,mucs" "$@"
     tdattr $setting method=abu method.draws=4000 "$@"
-    tdattr $setting method=das method.damping=40.96 $projection=4096 "$@"
-    tdattr $setting method=dtrak method.damping=204800 $projection=4096 "$@"
-    tdattr $setting method=trak method.damping=20480 $projection=4096 "$@"
+    tdattr $setting method=das method.damping=20 $projection=4096 "$@"
+    tdattr $setting method=dtrak method.damping=1e6 $projection=4096 "$@"
+    tdattr $setting method=trak method.damping=5e4 $projection=4096 "$@"
     tdattr -m $setting method=tracin,gradient_cosine "$projection=choice(4096)" "$@"
     tdattr -m $setting ablation=subtraction,fresh_noise "$@"
     ;;

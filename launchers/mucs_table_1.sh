@@ -13,9 +13,9 @@ case "$scale" in
     projection="method.gradients.projection.dimension"
     tdattr -m $setting method=random,condition,pixel,features,forward_inf,mucs "$@"
     tdattr -m $setting method=abu method.draws=4000 "$@"
-    tdattr -m $setting method=das method.damping=40.96 $projection=4096 "$@" # dampings by launchers/lds.sh
-    tdattr -m $setting method=dtrak method.damping=204800 $projection=4096 "$@"
-    tdattr -m $setting method=trak method.damping=20480 $projection=4096 "$@"
+    tdattr -m $setting method=das method.damping=20 $projection=4096 "$@" # dampings by launchers/lds.sh
+    tdattr -m $setting method=dtrak method.damping=1e6 $projection=4096 "$@"
+    tdattr -m $setting method=trak method.damping=5e4 $projection=4096 "$@"
     tdattr -m $setting method=tracin,gradient_cosine "$projection=choice(4096)" "$@"
     ;;
   *) echo "usage: $0 [paper|toy] [overrides]" >&2; exit 2 ;;

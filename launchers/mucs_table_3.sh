@@ -12,8 +12,8 @@ case "$scale" in
     members="method.members"
     dimension="gradients.projection.dimension=4096"
     setting="experiment=glyph_digits method@$members.dino=features method@$members.clip=pixel seed=1,2,3"
-    gradients="$members.das.damping=40.96 $members.das.$dimension"
-    gradients="$gradients $members.dtrak.damping=204800 $members.dtrak.$dimension"
+    gradients="$members.das.damping=20 $members.das.$dimension"
+    gradients="$gradients $members.dtrak.damping=1e6 $members.dtrak.$dimension"
     for ensemble in ensemble_b ensemble_d; do
       tdattr -m $setting method=$ensemble "$@"
     done
