@@ -67,6 +67,7 @@ def write_manifest(path: Path, groups: Mapping[str, Ids], before: Mapping[str, I
     """A CSV with the columns id, group and original, a line for every id in ascending order."""
     original = {index: name for name, ids in before.items() for index in ids.tolist()}
     rows = sorted((index, name, original[index]) for name, ids in groups.items() for index in ids.tolist())
+    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["id", "group", "original"])

@@ -46,6 +46,7 @@ def check(ws: Workspace) -> None:
     for place, method in placed.items():
         for name, teacher in find_teachers(method):
             check_teacher(ws, teacher, f"{place}.{name}")
+    ws.train.in_steps(len(ws.ids))
     if ws.train.selection == "best" and not len(ws.data.test):
         raise UserError("train.selection=best needs a test split, which this dataset lacks: use train.selection=last.")
     if ws.train.batch_size % ws.trainer.devices:

@@ -203,16 +203,42 @@ def name_variants(configs: list[dict[str, Any]]) -> list[str]:
 
     A value that more than half of the namesakes have goes without saying.
     """
-    flattened = [flatten(config) for config in configs]
-    names = []
-    for config in flattened:
-        namesakes = [other for other in flattened if other["name"] == config["name"]]
-        keys = dict.fromkeys(key for other in [config, *namesakes] for key in other)  # some have what others lack
-        shown = {key: config.get(key, "none") for key in keys}
-        agreeing = {key: sum(other.get(key, "none") == value for other in namesakes) for key, value in shown.items()}
-        unusual = [f"{key}={value}" for key, value in shown.items() if 2 * agreeing[key] <= len(namesakes)]
-        names.append(" ".join([config["name"], *unusual]))
-    return names
+    names: dict[int, str] = {}
+    for name in dict.fromkeys(config["name"] for config in configs):
+        indices = [index for index, config in enumerate(configs) if config["name"] == name]
+        namesakes = flatten_alike([configs[index] for index in indices])
+        keys = dict.fromkeys(key for config in namesakes for key in config)  # some have what others lack
+        for index, config in zip(indices, namesakes, strict=True):
+            shown = {key: config.get(key, "none") for key in keys}
+            agreeing = {
+                key: sum(other.get(key, "none") == value for other in namesakes) for key, value in shown.items()
+            }
+            unusual = [f"{key}={value}" for key, value in shown.items() if 2 * agreeing[key] <= len(namesakes)]
+            names[index] = " ".join([name, *unusual])
+    return [names[index] for index in range(len(configs))]
+
+
+def flatten_alike(configs: list[dict[str, Any]], prefix: str = "") -> list[dict[str, Any]]:
+    """Nested settings of several configs under dotted names; a component that is not the same in all of them stands for
+    its settings by its name."""
+    flattened: list[dict[str, Any]] = [{} for _ in configs]
+    for key in dict.fromkeys(key for config in configs for key in config):
+        nested = [value for value in (config.get(key) for config in configs) if isinstance(value, dict)]
+        if len(nested) == len(configs) and len({value.get("_target_") for value in nested}) == 1:
+            for result, part in zip(flattened, flatten_alike(nested, f"{prefix}{key}."), strict=True):
+                result |= part
+        else:
+            for result, config in zip(flattened, configs, strict=True):
+                if key in config:
+                    result[f"{prefix}{key}"] = name_component(config[key])
+    return flattened
+
+
+def name_component(value: Any) -> Any:
+    """A component by its name or class; any other value as it is."""
+    if not isinstance(value, dict):
+        return "null" if value is None else value
+    return value.get("name") or str(value.get("_target_", "settings")).rsplit(".", 1)[-1]
 
 
 def add_titles(experiments: list[Experiment]) -> list[Experiment]:

@@ -56,10 +56,11 @@ class TrainConfig:
             check_one("schedule_steps", self.schedule_steps, "schedule_epochs", self.schedule_epochs)
             if self.schedule == "constant":
                 raise UserError("train.schedule_steps and schedule_epochs have no effect with train.schedule=constant.")
-        if self.coupled and self.steps is None:
+        if self.coupled and (self.steps is None or self.schedule_epochs is not None):
             raise UserError(
-                "train.coupled=true compares trainings step by step, so it needs train.steps instead of train.epochs, "
-                "whose number depends on the items that are left."
+                "train.coupled=true compares trainings step by step, so it needs lengths in steps instead of "
+                "train.epochs and schedule_epochs, whose steps depend on the items that are left: set those, or "
+                "train.coupled=false."
             )
         counts = (self.steps, self.epochs, self.schedule_steps, self.schedule_epochs)
         if min(self.batch_size, self.epoch_steps, self.validation_draws, *(n for n in counts if n is not None)) < 1:
@@ -91,7 +92,12 @@ class TrainConfig:
 
         steps = length(self.steps, self.epochs)
         planned = length(self.schedule_steps, self.schedule_epochs) or steps
-        assert planned is not None
+        assert steps is not None and planned is not None
+        if planned < steps:
+            raise UserError(
+                f"The rate would be zero after {planned} of {steps} steps: raise train.schedule_steps or "
+                "train.schedule_epochs, or set them to null."
+            )
         warmup = self.warmup_steps if self.warmup_share is None else math.ceil(self.warmup_share * planned)
         lengths = {"steps": steps, "epochs": None, "warmup_steps": warmup, "warmup_share": None}
         if self.schedule != "constant":
@@ -116,7 +122,9 @@ class TrainConfig:
 
 def check_one(first: str, one: float | None, second: str, other: float | None) -> None:
     """Raise UserError unless exactly one of two settings is given."""
-    if (one is None) == (other is None):
+    if one is None and other is None:
+        raise UserError(f"train.{first} and train.{second} are both null: give one of them.")
+    if one is not None and other is not None:
         raise UserError(f"train.{first}={one} and train.{second}={other}: give one of them, and set the other to null.")
 
 

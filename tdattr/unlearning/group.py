@@ -56,7 +56,9 @@ class GroupUnlearnConfig:
     coupled: bool
 
     def __post_init__(self) -> None:
-        if (self.epochs is None) == (self.steps is None):
+        if self.epochs is None and self.steps is None:
+            raise UserError("method.unlearn.epochs and method.unlearn.steps are both null: give one of them.")
+        if self.epochs is not None and self.steps is not None:
             raise UserError(
                 f"method.unlearn.epochs={self.epochs} and method.unlearn.steps={self.steps}: give one of them, and set "
                 "the other to null."

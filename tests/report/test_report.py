@@ -112,8 +112,12 @@ def test_seeds_are_pooled_and_methods_stand_side_by_side(outputs: Outputs) -> No
 def test_variants_of_a_method_get_rows_of_their_own() -> None:
     configs = [{"name": "mucs", "unlearn": {"weight": weight, "stop": 0.95}} for weight in (0.1, 0.2)]
     usual = [{"name": "m", "k": {"x": 1}}, {"name": "m", "k": {"x": 1}}]
-    assert name_variants([*usual, {"name": "m", "k": None}]) == ["m", "m", "m k=None k.x=none"]
-    assert name_variants([*usual, {"name": "m"}]) == ["m", "m", "m k.x=none"]
+    assert name_variants([*usual, {"name": "m", "k": None}]) == ["m", "m", "m k=null"]
+    assert name_variants([*usual, {"name": "m"}]) == ["m", "m", "m k=none"]
+    masks = [None, None, {"_target_": "a.Saliency", "name": "saliency", "share": 0.2}]
+    masked = [{"name": "m", "mask": mask} for mask in masks]
+    assert name_variants(masked) == ["m", "m", "m mask=saliency"]
+    assert name_variants([*masked, {"name": "m", "mask": {"_target_": "a.Other"}}])[3] == "m mask=Other"
     assert name_variants([*configs, {"name": "pixel"}]) == [
         "mucs unlearn.weight=0.1",
         "mucs unlearn.weight=0.2",

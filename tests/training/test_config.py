@@ -57,7 +57,7 @@ def test_lengths_are_counted_in_steps(tiny_train: Callable[..., TrainConfig]) ->
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"steps": None}, r"train\.steps=None and train\.epochs=None: give one of them, and set the other to null"),
+        ({"steps": None}, r"train\.steps and train\.epochs are both null: give one of them"),
         ({"epochs": 3}, r"train\.steps=12 and train\.epochs=3: give one of them"),
         ({"warmup_share": 0.1}, r"train\.warmup_steps=2 and train\.warmup_share=0\.1: give one of them"),
         ({"schedule_steps": 9}, r"schedule_epochs have no effect with train\.schedule=constant"),
@@ -65,7 +65,7 @@ def test_lengths_are_counted_in_steps(tiny_train: Callable[..., TrainConfig]) ->
             {"schedule": "cosine", "schedule_steps": 9, "schedule_epochs": 3},
             r"train\.schedule_steps=9 and .*: give one",
         ),
-        ({"steps": None, "epochs": 3, "coupled": True}, r"train\.coupled=true .* needs train\.steps"),
+        ({"steps": None, "epochs": 3, "coupled": True}, r"train\.coupled=true .* set those, or train\.coupled=false"),
         ({"steps": None, "epochs": 0}, "at least 1"),
         ({"schedule": "cosine", "schedule_steps": 0}, "at least 1"),
         ({"warmup_steps": None, "warmup_share": 1.0}, r"train\.warmup_share=1\.0 must lie in"),
@@ -78,3 +78,11 @@ def test_what_cannot_be_is_refused(
 ) -> None:
     with pytest.raises(UserError, match=message):
         tiny_train(**changes)
+
+
+def test_a_plan_that_ends_before_the_training_is_refused(tiny_train: Callable[..., TrainConfig]) -> None:
+    for plan in ({"schedule_steps": 11}, {"schedule_epochs": 1}):
+        with pytest.raises(UserError, match=r"rate would be zero after \d+ of 12 steps"):
+            tiny_train(schedule="cosine", **plan).in_steps(48)
+    with pytest.raises(UserError, match=r"train\.coupled=true .* lengths in steps"):
+        tiny_train(schedule="cosine", schedule_epochs=9, coupled=True)

@@ -181,7 +181,7 @@ def test_bad_values() -> None:
         with pytest.raises(UserError, match=r"^method\.unlearn\.kept=.* must be some of the 30 epochs"):
             config(kept=kept)
     for lengths in ({"steps": 7}, {"epochs": None}):  # the recipe's epochs would count silently, or nothing
-        with pytest.raises(UserError, match=r"^method\.unlearn\.epochs=.* give one of them, and set the other to null"):
+        with pytest.raises(UserError, match=r"^method\.unlearn\.epochs.*: give one of them"):
             config(**lengths)
     for changes in [{"epochs": 0}, {"epochs": None, "steps": 0}, {"batch_size": 0}, {"learning_rate": 0.0}]:
         with pytest.raises(UserError, match=r"method\.unlearn"):

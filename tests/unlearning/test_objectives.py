@@ -261,9 +261,9 @@ def test_a_window_without_levels_is_refused_before_any_training() -> None:
     with pytest.raises(UserError, match=r"holds no level of training"):
         objective("retrack", window=[3.2, 3.8]).check(variant("ddpm"), conditional=True)
     objective("retrack", window=[3.2, 4.0]).check(variant("ddpm"), conditional=True)  # one level of a thousand
-    with pytest.raises(UserError, match=r"method.objective.window=\[3.0, 1.0\] must be the lowest and the highest"):
+    with pytest.raises(UserError, match=r"method.objective.window=\[3.0, 1.0\] must be the lowest and a higher level"):
         objective("retrack", window=[3.0, 1.0])
-    with pytest.raises(UserError, match=r"must be the lowest and the highest"):
+    with pytest.raises(UserError, match=r"must be the lowest and a higher level"):
         objective("retrack", window=[math.nan, 1.0])
 
 

@@ -52,8 +52,10 @@ class ReTrack(Weighted):
     contrast: bool
 
     def __post_init__(self) -> None:
-        if self.window is not None and not (len(self.window) == 2 and self.window[0] <= self.window[1]):
-            raise UserError(f"method.objective.window={self.window} must be the lowest and the highest, or null: all.")
+        if self.window is not None and not (len(self.window) == 2 and self.window[0] < self.window[1]):
+            raise UserError(
+                f"method.objective.window={self.window} must be the lowest and a higher level, or null: all."
+            )
         check_above_zero(self.name, weight=self.weight, neighbours=self.neighbours, kl_cap=self.kl_cap)
 
     def check(self, diffusion: Diffusion, conditional: bool) -> None:
