@@ -1,5 +1,6 @@
 """GUDA-U: groups are unlearned from F1 instead of retraining without them, and queries scored by their ELBO."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +24,7 @@ from tdattr.store import Plan
 from tdattr.unlearning.group import GroupUnlearnConfig, unlearn_group
 from tdattr.unlearning.objectives import Objective, UnlearnContext
 
+log = logging.getLogger(__name__)
 LOG = "log.csv"
 
 
@@ -145,8 +147,11 @@ class Unlearned:
             weights = network.state_dict().items()
             save_file({n: w.detach().float().cpu().contiguous() for n, w in weights}, folder / self.file(point))
 
-        log = unlearn_group(network, self.objective, unlearning, config, context.train, context.trainer, keep)
-        pd.DataFrame(log).to_csv(folder / LOG, index=False)
+        log.info(
+            "Unlearning %d items: %d steps of %d", len(self.removed), self.count_steps(config.length), config.batch_size
+        )
+        parts = unlearn_group(network, self.objective, unlearning, config, context.train, context.trainer, keep)
+        pd.DataFrame(parts).to_csv(folder / LOG, index=False)
         return {"steps": self.count_steps(config.points[-1])}
 
     @property
