@@ -99,10 +99,15 @@ class TrainConfig:
                 "train.schedule_epochs, or set them to null."
             )
         warmup = self.warmup_steps if self.warmup_share is None else math.ceil(self.warmup_share * planned)
-        lengths = {"steps": steps, "epochs": None, "warmup_steps": warmup, "warmup_share": None}
-        if self.schedule != "constant":
-            lengths |= {"schedule_steps": planned, "schedule_epochs": None}
-        return replace(self, **lengths)  # type: ignore[arg-type]
+        return replace(
+            self,
+            steps=steps,
+            epochs=None,
+            warmup_steps=warmup,
+            warmup_share=None,
+            schedule_steps=None if self.schedule == "constant" else planned,
+            schedule_epochs=None,
+        )
 
     def count_steps(self, items: int) -> int:
         """How many steps a training on so many items takes."""
