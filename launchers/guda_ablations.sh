@@ -2,6 +2,7 @@
 # GUDA's ablations of ReTrack, one setting at a time: epochs, rate, weight, neighbours, and its clip and weighting; `toy`
 # on the typeface families of glyphs, drawn as digits, and a CPU. Further arguments go to every command.
 set -euo pipefail
+PATH="$PATH:$(dirname "$0")/../.venv/bin" # of `make install`, unless another environment is active
 scale="${1:-paper}"
 shift || true
 unlearn="method.unlearn"

@@ -3,6 +3,7 @@
 # typeface families of glyphs, drawn as digits, and a CPU. Trainings and unlearned models are shared by all copies that
 # run at once. Further arguments go to every command.
 set -euo pipefail
+PATH="$PATH:$(dirname "$0")/../.venv/bin" # of `make install`, unless another environment is active
 scale="${1:-paper}"
 shift || true
 ceiling="method@protocol.ceiling=logo_again"

@@ -4,6 +4,7 @@
 # training each, with the dampings that were found there. The trainings are shared by all methods, and by all copies of
 # this script that run at once. Further arguments go to every command.
 set -euo pipefail
+PATH="$PATH:$(dirname "$0")/../.venv/bin" # of `make install`, unless another environment is active
 scale="${1:-paper}"
 shift || true
 similarities="random,pixel,condition"

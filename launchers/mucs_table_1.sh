@@ -3,6 +3,7 @@
 # glyphs and a CPU.
 # Further arguments go to every command.
 set -euo pipefail
+PATH="$PATH:$(dirname "$0")/../.venv/bin" # of `make install`, unless another environment is active
 scale="${1:-paper}"
 shift || true
 common="random,condition,dtrak,das,forward_inf,abu,mucs"

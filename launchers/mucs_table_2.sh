@@ -2,6 +2,7 @@
 # Table 2 of the MUCS paper (arXiv 2605.17938): its ablations on COCO; `toy` on the digits of glyphs and a CPU.
 # Further arguments go to every command.
 set -euo pipefail
+PATH="$PATH:$(dirname "$0")/../.venv/bin" # of `make install`, unless another environment is active
 scale="${1:-paper}"
 shift || true
 rows="none,weight_0.1,weight_0.3,unlearn_levels,no_null_loss,block,subtraction,fresh_noise,full_schedule,training_levels"

@@ -3,6 +3,7 @@
 # digits of glyphs and a CPU, where the classifier's features stand for DINO's and pixel similarity for CLIP's.
 # Further arguments go to every command.
 set -euo pipefail
+PATH="$PATH:$(dirname "$0")/../.venv/bin" # of `make install`, unless another environment is active
 scale="${1:-paper}"
 shift || true
 ensembles="ensemble_a,ensemble_b,ensemble_c,ensemble_d"
