@@ -196,7 +196,7 @@ def chosen_share(context: Context, config: ShiftConfig) -> float | None:
 
 
 def generation_part(diffusion: Diffusion, pairs: int, share: float) -> Float[Tensor, " pair"]:
-    """The first ``pairs`` of floor(pairs / share) levels of the generation schedule, most noise first (§2.4, C3)."""
+    """The first ``pairs`` of floor(pairs / share) generation levels, most noise first (MUCS §2.4, C3)."""
     return diffusion.generation_levels(math.floor(pairs / share))[:pairs]
 
 

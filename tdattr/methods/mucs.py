@@ -27,7 +27,7 @@ from tdattr.unlearning.mirrored import Mirrored, MirroredBatches
 
 @dataclass(frozen=True)
 class NullConfig:
-    """Step 1, the null loss (§2.2)."""
+    """Step 1, the null loss (MUCS §2.2)."""
 
     batches: int
     batch_size: int
@@ -35,7 +35,7 @@ class NullConfig:
 
 @dataclass(frozen=True)
 class MirrorConfig:
-    """Step 2, unlearning (§2.3).
+    """Step 2, unlearning (MUCS §2.3).
 
     ``levels``: of the ``training`` distribution, or drawn along the first ``schedule_share`` of the ``generation``
     schedule (a number, or ``auto``: see ``schedule_share.py``). ``stop`` None: there is no null loss, so that the

@@ -80,7 +80,7 @@ class DiTBlock(nn.Module):
 class DiT(EmbeddingNetwork):
     """Image, c_noise and what is given in; an image of the same shape out.
 
-    ``mlp`` is MUCS's choice of what unlearning trains (paper §2.3, C4): the MLP weight matrices of the blocks and of
+    ``mlp`` is MUCS's choice of what unlearning trains (§2.3, C4): the MLP weight matrices of the blocks and of
     the condition embedding, no biases. ``block`` is its ablation: everything inside the blocks and the condition
     embedding.
     """

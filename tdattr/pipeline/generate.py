@@ -73,7 +73,7 @@ def generation_config(ws: Workspace) -> dict[str, Any]:
 
 def query_items(ws: Workspace) -> np.ndarray:
     """For each query, the item of ``query_split`` that it takes its condition from: a permutation of them under this
-    seed, the attributed queries first (MUCS code; METHODS §5), repeated where there are more queries than items."""
+    seed, the attributed queries first (as in the code of MUCS), repeated where there are more queries than items."""
     return np.resize(generator(ws.seed, "queries").permutation(len(ws.query_split)), ws.queries.generated)
 
 
