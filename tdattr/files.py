@@ -1,11 +1,24 @@
-"""Files: what identifies one, and writing one in a single step."""
+"""Files: what identifies one, writing one in a single step, and what is said where a disk takes no more."""
 
+import errno
 import hashlib
 import json
-from functools import lru_cache
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from safetensors import SafetensorError
+
+from tdattr.errors import UserError
+
 BLOCK = 1 << 20  # bytes read at a time
+PAGE = 4096  # bytes: no file system hands out less at a time
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no space, no quota, or a limit on the size of files
+NUMPY_FULL = ("Not enough free space", "requested and")  # what numpy says of a full disk, without a number
+CANNOT_SYNC = (errno.EINVAL, errno.EOPNOTSUPP)  # of folders, on some network file systems
+
+known: dict[tuple[int, int, int, int], str] = {}  # digests of this process, see ``digest_once``
 
 
 def digest(path: Path) -> str:
@@ -18,18 +31,72 @@ def digest(path: Path) -> str:
 
 
 def digest_once(path: Path) -> str:
-    """``digest``, remembered for as long as the file's size and time of change stay the same."""
+    """``digest``, remembered for as long as the file's size and time of change stay the same, also if it is moved."""
     facts = path.stat()
-    return remember_digest(path, facts.st_size, facts.st_mtime_ns)
-
-
-@lru_cache
-def remember_digest(path: Path, size: int, changed: int) -> str:
-    """The digest of a file of that size and time of change."""
-    return digest(path)
+    key = facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns
+    if key not in known:
+        known[key] = digest(path)
+    return known[key]
 
 
 def write_json(path: Path, content: object) -> None:
-    """Written aside and moved into place."""
-    path.with_suffix(".new").write_text(json.dumps(content, indent=2))
-    path.with_suffix(".new").replace(path)
+    """Written aside and moved into place. Raises UserError where the disk is full."""
+    aside = path.with_suffix(".new")
+    with writing(path.parent):
+        aside.write_text(json.dumps(content, indent=2))
+        sync(aside)
+        aside.replace(path)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file's content is on the disk, or a folder's list of names."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in CANNOT_SYNC or not path.is_dir():
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def reserve(path: Path) -> None:
+    """Back every byte of a file with disk: writing to a memory map of it would otherwise end the process with a bus
+    error once the disk is full. The content stays. Raises OSError with the file's name where there is no space."""
+    size = path.stat().st_size
+    try:
+        with path.open("r+b") as file:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)
+                return
+            for offset in range(0, size, PAGE):  # macOS has no such call
+                os.pwrite(file.fileno(), os.pread(file.fileno(), 1, offset), offset)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """What is written in this block goes to ``folder``. Raises UserError where the disk takes no more."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        reason = explain_full(error)
+        if reason is None:
+            raise
+        named = error.filename if isinstance(error, OSError) else None
+        place = folder.absolute() if named is None else Path(os.fsdecode(named)).absolute().parent
+        elsewhere = ", or choose another folder with paths.outputs=…" if place.is_relative_to(folder.absolute()) else ""
+        raise UserError(
+            f"{reason} in {place}: make room there and run the same command again, which resumes{elsewhere}."
+        ) from error
+
+
+def explain_full(error: Exception) -> str | None:
+    """Why a disk takes no more, where that is what an error says; None for other errors."""
+    text = str(error)
+    for number in FULL:
+        if (isinstance(error, OSError) and error.errno == number) or f"(os error {number})" in text:
+            return os.strerror(number)
+    unnumbered = isinstance(error, OSError) and error.errno is None
+    return os.strerror(errno.ENOSPC) if unnumbered and any(part in text for part in NUMPY_FULL) else None

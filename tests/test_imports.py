@@ -7,8 +7,10 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "tdattr"
 LAYERS = [  # from the ground up; what stands in one line does not know of each other
-    ["errors", "ids", "files", "seeding", "schedules", "progress", "rows", "pictures"],
-    ["configs", "store"],
+    ["errors", "ids", "seeding", "schedules", "progress", "pictures"],
+    ["files"],
+    ["configs", "rows"],
+    ["store"],
     ["scores", "queries", "search_path"],
     ["networks", "codecs", "data", "loggers"],
     ["diffusion", "features", "counterfactuals"],

@@ -11,7 +11,7 @@ import torch
 from tdattr.features import Embed, Extractor, Setting
 from tdattr.features.pixels import IMAGENET_MEAN, IMAGENET_STD, standardise
 from tdattr.features.weights import check_digest, find_file
-from tdattr.files import remember_digest
+from tdattr.files import known
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class TorchScript(Extractor):
 
     def load(self, setting: Setting) -> Embed:
         """Reads the digest again before anything of the file is run."""
-        remember_digest.cache_clear()
+        known.clear()
         self.identity(setting)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # the file is published in this form and no other

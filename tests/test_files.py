@@ -1,0 +1,132 @@
+"""Files: a digest follows its file, and a full disk is one sentence, whoever was writing."""
+
+import errno
+import os
+import resource
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from tdattr import files
+from tdattr.errors import UserError
+from tdattr.files import digest, digest_once, reserve, write_json, writing
+
+LIMIT = 1 << 16  # bytes: larger files are refused, as on a full disk
+VALUES = np.ones(LIMIT, np.float32)
+
+
+@pytest.fixture
+def limited() -> Iterator[None]:
+    """No file grows beyond ``LIMIT``."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def save_text(path: Path) -> None:
+    path.write_text("1 " * LIMIT)
+
+
+def save_table(path: Path) -> None:
+    pd.DataFrame({"value": VALUES}).to_csv(path)
+
+
+def save_array(path: Path) -> None:
+    np.save(path, VALUES)
+
+
+def save_tensor(path: Path) -> None:
+    save_file({"values": torch.from_numpy(VALUES)}, path)
+
+
+def save_map(path: Path) -> None:
+    np.lib.format.open_memmap(path, "w+", np.float32, VALUES.shape)  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.parametrize("save", [save_text, save_table, save_array, save_tensor, save_map])
+def test_a_full_disk_is_one_sentence(save: Callable[[Path], None], tmp_path: Path, limited: None) -> None:
+    with (
+        pytest.raises(UserError, match=rf"in {tmp_path}: make room there and run .* resumes, or .* paths.outputs=…\.$"),
+        writing(tmp_path),
+    ):
+        save(tmp_path / "x.npy")
+
+
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="not on this system")
+def test_the_device_that_is_always_full(tmp_path: Path) -> None:
+    for save in (save_text, save_table):
+        with pytest.raises(UserError, match=f"^No space left on device in {tmp_path}: "), writing(tmp_path):
+            save(Path("/dev/full"))
+
+
+def test_the_folder_that_is_full_is_named(tmp_path: Path) -> None:
+    """The system's temporary folder is not mended by another ``paths.outputs``."""
+    elsewhere, below = "/somewhere/tmp/x", str(tmp_path / "stage" / "y")
+    for path, expected in ((elsewhere, r"in /somewhere/tmp: .* resumes\.$"), (below, r"in .*/stage: .* paths.outputs")):
+        with pytest.raises(UserError, match=expected), writing(tmp_path):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EACCES, "no"), OSError("other"), ValueError("os error 28")])
+def test_other_errors_stay_what_they_are(error: Exception, tmp_path: Path) -> None:
+    with pytest.raises(type(error)) as caught, writing(tmp_path):
+        raise error
+    assert caught.value is error
+
+
+def test_space_is_reserved_before_it_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "sparse"
+    with path.open("wb") as file:
+        file.write(b"begin")
+        file.truncate(1 << 20)
+    assert path.stat().st_blocks * 512 < 1 << 20
+    reserve(path)
+    assert path.stat().st_blocks * 512 >= 1 << 20 == path.stat().st_size
+    assert path.read_bytes().startswith(b"begin\0")
+
+    def refuse(*_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    with pytest.raises(OSError, match="No space left") as caught:
+        reserve(path)
+    assert caught.value.filename == str(path)
+
+
+def test_space_is_reserved_page_by_page_where_the_system_has_no_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "sparse"
+    with path.open("wb") as file:
+        file.write(b"begin")
+        file.truncate(10 * files.PAGE)
+    content = path.read_bytes()
+    monkeypatch.delattr(os, "posix_fallocate")
+    reserve(path)
+    assert path.stat().st_blocks * 512 >= 10 * files.PAGE and path.read_bytes() == content
+
+
+def test_a_digest_is_read_once_and_follows_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, moved = tmp_path / "a", tmp_path / "b"
+    path.write_text("one")
+    expected = digest_once(path)
+    assert expected == digest(path)
+    path.rename(moved)
+    monkeypatch.setattr(files, "digest", lambda path: "read again")
+    assert digest_once(moved) == expected
+    moved.write_text("other")
+    assert digest_once(moved) == "read again"
+
+
+def test_json_is_replaced_in_one_step(tmp_path: Path, limited: None) -> None:
+    path = tmp_path / "summary.json"
+    write_json(path, {"a": 1})
+    with pytest.raises(UserError, match="make room"):
+        write_json(path, ["long"] * LIMIT)
+    assert path.read_text() == '{\n  "a": 1\n}'
