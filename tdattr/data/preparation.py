@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Int, Shaped
 
-from tdattr.data.prepared import FACTS, SPLITS, Counts, Example, Source, Split, read_split
+from tdattr.data.prepared import FACTS, SPLITS, Counts, Example, Source, Split, find_damage, read_split
 from tdattr.data.strips import cut_lines
 from tdattr.errors import UserError
-from tdattr.files import digest
+from tdattr.files import digest_once, write_json
 from tdattr.progress import Bar
 from tdattr.rows import Rows
 
@@ -47,16 +47,23 @@ def prepare(
     if not sizes["train"]:
         raise UserError(f"{description} has no training images.")
     check_counts(sizes, counts, description)
+    if (folder / FACTS).exists() and not find_damage(folder):  # an interrupted call had written everything
+        return
     for split in SPLITS:
-        if sizes[split] and not (folder / f"{split}_items.csv").exists():
+        if sizes[split] and not is_complete(folder, split, sizes[split]):
             prepare_split(source, split, sizes[split], folder, f"{description} ({split})", encode)
     facts: dict[str, Any] = {"count": sizes}
+    files = sorted(path for split in SPLITS for path in folder.glob(f"{split}_*"))
+    facts["files"] = {path.name: digest_once(path) for path in files}
+    facts["content"] = hashlib.sha256(json.dumps(facts["files"], sort_keys=True).encode()).hexdigest()
+    write_json(folder / FACTS, facts)
     for split in SPLITS:
         (folder / f"{split}.progress").unlink(missing_ok=True)
-    files = sorted(path for split in SPLITS for path in folder.glob(f"{split}_*"))
-    facts["files"] = {path.name: digest(path) for path in files}
-    facts["content"] = hashlib.sha256(json.dumps(facts["files"], sort_keys=True).encode()).hexdigest()
-    (folder / FACTS).write_text(json.dumps(facts, indent=2))
+
+
+def is_complete(folder: Path, split: str, count: int) -> bool:
+    """Whether an interrupted call has written the whole of a split, and it is as it was written."""
+    return (folder / f"{split}_items.csv").exists() and Rows(folder, split, count).done == count
 
 
 def count_cores() -> int:

@@ -1,6 +1,7 @@
 """The one form that every dataset is turned into: memory-mapped images and conditions, and a table of the items."""
 
 import json
+import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from tdattr.configs import Node
 from tdattr.data.mapped import MemoryMapped
 from tdattr.data.strips import Strips
 from tdattr.errors import UserError
-from tdattr.files import digest
+from tdattr.files import digest_once
 
 FACTS = "facts.json"
 SPLITS = ("train", "test")
@@ -168,22 +169,32 @@ def load(folder: Path) -> Prepared:
 
     Raises UserError where a file is missing or damaged.
     """
-    try:
-        facts = json.loads((folder / FACTS).read_text())
-    except (OSError, ValueError):
-        raise UserError(f"{folder} holds no readable {FACTS}: delete the folder and run the command again.") from None
-    for name, expected in facts["files"].items():
-        path = folder / name
-        if not path.exists() or digest(path) != expected:
-            raise UserError(f"{path} is missing or damaged: delete its folder and run the command again to rebuild it.")
+    damaged = find_damage(folder)
+    if damaged is not None:
+        raise UserError(
+            f"{damaged} is missing or damaged: `rm -r {shlex.quote(str(folder))}`, and the same command prepares the "
+            "dataset again."
+        )
+    facts = json.loads((folder / FACTS).read_text())
     return Prepared(read_split(folder, "train"), read_split(folder, "test"), facts)
 
 
+def find_damage(folder: Path) -> Path | None:
+    """The first file of a prepared dataset that is missing or not what was written; None where all are."""
+    try:
+        expected = json.loads((folder / FACTS).read_text())["files"].items()
+        return next((folder / name for name, value in expected if digest_once(folder / name) != value), None)
+    except FileNotFoundError as error:
+        return Path(error.filename)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return folder / FACTS
+
+
 def read_split(folder: Path, split: str) -> Split:
-    """One split, memory-mapped; an empty one where the dataset has no such split."""
+    """One split, memory-mapped; an empty one where the dataset has no test split."""
     images = folder / f"{split}_images.npy"
     conditions = folder / f"{split}_conditions.npy"
-    if not images.exists():
+    if split != "train" and not images.exists():
         train = read_split(folder, "train")
         empty = None if train.conditions is None else np.empty((0, *train.conditions.shape[1:]), train.conditions.dtype)
         return Split(np.empty((0, *train.pixels.shape[1:]), np.uint8), empty, train.items.iloc[:0])

@@ -11,8 +11,9 @@ import torch
 
 from tdattr.data import preparation as module
 from tdattr.data.preparation import prepare
-from tdattr.data.prepared import Counts, Example, Prepared, Source, load, one_hot
+from tdattr.data.prepared import FACTS, Counts, Example, Prepared, Source, load, one_hot, read_split
 from tdattr.errors import UserError
+from tdattr.files import known
 
 
 @dataclass(frozen=True)
@@ -176,11 +177,29 @@ def test_damage_is_noticed(tmp_path: Path, name: str) -> None:
     content = bytearray(path.read_bytes())
     content[-3] ^= 1
     path.write_bytes(content)
+    known.clear()  # as another process
     with pytest.raises(UserError, match=name):
         load(tmp_path / "a")
     path.unlink()
-    with pytest.raises(UserError, match=f"{name} is missing or damaged"):
+    with pytest.raises(UserError, match=f"{name} is missing or damaged: `rm -r {tmp_path}/a`, and the same command"):
         load(tmp_path / "a")
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"files": null}'])
+def test_damaged_facts_are_noticed(tmp_path: Path, content: str) -> None:
+    prepared(tiny(), tmp_path / "a")
+    (tmp_path / "a" / FACTS).write_text(content)
+    with pytest.raises(UserError, match=f"{FACTS} is missing or damaged"):
+        load(tmp_path / "a")
+
+
+def test_a_split_without_its_images_is_not_there(tmp_path: Path) -> None:
+    prepared(tiny(test=0), tmp_path / "a")
+    assert len(read_split(tmp_path / "a", "test")) == 0
+    (tmp_path / "a" / "train_images.npy").unlink()
+    for split in ("train", "test"):
+        with pytest.raises(FileNotFoundError, match=r"train_images\.npy"):
+            read_split(tmp_path / "a", split)
 
 
 def test_content_digest_follows_the_content(tmp_path: Path) -> None:
@@ -288,6 +307,44 @@ def test_a_kill_costs_no_more_than_the_blocks_in_hand(tmp_path: Path, monkeypatc
     assert train.conditions is not None and train.conditions[:, 1, 0].tolist() == list(range(30))
     assert train.items["prompt"].tolist() == [f"caption {index}" for index in range(30)]
     assert sorted(path.name for path in folder.iterdir()) == sorted(path.name for path in whole.iterdir())
+
+
+@pytest.mark.parametrize("name", ["train_images.npy", "train_conditions.npy", "train.progress"])
+@pytest.mark.parametrize("stop_at", [21, 29])
+def test_what_a_kill_leaves_is_read_again_where_it_is_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str, stop_at: int
+) -> None:
+    monkeypatch.setattr(module, "BLOCK", 4)
+    whole, folder = tmp_path / "whole", tmp_path / "killed"
+    for each in (whole, folder):
+        each.mkdir()
+    prepare(Files(30), whole, "tiny", lengths)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(Files(30, stop_at=stop_at), folder, "tiny", lengths)
+    spoil(folder / name, 140 if name.endswith("npy") else 10)
+    again = Files(30)
+    prepare(again, folder, "tiny", lengths)
+    assert sorted(again.read) == list(range(30)) and "starting over" in caplog.text
+    assert load(folder).content == load(whole).content
+
+
+def test_a_kill_at_the_very_end_costs_nothing_unless_a_file_is_damaged(tmp_path: Path) -> None:
+    prepare(Files(30), tmp_path, "tiny", lengths)
+    content = load(tmp_path).content
+    again = Files(30)
+    prepare(again, tmp_path, "tiny", lengths)
+    assert not again.read
+    spoil(tmp_path / "train_images.npy", 200)
+    known.clear()
+    prepare(again, tmp_path, "tiny", lengths)
+    assert sorted(again.read) == list(range(30)) and load(tmp_path).content == content
+
+
+def spoil(path: Path, offset: int) -> None:
+    """Change one bit of a file."""
+    content = bytearray(path.read_bytes())
+    content[offset] ^= 1
+    path.write_bytes(content)
 
 
 def test_unreadable_images_are_named_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
