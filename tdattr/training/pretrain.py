@@ -13,14 +13,14 @@ from torch import nn
 from tdattr.data.prepared import Prepared
 from tdattr.diffusion import Diffusion
 from tdattr.errors import UserError
+from tdattr.files import writing
 from tdattr.progress import Bar
 from tdattr.training.batches import TrainingData
+from tdattr.training.checkpoints import RESUME, CheckpointBeside, find_checkpoint, remove_checkpoints
 from tdattr.training.config import WEIGHTS, TrainConfig, TrainerConfig
 from tdattr.training.framework import L
 from tdattr.training.module import Pretraining
 from tdattr.training.weights import make_metadata
-
-RESUME = "resume.ckpt"  # exists while a training is unfinished
 
 
 def pretrain(
@@ -44,8 +44,10 @@ def pretrain(
     module = Pretraining(network, diffusion, config, seed, mixed=trainer.precision != "32-true")
     keeper = Keeper(folder, config, label)
     stopper = EarlyStopping("validation_loss", patience=config.patience) if config.patience is not None else None
+    settings = trainer.lightning()
+    settings["plugins"] = [*settings["plugins"], CheckpointBeside()]
     fitter = L.Trainer(
-        **trainer.lightning(),
+        **settings,
         max_steps=config.total_steps,
         max_epochs=-1,
         gradient_clip_val=config.clip,
@@ -53,16 +55,15 @@ def pretrain(
         callbacks=[keeper] if stopper is None else [keeper, stopper],
         default_root_dir=folder,
     )
-    resume = folder / RESUME
     fitter.fit(
         module,
         datamodule=TrainingData(data, ids, diffusion, config, seed, trainer.workers),
-        ckpt_path=resume if resume.exists() else None,
+        ckpt_path=find_checkpoint(folder),
         weights_only=True,
     )
     if fitter.interrupted:
         raise KeyboardInterrupt
-    resume.unlink(missing_ok=True)
+    remove_checkpoints(folder)
     return {name: float(value) for name, value in fitter.callback_metrics.items()}
 
 
@@ -104,10 +105,7 @@ class Keeper(Callback):
             self.best = value
             self.save_weights(trainer, module)
         if trainer.global_step < self.config.total_steps:
-            aside = self.folder / f"{RESUME}.new"
-            trainer.save_checkpoint(aside)
-            if trainer.is_global_zero:
-                os.replace(aside, self.folder / RESUME)
+            trainer.save_checkpoint(self.folder / RESUME)
 
     def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Write the weights unless a better epoch already has."""
@@ -132,5 +130,6 @@ class Keeper(Callback):
             metadata = make_metadata(module.diffusion)
             for name, source in zip(WEIGHTS, (module.network, module.average.module), strict=True):
                 state = {key: value.detach().float().cpu().contiguous() for key, value in source.state_dict().items()}
-                save_file(state, self.folder / f"{name}.safetensors.new", metadata=metadata)
-                os.replace(self.folder / f"{name}.safetensors.new", self.folder / f"{name}.safetensors")
+                with writing(self.folder):
+                    save_file(state, self.folder / f"{name}.safetensors.new", metadata=metadata)
+                    os.replace(self.folder / f"{name}.safetensors.new", self.folder / f"{name}.safetensors")

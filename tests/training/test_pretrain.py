@@ -1,5 +1,8 @@
 """Trainings give the same weights however they are run: again, resumed, with loader workers, on several processes."""
 
+import resource
+import tempfile
+
 import numpy as np
 import pytest
 import torch
@@ -74,6 +77,53 @@ def test_a_killed_training_resumes_to_the_same_weights(train, monkeypatch, tmp_p
     assert seen == list(range(6, STEPS + 1))  # five steps were in the checkpoint
     assert same(expected, resumed)
     assert not (tmp_path / "killed" / RESUME).exists()
+
+
+def kill(train, monkeypatch, step=8):
+    """Begin a training and end it after some steps; its last checkpoint is that of step 5."""
+    steps = Keeper.on_train_batch_end
+
+    def die(self, trainer, module, *rest):
+        steps(self, trainer, module, *rest)
+        if trainer.global_step == step:
+            raise RuntimeError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Keeper, "on_train_batch_end", die)
+        with pytest.raises(RuntimeError, match="killed"):
+            train("killed")
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "bit", "text"])
+def test_a_damaged_checkpoint_is_set_aside(train, monkeypatch, tmp_path, caplog, damage):
+    kill(train, monkeypatch)
+    checkpoint = tmp_path / "killed" / RESUME
+    content = bytearray(checkpoint.read_bytes())
+    content[len(content) // 2] ^= 1  # of a tensor
+    checkpoint.write_bytes({"cut": content[:-100], "empty": b"", "bit": content, "text": b"<html>" * 100}[damage])
+    resumed = train("killed")
+    assert f"{checkpoint} is damaged and was moved to {RESUME}.damaged: the training starts over." in caplog.text
+    assert same(train("whole"), resumed)
+    assert sorted(path.name for path in (tmp_path / "killed").iterdir()) == ["ema.safetensors", "raw.safetensors"]
+
+
+def test_checkpoints_do_not_pass_through_the_temporary_folder(train, monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "full"))
+    assert train("a")["raw"]
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(train, monkeypatch, tmp_path):
+    kill(train, monkeypatch)
+    before = (tmp_path / "killed" / RESUME).read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 12, hard))
+    try:
+        with pytest.raises(UserError, match=f"in {tmp_path}/killed: make room there and run the same command again"):
+            train("killed")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (tmp_path / "killed" / RESUME).read_bytes() == before
+    assert same(train("whole"), train("killed"))
 
 
 def test_loader_workers_change_nothing(train, tiny_trainer):

@@ -1,0 +1,62 @@
+"""The checkpoint that a training leaves for the case that it is interrupted."""
+
+import io
+import logging
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+
+from tdattr.files import sync, writing
+
+log = logging.getLogger(__name__)
+RESUME = "resume.ckpt"  # exists while a training is unfinished
+
+
+class CheckpointBeside(TorchCheckpointIO):
+    """Writes a checkpoint beside its target and moves it there in one step. Lightning's own way goes through the
+    system's temporary folder, which is often small, and on another disk."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
+    ) -> None:
+        """Raises UserError where the disk is full; the former checkpoint is then still there."""
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        target = Path(path)
+        aside = target.with_name(f"{target.name}.new")
+        with writing(target.parent):
+            try:
+                aside.write_bytes(content.getbuffer())
+                sync(aside)
+            except OSError:
+                aside.unlink(missing_ok=True)
+                raise
+            aside.replace(target)
+
+
+def find_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint that an interrupted training has left in a folder; None where there is none, or none that is as it
+    was written: such a one is moved aside, with a warning."""
+    path = folder / RESUME
+    if not path.exists():
+        return None
+    try:
+        with zipfile.ZipFile(path) as archive:
+            intact = archive.testzip() is None  # compares every part with its checksum, which torch.load does not
+    except (zipfile.BadZipFile, NotImplementedError, EOFError):
+        intact = False
+    if intact:
+        return path
+    log.warning("%s is damaged and was moved to %s.damaged: the training starts over.", path, path.name)
+    path.replace(f"{path}.damaged")
+    return None
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """Delete what a finished training needs no more."""
+    for path in folder.glob(f"{RESUME}*"):
+        path.unlink()
