@@ -1,13 +1,15 @@
 """The diagonal empirical Fisher information of a network on its training items."""
 
-from collections.abc import Sequence
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
@@ -22,6 +24,7 @@ from tdattr.scoring.gradients import BUFFER_VALUES
 from tdattr.scoring.projection import spans
 from tdattr.seeding import generator, normal
 
+log = logging.getLogger(__name__)
 FILE = "fisher.safetensors"
 PARTIAL = "partial.safetensors"  # the sums so far, and after how many rounds
 
@@ -58,21 +61,41 @@ def diagonal_fisher(
     with many parameters.
     """
     partial = folder / PARTIAL
-    done, total = 0, {}
-    if partial.exists():
-        with safe_open(partial, framework="pt") as file:
-            done = int(file.metadata()["rounds"])
-            total = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    done, total = read_sums(partial) if partial.exists() else (0, {})
     rounds = [(epoch, side) for epoch in range(config.epochs) for side in range(len(views))]
     for number, (epoch, side) in enumerate(rounds[done:], start=done + 1):
         key, description = (seed, epoch, side), f"Fisher {number}/{len(rounds)}"
         squares = sum_squares(network, diffusion, views[side], names, key, batch_size, description)
         total = {name: total[name] + value if name in total else value for name, value in squares.items()}
-        save_file(total, partial.with_suffix(".new"), {"rounds": str(number)})
+        facts = {"rounds": str(number), "sha256": digest_sums(number, total)}
+        save_file(total, partial.with_suffix(".new"), facts)
         partial.with_suffix(".new").replace(partial)
     count = len(rounds) * len(views[0])
     save_file({name: value / count for name, value in total.items()}, folder / FILE)
     partial.unlink()
+
+
+def read_sums(path: Path) -> tuple[int, dict[str, Float[Tensor, "..."]]]:
+    """How many rounds an interrupted call has summed up, and the sums; none, with a warning, where the file is
+    damaged."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            facts = file.metadata()
+            total = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if facts["sha256"] == digest_sums(int(facts["rounds"]), total):
+            return int(facts["rounds"]), total
+    except (SafetensorError, ValueError, KeyError):
+        pass
+    log.warning("%s is damaged: starting over.", path)
+    return 0, {}
+
+
+def digest_sums(rounds: int, total: Mapping[str, Float[Tensor, "..."]]) -> str:
+    """A digest of both."""
+    digest = hashlib.sha256(str(rounds).encode())
+    for name in sorted(total):
+        digest.update(name.encode() + total[name].numpy().tobytes())
+    return digest.hexdigest()
 
 
 def sum_squares(

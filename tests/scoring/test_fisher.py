@@ -154,3 +154,33 @@ def test_bad_values_are_refused() -> None:
         FisherConfig(5, -0.1)
     with pytest.raises(UserError, match=r"method.fisher.epochs=0 must be at least 1"):
         FisherConfig(0, 0.0)
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "bit"])
+def test_damaged_sums_start_over(
+    compute: Compute,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    damage: str,
+) -> None:
+    expected = compute("whole")
+    real, asked = fisher.sum_squares, []
+
+    def stopped(*arguments: Any) -> dict[str, Tensor]:
+        if arguments[4] == (SEED, 1, 0):
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fisher, "sum_squares", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            compute()
+    partial = tmp_path / "fisher" / fisher.PARTIAL
+    content = bytearray(partial.read_bytes())
+    content[-1] ^= 1
+    partial.write_bytes({"cut": content[:-5], "empty": b"", "bit": content}[damage])
+    monkeypatch.setattr(fisher, "sum_squares", lambda *arguments: asked.append(arguments[4]) or real(*arguments))
+    found = compute()
+    assert len(asked) == 4 and f"{partial} is damaged" in caplog.text
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
