@@ -14,12 +14,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
+from tdattr.files import sync, writing
+from tdattr.integrity import check_files, read_provenance, seal
+from tdattr.locks import acquire
 from tdattr.progress import Bar
 
 log = logging.getLogger(__name__)
-PROVENANCE = "provenance.json"
 PACKAGES = ("torch", "lightning", "numpy", "timm", "torchmetrics")
 
 
@@ -37,6 +37,11 @@ class Artifact:
     @property
     def name(self) -> str:
         return f"{self.stage}/{self.address}"
+
+    def checked(self) -> "Artifact":
+        """Itself. Raises UserError where one of its files is missing or damaged."""
+        check_files(self.folder)
+        return self
 
 
 @dataclass(frozen=True)
@@ -83,15 +88,16 @@ class Plan:
     def offer(self, wait: bool) -> Artifact | None:
         """``get``, but without ``wait`` None where another job is building it.
 
-        The folder is moved into place in one step once ``build`` has returned. A lock makes a second job that wants
-        the same artifact wait for the first one.
+        The folder is moved into place in one step once ``build`` has returned and everything is on the disk. A lock
+        makes a second job that wants the same artifact wait for the first one. Raises UserError for a damaged artifact
+        and where the disk is full.
         """
         artifact = self.artifact
-        if artifact.folder.exists():
-            return artifact
         started, nested = time.perf_counter(), self.store.nested
         nested.append(0.0)
         try:
+            if artifact.folder.exists():
+                return artifact.checked()
             return self.build_under_lock(artifact, wait)
         finally:
             nested.pop()
@@ -100,24 +106,22 @@ class Plan:
     def build_under_lock(self, artifact: Artifact, wait: bool) -> Artifact | None:
         """``offer`` for an artifact that is not there."""
         arguments = () if self.prepare is None else (self.prepare(),)
-        artifact.folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(artifact.folder.with_name(f".{self.address}.lock"))
+        with writing(self.store.root):
+            artifact.folder.parent.mkdir(parents=True, exist_ok=True)
+            lock = acquire(artifact.folder.with_name(f".{self.address}"), artifact.name if wait else None)
+        if lock is None:
+            return None
         try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            if not wait:
-                return None
-            log.info("Waiting for another job that is building %s.", artifact.name)
-            lock.acquire()
-        try:
-            if not artifact.folder.exists():
+            if artifact.folder.exists():
+                return artifact.checked()
+            with writing(self.store.root):
                 self.write(artifact, arguments)
             return artifact
         finally:
             lock.release()
 
     def write(self, artifact: Artifact, arguments: tuple[Any, ...]) -> None:
-        """Build the artifact, under its lock."""
+        """Build the artifact, under its lock. It gets its name once all of it is on the disk."""
         unfinished = artifact.folder.with_name(f".{self.address}.unfinished")
         if unfinished.exists():
             log.info("Resuming the unfinished %s.", artifact.name)
@@ -125,7 +129,7 @@ class Plan:
         started, elsewhere = time.perf_counter(), self.store.nested[-1]
         facts = self.build(unfinished, *arguments)
         seconds = time.perf_counter() - started - (self.store.nested[-1] - elsewhere)
-        provenance = dict(self.key) | {
+        content = dict(self.key) | {
             "facts": dict(facts or {}),
             "seconds": round(seconds, 3),  # its own: without those of other artifacts that it asked for
             "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -133,8 +137,9 @@ class Plan:
             "packages": packages(),
             "revision": revision(),
         }
-        (unfinished / PROVENANCE).write_text(json.dumps(provenance, indent=2))
+        seal(unfinished, content)
         os.replace(unfinished, artifact.folder)
+        sync(artifact.folder.parent)
         self.store.built.append(artifact.name)
 
 
@@ -170,7 +175,7 @@ def share_out(plans: Sequence[Plan], description: str | None = None) -> list[Art
 
     Jobs that want the same artifacts share the work: what another one is building is left for later.
     """
-    finished = {index: plan.artifact for index, plan in enumerate(plans) if plan.finished}
+    finished = {index: plan.get() for index, plan in enumerate(plans) if plan.finished}
     bar = None
     if description is not None and len(finished) < len(plans):
         bar = Bar(description, len(plans), len(finished))
@@ -192,16 +197,17 @@ def share_out(plans: Sequence[Plan], description: str | None = None) -> list[Art
 
 
 def find(root: Path, name: str) -> Artifact:
-    """The finished artifact of that name (``stage/address``) below ``root``. Raises FileNotFoundError without it."""
+    """The finished artifact of that name (``stage/address``) below ``root``. Raises FileNotFoundError without it,
+    UserError where it is damaged."""
     stage, address = name.split("/")
     if not (root / name).is_dir():
         raise FileNotFoundError(2, "No such artifact", str(root / name))
-    return Artifact(stage, address, root / name)
+    return Artifact(stage, address, root / name).checked()
 
 
 def provenance(artifact: Artifact) -> dict[str, Any]:
-    """What went into an artifact, and what was noted while it was built."""
-    return json.loads((artifact.folder / PROVENANCE).read_text())
+    """What went into an artifact, and what was noted while it was built. Raises UserError where it is damaged."""
+    return read_provenance(artifact.folder)
 
 
 @lru_cache(maxsize=1)

@@ -105,6 +105,7 @@ class Outputs:
         artifacts = {role: f"{role}/{self.count}" for role in ("evaluation", "scores")}
         for name in artifacts.values():
             (self.root / "artifacts" / name).mkdir(parents=True)
+            (self.root / "artifacts" / name / "provenance.json").write_text("{}")  # as of a version without digests
         table.to_csv(self.root / "artifacts" / artifacts["evaluation"] / "queries.csv", index=False)
         scores = torch.from_numpy(np.random.default_rng(self.count).random((QUERIES, ITEMS), np.float32))
         save_file({"scores": scores}, self.root / "artifacts" / artifacts["scores"] / "scores.safetensors")
