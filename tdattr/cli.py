@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from tdattr.errors import UserError
+from tdattr.files import describe_full
 from tdattr.search_path import CONF
 
 log = logging.getLogger(__name__)
@@ -94,7 +95,8 @@ def sentences(command: Callable[[], None]) -> None:
     try:
         command()
     except (UserError, HydraException, OmegaConfBaseException, OSError) as error:
-        if wanted_full or (isinstance(error, OSError) and not isinstance(error, HydraException) and not error.filename):
+        unnamed = isinstance(error, OSError) and not isinstance(error, HydraException) and not error.filename
+        if wanted_full or (unnamed and describe_full(error) is None):
             raise
         print(f"error: {sentence(error)}", file=sys.stderr)
         sys.exit(1)
@@ -107,6 +109,8 @@ def sentences(command: Callable[[], None]) -> None:
 
 def sentence(error: Exception) -> str:
     """What to tell the user about an error."""
+    if (full := describe_full(error)) is not None:
+        return full
     if isinstance(error, OSError) and not isinstance(error, HydraException):
         hint = "" if isinstance(error, FileNotFoundError) else "; choose another folder with paths.outputs=…"
         return f"{error.strerror}: {error.filename}{hint}"

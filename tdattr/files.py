@@ -81,15 +81,26 @@ def writing(folder: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, SafetensorError) as error:
-        reason = explain_full(error)
-        if reason is None:
+        full = describe_full(error, folder)
+        if full is None:
             raise
-        named = error.filename if isinstance(error, OSError) else None
-        place = folder.absolute() if named is None else Path(os.fsdecode(named)).absolute().parent
-        elsewhere = ", or choose another folder with paths.outputs=…" if place.is_relative_to(folder.absolute()) else ""
-        raise UserError(
-            f"{reason} in {place}: make room there and run the same command again, which resumes{elsewhere}."
-        ) from error
+        raise UserError(full) from error
+
+
+def describe_full(error: Exception, folder: Path | None = None) -> str | None:
+    """What to say where an error means that a disk takes no more; None for other errors. ``folder``: where the file was
+    to go, unless the error says it; None: somewhere below ``paths.outputs``."""
+    reason = explain_full(error)
+    if reason is None:
+        return None
+    named = error.filename if isinstance(error, OSError) else None
+    if named is not None:
+        place = Path(os.fsdecode(named)).absolute().parent
+        mended = folder is None or place.is_relative_to(folder.absolute())  # by another folder for what tdattr writes
+    else:
+        place, mended = Path("paths.outputs") if folder is None else folder.absolute(), True
+    choice = ", or choose another folder with paths.outputs=…" if mended else ""
+    return f"{reason} in {place}: make room there and run the same command again, which resumes{choice}."
 
 
 def explain_full(error: Exception) -> str | None:

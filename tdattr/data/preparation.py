@@ -7,6 +7,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -93,7 +94,7 @@ def prepare_split(
     unreadable: list[str] = []
     bar = Bar(f"Preparing {description}", count, min(rows.done, count))
     deque(islice(examples, rows.done), maxlen=0)  # an interrupted call has written these
-    with ThreadPoolExecutor(count_cores()) as readers:
+    with closing(bar), ThreadPoolExecutor(count_cores()) as readers:
         for block, reading in read_ahead(examples, readers):
             unreadable += [str(future.exception()) for future in reading if isinstance(future.exception(), UserError)]
             if not unreadable:
@@ -105,7 +106,6 @@ def prepare_split(
                     stored |= {"spans": append_strips(images, rows, source.window, description)}
                 rows.write(**stored)
             bar.advance(len(block))
-    bar.close()
     if unreadable:
         rows.discard()  # mended files are another dataset, prepared anew
         shown = " ".join(unreadable[:MOST_QUOTED]) + (" …" if len(unreadable) > MOST_QUOTED else "")

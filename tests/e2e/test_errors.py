@@ -1,5 +1,6 @@
 """Wrong input ends at once with one clear sentence and status 1, and nothing already built is lost."""
 
+import resource
 import subprocess
 import sys
 
@@ -106,3 +107,17 @@ def test_the_cli_answers_without_importing_torch():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "name: dit_b" in done.stdout
+
+
+@pytest.mark.parametrize("limit", [100, 2000, 50_000])  # bytes: Hydra's files, the run's, artifacts
+def test_a_full_disk_is_one_sentence_wherever_it_is_noticed(limit, tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        ended = tdattr(*TINY, "method=pixel", folder=tmp_path, check=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert ended.returncode == 1
+    sentence = ended.stderr.strip().splitlines()[-1]
+    assert sentence.startswith("error: File too large in ") and "resumes" in sentence and "paths.outputs=…" in sentence
+    assert "Traceback" not in ended.stderr
