@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,8 +18,12 @@ from tdattr.store import Artifact, find
 VARIED = ("seed", "method", "ablation", "elbo", "paths", "logger", "trainer", "health", "metrics", "measures")
 VARIED_OF_PROTOCOL = ("ceiling", "aggregate")
 NAMED = ("dataset.name", "model.name", "diffusion.name", "protocol.name")  # what a title says anyway
-REQUIRED = ("dataset", "model", "diffusion", "method", "protocol", "seed", "num_queries", "seconds_per_query")
-UNREADABLE = (OSError, ValueError, KeyError, TypeError, yaml.YAMLError)  # of files that are missing or damaged
+REQUIRED = dict.fromkeys(("dataset", "model", "diffusion", "method", "protocol"), "text")
+REQUIRED |= dict.fromkeys(("seed", "num_queries", "seconds_per_query"), "number")
+KINDS: dict[str, Any] = {"text": str, "number": (int, float)}
+# of files that are missing or damaged
+UNREADABLE = (UserError, OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError)
+PICTURED = ("queries", "dataset", "scores", "regenerated")  # artifacts that the page shows
 UNFINISHED = "not finished"
 REPLACED = "a newer run has the same settings and seed"
 TEXTS = ("gold", "named")  # columns of names of groups, which may look like numbers
@@ -38,6 +43,17 @@ class Run:
         roots = [Path(self.config["paths"]["artifacts"]), *(parent / "artifacts" for parent in self.folder.parents)]
         root = next((root for root in roots if (root / self.summary["artifacts"][role]).is_dir()), roots[0])
         return find(root, self.summary["artifacts"][role])
+
+    @cached_property
+    def unpictured(self) -> str | None:
+        """Why its pictures cannot be shown; None where they can."""
+        for role in PICTURED:
+            if role in self.summary["artifacts"]:
+                try:
+                    self.artifact(role)
+                except UNREADABLE as error:
+                    return describe_error(error)
+        return None
 
     @cached_property
     def per_query(self) -> pd.DataFrame:
@@ -118,14 +134,20 @@ class Collected:
     experiments: list[Experiment]
     left_out: dict[Path, str]
 
+    @property
+    def runs(self) -> list[Run]:
+        """The runs that are shown."""
+        methods = [by_seed for experiment in self.experiments for by_seed in experiment.runs.values()]
+        return [run for by_seed in methods for run in by_seed.values()]
 
-def collect(folders: list[Path]) -> Collected:
+
+def collect(folders: list[Path], broken: Mapping[Path, str] | None = None) -> Collected:
     """Bring together the finished runs below these folders: the newest run of each (settings, method, seed).
 
-    Raises UserError where no run can be shown.
+    ``broken``: folders of runs that are to be left out, with the reason. Raises UserError where no run can be shown.
     """
     names = ", ".join(str(folder) for folder in folders)
-    runs, left_out = read_runs(folders)
+    runs, left_out = read_runs(folders, broken or {})
     if not runs and left_out:
         folder, reason = next(iter(left_out.items()))
         raise UserError(f"No run below {names} can be shown ({folder}: {reason}): name other folders, or run tdattr.")
@@ -150,22 +172,26 @@ def collect(folders: list[Path]) -> Collected:
     return Collected(add_titles(experiments), left_out)
 
 
-def read_runs(folders: list[Path]) -> tuple[list[Run], dict[Path, str]]:
+def read_runs(folders: list[Path], broken: Mapping[Path, str]) -> tuple[list[Run], dict[Path, str]]:
     """The finished runs below these folders, the newest last; and the folders of those that cannot be read, with the
     reason."""
     configs = {path for folder in folders for path in folder.rglob("config.yaml") if path.parent.name != ".hydra"}
     summaries = {path for folder in folders for path in folder.rglob("summary.json")}
     unfinished = {path.parent for path in configs} - {path.parent for path in summaries}
-    left_out = dict.fromkeys(sorted(unfinished), UNFINISHED)
+    left_out = dict.fromkeys(sorted(unfinished), UNFINISHED) | dict(broken)
     runs = []
-    for path in sorted(summaries, key=lambda path: path.stat().st_mtime):
+    for path in sorted(
+        (path for path in summaries if path.parent not in broken), key=lambda path: path.stat().st_mtime
+    ):
         try:
             config = yaml.safe_load((path.parent / "config.yaml").read_text())
             run = Run(path.parent, json.loads(path.read_text()), config)
-            missing = [key for key in REQUIRED if key not in run.summary]
-            if missing:
-                raise KeyError(f"its summary has no {missing[0]}")
-            experiment_key(config)
+            for key, kind in REQUIRED.items():
+                if not isinstance(run.summary.get(key), KINDS[kind]):
+                    raise ValueError(f"its summary has no {key}")
+            if not isinstance(run.summary.get("title", ""), str):
+                raise ValueError("the title in its summary is not text")
+            experiment_key(config), variant_settings(config)
             run.artifact("evaluation")
         except UNREADABLE as error:
             left_out[path.parent] = describe_error(error)
@@ -178,8 +204,10 @@ def describe_error(error: Exception) -> str:
     """Why a run cannot be read, in one line."""
     if isinstance(error, OSError):
         return f"{error.strerror}: {error.filename}"
-    text = error.args[0] if isinstance(error, KeyError) and error.args else error
-    return f"{text}".splitlines()[0] if f"{text}" else type(error).__name__
+    if isinstance(error, KeyError) and error.args:
+        return f"it has no {error.args[0]}"
+    text = f"{error}"
+    return text.splitlines()[0] if text else type(error).__name__
 
 
 def name_runs(configs: list[dict[str, Any]]) -> list[str]:

@@ -8,12 +8,11 @@ import pandas as pd
 from rich.console import Console
 from rich.text import Text
 
-from tdattr.report.collect import collect
 from tdattr.report.files import write_sheet
 from tdattr.report.page import write_page
+from tdattr.report.readable import make_readable
 from tdattr.report.sheet import render_sheet
-from tdattr.report.sheets import make_sheets
-from tdattr.report.tables import make_rows, render_table
+from tdattr.report.tables import render_table
 
 MOST_FOLDERS = 5  # that a terminal names for one reason
 
@@ -27,8 +26,7 @@ def run(arguments: list[str]) -> None:
     )
     parser.add_argument("--out", type=Path, default=Path(outputs) / "report", help=f"default: {outputs}/report")
     options = parser.parse_args(arguments)
-    collected = collect(options.runs)
-    made = [(experiment, make_rows(experiment), make_sheets(experiment)) for experiment in collected.experiments]
+    collected, made = make_readable(options.runs)
     options.out.mkdir(parents=True, exist_ok=True)
     console = Console()
     for experiment, rows, sheets in made:
@@ -41,17 +39,22 @@ def run(arguments: list[str]) -> None:
         if sheets:
             names = ", ".join(sheet.name for sheet in sheets)
             console.print(Text(f"\nAs .csv, .md and .tex in {folder}: {names}\n"), soft_wrap=True)
-    for line in describe_left_out(collected.left_out, MOST_FOLDERS):
+    without = {run.folder: run.unpictured for run in collected.runs if run.unpictured is not None}
+    for line in (
+        *describe_left_out(collected.left_out, MOST_FOLDERS),
+        *describe_left_out(without, MOST_FOLDERS, "No pictures"),
+    ):
         console.print(Text(line), soft_wrap=True)
     frames = [pd.DataFrame(rows).assign(experiment=experiment.title) for experiment, rows, _ in made if rows]
     if frames:
         pd.concat(frames).to_csv(options.out / "table.csv", index=False)
         console.print(f"Table: {options.out / 'table.csv'}", soft_wrap=True)
-    write_page(options.out / "index.html", made, describe_left_out(collected.left_out))
+    left_out = [*describe_left_out(collected.left_out), *describe_left_out(without, said="No pictures")]
+    write_page(options.out / "index.html", made, left_out)
     console.print(f"Report: {options.out / 'index.html'}", soft_wrap=True)
 
 
-def describe_left_out(left_out: dict[Path, str], most: int | None = None) -> list[str]:
+def describe_left_out(left_out: dict[Path, str], most: int | None = None, said: str = "Not shown") -> list[str]:
     """For each reason, the folders of the runs that are not shown, of which at most so many are named."""
     by_reason: dict[str, list[Path]] = {}
     for folder, reason in left_out.items():
@@ -60,5 +63,5 @@ def describe_left_out(left_out: dict[Path, str], most: int | None = None) -> lis
     for reason, folders in by_reason.items():
         rest = 0 if most is None else max(0, len(folders) - most)
         named = ", ".join(str(folder) for folder in folders[: len(folders) - rest])
-        lines.append(f"Not shown ({reason}): {named}{f' and {rest} more' if rest else ''}.")
+        lines.append(f"{said} ({reason}): {named}{f' and {rest} more' if rest else ''}.")
     return lines

@@ -82,6 +82,7 @@ def draw_groups(experiment: Experiment, methods: list[str]) -> list[str]:
 def show_queries(experiment: Experiment, seed: int, methods: list[str]) -> list[dict[str, Any]]:
     """Every attributed query of a seed: its image, and for each method what it named and what its removal did."""
     runs = {method: experiment.runs[method][seed] for method in methods if seed in experiment.runs[method]}
+    runs = {method: run for method, run in runs.items() if run.unpictured is None}
     if not runs:
         return []
     first = next(iter(runs.values()))
