@@ -1,5 +1,6 @@
 """Where configs lie: the package's own folder, and what a command adds to Hydra's search path."""
 
+import os
 from collections.abc import Iterable
 from contextlib import nullcontext
 from pathlib import Path
@@ -14,6 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 HERE = Path(__file__).parent
 CONF = HERE / "conf" if (HERE / "conf").is_dir() else HERE.parent / "conf"  # in a wheel, in a checkout
 FOLDERS = ("file", "pkg")  # kinds of sources that hold configs as files
+
+OmegaConf.register_new_resolver("expanduser", os.path.expanduser, replace=True)  # of Hydra's own folders: ~ is not ./~
 
 
 def register_open_node(name: str) -> None:

@@ -25,7 +25,7 @@ def find_groups(data: Prepared, by: str | None) -> dict[str, Ids]:
     if by in fields:
         pairs = list(zip(items["id"].tolist(), items[by].tolist(), strict=True))
     elif Path(by).suffix in (".csv", ".json"):
-        pairs = read_manifest(Path(by))
+        pairs = read_manifest(Path(by).expanduser())
         check_manifest(pairs, len(items), by)
     else:
         raise UserError(

@@ -58,9 +58,9 @@ def run(cfg: DictConfig) -> None:
 def save_config(cfg: DictConfig, path: Path) -> None:
     """The composed config, with absolute paths of what a report reads, so that it can be made from anywhere."""
     saved = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
-    saved.paths.artifacts = str(Path(cfg.paths.artifacts).absolute())
-    if saved.dataset.groups is not None and Path(saved.dataset.groups).is_file():
-        saved.dataset.groups = str(Path(saved.dataset.groups).absolute())
+    saved.paths.artifacts = str(Path(cfg.paths.artifacts).expanduser().absolute())
+    if saved.dataset.groups is not None and (manifest := Path(saved.dataset.groups).expanduser()).is_file():
+        saved.dataset.groups = str(manifest.absolute())
     OmegaConf.save(saved, path)
 
 
@@ -98,7 +98,7 @@ def write_noisy_groups(cfg: DictConfig) -> None:
     for giver, takers in count_moves(noisy, before).items():
         moves = ", ".join(f"{count} to {taker}" for taker, count in takers.items())
         log.info("%s: %d items, of which %s", giver, len(before[giver]), moves)
-    path = Path(cfg.manifest)
+    path = Path(cfg.manifest).expanduser()
     write_manifest(path, noisy, before)
     log.info("Results: %s, for dataset.groups=%s", path, path)
 

@@ -54,7 +54,7 @@ def open_teacher(ws: Workspace, teacher: Teacher) -> TeacherWorkspace:
     """The workspace in which a teacher is trained."""
     values = {entry.name: getattr(ws, entry.name) for entry in fields(Workspace)}
     values |= {"model": ws.model if teacher.model is None else teacher.model, "train": teacher.train, "logger": None}
-    values["checkpoint"] = None if teacher.checkpoint is None else Path(teacher.checkpoint)
+    values["checkpoint"] = None if teacher.checkpoint is None else Path(teacher.checkpoint).expanduser()
     return TeacherWorkspace(**values, run=ws)
 
 

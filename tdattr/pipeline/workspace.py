@@ -175,7 +175,7 @@ def open_workspace(cfg: DictConfig) -> Workspace:
         cfg=cfg,
         seed=cfg.seed,
         weights=cfg.weights,
-        checkpoint=None if cfg.checkpoint is None else Path(cfg.checkpoint),
+        checkpoint=None if cfg.checkpoint is None else Path(cfg.checkpoint).expanduser(),
         dataset=read_dataset(cfg.dataset),
         codec=build(cfg.codec, "codec", Codec),
         model=build(cfg.model, "model", NetworkConfig),
@@ -188,7 +188,7 @@ def open_workspace(cfg: DictConfig) -> Workspace:
         health=build(cfg.health, "health", HealthConfig),
         remove=build(cfg.remove, "remove", RemoveConfig),
         device=device,
-        store=Store(Path(cfg.paths.artifacts), device_name),
+        store=Store(Path(cfg.paths.artifacts).expanduser(), device_name),
     )
     workspace.model.check_diffusion(workspace.diffusion)
     return workspace

@@ -19,12 +19,12 @@ MOST_FOLDERS = 5  # that a terminal names for one reason
 
 def run(arguments: list[str]) -> None:
     """Collect the runs that the arguments name. Raises UserError where there are none."""
-    outputs = os.environ.get("TDATTR_OUTPUTS", "outputs")
+    outputs = expand(os.environ.get("TDATTR_OUTPUTS", "outputs"))
     parser = argparse.ArgumentParser("tdattr-report", description="Collect finished runs into tables and a page.")
     parser.add_argument(
-        "runs", nargs="*", type=Path, default=[Path(outputs) / "runs"], help=f"folders (default: {outputs}/runs)"
+        "runs", nargs="*", type=expand, default=[outputs / "runs"], help=f"folders (default: {outputs}/runs)"
     )
-    parser.add_argument("--out", type=Path, default=Path(outputs) / "report", help=f"default: {outputs}/report")
+    parser.add_argument("--out", type=expand, default=outputs / "report", help=f"default: {outputs}/report")
     options = parser.parse_args(arguments)
     collected, made = make_readable(options.runs)
     options.out.mkdir(parents=True, exist_ok=True)
@@ -52,6 +52,11 @@ def run(arguments: list[str]) -> None:
     left_out = [*describe_left_out(collected.left_out), *describe_left_out(without, said="No pictures")]
     write_page(options.out / "index.html", made, left_out)
     console.print(f"Report: {options.out / 'index.html'}", soft_wrap=True)
+
+
+def expand(path: str) -> Path:
+    """A path that a user gives."""
+    return Path(path).expanduser()
 
 
 def describe_left_out(left_out: dict[Path, str], most: int | None = None, said: str = "Not shown") -> list[str]:
