@@ -111,3 +111,8 @@ def explain_full(error: Exception) -> str | None:
             return os.strerror(number)
     unnumbered = isinstance(error, OSError) and error.errno is None
     return os.strerror(errno.ENOSPC) if unnumbered and any(part in text for part in NUMPY_FULL) else None
+
+
+def expand(path: str | Path) -> Path:
+    """A path that a user gave, ~ and variables of the environment ($HOME, ${HOME}) replaced by what they stand for."""
+    return Path(os.path.expandvars(path)).expanduser()

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from tdattr.configs import Node
 from tdattr.store import Artifact
+from tdattr.tables import REBUILD, read_json
 
 FILE = "scores.safetensors"
 IDS = "ids.npy"
@@ -102,7 +103,7 @@ def load_scores(artifact: Artifact) -> Scores:
 
     def optional(name: str) -> Any:
         path = artifact.folder / name
-        return json.loads(path.read_text()) if path.exists() else None
+        return read_json(path, REBUILD) if path.exists() else None
 
     ids = np.load(artifact.folder / IDS)
     return Scores(tensors["scores"], ids, optional(DAMPINGS), optional(GROUPS), tensors.get("standard_errors"))

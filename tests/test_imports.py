@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parents[1] / "tdattr"
 LAYERS = [  # from the ground up; what stands in one line does not know of each other
     ["errors", "ids", "seeding", "schedules", "progress", "pictures"],
     ["files"],
-    ["configs", "integrity", "locks", "rows"],
+    ["configs", "integrity", "locks", "rows", "tables"],
     ["store"],
     ["scores", "queries", "search_path"],
     ["networks", "codecs", "data", "loggers"],

@@ -1,6 +1,5 @@
 """ArtBench-10 (Liao et al. 2022, arXiv 2206.11404): 50 000 + 10 000 works of art in ten styles."""
 
-import csv
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +12,8 @@ from tdattr.data.cifar_batches import SIZE, find_files, read_batch, read_names
 from tdattr.data.images import list_folders, list_images, read_image, resize_tensor, stamp
 from tdattr.data.prepared import SPLITS, Example, Source, one_hot
 from tdattr.errors import UserError
-from tdattr.files import digest
+from tdattr.files import digest, expand
+from tdattr.tables import read_rows
 
 STYLES = [
     "art_nouveau",
@@ -150,7 +150,7 @@ class ArtBench10(Source):
 
     @property
     def path(self) -> Path:
-        return Path(self.root).expanduser()
+        return expand(self.root)
 
 
 def read_batches(folder: Path, split: str, rows: list[dict[str, str]]) -> Iterator[Work]:
@@ -209,15 +209,9 @@ def find_table(root: Path, folder: Path) -> Path | None:
 
 def read_table(path: Path) -> list[dict[str, str]]:
     """The rows of the published table. Raises UserError where it is another one, or lists a work in both splits."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, ValueError, csv.Error) as error:
-        raise UserError(f"{path} is no CSV ({error}): fetch {SITE}/{TABLES[0]} again.") from error
-    missing = [name for name in COLUMNS if any(row.get(name) is None for row in rows)]
-    if missing or not rows:
-        lack = f"has no column {missing[0]}, or not in every row" if missing else "has no rows"
-        raise UserError(f"{path} {lack}: fetch {SITE}/{TABLES[0]} in its place.")
+    rows = [row.cells for row in read_rows(path, COLUMNS, f"fetch {SITE}/{TABLES[0]} in its place")]
+    if not rows:
+        raise UserError(f"{path} has no rows: fetch {SITE}/{TABLES[0]} in its place.")
     splits: dict[tuple[str, str], str] = {}
     for row in rows:
         work = f"{row['label']}/{row['name']}"

@@ -11,7 +11,8 @@ from tdattr.data.images import read_image, stamp
 from tdattr.data.prepared import SPLITS, Example, Source, one_hot
 from tdattr.data.subset import ItemsConfig, check_seed, draw_items
 from tdattr.errors import UserError
-from tdattr.files import digest
+from tdattr.files import digest, expand
+from tdattr.tables import read_text
 
 FOLDER = "celeba"  # torchvision's, below its root
 IMAGES = "img_align_celeba"
@@ -122,7 +123,7 @@ class CelebA(Source):
 
     @property
     def path(self) -> Path:
-        return Path(self.root).expanduser()
+        return expand(self.root)
 
 
 def read_list(path: Path, header: int = 0) -> dict[str, str]:
@@ -153,7 +154,4 @@ def read_attributes(path: Path) -> tuple[list[str], dict[str, str]]:
 
 def read_lines(path: Path) -> list[str]:
     """The lines of a list. Raises UserError where it cannot be read."""
-    try:
-        return path.read_text(encoding="utf-8-sig").rstrip().splitlines()
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read ({error}): fetch it again.") from error
+    return read_text(path, "fetch it again").rstrip().split("\n")

@@ -12,7 +12,7 @@ from tdattr.data.cifar_batches import find_files, read_batch, read_names, torchv
 from tdattr.data.prepared import Example, Source, one_hot
 from tdattr.data.subset import ItemsConfig, check_seed, draw_by_class
 from tdattr.errors import UserError
-from tdattr.files import digest
+from tdattr.files import digest, expand
 
 FOLDER = "cifar-10-batches-py"
 BATCHES = {"train": [f"data_batch_{number}" for number in range(1, 6)], "test": ["test_batch"]}
@@ -106,6 +106,6 @@ class Cifar10(Source):
 
     def files(self) -> dict[str, Path]:
         """Every file of the dataset. Raises UserError where one is missing."""
-        root = Path(self.root).expanduser()
+        root = expand(self.root)
         names = [*BATCHES["train"], *BATCHES["test"], META]
         return find_files(root, FOLDER, names, "CIFAR-10", torchvision("CIFAR10", root))

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from tdattr.data.cifar_batches import find_files, read_batch, read_names, torchvision
 from tdattr.data.prepared import SPLITS, Example, Source, one_hot
-from tdattr.files import digest
+from tdattr.files import digest, expand
 
 FOLDER = "cifar-100-python"
 META = "meta"
@@ -58,5 +58,5 @@ class Cifar100(Source):
 
     def files(self) -> dict[str, Path]:
         """Every file of the dataset. Raises UserError where one is missing."""
-        root = Path(self.root).expanduser()
+        root = expand(self.root)
         return find_files(root, FOLDER, [*SPLITS, META], "CIFAR-100", torchvision("CIFAR100", root))

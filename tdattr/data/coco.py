@@ -1,6 +1,5 @@
 """COCO captions (Chen et al. 2015), split as in 2017: 118 287 + 5 000 photographs with five captions each."""
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +10,8 @@ from typing import ClassVar
 from tdattr.data.images import list_images, read_image, stamp
 from tdattr.data.prepared import Example, Source
 from tdattr.errors import UserError
-from tdattr.files import digest
+from tdattr.files import digest, expand
+from tdattr.tables import read_json
 
 NAMES = {"train": "train2017", "test": "val2017"}
 SITE = "http://images.cocodataset.org"
@@ -110,7 +110,7 @@ class Coco(Source):
 
     @property
     def path(self) -> Path:
-        return Path(self.root).expanduser()
+        return expand(self.root)
 
 
 @lru_cache(maxsize=4)
@@ -121,13 +121,13 @@ def read_captions(path: Path, changed: int) -> Photographs:
     """
     again = f"fetch {ANNOTATIONS} again"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path, again)
         listed = [(int(entry["id"]), str(entry["file_name"])) for entry in content["images"]]
         notes = sorted(
             (int(note["id"]), int(note["image_id"]), " ".join(note["caption"].split()))
             for note in content["annotations"]
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} holds no COCO captions ({type(error).__name__}: {error}): {again}.") from error
     for kind, ids in (("image", [number for number, _ in listed]), ("caption", [number for number, _, _ in notes])):
         number, times = Counter(ids).most_common(1)[0] if ids else (0, 0)

@@ -13,7 +13,7 @@ import numpy as np
 
 from tdattr.data.prepared import Example, Source, one_hot
 from tdattr.errors import UserError
-from tdattr.files import digest
+from tdattr.files import digest, expand
 
 FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
@@ -85,9 +85,7 @@ class FashionMnist(Source):
 
     def files(self) -> dict[str, Path]:
         """Where each of the four files lies. Raises UserError where one is missing."""
-        roots = [
-            Path(root).expanduser() for root in ([self.root] if self.root else [self.default_root, DEBIAN]) if root
-        ]
+        roots = [expand(root) for root in ([self.root] if self.root else [self.default_root, DEBIAN]) if root]
         names = [name for pair in FILES.values() for name in pair]
         remedy = "give their folder with dataset.source.root=<folder>, or run: apt-get install dataset-fashion-mnist"
         for folder in [path for root in roots for path in (root, root / TORCHVISION)]:

@@ -1,74 +1,99 @@
 """Groups: named sets of training ids, from a field of the items or from a manifest; and removals: sets of ids."""
 
-import csv
-import json
 from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
+from tdattr.data.names import FIELD, compose, find_id, number_names
 from tdattr.data.prepared import Prepared
 from tdattr.errors import UserError
+from tdattr.files import expand
 from tdattr.ids import Ids
+from tdattr.tables import read_json, read_rows
+
+MANIFEST = (
+    "it must be a CSV with the columns id or name, and group (quote names with commas), or a JSON object from items "
+    "to groups or from groups to lists of items"
+)
+SUFFIXES = (".csv", ".tsv", ".json")  # of manifests
+Entry = tuple[str, object, object]  # of a manifest: where it stands, an item, its group
 
 
 def find_groups(data: Prepared, by: str | None) -> dict[str, Ids]:
     """The groups of the training split, by name, each with its ids in ascending order.
 
-    ``by`` is a field of the items, or the path of a manifest that maps every training id to its group: a CSV with the
-    columns ``id`` and ``group``, or a JSON object, either {id: group} or {group: [ids]}. Raises UserError for an
-    unknown field, an unreadable manifest, an id that is unknown, missing or repeated, and a group without items.
+    ``by`` is a field of the items, or the path of a manifest that maps every training item to its group: a CSV (or
+    .tsv) with the columns ``id`` and ``group``, or a JSON object, either {id: group} or {group: [ids]}. Where items
+    have names these may stand for ids; the column is then ``name``. Raises UserError for an unknown field, an
+    unreadable manifest, an item that is unknown, missing or repeated, and a group without items.
     """
-    items = data.train.items
-    by = "null" if by is None else by
-    fields = [name for name in items.columns if name != "id" and not name.startswith("prompt")]
-    if by in fields:
-        pairs = list(zip(items["id"].tolist(), items[by].tolist(), strict=True))
-    elif Path(by).suffix in (".csv", ".json"):
-        pairs = read_manifest(Path(by).expanduser())
-        check_manifest(pairs, len(items), by)
-    else:
-        raise UserError(
-            f"dataset.groups={by} is neither a field of the items ({', '.join(fields) or 'there are none'}) "
-            "nor the path of a .csv or .json manifest."
-        )
     members: dict[str, list[int]] = defaultdict(list)
-    for index, name in pairs:
+    for index, name in list_owners(data.train.items, by):
         members[name].append(index)
     return {name: np.array(sorted(members[name])) for name in sorted(members)}
 
 
-def read_manifest(path: Path) -> list[tuple[int, str]]:
-    """The (id, group) pairs of a manifest file. Raises UserError where it cannot be read as one."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")  # spreadsheets write a byte order mark
-        if path.suffix == ".csv":
-            return [parse_entry(row["id"], row["group"]) for row in csv.DictReader(text.splitlines())]
-        content = json.loads(text, object_pairs_hook=list)  # as pairs, so that a repeated key is seen
-        if not all(isinstance(members, list) for _, members in content):
-            return [parse_entry(index, name) for index, name in content]
-        for name, members in content:
-            if not members:
-                raise UserError(f"Group {name!r} in the manifest {path} has no items: give it some or take it out.")
-        return [parse_entry(index, name) for name, members in content for index in members]
-    except OSError:
+def list_owners(items: pd.DataFrame, by: str | None) -> list[tuple[int, str]]:
+    """The id of every training item, each with its group; see ``find_groups``."""
+    by = "null" if by is None else by
+    fields = [name for name in items.columns if name != "id" and not name.startswith("prompt")]
+    if by in fields:
+        return list(zip(items["id"].tolist(), items[by].tolist(), strict=True))
+    path = expand(by)
+    if path.suffix.lower() not in SUFFIXES:
         raise UserError(
-            f"The manifest {path} does not exist: set dataset.groups to a field or an existing file."
-        ) from None
-    except (ValueError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"The manifest {path} cannot be read ({error}): it must be a CSV with the columns id and group, "
-            "or a JSON object from ids to groups or from groups to lists of ids."
-        ) from None
+            f"dataset.groups={by} is neither a field of the items ({', '.join(fields) or 'there are none'}) "
+            "nor the path of a .csv, .tsv or .json manifest."
+        )
+    pairs = read_manifest(path, items)
+    check_manifest(pairs, len(items), str(path))
+    return pairs
 
 
-def parse_entry(index: object, name: object) -> tuple[int, str]:
-    """One line of a manifest. Raises ValueError for an id that is no whole number or a group without a name."""
-    if not isinstance(index, (int, str)) or isinstance(index, bool):
-        raise ValueError(f"{index!r} is no id")
-    if isinstance(name, bool) or not isinstance(name, (int, str)) or name == "":
-        raise ValueError(f"id {index} has no group")
-    return int(index), str(name)
+def read_manifest(path: Path, items: pd.DataFrame) -> list[tuple[int, str]]:
+    """The (id, group) pairs of a manifest file. Raises UserError where it cannot be read as one, or names an item that
+    is not among ``items``."""
+    if not path.exists():
+        raise UserError(f"The manifest {path} does not exist: set dataset.groups to a field or an existing file.")
+    by_name = number_names(items)
+    entries = list_entries(path) if path.suffix.lower() == ".json" else list_rows(path)
+    return [parse_entry(place, item, name, by_name) for place, item, name in entries]
+
+
+def list_rows(path: Path) -> Iterator[Entry]:
+    """The entries of a manifest that is a table, each with its line. Raises UserError where it is none."""
+    rows = read_rows(path, ["group"], MANIFEST)
+    key = next((name for name in ("id", FIELD) if rows and name in rows[0].cells), None)
+    if rows and key is None:
+        raise UserError(f"The manifest {path} has neither the column id nor {FIELD}: {MANIFEST}.")
+    for line, cells in rows:
+        yield f"The manifest {path}, line {line},", cells[key or ""], cells["group"]
+
+
+def list_entries(path: Path) -> Iterator[Entry]:
+    """The entries of a JSON manifest. Raises UserError for another form, and for an empty group."""
+    content, place = read_json(path, MANIFEST), f"The manifest {path}"
+    if not isinstance(content, dict):
+        raise UserError(f"{place} holds no JSON object: {MANIFEST}.")
+    if not all(isinstance(members, list) for members in content.values()):
+        yield from ((place, item, name) for item, name in content.items())
+        return
+    for name, members in content.items():
+        if not members:
+            raise UserError(f"Group {name!r} in the manifest {path} has no items: give it some or take it out.")
+        yield from ((place, item, name) for item in members)
+
+
+def parse_entry(place: str, item: object, name: object, by_name: Mapping[str, int]) -> tuple[int, str]:
+    """The id and the group of one entry. Raises UserError for what is neither, or no training item."""
+    for value, kind in ((item, "an item"), (name, "a group")):
+        if not isinstance(value, (int, str)) or isinstance(value, bool) or value == "":
+            raise UserError(f"{place} has {value!r} where {kind} should be: {MANIFEST}.")
+    assert isinstance(item, (int, str))
+    return find_id(by_name, item, place), compose(str(name))
 
 
 def check_manifest(pairs: list[tuple[int, str]], count: int, by: str) -> None:
@@ -85,18 +110,19 @@ def check_manifest(pairs: list[tuple[int, str]], count: int, by: str) -> None:
         raise UserError(f"The manifest {by} leaves out {len(missing)} training ids, the first of them {missing[0]}.")
 
 
-def select_removed(data: Prepared, by: str | None, names: list[str], ids: list[int]) -> Ids:
-    """The ids of a removal: those of the named groups together with those listed.
+def select_removed(data: Prepared, by: str | None, names: Sequence[str], items: Sequence[int | str]) -> Ids:
+    """The ids of a removal: those of the named groups together with the items listed, by their ids or names.
 
-    Raises UserError for an unknown group or id, and where nothing would be left.
+    Raises UserError for an unknown group or item, and where nothing would be left.
     """
-    removed = set(ids)
+    by_name = number_names(data.train.items)
+    removed = {find_id(by_name, item, "remove.ids") for item in items}
     count = len(data.train)
     if removed and not 0 <= min(removed) <= max(removed) < count:
         raise UserError(f"remove.ids must lie between 0 and {count - 1}.")
     if names:
-        groups = find_groups(data, by)
-        for name in names:
+        groups = {compose(name): ids for name, ids in find_groups(data, by).items()}
+        for name in map(compose, names):
             if name not in groups:
                 raise UserError(f"remove.groups names {name!r}; the groups by {by} are {', '.join(groups)}.")
             removed.update(groups[name].tolist())

@@ -19,6 +19,7 @@ from tdattr.data.mapped import MemoryMapped
 from tdattr.data.strips import Strips
 from tdattr.errors import UserError
 from tdattr.files import digest_once
+from tdattr.tables import read_frame
 
 FACTS = "facts.json"
 SPLITS = ("train", "test")
@@ -199,7 +200,7 @@ def read_split(folder: Path, split: str) -> Split:
         empty = None if train.conditions is None else np.empty((0, *train.conditions.shape[1:]), train.conditions.dtype)
         return Split(np.empty((0, *train.pixels.shape[1:]), np.uint8), empty, train.items.iloc[:0])
     spans = folder / f"{split}_spans.npy"
-    items = pd.read_csv(folder / f"{split}_items.csv", dtype=str, keep_default_na=False).astype({"id": int})
+    items = read_frame(folder / f"{split}_items.csv").astype({"id": int})
     pixels = np.load(images, mmap_mode="r")
     return Split(
         Strips(pixels, np.load(spans, mmap_mode="r")) if spans.exists() else pixels,

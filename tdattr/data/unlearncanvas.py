@@ -1,6 +1,5 @@
 """UnlearnCanvas (Zhang et al. 2024, arXiv 2402.11846): 60 styles x 20 objects x 20 pictures, as GUDA-C uses it."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -10,7 +9,8 @@ from typing import Any, ClassVar, Literal
 from tdattr.data.images import list_folders, list_images, read_image, stamp
 from tdattr.data.prepared import SPLITS, Example, Source, one_hot
 from tdattr.errors import UserError
-from tdattr.files import digest
+from tdattr.files import digest, expand
+from tdattr.tables import read_json, read_json_lines
 
 FOLDER = "UnlearnCanvas"
 SEEDS = {"Seed Images", "Seed Image"}  # the photographs that were stylised: not a style
@@ -182,7 +182,7 @@ class UnlearnCanvas(Source):
 
     def file(self, key: str) -> Path:
         """Where one of the files lies that name prompts or descriptors."""
-        return self.path / Path(getattr(self, key)).expanduser()
+        return self.path / expand(getattr(self, key))
 
     @property
     def folder(self) -> Path:
@@ -191,7 +191,7 @@ class UnlearnCanvas(Source):
 
     @property
     def path(self) -> Path:
-        return Path(self.root).expanduser()
+        return expand(self.root)
 
 
 def plain(name: str) -> str:
@@ -204,16 +204,10 @@ def read_prompts(path: Path) -> dict[Any, str]:
 
     Raises UserError where a line holds no prompt, or another one for the same picture.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} holds no prompts ({error}): write JSON lines in UTF-8.") from error
+    remedy = "write JSON with prompt and rel_path, or prompt, style and object"
     prompts: dict[Any, str] = {}
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
+    for number, row in read_json_lines(path, remedy):
         try:
-            row = json.loads(line)
             if "rel_path" in row:
                 style, name, file = row["rel_path"].split("/")[-3:]
                 picture: Any = plain(style), plain(name), int(Path(file).stem)
@@ -222,8 +216,7 @@ def read_prompts(path: Path) -> dict[Any, str]:
             prompt = " ".join(row["prompt"].split())
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(
-                f"{path}, line {number}, holds no prompt ({type(error).__name__}: {error}): write JSON with prompt and "
-                "rel_path, or prompt, style and object."
+                f"{path}, line {number}, holds no prompt ({type(error).__name__}: {error}): {remedy}."
             ) from error
         if prompts.setdefault(picture, prompt) != prompt:
             raise UserError(
@@ -234,10 +227,9 @@ def read_prompts(path: Path) -> dict[Any, str]:
 
 def read_descriptors(path: Path) -> dict[str, str]:
     """Style -> its descriptors, joined by commas. Raises UserError where the file cannot be read as such."""
+    remedy = "write JSON {style: [descriptor, …]}"
+    content = read_json(path, remedy)
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
         return {plain(style): ", ".join(words) for style, words in content.items() if not isinstance(words, str)}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"{path} holds no descriptors ({type(error).__name__}: {error}): write JSON {{style: [descriptor, …]}}."
-        ) from error
+    except (TypeError, AttributeError) as error:
+        raise UserError(f"{path} holds no descriptors ({type(error).__name__}: {error}): {remedy}.") from error

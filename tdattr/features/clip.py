@@ -1,6 +1,5 @@
 """CLIP (Radford et al. 2021): vectors of images and of texts, from a folder in the form of ``transformers``."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from tdattr.features.pixels import standardise
 from tdattr.features.weights import find_folder
 from tdattr.files import digest_once
 from tdattr.progress import track
+from tdattr.tables import read_json
 
 IMAGE_FILES = ["config.json", "preprocessor_config.json"]
 TEXT_FILES = ["config.json", "vocab.json", "merges.txt"]
@@ -130,8 +130,8 @@ def load_model(folder: Path, file: str) -> Any:
 def preprocessing(folder: Path) -> tuple[int, list[float], list[float]]:
     """Size, mean and standard deviation from ``preprocessor_config.json``. Raises UserError where they are missing."""
     path = folder / "preprocessor_config.json"
+    content = read_json(path, "fetch it again")
     try:
-        content = json.loads(path.read_text())
         size = content["size"]
         if isinstance(size, dict):
             size = size["shortest_edge"] if "shortest_edge" in size else min(size["height"], size["width"])

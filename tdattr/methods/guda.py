@@ -21,6 +21,7 @@ from tdattr.methods.group_elbo import differences, elbos
 from tdattr.networks import Network
 from tdattr.scoring.elbo import ElboConfig
 from tdattr.store import Plan
+from tdattr.tables import read_table
 from tdattr.unlearning.group import GroupUnlearnConfig, unlearn_group
 from tdattr.unlearning.objectives import Objective, UnlearnContext
 
@@ -167,7 +168,7 @@ class Unlearned:
 
     def log(self) -> pd.DataFrame:
         """The parts of the loss along the way, a row for each step that was logged."""
-        table = pd.read_csv(self.plan.get().folder / LOG)
+        table = read_table(self.plan.get().folder / LOG)
         return table[table["step"] < self.steps]
 
 

@@ -1,6 +1,5 @@
 """A model saved by diffusers as a network: its architecture is used for retrains, its weights are F1."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from tdattr.errors import UserError
 from tdattr.files import digest_once
 from tdattr.networks import NetworkConfig
 from tdattr.networks.diffusers_unet import DiffusersUNet, check_timesteps
+from tdattr.tables import read_json
 
 if TYPE_CHECKING:
     from tdattr.diffusion import Diffusion
@@ -209,10 +209,7 @@ def reads_text(config: dict[str, Any]) -> bool:
 
 def read(path: Path) -> dict[str, Any]:
     """A JSON object. Raises UserError where the file holds none."""
-    try:
-        content = json.loads(path.read_text())
-    except ValueError as error:
-        raise UserError(f"{path} is not JSON: save the model again with diffusers' save_pretrained.") from error
+    content = read_json(path, "save the model again with diffusers' save_pretrained")
     if not isinstance(content, dict):
         raise UserError(f"{path} is no JSON object: save the model again with diffusers' save_pretrained.")
     return content

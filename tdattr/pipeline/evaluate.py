@@ -17,6 +17,7 @@ from tdattr.protocols import Verdict
 from tdattr.queries import TABLE
 from tdattr.scores import load_scores
 from tdattr.store import Artifact, Plan, provenance
+from tdattr.tables import REBUILD, read_json, read_table, write_table
 
 VERDICT = "verdict.json"
 UNSUMMARISED = ("query", "seconds")  # columns of a method's table whose mean says nothing
@@ -26,7 +27,7 @@ def evaluate(ws: Workspace) -> Plan:
     """The verdict on the workspace's method. It holds all that a summary says, so that nothing else need be stored any
     more to show it. Nothing is computed before the plan's ``get``."""
     evaluation = Evaluation(ws)
-    return ws.store.plan("evaluate", 5, evaluation.config, evaluation.inputs, evaluation.save, evaluation.judge)
+    return ws.store.plan("evaluate", 6, evaluation.config, evaluation.inputs, evaluation.save, evaluation.judge)
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Evaluation:
     def save(self, folder: Path, judged: tuple[Verdict, Artifact]) -> None:
         """The verdict, and what the method noted on the way."""
         verdict, attribution = judged
-        pd.DataFrame(verdict.table).to_csv(folder / TABLE, index=False)
+        write_table(folder / TABLE, pd.DataFrame(verdict.table))
         origin = provenance(attribution)
         content = {
             "summary": {"title": verdict.title} | verdict.summary,
@@ -76,13 +77,13 @@ class Evaluation:
 
 def mean_facts(attribution: Artifact) -> dict[str, float]:
     """The means over the queries of what a method noted, for example how many steps it unlearned."""
-    table = pd.read_csv(attribution.folder / TABLE).drop(columns=list(UNSUMMARISED))
+    table = read_table(attribution.folder / TABLE).drop(columns=list(UNSUMMARISED))
     return {str(name): float(value) for name, value in table.mean().items()}
 
 
 def summarise(ws: Workspace, plan: Plan) -> tuple[dict[str, Any], list[str]]:
     """The content of ``summary.json`` and the lines to print."""
-    verdict = json.loads((plan.get().folder / VERDICT).read_text())
+    verdict = read_json(plan.get().folder / VERDICT, REBUILD)
     f1 = train(ws)
     others = {role: attribute(ws, method).name for role, method in other_methods(ws).items()}
     summary: dict[str, Any] = {

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from tdattr.configs import build
 from tdattr.data.groups import find_groups
 from tdattr.data.noisy_groups import Noise, count_moves, write_manifest
-from tdattr.files import write_json
+from tdattr.files import expand, write_json
 from tdattr.loggers import Logger, Picture
 from tdattr.loggers.none import NoLogger
 from tdattr.metrics.choice import complete_measures
@@ -58,9 +58,9 @@ def run(cfg: DictConfig) -> None:
 def save_config(cfg: DictConfig, path: Path) -> None:
     """The composed config, with absolute paths of what a report reads, so that it can be made from anywhere."""
     saved = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
-    saved.paths.artifacts = str(Path(cfg.paths.artifacts).expanduser().absolute())
-    if saved.dataset.groups is not None and (manifest := Path(saved.dataset.groups).expanduser()).is_file():
-        saved.dataset.groups = str(manifest.absolute())
+    saved.paths.artifacts = str(expand(cfg.paths.artifacts).absolute())
+    if saved.dataset.groups is not None and expand(saved.dataset.groups).is_file():
+        saved.dataset.groups = str(expand(saved.dataset.groups).absolute())
     OmegaConf.save(saved, path)
 
 

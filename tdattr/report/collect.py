@@ -13,6 +13,7 @@ import yaml
 
 from tdattr.errors import UserError
 from tdattr.store import Artifact, find
+from tdattr.tables import read_table
 
 # what may differ between the runs of one experiment
 VARIED = ("seed", "method", "ablation", "elbo", "paths", "logger", "trainer", "health", "metrics", "measures")
@@ -26,7 +27,7 @@ UNREADABLE = (UserError, OSError, ValueError, KeyError, TypeError, AttributeErro
 PICTURED = ("queries", "dataset", "scores", "regenerated")  # artifacts that the page shows
 UNFINISHED = "not finished"
 REPLACED = "a newer run has the same settings and seed"
-TEXTS = ("gold", "named")  # columns of names of groups, which may look like numbers
+TEXTS = ("gold", "named")  # columns of names of groups, which tables of older versions do not quote
 MOST_DIFFERENCES = 4  # settings that a title names
 
 
@@ -58,10 +59,7 @@ class Run:
     @cached_property
     def per_query(self) -> pd.DataFrame:
         """What the protocol found for each query."""
-        try:
-            return pd.read_csv(self.artifact("evaluation").folder / "queries.csv", dtype=dict.fromkeys(TEXTS, str))
-        except pd.errors.EmptyDataError:
-            return pd.DataFrame()
+        return read_table(self.artifact("evaluation").folder / "queries.csv", TEXTS)
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,9 @@ from typing import Any
 
 import jinja2
 import numpy as np
-import pandas as pd
 import yaml
 
-from tdattr.data.groups import read_manifest
+from tdattr.data.groups import list_owners
 from tdattr.data.prepared import read_split
 from tdattr.pictures import data_uri, to_uint8
 from tdattr.queries import load_images
@@ -23,6 +22,7 @@ from tdattr.report.sheets.group_agreement import measure_agreement
 from tdattr.report.sweeps import find_sweeps
 from tdattr.report.tables import HEADINGS, describe_marks, format_row, pool
 from tdattr.scores import Scores, load_scores
+from tdattr.tables import read_frame
 
 VERDICTS = ("top_1", "spearman")  # of the protocols that judge groups
 DRAWN = (*VERDICTS, "ndcg_3")
@@ -87,7 +87,7 @@ def show_queries(experiment: Experiment, seed: int, methods: list[str]) -> list[
         return []
     first = next(iter(runs.values()))
     originals = to_uint8(load_images(first.artifact("queries")))
-    table = pd.read_csv(first.artifact("queries").folder / "queries.csv", dtype=str, keep_default_na=False)
+    table = read_frame(first.artifact("queries").folder / "queries.csv")
     split = read_split(first.artifact("dataset").folder, "train")
     conditional = split.conditions is not None
     content: list[dict[str, Any]] = []
@@ -133,9 +133,7 @@ def show_groups(run: Run, scores: Scores, split: Any) -> list[dict[str, Any]]:
     """For each query: the groups with the highest scores, each with its first item, and the verdict."""
     assert scores.groups is not None
     by = run.config["dataset"]["groups"]
-    owners = split.items[by].tolist() if by in split.items else None
-    if owners is None:
-        owners = [name for _, name in sorted(read_manifest(Path(by)))]
+    owners = [name for _, name in sorted(list_owners(split.items, by))]
     firsts = {name: owners.index(name) for name in scores.groups}
     pictures = dict(zip(firsts, to_uint8(split.images(np.array(list(firsts.values())))), strict=True))
     content = []
@@ -165,5 +163,8 @@ def describe_verdict(run: Run, query: int) -> str:
 
 
 def label(item: Any) -> str:
-    """What a tooltip says about a training item."""
-    return f"id {item['id']}: " + (item.get("prompt") or ", ".join(str(value) for value in item.iloc[1:]))
+    """What a tooltip says about a training item: its id, its file where that is known, and its prompt or all else."""
+    words = [item[key] for key in ("name", "prompt") if item.get(key)]
+    if not item.get("prompt"):
+        words += [str(value) for key, value in item.items() if key not in ("id", "name")]
+    return f"id {item['id']}: " + ", ".join(words)

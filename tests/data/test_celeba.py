@@ -169,7 +169,7 @@ def test_damaged_lists_are_refused(root: Path, file: str, old: str, new: str, co
 
 def test_unreadable_lists_are_refused(root: Path) -> None:
     (root / "celeba" / "list_attr_celeba.txt").write_bytes(b"\xff\xfe\xff")
-    with pytest.raises(UserError, match=r"list_attr_celeba\.txt cannot be read"):
+    with pytest.raises(UserError, match=r"list_attr_celeba\.txt, line 1, is not UTF-8 text: fetch it again"):
         source(root).fingerprint()
 
 

@@ -63,7 +63,8 @@ def table(root: Path, split: str) -> Path:
 
 def write(root: Path, split: str, content: object) -> None:
     table(root, split).parent.mkdir(parents=True, exist_ok=True)
-    table(root, split).write_text(json.dumps(content, ensure_ascii=split == "train"), encoding="utf-8")
+    mark = "utf-8-sig" if split == "test" else "utf-8"  # as some editors leave the file behind
+    table(root, split).write_text(json.dumps(content, ensure_ascii=split == "train"), encoding=mark)
 
 
 @pytest.fixture
@@ -201,7 +202,7 @@ def test_wrong_annotations_are_refused(root: Path, content: object, complaint: s
 
 def test_cut_short_annotations_are_refused(root: Path) -> None:
     table(root, "train").write_bytes(table(root, "train").read_bytes()[:-10])
-    with pytest.raises(UserError, match="captions_train2017.json holds no COCO captions .*fetch"):
+    with pytest.raises(UserError, match="captions_train2017\.json, line 1, is not JSON .*fetch"):
         source(root).count("train")
 
 

@@ -1,13 +1,15 @@
 """Groups from a field or a manifest, removals from groups and ids, and a sentence for everything that is wrong."""
 
 import json
+import unicodedata
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tdattr.data.groups import find_groups, read_manifest, select_removed
+from tdattr.data.groups import find_groups, list_owners, read_manifest, select_removed
 from tdattr.data.prepared import Prepared
 from tdattr.errors import UserError
 from tdattr.ids import digest_ids
@@ -87,28 +89,34 @@ def test_missing_file(tiny_data: Prepared, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "text"),
+    ("name", "text", "complaint"),
     [
-        ("x.csv", "id,style\n0,a\n"),
-        ("x.csv", "index,group\n0,a\n"),
-        ("x.csv", "id,group\nzero,a\n"),
-        ("x.json", "{"),
-        ("x.json", "[1, 2]"),
-        ("x.json", "3"),
-        ("x.json", json.dumps({"a": ["zero"]})),
-        ("x.json", json.dumps({"a": [[0]]})),
-        ("x.json", json.dumps({"a": [0, 1], "2": "b"})),
+        ("x.csv", "id,style\n0,a\n", "has no column group"),
+        ("x.csv", "index,group\n0,a\n", "has neither the column id nor name"),
+        ("x.csv", "id,group\n0,a\nzero,a\n", r"x\.csv, line 3, has 'zero', which is no training item"),
+        ("x.csv", "id,group\n0,a\n\n1\n", r"x\.csv, line 4, has 1 cells instead of 2: it must be a CSV"),
+        ("x.csv", "id,group\n0,a\n1,\n", r"x\.csv, line 3, has '' where a group should be"),
+        ("x.csv", 'id,group\n0,"a\n', "line 2, is no row of a table"),
+        ("x.json", "{", "line 1, is not JSON"),
+        ("x.json", "[1, 2]", "holds no JSON object"),
+        ("x.json", "3", "holds no JSON object"),
+        ("x.json", json.dumps({"a": ["zero"]}), "has 'zero', which is no training item"),
+        ("x.json", json.dumps({"a": [[0]]}), "has .0. where an item should be"),
+        ("x.json", json.dumps({"a": [0, 1], "2": "b"}), "has 'a', which is no training item|where a group should be"),
+        ("x.json", '{"a": [0.5, 1.5]}', "has 0.5 where an item should be"),
+        ("x.json", '{"0": null}', "has None where a group should be"),
+        ("x.json", '{"0": "a", "1": "b", "0": "c"}', "has '0' twice"),
     ],
 )
-def test_unreadable_manifests(tiny_data: Prepared, write: Write, name: str, text: str) -> None:
-    with pytest.raises(UserError, match=r"cannot be read .* must be a CSV with the columns id and group"):
+def test_unreadable_manifests(tiny_data: Prepared, write: Write, name: str, text: str, complaint: str) -> None:
+    with pytest.raises(UserError, match=complaint):
         find_groups(tiny_data, write(name, text))
 
 
 def test_not_even_text(tiny_data: Prepared, tmp_path: Path) -> None:
     for name in ("x.csv", "x.json"):
         (tmp_path / name).write_bytes(b"\xff\xfe\xfa")
-        with pytest.raises(UserError, match="cannot be read"):
+        with pytest.raises(UserError, match="line 1, is not UTF-8"):
             find_groups(tiny_data, str(tmp_path / name))
 
 
@@ -172,24 +180,44 @@ def test_digest_is_of_the_set() -> None:
     assert len({digest_ids(other) for other in [ids, *others]}) == 6
 
 
-@pytest.mark.parametrize(
-    ("name", "text"),
-    [
-        ("short.csv", "id,group\n0,a\n1\n"),
-        ("nameless.csv", "id,group\n0,a\n1,\n"),
-        ("fraction.json", '{"a": [0.5, 1.5]}'),
-        ("null.json", '{"0": null}'),
-        ("list.json", "[1, 2]"),
-    ],
-)
-def test_what_is_no_manifest(name: str, text: str, tmp_path: Path) -> None:
-    (tmp_path / name).write_text(text)
-    with pytest.raises(UserError, match="cannot be read"):
-        read_manifest(tmp_path / name)
+@pytest.fixture
+def named(tiny_data: Prepared) -> Prepared:
+    """The tiny data with names as files have them."""
+    items = tiny_data.train.items.assign(name=[f"Größe/{index}.png" for index in range(COUNT)])
+    return replace(tiny_data, train=replace(tiny_data.train, items=items))
 
 
-def test_a_repeated_key_is_seen_and_a_byte_order_mark_is_not(tmp_path: Path) -> None:
-    (tmp_path / "twice.json").write_text('{"0": "a", "1": "b", "0": "c"}')
-    assert read_manifest(tmp_path / "twice.json") == [(0, "a"), (1, "b"), (0, "c")]
-    (tmp_path / "mark.csv").write_text("\ufeffid,group\n0,a\n", encoding="utf-8")
-    assert read_manifest(tmp_path / "mark.csv") == [(0, "a")]
+def test_items_by_their_names(named: Prepared, write: Write) -> None:
+    """Names may be decomposed, as some systems write them, and stand beside ids."""
+    apart = [(unicodedata.normalize("NFD", f"Größe/{index}.png"), group) for index, group in halves()]
+    tables = [
+        write("g.csv", "name,group\n" + "".join(f'{name},"{group}"\n' for name, group in apart)),
+        write("g.tsv", "name\tgroup\n" + "".join(f"{name}\t{group}\n" for name, group in apart)),
+        write("g.json", json.dumps(dict(apart))),
+        write("h.json", json.dumps({"rest": EXPECTED["rest"], "dritte, Größe": [n for n, g in apart if g != "rest"]})),
+    ]
+    for path in tables:
+        assert as_lists(find_groups(named, path)) == EXPECTED
+        assert [name for _, name in sorted(list_owners(named.train.items, path))] == [g for _, g in halves()[::-1]]
+    removed = select_removed(named, tables[0], [unicodedata.normalize("NFD", "rest")], [apart[0][0], 3, "6"])
+    assert removed.tolist() == sorted({*EXPECTED["rest"], 47, 3, 6})
+    with pytest.raises(UserError, match=r"remove.ids has 'a.png', which is no .* such as Größe/0.png"):
+        select_removed(named, None, [], ["a.png"])
+
+
+def test_a_byte_order_mark_and_separators_in_names(tiny_data: Prepared, tmp_path: Path) -> None:
+    names = ["a\u2028b", "two\nlines", "NA", "1"]
+    rows = "".join(f'{index},"{names[index % 4]}"\n' for index in range(COUNT))
+    (tmp_path / "mark.csv").write_text(f"\ufeffid,group\n{rows}", encoding="utf-8")
+    assert sorted(find_groups(tiny_data, str(tmp_path / "mark.csv"))) == sorted(names)
+
+
+def test_paths_of_manifests_are_expanded(
+    tiny_data: Prepared, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("g.csv", as_csv(halves()))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("TABLES", str(tmp_path))
+    for path in ("~/g.csv", "$TABLES/g.csv", "${TABLES}/g.csv"):
+        assert as_lists(find_groups(tiny_data, path)) == EXPECTED
+    assert len(read_manifest(tmp_path / "g.csv", tiny_data.train.items)) == COUNT

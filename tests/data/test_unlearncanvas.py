@@ -217,7 +217,7 @@ def test_wrong_files_are_refused_early(root: Path) -> None:
         with pytest.raises(UserError, match=rf"nowhere\.json is missing: mend dataset\.source\.{key}=<file>"):
             source(root, held_out=1, **{key: "nowhere.json"}).fingerprint()
     (root / "bytes.jsonl").write_bytes(b"\xff\xfe")
-    with pytest.raises(UserError, match=r"bytes\.jsonl holds no prompts"):
+    with pytest.raises(UserError, match=r"bytes\.jsonl, line 1, is not UTF-8"):
         source(root, prompts="bytes.jsonl").fingerprint()
     write_lines(root / "eval.jsonl", eval_rows()[:-1])
     with pytest.raises(UserError, match=r"eval\.jsonl has no prompt for 1 images, first Ukiyoe/Sea/10"):

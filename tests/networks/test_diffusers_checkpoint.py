@@ -63,6 +63,12 @@ def x() -> Tensor:
     return torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 
 
+def test_a_description_with_a_byte_order_mark(tmp_path: Path) -> None:
+    saved(tmp_path)
+    (tmp_path / CONFIG).write_text((tmp_path / CONFIG).read_text(), encoding="utf-8-sig")
+    assert sum(p.numel() for p in checkpoint(tmp_path).build(1, 8, 0).parameters())
+
+
 def test_predictions_are_those_of_diffusers(tmp_path: Path, x: Tensor) -> None:
     theirs = saved(tmp_path)
     network = checkpoint(tmp_path).pretrained(1, 8, 0).eval()
@@ -160,7 +166,7 @@ def test_weights_with_old_names_of_attention_are_read(tmp_path: Path, x: Tensor)
     ("change", "message"),
     [
         (lambda folder: (folder / CONFIG).unlink(), r"has no config.json, nor has a folder unet in it: set model.path"),
-        (lambda folder: (folder / CONFIG).write_text("{"), r"config.json is not JSON"),
+        (lambda folder: (folder / CONFIG).write_text("{"), r"config\.json, line 1, is not JSON"),
         (lambda folder: (folder / CONFIG).write_text("[]"), r"config.json is no JSON object"),
         (lambda folder: edit(folder / CONFIG, _class_name="AutoencoderKL"), r"is of the class AutoencoderKL: choose a"),
         (

@@ -13,6 +13,7 @@ import yaml
 from safetensors.torch import save_file
 
 from tdattr.protocols.group_agreement import judge
+from tdattr.tables import write_table
 
 QUERIES, CONTROLS, ITEMS, K = 6, 3, 30, 3
 
@@ -81,13 +82,14 @@ class Outputs:
         ceiling: Any = None,
         settings: dict[str, Any] | None = None,
         steps: int | None = None,
+        names: Sequence[str] | None = None,
         **config: Any,
     ) -> None:
         """A run judged by its agreement with a gold matrix, [query, group]; ``ceiling`` is a second one."""
         verdict = judge(
             gold,
             scores,
-            [f"group {place}" for place in range(gold.shape[1])],
+            list(names or (f"group {place}" for place in range(gold.shape[1]))),
             200,
             [] if ceiling is None else [ceiling],
         )
@@ -106,7 +108,7 @@ class Outputs:
         for name in artifacts.values():
             (self.root / "artifacts" / name).mkdir(parents=True)
             (self.root / "artifacts" / name / "provenance.json").write_text("{}")  # as of a version without digests
-        table.to_csv(self.root / "artifacts" / artifacts["evaluation"] / "queries.csv", index=False)
+        write_table(self.root / "artifacts" / artifacts["evaluation"] / "queries.csv", table)
         scores = torch.from_numpy(np.random.default_rng(self.count).random((QUERIES, ITEMS), np.float32))
         save_file({"scores": scores}, self.root / "artifacts" / artifacts["scores"] / "scores.safetensors")
         np.save(self.root / "artifacts" / artifacts["scores"] / "ids.npy", np.arange(ITEMS))

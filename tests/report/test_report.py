@@ -15,8 +15,9 @@ from sklearn.metrics import roc_auc_score
 
 from tdattr.errors import UserError
 from tdattr.pictures import data_uri, grid, to_uint8
-from tdattr.report.collect import collect, name_variants
+from tdattr.report.collect import Run, collect, name_variants
 from tdattr.report.command import describe_left_out
+from tdattr.report.per_query import numeric_columns
 from tdattr.report.plots import draw_distributions
 from tdattr.report.sweeps import COST, find_sweeps
 from tdattr.report.tables import HEADINGS, format_row, make_rows
@@ -130,6 +131,18 @@ def test_the_newest_of_equal_runs_counts(outputs: Outputs) -> None:
     newest = outputs.run("mucs", 1, 0.3)
     (experiment,) = collect([outputs.root / "runs"]).experiments
     pd.testing.assert_frame_equal(experiment.runs["mucs"][1].per_query, newest)
+
+
+@pytest.mark.parametrize("quoted", [True, False])
+def test_names_of_groups_stay_what_they_are(outputs: Outputs, quoted: bool) -> None:
+    names = ["1", "2", "NA"]
+    outputs.groups("pixel", 1, np.eye(3), np.eye(3)[::-1], names=names)
+    run = collect([outputs.root / "runs"]).experiments[0].runs["pixel"][1]
+    if not quoted:  # as older versions wrote them
+        run.per_query.to_csv(run.artifact("evaluation").folder / "queries.csv", index=False)
+    again = Run(run.folder, run.summary, run.config).per_query
+    assert again["gold"].tolist() == names and again["named"].tolist() == names[::-1]
+    assert numeric_columns(again) == numeric_columns(run.per_query) and "spearman" in numeric_columns(again)
 
 
 def test_other_settings_are_another_comparison_and_the_newest_comes_last(outputs: Outputs) -> None:

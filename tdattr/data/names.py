@@ -1,0 +1,60 @@
+"""What items are called: names that every table can hold, the same however a file system spells them."""
+
+import os
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePath
+
+import pandas as pd
+
+from tdattr.errors import UserError
+
+FIELD = "name"  # of the items of a dataset whose files have names; no two items have the same
+CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+NUMBER = re.compile(r"-?[0-9]+")
+
+
+def show_name(path: str | PurePath) -> str:
+    """A path as tables and messages show it, with / between its parts: composed (NFC), and with escapes such as
+    ``\\xe9`` for bytes that are not UTF-8 and for control characters."""
+    text = PurePath(path).as_posix() if isinstance(path, PurePath) else path
+    decoded = os.fsencode(text).decode("utf-8", "backslashreplace")
+    return compose(CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", decoded))
+
+
+def compose(name: str) -> str:
+    """A name with composed letters (NFC), as which names are compared: some systems take letters and accents apart."""
+    return unicodedata.normalize("NFC", name)
+
+
+def name_paths(paths: Sequence[Path], root: Path) -> dict[str, Path]:
+    """The paths by their names below ``root``. Raises UserError where two of them have one name."""
+    named: dict[str, Path] = {}
+    for path in paths:
+        other = named.setdefault(show_name(path.relative_to(root)), path)
+        if other is not path:
+            raise UserError(
+                f"{show_name(path)} is there twice, with letters that are encoded in two ways: rename one of them."
+            )
+    return named
+
+
+def number_names(items: pd.DataFrame) -> Mapping[str, int]:
+    """The id of every item that has a name of its own, by that name; none where the dataset has no names."""
+    if FIELD not in items:
+        return {}
+    names = items[FIELD].map(compose)
+    single = ~names.duplicated(keep=False)
+    return dict(zip(names[single].tolist(), items["id"][single].tolist(), strict=True))
+
+
+def find_id(by_name: Mapping[str, int], item: int | str, place: str) -> int:
+    """The id of an item that is given by its id or its name. Raises UserError for an unknown name; ``place``: where it
+    was given."""
+    if isinstance(item, int) or NUMBER.fullmatch(item):
+        return int(item)
+    if compose(item) in by_name:
+        return by_name[compose(item)]
+    known = f"names are such as {next(iter(by_name))}" if by_name else "the items of this dataset have no names"
+    raise UserError(f"{place} has {item!r}, which is no training item: give its id or its name ({known}).")
