@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader
 
 from tdattr.configs import build
 from tdattr.data.image_folder import ImageFolder
+from tdattr.data.images import MAX_PIXELS
 from tdattr.data.preparation import prepare
 from tdattr.data.prepared import Split
 from tdattr.diffusion.batch import Batch
@@ -44,7 +45,7 @@ def preparing(folder: Path, photos: int, rounds: int) -> None:
     for number in range(photos):
         coarse = Image.fromarray(rng.integers(256, size=(30, 40, 3), dtype=np.uint8)).resize(PHOTO)
         coarse.save(folder / "raw" / "photos" / f"{number}.jpg", quality=90)
-    source = ImageFolder(str(folder / "raw"), SIZE, 3, "none", 0, None)
+    source = ImageFolder(str(folder / "raw"), SIZE, 3, "none", 0, None, MAX_PIXELS, "stop")
     plain, ours = [], []
     for number in range(rounds):
         started = time.perf_counter()

@@ -62,9 +62,10 @@ class Scores:
         order = torch.argsort(self.values, dim=1, descending=True, stable=True)[:, :k]
         return self.ids[order.numpy()]
 
-    def table(self, top: int = 8) -> pd.DataFrame:
+    def table(self, top: int = 8, items: pd.DataFrame | None = None) -> pd.DataFrame:
         """The ``top`` targets of every query, best first: query, rank, the target's id or the group's name, its score
-        and, where there is one, the score's standard error. Raises ValueError for scores of several dampings."""
+        and, where there is one, the score's standard error. With the training ``items`` also their names, if they have
+        any. Raises ValueError for scores of several dampings."""
         if self.dampings is not None:
             raise ValueError("scores of several dampings have no one order")
         order = torch.argsort(self.values, dim=1, descending=True, stable=True)[:, :top]
@@ -76,6 +77,8 @@ class Scores:
             "id" if self.groups is None else "group": names[order.numpy()].ravel(),
             "score": self.values.gather(1, order).numpy().ravel(),
         }
+        if self.groups is None and items is not None and "name" in items:
+            columns["name"] = items["name"].to_numpy()[columns["id"]]
         if self.standard_errors is not None:
             columns["standard_error"] = self.standard_errors.gather(1, order).numpy().ravel()
         return pd.DataFrame(columns)

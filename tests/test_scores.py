@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor
@@ -57,6 +58,14 @@ def test_groups_may_be_fewer_than_the_items() -> None:
     groups = ["one", "two"]
     scores = Scores(torch.tensor([[1.0, 2.0]]), IDS, groups=groups)
     assert scores.table()["group"].tolist() == ["two", "one"]
+
+
+def test_items_are_named() -> None:
+    items = pd.DataFrame({"id": range(60), "name": [f"{index}.png" for index in range(60)]})
+    table = Scores(VALUES, IDS).table(items=items)
+    assert table["name"].tolist() == [f"{index}.png" for index in table["id"]]
+    assert "name" not in Scores(VALUES, IDS).table(items=items.drop(columns="name"))
+    assert "name" not in Scores(VALUES, IDS, groups=NAMES).table(items=items)
 
 
 def test_several_dampings_have_no_one_order() -> None:

@@ -2,27 +2,85 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+import logging
+import os
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
+from PIL.JpegImagePlugin import JpegImageFile
 
+from tdattr.data.names import show_name
 from tdattr.errors import UserError
+
+log = logging.getLogger(__name__)
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # ``max_pixels`` says what is too large
 
 Fit = Literal["crop", "whole", "squash"]
 Resize = Callable[[Image.Image, int, int], Image.Image]  # to a width and a height
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
+SUFFIXES = {
+    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm",
+}  # fmt: skip
+OTHER_SUFFIXES = {  # of files that are images to people and are not read
+    ".heic", ".heif", ".avif", ".jxl", ".jp2", ".j2k", ".apng", ".svg", ".psd", ".tga", ".ico", ".exr", ".hdr", ".pfm",
+    ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".raw",
+}  # fmt: skip
 MODES = {1: "L", 3: "RGB"}
+MAX_PIXELS = 64_000_000  # that an image is decoded to
+LIMIT_PIXELS = 178_956_970  # above which Pillow refuses to open an image
+DEEP_FORMATS = ("PNG", "PPM")  # of which Pillow gives 16 bits as a mode of 32
+REDUCTIONS = (2, 4, 8)  # of a JPEG's sides, while it is decoded
+TURNS: dict[object, Image.Transpose] = {  # what an orientation in the EXIF undoes
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def list_images(paths: Iterable[Path], root: Path) -> list[Path]:
     """Those that are files, end like an image, and are not hidden below ``root``; sorted."""
     matching = (path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file())
     return sorted(path for path in matching if not any(part.startswith(".") for part in path.relative_to(root).parts))
+
+
+def walk(folder: Path) -> Iterator[Path]:
+    """All files below a folder that do not lie in hidden ones, also behind links to folders.
+
+    Each folder is entered once: where it lies or, if it lies elsewhere, by the first link in the order of names. A link
+    to a folder that ``folder`` itself lies in leads nowhere. Raises UserError for a folder that cannot be listed.
+    """
+    entered = {identify(path) for start in (folder.absolute(), folder.resolve()) for path in start.parents}
+    waiting = [folder]
+    while waiting:
+        top = waiting.pop(0)
+        if identify(top) in entered:
+            continue
+        for here, folders, files in os.walk(top, onerror=refuse):
+            entered.add(identify(here))
+            inner = [Path(here, name) for name in sorted(folders) if not name.startswith(".")]
+            waiting += [path for path in inner if path.is_symlink()]
+            folders[:] = [path.name for path in inner if not path.is_symlink() and identify(path) not in entered]
+            yield from (Path(here, name) for name in files)
+
+
+def identify(folder: Path | str) -> tuple[int, int]:
+    """What tells a folder from others, whatever its path."""
+    facts = os.stat(folder)
+    return facts.st_dev, facts.st_ino
+
+
+def refuse(error: OSError) -> None:
+    """Raise UserError for a folder that cannot be listed."""
+    raise UserError(f"The folder {error.filename} cannot be listed ({error.strerror}): mend or remove it.") from error
 
 
 def list_folders(root: Path) -> list[Path]:
@@ -75,15 +133,16 @@ def read_image(
     fit: Fit = "crop",
     crop: int | None = None,
     resize: Resize = resize_image,
+    max_pixels: int = MAX_PIXELS,
 ) -> UInt8[np.ndarray, "height width channels"]:
     """The image upright, over white and resized, the shorter side or both to ``resolution``.
 
     ``fit``: ``crop`` (the shorter side bilinearly, then the central square), ``whole`` (the same without the crop) or
     ``squash`` (both sides bicubically). ``crop``: the central square of so many pixels, or of as many as there are, is
-    cut out first. ``resize``: how the bilinear filter, antialiased in either case, is computed.
-    Raises UserError for a file that is no image or is damaged.
+    cut out first. ``resize``: how the bilinear filter, antialiased in either case, is computed. ``max_pixels``: the
+    largest image, see ``reduce_size``. Raises UserError for a file that is no image, is damaged or too large.
     """
-    image = open_image(path, MODES[channels])
+    image = open_image(path, MODES[channels], resolution if crop is None else None, max_pixels)
     if crop is not None:
         image = cut_centre(image, min(*image.size, crop))
     if fit == "squash":
@@ -92,25 +151,68 @@ def read_image(
     shorter = min(image.size)
     # torchvision's Resize cuts the longer side down to a whole number
     width, height = (resolution if side == shorter else resolution * side // shorter for side in image.size)
+    if width * height > max_pixels:
+        raise UserError(f"{path} is too narrow to be resized, to {width} x {height} pixels: mend or remove it.")
     image = resize(image, width, height)
     if fit == "crop":
         image = cut_centre(image, resolution)
     return np.asarray(image).reshape(image.height, image.width, channels)
 
 
-def open_image(path: Path, mode: str) -> Image.Image:
-    """The image upright, over white. Raises UserError for a file that is no image or is damaged."""
+def open_image(path: Path, mode: str, smallest: int | None = None, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """The image upright, over white; ``smallest`` and ``max_pixels`` are those of ``reduce_size``.
+
+    Raises UserError for a file that is no image, is damaged or too large, or does not say what is white.
+    """
     try:
         with Image.open(path) as opened:
-            image = ImageOps.exif_transpose(opened)
-            if image.mode.startswith("I"):  # 16 bits, which convert() would cut off at 255
-                image = Image.fromarray((np.clip(np.asarray(image), 0, 65535) // 257).astype(np.uint8))
+            reduce_size(opened, smallest, max_pixels)
+            opened.load()
+            turn = TURNS.get(read_orientation(opened, path))
+            image = scale_values(opened if turn is None else opened.transpose(turn), opened.format)
             if image.has_transparency_data:
                 image = image.convert("RGBA")
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
             return image.convert(mode)
     except Exception as error:  # Pillow's readers raise all sorts of things for damaged files
         raise UserError(f"{path} cannot be read as an image ({error}): mend or remove it.") from error
+
+
+def reduce_size(opened: Image.Image, smallest: int | None, max_pixels: int) -> None:
+    """Have a JPEG of more than ``max_pixels`` decoded at a half, a quarter or an eighth of its sides, of which the
+    shorter must not fall below ``smallest`` (None: none may be reduced). Raises ValueError where that is not enough."""
+    width, height = opened.size
+    if width * height <= max_pixels:
+        return
+    for factor in REDUCTIONS if isinstance(opened, JpegImageFile) and smallest is not None else ():
+        reduced = width // factor, height // factor
+        if reduced[0] * reduced[1] <= max_pixels and min(reduced) >= (smallest or 0):
+            opened.draft(None, reduced)
+            return
+    raise ValueError(f"{width} x {height} pixels are more than max_pixels={max_pixels}, a setting of image_folder")
+
+
+def read_orientation(opened: Image.Image, path: Path) -> object:
+    """How the image must be turned, as its EXIF says; None where it says nothing, or is damaged, which is logged."""
+    try:
+        return opened.getexif().get(ExifTags.Base.Orientation)
+    except Exception as error:  # as above
+        log.warning("The EXIF of %s is damaged (%s): it is taken as upright.", show_name(path), error)
+        return None
+
+
+def scale_values(image: Image.Image, form: str | None) -> Image.Image:
+    """An image of more than 8 bits in 8; all others as they are. Raises ValueError where nothing says what is white."""
+    if image.mode.startswith("I;16") or (image.mode == "I" and form in DEEP_FORMATS):
+        return Image.fromarray((np.clip(np.asarray(image), 0, 65535) // 257).astype(np.uint8))
+    if image.mode == "F":
+        values = np.asarray(image)
+        if values.min() >= 0 and values.max() <= 1:
+            return Image.fromarray(np.round(255 * values).astype(np.uint8))
+        raise ValueError("its numbers with a point do not lie between 0 and 1, so what is white is unknown")
+    if image.mode == "I":
+        raise ValueError("its whole numbers have 32 bits, so what is white is unknown: save it with 8 or 16")
+    return image
 
 
 def cut_centre(image: Image.Image, side: int) -> Image.Image:

@@ -1,16 +1,17 @@
 """Groups with noise: every group gives the same number of items away and gets as many of others, as in GUDA's code."""
 
-import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Int
 
 from tdattr.configs import Node
 from tdattr.errors import UserError
 from tdattr.ids import Ids
+from tdattr.tables import write_table
 
 
 @dataclass(frozen=True)
@@ -63,15 +64,16 @@ def derangement(count: int, rng: np.random.Generator) -> Int[np.ndarray, " count
             return permutation
 
 
-def write_manifest(path: Path, groups: Mapping[str, Ids], before: Mapping[str, Ids]) -> None:
-    """A CSV with the columns id, group and original, a line for every id in ascending order."""
+def write_manifest(
+    path: Path, groups: Mapping[str, Ids], before: Mapping[str, Ids], names: Sequence[str] | None = None
+) -> None:
+    """A CSV with the columns id, group and original and, where items have ``names``, name; a line for every id in
+    ascending order."""
     original = {index: name for name, ids in before.items() for index in ids.tolist()}
     rows = sorted((index, name, original[index]) for name, ids in groups.items() for index in ids.tolist())
+    table = pd.DataFrame(rows, columns=["id", "group", "original"])
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["id", "group", "original"])
-        writer.writerows(rows)
+    write_table(path, table if names is None else table.assign(name=[names[index] for index in table["id"]]))
 
 
 def count_moves(groups: Mapping[str, Ids], before: Mapping[str, Ids]) -> dict[str, dict[str, int]]:

@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from itertools import islice
@@ -16,15 +16,19 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Int, Shaped
 
+from tdattr.data.names import show_name
 from tdattr.data.prepared import FACTS, SPLITS, Counts, Example, Source, Split, find_damage, read_split
 from tdattr.data.strips import cut_lines
 from tdattr.errors import UserError
 from tdattr.files import digest_once, write_json
 from tdattr.progress import Bar
 from tdattr.rows import Rows
+from tdattr.tables import REBUILD, read_rows, write_table
 
 BLOCK = 512  # items read, encoded and written at a time
-MOST_QUOTED = 3  # unreadable images that an error quotes
+UNREADABLE = "unreadable.csv"  # a row for every image that cannot be read: its split, its index in it, and why
+SKIP = ", or leave them out with dataset.source.unreadable=skip"
+Unreadable = list[tuple[str, int, str]]  # the rows of that table
 Encode = Callable[[list[str]], Shaped[np.ndarray, "text *condition"]]
 
 
@@ -41,10 +45,14 @@ def prepare(
     that was interrupted is resumed by the next one for the same folder. ``encode`` makes the conditions, one variant a
     prompt. ``counts``: how many items train and test must have.
 
+    Images that cannot be read are listed in the file ``UNREADABLE``. Where the source leaves them out, all images are
+    read twice, first to find them; the facts have their number.
+
     Raises UserError where there are more or fewer, the source cannot be read, its images or conditions differ in shape
-    or type, or its train split is empty; unreadable images are named together, once all have been tried.
+    or type, its train split is empty, or images cannot be read, once all have been tried.
     """
-    sizes = {split: source.count(split) for split in SPLITS}
+    left_out = find_left_out(source, folder, description) if source.skips_unreadable else {}
+    sizes = {split: source.count(split) - len(left_out.get(split, ())) for split in SPLITS}
     if not sizes["train"]:
         raise UserError(f"{description} has no training images.")
     check_counts(sizes, counts, description)
@@ -52,8 +60,18 @@ def prepare(
         return
     for split in SPLITS:
         if sizes[split] and not is_complete(folder, split, sizes[split]):
-            prepare_split(source, split, sizes[split], folder, f"{description} ({split})", encode)
+            examples = keep_readable(source.examples(split), left_out.get(split, set()))
+            unreadable = prepare_split(
+                source, split, examples, sizes[split], folder, f"{description} ({split})", encode
+            )
+            if unreadable:
+                others = [find_unreadable(source, other, description) for other in SPLITS[SPLITS.index(split) + 1 :]]
+                refuse_unreadable(source, sum(others, unreadable), folder, description)
     facts: dict[str, Any] = {"count": sizes}
+    if left_out:
+        facts["unreadable"] = sum(map(len, left_out.values()))
+    else:
+        (folder / UNREADABLE).unlink(missing_ok=True)
     files = sorted(path for split in SPLITS for path in folder.glob(f"{split}_*"))
     facts["files"] = {path.name: digest_once(path) for path in files}
     facts["content"] = hashlib.sha256(json.dumps(facts["files"], sort_keys=True).encode()).hexdigest()
@@ -83,20 +101,84 @@ def check_counts(sizes: Mapping[str, int], expected: Counts | None, description:
             )
 
 
+def find_left_out(source: Source, folder: Path, description: str) -> dict[str, set[int]]:
+    """The indices of the images of each split that cannot be read; they are listed in a file, which a call that
+    resumes reads."""
+    if not (folder / UNREADABLE).exists():
+        write_unreadable([row for split in SPLITS for row in find_unreadable(source, split, description)], folder)
+    left_out: dict[str, set[int]] = {}
+    for row in read_rows(folder / UNREADABLE, ["split", "index"], REBUILD):
+        left_out.setdefault(row.cells["split"], set()).add(int(row.cells["index"]))
+    return left_out
+
+
+def find_unreadable(source: Source, split: str, description: str) -> Unreadable:
+    """The images of a split that cannot be read. All are tried, and none is kept."""
+    unreadable: Unreadable = []
+    count, index = source.count(split), 0
+    if not count:
+        return []
+    bar = Bar(f"Trying the images of {description} ({split})", count)
+    with ThreadPoolExecutor(count_cores()) as readers:
+        for block, reading in read_ahead(source.examples(split), readers):
+            unreadable += list_failures(reading, split, index)
+            index += len(block)
+            bar.advance(len(block))
+    bar.close()
+    return unreadable
+
+
+def list_failures(reading: Sequence[Future[np.ndarray]], split: str, first: int) -> Unreadable:
+    """Those of a block of images, which begins at index ``first``, that could not be read."""
+    errors = [(index, future.exception()) for index, future in enumerate(reading, start=first)]
+    return [(split, index, str(error)) for index, error in errors if isinstance(error, UserError)]
+
+
+def keep_readable(examples: Iterable[Example], left_out: Collection[int]) -> Iterator[Example]:
+    """The examples but for those with these indices."""
+    return (example for index, example in enumerate(examples) if index not in left_out)
+
+
+def write_unreadable(unreadable: Unreadable, folder: Path) -> Path:
+    """The file that lists them."""
+    table = pd.DataFrame(unreadable, columns=["split", "index", "problem"])
+    write_table(folder / "unreadable.new", table.assign(problem=table["problem"].map(show_name)))
+    return (folder / "unreadable.new").replace(folder / UNREADABLE)
+
+
+def refuse_unreadable(source: Source, unreadable: Unreadable, folder: Path, description: str) -> None:
+    """Raise UserError with the first of them, and say where all are listed."""
+    path = write_unreadable(unreadable, folder)
+    skip = "" if source.skips_unreadable is None else SKIP
+    raise UserError(
+        f"{len(unreadable)} images of {description} cannot be read, mend or remove them{skip} ({path} lists them), "
+        f"first: {unreadable[0][2]}"
+    )
+
+
 def prepare_split(
-    source: Source, split: str, count: int, folder: Path, description: str, encode: Encode | None
-) -> None:
-    """One split of ``prepare``; its table of items is written last and says that it is complete."""
+    source: Source,
+    split: str,
+    readable: Iterator[Example],
+    count: int,
+    folder: Path,
+    description: str,
+    encode: Encode | None,
+) -> Unreadable:
+    """One split of ``prepare``; its table of items is written last and says that it is complete. What is returned is
+    not empty where images could not be read: then nothing is left behind."""
     rows = Rows(folder, split, count)
     train = None if split == "train" else read_split(folder, "train")
     items: list[dict[str, Any]] = []
-    examples = collect_rows(source.examples(split), items)
-    unreadable: list[str] = []
+    examples = collect_rows(readable, items)
+    unreadable: Unreadable = []
+    tried = rows.done
     bar = Bar(f"Preparing {description}", count, min(rows.done, count))
     deque(islice(examples, rows.done), maxlen=0)  # an interrupted call has written these
     with closing(bar), ThreadPoolExecutor(count_cores()) as readers:
         for block, reading in read_ahead(examples, readers):
-            unreadable += [str(future.exception()) for future in reading if isinstance(future.exception(), UserError)]
+            unreadable += list_failures(reading, split, tried)
+            tried += len(block)
             if not unreadable:
                 images = [future.result() for future in reading]
                 stored = stack_conditions(block, rows, train, encode, description)
@@ -108,12 +190,12 @@ def prepare_split(
             bar.advance(len(block))
     if unreadable:
         rows.discard()  # mended files are another dataset, prepared anew
-        shown = " ".join(unreadable[:MOST_QUOTED]) + (" …" if len(unreadable) > MOST_QUOTED else "")
-        raise UserError(f"{description}: {len(unreadable)} unreadable. {shown}" if len(unreadable) > 1 else shown)
+        return unreadable
     if len(items) != count:
         raise UserError(f"{description} should have {count} items but {len(items)} were read.")
     pd.DataFrame(items).to_csv(folder / "items.new", index=False, quoting=csv.QUOTE_ALL)
     (folder / "items.new").replace(folder / f"{split}_items.csv")
+    return []
 
 
 def collect_rows(examples: Iterable[Example], rows: list[dict[str, Any]]) -> Iterator[Example]:

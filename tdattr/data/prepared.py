@@ -51,6 +51,12 @@ class Source(Node, ABC):
         that side and everything else the central ones. None: images are square or at least of one shape."""
         return None
 
+    @property
+    def skips_unreadable(self) -> bool | None:
+        """Whether items whose images cannot be read are left out instead of ending the preparation; None: they are not,
+        and the source has no setting that says so."""
+        return None
+
     @abstractmethod
     def fingerprint(self) -> dict[str, str]:
         """What identifies the raw files (name -> digest), so that changed files are prepared anew.

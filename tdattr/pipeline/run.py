@@ -10,21 +10,27 @@ from omegaconf import DictConfig, OmegaConf
 
 from tdattr.configs import build
 from tdattr.data.groups import find_groups
+from tdattr.data.names import FIELD
 from tdattr.data.noisy_groups import Noise, count_moves, write_manifest
 from tdattr.files import expand, write_json
 from tdattr.loggers import Logger, Picture
 from tdattr.loggers.none import NoLogger
 from tdattr.metrics.choice import complete_measures
+from tdattr.pipeline.attribute import attribute
 from tdattr.pipeline.check import check
 from tdattr.pipeline.evaluate import evaluate, summarise
 from tdattr.pipeline.health import examine
 from tdattr.pipeline.workspace import Workspace, open_workspace
 from tdattr.queries import load_images
+from tdattr.scores import load_scores
 from tdattr.store import find
+from tdattr.tables import write_table
 
 log = logging.getLogger(__name__)
 SUMMARY = "summary.json"
 CONFIG = "config.yaml"
+ATTRIBUTIONS = "attributions.csv"
+LISTED = 20  # items or groups of every query that it has
 PICTURES = ("queries", "regenerated", "regenerated_random")  # artifacts whose images a logger shows
 
 
@@ -43,6 +49,7 @@ def run(cfg: DictConfig) -> None:
     summary, lines = summarise(ws, evaluate(ws))
     summary |= health
     write_json(folder / SUMMARY, summary)
+    save_attributions(ws, folder / ATTRIBUTIONS)
     config = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(config, dict)
     logger.finish(
@@ -62,6 +69,13 @@ def save_config(cfg: DictConfig, path: Path) -> None:
     if saved.dataset.groups is not None and expand(saved.dataset.groups).is_file():
         saved.dataset.groups = str(expand(saved.dataset.groups).absolute())
     OmegaConf.save(saved, path)
+
+
+def save_attributions(ws: Workspace, path: Path) -> None:
+    """The highest scores of every query as a table, where the scores are still stored and have one order."""
+    plan = attribute(ws)
+    if plan.finished and ws.method.dampings is None:
+        write_table(path, load_scores(plan.artifact).table(LISTED, ws.data.train.items))
 
 
 def use_threads(ws: Workspace) -> None:
@@ -98,8 +112,9 @@ def write_noisy_groups(cfg: DictConfig) -> None:
     for giver, takers in count_moves(noisy, before).items():
         moves = ", ".join(f"{count} to {taker}" for taker, count in takers.items())
         log.info("%s: %d items, of which %s", giver, len(before[giver]), moves)
-    path = Path(cfg.manifest).expanduser()
-    write_manifest(path, noisy, before)
+    path = expand(cfg.manifest)
+    items = ws.data.train.items
+    write_manifest(path, noisy, before, items[FIELD].tolist() if FIELD in items else None)
     log.info("Results: %s, for dataset.groups=%s", path, path)
 
 

@@ -1,5 +1,6 @@
 """The workspace: one composed config as typed objects, the store, the device, and the dataset once it is asked for."""
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +14,7 @@ from omegaconf import DictConfig
 from tdattr.codecs import Codec
 from tdattr.configs import build
 from tdattr.data import groups
-from tdattr.data.preparation import check_counts, prepare
+from tdattr.data.preparation import UNREADABLE, check_counts, prepare
 from tdattr.data.prepared import Prepared, Split, load
 from tdattr.diffusion import Diffusion
 from tdattr.errors import UserError
@@ -28,6 +29,8 @@ from tdattr.protocols import Protocol
 from tdattr.queries import QueriesConfig
 from tdattr.store import Artifact, Plan, Store
 from tdattr.training.config import WEIGHTS, TrainConfig, TrainerConfig
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -46,10 +49,10 @@ class HealthConfig:
 
 @dataclass(frozen=True)
 class RemoveConfig:
-    """The ``remove`` node: what not even F1 sees."""
+    """The ``remove`` node: what not even F1 sees; items by their ids or names."""
 
     groups: list[str]
-    ids: list[int]
+    ids: list[int | str]
 
 
 @dataclass(eq=False)
@@ -97,8 +100,11 @@ class Workspace:
     @cached_property
     def data(self) -> Prepared:
         """The prepared dataset, every file and the number of items checked."""
-        data = load(self.prepared.get().folder)
+        folder = self.prepared.get().folder
+        data = load(folder)
         check_counts(data.facts["count"], self.dataset.counts, self.dataset.name)
+        if left_out := data.facts.get("unreadable"):
+            log.warning("Images that cannot be read are left out: %d, listed in %s.", left_out, folder / UNREADABLE)
         return data
 
     @cached_property

@@ -210,7 +210,7 @@ def test_corrupt_images_are_named(root: Path, tmp_path: Path) -> None:
     for image in (9, 30):
         path = root / "train2017" / f"{image:012d}.jpg"
         path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(UserError, match=r"2 unreadable.*000000000009\.jpg cannot be read.*000000000030\.jpg cannot"):
+    with pytest.raises(UserError, match=r"2 images of coco cannot be read.*000000000009\.jpg cannot be read"):
         prepare(source(root), tmp_path, "coco")
 
 

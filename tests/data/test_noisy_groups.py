@@ -15,6 +15,7 @@ from tdattr.data.prepared import Prepared
 from tdattr.errors import UserError
 from tdattr.ids import Ids
 from tdattr.pipeline.run import write_noisy_groups
+from tdattr.tables import read_frame
 from tests.conftest import CONF
 
 # what create_balanced_noisy_cifar10_train_manifest of sony/guda (9fcf10c) does with its own values: how many items of
@@ -114,9 +115,11 @@ def test_the_manifest_is_read_as_groups(tiny_data: Prepared, tmp_path: Path) -> 
     write_manifest(path, noisy, before)
     found = find_groups(tiny_data, str(path))
     assert found.keys() == noisy.keys() and all(np.array_equal(found[name], noisy[name]) for name in noisy)
-    header, *lines = path.read_text().splitlines()
-    assert header == "id,group,original"
-    assert [line.split(",")[2] for line in lines] == tiny_data.train.items["label"].tolist()
+    table = read_frame(path)
+    assert list(table) == ["id", "group", "original"]
+    assert table["original"].tolist() == tiny_data.train.items["label"].tolist()
+    write_manifest(path, noisy, before, [f"{index}.png" for index in range(len(table))])
+    assert read_frame(path)["name"].tolist() == [f"{index}.png" for index in range(len(table))]
 
 
 def test_the_command(tmp_path: Path) -> None:
@@ -124,7 +127,7 @@ def test_the_command(tmp_path: Path) -> None:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("noisy_groups", [*values, f"paths.outputs={tmp_path}"])
     write_noisy_groups(cfg)
-    rows = [line.split(",") for line in (tmp_path / "noisy.csv").read_text().splitlines()[1:]]
-    assert [int(row[0]) for row in rows] == list(range(len(rows)))
-    moved = [row for row in rows if row[1] != row[2]]
-    assert len(moved) == 4 * len({row[2] for row in rows})
+    table = read_frame(tmp_path / "noisy.csv").astype({"id": int})
+    assert table["id"].tolist() == list(range(len(table)))
+    moved = table["group"] != table["original"]
+    assert moved.sum() == 4 * table["original"].nunique()

@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from tdattr.data import preparation as module
-from tdattr.data.preparation import prepare
+from tdattr.data.preparation import UNREADABLE, prepare
 from tdattr.data.prepared import FACTS, Counts, Example, Prepared, Source, load, one_hot, read_split
 from tdattr.errors import UserError
 from tdattr.files import known
+from tdattr.tables import read_table
 
 
 @dataclass(frozen=True)
@@ -239,24 +240,38 @@ def test_unusable_sources_are_refused(tmp_path: Path) -> None:
 class Files(Source):
     """A source whose images are read when they are asked for: counts the reading, and can be interrupted or spoilt."""
 
-    def __init__(self, count: int, stop_at: int | None = None, spoilt: tuple[int, ...] = ()) -> None:
-        self.number, self.stop_at, self.spoilt, self.read = count, stop_at, spoilt, list[int]()
+    def __init__(
+        self,
+        count: int,
+        stop_at: int | None = None,
+        spoilt: tuple[int, ...] = (),
+        tests: int = 0,
+        skips: bool | None = None,
+        stop_after: int = 0,
+    ) -> None:
+        self.numbers = {"train": range(count), "test": range(count, count + tests)}
+        self.stop_at, self.spoilt, self.skips, self.stop_after = stop_at, spoilt, skips, stop_after
+        self.read: list[int] = []
+
+    @property
+    def skips_unreadable(self) -> bool | None:
+        return self.skips
 
     def fingerprint(self) -> dict[str, str]:
         return {}
 
     def count(self, split: str) -> int:
-        return self.number if split == "train" else 0
+        return len(self.numbers[split])
 
     def examples(self, split: str) -> Iterator[Example]:
-        for index in range(self.number):
+        for index in self.numbers[split]:
             yield Example(lambda index=index: self.image(index), None, (f"caption {index}", "x" * index))
 
     def image(self, index: int) -> np.ndarray:
-        if index == self.stop_at:
+        if index == self.stop_at and len(self.read) >= self.stop_after:
             raise KeyboardInterrupt
         if index in self.spoilt:
-            raise UserError(f"{index}.jpg cannot be read: mend or remove it.")
+            raise UserError(f"{index}.jpg cannot be read: mend it.")
         self.read.append(index)
         return np.full((2, 2, 1), index, np.uint8)
 
@@ -347,17 +362,47 @@ def spoil(path: Path, offset: int) -> None:
     path.write_bytes(content)
 
 
-def test_unreadable_images_are_named_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_images_are_listed_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BLOCK", 4)
-    with pytest.raises(UserError, match=r"^tiny \(train\): 4 unreadable. 5.jpg cannot .* 9.jpg .* 20.jpg .* …$"):
-        prepare(Files(30, spoilt=(5, 9, 20, 29)), tmp_path, "tiny")
-    assert not list(tmp_path.iterdir())
-    with pytest.raises(UserError, match=r"^7.jpg cannot be read: mend or remove it.$"):
-        prepare(Files(30, spoilt=(7,)), tmp_path, "tiny")
+    with pytest.raises(UserError, match=r"^5 images of tiny cannot be read, mend or remove them \(") as caught:
+        prepare(Files(30, spoilt=(5, 9, 20, 28, 29)), tmp_path, "tiny")
+    assert str(caught.value).endswith(f"({tmp_path / UNREADABLE} lists them), first: 5.jpg cannot be read: mend it.")
+    assert [path.name for path in tmp_path.iterdir()] == [UNREADABLE]
+    listed = read_table(tmp_path / UNREADABLE)
+    assert listed["index"].tolist() == [5, 9, 20, 28, 29] and set(listed["split"]) == {"train"}
+    assert listed["problem"].tolist()[-1] == "29.jpg cannot be read: mend it."
     mended = Files(30)
     prepare(mended, tmp_path, "tiny")
     assert sorted(mended.read) == list(range(30))  # mended files are another dataset
     assert load(tmp_path).train.pixels[:, 0, 0, 0].tolist() == list(range(30))
+    assert not (tmp_path / UNREADABLE).exists()
+
+
+def test_both_splits_are_tried(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^3 images of tiny cannot be read"):
+        prepare(Files(6, spoilt=(2, 7, 8), tests=4), tmp_path, "tiny")
+    assert read_table(tmp_path / UNREADABLE)["split"].tolist() == ["train", "test", "test"]
+
+
+def test_unreadable_images_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ids, conditions and prompts are those of the items that are left; what was left out is listed, and not read again
+    by a call that resumes."""
+    monkeypatch.setattr(module, "BLOCK", 4)
+    spoilt = (0, 9, 28, 31)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(Files(30, stop_at=25, spoilt=spoilt, tests=4, skips=True, stop_after=30), tmp_path, "tiny")
+    source = Files(30, spoilt=spoilt, tests=4, skips=True)
+    prepare(source, tmp_path, "tiny")
+    assert len(source.read) < 20  # those that the interrupted call had not written
+    data = load(tmp_path)
+    kept = [index for index in range(30) if index not in spoilt]
+    assert data.train.pixels[:, 0, 0, 0].tolist() == kept and data.train.items["id"].tolist() == list(range(27))
+    assert data.train.items["prompt"].tolist() == [f"caption {index}" for index in kept]
+    assert data.test.pixels[:, 0, 0, 0].tolist() == [30, 32, 33] and data.facts["count"] == {"train": 27, "test": 3}
+    assert data.facts["unreadable"] == 4 and read_table(tmp_path / UNREADABLE)["index"].tolist() == [0, 9, 28, 1]
+    (tmp_path / "none").mkdir()
+    prepare(Files(5, skips=True), tmp_path / "none", "tiny")
+    assert "unreadable" not in load(tmp_path / "none").facts
 
 
 def test_only_a_few_blocks_are_held_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,9 +89,9 @@ def test_a_kill_costs_no_more_than_the_blocks_in_hand(tmp_path: Path, monkeypatc
 
 def test_unreadable_images_leave_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BLOCK", 4)
-    with pytest.raises(UserError, match=r"^9.jpg cannot be read"):
+    with pytest.raises(UserError, match=r"^1 images of long cannot be read.* first: 9.jpg cannot be read"):
         prepare(LongImages(spoilt=9), tmp_path, "long")
-    assert not list(tmp_path.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == [module.UNREADABLE]
 
 
 def test_a_shorter_side_that_is_not_the_window_is_refused(tmp_path: Path) -> None:
