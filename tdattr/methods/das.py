@@ -23,7 +23,7 @@ class DAS(Damped):
     no order without 1 - h_i and makes it meaningless with it, so that it is not done here.
     """
 
-    code_version: ClassVar[int] = 2  # dampings in the published unit
+    code_version: ClassVar[int] = 3  # 1 - leverage without a subtraction
 
     name: str
     gradients: GradientConfig
@@ -55,7 +55,7 @@ def das_scores(
 ) -> Float[Tensor, " item"]:
     """The scores of all items for one query; ``damping`` is what is added to the kernel."""
     changes = kernel.scores(query, damping) * residual
-    return (changes / (1 - kernel.leverage(damping)) if leverage else changes).square()
+    return (changes / kernel.unleveraged(damping) if leverage else changes).square()
 
 
 def residuals(roots: Float[Tensor, "item draw"], kind: str) -> Float[Tensor, " item"]:

@@ -32,8 +32,22 @@ class Kernel:
         return self.items @ ((query.double() @ self.basis) / (self.values + damping))
 
     def leverage(self, damping: float) -> Float[Tensor, " item"]:
-        """The diagonal of Φ (ΦᵀΦ + damping I)⁻¹ Φᵀ, in [0, 1); float64, in which 1 minus it stays above 0."""
+        """The diagonal h of Φ (ΦᵀΦ + damping I)⁻¹ Φᵀ, in [0, 1]; float64. For 1 - h see ``unleveraged``."""
         return self.items.square() @ (1 / (self.values + damping))
+
+    def unleveraged(self, damping: float) -> Float[Tensor, " item"]:
+        """1 minus the leverage, in (0, 1]; float64, to all digits also where the leverage rounds to 1.
+
+        Of an item, that is the sum of u² damping / (value + damping) over its parts u in the eigenvectors of ΦΦᵀ, whose
+        squares sum to 1; in those that Φ does not reach, the value is 0. Where Φ reaches all of them, which is where
+        leverages come near 1, nothing is subtracted.
+        """
+        reached = self.values > NEGLIGIBLE * self.values.max()
+        shares = self.items[:, reached].square() / self.values[reached]
+        complement = shares @ (damping / (self.values[reached] + damping))
+        if shares.shape[1] < len(shares):
+            complement = complement + (1 - shares.sum(1)).clamp(min=0)
+        return complement
 
 
 def decompose(features: Stacked, folder: Path) -> None:

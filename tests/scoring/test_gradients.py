@@ -16,6 +16,7 @@ from tdattr.data.prepared import Prepared
 from tdattr.diffusion.edm import EDM
 from tdattr.errors import UserError
 from tdattr.methods import Context, gradient_features
+from tdattr.methods.das import das_scores
 from tdattr.networks import Given, Network
 from tdattr.scoring.cells import TrainingItems
 from tdattr.scoring.gradients import GradientConfig, Gradients, Stacked, features, items_together
@@ -247,7 +248,25 @@ def test_the_kernel_is_the_dense_inverse(items: int, size: int, tmp_path: Path) 
         np.testing.assert_allclose(found, expected, atol=2e-4 * np.abs(expected).max())
         leverage = np.einsum("ij,jk,ik->i", phi, inverse, phi)
         np.testing.assert_allclose(kernel.leverage(damping), leverage, atol=2e-4)
+        torch.testing.assert_close(kernel.unleveraged(damping), 1 - kernel.leverage(damping), rtol=1e-6, atol=0)
         assert leverage.max() < 1
+
+
+@pytest.mark.parametrize("items", [3, 8, 9])
+@pytest.mark.parametrize("damping", [1e-14, 1e-2, 1e9])
+def test_what_is_no_leverage_keeps_its_digits(items: int, damping: float, tmp_path: Path) -> None:
+    """Features of length 1000 along axes, of which there are 8, two items on the last one: where the damping is small,
+    the leverage of the others is 1 to the last digit of a double."""
+    phi = 1000 * np.eye(items, 8, dtype=np.float32)
+    phi[8:, 7] = 1000
+    blocks = stack(tmp_path, [phi])
+    decompose(blocks, tmp_path)
+    found = load_kernel(blocks, tmp_path).unleveraged(damping)
+    expected = np.full(items, damping / (1e6 + damping))
+    expected[7:] = (1e6 + damping) / (2e6 + damping) if items > 8 else expected[0]
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    scores = das_scores(load_kernel(blocks, tmp_path), torch.ones(8), torch.ones(items), damping, leverage=True)
+    assert scores.isfinite().all()
 
 
 def test_wrong_settings_are_refused() -> None:
