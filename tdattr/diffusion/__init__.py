@@ -13,6 +13,11 @@ from tdattr.diffusion.samplers import Watch
 from tdattr.networks import NOTHING, Forward, Given
 from tdattr.schedules import leading
 
+# Where nothing but noise is left of an item, an error of its velocity is no error of its noise, and the weight that would
+# make up for it is infinite: a few draws would then be all of a loss towards another noise. Ours: with uniform levels of
+# flow matching, half of the weight lies on the tenth of the draws that has most noise.
+MAX_NOISE_WEIGHT = 100.0
+
 
 class Diffusion(Node, ABC):
     """A diffusion variant around any network: the base class of ``diffusion`` config nodes, frozen dataclasses.
@@ -80,7 +85,10 @@ class Diffusion(Node, ABC):
         return error
 
     def noise_weight(self, level: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
-        """The loss is this times the mean of ``residual`` squared. 1, unless a variant says otherwise."""
+        """The loss is this times the mean of ``residual`` squared. 1, unless a variant says otherwise.
+
+        Where it would exceed ``MAX_NOISE_WEIGHT`` without a limit, it is that.
+        """
         return torch.ones_like(level)
 
     def loss(

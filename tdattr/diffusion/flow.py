@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from tdattr.diffusion import Diffusion
+from tdattr.diffusion import MAX_NOISE_WEIGHT, Diffusion
 from tdattr.diffusion.guidance import Guided
 from tdattr.diffusion.samplers import Watch, draw_noise, ends_straight, euler, heun
 from tdattr.errors import UserError
@@ -24,6 +24,7 @@ from tdattr.seeding import normal
 class Flow(Diffusion):
     """The ``diffusion=flow`` node."""
 
+    code_version: ClassVar = 2  # the weight of an error of the noise is bounded
     sampling: ClassVar = ("sampler", "steps")  # what only generation reads
 
     name: str
@@ -89,8 +90,8 @@ class Flow(Diffusion):
         return (1 - per_item(level, error)) * error
 
     def noise_weight(self, level: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
-        """1 / (1 - t)^2."""
-        return (1 - level) ** -2
+        """1 / (1 - t)^2, at most ``MAX_NOISE_WEIGHT``: it has no mean where levels are uniform."""
+        return ((1 - level) ** -2).clamp(max=MAX_NOISE_WEIGHT)
 
     def sample(
         self,

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -74,11 +75,13 @@ class SkipMostSimilar(InstanceWeights):
 class ExponentialWeights(InstanceWeights):
     """Ours: exp(sharpness · similarity). Above 0 what is like the query is retained harder, below 0 less."""
 
+    code_version: ClassVar = 2  # no overflow
     sharpness: float
 
     def weigh(
         self, similarity: Similarity, conditions: Conditions, condition: Shaped[Tensor, "*condition"] | None
     ) -> Similarity:
         """Whatever the conditions; over the mean."""
-        weights = (self.sharpness * similarity).exp()
+        scaled = self.sharpness * similarity
+        weights = (scaled - scaled.max()).exp()  # of which none overflows
         return weights / weights.mean()

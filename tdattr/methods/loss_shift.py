@@ -51,8 +51,8 @@ class ShiftConfig:
 
     def __post_init__(self) -> None:
         check_share("method.score", self.levels, self.schedule_share)
-        if self.form == "skew" and (self.epsilon is None or self.epsilon < 0):
-            raise UserError(f"method.score.epsilon={self.epsilon} must be at least 0 with method.score.form=skew.")
+        if self.form == "skew" and not (self.epsilon is not None and self.epsilon > 0):  # two losses of 0 are no shift
+            raise UserError(f"method.score.epsilon={self.epsilon} must be above 0 with method.score.form=skew.")
         if self.form != "skew" and self.epsilon is not None:
             raise UserError(
                 f"method.score.epsilon={self.epsilon} has no effect with method.score.form={self.form}: set it to null."

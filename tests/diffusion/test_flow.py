@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tdattr.diffusion import MAX_NOISE_WEIGHT
 from tdattr.diffusion.flow import Flow
 from tdattr.errors import UserError
 from tdattr.methods.loss_shift import generation_part
@@ -63,6 +64,16 @@ def test_loss_follows_the_paper(flow: Flow) -> None:
     np.testing.assert_allclose(seen[1], 2 * t - 1, atol=1e-6)
     assert losses.shape == (5,)
     np.testing.assert_allclose(losses, ((answer - (noise - x)) ** 2).mean((1, 2, 3)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("levels", ["uniform", "logit_normal"])
+def test_no_few_draws_are_all_of_a_loss_towards_another_noise(flow: Flow, levels: str) -> None:
+    drawn = replace(flow, levels=levels).training_levels(generator(0, "levels"), 100_000)
+    weights = flow.noise_weight(torch.cat([drawn, torch.ones(1)])).double().sort(descending=True).values
+    assert weights[0] == MAX_NOISE_WEIGHT
+    assert weights[:10].sum() / weights.sum() < 2e-3
+    few = torch.tensor([0.0, 0.5, 0.9 - 1e-6])
+    torch.testing.assert_close(flow.noise_weight(few), (1 - few) ** -2)
 
 
 def test_generation_levels(flow: Flow) -> None:

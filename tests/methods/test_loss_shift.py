@@ -152,8 +152,8 @@ def test_a_value_without_an_effect_is_refused_and_one_that_is_needed_asked_for()
         ({"schedule_share": 1.5}, r"schedule_share=1.5 must lie in \(0, 1\], or be auto"),
         ({"form": "difference"}, r"epsilon=0.001 has no effect with method.score.form=difference: set it to null"),
         ({"form": "absolute"}, r"epsilon=0.001 has no effect with method.score.form=absolute: set it to null"),
-        ({"epsilon": None}, r"epsilon=None must be at least 0 with method.score.form=skew"),
-        ({"epsilon": -1.0}, r"epsilon=-1.0 must be at least 0"),
+        ({"epsilon": None}, r"epsilon=None must be above 0 with method.score.form=skew"),
+        ({"epsilon": 0.0}, r"epsilon=0.0 must be above 0"),
     ):
         with pytest.raises(UserError, match=rf"^method\.score\.{words}"):
             typed(ShiftConfig, good | changes, "method.score")

@@ -192,6 +192,12 @@ def test_an_ablation_changes_what_it_names_and_nothing_else(name: str) -> None:
     assert isinstance(build(composed(f"ablation={name}").method, "method"), MUCS)
 
 
+def test_exponential_weights_of_any_sharpness_are_finite() -> None:
+    rule = ExponentialWeights(Rows(), 1000.0)
+    weights = rule.weigh(torch.tensor([0.9, 0.9, -0.9, 0.0]), None, None)
+    torch.testing.assert_close(weights, torch.tensor([2.0, 2.0, 0.0, 0.0]))
+
+
 @pytest.mark.parametrize("extractor", ["dino", "classifier"])
 def test_instance_weights_with_any_extractor(extractor: str) -> None:
     place = "method.unlearn.instance_weights"
