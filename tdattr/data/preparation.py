@@ -222,6 +222,7 @@ def stack_images(images: list[np.ndarray], rows: Rows, train: Split | None, desc
     """The images of a block. Raises UserError for one whose shape or type is not that of the dataset's first item."""
     first = stored_arrays(train, rows).get("images", images[0])
     check_alike(images, first, rows.done, f"{description}: the image")
+    check_pixels(images, rows.done, description)
     return np.stack(images)
 
 
@@ -235,6 +236,7 @@ def append_strips(images: list[np.ndarray], rows: Rows, window: int, description
                 f"{description}: the image of item {index} has {height} x {width} pixels; its shorter side must have "
                 f"{window}."
             )
+    check_pixels(images, rows.done, description)
     lengths = sides.max(axis=1)
     firsts = rows.lengths.get("images", 0) + np.cumsum(lengths) - lengths
     rows.append("images", np.concatenate([cut_lines(image) for image in images]))
@@ -255,6 +257,7 @@ def stack_conditions(
     first = stored_arrays(train, rows).get("conditions", conditions[0])
     check_alike(conditions, first, rows.done, f"{description}: the condition")
     given = [condition for condition in conditions if condition is not None]
+    check_finite(conditions, rows.done, description)
     return {"conditions": np.stack(given)} if given else {}
 
 
@@ -288,3 +291,23 @@ def check_alike(arrays: Sequence[np.ndarray | None], expected: np.ndarray | None
             actual = getattr(array, attribute, None)
             if actual != expected_value:
                 raise UserError(f"{subject} of item {index} has {kind} {actual}, not {expected_value}.")
+
+
+def check_pixels(images: Sequence[np.ndarray], done: int, description: str) -> None:
+    """Raise UserError where one of the images, which begin at item ``done``, does not hold bytes."""
+    for index, image in enumerate(images, start=done):
+        if image.dtype != np.uint8:
+            raise UserError(
+                f"{description}: the image of item {index} holds {image.dtype}; a source gives pixels from 0 to 255 as "
+                "uint8."
+            )
+
+
+def check_finite(conditions: Sequence[np.ndarray | None], done: int, description: str) -> None:
+    """Raise UserError where one of the conditions, which begin at item ``done``, holds numbers that are not finite."""
+    for index, condition in enumerate(conditions, start=done):
+        if condition is not None and not np.isfinite(condition).all():
+            raise UserError(
+                f"{description}: the condition of item {index} holds numbers that are not finite: mend its source or "
+                "its text encoder."
+            )

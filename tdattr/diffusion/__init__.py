@@ -13,9 +13,9 @@ from tdattr.diffusion.samplers import Watch
 from tdattr.networks import NOTHING, Forward, Given
 from tdattr.schedules import leading
 
-# Where nothing but noise is left of an item, an error of its velocity is no error of its noise, and the weight that would
-# make up for it is infinite: a few draws would then be all of a loss towards another noise. Ours: with uniform levels of
-# flow matching, half of the weight lies on the tenth of the draws that has most noise.
+# Where an item is noise alone, an error of its velocity is no error of its noise, and the weight that makes up for it
+# is infinite: a few draws would then be all of a loss towards another noise. Ours: with uniform levels of flow matching
+# half of the weight lies on the tenth of the draws that has most noise.
 MAX_NOISE_WEIGHT = 100.0
 
 

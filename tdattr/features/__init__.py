@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tdattr.configs import Node, walk
 from tdattr.data.prepared import Prepared, Split
+from tdattr.errors import UserError
 from tdattr.progress import track
 from tdattr.rows import Rows
 
@@ -82,10 +83,18 @@ def unit_vectors(embed: Embed, images: Images, setting: Setting) -> Float[Tensor
 
 
 def embed_batches(embed: Embed, images: Images, setting: Setting) -> Iterator[Float[Tensor, "batch feature"]]:
-    """The vectors of some images as the network gives them, batch by batch, in float32 on the CPU."""
+    """The vectors of some images as the network gives them, batch by batch, in float32 on the CPU.
+
+    Raises UserError where they are not finite.
+    """
     for part in images.split(setting.batch_size):
         with torch.inference_mode():
-            yield embed(part.to(setting.device)).float().cpu()
+            vectors = embed(part.to(setting.device)).float().cpu()
+        if not vectors.isfinite().all():
+            raise UserError(
+                "A feature extractor gives vectors that are not finite: give it other weights, or choose another one."
+            )
+        yield vectors
 
 
 def training_vectors(extractor: Extractor, embed: Embed, setting: Setting) -> Float[np.ndarray, "item feature"]:

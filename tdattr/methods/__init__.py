@@ -92,10 +92,11 @@ class Method(Attributor, ABC):
 
     ``needs``: what it asks of ``Context.counterfactuals``: ``groups``, ``retraining``, ``measures``. The address of its
     scores then contains the groups, how models are trained, or the measures; what is not declared is refused when it is
-    asked for.
+    asked for. ``remedy``: what to change where scores are not finite, as the end of a sentence.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()
+    remedy: ClassVar[str] = "look for a division or an overflow among its settings, under method"
 
     def uses(self) -> Mapping[str, "Method"]:
         """Other methods whose scores it reads, by the name that ``Context.member`` takes."""

@@ -5,6 +5,7 @@ One ascent step on the query in the geometry of the training set's Fisher inform
 
 from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -20,6 +21,8 @@ from tdattr.unlearning.fisher_step import FisherStep
 @dataclass(frozen=True)
 class AbU(Method):
     """The ``method=abu`` node: θ2 = θ1 + rate / N · Fisher⁻¹ · the gradient of the query's loss over ``draws``."""
+
+    remedy: ClassVar = "lower method.rate, or raise method.fisher.damping"
 
     name: str
     rate: float

@@ -5,6 +5,7 @@ A few plain ascent steps on the query, then the difference of every item's loss.
 
 from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 import torch
 
@@ -17,6 +18,8 @@ from tdattr.methods.loss_shift import Shift, ShiftConfig, shift_scorer
 @dataclass(frozen=True)
 class ForwardINF(Method):
     """The ``method=forward_inf`` node: ``steps`` of Adam on ``batch_size`` noisy copies of the query."""
+
+    remedy: ClassVar = "lower method.learning_rate"
 
     name: str
     steps: int

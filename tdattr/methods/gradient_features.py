@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -116,6 +116,8 @@ class Differentiating(Method):
 
 class Damped(Differentiating):
     """One that inverts the kernel of the features, with one damping or with each of a grid, in ``DAMPING_UNIT``."""
+
+    remedy: ClassVar[str] = "raise method.damping"
 
     damping: Any  # a number above 0, or GRID
     grid: list[float]

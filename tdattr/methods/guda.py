@@ -42,6 +42,7 @@ class GUDA(Method):
 
     needs: ClassVar = frozenset({"groups"})
     scores_groups: ClassVar = True
+    remedy: ClassVar = "lower method.unlearn.learning_rate"
 
     name: str
     objective: Objective

@@ -66,6 +66,7 @@ class MUCS(Method):
     """The ``method=mucs`` node; the published figures are in ``conf/method/mucs.yaml``."""
 
     code_version: ClassVar = 2  # unlearning and the null loss take the first caption of an item
+    remedy: ClassVar = "lower method.unlearn.learning_rate_factor"
 
     name: str
     null_loss: NullConfig

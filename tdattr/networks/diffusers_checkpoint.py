@@ -11,6 +11,7 @@ from tdattr.errors import UserError
 from tdattr.files import digest_once
 from tdattr.networks import NetworkConfig
 from tdattr.networks.diffusers_unet import DiffusersUNet, check_timesteps
+from tdattr.networks.weights import check_tensors
 from tdattr.tables import read_json
 
 if TYPE_CHECKING:
@@ -50,9 +51,11 @@ class DiffusersConfig(NetworkConfig):
         return DiffusersUNet(unet, augmentation_label=False)
 
     def pretrained(self, channels: int, resolution: int, condition: int) -> DiffusersUNet:
-        """The network with the folder's weights. Raises UserError where they are missing or of another network."""
+        """The network with the folder's weights. Raises UserError where they are missing, not finite or of another
+        network."""
         config = self.read_config(channels, resolution, condition)
         try:
+            check_tensors(self.weights, str(self.weights))
             unet, loading = model_class(config).from_pretrained(
                 str(self.weights.parent),
                 use_safetensors=True,
@@ -61,6 +64,8 @@ class DiffusersConfig(NetworkConfig):
                 torch_dtype=torch.float32,
                 output_loading_info=True,
             )
+        except UserError:
+            raise
         except Exception as error:  # diffusers, safetensors and torch raise many
             raise UserError(f"{self.weights} does not hold the weights of the network in its {CONFIG}.") from error
         wrong = [*loading["missing_keys"], *loading["unexpected_keys"], *loading["mismatched_keys"]]

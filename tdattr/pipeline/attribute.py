@@ -169,15 +169,19 @@ def tensors(scored: Scored) -> dict[str, torch.Tensor]:
 
 
 def check_scored(scored: Scored, method: Method, targets: int) -> None:
-    """Raise TypeError for scores of another shape than the method owes, UserError for scores that are not finite."""
+    """Raise TypeError for scores of another shape than the method owes, UserError for scores that are not finite in the
+    precision in which they are stored."""
     shape = (len(method.dampings), targets) if method.dampings else (targets,)
     for part in (scored.scores, scored.standard_errors):
         if part is not None and part.shape != shape:
             raise TypeError(f"{method.name} gave an array of shape {tuple(part.shape)} for a query instead of {shape}")
-    if not scored.scores.isfinite().all():
+    finite = tensors(scored)["scores"].isfinite()
+    if not finite.all():
+        spoilt = zip(method.dampings or [], finite.all(-1).reshape(-1).tolist(), strict=False)
+        under = ", ".join(f"{damping:g}" for damping, good in spoilt if not good)
         raise UserError(
-            f"{method.name} gave scores that are not finite: a training or unlearning behind them diverged (lower its "
-            "learning rate) or a kernel cannot be inverted (raise its damping)."
+            f"{method.name} gave {int((~finite).sum())} of {finite.numel()} scores of a query that are not finite"
+            f"{f', under the dampings {under}' if under else ''}: {method.remedy}."
         )
 
 

@@ -14,7 +14,7 @@ from tdattr.pipeline.evaluate import evaluate
 from tdattr.pipeline.generate import query_items
 from tdattr.pipeline.health import plan_health
 from tdattr.pipeline.teacher import check_teacher, find_teachers
-from tdattr.pipeline.train import build_network
+from tdattr.pipeline.train import build_network, own_weights, train
 from tdattr.pipeline.workspace import Workspace
 from tdattr.protocols import ProtocolSetup
 from tdattr.training.weights import check_weights
@@ -56,8 +56,10 @@ def check(ws: Workspace) -> None:
 
 
 def check_weights_of(ws: Workspace) -> None:
-    """Load whatever looks at images for a result that is still to be computed, and forget it again: what is damaged is
-    found before the first training step. Raises UserError."""
+    """Load the model's own weights and whatever looks at images, where a result is still to be computed with them, and
+    forget them again: what is damaged is found before the first training step. Raises UserError."""
+    if ws.checkpoint is None and ws.model.has_weights and not train(ws).finished:
+        own_weights(ws)
     roots: list[Node] = []
     if not evaluate(ws).finished:
         methods = [ws.method, *other_methods(ws).values()]

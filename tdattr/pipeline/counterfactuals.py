@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tdattr.counterfactuals import Counterfactuals, Generated, Trained
+from tdattr.errors import UserError
 from tdattr.ids import Ids
 from tdattr.pipeline.generate import generate, load_queries, plan_batches
 from tdattr.pipeline.teacher import open_teacher
@@ -105,7 +106,14 @@ class WorkspaceCounterfactuals(Counterfactuals):
     def similarities(self, first: Tensor, second: Tensor) -> dict[str, Float[np.ndarray, " query"]]:
         """How alike the images of each pair are, by every measure of the run; higher = more alike."""
         self.require("measures")
-        return {
-            name: measure.load(self.ws.setting())(first, second).double().numpy()
-            for name, measure in self.ws.measures.items()
-        }
+        return {name: self.compare(name, first, second) for name in self.ws.measures}
+
+    def compare(self, name: str, first: Tensor, second: Tensor) -> Float[np.ndarray, " query"]:
+        """``similarities`` by one measure. Raises UserError where they are not finite."""
+        values = self.ws.measures[name].load(self.ws.setting())(first, second).double()
+        if not values.isfinite().all():
+            raise UserError(
+                f"The measure {name} gives similarities that are not finite: leave it out of metrics, or change its "
+                f"settings under measures.{name}."
+            )
+        return values.numpy()

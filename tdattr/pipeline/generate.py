@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from tdattr.errors import UserError
 from tdattr.networks import Given
 from tdattr.pipeline.train import load_network
 from tdattr.pipeline.workspace import Workspace
@@ -107,7 +108,7 @@ def sample(
 ) -> tuple[Float[Tensor, "image *x"], Float[Tensor, "image channel height width"]]:
     """For each generator and condition x as the sampler leaves it, and the image in [-1, 1].
 
-    ``queries.batch_size`` at a time, with the queries' guidance.
+    ``queries.batch_size`` at a time, with the queries' guidance. Raises UserError where they are not finite.
     """
     network = load_network(ws, model)
     size = ws.queries.batch_size
@@ -118,6 +119,17 @@ def sample(
         given = Given(None if conditions is None else conditions[part].to(ws.device))
         with torch.inference_mode():
             x = ws.diffusion.sample(network, list(rngs[part]), ws.x_shape, given, guidance(ws))
+            check_sampled(ws, x)
             parts.append(x.float().cpu())
             images.append(ws.codec.decode(x).float().cpu())
     return torch.cat(parts), torch.cat(images)
+
+
+def check_sampled(ws: Workspace, x: Float[Tensor, "image *x"]) -> None:
+    """Raise UserError where a sampler has left the range of numbers."""
+    if not x.isfinite().all():
+        guided = guidance(ws) is not None
+        raise UserError(
+            f"diffusion={ws.cfg.diffusion.name} generates images that are not finite: "
+            f"{'lower queries.guidance, or ' if guided else ''}raise diffusion.steps."
+        )

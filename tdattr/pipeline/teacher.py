@@ -15,7 +15,7 @@ from tdattr.data.prepared import Prepared
 from tdattr.errors import UserError
 from tdattr.ids import Ids, digest_ids
 from tdattr.methods import Method
-from tdattr.pipeline.train import build_network
+from tdattr.pipeline.train import build_network, own_weights, train
 from tdattr.pipeline.workspace import Workspace
 from tdattr.training.teacher import Teacher, group_conditions
 from tdattr.training.weights import check_weights
@@ -83,6 +83,8 @@ def check_teacher(ws: Workspace, teacher: Teacher, place: str) -> None:
         )
     if taught.checkpoint is not None:
         check_weights(taught.checkpoint, network, ws.diffusion, f"{place}.checkpoint")
+    elif taught.model.has_weights and not train(taught).finished:
+        own_weights(taught)
     if taught.checkpoint is not None or taught.model.has_weights:
         return
     if teacher.train.augmentation.enabled and not network.knows_augmentation:

@@ -20,7 +20,7 @@ from tdattr.training.checkpoints import RESUME, CheckpointBeside, find_checkpoin
 from tdattr.training.config import WEIGHTS, TrainConfig, TrainerConfig
 from tdattr.training.framework import L
 from tdattr.training.module import Pretraining
-from tdattr.training.weights import make_metadata
+from tdattr.training.weights import check_trained, make_metadata
 
 
 def pretrain(
@@ -38,7 +38,7 @@ def pretrain(
     """Train ``network`` from its present weights and write ``raw.safetensors`` and ``ema.safetensors`` to ``folder``.
 
     Resumes from the checkpoint that an interrupted training left in ``folder``, and ends at the same weights. Returns
-    the last measured losses by name. Raises UserError where the loss is not finite.
+    the last measured losses by name. Raises UserError where the loss or the weights are not finite.
     """
     config = config.in_steps(len(ids))
     module = Pretraining(network, diffusion, config, seed, mixed=trainer.precision != "32-true")
@@ -129,6 +129,7 @@ class Keeper(Callback):
         if trainer.is_global_zero:
             metadata = make_metadata(module.diffusion)
             for name, source in zip(WEIGHTS, (module.network, module.average.module), strict=True):
+                check_trained(source, self.label)
                 state = {key: value.detach().float().cpu().contiguous() for key, value in source.state_dict().items()}
                 with writing(self.folder):
                     save_file(state, self.folder / f"{name}.safetensors.new", metadata=metadata)

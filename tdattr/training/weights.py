@@ -11,6 +11,7 @@ from torch import nn
 
 from tdattr.diffusion import Diffusion
 from tdattr.errors import UserError
+from tdattr.networks.weights import check_tensors
 
 log = logging.getLogger(__name__)
 TRAINED_FOR = "tdattr.diffusion"  # in the metadata of a file that a training wrote
@@ -22,6 +23,13 @@ def make_metadata(diffusion: Diffusion) -> dict[str, str]:
     return {TRAINED_FOR: json.dumps(training_values(diffusion))}
 
 
+def check_trained(network: nn.Module, label: str) -> None:
+    """Raise UserError where a training, named by ``label``, ended in weights that are not finite."""
+    wrong = next((name for name, value in network.state_dict().items() if not value.isfinite().all()), None)
+    if wrong is not None:
+        raise UserError(f"{label}: the weights in {wrong} are not finite; lower train.learning_rate.")
+
+
 def training_values(diffusion: Diffusion) -> dict[str, Any]:
     """The settings of a variant that its training reads; weights fit no other values of them."""
     values: dict[str, Any] = asdict(diffusion)  # type: ignore[call-overload]
@@ -30,7 +38,8 @@ def training_values(diffusion: Diffusion) -> dict[str, Any]:
 
 def check_weights(path: Path, network: nn.Module, diffusion: Diffusion, key: str = "checkpoint") -> None:
     """Raise UserError where a safetensors file does not hold this network's weights, or says that they were trained
-    for another variant or another number of timesteps; before anything is computed. Warns where it says nothing.
+    for another variant or another number of timesteps, or holds numbers that are not finite; before anything is
+    computed. Warns where it does not say what it was trained for.
     ``key``: where the path stands in the config."""
     if not path.is_file():
         raise UserError(f"{key}={path} is not a file: give the path of a .safetensors file.")
@@ -48,6 +57,7 @@ def check_weights(path: Path, network: nn.Module, diffusion: Diffusion, key: str
             f"the first {wrong[0]} (file {shapes.get(wrong[0])}, model {expected.get(wrong[0])}); "
             "choose the model that it was trained with."
         )
+    check_tensors(path, f"{key}={path}")
     trained = {RENAMED.get(name, name): value for name, value in trained.items()}
     values = training_values(diffusion)
     if not trained:

@@ -434,3 +434,14 @@ def test_items_with_fewer_captions_than_the_first_are_refused(tmp_path: Path) ->
 
     with pytest.raises(UserError, match=r"the condition of item 3 has shape \(1, 2\), not \(2, 2\)"):
         prepare(Uneven(6), tmp_path, "tiny", lengths)
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_numbers_that_are_none_are_refused(split: str, tmp_path: Path) -> None:
+    image, condition = np.zeros((4, 4, 1), np.uint8), np.ones((1, 2), np.float32)
+    good, unfinished = Example(image, condition), Example(image, condition * np.nan)
+    items = {"train": [good], "test": [good], split: [good, unfinished]}
+    with pytest.raises(UserError, match=r"the condition of item 1 holds numbers that are not finite: mend its source"):
+        prepare(Tiny(items), tmp_path, "tiny")
+    with pytest.raises(UserError, match=r"the image of item 0 holds float32; a source gives pixels from 0 to 255 as"):
+        prepare(Tiny({"train": [Example(image.astype(np.float32))], "test": []}), tmp_path / "other", "tiny")

@@ -263,6 +263,26 @@ def test_weights_of_another_network_are_refused(tmp_path: Path, change: Callable
         checkpoint(tmp_path).pretrained(1, 8, 0)
 
 
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (
+            lambda bias: bias * torch.nan,
+            r"holds conv_in.bias with 4 of 4 numbers that are not finite: give other weights",
+        ),
+        (lambda bias: bias.int(), r"holds conv_in.bias as int32, not as floating-point numbers"),
+    ],
+)
+def test_weights_that_are_no_finite_numbers_are_refused(
+    tmp_path: Path, broken: Callable[[Tensor], Tensor], message: str
+) -> None:
+    saved(tmp_path)
+    weights = load_file(tmp_path / WEIGHTS)
+    save_file(weights | {"conv_in.bias": broken(weights["conv_in.bias"])}, tmp_path / WEIGHTS)
+    with pytest.raises(UserError, match=message):
+        checkpoint(tmp_path).pretrained(1, 8, 0)
+
+
 def test_augmentation_is_refused(tmp_path: Path) -> None:
     saved(tmp_path)
     with pytest.raises(UserError, match=r"set train.augmentation.enabled=false"):

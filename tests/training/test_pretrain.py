@@ -186,3 +186,17 @@ def test_a_loss_that_is_no_number_ends_the_training(train):
 
 def test_a_removal_changes_the_weights(train):
     assert not same(train("all"), train("fewer", ids=np.arange(40)))
+
+
+def test_weights_that_the_last_step_spoils_are_refused(train, monkeypatch, tmp_path):
+    end = Keeper.on_train_batch_end
+
+    def spoil(self, trainer, module, *rest):
+        end(self, trainer, module, *rest)
+        if trainer.global_step == STEPS:
+            module.network.embed.bias.data.fill_(torch.nan)
+
+    monkeypatch.setattr(Keeper, "on_train_batch_end", spoil)
+    with pytest.raises(UserError, match=r"^test: the weights in embed.bias are not finite; lower train.learning_rate"):
+        train("spoilt")
+    assert not list((tmp_path / "spoilt").glob("*.safetensors"))

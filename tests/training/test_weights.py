@@ -1,4 +1,5 @@
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -50,3 +51,33 @@ def test_a_file_of_another_network_is_refused(tmp_path: Path) -> None:
     save_file({"weight": torch.zeros(3)}, path)
     with pytest.raises(UserError, match="another architecture: 2 of its tensors"):
         check_weights(path, nn.Linear(2, 1), ddpm(1000))
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (
+            lambda bias: bias * torch.nan,
+            r"checkpoint=.* holds bias with 1 of 1 numbers that are not finite: give other",
+        ),
+        (lambda bias: bias / 0, r"holds bias with 1 of 1 numbers that are not finite"),
+        (lambda bias: bias.int(), r"holds bias as int32, not as floating-point numbers: give other weights\.$"),
+        (lambda bias: bias > 0, r"holds bias as bool"),
+        (lambda bias: bias.to(torch.complex64), r"holds bias as complex64"),
+    ],
+)
+def test_weights_that_are_no_finite_numbers_are_refused(
+    broken: Callable[[torch.Tensor], torch.Tensor], message: str, tmp_path: Path
+) -> None:
+    network, path = nn.Linear(2, 1), tmp_path / "weights.safetensors"
+    state = network.state_dict()
+    save_file(state | {"bias": broken(state["bias"])}, path)
+    with pytest.raises(UserError, match=message):
+        check_weights(path, network, ddpm(1000))
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.float16, torch.bfloat16])
+def test_weights_of_any_precision_are_read(kind: torch.dtype, tmp_path: Path) -> None:
+    network, path = nn.Linear(2, 1), tmp_path / "weights.safetensors"
+    save_file({name: value.to(kind) for name, value in network.state_dict().items()}, path)
+    check_weights(path, network, ddpm(1000))

@@ -1,0 +1,65 @@
+"""Scores, images and similarities that are not finite end a run with a sentence that says what to change."""
+
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+
+from tdattr.errors import UserError
+from tdattr.features import Setting, embed_batches
+from tdattr.methods import Method, Scored
+from tdattr.methods.abu import AbU
+from tdattr.methods.das import DAS
+from tdattr.methods.forward_inf import ForwardINF
+from tdattr.methods.guda import GUDA
+from tdattr.methods.mucs import MUCS
+from tdattr.methods.trak import Trak
+from tdattr.pipeline.attribute import check_scored
+from tests.contexts import unused
+
+HUGE = 1e39  # finite in double precision, in which some methods score, and not in that of stored scores
+
+
+class Judged(Method):
+    """A method of which only its scores are looked at."""
+
+    name = "judged"
+    grid: ClassVar[list[float] | None] = None
+    start = unused
+
+    @property
+    def dampings(self) -> list[float] | None:
+        return self.grid
+
+
+class Damped(Judged):
+    """One with two dampings."""
+
+    grid: ClassVar = [0.5, 20.0]
+    remedy = Trak.remedy
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, HUGE])
+def test_scores_that_are_not_finite_where_they_are_stored_are_refused(bad: float) -> None:
+    scores = torch.tensor([1.0, bad, 2.0], dtype=torch.float64)
+    with pytest.raises(UserError, match=r"^judged gave 1 of 3 scores of a query that are not finite: look for"):
+        check_scored(Scored(scores), Judged(), 3)
+    both = torch.stack([torch.ones(3, dtype=torch.float64), scores])
+    with pytest.raises(UserError, match=r"1 of 6 .* not finite, under the dampings 20: raise method.damping\.$"):
+        check_scored(Scored(both), Damped(), 3)
+    check_scored(Scored(scores.nan_to_num(0, 0, 0).clamp(-1, 1)), Judged(), 3)
+
+
+@pytest.mark.parametrize("method", [MUCS, AbU, ForwardINF, GUDA, DAS, Trak])
+def test_methods_that_may_diverge_name_a_setting(method: type[Method]) -> None:
+    words = method.remedy.split()
+    setting = next(word for word in words if word.startswith("method.")).strip(",")
+    assert words[0] in ("raise", "lower")
+    assert setting.split(".")[1] in method.__dataclass_fields__  # type: ignore[attr-defined]
+
+
+def test_features_that_are_not_finite_are_refused(setting: Setting) -> None:
+    images = torch.zeros(3, 1, 8, 8)
+    with pytest.raises(UserError, match=r"^A feature extractor gives vectors that are not finite"):
+        list(embed_batches(lambda images: images.flatten(1) / 0, images, setting))
