@@ -33,6 +33,13 @@ def alpha_bar(
     return (1 - betas).cumprod(0)
 
 
+def rescale(alpha_bar: Float[Tensor, " timesteps"]) -> Float[Tensor, " timesteps"]:
+    """The schedule shifted and scaled so that nothing is left of an item at the last timestep, and as much as before at
+    the first (Lin et al. 2023, arXiv 2305.08891, alg. 1)."""
+    roots = alpha_bar.sqrt()
+    return ((roots - roots[-1]) * (roots[0] / (roots[0] - roots[-1]))) ** 2
+
+
 def leading(timesteps: int, count: int) -> Int[Tensor, " count"]:
     """The first timestep of each of ``count`` equal parts of a discrete process, ascending: 0, timesteps / count, ….
 

@@ -35,6 +35,7 @@ from tdattr.store import Store
 from tdattr.training.config import AugmentationConfig, TrainConfig, TrainerConfig
 from tdattr.training.teacher import Teacher
 from tests.contexts import NoCounterfactuals, keep
+from tests.diffusion.fakes import VARIANTS
 
 CONF = Path(__file__).parents[1] / "conf"
 BASE = ("dataset=digits", "train.augmentation.enabled=true")  # as the tiny data: 8 x 8 gray, groups by label
@@ -125,7 +126,7 @@ def model(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-@pytest.fixture(scope="module", params=one_fast(choices("diffusion"), "edm"))
+@pytest.fixture(scope="module", params=one_fast(VARIANTS, "edm"))
 def variant(request: pytest.FixtureRequest) -> str:
     return request.param
 

@@ -1,5 +1,6 @@
-"""DDPM (Ho et al. 2020): discrete levels t, noise prediction; sampled by DDIM, ancestrally or by DPM-Solver++."""
+"""DDPM (Ho et al. 2020): discrete levels t; sampled by DDIM, ancestrally or by DPM-Solver++."""
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, Literal
@@ -9,38 +10,51 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from tdattr.diffusion import Diffusion
+from tdattr.diffusion import MAX_NOISE_WEIGHT, Diffusion
 from tdattr.diffusion.dpm_solver import dpm_solver
 from tdattr.diffusion.guidance import Guided
 from tdattr.diffusion.samplers import Watch, ancestral, ddim, draw_noise
 from tdattr.errors import UserError
 from tdattr.networks import NOTHING, Forward, Given, per_item
-from tdattr.schedules import AlphaBarSchedule, alpha_bar, leading
+from tdattr.schedules import AlphaBarSchedule, alpha_bar, leading, rescale
 
 
 @dataclass(frozen=True)
 class DDPM(Diffusion):
     """The ``diffusion=ddpm`` node.
 
-    A level is t as a float, 0 (almost clean) to ``timesteps - 1`` (noise). ``steps`` is for DDIM and DPM-Solver++: the
-    ancestral sampler visits every t. ``spacing`` and ``ddim_noise`` are for DDIM alone. ``spacing``: the timesteps of a
-    generation are the first of equal parts (``leading``: 980, 960, …, 0), or lie evenly from the last to the first
-    (``linspace``: 999, …, 0). ``ddim_noise``: DDIM goes on with the noise that was ``predicted``, or with that
-    ``recomputed`` from the predicted clean item once it is clipped. ``c_noise``: what the network is told of a level.
-    ``log_sigma``: ln(sigma) / 4 with sigma the ratio of noise to signal, as under EDM. ``timestep``: t itself.
+    A level is t as a float, 0 (almost clean) to ``timesteps - 1`` (noise). ``prediction``: of the network, the noise
+    n (``epsilon``) or the velocity sqrt(alpha_bar) n - sqrt(1 - alpha_bar) x (``v_prediction``; Salimans & Ho 2022,
+    arXiv 2202.00512, app. D). ``zero_terminal_snr``: nothing is left of an item at the last t (Lin et al. 2023, arXiv
+    2305.08891, alg. 1). ``c_noise``: what the network is told of a level. ``log_sigma``: ln(sigma) / 4 with sigma the
+    ratio of noise to signal, as under EDM. ``timestep``: t itself.
+
+    ``steps`` is for DDIM and DPM-Solver++: the ancestral sampler visits every t. ``clip``: DDIM and the ancestral
+    sampler keep the clean items that they predict in [-clip, clip]; None: as they are. ``variance``: of the noise that
+    the ancestral sampler adds (Ho et al. 2020, §3.2). For DDIM alone: ``spacing``, by which the timesteps of a
+    generation are the first of equal parts (``leading``: 980, 960, …, 0, and ``offset`` more), the last of them
+    (``trailing``: 999, 979, …, 19), or lie evenly from the last to the first (``linspace``: 999, …, 0);
+    ``ddim_noise``: it goes on with the noise that was ``predicted``, or with that ``recomputed`` from the predicted
+    clean item once it is clipped; ``end``: the last step goes to the ``clean`` item, or to the ``first`` level.
     """
 
-    sampling: ClassVar = ("sampler", "steps", "spacing", "ddim_noise")  # what only generation reads
+    sampling: ClassVar = ("sampler", "steps", "spacing", "offset", "ddim_noise", "end", "clip", "variance")
 
     name: str
     timesteps: int
     schedule: AlphaBarSchedule
     beta_start: float
     beta_end: float
+    prediction: Literal["epsilon", "v_prediction"]
+    zero_terminal_snr: bool
     sampler: Literal["ddim", "ancestral", "dpm_solver"]
     steps: int
-    spacing: Literal["leading", "linspace"]
+    spacing: Literal["leading", "linspace", "trailing"]
+    offset: int
     ddim_noise: Literal["predicted", "recomputed"]
+    end: Literal["clean", "first"]
+    clip: float | None
+    variance: Literal["small", "large"]
     c_noise: Literal["log_sigma", "timestep"]
 
     def __post_init__(self) -> None:
@@ -53,6 +67,18 @@ class DDPM(Diffusion):
             )
         if not 0 < self.beta_start <= self.beta_end < 1:
             raise UserError("diffusion.beta_start and beta_end must satisfy 0 < beta_start <= beta_end < 1.")
+        if self.clip is not None and not self.clip > 0:
+            raise UserError(f"diffusion.clip={self.clip} must be above 0, or null.")
+        if self.zero_terminal_snr and (self.prediction == "epsilon" or self.c_noise == "log_sigma"):
+            raise UserError(
+                "diffusion.zero_terminal_snr=true needs diffusion.prediction=v_prediction, as the noise in pure noise "
+                "says nothing of an item, and a network that is told timesteps."
+            )
+        if self.offset < 0 or (self.sampler == "ddim" and self.generation_levels(self.steps)[0] >= self.timesteps):
+            raise UserError(
+                f"diffusion.offset={self.offset} must be at least 0, and small enough for the first of "
+                f"diffusion.steps={self.steps} to be below timesteps={self.timesteps}."
+            )
 
     @property
     def tells_timesteps(self) -> bool:
@@ -62,7 +88,8 @@ class DDPM(Diffusion):
     @cached_property
     def alpha_bar(self) -> Float[Tensor, " timesteps"]:
         """The cumulative product of 1 - beta, in double precision."""
-        return alpha_bar(self.timesteps, self.schedule, self.beta_start, self.beta_end)
+        kept = alpha_bar(self.timesteps, self.schedule, self.beta_start, self.beta_end)
+        return rescale(kept) if self.zero_terminal_snr else kept
 
     def training_levels(self, rng: np.random.Generator, count: int) -> Float[Tensor, " count"]:
         """t uniform over all timesteps."""
@@ -70,11 +97,15 @@ class DDPM(Diffusion):
 
     def generation_levels(self, count: int) -> Float[Tensor, " count"]:
         """``count`` timesteps, most noise first, evenly spaced as ``spacing`` says and whole; for DPM-Solver++ evenly
-        from the last one without the first."""
+        from the last one without the first, and for the ancestral sampler without an ``offset``."""
         if self.sampler == "dpm_solver":
             return torch.linspace(self.timesteps - 1, 0, count + 1, dtype=torch.float64)[:-1].round().float()
         if self.spacing == "leading":
-            return leading(self.timesteps, count).flip(0).float()
+            offset = self.offset if self.sampler == "ddim" else 0
+            return leading(self.timesteps, count).flip(0).float() + offset
+        if self.spacing == "trailing":
+            parts = torch.arange(count, dtype=torch.float64) * (self.timesteps / count)
+            return ((self.timesteps - parts).round() - 1).float()
         return torch.linspace(self.timesteps - 1, 0, count, dtype=torch.float64).round().float()
 
     def discrete_levels(self, count: int) -> Float[Tensor, " level"]:
@@ -86,17 +117,30 @@ class DDPM(Diffusion):
         kept = self.alpha_bar[level.long().cpu()]
         return kept.log() - (1 - kept).log()
 
+    @cached_property
+    def tables(self) -> tuple[Float[Tensor, " timesteps"], Float[Tensor, " timesteps"]]:
+        """How much of an item and of the noise is in a noised one: the roots of alpha_bar and of 1 - alpha_bar, which
+        is subtracted in double precision, as it may be small."""
+        return self.alpha_bar.sqrt().float(), (1 - self.alpha_bar).sqrt().float()
+
+    def parts(
+        self, level: Float[Tensor, " batch"], like: Float[Tensor, "batch *shape"]
+    ) -> tuple[Float[Tensor, "batch *ones"], Float[Tensor, "batch *ones"]]:
+        """Those of ``tables`` at each level, shaped so that they broadcast over the items of ``like``."""
+        signal, spread = (per_item(table.to(level.device)[level.long()], like) for table in self.tables)
+        return signal, spread
+
     def noised(
         self, x: Float[Tensor, "batch *shape"], level: Float[Tensor, " batch"], noise: Float[Tensor, "batch *shape"]
     ) -> Float[Tensor, "batch *shape"]:
         """sqrt(alpha_bar) x + sqrt(1 - alpha_bar) n."""
-        kept = per_item(self.alpha_bar.float().to(level.device)[level.long()], x)
-        return kept.sqrt() * x + (1 - kept).sqrt() * noise
+        signal, spread = self.parts(level, x)
+        return signal * x + spread * noise
 
-    def noise_prediction(
+    def output(
         self, network: Forward, x: Float[Tensor, "batch *shape"], level: Float[Tensor, " batch"], given: Given
     ) -> Float[Tensor, "batch *shape"]:
-        """The noise that the network sees in noised items."""
+        """What the network predicts of noised items."""
         if self.c_noise == "timestep":
             return network(x, level, given)
         table = (((1 - self.alpha_bar) / self.alpha_bar).log() / 8).float()  # float32: some devices have no double
@@ -110,8 +154,25 @@ class DDPM(Diffusion):
         noise: Float[Tensor, "batch *shape"],
         given: Given,
     ) -> Float[Tensor, "batch *shape"]:
-        """eps_theta(sqrt(abar) x + sqrt(1 - abar) eps, t) - eps (Ho et al. 2020, eq. 14)."""
-        return self.noise_prediction(network, self.noised(x, level, noise), level, given).float() - noise
+        """eps_theta(sqrt(abar) x + sqrt(1 - abar) eps, t) - eps (Ho et al. 2020, eq. 14), or v_theta(…) - v."""
+        target = noise
+        if self.prediction == "v_prediction":
+            signal, spread = self.parts(level, x)
+            target = signal * noise - spread * x
+        return self.output(network, self.noised(x, level, noise), level, given).float() - target
+
+    def in_noise(
+        self, error: Float[Tensor, "batch *shape"], level: Float[Tensor, " batch"]
+    ) -> Float[Tensor, "batch *shape"]:
+        """Of a velocity sqrt(alpha_bar) times it: the noise that v sees in x is sqrt(1 - abar) x + sqrt(abar) v."""
+        return error if self.prediction == "epsilon" else self.parts(level, error)[0] * error
+
+    def noise_weight(self, level: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+        """1; of a velocity 1 / alpha_bar, at most ``MAX_NOISE_WEIGHT``."""
+        if self.prediction == "epsilon":
+            return torch.ones_like(level)
+        weights = (1 / self.alpha_bar).clamp(max=MAX_NOISE_WEIGHT).float()
+        return weights.to(level.device)[level.long()]
 
     def sample(
         self,
@@ -124,19 +185,27 @@ class DDPM(Diffusion):
     ) -> Float[Tensor, "batch *shape"]:
         """By DDIM or DPM-Solver++ in ``steps`` steps, or ancestrally through all timesteps.
 
-        DDIM and the ancestral sampler clip the clean items that they predict to [-1, 1], as the reference code of
-        either does, which runs on pixels; so what they return lies there. DPM-Solver++ clips nothing.
+        With ``clip`` and ``end=clean`` what DDIM and the ancestral sampler return lies within it, as in the reference
+        code of either, which runs on pixels. DPM-Solver++ clips nothing.
         """
         guided = Guided(network, guidance)
         count = self.timesteps if self.sampler == "ancestral" else self.steps
         visited = self.generation_levels(count).long().tolist()
+        start, kept = draw_noise(network, rngs, shape), self.alpha_bar.tolist()
 
-        def predict(x: Tensor, t: int) -> Tensor:
-            return self.noise_prediction(guided, x, x.new_full((len(x),), t), given)
+        def predict(x: Tensor, t: int) -> tuple[Tensor, Tensor]:
+            output = self.output(guided, x, x.new_full((len(x),), t), given)
+            signal, spread = math.sqrt(kept[t]), math.sqrt(1 - kept[t])
+            if self.prediction == "epsilon":
+                return (x - spread * output) / signal, output
+            return signal * x - spread * output, signal * output + spread * x
 
-        start, alpha_bar = draw_noise(network, rngs, shape), self.alpha_bar.tolist()
         if self.sampler == "ddim":
-            return ddim(predict, start, visited, alpha_bar, self.ddim_noise == "recomputed", watch)
+            last, recompute = 1.0 if self.end == "clean" else kept[0], self.ddim_noise == "recomputed"
+            return ddim(predict, start, visited, kept, last, self.clip, recompute, watch)
         if self.sampler == "dpm_solver":
-            return dpm_solver(predict, start, visited, alpha_bar, watch)
-        return ancestral(predict, start, visited, alpha_bar, lambda: draw_noise(network, rngs, shape), watch)
+            return dpm_solver(predict, start, visited, kept, watch)
+        large = self.variance == "large"
+        return ancestral(
+            predict, start, visited, kept, self.clip, large, lambda: draw_noise(network, rngs, shape), watch
+        )

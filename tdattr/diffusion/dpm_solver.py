@@ -1,6 +1,5 @@
 """DPM-Solver++ of second order, with which Stable Diffusion is sampled: the scheduler of the diffusers library."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,10 +23,10 @@ def dpm_solver(
     """
     scheduler = make_scheduler(timesteps, alpha_bar)
     for t in scheduler.timesteps.tolist():
-        noise = predict(x, t).float()
+        clean = predict(x, t)[0].float()
         if watch is not None:
-            watch(t, (x - math.sqrt(1 - alpha_bar[t]) * noise) / math.sqrt(alpha_bar[t]))
-        x = scheduler.step(noise, t, x).prev_sample
+            watch(t, clean)
+        x = scheduler.step(clean, t, x).prev_sample
     return x
 
 
@@ -43,11 +42,12 @@ def make_scheduler(timesteps: Sequence[int], alpha_bar: Sequence[float]) -> Any:
         algorithm_type="dpmsolver++",
         solver_order=2,
         solver_type="midpoint",
-        prediction_type="epsilon",
+        prediction_type="sample",
         lower_order_final=True,
         final_sigmas_type="zero",
         thresholding=False,
         use_karras_sigmas=False,
+        rescale_betas_zero_snr=alpha_bar[-1] == 0,  # which leaves rescaled betas as they are, but for a last 2^-24
     )
     scheduler.set_timesteps(timesteps=list(timesteps))
     return scheduler

@@ -1,7 +1,8 @@
 """Samplers: plain functions that take x from noise to a clean item.
 
 The differential equations are given as a ``slope``: what it returns for (x, level) is the change of x per unit of the
-variable of integration. The discrete processes are given as ``predict``, the noise that the network sees in x at t.
+variable of integration. The discrete processes are given as ``predict``, the clean item and the noise that the network
+sees in x at t.
 """
 
 import math
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from tdattr.seeding import normal
 
 Slope = Callable[[Tensor, float], Tensor]
-Predict = Callable[[Tensor, int], Tensor]
+Predict = Callable[[Tensor, int], tuple[Tensor, Tensor]]
 Watch = Callable[[float, Tensor], None]  # is told of every step its level and the clean items predicted there
 WatchSlope = Callable[[Tensor, float, Tensor], None]  # is told of every step x, the level and the slope
 
@@ -71,18 +72,21 @@ def ddim(
     x: Float[Tensor, "batch *shape"],
     timesteps: Sequence[int],
     alpha_bar: Sequence[float],
+    last: float,
+    clip: float | None,
     recompute: bool,
     watch: Watch | None = None,
 ) -> Float[Tensor, "batch *shape"]:
-    """DDIM with eta 0 (Song et al. 2021, eq. 12) through ``timesteps``, most noise first, and from the last to clean.
+    """DDIM with eta 0 (Song et al. 2021, eq. 12) through ``timesteps``, most noise first.
 
-    ``alpha_bar``: of every timestep. The predicted clean item is clipped to [-1, 1], and so is what is returned.
-    ``recompute``: the noise of the next x is what the clipped item leaves of x, not what was predicted.
+    ``alpha_bar``: of every timestep; ``last``: after the last step, where 1 is clean. The predicted clean item is
+    clipped to [-clip, clip]. ``recompute``: the noise of the next x is what the clipped item leaves of x, not what was
+    predicted.
     """
     for t, following in zip(timesteps, [*timesteps[1:], None], strict=True):
-        now, after = alpha_bar[t], 1.0 if following is None else alpha_bar[following]
-        eps = predict(x, t)
-        clean = predicted_clean(eps, x, now)
+        now, after = alpha_bar[t], last if following is None else alpha_bar[following]
+        clean, eps = predict(x, t)
+        clean = clipped(clean, clip)
         if watch is not None:
             watch(t, clean)
         if recompute:
@@ -96,28 +100,29 @@ def ancestral(
     x: Float[Tensor, "batch *shape"],
     timesteps: Sequence[int],
     alpha_bar: Sequence[float],
+    clip: float | None,
+    large: bool,
     fresh: Callable[[], Float[Tensor, "batch *shape"]],
     watch: Watch | None = None,
 ) -> Float[Tensor, "batch *shape"]:
-    """Ancestral sampling with the small variance (Ho et al. 2020, alg. 2), the last step without noise.
+    """Ancestral sampling (Ho et al. 2020, alg. 2), the last step without noise.
 
-    ``timesteps`` and ``alpha_bar`` as in ``ddim``; ``fresh`` draws the noise of a step. The predicted clean item is
-    clipped to [-1, 1], and so is what is returned.
+    ``timesteps``, ``alpha_bar`` and ``clip`` as in ``ddim``; ``fresh`` draws the noise of a step, whose variance is
+    the ``large`` one of their §3.2, beta, or the small one, that of the posterior.
     """
     for t, following in zip(timesteps, [*timesteps[1:], None], strict=True):
         now, after = alpha_bar[t], 1.0 if following is None else alpha_bar[following]
-        clean = predicted_clean(predict(x, t), x, now)
+        clean = clipped(predict(x, t)[0], clip)
         if watch is not None:
             watch(t, clean)
         alpha = now / after
         x = (math.sqrt(after) * (1 - alpha) * clean + math.sqrt(alpha) * (1 - after) * x) / (1 - now)
         if following is not None:
-            x = x + math.sqrt((1 - alpha) * (1 - after) / (1 - now)) * fresh()
+            variance = 1 - alpha if large else (1 - alpha) * (1 - after) / (1 - now)
+            x = x + math.sqrt(variance) * fresh()
     return x
 
 
-def predicted_clean(
-    eps: Float[Tensor, "batch *shape"], x: Float[Tensor, "batch *shape"], alpha_bar: float
-) -> Float[Tensor, "batch *shape"]:
-    """The clean item that the predicted noise leaves of x, clipped to [-1, 1]."""
-    return ((x - math.sqrt(1 - alpha_bar) * eps) / math.sqrt(alpha_bar)).clamp(-1, 1)
+def clipped(clean: Float[Tensor, "batch *shape"], clip: float | None) -> Float[Tensor, "batch *shape"]:
+    """The clean item within [-clip, clip]; None: as it is."""
+    return clean if clip is None else clean.clamp(-clip, clip)

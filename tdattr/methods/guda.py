@@ -77,7 +77,8 @@ class GUDA(Method):
 
 def check_objective(objective: Objective, config: GroupUnlearnConfig, setup: MethodSetup) -> None:
     """Raise UserError where an objective cannot serve the model, or not with this way of retaining."""
-    objective.check(setup.diffusion, conditional=bool(setup.data.condition_size) and setup.network.conditional)
+    conditional = bool(setup.data.condition_size) and setup.network.conditional and setup.network.has_null
+    objective.check(setup.diffusion, conditional)
     if config.retain not in objective.retains:
         raise UserError(
             f"objective={objective.name} cannot be run with method.unlearn.retain={config.retain}: set it to "

@@ -4,7 +4,7 @@ import fnmatch
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
@@ -67,12 +67,14 @@ Forward = Callable[[Tensor, Tensor, Given], Tensor]
 class Network(nn.Module, ABC):
     """The base class of all networks.
 
-    ``conditional``: whether it sees conditions. ``knows_augmentation``: whether it takes ``Given.augmentation``.
-    ``parts``: the parts that can be trained by themselves, as patterns of names of parameters.
+    ``conditional``: whether it sees conditions; ``has_null``: whether it then also works without one.
+    ``knows_augmentation``: whether it takes ``Given.augmentation``. ``parts``: the parts that can be trained by
+    themselves, as patterns of names of parameters.
     """
 
     parts: ClassVar[Mapping[str, tuple[str, ...]]]
     conditional: bool
+    has_null: bool = True
     knows_augmentation: bool
 
     @abstractmethod
@@ -118,6 +120,13 @@ class NetworkConfig(Node, ABC):
     def check_diffusion(self, diffusion: "Diffusion") -> None:
         """Raise UserError where the network cannot be run under this variant; before anything is computed."""
         return
+
+    def own_diffusion(self, sampler: str | None) -> Mapping[str, Any]:
+        """The settings of ``diffusion=ddpm`` by which the model's own weights were trained and are sampled, or are
+        sampled by that ``sampler``. Raises UserError where they are not known."""
+        raise UserError(
+            "diffusion=diffusers adopts a checkpoint's scheduler: set model=diffusers, or another diffusion."
+        )
 
     def identity(self) -> Mapping[str, str]:
         """What the network depends on besides the node's own values, such as the digests of files."""

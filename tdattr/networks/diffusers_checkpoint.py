@@ -1,5 +1,6 @@
 """A model saved by diffusers as a network: its architecture is used for retrains, its weights are F1."""
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,9 +11,10 @@ import torch
 from tdattr.errors import UserError
 from tdattr.files import digest_once
 from tdattr.networks import NetworkConfig
+from tdattr.networks.diffusers_json import check_kinds, read_json
+from tdattr.networks.diffusers_scheduler import Scheduler, read_scheduler
 from tdattr.networks.diffusers_unet import DiffusersUNet, check_timesteps
 from tdattr.networks.weights import check_tensors
-from tdattr.tables import read_json
 
 if TYPE_CHECKING:
     from tdattr.diffusion import Diffusion
@@ -21,16 +23,18 @@ CONFIG = "config.json"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 PICKLE = "diffusion_pytorch_model.bin"
 SCHEDULERS = ("scheduler_config.json", "scheduler/scheduler_config.json", "../scheduler/scheduler_config.json")
-# diffusers' name and ours
-SCHEDULES = {"linear": "linear", "scaled_linear": "scaled_linear", "squaredcos_cap_v2": "cosine"}
+ADOPT = "set diffusion=diffusers, which adopts its scheduler"
+PROJECTIONS = ("projection", "simple_projection")  # embeddings of vectors, not of numbers of classes
+REFUSED = {"center_input_sample": (False, None), "time_cond_proj_dim": (None,)}  # but with these values
 
 
 @dataclass(frozen=True)
 class DiffusersConfig(NetworkConfig):
     """The ``model=diffusers`` node. ``path``: the folder of a model, or of a pipeline with a folder ``unet``.
 
-    The model must predict the noise (``diffusion=ddpm``) and be either a ``UNet2DModel`` or a ``UNet2DConditionModel``
-    that sees a class and no text. ``augmentation_label``: must be false.
+    The model must have been trained as a DDPM and be either a ``UNet2DModel`` or a ``UNet2DConditionModel`` that sees a
+    class and no text. Its labels are the dataset's classes, in their order, with or without a last one for none.
+    ``augmentation_label``: must be false.
     """
 
     unaddressed: ClassVar = ("name", "c_noise", "path")
@@ -48,7 +52,7 @@ class DiffusersConfig(NetworkConfig):
             unet = model_class(config).from_config(config)
         except (TypeError, ValueError, ZeroDivisionError) as error:
             raise UserError(f"{self.folder / CONFIG} describes no network that diffusers can build.") from error
-        return DiffusersUNet(unet, augmentation_label=False)
+        return DiffusersUNet(unet, augmentation_label=False, has_null=count_labels(config) != condition)
 
     def pretrained(self, channels: int, resolution: int, condition: int) -> DiffusersUNet:
         """The network with the folder's weights. Raises UserError where they are missing, not finite or of another
@@ -71,26 +75,37 @@ class DiffusersConfig(NetworkConfig):
         wrong = [*loading["missing_keys"], *loading["unexpected_keys"], *loading["mismatched_keys"]]
         if wrong:
             raise UserError(f"{self.weights} does not hold the weights of the network in its {CONFIG}: see {wrong[0]}.")
-        return DiffusersUNet(unet, augmentation_label=False)
+        return DiffusersUNet(unet, augmentation_label=False, has_null=count_labels(config) != condition)
 
     def identity(self) -> Mapping[str, str]:
         """What the network depends on besides the node's own values: the digests of both files."""
         return {"config": digest_once(self.folder / CONFIG), "weights": digest_once(self.weights)}
 
-    def check_diffusion(self, diffusion: "Diffusion") -> None:
-        """Raise UserError where the weights cannot generate under this variant: they predict the noise of a DDPM.
-
-        Its timesteps are checked against those of the folder's scheduler, where there is one.
-        """
-        check_timesteps(self.name, diffusion)
-        expected = {"name": "ddpm"} | self.trained_timesteps()
-        values = asdict(diffusion)  # type: ignore[call-overload]
-        if any(values.get(key) != value for key, value in expected.items()):
-            overrides = [f"diffusion.{key}={value}" for key, value in expected.items() if key != "name"]
+    def own_diffusion(self, sampler: str | None) -> dict[str, Any]:
+        """What the folder's scheduler says, as settings of ``diffusion=ddpm``. Raises UserError where there is none, or
+        it says what is not implemented."""
+        scheduler = self.scheduler
+        if scheduler is None:
             raise UserError(
-                "A diffusers checkpoint works with the timesteps that it was trained with: set "
-                f"{' '.join(['diffusion=ddpm', *overrides])}."
+                f"{self.folder} has no scheduler_config.json that diffusion=diffusers could adopt: choose "
+                "diffusion=ddpm with the settings of the checkpoint's training."
             )
+        return scheduler.training() | scheduler.sampling(sampler)
+
+    def check_diffusion(self, diffusion: "Diffusion") -> None:
+        """Raise UserError where the weights cannot generate under this variant: they were trained as a DDPM, by the
+        settings of the folder's scheduler, where there is one."""
+        check_timesteps(self.name, diffusion)
+        if diffusion.name != "ddpm":
+            raise UserError(f"A diffusers checkpoint was trained as a DDPM: {ADOPT}, or set diffusion=ddpm.")
+        scheduler = self.scheduler
+        said = {} if scheduler is None else scheduler.training()
+        values = asdict(diffusion)  # type: ignore[call-overload]
+        if values["schedule"] == "cosine" == said.get("schedule"):
+            said = {key: value for key, value in said.items() if key not in ("beta_start", "beta_end")}
+        other = [f"diffusion.{key}={value}" for key, value in said.items() if values[key] != value]
+        if scheduler is not None and other:
+            raise UserError(f"The checkpoint was trained with {' '.join(other)} ({scheduler.path}): {ADOPT}.")
 
     @property
     def folder(self) -> Path:
@@ -119,8 +134,9 @@ class DiffusersConfig(NetworkConfig):
 
     def read_config(self, channels: int, resolution: int, condition: int) -> dict[str, Any]:
         """The folder's description of the network. Raises UserError where it does not fit."""
-        config = read(self.folder / CONFIG)
-        model_class(config)
+        config = read_json(self.folder / CONFIG)
+        parameters = inspect.signature(model_class(config).__init__).parameters
+        check_kinds(self.folder / CONFIG, config, {key: value.default for key, value in parameters.items()})
         size = config.get("sample_size")
         sizes = size if isinstance(size, list) else [size, size]
         inputs, outputs = config.get("in_channels", 3), config.get("out_channels", 3)
@@ -140,51 +156,33 @@ class DiffusersConfig(NetworkConfig):
                 f"The checkpoint in model.path has a {config['time_embedding_type']} time embedding, but only "
                 "positional ones are supported."
             )
+        for key, allowed in REFUSED.items():
+            if config.get(key) not in allowed:
+                raise UserError(f"{self.folder / CONFIG} has {key}={config[key]}, which is not supported.")
         self.check_labels(config, condition)
         return config
 
     def check_labels(self, config: dict[str, Any], condition: int) -> None:
-        """Raises UserError where the network needs anything but a label for each condition and one for none."""
-        kind, labels = config.get("class_embed_type"), config.get("num_class_embeds")
-        if kind in ("projection", "simple_projection"):
-            labels = config.get("projection_class_embeddings_input_dim")
-        elif kind is not None:
+        """Raises UserError where the network needs anything but a label for each condition, and maybe one for none."""
+        kind, labels = config.get("class_embed_type"), count_labels(config)
+        if kind not in (None, *PROJECTIONS):
             raise UserError(f"The checkpoint in model.path has the class embedding {kind}, which is not supported.")
         if config["_class_name"] == "UNet2DConditionModel" and (labels is None or reads_text(config)):
             raise UserError("The checkpoint in model.path is conditioned on more than a class, which is not supported.")
-        if labels is not None and labels != condition + 1:
+        if labels is not None and (not condition or labels not in (condition, condition + 1)):
             raise UserError(
-                f"The checkpoint in model.path has {labels} labels but must have {condition + 1}: one for each of the "
-                f"dataset's {condition} conditions and a last one for none."
+                f"The checkpoint in model.path has {labels} labels but the dataset {condition} conditions: it must "
+                "have one for each of them, in their order, and may have a last one for none."
             )
 
-    def trained_timesteps(self) -> dict[str, Any]:
-        """What the folder's scheduler says of the training, as settings of ``diffusion=ddpm``; empty without one.
-
-        Raises UserError where it is none of the supported ones.
-        """
+    @property
+    def scheduler(self) -> Scheduler | None:
+        """The folder's scheduler; None where it has none. Raises UserError where it cannot be read."""
         paths = [self.folder / name for name in SCHEDULERS[:2]]
         if self.folder.name == "unet":
             paths.append(self.folder / SCHEDULERS[2])
         path = next((path for path in paths if path.is_file()), None)
-        if path is None:
-            return {}
-        scheduler = read(path)
-        schedule, prediction = scheduler.get("beta_schedule", "linear"), scheduler.get("prediction_type", "epsilon")
-        if prediction != "epsilon":
-            raise UserError(f"The checkpoint in model.path predicts {prediction}, but only epsilon is supported.")
-        if schedule not in SCHEDULES or scheduler.get("trained_betas") is not None:
-            raise UserError(
-                f"The checkpoint in model.path was trained with the schedule {schedule}, but only "
-                f"{', '.join(SCHEDULES)} without betas of its own are supported."
-            )
-        settings = {"timesteps": scheduler.get("num_train_timesteps", 1000), "schedule": SCHEDULES[schedule]}
-        if schedule == "squaredcos_cap_v2":
-            return settings
-        return settings | {
-            "beta_start": scheduler.get("beta_start", 0.0001),
-            "beta_end": scheduler.get("beta_end", 0.02),
-        }
+        return None if path is None else read_scheduler(path)
 
 
 def model_class(config: dict[str, Any]) -> Any:
@@ -199,6 +197,13 @@ def model_class(config: dict[str, Any]) -> Any:
     return classes[name]
 
 
+def count_labels(config: dict[str, Any]) -> int | None:
+    """How many labels the network knows; None where it sees none."""
+    projected = config.get("class_embed_type") in PROJECTIONS
+    labels: int | None = config.get("projection_class_embeddings_input_dim" if projected else "num_class_embeds")
+    return labels
+
+
 def reads_text(config: dict[str, Any]) -> bool:
     """Whether a ``UNet2DConditionModel`` needs more than images, timesteps and classes.
 
@@ -210,11 +215,3 @@ def reads_text(config: dict[str, Any]) -> bool:
     middle = config.get("mid_block_type", "UNetMidBlock2DCrossAttn")
     itself = middle in (None, "UNetMidBlock2D") or config.get("cross_attention_dim") == widths[-1]
     return any(config.get(key) for key in extras) or any("CrossAttn" in block for block in blocks) or not itself
-
-
-def read(path: Path) -> dict[str, Any]:
-    """A JSON object. Raises UserError where the file holds none."""
-    content = read_json(path, "save the model again with diffusers' save_pretrained")
-    if not isinstance(content, dict):
-        raise UserError(f"{path} is no JSON object: save the model again with diffusers' save_pretrained.")
-    return content

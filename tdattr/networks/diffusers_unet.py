@@ -94,7 +94,8 @@ class DiffusersUNet(EmbeddingNetwork):
     """A U-Net of diffusers as a ``Network``; c_noise is the timestep.
 
     Conditions are vectors, in practice one for each class; one more label, the last, stands for no condition
-    (``drop``, or a call without one). An unconditional network takes conditions and ``drop`` and ignores them.
+    (``drop``, or a call without one). Without it (``has_null`` false) what is dropped becomes NaN. An unconditional
+    network takes conditions and ``drop`` and ignores them.
 
     The embedding of the class, where there is one, is moved from ``unet`` to ``condition``, so that the augmentation
     label can be added to it. Predictions are those of ``unet`` as it came.
@@ -102,7 +103,9 @@ class DiffusersUNet(EmbeddingNetwork):
 
     parts: ClassVar = PARTS
 
-    def __init__(self, unet: "UNet2DModel | UNet2DConditionModel", augmentation_label: bool) -> None:
+    def __init__(
+        self, unet: "UNet2DModel | UNet2DConditionModel", augmentation_label: bool, has_null: bool = True
+    ) -> None:
         from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
         super().__init__()
@@ -110,6 +113,7 @@ class DiffusersUNet(EmbeddingNetwork):
         self.text = {"encoder_hidden_states": None} if isinstance(unet, UNet2DConditionModel) else {}
         embedding: nn.Module | None = unet.class_embedding
         self.conditional = embedding is not None
+        self.has_null = has_null
         self.table = isinstance(embedding, nn.Embedding)  # which takes the number of a class, not a vector
         if embedding is not None:
             self.condition = nn.Sequential(embedding)
@@ -126,13 +130,19 @@ class DiffusersUNet(EmbeddingNetwork):
         given: Given = NOTHING,
     ) -> Float[Tensor, "batch channel height width"]:
         added = self.embed_given(x.new_zeros(len(x), self.width), given)
+        if self.conditional and not self.has_null and given.drop is not None:
+            added = added.masked_fill(given.drop[:, None], torch.nan)
         return self.unet(x, c_noise, class_labels=added, return_dict=False, **self.text)[0]
 
     def seen_condition(self, given: Given, count: int) -> Tensor | None:
         """The class of each item, the last one where there is no condition: vectors, or numbers for a table."""
         if not self.conditional:
             return None
-        if given.condition is None:
+        if not self.has_null:
+            if given.condition is None:
+                raise ValueError("a network without a label for none was given no condition")
+            labels = given.condition
+        elif given.condition is None:
             labels = self.null.expand(count, -1)
         else:
             padded = replace(given, condition=nn.functional.pad(given.condition, (0, 1))).with_null(self.null)

@@ -8,13 +8,14 @@ from tdattr.configs import Node, walk
 from tdattr.data import groups
 from tdattr.errors import UserError
 from tdattr.features import Extractor, Loadable
-from tdattr.methods import MethodSetup
+from tdattr.methods import Method, MethodSetup
+from tdattr.networks import Network
 from tdattr.pipeline.attribute import attribute, other_methods
 from tdattr.pipeline.evaluate import evaluate
 from tdattr.pipeline.generate import query_items
 from tdattr.pipeline.health import plan_health
 from tdattr.pipeline.teacher import check_teacher, find_teachers
-from tdattr.pipeline.train import build_network, own_weights, train
+from tdattr.pipeline.train import TRAINED, build_network, own_weights, train
 from tdattr.pipeline.workspace import Workspace
 from tdattr.protocols import ProtocolSetup
 from tdattr.training.weights import check_weights
@@ -41,6 +42,7 @@ def check(ws: Workspace) -> None:
     network = build_network(ws)
     if ws.checkpoint is not None:
         check_weights(ws.checkpoint, network, ws.diffusion)
+    check_null(ws, network)
     for method in methods:
         method.check(MethodSetup(network, ws.diffusion, ws.data, len(ws.ids), ws.train))
     for place, method in placed.items():
@@ -52,6 +54,7 @@ def check(ws: Workspace) -> None:
     if ws.train.batch_size % ws.trainer.devices:
         raise UserError(f"train.batch_size must be a multiple of trainer.devices={ws.trainer.devices}.")
     check_weights_of(ws)
+    say_what_is_retrained(ws, methods)
     log.info("The network has %.2f M trainable parameters.", sum(p.numel() for p in network.parameters()) / 1e6)
 
 
@@ -108,6 +111,17 @@ def say_what_there_is(ws: Workspace) -> None:
         )
 
 
+def say_what_is_retrained(ws: Workspace, methods: Iterable[Method]) -> None:
+    """That retrains are no counterfactuals of a training that was not run here."""
+    needs = ws.protocol.needs.union(*(method.needs for method in methods))
+    if train(ws).stage != TRAINED and "retraining" in needs:
+        log.warning(
+            "F1 is a checkpoint that was not trained here. Retrains start afresh and take the %d steps of this recipe: "
+            "they are counterfactuals of this recipe, not of the checkpoint's own training.",
+            ws.train.count_steps(len(ws.ids)),
+        )
+
+
 def check_roles(ws: Workspace) -> None:
     """Whether the methods and the protocol fit together. Raises UserError."""
     protocol, others = ws.protocol, other_methods(ws)
@@ -129,6 +143,17 @@ def check_roles(ws: Workspace) -> None:
             f"method={ws.cfg.method.name} retrains under some of the seeds that protocol.gold is a mean over, so "
             f"that they agree by construction: set method.first={max(gold) + 1}."
         )
+
+
+def check_null(ws: Workspace, network: Network) -> None:
+    """Whether conditions are never dropped where the network does not work without one. Raises UserError."""
+    if not network.conditional or network.has_null:
+        return
+    without = "The network has no label for an item without a condition"
+    if ws.train.condition_dropout:
+        raise UserError(f"{without}: set train.condition_dropout=0.")
+    if ws.queries.guidance not in (None, 1.0):
+        raise UserError(f"{without}, which guidance needs: set queries.guidance=null.")
 
 
 def check_groups(ws: Workspace) -> None:

@@ -11,7 +11,7 @@ from tdattr.ids import digest_ids
 from tdattr.pipeline.attribute import attribute, describe_needs, other_methods
 from tdattr.pipeline.counterfactuals import WorkspaceCounterfactuals
 from tdattr.pipeline.generate import generate, load_queries
-from tdattr.pipeline.train import train
+from tdattr.pipeline.train import TRAINED, train
 from tdattr.pipeline.workspace import Workspace
 from tdattr.protocols import Verdict
 from tdattr.queries import TABLE
@@ -95,6 +95,7 @@ def summarise(ws: Workspace, plan: Plan) -> tuple[dict[str, Any], list[str]]:
         "seed": ws.seed,
         "num_items": len(ws.ids),
         "num_queries": ws.queries.count,
+        "imported": f1.stage != TRAINED,
     }
     if taken := summary.keys() & verdict["summary"].keys():
         raise TypeError(f"the summary of protocol={ws.cfg.protocol.name} has {min(taken)}, which every summary has")

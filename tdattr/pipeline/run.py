@@ -17,6 +17,7 @@ from tdattr.loggers import Logger, Picture
 from tdattr.loggers.none import NoLogger
 from tdattr.metrics.choice import complete_measures
 from tdattr.pipeline.attribute import attribute
+from tdattr.pipeline.adopt import adopt_diffusion
 from tdattr.pipeline.check import check
 from tdattr.pipeline.evaluate import evaluate, summarise
 from tdattr.pipeline.health import examine
@@ -39,6 +40,7 @@ def run(cfg: DictConfig) -> None:
     quieten()
     folder = Path(HydraConfig.get().runtime.output_dir)
     complete_measures(cfg)
+    adopt_diffusion(cfg)
     save_config(cfg, folder / CONFIG)
     logger: Logger = build(cfg.logger, "logger", Logger) if cfg.get("logger") else NoLogger()
     ws = open_workspace(cfg)

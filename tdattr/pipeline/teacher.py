@@ -81,6 +81,11 @@ def check_teacher(ws: Workspace, teacher: Teacher, place: str) -> None:
             f"{place} must be told the groups of the items, but its network takes no condition: choose another one "
             f"with model@{place}.model=…"
         )
+    if not network.has_null:
+        raise UserError(
+            f"{place} must also work without a condition, for which its network has no label: choose another one with "
+            f"model@{place}.model=…"
+        )
     if taught.checkpoint is not None:
         check_weights(taught.checkpoint, network, ws.diffusion, f"{place}.checkpoint")
     elif taught.model.has_weights and not train(taught).finished:

@@ -24,6 +24,7 @@ from tdattr.methods import Method
 from tdattr.metrics.choice import choose_measures
 from tdattr.metrics.similarity import Measure
 from tdattr.networks import NetworkConfig
+from tdattr.pipeline.adopt import adopt_diffusion
 from tdattr.pipeline.dataset import DatasetConfig, read_dataset
 from tdattr.protocols import Protocol
 from tdattr.queries import QueriesConfig
@@ -170,6 +171,7 @@ class Workspace:
 
 def open_workspace(cfg: DictConfig) -> Workspace:
     """The workspace of a composed config. Raises UserError, naming the override, for what cannot be right."""
+    adopt_diffusion(cfg)
     if not isinstance(cfg.seed, int) or cfg.seed < 0:
         raise UserError(f"seed={cfg.seed} must be a whole number, 0 or larger.")
     if cfg.weights not in WEIGHTS:

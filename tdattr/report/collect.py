@@ -29,6 +29,10 @@ UNFINISHED = "not finished"
 REPLACED = "a newer run has the same settings and seed"
 TEXTS = ("gold", "named")  # columns of names of groups, which tables of older versions do not quote
 MOST_DIFFERENCES = 4  # settings that a title names
+IMPORTED = (
+    "F1 is a checkpoint that was not trained here. Whatever was retrained started afresh, with the steps of the "
+    "recipe: it is a counterfactual of this recipe, not of the checkpoint's own training."
+)
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,11 @@ class Experiment:
     def dataset(self) -> str:
         """The dataset of all runs."""
         return self.first(next(iter(self.runs))).summary["dataset"]
+
+    @property
+    def imported(self) -> bool:
+        """Whether F1 was not trained here in a run."""
+        return any(run.summary.get("imported") for by_seed in self.runs.values() for run in by_seed.values())
 
     @property
     def slug(self) -> str:

@@ -8,6 +8,7 @@ import pandas as pd
 from rich.console import Console
 from rich.text import Text
 
+from tdattr.report.collect import IMPORTED
 from tdattr.report.files import write_sheet
 from tdattr.report.page import write_page
 from tdattr.report.readable import make_readable
@@ -32,6 +33,8 @@ def run(arguments: list[str]) -> None:
     for experiment, rows, sheets in made:
         folder = options.out / "tables" / experiment.slug
         console.print(render_table(experiment, rows) if rows else Text(experiment.title, "italic"))
+        if experiment.imported:
+            console.print(Text(IMPORTED), soft_wrap=True)
         for sheet in sheets:
             write_sheet(folder, sheet)
             if sheet.printed:

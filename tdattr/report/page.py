@@ -11,7 +11,7 @@ from tdattr.data.groups import list_owners
 from tdattr.data.prepared import read_split
 from tdattr.pictures import data_uri, to_uint8
 from tdattr.queries import load_images
-from tdattr.report.collect import Experiment, Run
+from tdattr.report.collect import IMPORTED, Experiment, Run
 from tdattr.report.methods import sort_methods
 from tdattr.report.per_query import numeric_columns
 from tdattr.report.plots import draw_agreements, draw_confusions, draw_distributions
@@ -62,6 +62,7 @@ def describe_experiment(experiment: Experiment, rows: Table, sheets: list[Sheet]
         plots += draw_groups(experiment, sort_methods(experiment, pictured))
     return {
         "title": experiment.title,
+        "note": IMPORTED if experiment.imported else None,
         "rows": [format_row(row) for row in rows],
         "footnote": describe_marks(rows),
         "sheets": sheets,

@@ -36,7 +36,8 @@ class ElboConfig:
 
     def terms(self, diffusion: Diffusion) -> Int[Tensor, " term"]:
         """The indices of the discrete levels that are visited. Raises UserError where there are none."""
-        total = len(diffusion.discrete_levels(self.timesteps))
+        levels = diffusion.discrete_levels(self.timesteps)
+        total = len(levels)
         last = total - self.stride if self.t_max is None else self.t_max
         if last >= total:
             raise UserError(f"elbo.t_max={last} is beyond the last of {total} levels, {total - 1}.")
@@ -46,6 +47,8 @@ class ElboConfig:
                 f"The elbo node visits no term: t_min={self.t_min}, t_max={last} and stride={self.stride} of {total} "
                 "levels."
             )
+        if not diffusion.log_snr(levels)[terms].isfinite().all():
+            raise UserError(f"elbo.t_max={last} visits a level at which nothing is left of an item: lower it.")
         if self.importance is not None and self.importance >= len(terms):
             raise UserError(
                 f"elbo.importance={self.importance} is no saving over all {len(terms)} terms: give fewer, or null."

@@ -16,6 +16,7 @@ from tdattr.networks.weights import check_tensors
 log = logging.getLogger(__name__)
 TRAINED_FOR = "tdattr.diffusion"  # in the metadata of a file that a training wrote
 RENAMED = {"code": "c_noise"}  # old names of settings, which older files may hold
+ADDED = {"ddpm": {"prediction": "epsilon", "zero_terminal_snr": False}}  # what older files do not say was so
 
 
 def make_metadata(diffusion: Diffusion) -> dict[str, str]:
@@ -59,6 +60,7 @@ def check_weights(path: Path, network: nn.Module, diffusion: Diffusion, key: str
         )
     check_tensors(path, f"{key}={path}")
     trained = {RENAMED.get(name, name): value for name, value in trained.items()}
+    trained = ADDED.get(trained.get("name", ""), {}) | trained
     values = training_values(diffusion)
     if not trained:
         log.warning("%s=%s does not say what it was trained for: it is taken to be %s.", key, path, values)

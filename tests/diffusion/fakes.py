@@ -13,7 +13,7 @@ from tdattr.networks import NOTHING, Given
 from tdattr.seeding import generator
 
 CONF = Path(__file__).parents[2] / "conf"
-VARIANTS = sorted(path.stem for path in (CONF / "diffusion").glob("*.yaml"))
+VARIANTS = sorted(path.stem for path in (CONF / "diffusion").glob("*.yaml") if path.stem != "diffusers")  # is ddpm
 SHAPE = (1, 8, 8)
 MEAN, VARIANCE = 0.1, 0.04  # of Gaussian data: more than four deviations fit into [-1, 1]
 

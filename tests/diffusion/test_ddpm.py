@@ -10,6 +10,7 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
 from torch import Tensor, nn
 
+from tdattr.diffusion import MAX_NOISE_WEIGHT
 from tdattr.diffusion.ddpm import DDPM
 from tdattr.errors import UserError
 from tdattr.networks import NOTHING, Given
@@ -35,6 +36,13 @@ class Fixed(nn.Module):
         self.seen.append((x, c_noise))
         mixed = (x.flatten(1) @ self.mix).view_as(x)
         return 0.8 * x + 0.3 * torch.tanh(mixed + c_noise[:, None, None, None])
+
+
+class Timed(Fixed):
+    """The same for a network that is told timesteps, of which there are up to 1000."""
+
+    def forward(self, x: Tensor, c_noise: Tensor, given: Given = NOTHING) -> Tensor:
+        return super().forward(x, c_noise / 500 - 1)
 
 
 class Knowing(nn.Module):
@@ -203,6 +211,116 @@ def test_ancestral_posterior_is_that_of_diffusers(ddpm: DDPM, schedule: str, mon
     torch.testing.assert_close(images, x, rtol=1e-3, atol=1e-3)
 
 
+V = {"prediction": "v_prediction", "c_noise": "timestep"}
+ZERO = V | {"zero_terminal_snr": True}
+
+
+@pytest.mark.parametrize("schedule", ["linear", "scaled_linear", "cosine"])
+def test_zero_terminal_snr_is_that_of_diffusers(ddpm: DDPM, schedule: Any) -> None:
+    config = replace(ddpm, schedule=schedule, **ZERO)
+    expected = reference(DDPMScheduler, config, rescale_betas_zero_snr=True).alphas_cumprod
+    torch.testing.assert_close(config.alpha_bar.float(), expected, rtol=2e-3, atol=2e-6)
+    assert config.alpha_bar[-1] == 0
+    assert config.alpha_bar[0] == pytest.approx(float(replace(ddpm, schedule=schedule).alpha_bar[0]), rel=1e-12)
+
+
+@pytest.mark.parametrize("zero", [False, True])
+def test_velocities_are_those_of_diffusers(ddpm: DDPM, zero: bool) -> None:
+    config = replace(ddpm, **(ZERO if zero else V))
+    scheduler = reference(DDPMScheduler, config, rescale_betas_zero_snr=zero)
+    rng = torch.Generator().manual_seed(0)
+    x, noise = (torch.randn(4, *SHAPE, generator=rng) for _ in range(2))
+    t = torch.tensor([0, 10, 500, 999])
+    network = Recorder(torch.zeros(4, *SHAPE))
+    losses = config.loss(network, x, t.float(), noise)
+    torch.testing.assert_close(network.seen[0][0], scheduler.add_noise(x, noise, t), rtol=1e-3, atol=1e-3)
+    velocity = scheduler.get_velocity(x, noise, t)
+    torch.testing.assert_close(losses, velocity.square().mean((1, 2, 3)), rtol=2e-3, atol=1e-3)
+    perfect = Recorder(velocity)
+    assert config.loss(perfect, x, t.float(), noise).max() < 1e-4
+    assert config.residual(perfect, x, t.float(), noise).abs().max() < 1e-2
+    assert config.noise_weight(t.float()).max() <= MAX_NOISE_WEIGHT
+
+
+def test_what_is_in_a_noised_item_keeps_its_digits(ddpm: DDPM) -> None:
+    """Of noise, where nearly nothing of it is there: alpha_bar is 1 - 3e-6 at the first of 4 000 cosine timesteps."""
+    config = replace(ddpm, schedule="cosine", timesteps=4000)
+    zero, one = torch.zeros(1, 1), torch.ones(1, 1)
+    expected = (1 - config.alpha_bar[0]).sqrt().item()
+    assert config.noised(zero, torch.zeros(1), one).item() == pytest.approx(expected, rel=1e-7)
+
+
+@pytest.mark.parametrize("prediction", [{}, V, ZERO], ids=["epsilon", "v", "zero"])
+@pytest.mark.parametrize(
+    ("changes", "settings"),
+    [
+        ({"clip": None}, {"clip_sample": False}),
+        (
+            {"clip": 2.0, "offset": 1, "end": "first"},
+            {"clip_sample_range": 2.0, "steps_offset": 1, "set_alpha_to_one": False},
+        ),
+        ({"spacing": "trailing"}, {"timestep_spacing": "trailing"}),
+    ],
+    ids=["plain", "stable diffusion", "clip", "trailing"],
+)
+def test_every_setting_of_ddim_is_that_of_diffusers(
+    ddpm: DDPM, prediction: dict[str, Any], changes: dict[str, Any], settings: dict[str, Any]
+) -> None:
+    config = replace(ddpm, steps=20, **({"c_noise": "timestep"} | prediction | changes))
+    settings = settings | {
+        "prediction_type": config.prediction,
+        "rescale_betas_zero_snr": config.zero_terminal_snr,
+    }
+    scheduler = reference(DDIMScheduler, config, **settings)
+    scheduler.set_timesteps(20)
+    network = Timed()
+    with torch.inference_mode():
+        found = config.sample(network, rngs(3), SHAPE)
+        assert config.generation_levels(20).tolist() == scheduler.timesteps.tolist()
+        x = torch.stack([normal(rng, *SHAPE) for rng in rngs(3)])
+        for t in scheduler.timesteps.tolist():
+            x = scheduler.step(network(x, torch.full((3,), float(t))), t, x).prev_sample
+    torch.testing.assert_close(found, x, rtol=2e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize("prediction", [{}, V, ZERO], ids=["epsilon", "v", "zero"])
+def test_dpm_solver_of_velocities_is_that_of_diffusers(ddpm: DDPM, prediction: dict[str, Any]) -> None:
+    config = replace(ddpm, steps=12, sampler="dpm_solver", **({"c_noise": "timestep"} | prediction))
+    settings = {"prediction_type": config.prediction, "rescale_betas_zero_snr": config.zero_terminal_snr}
+    scheduler = reference(DPMSolverMultistepScheduler, config, **settings)
+    scheduler.set_timesteps(12)
+    network = Timed()
+    with torch.inference_mode():
+        found = config.sample(network, rngs(3), SHAPE)
+        x = torch.stack([normal(rng, *SHAPE) for rng in rngs(3)])
+        for t in scheduler.timesteps:
+            x = scheduler.step(network(x, t.float().expand(3)), t, x).prev_sample
+    assert found.isfinite().all()
+    torch.testing.assert_close(found, x, rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize("prediction", [{}, V], ids=["epsilon", "v"])
+@pytest.mark.parametrize("clip", [None, 1.0])
+def test_the_large_variance_is_that_of_diffusers(
+    ddpm: DDPM, prediction: dict[str, Any], clip: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes: dict[str, Any] = {"timesteps": 12, "steps": 1, "beta_end": 0.3, "clip": clip} | prediction
+    config = replace(ddpm, sampler="ancestral", variance="large", **({"c_noise": "timestep"} | changes))
+    settings = {"variance_type": "fixed_large", "clip_sample": clip is not None, "prediction_type": config.prediction}
+    scheduler = reference(DDPMScheduler, config, **settings)
+    network, streams = Timed(), rngs(3)
+    monkeypatch.setattr(
+        "diffusers.schedulers.scheduling_ddpm.randn_tensor",
+        lambda *_, **__: torch.stack([normal(rng, *SHAPE) for rng in streams]),
+    )
+    with torch.inference_mode():
+        found = config.sample(network, rngs(3), SHAPE)
+        x = torch.stack([normal(rng, *SHAPE) for rng in streams])
+        for t in range(11, -1, -1):
+            x = scheduler.step(network(x, torch.full((3,), float(t))), t, x).prev_sample
+    torch.testing.assert_close(found, x, rtol=1e-3, atol=1e-3)
+
+
 @pytest.mark.parametrize(
     ("sampler", "schedule"),
     [("ddim", "linear"), ("ddim", "cosine"), ("ancestral", "cosine"), ("dpm_solver", "scaled_linear")],
@@ -232,7 +350,12 @@ def test_a_network_that_embeds_timesteps_is_told_the_timestep(ddpm: DDPM, timest
             r"^diffusion.schedule=quadratic is unknown: choose cosine, linear or scaled_linear\.$",
         ),
         ({"sampler": "euler"}, r"^diffusion.sampler=euler is unknown: choose ddim, ancestral or dpm_solver\.$"),
-        ({"spacing": "trailing"}, r"^diffusion.spacing=trailing is unknown: choose leading or linspace\.$"),
+        ({"spacing": "random"}, r"^diffusion.spacing=random is unknown: choose leading, linspace or trailing\.$"),
+        ({"prediction": "sample"}, r"^diffusion.prediction=sample is unknown: choose epsilon or v_prediction\.$"),
+        ({"zero_terminal_snr": True}, r"zero_terminal_snr=true needs diffusion.prediction=v_prediction, as the noise"),
+        ({"clip": 0.0}, r"diffusion.clip=0.0 must be above 0, or null"),
+        ({"offset": -1}, r"diffusion.offset=-1 must be at least 0"),
+        ({"offset": 20}, r"diffusion.offset=20 must be .* small enough for the first of diffusion.steps=50"),
         ({"ddim_noise": "none"}, r"^diffusion.ddim_noise=none is unknown: choose predicted or recomputed\.$"),
         ({"c_noise": "sigma"}, r"^diffusion.c_noise=sigma is unknown: choose log_sigma or timestep\.$"),
         ({"steps": 1001}, "diffusion.steps=1001"),

@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tdattr.report.collect import IMPORTED
 from tests.e2e.console import MUCS, TINY, tdattr
 
 
@@ -157,6 +158,11 @@ def test_a_removal_and_an_imported_checkpoint_reach_f1(swept, tmp_path):
     weights = folder / "outputs/artifacts" / model / "ema.safetensors"
     done = tdattr("method=random", *TINY, f"checkpoint={weights}", folder=folder)
     assert "Training F1" not in done.stderr
+    assert "they are counterfactuals of this recipe, not of the checkpoint's own training" in done.stderr
+    assert summaries(folder)["random"]["imported"] and not summaries(folder)["pixel"]["imported"]
+    reported = tdattr("--out", str(tmp_path / "report"), folder=folder, command="report")
+    for text in (reported.stdout, (tmp_path / "report" / "index.html").read_text().replace("&#39;", "'")):
+        assert text.count(IMPORTED) == 1
     other = ("diffusion.sigma_data=0.4", "diffusion.steps=3")  # the first is the training's, the second generation's
     done = tdattr("method=random", *TINY, f"checkpoint={weights}", *other, folder=folder, check=False)
     assert done.returncode == 1

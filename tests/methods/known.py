@@ -16,11 +16,12 @@ from tdattr.scoring.elbo import ElboConfig
 from tdattr.seeding import generator, normal
 from tdattr.unlearning.group import GroupUnlearnConfig
 from tdattr.unlearning.objectives import Objective, UnlearnContext
+from tests.diffusion.fakes import variant
 
 QUERIES, VALUES = 4, 64  # 8 x 8 gray images
 IMAGES = torch.tanh(normal(generator(0, "test.known"), QUERIES, 1, 8, 8))
 BETAS = np.linspace(0.02, 0.3, 12)
-DIFFUSION = DDPM("ddpm", 12, "linear", 0.02, 0.3, "ddim", 3, "leading", "predicted", "log_sigma")
+DIFFUSION: DDPM = variant("ddpm", timesteps=12, beta_start=0.02, beta_end=0.3, steps=3)
 ELBO = ElboConfig(t_min=2, t_max=None, stride=3, timesteps=99, draws=2, importance=None)
 PLACES = [2, 5, 8]  # the last is below 12 - 3
 

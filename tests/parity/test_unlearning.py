@@ -29,7 +29,8 @@ from tests.parity.golden import golden
 
 DIFFUSION = {"name": "ddpm", "timesteps": 4000, "schedule": "cosine", "beta_start": 1e-4, "beta_end": 0.02}
 DIFFUSION |= {"sampler": "ancestral", "steps": 50, "spacing": "leading", "ddim_noise": "predicted"}
-DIFFUSION |= {"c_noise": "timestep"}
+DIFFUSION |= {"prediction": "epsilon", "zero_terminal_snr": False, "c_noise": "timestep"}
+DIFFUSION |= {"offset": 0, "end": "clean", "clip": 1.0, "variance": "small"}
 
 
 def objective(name: str, **changes: Any) -> Any:

@@ -196,6 +196,12 @@ def test_what_is_not_shown_is_named_with_the_reason(outputs: Outputs) -> None:
         collect([outputs.root])
 
 
+def test_what_a_checkpoint_says_of_retrains_is_known(outputs: Outputs) -> None:
+    for imported in (False, True):
+        outputs.run("mucs", 1, dataset=f"tiny {imported}", summary={"imported": imported})
+    assert [experiment.imported for experiment in collect([outputs.root]).experiments] == [False, True]
+
+
 def test_without_controls_and_other_methods_there_are_dashes(outputs: Outputs) -> None:
     outputs.run("mucs", 1, controls=0)
     (experiment,) = collect([outputs.root]).experiments

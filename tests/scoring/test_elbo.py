@@ -50,9 +50,7 @@ def test_ddpm_terms_are_the_kl_of_the_two_posteriors(ddpm: DDPM, tiny_dit: Calla
             noised = kept[t].sqrt() * x + (1 - kept[t]).sqrt() * noise
             level = torch.tensor([float(t)])
             with torch.no_grad():
-                eps = ddpm.noise_prediction(
-                    network, noised.float(), level, Given(CONDITIONS[image : image + 1])
-                ).double()
+                eps = ddpm.output(network, noised.float(), level, Given(CONDITIONS[image : image + 1])).double()
             clean = (noised.double() - (1 - kept[t]).sqrt() * eps) / kept[t].sqrt()
             alpha = kept[t] / kept[t - 1]
             variance = (1 - alpha) * (1 - kept[t - 1]) / (1 - kept[t])
@@ -106,6 +104,11 @@ def test_which_terms_are_visited(ddpm: DDPM, edm: EDM) -> None:
         ElboConfig(1, 40, 20, 40, 1, None).terms(edm)
     with pytest.raises(UserError, match=r"visits no term: t_min=50"):
         ElboConfig(50, None, 7, 40, 1, None).terms(ddpm)
+    empty = replace(ddpm, prediction="v_prediction", zero_terminal_snr=True, c_noise="timestep")
+    last = ddpm.timesteps - 1
+    with pytest.raises(UserError, match=rf"elbo.t_max={last} visits a level at which nothing is left of an item"):
+        ElboConfig(1, None, 1, 40, 1, None).terms(empty)
+    assert len(ElboConfig(1, last - 1, 1, 40, 1, None).terms(empty)) == last - 1
     for changes in ({"t_min": 0}, {"stride": 0}, {"draws": 0}, {"timesteps": 1}):
         with pytest.raises(UserError, match=r"The elbo node needs"):
             replace(CONFIG, **changes)

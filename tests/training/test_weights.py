@@ -14,7 +14,7 @@ from tests.diffusion.fakes import variant
 
 
 def ddpm(timesteps: int, steps: int = 10) -> DDPM:
-    return DDPM("ddpm", timesteps, "cosine", 1e-4, 0.02, "ddim", steps, "leading", "predicted", "log_sigma")
+    return variant("ddpm", timesteps=timesteps, schedule="cosine", steps=steps)
 
 
 def test_checkpoints_of_another_number_of_timesteps_or_another_variant_are_refused(
@@ -44,6 +44,14 @@ def test_files_that_have_a_setting_under_its_old_name_are_read(tmp_path: Path) -
     check_weights(path, network, vp)
     with pytest.raises(UserError, match=r"trained with diffusion.c_noise=log_sigma: set that"):
         check_weights(path, network, variant("vp", c_noise="timestep"))
+
+
+def test_older_files_were_trained_to_predict_the_noise(tmp_path: Path) -> None:
+    network, path = nn.Linear(2, 1), tmp_path / "weights.safetensors"
+    save_file(network.state_dict(), path, metadata={TRAINED_FOR: '{"name": "ddpm", "timesteps": 1000}'})
+    check_weights(path, network, variant("ddpm"))
+    with pytest.raises(UserError, match=r"trained with diffusion.prediction=epsilon: set that"):
+        check_weights(path, network, variant("ddpm", prediction="v_prediction"))
 
 
 def test_a_file_of_another_network_is_refused(tmp_path: Path) -> None:

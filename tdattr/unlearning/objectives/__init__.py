@@ -64,7 +64,7 @@ class Objective(Node, ABC):
     def check(self, diffusion: Diffusion, conditional: bool) -> None:
         """Raise UserError where the objective does not suit the variant or the model; called before any training.
 
-        ``conditional``: whether the model is told conditions of the items.
+        ``conditional``: whether the model is told conditions of the items, and also works without them.
         """
         return None
 

@@ -47,8 +47,8 @@ class ESD(Weighted):
         """Without a teacher it needs a conditional model."""
         if self.teacher is None and not conditional:
             raise UserError(
-                f"objective={self.name} with teacher=null steers away from a condition of F1, which has none: leave "
-                "teacher=null out, or use a dataset with conditions (dataset.source.condition=…)."
+                f"objective={self.name} with teacher=null steers away from a condition of F1, which has none, or "
+                "does not work without: leave teacher=null out, or choose another dataset.source.condition or model."
             )
 
     def teacher_config(self) -> Teacher | None:
