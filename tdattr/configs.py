@@ -15,7 +15,15 @@ from omegaconf.errors import OmegaConfBaseException
 from tdattr.errors import UserError, first_line
 
 
-class Node:
+class Settings:
+    """The base of dataclasses of which some fields are not read under some values of the others."""
+
+    def unread(self) -> Mapping[str, str]:
+        """Those that nothing reads now, each with the setting of this object that makes it so, as ``name=value``."""
+        return {}
+
+
+class Node(Settings):
     """The base of everything that a YAML file with a ``_target_`` configures; subclasses are frozen dataclasses.
 
     ``unaddressed``: fields that results do not depend on, such as labels, and the paths of files whose content is

@@ -30,13 +30,13 @@ def compose(overrides: Iterable[str] = ()) -> Workspace:
     how many threads this process uses is its own affair (``torch.set_num_threads``).
     """
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = compose_config("config", list(overrides), return_hydra_config=True)
+        cfg = compose_config("config", overrides := list(overrides), return_hydra_config=True)
         sources = cfg.hydra.runtime.config_sources
         with open_dict(cfg):
             del cfg["hydra"]
         complete_measures(cfg, sources)
     ws = open_workspace(cfg)
-    check(ws)
+    check(ws, overrides)
     return ws
 
 

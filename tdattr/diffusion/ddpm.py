@@ -80,6 +80,16 @@ class DDPM(Diffusion):
                 f"diffusion.steps={self.steps} to be below timesteps={self.timesteps}."
             )
 
+    def unread(self) -> dict[str, str]:
+        """What the other samplers read, and the betas of a schedule that has its own."""
+        of_sampler = {
+            "ddim": ("variance", *(("offset",) if self.spacing != "leading" else ())),
+            "ancestral": ("steps", "offset", "ddim_noise", "end"),  # methods score at levels with its spacing
+            "dpm_solver": ("spacing", "offset", "ddim_noise", "end", "clip", "variance"),
+        }[self.sampler]
+        betas = ("beta_start", "beta_end") if self.schedule == "cosine" else ()
+        return dict.fromkeys(of_sampler, f"sampler={self.sampler}") | dict.fromkeys(betas, f"schedule={self.schedule}")
+
     @property
     def tells_timesteps(self) -> bool:
         """As ``c_noise`` says."""

@@ -40,6 +40,11 @@ class Flow(Diffusion):
         if self.logit_std <= 0:
             raise UserError(f"diffusion.logit_std={self.logit_std} must be above 0.")
 
+    def unread(self) -> dict[str, str]:
+        """What logit-normal levels alone read."""
+        names = () if self.levels == "logit_normal" else ("logit_mean", "logit_std")
+        return dict.fromkeys(names, f"levels={self.levels}")
+
     def training_levels(self, rng: np.random.Generator, count: int) -> Float[Tensor, " count"]:
         """t uniform in (0, 1), or logit(t) ~ N(logit_mean, logit_std^2) (Esser et al. 2024, arXiv 2403.03206, §3.1)."""
         if self.levels == "uniform":

@@ -45,6 +45,10 @@ class VP(Diffusion):
         if min(self.beta_d, self.beta_min) <= 0 or self.timesteps < 2 or self.steps < 1:
             raise UserError("diffusion needs beta_d and beta_min above 0, at least 2 timesteps and at least 1 step.")
 
+    def unread(self) -> dict[str, str]:
+        """What a network that is told timesteps alone needs."""
+        return {} if self.tells_timesteps else {"timesteps": f"c_noise={self.c_noise}"}
+
     @property
     def tells_timesteps(self) -> bool:
         """As ``c_noise`` says."""

@@ -127,6 +127,10 @@ class Damped(Differentiating):
         """The values that are scored with, where that is more than one."""
         return self.grid if self.damping == GRID else None
 
+    def unread(self) -> dict[str, str]:
+        """The grid, where one damping is given."""
+        return {} if self.damping == GRID else {"grid": f"damping={self.damping}"}
+
     def check_dampings(self) -> None:
         """Raise UserError unless the damping is ``grid`` or a number above 0, and the grid holds such numbers."""
         damping, grid = self.damping, self.grid

@@ -20,6 +20,7 @@ class LOGO(Method):
 
     needs: ClassVar = frozenset({"groups", "retraining"})
     scores_groups: ClassVar = True
+    remedy: ClassVar = "lower train.learning_rate"
 
     name: str
     first: int

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from tdattr.configs import Settings
 from tdattr.errors import UserError
 from tdattr.methods import Context, Method, MethodSetup, Scored, Scorer
 from tdattr.methods.f1_losses import loss_model
@@ -34,7 +35,7 @@ class NullConfig:
 
 
 @dataclass(frozen=True)
-class MirrorConfig:
+class MirrorConfig(Settings):
     """Step 2, unlearning (MUCS §2.3).
 
     ``levels``: of the ``training`` distribution, or drawn along the first ``schedule_share`` of the ``generation``
@@ -60,6 +61,10 @@ class MirrorConfig:
         if self.weight < 0 or self.learning_rate_factor <= 0 or (self.stop is not None and self.stop < 0):
             raise UserError("method.unlearn needs weight and stop of at least 0, and learning_rate_factor above 0.")
 
+    def unread(self) -> dict[str, str]:
+        """When the null loss is looked at, where there is none."""
+        return {"check": "stop=null"} if self.stop is None else {}
+
 
 @dataclass(frozen=True)
 class MUCS(Method):
@@ -77,6 +82,10 @@ class MUCS(Method):
         sizes = (self.null_loss.batches, self.null_loss.batch_size, self.unlearn.batch_size, self.unlearn.max_steps)
         if min(sizes) < 1:
             raise UserError("method.null_loss, unlearn.batch_size and unlearn.max_steps must be at least 1.")
+
+    def unread(self) -> dict[str, str]:
+        """The null loss, where nothing is compared with it."""
+        return {"null_loss": "unlearn.stop=null"} if self.unlearn.stop is None else {}
 
     def check(self, setup: MethodSetup) -> None:
         """Batches must not need more items than there are, and the network must have the part that is trained."""

@@ -31,6 +31,7 @@ class Shapley(Method):
 
     needs: ClassVar = frozenset({"groups"})
     scores_groups: ClassVar = True
+    remedy: ClassVar = "lower method.unlearn.learning_rate"
 
     name: str
     orders: int

@@ -16,6 +16,7 @@ from tdattr.pipeline.generate import query_items
 from tdattr.pipeline.health import plan_health
 from tdattr.pipeline.teacher import check_teacher, find_teachers
 from tdattr.pipeline.train import TRAINED, build_network, own_weights, train
+from tdattr.pipeline.unread import check_unread
 from tdattr.pipeline.workspace import Workspace
 from tdattr.protocols import ProtocolSetup
 from tdattr.training.weights import check_weights
@@ -24,8 +25,12 @@ log = logging.getLogger(__name__)
 MOST_SHOWN = 32  # groups
 
 
-def check(ws: Workspace) -> None:
-    """What the config says, against the dataset; weights before the dataset is prepared. Raises UserError."""
+def check(ws: Workspace, overrides: Iterable[str] = ()) -> None:
+    """What the config says, against the dataset; weights before the dataset is prepared. Raises UserError.
+
+    ``overrides``: what was given on the command line, which must be read.
+    """
+    check_unread(ws, overrides)
     placed = {"method": ws.method} | {f"protocol.{role}": method for role, method in other_methods(ws).items()}
     methods = list(placed.values())
     if not isinstance(ws.codec, Pixels):

@@ -16,8 +16,8 @@ from tdattr.files import expand, write_json
 from tdattr.loggers import Logger, Picture
 from tdattr.loggers.none import NoLogger
 from tdattr.metrics.choice import complete_measures
-from tdattr.pipeline.attribute import attribute
 from tdattr.pipeline.adopt import adopt_diffusion
+from tdattr.pipeline.attribute import attribute
 from tdattr.pipeline.check import check
 from tdattr.pipeline.evaluate import evaluate, summarise
 from tdattr.pipeline.health import examine
@@ -45,7 +45,7 @@ def run(cfg: DictConfig) -> None:
     logger: Logger = build(cfg.logger, "logger", Logger) if cfg.get("logger") else NoLogger()
     ws = open_workspace(cfg)
     use_threads(ws)
-    check(ws)
+    check(ws, HydraConfig.get().overrides.task)
     ws.logger = logger.start()
     health = examine(ws)
     summary, lines = summarise(ws, evaluate(ws))

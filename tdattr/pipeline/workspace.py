@@ -12,7 +12,7 @@ import torch
 from omegaconf import DictConfig
 
 from tdattr.codecs import Codec
-from tdattr.configs import build
+from tdattr.configs import Settings, build
 from tdattr.data import groups
 from tdattr.data.preparation import UNREADABLE, check_counts, prepare
 from tdattr.data.prepared import Prepared, Split, load
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class HealthConfig:
+class HealthConfig(Settings):
     """The ``health`` node: images that F1 generates to be compared with the training items as a whole; 0: none."""
 
     samples: int
@@ -46,6 +46,10 @@ class HealthConfig:
             raise UserError(f"health.samples={self.samples} must be 0 (no check) or at least 2.")
         if self.samples and self.extractor is None:
             raise UserError("health.samples needs an extractor: choose one with extractor@health.extractor=<name>.")
+
+    def unread(self) -> dict[str, str]:
+        """The extractor, where nothing is compared."""
+        return {} if self.samples else {"extractor": "samples=0"}
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,10 @@ class LeaveKOut(Protocol):
     share: float
     reference: Attributor  # the method that removes at random
 
+    def unread(self) -> dict[str, str]:
+        """The share, where k is given."""
+        return {} if self.k is None else {"share": f"k={self.k}"}
+
     def others(self) -> Mapping[str, Attributor]:
         """The reference."""
         return {"reference": self.reference}

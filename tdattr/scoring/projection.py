@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from tdattr.configs import Settings
 from tdattr.errors import UserError
 from tdattr.seeding import torch_seed
 
@@ -16,7 +17,7 @@ MATRIX_ENTRIES = 1 << 26  # held at a time: 256 MB in float32
 
 
 @dataclass(frozen=True)
-class ProjectionConfig:
+class ProjectionConfig(Settings):
     """``dimension`` random combinations of the parameters whose inner products are unbiased (Johnson & Lindenstrauss).
 
     ``rademacher``: every entry is ±1/√dimension (Achlioptas 2003; TRAK, arXiv 2303.14186). ``normal``: drawn from
@@ -33,6 +34,11 @@ class ProjectionConfig:
             raise UserError(f"gradients.projection.dimension={self.dimension} must be a multiple of 8.")
         if not 1 <= self.nonzeros <= self.dimension:
             raise UserError(f"gradients.projection.nonzeros={self.nonzeros} must lie between 1 and the dimension.")
+
+    def unread(self) -> dict[str, str]:
+        """What other kinds read."""
+        names = {"none": ("dimension", "nonzeros"), "sparse": ()}.get(self.kind, ("nonzeros",))
+        return dict.fromkeys(names, f"kind={self.kind}")
 
     def size(self, parameters: int) -> int:
         """The length of the vectors that come out."""

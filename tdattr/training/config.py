@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from tdattr.configs import Settings
 from tdattr.errors import UserError
 from tdattr.schedules import RateSchedule, rate
 
@@ -11,7 +12,7 @@ WEIGHTS = ("raw", "ema")  # the trained weights themselves and their moving aver
 
 
 @dataclass(frozen=True)
-class AugmentationConfig:
+class AugmentationConfig(Settings):
     """EDM's non-leaking augmentation (Karras et al. 2022, F.2) as the MUCS code uses it: see ``conf/train``."""
 
     enabled: bool
@@ -21,9 +22,14 @@ class AugmentationConfig:
     slanted_stretch: float  # the share of the stretched items whose axes of stretching are rotated
     translation: float
 
+    def unread(self) -> dict[str, str]:
+        """Everything else, unless it is enabled."""
+        names = () if self.enabled else ("probability", "scale", "anisotropy", "slanted_stretch", "translation")
+        return dict.fromkeys(names, "enabled=false")
+
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(Settings):
     """The ``train`` node; everything in it matters to the weights, so all of it is part of their address."""
 
     steps: int | None  # or
@@ -78,6 +84,11 @@ class TrainConfig:
             raise UserError(f"train.clip={self.clip} must be above 0, or null.")
         if self.patience is not None and self.selection != "best":
             raise UserError("train.patience needs train.selection=best.")
+
+    def unread(self) -> dict[str, str]:
+        """What lengths in epochs alone read."""
+        in_epochs = self.epochs is not None or self.schedule_epochs is not None
+        return {} if in_epochs else {"drop_last": f"steps={self.steps}"}
 
     def in_steps(self, items: int) -> "TrainConfig":
         """The same, every length in steps: of a training on so many items.

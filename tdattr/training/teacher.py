@@ -28,6 +28,10 @@ class Teacher(Node):
     train: TrainConfig
     checkpoint: str | None
 
+    def unread(self) -> dict[str, str]:
+        """How it is trained, where it is brought along."""
+        return {} if self.checkpoint is None else {"train": f"checkpoint={self.checkpoint}"}
+
 
 def group_conditions(groups: Mapping[str, Ids], count: int) -> Float[np.ndarray, "item group"]:
     """What a teacher is told of each of ``count`` items: 1 for each of the groups that the item is in, in their order.

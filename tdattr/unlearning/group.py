@@ -12,6 +12,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from tdattr.configs import Settings
 from tdattr.data.prepared import Split
 from tdattr.diffusion import Diffusion
 from tdattr.diffusion.batch import Batch
@@ -29,7 +30,7 @@ LOGGED_STEPS = 100  # about so many steps of an unlearning are logged
 
 
 @dataclass(frozen=True)
-class GroupUnlearnConfig:
+class GroupUnlearnConfig(Settings):
     """The ``unlearn`` node: for how long, in what steps, and with which optimiser.
 
     ``epochs`` of as many steps as the smaller of the two sets gives batches, or ``steps``: one of the two. ``kept``:
@@ -77,6 +78,10 @@ class GroupUnlearnConfig:
             raise UserError(
                 f"method.unlearn.kept={self.kept} must be some of the {self.length} {self.unit}s of method.unlearn."
             )
+
+    def unread(self) -> dict[str, str]:
+        """What a cosine alone is planned for."""
+        return {"schedule_steps": f"schedule={self.schedule}"} if self.schedule == "constant" else {}
 
     @property
     def unit(self) -> Literal["epoch", "step"]:
