@@ -1,12 +1,15 @@
-"""Files: what identifies one, writing one in a single step, and what is said where a disk takes no more."""
+"""Files: what identifies one, writing one in a single step, JSON that every reader takes, and what is said where a
+disk takes no more."""
 
 import errno
 import hashlib
 import json
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 
@@ -43,7 +46,7 @@ def write_json(path: Path, content: object) -> None:
     """Written aside and moved into place. Raises UserError where the disk is full."""
     aside = path.with_suffix(".new")
     with writing(path.parent):
-        aside.write_text(json.dumps(content, indent=2))
+        aside.write_text(to_json(content))
         sync(aside)
         aside.replace(path)
 
@@ -116,3 +119,17 @@ def explain_full(error: Exception) -> str | None:
 def expand(path: str | Path) -> Path:
     """A path that a user gave, ~ and variables of the environment ($HOME, ${HOME}) replaced by what they stand for."""
     return Path(os.path.expandvars(path)).expanduser()
+
+
+def to_json(content: object) -> str:
+    """JSON by its standard, which has no NaN and no infinity: see `only_finite`."""
+    return json.dumps(only_finite(content), indent=2, allow_nan=False)
+
+
+def only_finite(content: Any) -> Any:
+    """The content of a JSON file with None, which it shows as null, in place of numbers that are not finite."""
+    if isinstance(content, Mapping):
+        return {key: only_finite(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [only_finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tdattr.errors import UserError
-from tdattr.files import digest_once, sync
+from tdattr.files import digest_once, only_finite, sync, to_json
 
 PROVENANCE = "provenance.json"
 FILES = "files"  # in it: size and digest of every other file; artifacts of older versions have none
@@ -27,8 +27,8 @@ def seal(folder: Path, content: Mapping[str, Any]) -> None:
         for path in paths
         if path.is_file()
     }
-    full = dict(content) | {FILES: files}
-    (folder / PROVENANCE).write_text(json.dumps(full | {SEAL: digest_content(full)}, indent=2))
+    full = only_finite(dict(content) | {FILES: files})
+    (folder / PROVENANCE).write_text(to_json(full | {SEAL: digest_content(full)}))
     sync(folder / PROVENANCE)
     sync(folder)
 

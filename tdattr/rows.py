@@ -92,7 +92,7 @@ class Rows:
             "digests": {key: total.hexdigest() for key, total in self.digests.items()},
         }
         new = self.mark.with_suffix(".new")
-        new.write_text(json.dumps(state))
+        new.write_text(json.dumps(state, allow_nan=False))
         new.replace(self.mark)
 
     def make(self, key: str, block: np.ndarray) -> np.memmap:

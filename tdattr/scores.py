@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tdattr.configs import Node
+from tdattr.files import to_json
 from tdattr.store import Artifact
 from tdattr.tables import REBUILD, read_json
 
@@ -97,7 +98,7 @@ def save_scores(scores: Scores, folder: Path) -> None:
     np.save(folder / IDS, scores.ids)
     for name, content in ((GROUPS, scores.groups), (DAMPINGS, scores.dampings)):
         if content is not None:
-            (folder / name).write_text(json.dumps(content))
+            (folder / name).write_text(to_json(content))
 
 
 def load_scores(artifact: Artifact) -> Scores:

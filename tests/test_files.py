@@ -1,6 +1,10 @@
-"""Files: a digest follows its file, and a full disk is one sentence, whoever was writing."""
+"""Files: a digest follows its file, JSON is what every reader takes, and a full disk is one sentence, whoever was
+writing."""
 
+import ast
 import errno
+import json
+import math
 import os
 import resource
 from collections.abc import Callable, Iterator
@@ -12,10 +16,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+import tdattr
 from tdattr import files
 from tdattr.errors import UserError
-from tdattr.files import digest, digest_once, reserve, write_json, writing
+from tdattr.files import digest, digest_once, reserve, to_json, write_json, writing
 
+PACKAGE = Path(tdattr.__file__).parent
 LIMIT = 1 << 16  # bytes: larger files are refused, as on a full disk
 VALUES = np.ones(LIMIT, np.float32)
 
@@ -130,3 +136,35 @@ def test_json_is_replaced_in_one_step(tmp_path: Path, limited: None) -> None:
     with pytest.raises(UserError, match="make room"):
         write_json(path, ["long"] * LIMIT)
     assert path.read_text() == '{\n  "a": 1\n}'
+
+
+def refuse_constant(constant: str) -> None:
+    """For a reader that takes JSON by its standard."""
+    raise AssertionError(f"{constant} is no JSON")
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_is_null_at_any_depth(value: float, tmp_path: Path) -> None:
+    content = {"a": value, "b": [1.5, (value, {"c": value})], "d": "nan", "e": True, "f": 3}
+    expected = {"a": None, "b": [1.5, [None, {"c": None}]], "d": "nan", "e": True, "f": 3}
+    assert json.loads(to_json(content), parse_constant=refuse_constant) == expected
+    write_json(tmp_path / "x.json", content)
+    assert json.loads((tmp_path / "x.json").read_text(), parse_constant=refuse_constant) == expected
+
+
+def test_no_json_file_is_written_that_could_hold_nan() -> None:
+    """``json.dumps`` alone writes NaN, which other readers refuse: it is for what is digested."""
+
+    def calls(node: ast.AST, name: str) -> list[ast.Call]:
+        nodes = (part for part in ast.walk(node) if isinstance(part, ast.Call))
+        return [part for part in nodes if isinstance(part.func, ast.Attribute) and part.func.attr == name]
+
+    wrong = [
+        f"{path.relative_to(PACKAGE)}:{write.lineno}"
+        for path in PACKAGE.rglob("*.py")
+        for write in calls(ast.parse(path.read_text()), "write_text")
+        for dumped in calls(write, "dumps")
+        if "allow_nan" not in {keyword.arg for keyword in dumped.keywords}
+    ]
+    assert wrong == []
+    assert not [path for path in PACKAGE.rglob("*.py") if "json.dump(" in path.read_text()]

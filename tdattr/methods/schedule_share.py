@@ -17,6 +17,7 @@ from torch import Tensor
 
 from tdattr.diffusion import Diffusion
 from tdattr.errors import UserError
+from tdattr.files import to_json
 from tdattr.methods import Context
 from tdattr.progress import track
 from tdattr.training.batches import permutation
@@ -63,7 +64,7 @@ def load_threshold(context: Context) -> float:
 
     def build(folder: Path) -> dict[str, float]:
         threshold = find_threshold(neighbour_distances(training_batches(context, BATCH_SIZE)))
-        (folder / FILE).write_text(json.dumps(threshold))
+        (folder / FILE).write_text(to_json(threshold))
         return {"threshold": threshold}
 
     return float(json.loads((context.share("threshold", 1, rule, build) / FILE).read_text()))

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 
 from tdattr.errors import UserError
 from tdattr.features import identities
+from tdattr.files import to_json
 from tdattr.ids import digest_ids
 from tdattr.methods import Context, Member, Method, Scored, Scorer
 from tdattr.pipeline.counterfactuals import WorkspaceCounterfactuals
@@ -77,7 +78,7 @@ class Attribution:
                 scored = scorer(query)
                 facts = {"seconds": time.perf_counter() - started, **scored.facts}
                 check_scored(scored, method, len(ws.groups) if method.scores_groups else len(ws.ids))
-                save_file(tensors(scored), folder / FILE, {"facts": json.dumps(facts)})
+                save_file(tensors(scored), folder / FILE, {"facts": to_json(facts)})
                 return {SETUP: seconds}
 
             return ws.store.plan("query_scores", 1, config | {"query": query}, inputs, make)

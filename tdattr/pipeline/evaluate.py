@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from tdattr.files import to_json
 from tdattr.ids import digest_ids
 from tdattr.pipeline.attribute import attribute, describe_needs, other_methods
 from tdattr.pipeline.counterfactuals import WorkspaceCounterfactuals
@@ -72,7 +73,7 @@ class Evaluation:
             "seconds_per_query": origin["facts"]["seconds_per_query"],
             "device": origin["device"],
         }
-        (folder / VERDICT).write_text(json.dumps(content, indent=2))
+        (folder / VERDICT).write_text(to_json(content))
 
 
 def mean_facts(attribution: Artifact) -> dict[str, float]:

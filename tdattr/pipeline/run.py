@@ -12,7 +12,7 @@ from tdattr.configs import build
 from tdattr.data.groups import find_groups
 from tdattr.data.names import FIELD
 from tdattr.data.noisy_groups import Noise, count_moves, write_manifest
-from tdattr.files import expand, write_json
+from tdattr.files import expand, only_finite, write_json
 from tdattr.loggers import Logger, Picture
 from tdattr.loggers.none import NoLogger
 from tdattr.metrics.choice import complete_measures
@@ -49,7 +49,7 @@ def run(cfg: DictConfig) -> None:
     ws.logger = logger.start()
     health = examine(ws)
     summary, lines = summarise(ws, evaluate(ws))
-    summary |= health
+    summary = only_finite(summary | health)
     write_json(folder / SUMMARY, summary)
     save_attributions(ws, folder / ATTRIBUTIONS)
     config = OmegaConf.to_container(cfg, resolve=True)

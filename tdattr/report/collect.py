@@ -192,7 +192,8 @@ def read_runs(folders: list[Path], broken: Mapping[Path, str]) -> tuple[list[Run
     ):
         try:
             config = yaml.safe_load((path.parent / "config.yaml").read_text())
-            run = Run(path.parent, json.loads(path.read_text()), config)
+            summary = json.loads(path.read_text(), parse_constant=lambda _: None)  # NaN, in older ones
+            run = Run(path.parent, summary, config)
             for key, kind in REQUIRED.items():
                 if not isinstance(run.summary.get(key), KINDS[kind]):
                     raise ValueError(f"its summary has no {key}")

@@ -2,13 +2,11 @@
 
 from collections.abc import Collection, Iterable, Mapping
 
-import numpy as np
-
 from tdattr.metrics.comparison import RemovalEffect, compare
 from tdattr.report.collect import Experiment
 from tdattr.report.papers import MEAN, MEASURES, SOURCE, read_number
+from tdattr.report.pooling import pool
 from tdattr.report.sheet import NOTHING, Cell
-from tdattr.report.tables import pool
 
 CATEGORIES = {  # in the paper's order: model-agnostic, by influence functions, by unlearning
     "random": NOTHING,
@@ -78,13 +76,6 @@ def list_measures(effects: Mapping[str, Mapping[str, RemovalEffect]]) -> list[st
 def choose_averaged(measures: list[str]) -> list[str]:
     """The measures that μ is the mean of: the paper's four where all of them were taken, otherwise what was taken."""
     return list(MEASURES) if set(MEASURES) <= set(measures) else measures
-
-
-def mean_or_none(values: Iterable[float | None]) -> float | None:
-    """Their mean, or None where one is missing."""
-    present = list(values)
-    complete = [value for value in present if value is not None]
-    return float(np.mean(complete)) if complete and len(complete) == len(present) else None
 
 
 def read_paper_columns(table: str, last: str = MEAN, form: str = ".3f", **where: str) -> dict[str, Cell]:

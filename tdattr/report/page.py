@@ -15,12 +15,13 @@ from tdattr.report.collect import IMPORTED, Experiment, Run
 from tdattr.report.methods import sort_methods
 from tdattr.report.per_query import numeric_columns
 from tdattr.report.plots import draw_agreements, draw_confusions, draw_distributions
+from tdattr.report.pooling import pool
 from tdattr.report.sheet import Sheet
 from tdattr.report.sheets import MAKERS
 from tdattr.report.sheets.group_agreement import PROTOCOLS as GROUP_PROTOCOLS
 from tdattr.report.sheets.group_agreement import measure_agreement
 from tdattr.report.sweeps import find_sweeps
-from tdattr.report.tables import HEADINGS, describe_marks, format_row, pool
+from tdattr.report.tables import HEADINGS, describe_marks, format_row
 from tdattr.scores import Scores, load_scores
 from tdattr.tables import read_frame
 

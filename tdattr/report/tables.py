@@ -1,15 +1,12 @@
 """The overview of leave-k-out: one row per method and measure, pooled over seeds (MUCS Tables 1, 5, 6 and 7)."""
 
-from collections.abc import Collection
 from typing import Any
 
-import numpy as np
-import pandas as pd
 from rich.table import Table
-from scipy.stats import mannwhitneyu
 
 from tdattr.metrics.comparison import FOOTNOTE, compare, show_change
 from tdattr.report.collect import Experiment
+from tdattr.report.pooling import mean_or_none, p_value_against, pool
 
 HEADINGS = {
     "method": "method",
@@ -25,25 +22,6 @@ HEADINGS = {
 }
 PROTOCOL = "leave_k_out"
 MAIN = ("method", "measure", "auc", "p_value", "change", "seconds", "seeds")
-
-
-def pool(
-    experiment: Experiment, method: str, measure: str, role: str, seeds: Collection[int] | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """A method's similarities and those after random removal, over all its seeds or those given."""
-    runs = experiment.runs[method]
-    tables = [runs[seed].per_query for seed in sorted(runs if seeds is None else seeds)]
-    table = pd.concat([table[table["role"] == role] for table in tables])
-    return table[measure].to_numpy(), table[f"{measure}_random"].to_numpy()
-
-
-def p_value_against(experiment: Experiment, method: str, other: str, measure: str) -> float | None:
-    """One-tailed p that a method's similarities lie below another method's, over the seeds that both were run with."""
-    seeds = experiment.runs[method].keys() & experiment.runs[other].keys()
-    if not seeds:
-        return None
-    values = [pool(experiment, name, measure, "attributed", seeds)[0] for name in (method, other)]
-    return float(mannwhitneyu(values[1], values[0], alternative="greater").pvalue)
 
 
 def make_rows(experiment: Experiment) -> list[dict[str, Any]]:
@@ -75,9 +53,9 @@ def make_rows(experiment: Experiment) -> list[dict[str, Any]]:
                     "ci95": result.ci95,
                     "small_median": result.small_median,
                     "control_auc": compare(*control, two_tailed=True).auc if len(control[0]) else None,
-                    "overlap": float(np.mean([summary["overlap_percent"] for summary in summaries])),
-                    "removed": float(np.mean([summary["removed"] for summary in summaries])),
-                    "seconds": float(np.mean([summary["seconds_per_query"] for summary in summaries])),
+                    "overlap": mean_or_none(summary["overlap_percent"] for summary in summaries),
+                    "removed": mean_or_none(summary["removed"] for summary in summaries),
+                    "seconds": mean_or_none(summary["seconds_per_query"] for summary in summaries),
                     "seeds": len(by_seed),
                     **others,
                 }

@@ -180,8 +180,12 @@ def test_a_removal_and_an_imported_checkpoint_reach_f1(swept, tmp_path):
     ],
 )
 def test_every_logger_leaves_its_files(logger, pattern, tmp_path):
-    done = tdattr("method=pixel", *TINY, f"logger={logger}", folder=tmp_path)
+    single = "queries.controls=1"  # of which there is no interval
+    done = tdattr("method=pixel", *TINY, single, f"logger={logger}", folder=tmp_path)
     assert list(tmp_path.glob(pattern)), done.stderr
+    for written in tmp_path.glob("outputs/**/*.json"):
+        assert not re.search(r"\b(NaN|Infinity)\b", written.read_text()), written
+    assert summaries(tmp_path)["pixel"]["control"]["ssim"]["ci95"] is None
 
 
 @pytest.mark.parametrize("choice", ["logger=none", "~logger"])

@@ -268,21 +268,22 @@ def test_table_8_has_the_items_that_methods_share(outputs: Outputs) -> None:
     assert cells["das"]["paper: mucs"] == "32.7"
 
 
-def test_the_lds_is_pooled_over_seeds_with_an_interval_that_stays(outputs: Outputs) -> None:
-    values = np.concatenate([outputs.lds("mucs", seed)["lds"] for seed in (1, 2)])
-    outputs.lds("random", 1)
+def test_the_lds_of_a_seed_is_the_runs_own_and_seeds_are_pooled(outputs: Outputs) -> None:
+    lds = [{"mean": 0.2, "low": 0.1, "high": 0.4}, {"mean": 0.4, "low": 0.2, "high": 0.5}]
+    for seed in (1, 2):
+        outputs.lds("mucs", seed, summary={"lds": lds[seed - 1]})
+    outputs.lds("random", 1, summary={"lds": lds[0]})
     (experiment,) = collect([outputs.root]).experiments
     assert "lds, 32 subsets" in experiment.title
     found = made(outputs)
     assert list(found) == ["lds"]
     rows = {row["method"]: row for row in found["lds"].rows}
     assert list(rows) == ["random", "mucs"]
-    assert rows["mucs"]["LDS"].value == pytest.approx(values.mean())
-    half = 1.96 * values.std() / len(values) ** 0.5
-    assert rows["mucs"]["low"].value == pytest.approx(values.mean() - half, abs=0.2 * half)
-    assert rows["mucs"]["high"].value == pytest.approx(values.mean() + half, abs=0.2 * half)
+    # of one seed the run's own; of several that of a mean of independent means
+    assert [rows["random"][key].value for key in ("LDS", "low", "high")] == pytest.approx([0.2, 0.1, 0.4])
+    expected = [0.3, 0.3 - (0.1**2 + 0.2**2) ** 0.5 / 2, 0.3 + (0.2**2 + 0.1**2) ** 0.5 / 2]
+    assert [rows["mucs"][key].value for key in ("LDS", "low", "high")] == pytest.approx(expected)
     assert (str(rows["mucs"]["queries"]), str(rows["mucs"]["seeds"])) == ("12", "2")
-    assert made(outputs)["lds"].rows == found["lds"].rows
 
 
 def test_a_grid_of_dampings_has_a_table(outputs: Outputs) -> None:
@@ -362,3 +363,15 @@ def test_agreement_on_groups_stands_beside_logos_agreement_with_itself(outputs: 
     assert (gold.argmax(1) == again.argmax(1)).mean() == pytest.approx(
         float(rows["LOGO under other seeds"]["top_1"]), abs=1e-3
     )
+
+
+@pytest.mark.parametrize("missing", [None, float("nan")])
+def test_a_number_that_a_run_could_not_find_is_a_dash(outputs: Outputs, missing: float | None) -> None:
+    """A single query has no overlap with another one; the summaries of older runs have NaN for it."""
+    outputs.run("mucs", 1, summary={"overlap_percent": missing, "overlap_ci95": missing})
+    outputs.run("mucs", 2)
+    sheets = made(outputs)
+    (experiment,) = collect([outputs.root]).experiments
+    (row,) = make_rows(experiment)
+    assert row["overlap"] is None
+    assert shown(sheets["table_7"])["mucs"] == {"method": "mucs", "seeds": "2"}

@@ -9,11 +9,11 @@ from tdattr.report.methods import (
     choose_averaged,
     credit_paper,
     list_measures,
-    mean_or_none,
     measure_effects,
     read_paper_columns,
 )
 from tdattr.report.papers import read_number, read_table
+from tdattr.report.pooling import mean_or_none
 from tdattr.report.sheet import NOTHING, Cell, Number, Sheet, drop_empty_columns
 
 PROTOCOLS: tuple[str, ...] = ("leave_k_out",)

@@ -11,13 +11,12 @@ from tdattr.report.methods import (
     credit_paper,
     list_measures,
     list_methods,
-    mean_or_none,
     measure_effects,
     read_paper_columns,
 )
 from tdattr.report.papers import DATASETS, MEAN, read_number
+from tdattr.report.pooling import mean_or_none, p_value_against
 from tdattr.report.sheet import Cell, Number, Sheet, drop_empty_columns
-from tdattr.report.tables import p_value_against
 
 PROTOCOLS: tuple[str, ...] = ("leave_k_out",)
 LEVEL = 0.01  # of significance

@@ -8,11 +8,11 @@ from tdattr.report.methods import (
     credit_paper,
     list_measures,
     list_methods,
-    mean_or_none,
     measure_effects,
     read_paper_columns,
 )
 from tdattr.report.papers import DATASETS
+from tdattr.report.pooling import mean_or_none
 from tdattr.report.sheet import Cell, Number, Sheet, drop_empty_columns
 
 PROTOCOLS: tuple[str, ...] = ("leave_k_out",)

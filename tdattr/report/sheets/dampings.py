@@ -1,9 +1,8 @@
 """The linear datamodeling score by damping, for methods that were run with a grid of them."""
 
-import math
-
 from tdattr.report.collect import Experiment
-from tdattr.report.methods import mean_or_none, sort_methods
+from tdattr.report.methods import sort_methods
+from tdattr.report.pooling import pool_intervals
 from tdattr.report.sheet import Cell, Number, Sheet
 from tdattr.scores import DAMPING_UNIT
 
@@ -18,18 +17,14 @@ def make_sheet(experiment: Experiment) -> Sheet | None:
         grids = [summary["grid"] for summary in summaries if summary.get("damping_unit") == DAMPING_UNIT]
         for damping in sorted({entry["damping"] for grid in grids for entry in grid}):
             entries = [entry for grid in grids for entry in grid if entry["damping"] == damping]
-            centre = mean_or_none(entry["mean"] for entry in entries)
-            assert centre is not None
-            # of a mean of independent means
-            below = math.hypot(*(entry["mean"] - entry["low"] for entry in entries)) / len(entries)
-            above = math.hypot(*(entry["high"] - entry["mean"] for entry in entries)) / len(entries)
+            pooled = pool_intervals(entries)
             rows.append(
                 {
                     "method": method,
                     "damping": Number(damping, "g"),
-                    "LDS": Number(centre),
-                    "low": Number(centre - below),
-                    "high": Number(centre + above),
+                    "LDS": Number(pooled["mean"]),
+                    "low": Number(pooled["low"]),
+                    "high": Number(pooled["high"]),
                     "seeds": Number(len(entries), "d"),
                 }
             )

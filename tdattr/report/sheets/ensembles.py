@@ -7,11 +7,11 @@ from tdattr.report.methods import (
     choose_averaged,
     credit_paper,
     list_measures,
-    mean_or_none,
     measure_effects,
     read_paper_columns,
 )
 from tdattr.report.papers import DATASETS, read_number, read_table
+from tdattr.report.pooling import mean_or_none
 from tdattr.report.sheet import Cell, Number, Sheet, drop_empty_columns
 
 PROTOCOLS: tuple[str, ...] = ("leave_k_out",)

@@ -4,7 +4,8 @@ from collections.abc import Iterable
 
 from tdattr.metrics.agreement import MEASURES, interval, share_of_ceiling, sign_flip_p_value
 from tdattr.report.collect import Experiment, Run
-from tdattr.report.methods import mean_or_none, sort_methods
+from tdattr.report.methods import sort_methods
+from tdattr.report.pooling import mean_or_none
 from tdattr.report.sheet import NOTHING, Cell, Number, Sheet, drop_empty_columns
 
 PROTOCOLS: tuple[str, ...] = ("logo", "truth")

@@ -1,10 +1,9 @@
 """Table 7 of the MUCS paper: how much of what a method names for one query it names for another."""
 
-import math
-
 from tdattr.report.collect import Experiment
-from tdattr.report.methods import credit_paper, list_methods, mean_or_none
+from tdattr.report.methods import credit_paper, list_methods
 from tdattr.report.papers import DATASETS, read_number
+from tdattr.report.pooling import mean_or_none, spread_or_none
 from tdattr.report.sheet import Cell, Number, Sheet, drop_empty_columns
 
 PROTOCOLS: tuple[str, ...] = ("leave_k_out",)
@@ -15,8 +14,7 @@ def make_sheet(experiment: Experiment) -> Sheet | None:
     rows: list[dict[str, Cell]] = []
     for method in list_methods(experiment, random=True):
         summaries = [run.summary for run in experiment.runs[method].values()]
-        # of a mean of independent means, each over as many pairs of queries
-        spread = math.hypot(*(summary["overlap_ci95"] for summary in summaries)) / len(summaries)
+        spread = spread_or_none(summary["overlap_ci95"] for summary in summaries)  # each over as many pairs of queries
         overlap = Number(mean_or_none(summary["overlap_percent"] for summary in summaries), ".1f", spread)
         row: dict[str, Cell] = {"method": method, "overlap, %": overlap, "seeds": Number(len(summaries), "d")}
         if experiment.dataset in DATASETS:

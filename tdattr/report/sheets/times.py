@@ -1,8 +1,9 @@
 """Table 6 of the MUCS paper: what an attribution costs."""
 
 from tdattr.report.collect import Experiment
-from tdattr.report.methods import credit_paper, list_methods, mean_or_none
+from tdattr.report.methods import credit_paper, list_methods
 from tdattr.report.papers import DATASETS, read_table
+from tdattr.report.pooling import mean_or_none
 from tdattr.report.sheet import NOTHING, Cell, Number, Sheet, drop_empty_columns
 
 PROTOCOLS: tuple[str, ...] = ("leave_k_out",)
