@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ BLOCK = 1 << 20  # bytes read at a time
 PAGE = 4096  # bytes: no file system hands out less at a time
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no space, no quota, or a limit on the size of files
 NUMPY_FULL = ("Not enough free space", "requested and")  # what numpy says of a full disk, without a number
+LONGEST_NAME = 120  # characters; file systems take 255 bytes
 CANNOT_SYNC = (errno.EINVAL, errno.EOPNOTSUPP)  # of folders, on some network file systems
 
 known: dict[tuple[int, int, int, int], str] = {}  # digests of this process, see ``digest_once``
@@ -40,6 +42,11 @@ def digest_once(path: Path) -> str:
     if key not in known:
         known[key] = digest(path)
     return known[key]
+
+
+def name_file(text: str) -> str:
+    """A name for a file or folder made of any text: it holds no separator, and does not begin with a dot."""
+    return re.sub(r"[^\w.-]+", "_", text)[:LONGEST_NAME].lstrip(".") or "_"
 
 
 def write_json(path: Path, content: object) -> None:

@@ -1,6 +1,5 @@
 """A method's scores, and how they lie in an artifact."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

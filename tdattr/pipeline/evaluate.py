@@ -1,6 +1,5 @@
 """Evaluate: a protocol's verdict on the scores of a method."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,6 +13,7 @@ import pandas as pd
 import yaml
 
 from tdattr.errors import UserError
+from tdattr.files import name_file
 from tdattr.store import Artifact, find
 from tdattr.tables import read_table
 
@@ -21,6 +23,7 @@ VARIED_OF_PROTOCOL = ("ceiling", "aggregate")
 NAMED = ("dataset.name", "model.name", "diffusion.name", "protocol.name")  # what a title says anyway
 REQUIRED = dict.fromkeys(("dataset", "model", "diffusion", "method", "protocol"), "text")
 REQUIRED |= dict.fromkeys(("seed", "num_queries", "seconds_per_query"), "number")
+ARTIFACT = re.compile(r"[\w-]+/[\w-]+")  # stage/address: nothing that leads out of the store
 KINDS: dict[str, Any] = {"text": str, "number": (int, float)}
 # of files that are missing or damaged
 UNREADABLE = (UserError, OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError)
@@ -45,9 +48,12 @@ class Run:
 
     def artifact(self, role: str) -> Artifact:
         """An artifact of the run by its role, for example ``queries``."""
+        name = self.summary["artifacts"][role]
+        if not ARTIFACT.fullmatch(name):
+            raise ValueError(f"its summary has {name!r} for an artifact")
         roots = [Path(self.config["paths"]["artifacts"]), *(parent / "artifacts" for parent in self.folder.parents)]
-        root = next((root for root in roots if (root / self.summary["artifacts"][role]).is_dir()), roots[0])
-        return find(root, self.summary["artifacts"][role])
+        root = next((root for root in roots if (root / name).is_dir()), roots[0])
+        return find(root, name)
 
     @cached_property
     def unpictured(self) -> str | None:
@@ -115,7 +121,7 @@ class Experiment:
         """A name for a folder: what was run, and a digest of all settings."""
         summary = self.first(next(iter(self.runs))).summary
         digest = hashlib.sha256(experiment_key(self.config).encode()).hexdigest()[:6]
-        return "-".join([*(summary[key] for key in ("dataset", "model", "diffusion", "protocol")), digest])
+        return name_file("-".join(summary[key] for key in ("dataset", "model", "diffusion", "protocol"))) + f"-{digest}"
 
     @property
     def seeds(self) -> list[int]:

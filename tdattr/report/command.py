@@ -2,17 +2,18 @@
 
 import argparse
 import os
+import sys
 from pathlib import Path
 
 import pandas as pd
 from rich.console import Console
-from rich.text import Text
 
+from tdattr.files import expand
 from tdattr.report.collect import IMPORTED
-from tdattr.report.files import write_sheet
-from tdattr.report.page import write_page
+from tdattr.report.files import write_csv, write_sheet
+from tdattr.report.page import Made, write_page
 from tdattr.report.readable import make_readable
-from tdattr.report.sheet import render_sheet
+from tdattr.report.sheet import as_text, render_sheet
 from tdattr.report.tables import render_table
 
 MOST_FOLDERS = 5  # that a terminal names for one reason
@@ -29,37 +30,47 @@ def run(arguments: list[str]) -> None:
     options = parser.parse_args(arguments)
     collected, made = make_readable(options.runs)
     options.out.mkdir(parents=True, exist_ok=True)
-    console = Console()
-    for experiment, rows, sheets in made:
-        folder = options.out / "tables" / experiment.slug
-        console.print(render_table(experiment, rows) if rows else Text(experiment.title, "italic"))
-        if experiment.imported:
-            console.print(Text(IMPORTED), soft_wrap=True)
+    for experiment, _, sheets in made:
         for sheet in sheets:
-            write_sheet(folder, sheet)
-            if sheet.printed:
-                console.print(Text(f"\n{sheet.title}", "italic"), render_sheet(sheet), sep="\n")
-        if sheets:
-            names = ", ".join(sheet.name for sheet in sheets)
-            console.print(Text(f"\nAs .csv, .md and .tex in {folder}: {names}\n"), soft_wrap=True)
-    without = {run.folder: run.unpictured for run in collected.runs if run.unpictured is not None}
-    for line in (
-        *describe_left_out(collected.left_out, MOST_FOLDERS),
-        *describe_left_out(without, MOST_FOLDERS, "No pictures"),
-    ):
-        console.print(Text(line), soft_wrap=True)
+            write_sheet(options.out / "tables" / experiment.slug, sheet)
     frames = [pd.DataFrame(rows).assign(experiment=experiment.title) for experiment, rows, _ in made if rows]
     if frames:
-        pd.concat(frames).to_csv(options.out / "table.csv", index=False)
-        console.print(f"Table: {options.out / 'table.csv'}", soft_wrap=True)
-    left_out = [*describe_left_out(collected.left_out), *describe_left_out(without, said="No pictures")]
-    write_page(options.out / "index.html", made, left_out)
-    console.print(f"Report: {options.out / 'index.html'}", soft_wrap=True)
+        write_csv(pd.concat(frames), options.out / "table.csv")
+    without = {run.folder: run.unpictured for run in collected.runs if run.unpictured is not None}
+    named, few = (
+        [*describe_left_out(collected.left_out, most), *describe_left_out(without, most, "No pictures")]
+        for most in (None, MOST_FOLDERS)
+    )
+    write_page(options.out / "index.html", made, named)
+    show(made, few, options.out, bool(frames))
 
 
-def expand(path: str) -> Path:
-    """A path that a user gives."""
-    return Path(path).expanduser()
+def show(made: list[Made], left_out: list[str], out: Path, overview: bool) -> None:
+    """Print the tables and where the files are; these are written by now, so that nobody need read to the end."""
+    console = Terminal()
+    for experiment, rows, sheets in made:
+        console.print(render_table(experiment, rows) if rows else as_text(experiment.title, "italic"))
+        if experiment.imported:
+            console.print(as_text(IMPORTED), soft_wrap=True)
+        for sheet in sheets:
+            if sheet.printed:
+                console.print(as_text(f"\n{sheet.title}", "italic"), render_sheet(sheet), sep="\n")
+        if sheets:
+            names = ", ".join(sheet.name for sheet in sheets)
+            where = f"\nAs .csv, .md and .tex in {out / 'tables' / experiment.slug}: {names}\n"
+            console.print(as_text(where), soft_wrap=True)
+    lines = [*left_out, *([f"Table: {out / 'table.csv'}"] if overview else []), f"Report: {out / 'index.html'}"]
+    for line in lines:
+        console.print(as_text(line), soft_wrap=True)
+
+
+class Terminal(Console):
+    """A console whose reader may leave (``tdattr-report | head``)."""
+
+    def on_broken_pipe(self) -> None:
+        """Print nothing more, and nothing about it; not even when the interpreter flushes at its end."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def describe_left_out(left_out: dict[Path, str], most: int | None = None, said: str = "Not shown") -> list[str]:

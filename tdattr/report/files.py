@@ -3,17 +3,21 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from tdattr.report.sheet import Cell, Number, Sheet
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a cell begins with that a spreadsheet computes
 LATEX = str.maketrans(
     {character: f"\\{character}" for character in "_%&#${}"}
     | {
         "\\": r"\textbackslash{}",
         "~": r"\textasciitilde{}",
         "^": r"\textasciicircum{}",
+        "[": "{[}",  # at the start of a row it would be an argument of the row before
+        "]": "{]}",
         "*": "$^{*}$",
         "<": "$<$",
         ">": "$>$",
@@ -33,9 +37,19 @@ LATEX = str.maketrans(
 def write_sheet(folder: Path, sheet: Sheet) -> None:
     """Write ``name.csv``, ``name.md`` and ``name.tex``."""
     folder.mkdir(parents=True, exist_ok=True)
-    to_frame(sheet).to_csv(folder / f"{sheet.name}.csv", index=False)
+    write_csv(to_frame(sheet), folder / f"{sheet.name}.csv")
     for suffix, text in (("md", to_markdown(sheet)), ("tex", to_latex(sheet))):
         (folder / f"{sheet.name}.{suffix}").write_text(text, encoding="utf-8")
+
+
+def write_csv(frame: pd.DataFrame, path: Path) -> None:
+    """Write a table in which no name is a formula to a spreadsheet."""
+    frame.map(quote_formula).rename(columns=quote_formula).to_csv(path, index=False)
+
+
+def quote_formula(cell: Any) -> Any:
+    """Text that a spreadsheet would take for a formula behind an apostrophe; anything else as it is."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell
 
 
 def to_frame(sheet: Sheet) -> pd.DataFrame:
@@ -57,10 +71,10 @@ def to_frame(sheet: Sheet) -> pd.DataFrame:
 
 def to_markdown(sheet: Sheet) -> str:
     """A pipe table below its title, above its caption."""
-    table = escape_cells(sheet, lambda text: re.sub(r"([|*<\\])", r"\\\1", text))
+    table = escape_cells(sheet, lambda text: re.sub(r"([|*<\[`\\])", r"\\\1", text))
     alignment = ["left" if sheet.textual(column) else "right" for column in sheet.columns]
     body = table.to_markdown(index=False, colalign=alignment, disable_numparse=True)
-    title, caption = (re.sub(r"([*<_])", r"\\\1", text) for text in (sheet.title, sheet.caption))
+    title, caption = (re.sub(r"([*<_\[`])", r"\\\1", text) for text in (sheet.title, sheet.caption))
     return f"**{title}**\n\n{body}\n\n{caption}\n"
 
 
@@ -77,8 +91,13 @@ def to_latex(sheet: Sheet) -> str:
 
 def escape_cells(sheet: Sheet, escape: Callable[[str], str]) -> pd.DataFrame:
     """The cells and headings as people read them, with what a format takes for its own signs escaped."""
-    rows = [[escape(str(cell)) for cell in row.values()] for row in sheet.rows]
-    return pd.DataFrame(rows, columns=[escape(column) for column in sheet.columns])
+    rows = [[escape(in_one_line(str(cell))) for cell in row.values()] for row in sheet.rows]
+    return pd.DataFrame(rows, columns=[escape(in_one_line(column)) for column in sheet.columns])
+
+
+def in_one_line(text: str) -> str:
+    """Text without line breaks, which would end a row."""
+    return " ".join(text.split())
 
 
 def escape_latex(text: str) -> str:

@@ -30,9 +30,10 @@ DRAWN = (*VERDICTS, "ndcg_3")
 PLOTTED = "Similarity between the images before and after the removal"
 SHOWN = 8  # top attributed examples per query and method
 Table = list[dict[str, Any]]
+Made = tuple[Experiment, Table, list[Sheet]]  # an experiment, the numbers of its overview, and its tables
 
 
-def write_page(path: Path, made: list[tuple[Experiment, Table, list[Sheet]]], left_out: list[str]) -> None:
+def write_page(path: Path, made: list[Made], left_out: list[str]) -> None:
     """Write the page; the newest experiment comes first. ``left_out``: what is said of runs that are not shown."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True

@@ -2,6 +2,7 @@
 
 import io
 import textwrap
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -136,6 +137,9 @@ def pyplot() -> Any:
     import matplotlib
 
     matplotlib.use("Agg")
+    matplotlib.rcParams["text.parse_math"] = False  # a name is no formula
+    matplotlib.rcParams["svg.fonttype"] = "none"  # text, which the browser sets in a font that has its letters
+    warnings.filterwarnings("ignore", "Glyph .* missing from font")
     import matplotlib.pyplot
 
     return matplotlib.pyplot

@@ -1,6 +1,7 @@
 """A table as it is printed and written: its cells keep the numbers that they show."""
 
 import math
+import re
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -9,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 NOTHING = "–"
+CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")  # all but the line break
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,12 @@ def render_sheet(sheet: Sheet) -> Table:
     columns = [column for column in sheet.columns if column not in sheet.aside]
     for column in columns:
         words = sheet.textual(column)  # which fold where there is no room
-        table.add_column(Text(column), justify="left" if words else "right", overflow="fold", no_wrap=not words)
+        table.add_column(as_text(column), justify="left" if words else "right", overflow="fold", no_wrap=not words)
     for row in sheet.rows:
-        table.add_row(*(Text(str(row[column])) for column in columns))
+        table.add_row(*(as_text(str(row[column])) for column in columns))
     return table
+
+
+def as_text(text: str, style: str = "") -> Text:
+    """What a terminal shows of a text: neither markup nor the signs by which a terminal is controlled mean anything."""
+    return Text(CONTROL.sub("\ufffd", text), style)

@@ -7,6 +7,7 @@ from rich.table import Table
 from tdattr.metrics.comparison import FOOTNOTE, compare, show_change
 from tdattr.report.collect import Experiment
 from tdattr.report.pooling import mean_or_none, p_value_against, pool
+from tdattr.report.sheet import as_text
 
 HEADINGS = {
     "method": "method",
@@ -92,11 +93,14 @@ def render_table(experiment: Experiment, table: list[dict[str, Any]]) -> Table:
     """The main columns, for a terminal of 80 characters; the page and the CSV have all of them, and the ablations."""
     methods = experiment.unablated or list(experiment.runs)
     rows = [row for row in table if row["method"] in methods]
-    printed = Table(title=experiment.title, title_justify="left", caption=describe_marks(rows), caption_justify="left")
+    marks = describe_marks(rows)
+    printed = Table(
+        title=as_text(experiment.title), title_justify="left", caption=marks and as_text(marks), caption_justify="left"
+    )
     shown = [list(HEADINGS).index(key) for key in MAIN]
     for index, heading in enumerate(HEADINGS[key] for key in MAIN):
         printed.add_column(heading, justify="left" if index < 2 else "right", overflow="fold")
     for row in rows:
         full = format_row(row)
-        printed.add_row(*(full[index] for index in shown))
+        printed.add_row(*(as_text(full[index]) for index in shown))
     return printed

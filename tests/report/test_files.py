@@ -1,7 +1,9 @@
 """Tables as files and in a terminal, and the command that writes them."""
 
 import json
+import os
 import re
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -81,8 +83,29 @@ def test_latex_is_escaped() -> None:
     assert r"\caption{Table 0: a\_b. Of 100 \% \& more; $^{*}$ is p $<$ 0.01.}" in text
     assert text.count(r"\begin{") == text.count(r"\end{") == 2
     assert all(rule in text for rule in (r"\toprule", r"\midrule", r"\bottomrule", r"\begin{tabular}{lrr}"))
+    assert escape_latex("[x] \\input{y}") == r"{[}x{]} \textbackslash{}input\{y\}"
     assert escape_latex("k\\{#$^~}") == r"k\textbackslash{}\{\#\$\textasciicircum{}\textasciitilde{}\}"
     assert escape_latex("U-C1 1e-05 (-2)") == "U-C1 1e-05 ($-$2)"
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@sum(a)", "\t=1", "\r=1"])
+def test_no_name_is_a_formula_to_a_spreadsheet(name: str, tmp_path: Path) -> None:
+    sheet = Sheet("s", "t", "c", [{"method": name, name: Number(-2.0)}])
+    write_sheet(tmp_path, sheet)
+    table = pd.read_csv(tmp_path / "s.csv", lineterminator="\n")
+    assert table["method"].tolist() == [f"'{name}"] and table[f"'{name}"].tolist() == [-2.0]
+
+
+def test_a_name_with_line_breaks_is_one_row_of_every_table() -> None:
+    sheet = Sheet("s", "t", "c", [{"a\nb": "c\n\nd", "`x`": "[y](z)"}])
+    assert to_markdown(sheet).splitlines()[2:5:2] == [r"| a b   | \`x\`   |", r"| c d   | \[y](z) |"]
+    assert r"c d & {[}y{]}(z) \\" in to_latex(sheet)
+
+
+def test_a_terminal_shows_names_as_they_are_and_obeys_none() -> None:
+    console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(render_sheet(Sheet("s", "t", "c", [{"[/b]": "[red]a[/x]", "e": "\x1b[2Jb\r"}])))
+    assert console.export_text().split() == ["[/b]", "e", "─" * 17, "[red]a[/x]", "\ufffd[2Jb\ufffd"]
 
 
 def test_a_terminal_has_the_main_columns() -> None:
@@ -169,3 +192,41 @@ def test_the_page_shows_the_examples_of_the_best_damping(tmp_path: Path) -> None
     assert found[0]["examples"][0]["score"] == "0.500"
     assert found[0]["after"] is None
     assert found[2]["verdict"] == f"lds {table['lds'][2]:.2f}"
+
+
+@pytest.mark.parametrize("name", ["../../../out", "/out", "..", "a/b", ".hidden"])
+def test_a_crafted_summary_writes_nothing_outside_of_the_reports_folder(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outputs = Outputs(tmp_path / "in")
+    outputs.run("mucs", 1, dataset=name)
+    monkeypatch.setattr("tdattr.report.page.show_queries", lambda *_: [])
+    before = set(tmp_path.rglob("*"))
+    command.run([str(tmp_path / "in"), "--out", str(tmp_path / "report")])
+    written = set(tmp_path.rglob("*")) - before
+    assert written and all((tmp_path / "report") in (path, *path.parents) for path in written)
+    (folder,) = (tmp_path / "report/tables").iterdir()
+    assert (folder / "table_1.csv").exists() and not folder.name.startswith(".")
+
+
+def test_a_crafted_summary_has_no_artifact_outside_of_the_store_and_no_name_that_is_none(tmp_path: Path) -> None:
+    outputs = Outputs(tmp_path)
+    for wrong in ({"artifacts": {"evaluation": "../runs"}}, {"dataset": {}}, {"artifacts": {"evaluation": "a/../.."}}):
+        outputs.run("mucs", 1, summary=wrong)
+    outputs.run("pixel", 1)
+    assert list(collect([tmp_path]).left_out.values()) == [
+        "its summary has '../runs' for an artifact",
+        "its summary has no name for dataset",
+        "its summary has 'a/../..' for an artifact",
+    ]
+
+
+def test_a_reader_that_leaves_gets_a_page_and_no_complaint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Outputs(tmp_path).run("mucs", 1)
+    monkeypatch.setattr("tdattr.report.page.show_queries", lambda *_: [])
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as pipe:  # closing it flushes, as the interpreter does at its end
+        monkeypatch.setattr(sys, "stdout", pipe)
+        command.run([str(tmp_path), "--out", str(tmp_path / "report")])
+    assert (tmp_path / "report/index.html").exists()
