@@ -1,8 +1,10 @@
 """How well do scores rank groups as gold scores do? One value per query.
 
-Scores are [query, group], higher = more influential. Rankings go from the highest score down; ties keep the columns'
-order. A measure of the top n uses all groups when there are fewer than n. Every measure raises ValueError for
-matrices that are not alike in shape, are empty, have fewer than 2 groups or values that are not finite.
+Scores are [query, group], higher = more influential. Rankings go from the highest score down. Groups that tie, in gold
+or in the scores, have no order of their own, and that of the columns is an accident of their names: a measure of ranks
+is the mean over all orders of them, unless its docstring has another rule. Constant scores have a top-1 of 1 / K.
+A measure of the top n uses all groups when there are fewer than n. Every measure raises ValueError for matrices that
+are not alike in shape, are empty, have fewer than 2 groups or values that are not finite.
 
 After "Agreement with LOGO" in GUDA (arXiv 2601.22651) and its two evaluation scripts (CIFAR-10, UnlearnCanvas).
 """
@@ -11,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int, Real
+from scipy.stats import rankdata
 
 ScoreMatrix = Real[np.ndarray, "query group"]
 QueryValues = Float[np.ndarray, " query"]
@@ -33,9 +36,24 @@ def ranking(scores: ScoreMatrix) -> Int[np.ndarray, "query group"]:
     return np.argsort(-scores, axis=1, kind="stable")
 
 
-def positions(scores: ScoreMatrix) -> Int[np.ndarray, "query group"]:
-    """The rank of every column, 0 = highest: the inverse of `ranking`."""
-    return np.argsort(ranking(scores), axis=1, kind="stable")
+def find_ties(scores: ScoreMatrix) -> tuple[Int[np.ndarray, "query group"], Int[np.ndarray, "query group"]]:
+    """For every column, how many score higher, and how many as high, itself counted."""
+    higher, reaching = (rankdata(-scores, method=method, axis=1).astype(int) for method in ("min", "max"))
+    return higher - 1, reaching - higher + 1
+
+
+def chance_of_top(scores: ScoreMatrix, n: int) -> Float[np.ndarray, "query group"]:
+    """How likely every column is one of the first n, over all orders of those that tie."""
+    higher, size = find_ties(scores)
+    return np.clip((n - higher) / size, 0, 1)
+
+
+def share_by_rank(values: Float[np.ndarray, " group"], scores: ScoreMatrix) -> Float[np.ndarray, "query group"]:
+    """What every column gets where the first gets ``values[0]``, the second ``values[1]`` …; those that tie the mean of
+    what is theirs."""
+    higher, size = find_ties(scores)
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    return np.where(size == 1, values[higher], (sums[higher + size] - sums[higher]) / size)
 
 
 def top_overlap(gold: ScoreMatrix, scores: ScoreMatrix, n: int) -> QueryValues:
@@ -45,7 +63,7 @@ def top_overlap(gold: ScoreMatrix, scores: ScoreMatrix, n: int) -> QueryValues:
     """
     gold, scores = check_scores(gold, scores)
     depth = check_depth(n, gold)
-    return np.asarray(((positions(gold) < depth) & (positions(scores) < depth)).sum(1) / depth)
+    return np.asarray((chance_of_top(gold, depth) * chance_of_top(scores, depth)).sum(1) / depth)
 
 
 def ndcg(gold: ScoreMatrix, scores: ScoreMatrix, n: int, linear: bool = False) -> QueryValues:
@@ -59,9 +77,9 @@ def ndcg(gold: ScoreMatrix, scores: ScoreMatrix, n: int, linear: bool = False) -
     ranks = np.arange(1, groups + 1)
     # the exponential gains times 2^-K, which cancels in the ratio and keeps many groups from overflowing
     gains = groups - ranks + 1.0 if linear else np.exp2(-ranks) - np.exp2(-groups)
-    discounts = 1 / np.log2(np.arange(2, depth + 2))
-    gained = gains[np.take_along_axis(positions(gold), ranking(scores)[:, :depth], axis=1)]
-    return np.asarray((gained * discounts).sum(1) / (gains[:depth] * discounts).sum())
+    discounts = discount(depth, groups)
+    gained = share_by_rank(gains, gold) * share_by_rank(discounts, scores)
+    return np.asarray(gained.sum(1) / (gains * discounts).sum())
 
 
 def ndcg_of_values(gold: ScoreMatrix, scores: ScoreMatrix, n: int) -> QueryValues:
@@ -73,18 +91,22 @@ def ndcg_of_values(gold: ScoreMatrix, scores: ScoreMatrix, n: int) -> QueryValue
     gold, scores = check_scores(gold, scores)
     depth = check_depth(n, gold)
     gains = gold - min(0.0, float(gold.min()))
-    discounts = 1 / np.log2(np.arange(2, depth + 2))
-    gained, ideal = (
-        (np.take_along_axis(gains, ranking(order)[:, :depth], axis=1) * discounts).sum(1) for order in (scores, gold)
-    )
+    discounts = discount(depth, gold.shape[1])
+    gained, ideal = ((gains * share_by_rank(discounts, order)).sum(1) for order in (scores, gold))
     return np.asarray(gained / np.where(ideal == 0, 1, ideal))
+
+
+def discount(depth: int, groups: int) -> Float[np.ndarray, " group"]:
+    """1 / log2(i + 1) for the ranks i = 1, 2 … up to ``depth``, and 0 below it."""
+    ranks = np.arange(1, groups + 1)
+    return np.where(ranks <= depth, 1 / np.log2(ranks + 1), 0)
 
 
 def reciprocal_rank(gold: ScoreMatrix, scores: ScoreMatrix) -> QueryValues:
     """1 / the rank that the scores give to the gold top group, in [1 / K, 1]."""
     gold, scores = check_scores(gold, scores)
-    best = ranking(gold)[:, :1]
-    return np.asarray(1 / (1 + np.take_along_axis(positions(scores), best, axis=1)[:, 0]))
+    reciprocals = 1 / np.arange(1.0, gold.shape[1] + 1)
+    return np.asarray((chance_of_top(gold, 1) * share_by_rank(reciprocals, scores)).sum(1))
 
 
 def pairwise(
@@ -95,17 +117,18 @@ def pairwise(
 ) -> QueryValues:
     """The share of pairs of groups that are ordered as in gold, weighted by |Δgold|, in [0, 1]; 0.5 = chance.
 
-    Over all pairs, or those with at least one of the gold top `top` (ValueError below 1). Pairs that tie in gold weigh
-    nothing; those that tie in the scores count half, are left out (UnlearnCanvas's script), or are wrong (CIFAR-10's).
-    0.5 where no pair has weight.
+    Over all pairs, or those with at least one of the gold top `top` (ValueError below 1), each by how likely that is
+    where the last of these tie. Pairs that tie in gold weigh nothing; those that tie in the scores count half, are left
+    out (UnlearnCanvas's script), or are wrong (CIFAR-10's). 0.5 where no pair has weight.
     """
     gold, scores = check_scores(gold, scores)
     groups = gold.shape[1]
     order = ranking(gold)
     gold, scores = np.take_along_axis(gold, order, axis=1), np.take_along_axis(scores, order, axis=1)
+    chance = chance_of_top(gold, groups if top is None else check_depth(top, gold))
     agreeing, total = np.zeros(len(gold)), np.zeros(len(gold))
-    for first in range(groups if top is None else check_depth(top, gold)):  # sorted: gold's top come first
-        weights = gold[:, first, None] - gold[:, first + 1 :]
+    for first in range(int((chance > 0).sum(1).max())):  # sorted: of a pair, the first is the one that is in the top
+        weights = chance[:, first, None] * (gold[:, first, None] - gold[:, first + 1 :])
         signs = np.sign(scores[:, first, None] - scores[:, first + 1 :])
         if ties == "left_out":
             weights = weights * (signs != 0)
@@ -123,10 +146,9 @@ def rank_biased_overlap(gold: ScoreMatrix, scores: ScoreMatrix, p: float = 0.9) 
     if not 0 < p < 1:
         raise ValueError(f"p = {p} is not between 0 and 1")
     gold, scores = check_scores(gold, scores)
-    depths = np.arange(1, gold.shape[1] + 1)
-    weights = (1 - p) * p ** (depths - 1.0) / depths
-    from_depth = np.cumsum(weights[::-1])[::-1]  # what a group adds that both rankings hold from this depth on
-    return np.asarray(from_depth[np.maximum(positions(gold), positions(scores))].sum(1))
+    depths = range(1, gold.shape[1] + 1)
+    terms = [p ** (depth - 1.0) * top_overlap(gold, scores, depth) for depth in depths]
+    return np.asarray((1 - p) * np.sum(terms, axis=0))
 
 
 def kendall_tau(gold: ScoreMatrix, scores: ScoreMatrix) -> QueryValues:

@@ -13,6 +13,7 @@ from tdattr.protocols import Verdict
 from tdattr.scores import Scores
 
 SHOWN = ("top_1", "spearman", "ndcg_3")
+TIED = "(tie)"  # in place of the name of a first group
 
 
 def check_resamples(resamples: int) -> None:
@@ -24,12 +25,13 @@ def check_resamples(resamples: int) -> None:
 def aggregate_scores(
     scores: Scores, groups: dict[str, Int[np.ndarray, " _id"]], config: AggregateConfig
 ) -> Float[np.ndarray, "query group"]:
-    """Scores of groups as they are, scores of items aggregated."""
+    """Scores of groups as they are, scores of items aggregated; no finer than their float32, beyond which the order of
+    a sum would break ties."""
     if scores.groups is not None:
         if scores.groups != list(groups):
             raise ValueError(f"scores of the groups {scores.groups} cannot be judged by {list(groups)}")
         return scores.values.double().numpy()
-    return aggregate(scores.values, scores.ids, groups, config).numpy()
+    return aggregate(scores.values, scores.ids, groups, config).float().double().numpy()
 
 
 def judge(
@@ -56,7 +58,7 @@ def judge(
             if fraction is not None:
                 summary[measure]["fraction"] = fraction
     table: list[dict[str, Any]] = [
-        {"query": query, "gold": names[gold[query].argmax()], "named": names[scores[query].argmax()]}
+        {"query": query, "gold": name_first(gold[query], names), "named": name_first(scores[query], names)}
         | {measure: float(values[query]) for measure, values in by_measure.items()}
         for query in range(len(gold))
     ]
@@ -64,6 +66,12 @@ def judge(
     slope, offset = shared_fit(gold, scores)
     found = {"agreement": summary, "shared_fit": {"slope": slope, "offset": offset}, "groups": len(names)}
     return Verdict(found, table, f"{len(names)} groups", lines=lines)
+
+
+def name_first(scores: Float[np.ndarray, " group"], names: list[str]) -> str:
+    """The group with the highest score; ``TIED`` where several have it."""
+    best = np.flatnonzero(scores == scores.max())
+    return names[best[0]] if len(best) == 1 else TIED
 
 
 def line(measure: str, values: dict[str, float]) -> str:

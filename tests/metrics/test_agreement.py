@@ -1,7 +1,7 @@
 """Agreement with gold against numbers worked out by hand, SciPy, scikit-learn and plain loops; and its tests."""
 
 from collections.abc import Callable
-from itertools import combinations, product
+from itertools import combinations, permutations, product
 from math import log2
 from typing import Any
 
@@ -34,7 +34,7 @@ from tdattr.metrics.agreement import (
     squared_error,
     top_overlap,
 )
-from tdattr.metrics.ranking import ndcg, ndcg_of_values, positions, ranking, reciprocal_rank
+from tdattr.metrics.ranking import find_ties, ndcg, ndcg_of_values, ranking, reciprocal_rank
 from tdattr.metrics.relevance import average_precision, coverage_error, jaccard, ranking_loss
 
 OF_RANKS = [name for name in ALL_MEASURES if not name.startswith(("pearson", "mse", "mae"))]  # of the scores' ranks
@@ -47,6 +47,11 @@ def drawn(groups: int, queries: int = 12, seed: int = 0) -> tuple[np.ndarray, np
     rng = np.random.default_rng(seed)
     gold = rng.standard_normal((queries, groups))
     return gold, gold + rng.standard_normal((queries, groups))
+
+
+def positions(scores: np.ndarray) -> np.ndarray:
+    """The rank of every column, 0 = highest; of scores without ties."""
+    return np.argsort(ranking(scores), axis=1)
 
 
 def tied(groups: int, queries: int = 12, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -124,13 +129,15 @@ def test_overlaps_of_six_groups_by_hand() -> None:
 @pytest.mark.parametrize("groups", [2, 6, 16])
 @pytest.mark.parametrize("tie", [False, True])
 def test_measures_of_the_gold_top_are_those_of_scikit_learn(groups: int, n: int, tie: bool) -> None:
-    gold, scores = tied(groups) if tie else drawn(groups)
-    relevant = positions(gold) < n
+    gold, scores = drawn(groups)
     named = positions(scores) < n
+    scores = scores.round() if tie else scores
+    relevant = positions(gold) < n
     for query in range(len(gold)):
         row = slice(query, query + 1)
         given = relevant[row], scores[row]
-        assert jaccard(gold, scores, n)[query] == pytest.approx(jaccard_score(relevant[query], named[query]))
+        if not tie:
+            assert jaccard(gold, scores, n)[query] == pytest.approx(jaccard_score(relevant[query], named[query]))
         precision = average_precision(gold, scores, n)[query]
         assert precision == pytest.approx(average_precision_score(relevant[query], scores[query]))
         assert precision == pytest.approx(label_ranking_average_precision_score(*given))
@@ -223,14 +230,17 @@ def test_pairwise_is_a_loop_over_pairs(
 ) -> None:
     gold, scores = data(9)
     for query, value in enumerate(pairwise(gold, scores, top, ties)):
-        among = np.argsort(-gold[query], kind="stable")[:top]
+        reaching = [int((gold[query] > own).sum()) for own in gold[query]]
+        alike = [int((gold[query] == own).sum()) for own in gold[query]]
+        chance = np.clip([((top or 9) - above) / tie for above, tie in zip(reaching, alike, strict=True)], 0, 1)
         right = total = 0.0
         for a, b in combinations(range(9), 2):
             by_gold, by_scores = gold[query, a] - gold[query, b], scores[query, a] - scores[query, b]
-            if (a not in among and b not in among) or (ties == "left_out" and by_scores == 0):
+            if ties == "left_out" and by_scores == 0:
                 continue
-            total += abs(by_gold)
-            right += abs(by_gold) * (0.5 if by_scores == 0 and ties == "half" else by_gold * by_scores > 0)
+            weight = abs(by_gold) * max(chance[a], chance[b])  # where the higher one is in the top, the pair touches it
+            total += weight
+            right += weight * (0.5 if by_scores == 0 and ties == "half" else by_gold * by_scores > 0)
         assert value == pytest.approx(right / total)
 
 
@@ -284,8 +294,11 @@ def test_measures_of_ranks_see_no_increasing_function_of_the_scores(groups: int)
 
 
 @pytest.mark.parametrize("groups", [2, 10, 128])
-def test_the_order_of_the_groups_and_of_the_queries_does_not_matter(groups: int) -> None:
-    gold, scores = drawn(groups)
+@pytest.mark.parametrize("data", [drawn, tied])
+def test_the_order_of_the_groups_and_of_the_queries_does_not_matter(
+    data: Callable[[int], tuple[np.ndarray, np.ndarray]], groups: int
+) -> None:
+    gold, scores = data(groups)
     rng = np.random.default_rng(1)
     columns, rows = rng.permutation(groups), rng.permutation(len(gold))
     before, after = agreement(gold, scores), agreement(gold[rows][:, columns], scores[rows][:, columns])
@@ -327,13 +340,32 @@ def test_many_groups_do_not_overflow() -> None:
             assert ndcg(gold, swapped, 3).item() == pytest.approx(expected)
 
 
-def test_ties_are_broken_by_the_columns_order() -> None:
-    assert ranking(np.array([[1.0, 2, 2, 1, 0.0, -0.0]])).tolist() == [[1, 2, 0, 3, 4, 5]]
-    assert positions(np.array([[1.0, 2, 2, 1]])).tolist() == [[2, 0, 1, 3]]
+def test_constant_scores_name_the_first_group_as_often_as_chance() -> None:
+    higher, size = find_ties(np.array([[1.0, 2, 2, 1, 0.0, -0.0]]))
+    assert (higher.tolist(), size.tolist()) == ([[2, 0, 0, 2, 4, 4]], [[2, 2, 2, 2, 2, 2]])
     gold, flat = np.array([[4.0, 3, 2, 1], [1, 2, 3, 4]]), np.zeros((2, 4))
-    assert top_overlap(gold, flat, 1).tolist() == [1, 0]
-    assert reciprocal_rank(gold, flat).tolist() == [1, 0.25]
-    assert top_overlap(flat, gold, 1).tolist() == [1, 0]  # also in gold
+    for first, second in ((gold, flat), (flat, gold)):
+        assert top_overlap(first, second, 1).tolist() == [0.25, 0.25]
+        assert top_overlap(first, second, 3).tolist() == [0.75, 0.75]
+        np.testing.assert_allclose(reciprocal_rank(first, second), (1 + 1 / 2 + 1 / 3 + 1 / 4) / 4)
+
+
+AGAINST = ("average_precision", "coverage_error", "ranking_loss")  # ties in the scores count against a method
+LINEAR = ("top_1", "overlap", "ndcg", "reciprocal_rank", "pairwise_top_3", "pairwise_all", "rbo", *AGAINST)
+OTHERWISE = ("untied", "strict")  # named rules of the references
+
+
+@pytest.mark.parametrize("name", [name for name in ALL_MEASURES if name.startswith(LINEAR)])
+@pytest.mark.parametrize("seed", range(3))
+def test_measures_of_ranks_are_means_over_all_orders_of_what_ties(name: str, seed: int) -> None:
+    if name.endswith(OTHERWISE):
+        pytest.skip("its rule of ties is another one")
+    (gold,), (scores,) = np.random.default_rng(seed).integers(1, 3, size=(2, 1, 5)).astype(float)
+    orders = 1e-9 * np.array(list(permutations(range(5))))
+    golds = np.repeat(gold + orders, len(orders), axis=0)
+    several = np.tile(scores + (0 * orders if name.startswith(AGAINST) else orders), (len(orders), 1))
+    expected = ALL_MEASURES[name](golds, several).mean()
+    assert ALL_MEASURES[name](gold[None], scores[None]).item() == pytest.approx(expected, abs=1e-6)
 
 
 def test_constant_scores_and_constant_gold_are_no_agreement() -> None:
