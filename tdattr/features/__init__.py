@@ -3,8 +3,9 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -40,7 +41,12 @@ class Setting:
 
 
 class Loadable(Node, ABC):
-    """A config node that looks at images: an extractor or a measure."""
+    """A config node that looks at images: an extractor or a measure.
+
+    ``packages``: those whose code decides what it computes; their versions are in the address of its results.
+    """
+
+    packages: ClassVar[tuple[str, ...]] = ()
 
     def identity(self, setting: Setting) -> Mapping[str, str]:
         """What its numbers depend on besides the node's own values: the digests of weight files, for example.
@@ -54,8 +60,14 @@ class Loadable(Node, ABC):
         return {}
 
     def describe_with_identity(self, setting: Setting) -> dict[str, Any]:
-        """All that its numbers depend on: its values and its identity."""
-        return self.describe() | {"identity": dict(self.identity(setting))}
+        """All that its numbers depend on: its values, its identity and the versions of packages."""
+        return self.describe() | {"identity": self.identity_with_versions(setting)}
+
+    def identity_with_versions(self, setting: Setting) -> dict[str, str]:
+        """Its identity, and the versions of the packages of itself and of what it looks through."""
+        parts = [self, *(part for _, part in walk(self) if isinstance(part, Loadable))]
+        packages = sorted({package for part in parts for package in part.packages})
+        return dict(self.identity(setting)) | {f"version of {package}": version(package) for package in packages}
 
     @abstractmethod
     def load(self, setting: Setting) -> Callable[..., Tensor]:
@@ -73,8 +85,8 @@ class Extractor(Loadable):
 
 
 def identities(node: Node, setting: Setting) -> dict[str, Any]:
-    """The identities of all extractors and measures inside a config node, by dotted name."""
-    return {name: dict(part.identity(setting)) for name, part in walk(node) if isinstance(part, Loadable)}
+    """The identities and versions of all extractors and measures inside a config node, by dotted name."""
+    return {name: part.identity_with_versions(setting) for name, part in walk(node) if isinstance(part, Loadable)}
 
 
 def unit_vectors(embed: Embed, images: Images, setting: Setting) -> Float[Tensor, "image feature"]:

@@ -36,6 +36,7 @@ class Classifier(Extractor):
     """
 
     unaddressed: ClassVar = ("name", "by")  # the groups are in the identity
+    packages: ClassVar = ("timm",)
 
     name: str
     architecture: str

@@ -31,6 +31,7 @@ class ClipImage(Extractor):
     """
 
     unaddressed: ClassVar = ("name", "weights")
+    packages: ClassVar = ("transformers",)
 
     name: str
     weights: str

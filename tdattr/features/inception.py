@@ -16,6 +16,7 @@ class Inception(Extractor):
     """The 2048 pooled features. The network resizes images itself, as the original did."""
 
     unaddressed: ClassVar = ("name", "weights", "url")
+    packages: ClassVar = ("torch-fidelity",)
 
     name: str
     weights: str

@@ -24,6 +24,7 @@ class Timm(Extractor):
     """
 
     unaddressed: ClassVar = ("name", "weights")
+    packages: ClassVar = ("timm",)
 
     name: str
     architecture: str

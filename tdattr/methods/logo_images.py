@@ -13,6 +13,7 @@ from tdattr.metrics.similarity import Measure
 class LOGOImages(Method):
     """1 - the similarity of the image and the one of the same seed and condition, by ``measure``."""
 
+    code_version: ClassVar = 2  # similarities are rounded to the measure's decimals
     needs: ClassVar = frozenset({"groups", "retraining"})
     scores_groups: ClassVar = True
 
@@ -21,12 +22,12 @@ class LOGOImages(Method):
 
     def start(self, context: Context) -> Scorer:
         """Train without each group, generate the queries again, and compare."""
-        compare = self.measure.load(context.setting)
+        compare = self.measure.load_rounded(context.setting)
         removals = list(context.counterfactuals.groups().values())
         columns = [
             1 - compare(context.queries.images, generated.images[context.queries.indices])
             for generated in context.counterfactuals.regenerate(removals)
         ]
-        scores = torch.stack([column.double() for column in columns], dim=1)
+        scores = torch.stack(columns, dim=1)
         facts = {"training_steps": float(sum(context.count_steps(removed) for removed in removals))}
         return lambda query: Scored(scores[query], facts)

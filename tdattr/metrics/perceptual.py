@@ -28,6 +28,7 @@ class LPIPS(Measure):
     """
 
     unaddressed: ClassVar = ("weights", "url")
+    packages: ClassVar = ("lpips",)
 
     net: Literal["vgg", "alex"]
     weights: str

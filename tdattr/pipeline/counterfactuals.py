@@ -104,13 +104,14 @@ class WorkspaceCounterfactuals(Counterfactuals):
         return losses.numpy()[:, ws.queries.indices]
 
     def similarities(self, first: Tensor, second: Tensor) -> dict[str, Float[np.ndarray, " query"]]:
-        """How alike the images of each pair are, by every measure of the run; higher = more alike."""
+        """How alike the images of each pair are, by every measure of the run and to its decimals; higher = more
+        alike."""
         self.require("measures")
         return {name: self.compare(name, first, second) for name in self.ws.measures}
 
     def compare(self, name: str, first: Tensor, second: Tensor) -> Float[np.ndarray, " query"]:
         """``similarities`` by one measure. Raises UserError where they are not finite."""
-        values = self.ws.measures[name].load(self.ws.setting())(first, second).double()
+        values = self.ws.measures[name].load_rounded(self.ws.setting())(first, second)
         if not values.isfinite().all():
             raise UserError(
                 f"The measure {name} gives similarities that are not finite: leave it out of metrics, or change its "

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -171,3 +172,15 @@ def test_what_is_left_out_of_the_address_must_be_in_the_identity(setting: Settin
     assert Addressed("addressed", "/somewhere", "u").identity(setting) == {}
     assert identities(FeatureSimilarity(Saying("saying", "w", "u")), setting) == {"extractor": {"weights": "digest"}}
     assert MSE().identity(setting) == {}
+
+
+def test_a_measure_depends_on_the_packages_of_what_it_looks_through(setting: Setting) -> None:
+    @dataclass(frozen=True)
+    class Packaged(Hiding):
+        unaddressed: ClassVar = ("name",)
+        packages: ClassVar = ("torch", "numpy")
+
+    measure = FeatureSimilarity(Packaged("packaged", "w", "u"))
+    expected = {f"version of {name}": version(name) for name in ("numpy", "torch")}
+    assert measure.describe_with_identity(setting)["identity"] == expected
+    assert identities(measure, setting) == {"extractor": expected}

@@ -7,7 +7,8 @@ from scipy.ndimage import correlate
 from torch import Tensor
 
 from tdattr.features import Setting
-from tdattr.metrics.similarity import MSE, SSIM, in_batches
+from tdattr.metrics.comparison import compare
+from tdattr.metrics.similarity import MSE, SSIM, Measure, in_batches
 
 ssim = SSIM(sigma=1.5, window=11).compare
 
@@ -76,13 +77,47 @@ def test_a_pair_does_not_depend_on_the_others() -> None:
 def test_mse_is_that_of_pixels_between_0_and_1(setting: Setting) -> None:
     first, second = pairs(3, 3, 6, 6)
     a, b = ((images.double().numpy() + 1) / 2 for images in (first, second))
-    compare = MSE().load(setting)
-    np.testing.assert_allclose(compare(first, second), 1 - ((a - b) ** 2).mean((1, 2, 3)), atol=1e-6)
-    torch.testing.assert_close(compare(first, first), torch.ones(3))
+    measure = MSE().load(setting)
+    np.testing.assert_allclose(measure(first, second), 1 - ((a - b) ** 2).mean((1, 2, 3)), atol=1e-6)
+    torch.testing.assert_close(measure(first, first), torch.ones(3))
     black = torch.full((1, 1, 4, 4), -1.0)
-    assert compare(black, -black).item() == 0
+    assert measure(black, -black).item() == 0
 
 
 def test_batches_change_nothing() -> None:
     first, second = pairs(5, 1, 12, 12)
     torch.testing.assert_close(in_batches(ssim, 2)(first, second), ssim(first, second))
+
+
+@pytest.mark.parametrize("measure", [MSE(), SSIM(sigma=1.5, window=11)], ids=["mse", "ssim"])
+def test_what_is_rounding_decides_nothing(measure: Measure, setting: Setting) -> None:
+    """Images that nothing has changed, but for the last bits: their similarities tie."""
+    first, _ = pairs(6, 1, 12, 12)
+    again = first * (1 + 3e-7)
+    values = measure.load_rounded(setting)(first, again)
+    assert values.dtype == torch.float64
+    assert values.tolist() == [1.0] * 6
+    assert compare(values.numpy(), np.ones(6)).auc == 0.5
+    first, second = pairs(6, 1, 12, 12)
+    plain = measure.load(setting)(first, second).double()
+    torch.testing.assert_close(
+        measure.load_rounded(setting)(first, second), plain, atol=0.6 * 0.1**measure.decimals, rtol=0
+    )
+
+
+def test_float32_gives_as_many_decimals_of_ssim_as_it_says() -> None:
+    rng = torch.Generator().manual_seed(0)
+    coarse = torch.rand(20, 1, 3, 3, generator=rng) * 2 - 1
+    smooth = torch.nn.functional.interpolate(coarse, size=(16, 16), mode="bilinear")
+    other = (smooth + 0.01 * torch.randn(smooth.shape, generator=rng)).clamp(-1, 1)
+    error = np.abs(ssim(smooth, other).double().numpy() - reference(smooth, other, 11, 1.5)).max()
+    assert 1e-6 < error < 0.1**SSIM.decimals
+
+
+def test_versions_of_packages_are_part_of_what_a_measure_is(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    measure = SSIM(sigma=1.5, window=11)
+    before = measure.describe_with_identity(setting)
+    monkeypatch.setattr("tdattr.features.version", lambda package: f"another {package}")
+    after = measure.describe_with_identity(setting)
+    assert after != before and after["identity"] == {"version of torchmetrics": "another torchmetrics"}
+    assert MSE().describe_with_identity(setting)["identity"] == {}
