@@ -52,7 +52,8 @@ def train(ws: Workspace, without: Ids | None = None, seed: int | None = None) ->
         network, logger = build_network(ws, seed), None if counterfactual else ws.logger
         return pretrain(network, ws.data, ids, ws.diffusion, ws.train, ws.trainer, seed, folder, label, logger)
 
-    return ws.store.plan(TRAINED, 2, config, {"dataset": ws.data.content}, make)
+    version = 2 if ws.train.selection == "last" else 3  # 3: the last epoch is validated too where it is shorter
+    return ws.store.plan(TRAINED, version, config, {"dataset": ws.data.content}, make)
 
 
 def without_sampling(ws: Workspace) -> dict[str, Any]:

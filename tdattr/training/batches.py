@@ -99,18 +99,19 @@ class Validation(Dataset[Batch]):
 
 
 class Steps(Sampler[int]):
-    """The steps of the next epoch, counted from the trainer's current step."""
+    """The steps of the next epoch, counted from the trainer's current step.
+
+    It has no length: of one that says its length Lightning expects so many in every epoch, and validates after the last
+    of them, which the last epoch may not have.
+    """
 
     def __init__(self, trainer: L.Trainer, config: TrainConfig) -> None:
         self.trainer = trainer
         self.config = config
 
-    def __len__(self) -> int:
-        return min(self.config.epoch_steps, self.config.total_steps)
-
     def __iter__(self) -> Iterator[int]:
         start = self.trainer.global_step
-        return iter(range(start, min(start + len(self), self.config.total_steps)))
+        return iter(range(start, min(start + self.config.epoch_steps, self.config.total_steps)))
 
 
 class TrainingData(L.LightningDataModule):

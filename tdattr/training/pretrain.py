@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Int
-from lightning.pytorch.callbacks import Callback, EarlyStopping
+from lightning.pytorch.callbacks import Callback
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 from tdattr.data.prepared import Prepared
 from tdattr.diffusion import Diffusion
@@ -43,7 +44,6 @@ def pretrain(
     config = config.in_steps(len(ids))
     module = Pretraining(network, diffusion, config, seed, mixed=trainer.precision != "32-true")
     keeper = Keeper(folder, config, label)
-    stopper = EarlyStopping("validation_loss", patience=config.patience) if config.patience is not None else None
     settings = trainer.lightning()
     settings["plugins"] = [*settings["plugins"], CheckpointBeside()]
     fitter = L.Trainer(
@@ -52,7 +52,7 @@ def pretrain(
         max_epochs=-1,
         gradient_clip_val=config.clip,
         logger=logger or False,
-        callbacks=[keeper] if stopper is None else [keeper, stopper],
+        callbacks=[keeper],
         default_root_dir=folder,
     )
     fitter.fit(
@@ -68,49 +68,86 @@ def pretrain(
 
 
 class Keeper(Callback):
-    """Shows progress, leaves a resumable checkpoint after every epoch, and keeps the weights that were asked for."""
+    """Shows progress, leaves a resumable checkpoint after every epoch, and keeps the weights that were asked for.
+
+    It also stops a training whose patience is at an end: what it has seen of the epochs is one state, which every
+    checkpoint holds whole. Lightning asks its own callback for that only after the checkpoint has been written.
+    """
 
     def __init__(self, folder: Path, config: TrainConfig, label: str) -> None:
         self.folder, self.config, self.label = folder, config, label
         self.best = float("inf")
+        self.waited = 0  # epochs without a better validation loss
+        self.losses: dict[str, float] = {}  # the last measured ones by name
         self.bar: Bar | None = None
+        self.loss: Tensor | None = None  # of the last step
 
     def state_dict(self) -> dict[str, Any]:
-        """The best validation loss so far survives an interruption."""
-        return {"best": self.best}
+        """What has been seen of the epochs survives an interruption."""
+        return {"best": self.best, "waited": self.waited, "losses": self.losses}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the best validation loss."""
-        self.best = state_dict["best"]
+        """Restore what had been seen of the epochs; a checkpoint of an older version holds less."""
+        vars(self).update(state_dict)
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the patience is at an end."""
+        return self.config.patience is not None and self.waited >= self.config.patience
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        """Open the progress bar where the training stands."""
+        """Open the progress bar where the training stands, which may be at its end."""
         self.bar = Bar(self.label, self.config.total_steps, trainer.global_step, hidden=not trainer.is_global_zero)
+        trainer.should_stop = self.exhausted
 
     def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, *_: Any) -> None:
         """Count; look at the loss now and then (asking for its value makes a GPU wait)."""
         assert self.bar is not None
         self.bar.advance()
+        self.loss = outputs["loss"].detach()
         step = trainer.global_step
         if step % 100 == 0 or step == self.config.total_steps:
-            loss = outputs["loss"].item()
-            self.bar.show(f"loss {loss:.3f}")
-            if not np.isfinite(loss):
-                raise UserError(f"{self.label}: the loss is {loss} at step {step}; lower train.learning_rate.")
+            self.bar.show(f"loss {self.read_loss(step):.3f}")
+
+    def read_loss(self, step: int) -> float:
+        """The loss of the last step. Raises UserError where it is not finite."""
+        assert self.loss is not None
+        loss = float(self.loss)
+        self.check_finite("loss", loss, step)
+        return loss
+
+    def check_finite(self, name: str, loss: float, step: int) -> None:
+        """Raise UserError for a training that has diverged."""
+        if not np.isfinite(loss):
+            raise UserError(f"{self.label}: the {name} is {loss} at step {step}; lower train.learning_rate.")
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Save what a resumed training needs, and the best weights; each file is replaced in one step."""
-        value = float(trainer.callback_metrics.get("validation_loss", float("inf")))
-        if self.config.selection == "best" and value < self.best:
-            self.best = value
-            self.save_weights(trainer, module)
-        if trainer.global_step < self.config.total_steps:
+        if self.loss is None:  # Lightning ends the last epoch of a checkpoint once more, before the first step
+            return
+        step = trainer.global_step
+        self.read_loss(step)
+        self.losses |= {name: float(value) for name, value in trainer.callback_metrics.items()}
+        if "validation_loss" in self.losses:
+            self.select(trainer, module, self.losses["validation_loss"])
+        trainer.should_stop = self.exhausted
+        if step < self.config.total_steps:
             trainer.save_checkpoint(self.folder / RESUME)
+
+    def select(self, trainer: L.Trainer, module: L.LightningModule, value: float) -> None:
+        """Keep the weights of an epoch with that validation loss if it is the best so far and the best are wanted."""
+        self.check_finite("validation loss", value, trainer.global_step)
+        self.waited += 1
+        if value < self.best:
+            self.best, self.waited = value, 0
+            if self.config.selection == "best":
+                self.save_weights(trainer, module)
 
     def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Write the weights unless a better epoch already has."""
         self.close()
-        if not trainer.interrupted and (self.config.selection == "last" or self.best == float("inf")):
+        trainer.callback_metrics.update({name: torch.tensor(value) for name, value in self.losses.items()})
+        if self.config.selection == "last":
             self.save_weights(trainer, module)
 
     def on_exception(self, trainer: L.Trainer, module: L.LightningModule, exception: BaseException) -> None:
