@@ -88,7 +88,8 @@ class Keeper(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what had been seen of the epochs; a checkpoint of an older version holds less."""
-        vars(self).update(state_dict)
+        self.best = state_dict["best"]
+        self.waited, self.losses = state_dict.get("waited", 0), state_dict.get("losses", {})
 
     @property
     def exhausted(self) -> bool:
