@@ -28,9 +28,9 @@ from tdattr.data.images import MAX_PIXELS
 from tdattr.data.preparation import prepare
 from tdattr.data.prepared import Split
 from tdattr.diffusion.batch import Batch
-from tdattr.pipeline.run import quieten
 from tdattr.search_path import CONF
 from tdattr.training.batches import Batches
+from tdattr.training.quiet import quieten
 
 SIZE, CAPTIONS, WIDTH = 64, 5, 768
 STEPS_TIMED = 3

@@ -18,9 +18,9 @@ from tdattr.methods.group_elbo import differences
 from tdattr.methods.logo import LOGO
 from tdattr.metrics.agreement import agreement
 from tdattr.pipeline.attribute import make_context
-from tdattr.pipeline.run import quieten
 from tdattr.scoring.elbo import draw_terms
 from tdattr.seeding import generator
+from tdattr.training.quiet import quieten
 
 COUNTS = (10, 20, 50, 100, 200)
 DRAWS = 20

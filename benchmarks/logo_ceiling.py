@@ -15,8 +15,8 @@ from tdattr.methods.group_elbo import differences
 from tdattr.methods.logo import LOGO
 from tdattr.metrics.agreement import agreement
 from tdattr.pipeline.attribute import make_context
-from tdattr.pipeline.run import quieten
 from tdattr.seeding import generator
+from tdattr.training.quiet import quieten
 
 STARTS = (10, 210, 290, 340, 370, 410, 450, 480)  # t_min
 SPLITS = 30

@@ -27,10 +27,10 @@ from tdattr.methods.mucs import MUCS
 from tdattr.metrics.rank_correlation import spearman
 from tdattr.pipeline.attribute import make_context
 from tdattr.pipeline.counterfactuals import WorkspaceCounterfactuals
-from tdattr.pipeline.run import quieten
 from tdattr.protocols.lds import LDS, prediction
 from tdattr.scores import Scores
 from tdattr.scoring.cells import TrainingItems
+from tdattr.training.quiet import quieten
 
 FIRST = 4  # items of a query
 SMALLER = 0.1

@@ -21,12 +21,12 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from tdattr.pipeline.run import quieten
 from tdattr.pipeline.train import build_network
 from tdattr.pipeline.workspace import Workspace, open_workspace
 from tdattr.search_path import CONF
 from tdattr.training.batches import Batches
 from tdattr.training.pretrain import pretrain
+from tdattr.training.quiet import quieten
 
 
 def bare(ws: Workspace, network: nn.Module, steps: int) -> nn.Module:

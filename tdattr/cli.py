@@ -3,8 +3,10 @@
 import logging
 import os
 import re
+import signal
 import sys
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Sequence
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -15,6 +17,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from tdattr.errors import UserError
 from tdattr.files import describe_full
+from tdattr.jobs import Interrupted, interruptible, own_job
+from tdattr.progress import close_bars
 from tdattr.search_path import CONF
 
 log = logging.getLogger(__name__)
@@ -23,41 +27,35 @@ FULL_ERROR = "HYDRA_FULL_ERROR"
 
 def main() -> None:
     """``tdattr``: one run, or a sweep with ``-m``."""
-    full = wants_full_errors()
 
-    @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
-    def command(cfg: DictConfig) -> None:
+    def stage(cfg: DictConfig) -> None:
         from tdattr.pipeline.run import run
 
-        say_at_once(run, cfg, full)
+        run(cfg)
 
-    sentences(command)
+    compose_and_run(stage, "config")
 
 
 def prepare() -> None:
     """``tdattr-prepare``: turn a raw dataset into its prepared form."""
-    full = wants_full_errors()
 
-    @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
-    def command(cfg: DictConfig) -> None:
+    def stage(cfg: DictConfig) -> None:
         from tdattr.pipeline.run import prepare_dataset
 
-        say_at_once(prepare_dataset, cfg, full)
+        prepare_dataset(cfg)
 
-    sentences(command)
+    compose_and_run(stage, "config")
 
 
 def groups() -> None:
     """``tdattr-groups``: write a manifest of groups with noise."""
-    full = wants_full_errors()
 
-    @hydra.main(version_base="1.3", config_path=str(CONF), config_name="noisy_groups")
-    def command(cfg: DictConfig) -> None:
+    def stage(cfg: DictConfig) -> None:
         from tdattr.pipeline.run import write_noisy_groups
 
-        say_at_once(write_noisy_groups, cfg, full)
+        write_noisy_groups(cfg)
 
-    sentences(command)
+    compose_and_run(stage, "noisy_groups")
 
 
 def report() -> None:
@@ -68,7 +66,77 @@ def report() -> None:
 
         run(sys.argv[1:])
 
-    sentences(command)
+    sentences(command, Jobs())
+
+
+class Jobs:
+    """The jobs of a command, one or those of a sweep: which of them is running, which have failed."""
+
+    def __init__(self) -> None:
+        self.full = wants_full_errors()
+        self.sweep = False
+        self.current = ""
+        self.failed: list[str] = []
+        self.signals: list[int] = []  # that have come
+
+    def attempt(self, stage: Callable[[DictConfig], None], cfg: DictConfig) -> None:
+        """Run a stage. A sweep goes on where one of its jobs fails, which is said at once; a single job that fails by
+        what the user can mend ends here: before an exception that passes through it Hydra prints all overrides."""
+        job = HydraConfig.get()
+        self.sweep = job.mode != RunMode.RUN
+        self.current = f"#{job.job.num}" if self.sweep else ""
+        try:
+            stage(cfg)
+        except Exception as error:
+            close_bars()
+            if self.signals:  # it hit a process that the job had started, too
+                raise Interrupted(self.signals[0]) from error
+            if self.sweep:
+                self.note_failure(error, " ".join(job.overrides.task))
+            elif isinstance(error, UserError) and not self.full:
+                print(f"error: {error}", file=sys.stderr)
+                sys.exit(1)
+            raise
+
+    def note_failure(self, error: Exception, overrides: str) -> None:
+        """Say why the running job of a sweep has failed, and let go of all that it held."""
+        self.failed.append(self.current)
+        traced = self.full or not concerns_user(error)
+        reason = repr(error) if traced else sentence(error)
+        log.error("Job %s (%s) has failed: %s", self.current, overrides, reason, exc_info=error if traced else None)
+        traceback.clear_frames(error.__traceback__)  # Hydra keeps the exception until the sweep ends
+
+    def explain_interruption(self, number: int) -> str:
+        """What is said where a signal has ended the command."""
+        name = signal.Signals(number).name
+        if not self.sweep:
+            return f"Interrupted by {name}: the same command resumes from the last checkpoint."
+        failed = f" Before it, {join_names(self.failed)} failed." if self.failed else ""
+        return (
+            f"Interrupted by {name} in job {self.current} of the sweep; no later job was started: the same command "
+            f"resumes there.{failed}"
+        )
+
+    def explain_failures(self) -> str:
+        """What is said at the end of a sweep of which jobs have failed."""
+        verb = "has" if len(self.failed) == 1 else "have"
+        return f"{join_names(self.failed)} of the sweep {verb} failed, as said above; the other jobs are finished."
+
+
+def join_names(jobs: Sequence[str]) -> str:
+    """``jobs #1 and #2``."""
+    return f"job{'s' if len(jobs) > 1 else ''} {' and '.join(jobs)}"
+
+
+def compose_and_run(stage: Callable[[DictConfig], None], config_name: str) -> None:
+    """Compose a config with the command's overrides and run a stage with it, or answer what is asked instead."""
+    jobs = Jobs()
+
+    @hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)
+    def command(cfg: DictConfig) -> None:
+        jobs.attempt(stage, cfg)
+
+    sentences(command, jobs)
 
 
 def wants_full_errors() -> bool:
@@ -76,35 +144,32 @@ def wants_full_errors() -> bool:
     return os.environ.get(FULL_ERROR, "") not in ("0", "")
 
 
-def say_at_once(stage: Callable[[DictConfig], None], cfg: DictConfig, full: bool) -> None:
-    """Run a stage, and end a single run here where the user can mend what went wrong: before an exception that passes
-    through it Hydra prints all overrides, which only a sweep needs."""
-    try:
-        stage(cfg)
-    except UserError as error:
-        if full or HydraConfig.get().mode != RunMode.RUN:
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
-
-
-def sentences(command: Callable[[], None]) -> None:
-    """Run ``command``; end with one sentence and status 1 where the user can mend what went wrong."""
-    before, wanted_full = os.environ.get(FULL_ERROR, ""), wants_full_errors()
+def sentences(command: Callable[[], None], jobs: Jobs) -> None:
+    """Run ``command``; end with one sentence and status 1 where the user can mend what went wrong, and with a sentence
+    and the status of a shell, 128 + its number, where a signal has ended it."""
+    before = os.environ.get(FULL_ERROR, "")
     os.environ[FULL_ERROR] = "1"  # Hydra hands exceptions on instead of printing its own extract
     try:
-        command()
-    except (UserError, HydraException, OmegaConfBaseException, OSError) as error:
-        unnamed = isinstance(error, OSError) and not isinstance(error, HydraException) and not error.filename
-        if wanted_full or (unnamed and describe_full(error) is None):
+        with own_job(), interruptible() as jobs.signals:
+            command()
+    except Interrupted as error:
+        close_bars()
+        print(jobs.explain_interruption(error.number), file=sys.stderr)
+        sys.exit(128 + error.number)
+    except Exception as error:
+        if jobs.full or not (jobs.failed or concerns_user(error)):
             raise
-        print(f"error: {sentence(error)}", file=sys.stderr)
+        print(f"error: {jobs.explain_failures() if jobs.failed else sentence(error)}", file=sys.stderr)
         sys.exit(1)
-    except KeyboardInterrupt:
-        print("Interrupted; the same command resumes from the last checkpoint.", file=sys.stderr)
-        sys.exit(130)
     finally:
         os.environ[FULL_ERROR] = before
+
+
+def concerns_user(error: Exception) -> bool:
+    """Whether an exception is about what the user gave, so that a sentence is enough."""
+    if isinstance(error, (UserError, HydraException, OmegaConfBaseException)):
+        return True
+    return isinstance(error, OSError) and (bool(error.filename) or describe_full(error) is not None)
 
 
 def sentence(error: Exception) -> str:

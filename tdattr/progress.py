@@ -2,18 +2,29 @@
 
 import sys
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
+from weakref import WeakSet
 
 from tqdm import tqdm
 
 LOG_INTERVAL_SECONDS = 30.0  # between two pictures of a bar in a file
+OPEN: "WeakSet[tqdm[Any]]" = WeakSet()
 T = TypeVar("T")
 FORMAT = "{desc:<42} {percentage:3.0f}% |{bar:24}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
 
 
 def track(items: Iterable[T], description: str, total: int, nested: bool = False) -> Iterator[T]:
     """Iterate with a progress bar on standard error; a nested one disappears when it is done."""
-    yield from tqdm(items, desc=description, total=total, bar_format=FORMAT, leave=not nested, **pace(0.1))
+    bar = tqdm(items, desc=description, total=total, bar_format=FORMAT, leave=not nested, **pace(0.1))
+    OPEN.add(bar)
+    yield from bar
+
+
+def close_bars() -> None:
+    """End every bar where it stands: an exception has passed by it, and what is said next starts on a line of its
+    own."""
+    for bar in list(OPEN):
+        bar.close()
 
 
 def pace(terminal_seconds: float) -> dict[str, float]:
@@ -33,6 +44,7 @@ class Bar:
             desc=description, total=total, initial=start, bar_format=FORMAT, disable=hidden, miniters=1,
             **pace(0.5),
         )  # fmt: skip
+        OPEN.add(self.bar)
 
     def advance(self, amount: int = 1) -> None:
         """Count finished units."""

@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "tdattr"
 LAYERS = [  # from the ground up; what stands in one line does not know of each other
-    ["errors", "ids", "seeding", "schedules", "progress", "pictures"],
+    ["errors", "jobs", "ids", "seeding", "schedules", "progress", "pictures"],
     ["files"],
     ["configs", "integrity", "locks", "rows", "tables"],
     ["store"],

@@ -32,6 +32,11 @@ class Logger(Node, ABC):
         generated images, a grid for each set of them.
         """
 
+    def abandon(self, logger: Any) -> None:
+        """Close ``logger`` after a run that has failed: the next one of a sweep starts its own in the same process."""
+        if logger is not None:
+            logger.finalize("failed")
+
 
 def list_numbers(summary: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
     """The numbers of a summary, those of nested entries under names such as ``metrics/ssim/auc``."""

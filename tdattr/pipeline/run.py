@@ -2,7 +2,10 @@
 
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
@@ -12,6 +15,7 @@ from tdattr.configs import build
 from tdattr.data.groups import find_groups
 from tdattr.data.names import FIELD
 from tdattr.data.noisy_groups import Noise, count_moves, write_manifest
+from tdattr.errors import first_line
 from tdattr.files import expand, only_finite, write_json
 from tdattr.loggers import Logger, Picture
 from tdattr.loggers.none import NoLogger
@@ -26,6 +30,7 @@ from tdattr.queries import load_images
 from tdattr.scores import load_scores
 from tdattr.store import find
 from tdattr.tables import write_table
+from tdattr.training.quiet import quieten
 
 log = logging.getLogger(__name__)
 SUMMARY = "summary.json"
@@ -35,9 +40,22 @@ LISTED = 20  # items or groups of every query that it has
 PICTURES = ("queries", "regenerated", "regenerated_random")  # artifacts whose images a logger shows
 
 
+@contextmanager
+def own_settings() -> Iterator[None]:
+    """What a run sets for the whole process, the filters of warnings and torch's threads, ends with it: the next job of
+    a sweep has settings of its own."""
+    threads = torch.get_num_threads()
+    with warnings.catch_warnings():
+        quieten()
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+
+
+@own_settings()
 def run(cfg: DictConfig) -> None:
     """Run one composed config and write ``config.yaml`` and ``summary.json`` into its run directory."""
-    quieten()
     folder = Path(HydraConfig.get().runtime.output_dir)
     complete_measures(cfg)
     adopt_diffusion(cfg)
@@ -47,21 +65,38 @@ def run(cfg: DictConfig) -> None:
     use_threads(ws)
     check(ws, HydraConfig.get().overrides.task)
     ws.logger = logger.start()
+    try:
+        work(ws, logger, folder)
+    except BaseException:
+        abandon(logger, ws.logger)
+        raise
+
+
+def work(ws: Workspace, logger: Logger, folder: Path) -> None:
+    """Everything of a run that takes time, and what it leaves. What is printed does not wait for the logger."""
     health = examine(ws)
     summary, lines = summarise(ws, evaluate(ws))
     summary = only_finite(summary | health)
     write_json(folder / SUMMARY, summary)
     save_attributions(ws, folder / ATTRIBUTIONS)
-    config = OmegaConf.to_container(cfg, resolve=True)
+    for line in lines:
+        log.info("%s, %s, %.2f s per query", ws.cfg.method.name, line, summary["seconds_per_query"])
+    if not ws.store.built:
+        log.info("Every artifact was already there: nothing was computed.")
+    log.info("Results: %s", folder / SUMMARY)
+    config = OmegaConf.to_container(ws.cfg, resolve=True)
     assert isinstance(config, dict)
     logger.finish(
         ws.logger, {str(key): value for key, value in config.items()}, summary, pictures(ws, summary["artifacts"])
     )
-    for line in lines:
-        log.info("%s, %s, %.2f s per query", cfg.method.name, line, summary["seconds_per_query"])
-    if not ws.store.built:
-        log.info("Every artifact was already there: nothing was computed.")
-    log.info("Results: %s", folder / SUMMARY)
+
+
+def abandon(logger: Logger, started: Any) -> None:
+    """Close the logger of a run that has failed; why it failed matters more than whether that works."""
+    try:
+        logger.abandon(started)
+    except Exception as error:
+        log.warning("The logger could not be closed (%s).", first_line(error))
 
 
 def save_config(cfg: DictConfig, path: Path) -> None:
@@ -81,7 +116,7 @@ def save_attributions(ws: Workspace, path: Path) -> None:
 
 
 def use_threads(ws: Workspace) -> None:
-    """As many CPU threads as ``trainer.threads`` says, for the whole process."""
+    """As many CPU threads as ``trainer.threads`` says, for the rest of the run."""
     if ws.trainer.threads is not None:
         torch.set_num_threads(ws.trainer.threads)
 
@@ -94,9 +129,9 @@ def pictures(ws: Workspace, artifacts: dict[str, str]) -> dict[str, Picture]:
     return {role: grid(load_images(find(ws.store.root, name))) for role, name in stored.items()}
 
 
+@own_settings()
 def prepare_dataset(cfg: DictConfig) -> None:
     """Prepare the dataset of a composed config and say where it is."""
-    quieten()
     ws = open_workspace(cfg)
     data = ws.data
     done = "Prepared" if ws.store.built else "Already prepared:"
@@ -104,9 +139,9 @@ def prepare_dataset(cfg: DictConfig) -> None:
     log.info("Results: %s", ws.prepared.artifact.folder)
 
 
+@own_settings()
 def write_noisy_groups(cfg: DictConfig) -> None:
     """Exchange items between the groups of a composed config's dataset, write the manifest, and say where it is."""
-    quieten()
     noise: Noise = build(cfg.noise, "noise", Noise)
     ws = open_workspace(cfg)
     before = find_groups(ws.data, ws.dataset.groups)
@@ -118,18 +153,3 @@ def write_noisy_groups(cfg: DictConfig) -> None:
     items = ws.data.train.items
     write_manifest(path, noisy, before, items[FIELD].tolist() if FIELD in items else None)
     log.info("Results: %s, for dataset.groups=%s", path, path)
-
-
-def quieten() -> None:
-    """Leave out what Lightning says about settings that are right here."""
-    for message in (
-        ".*does not have many workers.*",
-        ".*LeafSpec.*",
-        ".*fused.*",
-        ".*lr_scheduler.step.*",
-        ".*litmodels.*",
-        ".*smaller than the logging interval.*",
-        ".*in eval mode at the start.*",
-        ".*experiment logs directory.*",
-    ):
-        warnings.filterwarnings("ignore", message)

@@ -171,14 +171,15 @@ class TrainerConfig:
             )
 
     def lightning(self) -> dict[str, Any]:
-        """Arguments for Lightning's Trainer."""
+        """Arguments for Lightning's Trainer, but for the number of devices and what trains on several."""
         from lightning.pytorch.plugins.environments import LightningEnvironment
+
+        from tdattr.training.checkpoints import CheckpointBeside
 
         return {
             "accelerator": self.accelerator,
-            "devices": self.devices,
-            "strategy": self.strategy if self.devices > 1 else "auto",
-            "plugins": [LightningEnvironment()],  # also inside a SLURM job: one command, one job, its own processes
+            # the environment also inside a SLURM job: one command, one job, its own processes
+            "plugins": [LightningEnvironment(), CheckpointBeside()],
             "precision": self.precision,
             "enable_model_summary": False,
             "enable_progress_bar": False,

@@ -17,10 +17,11 @@ from tdattr.errors import UserError
 from tdattr.files import writing
 from tdattr.progress import Bar
 from tdattr.training.batches import TrainingData
-from tdattr.training.checkpoints import RESUME, CheckpointBeside, find_checkpoint, remove_checkpoints
+from tdattr.training.checkpoints import RESUME, find_checkpoint, remove_checkpoints
 from tdattr.training.config import WEIGHTS, TrainConfig, TrainerConfig
 from tdattr.training.framework import L
 from tdattr.training.module import Pretraining
+from tdattr.training.processes import fit
 from tdattr.training.weights import check_trained, make_metadata
 
 
@@ -44,25 +45,23 @@ def pretrain(
     config = config.in_steps(len(ids))
     module = Pretraining(network, diffusion, config, seed, mixed=trainer.precision != "32-true")
     keeper = Keeper(folder, config, label)
-    settings = trainer.lightning()
-    settings["plugins"] = [*settings["plugins"], CheckpointBeside()]
-    fitter = L.Trainer(
-        **settings,
-        max_steps=config.total_steps,
-        max_epochs=-1,
-        gradient_clip_val=config.clip,
-        logger=logger or False,
-        callbacks=[keeper],
-        default_root_dir=folder,
-    )
-    fitter.fit(
+    settings = {
+        "max_steps": config.total_steps,
+        "max_epochs": -1,
+        "gradient_clip_val": config.clip,
+        "logger": logger or False,
+        "callbacks": [keeper],
+        "default_root_dir": folder,
+    }
+    fitter = fit(
         module,
+        trainer,
+        trainer.devices,
+        settings,
         datamodule=TrainingData(data, ids, diffusion, config, seed, trainer.workers),
         ckpt_path=find_checkpoint(folder),
         weights_only=True,
     )
-    if fitter.interrupted:
-        raise KeyboardInterrupt
     remove_checkpoints(folder)
     return {name: float(value) for name, value in fitter.callback_metrics.items()}
 

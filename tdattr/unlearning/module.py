@@ -13,6 +13,7 @@ from tdattr.errors import UserError
 from tdattr.seeding import torch_seed
 from tdattr.training.config import TrainerConfig
 from tdattr.training.framework import L
+from tdattr.training.processes import fit
 from tdattr.unlearning.saliency import Masks, restrict
 
 
@@ -131,16 +132,14 @@ def unlearn(
 
     A step takes the mean gradient of ``accumulate`` batches, at most ``clip`` long.
     """
-    fitter = L.Trainer(
-        **(trainer.lightning() | {"devices": 1, "strategy": "auto"}),
-        max_steps=max_steps,
-        max_epochs=1,
-        accumulate_grad_batches=accumulate,
-        gradient_clip_val=clip,
-        logger=False,
-    )
-    fitter.fit(module, DataLoader(batches, batch_size=None, sampler=range(max_steps * accumulate)))
-    if fitter.interrupted:
-        raise KeyboardInterrupt
+    settings = {
+        "max_steps": max_steps,
+        "max_epochs": 1,
+        "accumulate_grad_batches": accumulate,
+        "gradient_clip_val": clip,
+        "logger": False,
+    }
+    loader = DataLoader(batches, batch_size=None, sampler=range(max_steps * accumulate))
+    fit(module, trainer, 1, settings, train_dataloaders=loader)
     module.network.eval().requires_grad_(False)
     return Outcome(module.steps // accumulate, module.progress, module.reached)

@@ -1,17 +1,22 @@
 """Every logger gets the same: what it is told of a run, and what it leaves."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import wandb
 from hydra import compose, initialize_config_dir
 from PIL import Image
 
 from tdattr.configs import build
 from tdattr.loggers import Logger, list_numbers
 from tdattr.loggers.csv import CSV
+from tdattr.loggers.none import NoLogger
 from tdattr.loggers.tensorboard import TensorBoard
+from tdattr.loggers.wandb import WandB
 from tdattr.search_path import CONF
 
 SUMMARY: dict[str, Any] = {
@@ -51,3 +56,54 @@ def test_tensorboard_leaves_the_config(tmp_path: Path) -> None:
     logger = TensorBoard(str(tmp_path), "name")
     logger.finish(logger.start(), {"seed": 2}, SUMMARY, PICTURES)
     assert list(tmp_path.glob("name/version_0/events*"))
+
+
+def wandb_logger(folder: Path, offline: bool | None = None) -> WandB:
+    return WandB("project", None, "group", "name", ["tag"], str(folder), offline)
+
+
+def test_wandb_without_a_network_is_kept_offline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+    begin = wandb.init
+
+    def refuse(**settings: Any) -> Any:
+        if settings["mode"] == "online":
+            raise wandb.errors.CommError("no such host")
+        return begin(**settings)
+
+    monkeypatch.setattr(wandb, "init", refuse)
+    logger = wandb_logger(tmp_path)
+    logger.finish(logger.start(), {"seed": 2}, SUMMARY, PICTURES)
+    assert "W&B cannot be reached (no such host)" in caplog.text and "`wandb sync`" in caplog.text
+    assert len(list(tmp_path.glob("wandb/offline-run*"))) == 1
+    assert wandb.run is None
+
+
+@pytest.mark.parametrize(("offline", "kept"), [(None, 0), (True, 1)])
+def test_wandb_listens_to_its_variable_where_nothing_else_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offline: bool | None, kept: int
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    logger = wandb_logger(tmp_path, offline)
+    logger.finish(logger.start(), {"seed": 2}, SUMMARY, PICTURES)
+    assert len(list(tmp_path.glob("wandb/offline-run*"))) == kept
+    assert os.environ["WANDB_MODE"] == "disabled"
+
+
+@pytest.mark.parametrize("make", [lambda path: CSV(path, "", ""), lambda path: TensorBoard(path, ""), wandb_logger])
+def test_a_logger_that_was_abandoned_lets_the_next_one_start(make: Callable[[str], Logger], tmp_path: Path) -> None:
+    """A run that is still open would take what the next one logs."""
+    for name in ("first", "second"):
+        logger = make(str(tmp_path / name))
+        started = logger.start()
+        started.log_metrics({"loss": 1.0}, 1)
+        logger.abandon(started)
+        assert sum(path.is_file() for path in (tmp_path / name).rglob("*"))
+    assert wandb.run is None
+
+
+def test_where_no_losses_are_kept_there_is_nothing_to_abandon() -> None:
+    NoLogger().abandon(NoLogger().start())

@@ -1,0 +1,105 @@
+"""Trainings in this process, or in several that it starts: how they end, and that none of them outlives the command."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+from torch.multiprocessing.spawn import ProcessException, ProcessExitedException
+
+from tdattr.errors import UserError
+from tdattr.jobs import Interrupted, own_job
+from tdattr.training.config import TrainerConfig
+from tdattr.training.framework import L
+from tdattr.training.quiet import quieten
+
+
+class Ranks(DDPStrategy):
+    """DDP in processes of this machine that the command starts, each with so many CPU ``threads`` (None: its share).
+
+    They end when the command does, and what the user can mend reaches the command, of whose exceptions torch's own way
+    leaves the text of a traceback.
+    """
+
+    def __init__(self, threads: int | None) -> None:
+        super().__init__(start_method="spawn")
+        self.threads = threads
+        self.failures = multiprocessing.get_context("spawn").SimpleQueue()
+
+    def setup_environment(self) -> None:
+        """The first that runs in a rank: it takes the settings of the command's process and watches it."""
+        end_with_parent()
+        quieten()
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+        super().setup_environment()
+
+    def on_exception(self, exception: BaseException) -> None:
+        """Tell the command."""
+        if isinstance(exception, UserError):
+            self.failures.put(exception)
+        super().on_exception(exception)
+
+    def explain(self, error: ProcessException) -> UserError | None:
+        """What to tell the user of the end of a rank, if it is for the user to mend."""
+        if not self.failures.empty():
+            return self.failures.get()
+        if isinstance(error, ProcessExitedException) and error.signal_name is not None:
+            return UserError(
+                f"Process {error.error_index} of the training was ended by {error.signal_name}, perhaps because the "
+                "memory was full: the same command resumes from the last checkpoint."
+            )
+        return None
+
+    def kill(self) -> None:
+        """End all ranks that are still there, which must not go on without the command."""
+        assert self.launcher is not None
+        self.launcher.kill(signal.SIGKILL)
+
+
+def end_with_parent() -> None:
+    """End this process as soon as the one that started it is gone, however that ended: at once, as it may be waiting
+    for another rank, and must write nothing more beside the command's next attempt."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a terminal's Ctrl+C reaches every process; the command speaks
+
+
+def fit(
+    module: L.LightningModule, trainer: TrainerConfig, devices: int, settings: Mapping[str, Any], **data: Any
+) -> L.Trainer:
+    """Train ``module`` as ``trainer`` says, on so many ``devices``, with further ``settings`` of Lightning's Trainer.
+
+    ``data``: what ``Trainer.fit`` takes besides. Lightning ends an interrupted training with ``sys.exit``, which looks
+    like success to whoever started the command: Interrupted is raised instead, or KeyboardInterrupt where no command
+    listens to signals. Raises UserError for what the user can mend, in whichever process it happened.
+    """
+    ranks = Ranks(trainer.threads) if devices > 1 else None
+    with own_job():
+        fitter = L.Trainer(**trainer.lightning(), devices=devices, strategy=ranks or "auto", **settings)
+        try:
+            fitter.fit(module, **data)
+        except SIGTERMException:
+            raise Interrupted(signal.SIGTERM) from None
+        except SystemExit:
+            raise KeyboardInterrupt from None
+        except ProcessException as error:
+            explained = None if ranks is None else ranks.explain(error)
+            if explained is None:
+                raise
+            raise explained from error
+        finally:
+            if ranks is not None:
+                ranks.kill()
+    return fitter

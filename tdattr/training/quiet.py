@@ -1,0 +1,20 @@
+"""What Lightning says about settings that are right here is left out."""
+
+import warnings
+
+MESSAGES = (
+    ".*does not have many workers.*",
+    ".*LeafSpec.*",
+    ".*fused.*",
+    ".*lr_scheduler.step.*",
+    ".*litmodels.*",
+    ".*smaller than the logging interval.*",
+    ".*in eval mode at the start.*",
+    ".*experiment logs directory.*",
+)
+
+
+def quieten() -> None:
+    """Ignore those warnings in this process, until its filters are reset."""
+    for message in MESSAGES:
+        warnings.filterwarnings("ignore", message)
