@@ -32,7 +32,7 @@ def generate(ws: Workspace, model: Plan) -> Plan:
         batches = share_out(plans, "Generating")
         return torch.cat([load_x(batch) for batch in batches]), torch.cat([load_images(batch) for batch in batches])
 
-    def make(folder: Path, sampled: tuple[Tensor, Tensor]) -> None:
+    def make(folder: Path, sampled: tuple[Tensor, Tensor]) -> dict[str, Any]:
         save_sampled(folder, *sampled)
         count = len(sampled[0])
         table = ws.query_split.items.iloc[query_items(ws)].rename(columns={"id": "condition_from"})
@@ -40,6 +40,7 @@ def generate(ws: Workspace, model: Plan) -> Plan:
         table.insert(0, "role", roles)
         table.insert(0, "query", range(count))
         table.to_csv(folder / TABLE, index=False)
+        return {"batch_size": ws.queries.batch_size}  # on which the last bits of the images depend
 
     counts = {"attributed": ws.queries.attributed, "controls": ws.queries.controls}
     return ws.store.plan("generate", 3, generation_config(ws) | counts, {"model": model.address}, make, prepare)

@@ -50,7 +50,8 @@ def train(ws: Workspace, without: Ids | None = None, seed: int | None = None) ->
 
         log.info("%s: %d steps of %d on %d items", label, ws.train.count_steps(len(ids)), ws.train.batch_size, len(ids))
         network, logger = build_network(ws, seed), None if counterfactual else ws.logger
-        return pretrain(network, ws.data, ids, ws.diffusion, ws.train, ws.trainer, seed, folder, label, logger)
+        losses = pretrain(network, ws.data, ids, ws.diffusion, ws.train, ws.trainer, seed, folder, label, logger)
+        return losses | {"devices": ws.trainer.devices}  # on which the last bits of the weights depend
 
     version = 2 if ws.train.selection == "last" else 3  # 3: the last epoch is validated too where it is shorter
     return ws.store.plan(TRAINED, version, config, {"dataset": ws.data.content}, make)
