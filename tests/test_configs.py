@@ -338,7 +338,7 @@ def test_a_class_of_another_kind_is_refused_in_one_sentence() -> None:
         build(node(_target_="tdattr.errors.UserError"), "some.outer", Method)
     with pytest.raises(UserError, match=r"^protocol=lds must be a group of settings, not a single value\.$"):
         build("lds", "protocol", Protocol)
-    health = {"samples": 2, "extractor": dict(config)}
+    health = {"samples": 2, "extractor": dict(config), "far": 0.25}
     with pytest.raises(UserError, match=r"^health\.extractor\._target_ must name a Extractor, which Random is not\.$"):
         typed(HealthConfig, health, "health")
     extractor = {"_target_": "tdattr.features.torchscript.TorchScript"}

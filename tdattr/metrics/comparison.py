@@ -1,5 +1,6 @@
 """Do the similarities after a method's removal lie below those after a random removal, and how far?"""
 
+import math
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -12,6 +13,14 @@ MARK = "†"  # where no change is shown, as it would be measured from MIN_MEDIA
 FOOTNOTE = (
     f"{MARK}: the median after random removal is below {MIN_MEDIAN}, so that a change in percent of it says nothing."
 )
+NO_CHANGE_MARK = "‡"
+NO_CHANGE = (
+    f"{NO_CHANGE_MARK}: the interval of the change holds zero; whatever the AUC, nothing shows that the removal did "
+    "more than a random one."
+)
+FEWEST_QUERIES = 10  # behind a p value or a test; ours
+FEW_MARK = "§"
+FEW = f"{FEW_MARK}: fewer than {FEWEST_QUERIES} queries stand behind it."
 
 
 @dataclass(frozen=True)
@@ -23,6 +32,23 @@ class RemovalEffect:
     difference_percent: float
     ci95: float  # half the width of the interval of difference_percent
     small_median: bool  # of the reference: below MIN_MEDIAN, which difference_percent takes in its place
+    queries: int
+
+    @property
+    def no_change(self) -> bool:
+        """Whether the interval of the change holds zero; also where there is none."""
+        return not self.small_median and not abs(self.difference_percent) > self.ci95
+
+    @property
+    def few_queries(self) -> bool:
+        """Whether too few queries stand behind the p value."""
+        return self.queries < FEWEST_QUERIES
+
+    @property
+    def marks(self) -> str:
+        """Those of the footnotes that belong to it."""
+        marks = {MARK: self.small_median, NO_CHANGE_MARK: self.no_change, FEW_MARK: self.few_queries}
+        return "".join(mark for mark, holds in marks.items() if holds)
 
     def as_dict(self) -> dict[str, float]:
         """For JSON."""
@@ -48,12 +74,21 @@ def compare(
         difference_percent=float(changes.mean()),
         ci95=NORMAL_95 * spread / len(changes) ** 0.5,
         small_median=median < MIN_MEDIAN,
+        queries=len(values),
     )
 
 
 def show_change(percent: float, ci95: float, small_median: bool, unit: str = "") -> str:
     """A change with its interval as people read it; ``MARK`` in place of one that says nothing."""
-    return f"–{MARK}" if small_median else f"{percent:+.1f} ± {ci95:.1f}{unit}"
+    if small_median:
+        return f"–{MARK}"
+    return f"{percent:+.1f}{unit}" if math.isnan(ci95) else f"{percent:+.1f} ± {ci95:.1f}{unit}"
+
+
+def explain(marks: str) -> str:
+    """The footnotes of the marks in a text."""
+    footnotes = {MARK: FOOTNOTE, NO_CHANGE_MARK: NO_CHANGE, FEW_MARK: FEW}
+    return " ".join(footnote for mark, footnote in footnotes.items() if mark in marks)
 
 
 def overlap(top: Int[np.ndarray, "query k"]) -> tuple[float, float]:

@@ -1,5 +1,6 @@
 """Evaluate: a protocol's verdict on the scores of a method."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from tdattr.ids import digest_ids
 from tdattr.pipeline.attribute import attribute, describe_needs, other_methods
 from tdattr.pipeline.counterfactuals import WorkspaceCounterfactuals
 from tdattr.pipeline.generate import generate, load_queries
+from tdattr.pipeline.health import measure_far, warn_far
 from tdattr.pipeline.train import TRAINED, train
 from tdattr.pipeline.workspace import Workspace
 from tdattr.protocols import Verdict
@@ -19,6 +21,7 @@ from tdattr.scores import load_scores
 from tdattr.store import Artifact, Plan, provenance
 from tdattr.tables import REBUILD, read_json, read_table, write_table
 
+log = logging.getLogger(__name__)
 VERDICT = "verdict.json"
 UNSUMMARISED = ("query", "seconds")  # columns of a method's table whose mean says nothing
 
@@ -50,24 +53,30 @@ class Evaluation:
         queries = generate(self.ws, train(self.ws)).address
         return {"scores": attribute(self.ws).address, "queries": queries} | others
 
-    def judge(self) -> tuple[Verdict, Artifact]:
-        """The verdict: whatever takes long is an artifact of its own, which jobs share out."""
+    def judge(self) -> tuple[Verdict, Artifact, float | None]:
+        """The verdict: whatever takes long is an artifact of its own, which jobs share out. And how many of the queries
+        are far from the data."""
         ws = self.ws
+        queries = load_queries(ws, generate(ws, train(ws))).select(ws.queries.indices)
+        far = measure_far(ws, queries.images)
+        if warning := warn_far(far, ws.health.far):
+            log.warning("Warning: %s", warning)  # before what takes long
         attribution = attribute(ws).get()
         others = {role: load_scores(attribute(ws, method).get()) for role, method in other_methods(ws).items()}
-        queries = load_queries(ws, generate(ws, train(ws))).select(ws.queries.indices)
         models = WorkspaceCounterfactuals(ws, ws.protocol.needs)
-        return ws.protocol.evaluate(load_scores(attribution), others, queries, models), attribution
+        return ws.protocol.evaluate(load_scores(attribution), others, queries, models), attribution, far
 
-    def save(self, folder: Path, judged: tuple[Verdict, Artifact]) -> None:
+    def save(self, folder: Path, judged: tuple[Verdict, Artifact, float | None]) -> None:
         """The verdict, and what the method noted on the way."""
-        verdict, attribution = judged
+        verdict, attribution, far = judged
         write_table(folder / TABLE, pd.DataFrame(verdict.table))
         origin = provenance(attribution)
         content = {
             "summary": {"title": verdict.title} | verdict.summary,
             "artifacts": verdict.artifacts,
             "lines": verdict.lines,
+            "warnings": verdict.warnings,
+            "far_queries": far,
             "facts": mean_facts(attribution),
             "seconds_per_query": origin["facts"]["seconds_per_query"],
             "device": origin["device"],
@@ -96,6 +105,8 @@ def summarise(ws: Workspace, plan: Plan) -> tuple[dict[str, Any], list[str]]:
         "num_items": len(ws.ids),
         "num_queries": ws.queries.count,
         "imported": f1.stage != TRAINED,
+        "far_queries": verdict["far_queries"],
+        "warnings": [*verdict["warnings"], *filter(None, [warn_far(verdict["far_queries"], ws.health.far)])],
     }
     if taken := summary.keys() & verdict["summary"].keys():
         raise TypeError(f"the summary of protocol={ws.cfg.protocol.name} has {min(taken)}, which every summary has")

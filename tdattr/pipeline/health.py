@@ -1,16 +1,19 @@
-"""Is F1 any good? The Fréchet distance of images that it generates to the training items."""
+"""Is F1 any good? A cheap look at the queries, and the Fréchet distance of more images to the training items."""
 
 import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
-from tdattr.features import Embed, Extractor, embed_batches
-from tdattr.ids import digest_ids
+from tdattr.features import Embed, Extractor, Images, embed_batches
+from tdattr.ids import Ids, digest_ids
 from tdattr.metrics.frechet import Moments, frechet_distance, moments
+from tdattr.metrics.nearness import describe_scales, share_far
 from tdattr.pipeline.generate import guidance, sample
 from tdattr.pipeline.train import train
 from tdattr.pipeline.workspace import Workspace
@@ -19,6 +22,7 @@ from tdattr.seeding import generator
 from tdattr.store import Plan, provenance
 
 log = logging.getLogger(__name__)
+MOST_ITEMS = 1000  # that queries are compared with, half of them as the held-out ones
 
 
 def plan_health(ws: Workspace) -> Plan | None:
@@ -66,6 +70,33 @@ def examine(ws: Workspace) -> dict[str, Any]:
         facts["frechet_distance"], extractor.name, samples, facts["frechet_distance_of_items"],
     )  # fmt: skip
     return {"health": facts | {"extractor": extractor.name, "samples": samples}}
+
+
+def measure_far(ws: Workspace, queries: Images) -> float | None:
+    """How many of the queries are less like the training items than 99 % of held-out items are: see `share_far`.
+
+    Some items stand for the training set, as many others are held out from them. None where there are too few.
+    """
+    drawn = generator(ws.seed, "health.near").permutation(ws.ids)[:MOST_ITEMS]
+    references, held_out = np.array_split(drawn, 2)
+    if len(held_out) < 2:
+        return None
+
+    def describe(ids: Ids) -> Tensor:
+        blocks = np.array_split(np.sort(ids), -(-len(ids) // ws.trainer.feature_batch))
+        return torch.cat([describe_scales(ws.data.train.images(block)) for block in blocks])
+
+    return share_far(describe_scales(queries), describe(held_out), describe(references))
+
+
+def warn_far(far: float | None, limit: float) -> str | None:
+    """What there is to say where more than ``limit`` of the queries are far from the data."""
+    if far is None or far <= limit:
+        return None
+    return (
+        f"{100 * far:.0f} % of the queries are less like the training items than 99 % of held-out items are: F1 does "
+        "not generate such images yet, so that attributing them says little; train it longer (train.steps)."
+    )
 
 
 def items_moments(ws: Workspace, extractor: Extractor, embed: Embed) -> Moments:

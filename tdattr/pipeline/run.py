@@ -81,6 +81,8 @@ def work(ws: Workspace, logger: Logger, folder: Path) -> None:
     save_attributions(ws, folder / ATTRIBUTIONS)
     for line in lines:
         log.info("%s, %s, %.2f s per query", ws.cfg.method.name, line, summary["seconds_per_query"])
+    for warning in summary["warnings"]:
+        log.warning("Warning: %s", warning)
     if not ws.store.built:
         log.info("Every artifact was already there: nothing was computed.")
     log.info("Results: %s", folder / SUMMARY)

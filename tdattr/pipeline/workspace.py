@@ -36,16 +36,20 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class HealthConfig(Settings):
-    """The ``health`` node: images that F1 generates to be compared with the training items as a whole; 0: none."""
+    """The ``health`` node: images that F1 generates to be compared with the training items as a whole; 0: none.
+    ``far``: the share of queries unlike the data from which on there is a warning."""
 
     samples: int
     extractor: Extractor | None
+    far: float
 
     def __post_init__(self) -> None:
         if self.samples < 0 or self.samples == 1:
             raise UserError(f"health.samples={self.samples} must be 0 (no check) or at least 2.")
         if self.samples and self.extractor is None:
             raise UserError("health.samples needs an extractor: choose one with extractor@health.extractor=<name>.")
+        if not 0 <= self.far <= 1:
+            raise UserError(f"health.far={self.far} must be between 0 and 1 (no warning).")
 
     def unread(self) -> dict[str, str]:
         """The extractor, where nothing is compared."""

@@ -22,6 +22,7 @@ class Verdict:
     title: str  # what a report's title says of the settings, for example "k = 24"
     artifacts: dict[str, str] = field(default_factory=dict)  # names, by role
     lines: list[str] = field(default_factory=list)  # to print
+    warnings: list[str] = field(default_factory=list)  # sentences on why the numbers may say less than they seem to
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,17 @@ import torch
 
 from tdattr.counterfactuals import Counterfactuals
 from tdattr.errors import UserError
-from tdattr.metrics.comparison import FOOTNOTE, compare, overlap, show_change
+from tdattr.metrics.comparison import (
+    FEWEST_QUERIES,
+    FOOTNOTE,
+    MARK,
+    NO_CHANGE,
+    NO_CHANGE_MARK,
+    RemovalEffect,
+    compare,
+    overlap,
+    show_change,
+)
 from tdattr.protocols import Protocol, ProtocolSetup, Verdict
 from tdattr.queries import Queries
 from tdattr.scores import Attributor, Scores
@@ -75,7 +85,7 @@ class LeaveKOut(Protocol):
         after_random, after = models.regenerate([random_removed, removed])
 
         count = len(top)
-        metrics: dict[str, Any] = {}
+        effects: dict[str, RemovalEffect] = {}
         control: dict[str, Any] = {}
         rows: list[dict[str, Any]] = [
             {"query": i, "role": "attributed" if i < count else "control"} for i in range(len(original.images))
@@ -83,22 +93,22 @@ class LeaveKOut(Protocol):
         twice = torch.cat([original.images, original.images])
         for name, both in models.similarities(twice, torch.cat([after.images, after_random.images])).items():
             values, randoms = np.split(both, 2)
-            metrics[name] = compare(values[:count], randoms[:count]).as_dict()
+            effects[name] = compare(values[:count], randoms[:count])
             if count < len(values):
                 control[name] = compare(values[count:], randoms[count:], two_tailed=True).as_dict()
             for row, value, random_value in zip(rows, values, randoms, strict=True):
                 row |= {name: float(value), f"{name}_random": float(random_value)}
         mean, interval = overlap(top)
         lines = [
-            f"{name}: AUC {effect['auc']:.3f} (p = {effect['p_value']:.2g}), change against random removal "
-            + show_change(effect["difference_percent"], effect["ci95"], effect["small_median"], " %")
-            for name, effect in metrics.items()
+            f"{name}: AUC {effect.auc:.3f} (p = {effect.p_value:.2g}), change against random removal "
+            + show_change(effect.difference_percent, effect.ci95, effect.small_median, " %")
+            for name, effect in effects.items()
         ]
-        lines += [FOOTNOTE] if any(effect["small_median"] for effect in metrics.values()) else []
+        itself = np.array_equal(removed, random_removed)  # the reference: nothing is claimed for it
         return Verdict(
             {
                 "k": k,
-                "metrics": metrics,
+                "metrics": {name: effect.as_dict() for name, effect in effects.items()},
                 "control": control,
                 "removed": len(removed),
                 "removed_random": len(random_removed),
@@ -109,4 +119,17 @@ class LeaveKOut(Protocol):
             f"k = {k}",
             {"regenerated": after.artifact, "regenerated_random": after_random.artifact},
             lines,
+            [] if itself else warn(effects),
         )
+
+
+def warn(effects: Mapping[str, RemovalEffect]) -> list[str]:
+    """What makes the numbers say less than they seem to."""
+    small = [name for name, effect in effects.items() if effect.small_median]
+    unchanged = [name for name, effect in effects.items() if effect.no_change]
+    sentences = [f"{', '.join(small)}{FOOTNOTE.removeprefix(MARK)}"] if small else []
+    sentences += [f"{', '.join(unchanged)}{NO_CHANGE.removeprefix(NO_CHANGE_MARK)}"] if unchanged else []
+    queries = min(effect.queries for effect in effects.values())
+    if queries < FEWEST_QUERIES:
+        sentences.append(f"p stands on {queries} queries, fewer than {FEWEST_QUERIES}: raise queries.attributed.")
+    return sentences

@@ -129,6 +129,23 @@ class Experiment:
         return sorted({seed for by_seed in self.runs.values() for seed in by_seed})
 
     @property
+    def far_from_data(self) -> str | None:
+        """What there is to say where one of the first models does not generate images of the data's kind."""
+        shares = {
+            seed: run.summary["far_queries"]
+            for by_seed in self.runs.values()
+            for seed, run in by_seed.items()
+            if (run.summary.get("far_queries") or 0) > run.config.get("health", {}).get("far", 1)
+        }
+        if not shares:
+            return None
+        found = ", ".join(f"{100 * share:.0f} % (seed {seed})" for seed, share in sorted(shares.items()))
+        return (
+            f"F1's images are far from its data: {found} of the queries are less like the training items than 99 % of "
+            "held-out items are. Attributing them says little."
+        )
+
+    @property
     def measures(self) -> list[str]:
         """All measures that any run took."""
         runs = [run for by_seed in self.runs.values() for run in by_seed.values()]

@@ -55,6 +55,8 @@ def show(made: list[Made], left_out: list[str], out: Path, overview: bool) -> No
         for sheet in sheets:
             if sheet.printed:
                 console.print(as_text(f"\n{sheet.title}", "italic"), render_sheet(sheet), sep="\n")
+        if experiment.far_from_data:
+            console.print(as_text(f"\n{experiment.far_from_data}", "bold"))
         if sheets:
             names = ", ".join(sheet.name for sheet in sheets)
             where = f"\nAs .csv, .md and .tex in {out / 'tables' / experiment.slug}: {names}\n"

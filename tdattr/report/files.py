@@ -24,6 +24,8 @@ LATEX = str.maketrans(
         "±": r"$\pm$",
         "×": r"$\times$",
         "†": r"$^{\dagger}$",
+        "‡": r"$^{\ddagger}$",
+        "§": r"$^{\S}$",
         "μ": r"$\mu$",
         "Δ": r"$\Delta$",
         "λ": r"$\lambda$",

@@ -2,11 +2,11 @@
 
 from collections.abc import Collection, Iterable, Mapping
 
-from tdattr.metrics.comparison import RemovalEffect, compare
+from tdattr.metrics.comparison import MARK, RemovalEffect, compare, explain
 from tdattr.report.collect import Experiment
 from tdattr.report.papers import MEAN, MEASURES, SOURCE, read_number
 from tdattr.report.pooling import pool
-from tdattr.report.sheet import NOTHING, Cell
+from tdattr.report.sheet import NOTHING, Cell, Number
 
 CATEGORIES = {  # in the paper's order: model-agnostic, by influence functions, by unlearning
     "random": NOTHING,
@@ -65,6 +65,23 @@ def measure_effects(experiment: Experiment, methods: Collection[str]) -> dict[st
         }
         for method in methods
     }
+
+
+def show_auc(result: RemovalEffect | None, marked: bool | None = None) -> Number:
+    """An AUC with the marks of the footnotes that it needs; nothing where there is none."""
+    return Number(None) if result is None else Number(result.auc, marked=marked, footnote=marks_of_auc(result) or None)
+
+
+def marks_of_auc(result: RemovalEffect) -> str:
+    """Those of its marks that its AUC has too: a small median is the change's affair."""
+    return result.marks.replace(MARK, "")
+
+
+def explain_marks(effects: Mapping[str, Mapping[str, RemovalEffect]]) -> str:
+    """The end of a caption: the footnotes of the marks that the results have."""
+    results = [result for by_measure in effects.values() for result in by_measure.values()]
+    footnotes = explain("".join(map(marks_of_auc, results)))
+    return f" {footnotes}" if footnotes else ""
 
 
 def list_measures(effects: Mapping[str, Mapping[str, RemovalEffect]]) -> list[str]:

@@ -67,6 +67,7 @@ def describe_experiment(experiment: Experiment, rows: Table, sheets: list[Sheet]
         "note": IMPORTED if experiment.imported else None,
         "rows": [format_row(row) for row in rows],
         "footnote": describe_marks(rows),
+        "warning": experiment.far_from_data,
         "sheets": sheets,
         "plots": plots,
         "plotted": "Agreement on groups" if experiment.protocol in GROUP_PROTOCOLS else PLOTTED,

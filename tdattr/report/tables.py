@@ -4,7 +4,7 @@ from typing import Any
 
 from rich.table import Table
 
-from tdattr.metrics.comparison import FOOTNOTE, compare, show_change
+from tdattr.metrics.comparison import FEW_MARK, MARK, NO_CHANGE_MARK, compare, explain, show_change
 from tdattr.report.collect import Experiment
 from tdattr.report.pooling import mean_or_none, p_value_against, pool
 from tdattr.report.sheet import as_text
@@ -53,6 +53,8 @@ def make_rows(experiment: Experiment) -> list[dict[str, Any]]:
                     "difference_percent": result.difference_percent,
                     "ci95": result.ci95,
                     "small_median": result.small_median,
+                    "queries": result.queries,
+                    "marks": "" if experiment.base(method) == "random" else result.marks,  # nothing is claimed for it
                     "control_auc": compare(*control, two_tailed=True).auc if len(control[0]) else None,
                     "overlap": mean_or_none(summary["overlap_percent"] for summary in summaries),
                     "removed": mean_or_none(summary["removed"] for summary in summaries),
@@ -74,8 +76,9 @@ def format_row(row: dict[str, Any]) -> list[str]:
         row["method"],
         row["measure"],
         number(row["auc"], ".3f"),
-        number(row["p_value"], ".2g"),
-        show_change(row["difference_percent"], row["ci95"], row["small_median"]),
+        number(row["p_value"], ".2g") + FEW_MARK * (FEW_MARK in row["marks"]),
+        show_change(row["difference_percent"], row["ci95"], row["small_median"])
+        + NO_CHANGE_MARK * (NO_CHANGE_MARK in row["marks"]),
         number(row["control_auc"], ".3f"),
         number(row["overlap"], ".1f"),
         number(row["removed"], ".0f"),
@@ -85,8 +88,9 @@ def format_row(row: dict[str, Any]) -> list[str]:
 
 
 def describe_marks(table: list[dict[str, Any]]) -> str | None:
-    """The footnote of a table, where one of its rows needs it."""
-    return FOOTNOTE if any(row["small_median"] for row in table) else None
+    """The footnotes of a table, of those marks that its rows have."""
+    changes = "".join(MARK for row in table if row["small_median"])
+    return explain(changes + "".join(row["marks"] for row in table)) or None
 
 
 def render_table(experiment: Experiment, table: list[dict[str, Any]]) -> Table:

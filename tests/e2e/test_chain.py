@@ -62,11 +62,27 @@ def test_the_summary_holds_what_was_promised(swept):
         assert summary["seed"] == 1
         assert summary["k"] == round(0.02 * summary["num_items"])
         assert summary["num_queries"] == 3
-        assert set(summary["metrics"]["ssim"]) == {"auc", "p_value", "difference_percent", "ci95", "small_median"}
-        assert set(summary["control"]["ssim"]) == {"auc", "p_value", "difference_percent", "ci95", "small_median"}
+        effect = {"auc", "p_value", "difference_percent", "ci95", "small_median", "queries"}
+        assert set(summary["metrics"]["ssim"]) == set(summary["control"]["ssim"]) == effect
         assert summary["seconds_per_query"] > 0
         assert all((folder / "outputs/artifacts" / artifact).is_dir() for artifact in summary["artifacts"].values())
     assert found["random"]["metrics"]["ssim"]["auc"] == 0.5
+
+
+def test_a_verdict_on_images_unlike_the_data_comes_with_warnings(swept):
+    folder, _, single = swept
+    words = "100 % of the queries are less like the training items than 99 % of held-out items are"
+    for name, summary in summaries(folder).items():
+        assert summary["far_queries"] == 1
+        assert any(words in warning for warning in summary["warnings"])
+        assert any("p stands on 3 queries" in warning for warning in summary["warnings"]) == (name != "random")
+    assert single.stderr.index(words) < single.stderr.index("Retraining") < single.stderr.rindex(words)
+    again = tdattr("method=pixel", *TINY, "health.far=1", folder=folder)
+    assert "nothing was computed" in again.stderr and words not in again.stderr
+    assert "p stands on 3 queries, fewer than 10" in again.stderr
+    done = tdattr(folder=folder, command="report")
+    assert "F1's images are far from its data: 100 % (seed 1)" in done.stdout
+    assert 'class="warning">F1' in (folder / "outputs/report/index.html").read_text()
 
 
 def test_a_second_identical_command_does_no_work_and_says_so(swept):

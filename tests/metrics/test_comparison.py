@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from tdattr.metrics.comparison import compare, overlap
+from tdattr.metrics.comparison import FEW, NO_CHANGE, compare, explain, overlap, show_change
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -65,6 +65,7 @@ def test_difference_and_interval_worked_out_by_hand() -> None:
         "difference_percent": result.difference_percent,
         "ci95": result.ci95,
         "small_median": False,
+        "queries": 4,
     }
 
 
@@ -116,3 +117,19 @@ def test_overlap_ends() -> None:
     assert mean == 50
     assert np.isnan(interval)
     assert np.isnan(overlap(np.array([[1, 2, 3]]))).all()
+
+
+def test_a_verdict_about_nothing_is_marked() -> None:
+    rng = np.random.default_rng(0)
+    reference = 0.9999 + 1e-5 * rng.random(12)
+    nothing = compare(reference - 2e-5 * rng.normal(0.2, 1, 12), reference)
+    assert nothing.no_change and nothing.marks == "‡"
+    clear = compare(reference - 0.3, reference)
+    assert not clear.no_change and clear.marks == ""
+    few = compare(reference[:9] - 0.3, reference[:9])
+    assert few.few_queries and few.marks == "§"
+    alike = compare(reference[:3], reference[:3] * 0 + reference[0])
+    assert compare(reference[:1], reference).marks == "‡§" == alike.marks  # without an interval nothing is shown
+    assert compare(reference - 5, reference - 5).marks == "†"  # of a small median the change says nothing at all
+    assert explain("0.5§ 0.3‡‡§") == f"{NO_CHANGE} {FEW}" and explain("*") == ""
+    assert show_change(-1.25, float("nan"), False, " %") == "-1.2 %"

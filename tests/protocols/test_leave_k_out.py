@@ -176,9 +176,20 @@ def test_a_change_from_a_small_median_is_marked_and_explained() -> None:
     found = verdict.summary["metrics"]
     assert (found["ssim"]["small_median"], found["negative"]["small_median"]) == (False, True)
     assert found["negative"]["difference_percent"] < 0
-    assert [line.endswith(" –†") for line in verdict.lines] == [False, True, False]
-    assert verdict.lines[2].startswith("†: the median after random removal is below 0.01")
-    assert not any("†" in line for line in judged(strong_for(METHOD), METHOD).lines)
+    assert [line.endswith(" –†") for line in verdict.lines] == [False, True]
+    assert verdict.warnings[0].startswith("negative: the median after random removal is below 0.01")
+    plain = judged(strong_for(METHOD), METHOD)
+    assert not any("†" in line or "median" in line for line in (*plain.lines, *plain.warnings))
+
+
+def test_a_verdict_about_nothing_comes_with_a_warning() -> None:
+    few = "p stands on 4 queries, fewer than 10: raise queries.attributed."
+    assert judged(strong_for(METHOD), METHOD).warnings == [few]
+    nothing = judged(strong_for(METHOD, 0.0, 0.0), METHOD)
+    assert nothing.summary["metrics"]["ssim"]["difference_percent"] == pytest.approx(0, abs=1e-3)
+    assert nothing.warnings[0].startswith("ssim, twice: the interval of the change holds zero")
+    assert nothing.warnings[1:] == [few]
+    assert judged(strong_for(METHOD), METHOD, METHOD).warnings == []  # the reference itself
 
 
 def test_the_same_removal_makes_no_difference() -> None:

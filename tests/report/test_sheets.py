@@ -189,7 +189,7 @@ def test_ensembles_show_their_weights(outputs: Outputs) -> None:
     sheet = made(outputs)["table_3_9"]
     cells = shown(sheet, "#")
     assert list(cells) == ["R", "A", "B"]
-    assert cells["R"]["ssim"] == f"{auc(mucs):.3f}"
+    assert cells["R"]["ssim"].rstrip("‡§") == f"{auc(mucs):.3f}"
     assert [cells["B"][f"weight of {name}"] for name in (*weights, "das")] == ["10", "5", "5", "3", "0"]
     assert [cells["A"][f"weight of {name}"] for name in ("mucs", "das", "forward_inf")] == ["10", "7", "2"]
     assert (cells["A"]["paper: μ"], cells["B"]["paper: clip"], cells["R"]["paper: μ"]) == ("0.801", "0.795", "0.757")
@@ -375,3 +375,37 @@ def test_a_number_that_a_run_could_not_find_is_a_dash(outputs: Outputs, missing:
     (row,) = make_rows(experiment)
     assert row["overlap"] is None
     assert shown(sheets["table_7"])["mucs"] == {"method": "mucs", "seeds": "2"}
+
+
+def test_what_shows_nothing_has_marks_and_footnotes_in_every_table(outputs: Outputs) -> None:
+    outputs.run("random", 1)
+    outputs.run("mucs", 1, 0.0)
+    outputs.run("mucs", 1, 0.0, ablation="block")
+    outputs.run("ensemble_a", 1, 0.0)
+    outputs.run("das", 1, 0.9)
+    sheets = made(outputs)
+    for name in ("table_1", "table_2", "table_3_9"):
+        marked = [str(row["ssim"]) for row in sheets[name].rows if "das" not in row.values()]
+        assert all(text.endswith("‡§") for text in marked), name
+        assert "‡: the interval of the change holds zero" in sheets[name].caption
+        assert "§: fewer than 10 queries" in sheets[name].caption
+    assert shown(sheets["table_1"])["das"]["ssim"].endswith("§")
+    assert "‡" not in shown(sheets["table_1"])["das"]["ssim"]
+    changes = shown(sheets["table_5"])
+    assert changes["mucs"]["ssim"].endswith("‡") and not changes["das"]["ssim"].endswith("‡")
+    assert "§" not in sheets["table_5"].caption
+    (experiment,) = collect([outputs.root]).experiments
+    rows = {row["method"]: row for row in make_rows(experiment)}
+    assert [rows[name]["marks"] for name in ("random", "mucs", "das")] == ["", "‡§", "§"]
+    for seed in (2, 3):
+        outputs.run("das", seed, 0.9)
+    assert "§" not in shown(made(outputs)["table_1"])["das"]["ssim"]  # 18 queries
+
+
+def test_a_first_model_that_is_no_good_is_named_below_every_table(outputs: Outputs) -> None:
+    health = {"far": 0.25}
+    outputs.run("mucs", 1, summary={"far_queries": 0.1}, health=health)
+    assert all("far from" not in sheet.caption for sheet in made(outputs).values())
+    outputs.run("mucs", 2, summary={"far_queries": 0.375}, health=health)
+    words = "F1's images are far from its data: 38 % (seed 2) of the queries"
+    assert all(words in sheet.caption for sheet in made(outputs).values())

@@ -1,5 +1,6 @@
 """The tables of an experiment: every module of this package is a `SheetMaker`, and the report finds it here."""
 
+from dataclasses import replace
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import Protocol, cast
@@ -23,9 +24,12 @@ MAKERS = tuple(cast(SheetMaker, import_module(f"{__name__}.{module.name}")) for 
 
 
 def make_sheets(experiment: Experiment) -> list[Sheet]:
-    """Every table that the runs have something for, by name; of a protocol without tables of its own a generic one."""
+    """Every table that the runs have something for, by name; of a protocol without tables of its own a generic one.
+
+    Where the first model is no good, every caption says so.
+    """
     makers = [maker for maker in MAKERS if experiment.protocol in maker.PROTOCOLS]
-    if not makers:
-        return [make_generic_sheet(experiment)]
-    sheets = [maker.make_sheet(experiment) for maker in makers]
-    return sorted((sheet for sheet in sheets if sheet is not None), key=lambda sheet: sheet.name)
+    made = [maker.make_sheet(experiment) for maker in makers] if makers else [make_generic_sheet(experiment)]
+    far = experiment.far_from_data
+    sheets = [replace(sheet, caption=f"{sheet.caption} {far}") if far else sheet for sheet in made if sheet is not None]
+    return sorted(sheets, key=lambda sheet: sheet.name)

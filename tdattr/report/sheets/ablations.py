@@ -8,9 +8,11 @@ from tdattr.report.methods import (
     ASIDE,
     choose_averaged,
     credit_paper,
+    explain_marks,
     list_measures,
     measure_effects,
     read_paper_columns,
+    show_auc,
 )
 from tdattr.report.papers import read_number, read_table
 from tdattr.report.pooling import mean_or_none
@@ -49,7 +51,7 @@ def make_sheet(experiment: Experiment) -> Sheet | None:
             "ablation": method.removeprefix(f"{METHOD}: "),
             "description": published["description"],
         }
-        row |= {measure: Number(aucs.get(measure)) for measure in measures}
+        row |= {measure: show_auc(by_measure.get(measure)) for measure in measures}
         row["μ"] = Number(mean_or_none(aucs.get(measure) for measure in over))
         row["Δ, %"] = Number(relative_difference(by_measure, effects.get(whole or ""), over) if name else None, "+.1f")
         row["seeds"] = Number(len(experiment.runs[method]), "d")
@@ -62,7 +64,8 @@ def make_sheet(experiment: Experiment) -> Sheet | None:
         f"AUC pooled over the seeds of each row; μ is their mean over {', '.join(over)}, and Δ the mean over these "
         "measures of the relative difference from MUCS as proposed. U: unlearning, S: scoring, C1 to C4: the paper's "
         f"considerations."
-    ) + credit_paper(rows, "Table 2, on COCO")
+    )
+    caption += explain_marks(effects) + credit_paper(rows, "Table 2, on COCO")
     title = "Table 2: MUCS with one part changed, AUC"
     return Sheet("table_2", title, caption, drop_empty_columns(rows, keep=3), aside=("description", *ASIDE))
 

@@ -9,10 +9,12 @@ from tdattr.report.methods import (
     category,
     choose_averaged,
     credit_paper,
+    explain_marks,
     list_measures,
     list_methods,
     measure_effects,
     read_paper_columns,
+    show_auc,
 )
 from tdattr.report.papers import DATASETS, MEAN, read_number
 from tdattr.report.pooling import mean_or_none, p_value_against
@@ -35,7 +37,7 @@ def make_sheet(experiment: Experiment) -> Sheet | None:
         aucs = {measure: result.auc for measure, result in by_measure.items()}
         base = experiment.base(method)
         row: dict[str, Cell] = {"method": method, "categ.": category(experiment, method)}
-        row |= {m: Number(aucs.get(m), marked=method == ahead[m]) for m in measures}
+        row |= {m: show_auc(by_measure.get(m), method == ahead[m]) for m in measures}
         row |= {
             "μ": Number(mean_or_none(aucs.get(m) for m in choose_averaged(measures))),
             "seeds": Number(len(experiment.runs[method]), "d"),
@@ -58,7 +60,8 @@ def make_sheet(experiment: Experiment) -> Sheet | None:
         "functions, U: by unlearning. *: the best method's similarities lie below those of the next best by AUC "
         f"(p < {LEVEL}, one-tailed Mann-Whitney U, over the seeds of both); other settings of the same method, "
         f"ablations and ensembles are not its rivals."
-    ) + credit_paper(rows, f"Table 1, {beside}")
+    )
+    caption += explain_marks(effects) + credit_paper(rows, f"Table 1, {beside}")
     aside = ("categ.", "seeds", *ASIDE, *(f"paper: {name}" for name in DATASETS))
     title = f"Table 1: AUC (*: better than the next best, p < {LEVEL})"
     return Sheet("table_1", title, caption, drop_empty_columns(rows, keep=2), aside=aside)

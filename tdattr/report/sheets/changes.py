@@ -1,6 +1,6 @@
 """Table 5 of the MUCS paper: how far the similarities change, in percent."""
 
-from tdattr.metrics.comparison import FOOTNOTE, MARK
+from tdattr.metrics.comparison import FEW_MARK, MARK, explain
 from tdattr.report.collect import Experiment
 from tdattr.report.methods import (
     category,
@@ -31,14 +31,14 @@ def make_sheet(experiment: Experiment) -> Sheet | None:
         told = {measure: result for measure, result in by_measure.items() if not result.small_median}
         changes = {measure: result.difference_percent for measure, result in told.items()}
         intervals = {measure: result.ci95 for measure, result in told.items()}
-        marks = {measure: MARK for measure, result in by_measure.items() if result.small_median}
+        marks = {measure: result.marks.replace(FEW_MARK, "") or None for measure, result in by_measure.items()}
         row: dict[str, Cell] = {"method": method, "categ.": category(experiment, method)}
         row |= {m: Number(changes.get(m), FORM, intervals.get(m), footnote=marks.get(m)) for m in measures}
         row["μ"] = Number(
             mean_or_none(changes.get(m) for m in over),
             FORM,
             mean_or_none(intervals.get(m) for m in over),
-            footnote=MARK if marks.keys() & set(over) else None,
+            footnote=MARK if any(by_measure[m].small_median for m in over if m in by_measure) else None,
         )
         row["seeds"] = Number(len(experiment.runs[method]), "d")
         if experiment.dataset in DATASETS:
@@ -49,9 +49,8 @@ def make_sheet(experiment: Experiment) -> Sheet | None:
         f"95 % interval, pooled over seeds; μ is the mean over {', '.join(over)}, of the differences and of the "
         f"intervals."
     )
-    if any(result.small_median for by_measure in effects.values() for result in by_measure.values()):
-        caption += f" {FOOTNOTE}"
-    caption += credit_paper(rows, "Table 5")
+    shown = explain("".join(str(cell) for row in rows for cell in row.values()))
+    caption += (f" {shown}" if shown else "") + credit_paper(rows, "Table 5")
     return Sheet(
         "table_5", "Table 5: change of the similarities, %", caption, drop_empty_columns(rows, keep=2), printed=False
     )

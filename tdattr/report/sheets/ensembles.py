@@ -6,9 +6,11 @@ from tdattr.report.methods import (
     ENSEMBLE,
     choose_averaged,
     credit_paper,
+    explain_marks,
     list_measures,
     measure_effects,
     read_paper_columns,
+    show_auc,
 )
 from tdattr.report.papers import DATASETS, read_number, read_table
 from tdattr.report.pooling import mean_or_none
@@ -34,7 +36,7 @@ def make_sheet(experiment: Experiment) -> Sheet | None:
         aucs = {measure: result.auc for measure, result in by_measure.items()}
         row: dict[str, Cell] = {"#": letter(experiment, method), "method": method}
         row |= {heading(member): Number(weights_of[method].get(member, 0), "g") for member in members}
-        row |= {measure: Number(aucs.get(measure)) for measure in measures}
+        row |= {measure: show_auc(by_measure.get(measure)) for measure in measures}
         row["μ"] = Number(mean_or_none(aucs.get(measure) for measure in over))
         row["seeds"] = Number(len(experiment.runs[method]), "d")
         if experiment.dataset in DATASETS:
@@ -44,7 +46,8 @@ def make_sheet(experiment: Experiment) -> Sheet | None:
     caption = (
         "Weights of the methods in each ensemble, and AUC pooled over seeds; μ is the mean over "
         f"{', '.join(over)}. R is MUCS alone."
-    ) + credit_paper(rows, "Tables 3 (μ) and 9")
+    )
+    caption += explain_marks(effects) + credit_paper(rows, "Tables 3 (μ) and 9")
     aside = (*ASIDE, *(heading(member) for member in members))
     return Sheet("table_3_9", "Tables 3 and 9: ensembles, AUC", caption, drop_empty_columns(rows, keep=2), aside=aside)
 

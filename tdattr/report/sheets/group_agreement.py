@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from tdattr.metrics.agreement import MEASURES, interval, share_of_ceiling, sign_flip_p_value
+from tdattr.metrics.comparison import FEW, FEW_MARK, FEWEST_QUERIES
 from tdattr.report.collect import Experiment, Run
 from tdattr.report.methods import sort_methods
 from tdattr.report.pooling import mean_or_none
@@ -38,12 +39,16 @@ def make_sheet(experiment: Experiment) -> Sheet:
     methods = sort_methods(experiment, experiment.runs)
     values = measure_agreement(experiment, methods, MEASURES)
     better = find_best(experiment, [name for name in methods if experiment.base(name) != "logo"])
+    few = better is not None and len(experiment.pool_queries(better)) < FEWEST_QUERIES
     rows: list[dict[str, Cell]] = []
     for method, measured in values.items():
         runs = experiment.runs[method].values()
         row: dict[str, Cell] = {"method": method}
         for measure in MEASURES:
-            row[measure] = Number(measured[measure]["mean"], marked=method == better and measure == MAIN)
+            marked = method == better and measure == MAIN
+            row[measure] = Number(
+                measured[measure]["mean"], marked=marked, footnote=FEW_MARK if marked and few else None
+            )
         row |= {"low": Number(measured[MAIN]["low"]), "high": Number(measured[MAIN]["high"])}
         for name, measure in (("of ceiling", MAIN), ("top_1 of ceiling", "top_1")):
             share = share_of_ceiling(measure, measured[measure]["mean"], measured[measure].get("ceiling"))
@@ -67,7 +72,7 @@ def make_sheet(experiment: Experiment) -> Sheet:
         f"interval of {MAIN}. *: better by {MAIN} than the next best, p < 0.01 (paired sign-flip test over queries). "
         f"Of ceiling: {MAIN} as a share of what is in the last line, where that was computed. "
         "Steps: of training or unlearning, all groups together."
-    )
+    ) + (f" {FEW}" if few else "")
     aside = ("low", "high", "top_1 of ceiling", *(name for name in MEASURES if name not in SHOWN))
     return Sheet("groups", "Agreement on groups", caption, drop_empty_columns(rows), aside=aside)
 
