@@ -409,3 +409,11 @@ def test_a_first_model_that_is_no_good_is_named_below_every_table(outputs: Outpu
     outputs.run("mucs", 2, summary={"far_queries": 0.375}, health=health)
     words = "F1's images are far from its data: 38 % (seed 2) of the queries"
     assert all(words in sheet.caption for sheet in made(outputs).values())
+
+
+def test_nothing_is_relative_to_an_auc_of_zero(outputs: Outputs) -> None:
+    outputs.run("mucs", 1, -0.9, ablation=None)
+    outputs.run("mucs", 1, 0.1, ablation="block")
+    proposed, block = made(outputs)["table_2"].rows
+    assert proposed["ssim"].value == 0 and block["ssim"].value > 0
+    assert str(block.get("Δ, %", "–")) == "–"

@@ -88,9 +88,8 @@ def find_proposed(experiment: Experiment, ablated: list[str]) -> str | None:
 def relative_difference(
     effects: Mapping[str, RemovalEffect], whole: Mapping[str, RemovalEffect] | None, over: list[str]
 ) -> float | None:
-    """The mean relative difference of the AUCs in percent, or None where one is missing."""
+    """The mean relative difference of the AUCs in percent, or None where one is missing or relative to 0."""
     if whole is None:
         return None
-    return mean_or_none(
-        100 * (effects[m].auc / whole[m].auc - 1) if m in effects and m in whole else None for m in over
-    )
+    told = {m for m in over if m in effects and m in whole and whole[m].auc > 0}
+    return mean_or_none(100 * (effects[m].auc / whole[m].auc - 1) if m in told else None for m in over)
