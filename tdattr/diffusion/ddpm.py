@@ -74,10 +74,11 @@ class DDPM(Diffusion):
                 "diffusion.zero_terminal_snr=true needs diffusion.prediction=v_prediction, as the noise in pure noise "
                 "says nothing of an item, and a network that is told timesteps."
             )
-        if self.offset < 0 or (self.sampler == "ddim" and self.generation_levels(self.steps)[0] >= self.timesteps):
+        last = int(leading(self.timesteps, self.steps)[-1])
+        if not 0 <= self.offset < self.timesteps - last:
             raise UserError(
-                f"diffusion.offset={self.offset} must be at least 0, and small enough for the first of "
-                f"diffusion.steps={self.steps} to be below timesteps={self.timesteps}."
+                f"diffusion.offset={self.offset} must lie between 0 and {self.timesteps - last - 1}, so that the first "
+                f"of diffusion.steps={self.steps} is below timesteps={self.timesteps}."
             )
 
     def unread(self) -> dict[str, str]:
@@ -111,8 +112,9 @@ class DDPM(Diffusion):
         if self.sampler == "dpm_solver":
             return torch.linspace(self.timesteps - 1, 0, count + 1, dtype=torch.float64)[:-1].round().float()
         if self.spacing == "leading":
-            offset = self.offset if self.sampler == "ddim" else 0
-            return leading(self.timesteps, count).flip(0).float() + offset
+            levels = leading(self.timesteps, count).flip(0)
+            room = self.timesteps - 1 - int(levels[0])  # none where a method asks for all timesteps
+            return (levels + (min(self.offset, room) if self.sampler == "ddim" else 0)).float()
         if self.spacing == "trailing":
             parts = torch.arange(count, dtype=torch.float64) * (self.timesteps / count)
             return ((self.timesteps - parts).round() - 1).float()

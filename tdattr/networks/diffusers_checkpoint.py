@@ -137,6 +137,9 @@ class DiffusersConfig(NetworkConfig):
         config = read_json(self.folder / CONFIG)
         parameters = inspect.signature(model_class(config).__init__).parameters
         check_kinds(self.folder / CONFIG, config, {key: value.default for key, value in parameters.items()})
+        unknown = sorted(key for key in config if key not in parameters and not key.startswith("_"))
+        if unknown:
+            raise UserError(f"{self.folder / CONFIG} has {unknown[0]}, which diffusers does not read: correct it.")
         size = config.get("sample_size")
         sizes = size if isinstance(size, list) else [size, size]
         inputs, outputs = config.get("in_channels", 3), config.get("out_channels", 3)

@@ -100,6 +100,13 @@ def test_leading_timesteps_are_those_of_diffusers(ddpm: DDPM, steps: int) -> Non
     assert ddpm.leading_levels(steps).tolist() == scheduler.timesteps.tolist()[::-1]
 
 
+def test_an_offset_leads_to_no_timestep_that_is_not_there(ddpm: DDPM) -> None:
+    """Methods ask for any number of levels, whatever the generation's."""
+    config = replace(ddpm, offset=1)
+    for count in (1, 50, 142, 999, 1000):
+        assert 0 <= config.generation_levels(count).min() <= config.generation_levels(count).max() < 1000
+
+
 def test_leading_timesteps_reach_far_whatever_their_number(ddpm: DDPM) -> None:
     """diffusers' lie close together where the number is no divisor: 999 are 998 … 0, and 600 are 599 … 0."""
     for count in (7, 142, 600, 999):
@@ -255,10 +262,8 @@ def test_what_is_in_a_noised_item_keeps_its_digits(ddpm: DDPM) -> None:
     ("changes", "settings"),
     [
         ({"clip": None}, {"clip_sample": False}),
-        (
-            {"clip": 2.0, "offset": 1, "end": "first"},
-            {"clip_sample_range": 2.0, "steps_offset": 1, "set_alpha_to_one": False},
-        ),
+        ({"offset": 1, "end": "first"}, {"steps_offset": 1, "set_alpha_to_one": False}),
+        ({"clip": 2.0}, {"clip_sample_range": 2.0}),
         ({"spacing": "trailing"}, {"timestep_spacing": "trailing"}),
     ],
     ids=["plain", "stable diffusion", "clip", "trailing"],
@@ -354,8 +359,8 @@ def test_a_network_that_embeds_timesteps_is_told_the_timestep(ddpm: DDPM, timest
         ({"prediction": "sample"}, r"^diffusion.prediction=sample is unknown: choose epsilon or v_prediction\.$"),
         ({"zero_terminal_snr": True}, r"zero_terminal_snr=true needs diffusion.prediction=v_prediction, as the noise"),
         ({"clip": 0.0}, r"diffusion.clip=0.0 must be above 0, or null"),
-        ({"offset": -1}, r"diffusion.offset=-1 must be at least 0"),
-        ({"offset": 20}, r"diffusion.offset=20 must be .* small enough for the first of diffusion.steps=50"),
+        ({"offset": -1}, r"diffusion.offset=-1 must lie between 0 and 19"),
+        ({"offset": 20}, r"diffusion.offset=20 .* so that the first of diffusion.steps=50 is below"),
         ({"ddim_noise": "none"}, r"^diffusion.ddim_noise=none is unknown: choose predicted or recomputed\.$"),
         ({"c_noise": "sigma"}, r"^diffusion.c_noise=sigma is unknown: choose log_sigma or timestep\.$"),
         ({"steps": 1001}, "diffusion.steps=1001"),

@@ -206,8 +206,8 @@ def test_weights_with_old_names_of_attention_are_read(tmp_path: Path, x: Tensor)
         (lambda folder: edit(folder / CONFIG, time_embedding_type="fourier"), r"has a fourier time embedding"),
         (lambda folder: edit(folder / CONFIG, center_input_sample=True), r"has center_input_sample=True, which is not"),
         (
-            lambda folder: edit(folder / CONFIG, time_cond_proj_dim=8),
-            r"has time_cond_proj_dim=8, which is not",
+            lambda folder: edit(folder / CONFIG, norm_epss=1e-5),
+            r"has norm_epss, which diffusers does not read: correct it",
         ),
         (lambda folder: edit(folder / CONFIG, in_channels="1"), r"in_channels as the text '1', where a number must"),
         (lambda folder: edit(folder / CONFIG, block_out_channels=["4", 8]), r"block_out_channels as the text '4', whe"),
@@ -222,7 +222,6 @@ def test_weights_with_old_names_of_attention_are_read(tmp_path: Path, x: Tensor)
             lambda folder: edit(folder / CONFIG, num_class_embeds=3),
             r"has 3 labels but the dataset 4 conditions: it must have one for each of them, in their order",
         ),
-        (lambda folder: edit(folder / CONFIG, _class_name="UNet2DConditionModel"), r"conditioned on more than a class"),
     ],
 )
 def test_descriptions_that_do_not_fit_are_refused(tmp_path: Path, change: Callable[[Path], Any], message: str) -> None:
@@ -235,6 +234,12 @@ def test_descriptions_that_do_not_fit_are_refused(tmp_path: Path, change: Callab
 
 
 def test_networks_that_read_a_text_are_refused(tmp_path: Path) -> None:
+    saved(tmp_path / "guided", UNet2DConditionModel, **GUDA, time_cond_proj_dim=8)
+    with pytest.raises(UserError, match=r"has time_cond_proj_dim=8, which is not supported"):
+        checkpoint(tmp_path / "guided").build(1, 8, 4)
+    saved(tmp_path / "no class", UNet2DConditionModel, cross_attention_dim=8)
+    with pytest.raises(UserError, match=r"conditioned on more than a class"):
+        checkpoint(tmp_path / "no class").build(1, 8, 4)
     text = {"down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D")}
     for number, changes in enumerate([{"cross_attention_dim": 12}, text, {"encoder_hid_dim": 12}]):
         saved(tmp_path / str(number), UNet2DConditionModel, **(GUDA | changes))
@@ -330,7 +335,7 @@ def test_only_the_ddpm_of_its_training_works(tmp_path: Path, edm: Any) -> None:
         (ddpm(beta_end=0.03), "beta_end=0.02"),
         (ddpm(prediction="v_prediction"), "prediction=epsilon"),
         (
-            ddpm(prediction="v_prediction", zero_terminal_snr=True),
+            ddpm(**EMPTY),
             "prediction=epsilon diffusion.zero_terminal_snr=False",
         ),
     ):

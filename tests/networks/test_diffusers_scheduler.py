@@ -84,6 +84,19 @@ def test_every_scheduler_is_adopted_or_refused_by_its_name(name: str, tmp_path: 
         assert variant("ddpm", **adopted(path, sampler)).sampler == sampler
 
 
+@pytest.mark.parametrize("name", TRAINED_AS_DDPM)
+def test_every_setting_of_a_training_is_adopted_or_refused_by_its_name(name: str, tmp_path: Path) -> None:
+    """Whether or not the scheduler's way of sampling is implemented."""
+    plain = read_scheduler(write(tmp_path, name)).training()
+    for key in TRAINING.keys() & defaults(name).keys():
+        if key in ADOPTED:
+            value, expected = ADOPTED[key]
+            assert read_scheduler(write(tmp_path, name, **{key: value})).training() == plain | expected
+        if TRAINING[key] is not None:
+            with pytest.raises(UserError, match=rf"has {key}=.*, which is not implemented: "):
+                read_scheduler(write(tmp_path, name, **{key: OTHER.get(key, True)})).training()
+
+
 @pytest.mark.parametrize(("name", "key"), [(name, key) for name in SAMPLERS for key in defaults(name)])
 def test_every_setting_is_adopted_or_refused_by_its_name(name: str, key: str, tmp_path: Path) -> None:
     """A setting that neither changes what is adopted nor is refused must be one that is known to matter to nothing."""
