@@ -23,7 +23,7 @@ from tdattr.scoring.elbo import ElboConfig
 from tdattr.store import Plan
 from tdattr.tables import read_table
 from tdattr.unlearning.group import GroupUnlearnConfig, unlearn_group
-from tdattr.unlearning.objectives import Objective, UnlearnContext
+from tdattr.unlearning.objectives import Objective, UnlearnContext, Weighted
 
 log = logging.getLogger(__name__)
 LOG = "log.csv"
@@ -53,6 +53,10 @@ class GUDA(Method):
 
     def __post_init__(self) -> None:
         self.unlearn.choose(self.scored)
+
+    def unread(self) -> dict[str, str]:
+        """Whether a weight grows with the group, where the objective has none."""
+        return {} if isinstance(self.objective, Weighted) else {"weight_by_size": f"objective={self.objective.name}"}
 
     def check(self, setup: MethodSetup) -> None:
         """The objective must serve such a model, and its terms must be levels of the variant."""

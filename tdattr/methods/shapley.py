@@ -21,7 +21,7 @@ from tdattr.methods.guda import check_objective, unlearn_all
 from tdattr.scoring.elbo import ElboConfig
 from tdattr.seeding import generator
 from tdattr.unlearning.group import GroupUnlearnConfig
-from tdattr.unlearning.objectives import Objective
+from tdattr.unlearning.objectives import Objective, Weighted
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,10 @@ class Shapley(Method):
         self.unlearn.choose(self.scored)
         if self.orders < 2:
             raise UserError(f"method.orders={self.orders} must be at least 2, for a standard error.")
+
+    def unread(self) -> dict[str, str]:
+        """Whether a weight grows with the group, where the objective has none."""
+        return {} if isinstance(self.objective, Weighted) else {"weight_by_size": f"objective={self.objective.name}"}
 
     def check(self, setup: MethodSetup) -> None:
         """The objective must serve such a model, and its terms must be levels of the variant."""

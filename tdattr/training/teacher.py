@@ -30,7 +30,10 @@ class Teacher(Node):
 
     def unread(self) -> dict[str, str]:
         """How it is trained, where it is brought along."""
-        return {} if self.checkpoint is None else {"train": f"checkpoint={self.checkpoint}"}
+        if self.checkpoint is not None:
+            return {"train": f"checkpoint={self.checkpoint}"}
+        brings = self.model is not None and self.model.has_weights
+        return {"train": "model, which has weights of its own"} if brings else {}
 
 
 def group_conditions(groups: Mapping[str, Ids], count: int) -> Float[np.ndarray, "item group"]:

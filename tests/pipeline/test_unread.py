@@ -46,6 +46,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["method.unlearn.stop=null"], "method.unlearn.check=after", "method.unlearn.stop=null"),
         (["method.unlearn.stop=null"], "method.null_loss.batches=2", "method.unlearn.stop=null"),
         (UNLEARN, "method.unlearn.schedule_steps=100", "method.unlearn.schedule=constant"),
+        ([*UNLEARN, "objective@method.objective=siss"], "method.weight_by_size=true", "method.objective=siss"),
         ([], "extractor@health.extractor=classifier", "health.samples=0"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
