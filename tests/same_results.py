@@ -128,7 +128,7 @@ CASES: dict[str, list[str]] = {
     # every ablation
     **{
         f"mucs_{ablation}": [
-            *MUCS,
+            *(part for part in MUCS if ablation != "no_null_loss" or "null_loss" not in part),  # which it does not read
             f"ablation={ablation}",
             *(INSTANCE_WEIGHTS if ablation in ("instance_weights", "exponential_weights") else []),
         ]

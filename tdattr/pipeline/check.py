@@ -25,12 +25,12 @@ log = logging.getLogger(__name__)
 MOST_SHOWN = 32  # groups
 
 
-def check(ws: Workspace, overrides: Iterable[str] = ()) -> None:
+def check(ws: Workspace, overrides: Iterable[str] = (), swept: bool = False) -> None:
     """What the config says, against the dataset; weights before the dataset is prepared. Raises UserError.
 
-    ``overrides``: what was given on the command line, which must be read.
+    ``overrides``: what was given on the command line, which must be read; ``swept``: whether for other runs too.
     """
-    check_unread(ws, overrides)
+    check_unread(ws, overrides, swept)
     placed = {"method": ws.method} | {f"protocol.{role}": method for role, method in other_methods(ws).items()}
     methods = list(placed.values())
     if not isinstance(ws.codec, Pixels):

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from tdattr.configs import build
@@ -63,7 +64,8 @@ def run(cfg: DictConfig) -> None:
     logger: Logger = build(cfg.logger, "logger", Logger) if cfg.get("logger") else NoLogger()
     ws = open_workspace(cfg)
     use_threads(ws)
-    check(ws, HydraConfig.get().overrides.task)
+    hydra = HydraConfig.get()
+    check(ws, hydra.overrides.task, swept=hydra.mode == RunMode.MULTIRUN)
     ws.logger = logger.start()
     try:
         work(ws, logger, folder)

@@ -6,6 +6,7 @@ import pytest
 
 import tdattr
 from tdattr.errors import UserError
+from tdattr.pipeline.unread import check_unread
 from tests.e2e.console import TINY
 from tests.e2e.console import tdattr as command
 
@@ -78,3 +79,9 @@ def test_a_command_says_so_too(tmp_path: Path) -> None:
     done = command(*TINY, "protocol.k=5", "protocol.share=0.1", folder=tmp_path, check=False)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == "error: protocol.share=0.1 has no effect with protocol.k=5: leave it out."
+
+
+def test_a_sweep_warns_where_another_of_its_runs_may_read_it(outputs: Path, caplog: pytest.LogCaptureFixture) -> None:
+    ws = tdattr.compose([*TINY, "protocol.k=5", f"paths.outputs={outputs}"])
+    check_unread(ws, ["protocol.k=5", "protocol.share=0.1"], swept=True)
+    assert "protocol.share=0.1 has no effect with protocol.k=5." in caplog.text
