@@ -116,7 +116,8 @@ class ImageFolder(Source):
         """The image files of each group, both sorted by name. Raises UserError where there are none."""
         root = self.folder
         if not self.root or not root.is_dir():
-            raise UserError(f"{self.root!r} is no folder: give the images' folder with dataset.source.root=<folder>")
+            given = str(root) if self.root else ""
+            raise UserError(f"{given!r} is no folder: give the images' folder with dataset.source.root=<folder>")
         folders = name_paths([path for path in self.visible if path.is_dir()], root)
         groups = {name: list_images(self.files[path], root) for name, path in folders.items()}
         if top := list_images(self.visible, root):

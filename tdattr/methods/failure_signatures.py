@@ -7,6 +7,7 @@ import pandas as pd
 from jaxtyping import Float
 from torch import Tensor
 
+from tdattr.training.config import TrainConfig
 from tdattr.unlearning.group import GroupUnlearnConfig
 
 log = logging.getLogger(__name__)
@@ -17,6 +18,8 @@ START_SHARE, END_SHARE = 0.05, 0.2  # of the logged steps whose losses are compa
 MIN_LOGGED_STEPS = 40  # below which no growth is measured
 MAJORITY = 0.5  # of the queries
 MIN_SPREAD = 0.15  # of a query's scores, relative to their mean size
+STEPS_SHARE, RATE_SHARE, WARM_UP_SHARE = 0.04, 0.15, 0.1  # of the training's, as in conf/recipe/own.yaml
+FASTER = 3  # times the rate that was too low
 MIN_QUERIES = 8  # below which nothing is concluded from queries
 
 
@@ -30,16 +33,37 @@ def warn_of_warm_up(steps: int, config: GroupUnlearnConfig) -> None:
         )
 
 
+def suggest_overrides(config: GroupUnlearnConfig, train: TrainConfig, items: int) -> str:
+    """What to try after an unlearning that changed nothing: a share of the training's steps and rate (on so many
+    ``items``) or, where that was run, a higher rate."""
+    steps, rate = round(STEPS_SHARE * train.count_steps(items)), RATE_SHARE * train.learning_rate
+    steps = max(1, steps, config.length if config.unit == "step" else 0)
+    values = {
+        "epochs": "null",
+        "steps": steps,
+        "learning_rate": f"{rate if rate > config.learning_rate else FASTER * config.learning_rate:.1e}",
+        "warmup_steps": round(WARM_UP_SHARE * steps),
+        "schedule_steps": "null",
+    }
+    return " ".join(f"method.unlearn.{name}={value}" for name, value in values.items())
+
+
 def warn_of_failures(
-    scores: Float[Tensor, "query group"], logs: Mapping[str, pd.DataFrame], config: GroupUnlearnConfig
+    scores: Float[Tensor, "query group"],
+    logs: Mapping[str, pd.DataFrame],
+    config: GroupUnlearnConfig,
+    train: TrainConfig,
+    items: int,
 ) -> None:
     """Warn of an unlearning that changed nothing, destroyed what was to be kept, made queries more likely, or did the
-    same to all groups or queries. ``logs``: by group, the parts of the loss along the way.
+    same to all groups or queries. ``logs``: by group, the parts of the loss along the way; ``train``: how F1 was
+    trained on so many ``items``.
     """
     if float(scores.abs().max()) < NEGLIGIBLE_NATS:
         log.warning(
-            "Unlearning changed nothing: no score is larger than %g nats. Raise method.unlearn.learning_rate.",
+            "Unlearning changed nothing: no score is larger than %g nats. For this training, set %s.",
             NEGLIGIBLE_NATS,
+            suggest_overrides(config, train, items),
         )
     collapsed = [
         name for name, factor in growths(logs, config).items() if factor is not None and factor > COLLAPSE_FACTOR

@@ -71,7 +71,7 @@ class GUDA(Method):
         warn_of_warm_up(max(model.steps for model in models), self.unlearn)
         scores = differences(elbos(context, self.elbo, [context.f1, *(model.trained for model in models)]))
         logs = {name: model.log() for name, model in zip(groups, models, strict=True)}
-        warn_of_failures(scores, logs, self.unlearn)
+        warn_of_failures(scores, logs, self.unlearn, context.train, len(context.ids))
         facts = {"training_steps": float(sum(model.steps for model in models))}
         growth = [value for value in growths(logs, self.unlearn).values() if value is not None]
         if growth:

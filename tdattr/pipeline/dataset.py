@@ -1,13 +1,19 @@
 """The ``dataset`` node as a typed object: its raw files, its recipe, and what is said about its items."""
 
+import logging
 from dataclasses import dataclass
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 
-from tdattr.configs import typed
+from tdattr.configs import build, typed
 from tdattr.data.prepared import Counts, Source
+from tdattr.errors import UserError
 from tdattr.features.clip import ClipText
-from tdattr.training.recipe import Recipe
+from tdattr.networks import NetworkConfig
+from tdattr.training.recipe import AUTO, Recipe
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -27,3 +33,47 @@ def read_dataset(node: DictConfig) -> DatasetConfig:
     """The ``dataset`` node of a composed config. Raises UserError for an unknown or missing key, also of the recipe."""
     dataset: DatasetConfig = typed(DatasetConfig, OmegaConf.to_container(node, resolve=True), "dataset")
     return dataset
+
+
+def derive_recipe(cfg: DictConfig) -> None:
+    """Put numbers in place of every ``auto`` of the recipe, by its rule; does nothing where there is no ``auto``.
+
+    The raw files are listed and one image is read; nothing is prepared. Raises UserError where there is no rule, and
+    what the source or the model raises.
+    """
+    recipe: Recipe = build(cfg.dataset.recipe, "dataset.recipe", Recipe)
+    values = {str(name): value for name, value in cfg.dataset.recipe.items()}
+    values |= {f"unlearn.{name}": value for name, value in cfg.dataset.recipe.unlearn.items()}
+    names = [name for name, value in values.items() if value == AUTO]
+    if not names:
+        return
+    if recipe.rule is None:
+        raise UserError(
+            f"dataset.recipe.{names[0]}=auto needs a rule: give a number, or choose recipe@dataset.recipe=own."
+        )
+    source: Source = build(cfg.dataset.source, "dataset.source", Source)
+    items, parameters = source.count("train"), count_parameters(source, build(cfg.model, "model", NetworkConfig))
+    given = {name: value for name, value in values.items() if value != AUTO}
+    derived = recipe.rule.derive(items, parameters, given)
+    numbers = {name: derived[name] for name in names}
+    for name, value in numbers.items():
+        OmegaConf.update(cfg, f"dataset.recipe.{name}", value)
+    log.info(
+        "The recipe for %d training items and a network of %.2f M parameters: %s",
+        items, parameters / 1e6, ", ".join(f"{name}={value:g}" for name, value in numbers.items()),
+    )  # fmt: skip
+
+
+def count_parameters(source: Source, model: NetworkConfig) -> int:
+    """How many parameters the network has for images as the source's first one that can be read; the width of what a
+    text encoder makes is left out."""
+    for example in source.examples("train"):
+        try:
+            image = example.read()
+        except UserError:  # the preparation names it, and all others
+            continue
+        condition = 0 if example.condition is None else example.condition.shape[-1]
+        with torch.random.fork_rng(devices=[]):
+            network = model.build(image.shape[2], min(image.shape[:2]), condition)
+        return sum(parameter.numel() for parameter in network.parameters())
+    raise UserError("None of the training images can be read: run tdattr-prepare to see why.")

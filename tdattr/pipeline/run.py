@@ -63,6 +63,7 @@ def run(cfg: DictConfig) -> None:
     save_config(cfg, folder / CONFIG)
     logger: Logger = build(cfg.logger, "logger", Logger) if cfg.get("logger") else NoLogger()
     ws = open_workspace(cfg)
+    save_config(cfg, folder / CONFIG)  # with the numbers of a recipe that were derived
     use_threads(ws)
     hydra = HydraConfig.get()
     check(ws, hydra.overrides.task, swept=hydra.mode == RunMode.MULTIRUN)

@@ -25,7 +25,7 @@ from tdattr.metrics.choice import choose_measures
 from tdattr.metrics.similarity import Measure
 from tdattr.networks import NetworkConfig
 from tdattr.pipeline.adopt import adopt_diffusion
-from tdattr.pipeline.dataset import DatasetConfig, read_dataset
+from tdattr.pipeline.dataset import DatasetConfig, derive_recipe, read_dataset
 from tdattr.protocols import Protocol
 from tdattr.queries import QueriesConfig
 from tdattr.store import Artifact, Plan, Store
@@ -178,7 +178,9 @@ class Workspace:
 
 
 def open_workspace(cfg: DictConfig) -> Workspace:
-    """The workspace of a composed config. Raises UserError, naming the override, for what cannot be right."""
+    """The workspace of a composed config, in which numbers take the place of a recipe's ``auto``. Raises UserError,
+    naming the override, for what cannot be right."""
+    derive_recipe(cfg)
     adopt_diffusion(cfg)
     if not isinstance(cfg.seed, int) or cfg.seed < 0:
         raise UserError(f"seed={cfg.seed} must be a whole number, 0 or larger.")

@@ -1,9 +1,15 @@
 """What an experiment's size needs: the ``dataset.recipe`` node, which the train, method and queries nodes read."""
 
-from dataclasses import dataclass
-from typing import Literal
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 from tdattr.configs import Node
+from tdattr.errors import UserError
+
+AUTO: Literal["auto"] = "auto"
+Auto = Literal["auto"]  # derived by the recipe's rule
 
 
 @dataclass(frozen=True)
@@ -11,34 +17,84 @@ class UnlearnRecipe:
     """How groups are unlearned: see ``tdattr.unlearning.group`` for what each value does, and checks."""
 
     epochs: int | None
-    steps: int | None  # one of the two
-    batch_size: int
-    learning_rate: float
+    steps: int | Auto | None  # one of the two
+    batch_size: int | Auto
+    learning_rate: float | Auto
     schedule_steps: int | None  # None: all
-    warmup_steps: int
+    warmup_steps: int | Auto
     coupled: bool
     weight_by_size: bool
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How a recipe follows from the number of training items and of the network's parameters: see
+    ``conf/recipe/own.yaml``."""
+
+    epochs: int
+    least_steps: int
+    batch_size: int
+    large_batch_size: int
+    many_items: int
+    learning_rate: float
+    parameters: int
+    warmup_share: float
+    ema_share: float
+    unlearn_share: float
+    unlearn_rate_share: float
+    unlearn_warmup_share: float
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if not (value > 0 and math.isfinite(value)):
+                raise UserError(f"dataset.recipe.rule.{name}={value} must be above 0.")
+
+    def derive(self, items: int, parameters: int, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The values for so many training items and a network of so many parameters, by their dotted names; ``given``
+        ones are taken as they are, and what follows from them does."""
+        batch_size = given.get("batch_size") or (self.large_batch_size if items >= self.many_items else self.batch_size)
+        steps = given.get("steps") or max(self.least_steps, math.ceil(self.epochs * items / batch_size))
+        learning_rate = self.learning_rate * math.sqrt(min(1, self.parameters / parameters))
+        learning_rate = given.get("learning_rate") or learning_rate
+        unlearn_steps = given.get("unlearn.steps") or max(1, round(self.unlearn_share * steps))
+        return {
+            "steps": steps,
+            "batch_size": batch_size,
+            "learning_rate": round_rate(learning_rate),
+            "warmup_steps": round(self.warmup_share * steps),
+            "ema": max(0.0, round(1 - 1 / (self.ema_share * steps), 5)),
+            "unlearn.steps": unlearn_steps,
+            "unlearn.batch_size": batch_size,
+            "unlearn.learning_rate": round_rate(self.unlearn_rate_share * learning_rate),
+            "unlearn.warmup_steps": round(self.unlearn_warmup_share * unlearn_steps),
+        }
 
 
 @dataclass(frozen=True)
 class Recipe(Node):
     """How a model of the dataset is trained: see ``tdattr.training.config`` for what each value does, and checks."""
 
-    steps: int | None
+    steps: int | Auto | None
     epochs: int | None  # one of the two
     drop_last: bool
-    batch_size: int
-    learning_rate: float
+    batch_size: int | Auto
+    learning_rate: float | Auto
     weight_decay: float
     betas: list[float]
-    warmup_steps: int | None
+    warmup_steps: int | Auto | None
     warmup_share: float | None  # one of the two
     schedule: Literal["constant", "cosine"]  # of the rate after the warm-up
     clip: float | None
-    ema: float
+    ema: float | Auto
     weights: Literal["ema", "raw"]  # which of a trained model's are used
     mirror: bool
     coupled: bool
     guidance: float | None  # of generated queries; None: no guidance
     removed_share: float  # of the training items, for each query of protocol=leave_k_out
     unlearn: UnlearnRecipe
+    rule: Rule | None = None  # what every ``auto`` is derived by
+
+
+def round_rate(rate: float) -> float:
+    """A learning rate as people write it, with two digits."""
+    return float(f"{rate:.1e}")

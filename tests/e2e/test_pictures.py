@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from tdattr.tables import read_frame, read_table
@@ -44,6 +45,7 @@ def test_files_keep_their_names(place: Path) -> None:
     artifacts = {role: place / "outputs" / "artifacts" / name for role, name in summary["artifacts"].items()}
     names = read_frame(artifacts["dataset"] / "train_items.csv")["name"]
     assert summary["num_items"] == len(names) - 2
+    assert "auto" not in yaml.safe_load((folder / "config.yaml").read_text())["dataset"]["recipe"].values()
     assert names.tolist()[:3] == ["cats/00.png", "cats/01.png", "cats/02.png"] and "cats/03.png" not in set(names)
     (problem,) = read_table(artifacts["dataset"] / "unreadable.csv")["problem"]
     assert "cats/03.png cannot be read as an image" in problem

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from tdattr.methods.failure_signatures import growths, warn_of_failures, warn_of_warm_up
+from tdattr.training.config import TrainConfig
 from tdattr.unlearning.group import GroupUnlearnConfig
 
 CONFIG = GroupUnlearnConfig(None, 100, [], 8, 1e-3, "adamw", 0.0, None, "constant", None, 10, "loss", True, None, False)
@@ -15,11 +16,12 @@ GROWN = pd.DataFrame({"retain": [1.0] * 7 + [2.0] * 93})  # soon after the start
 
 
 @pytest.fixture
-def warned(caplog: pytest.LogCaptureFixture) -> Callable[..., str]:
+def warned(caplog: pytest.LogCaptureFixture, tiny_train: Callable[..., TrainConfig]) -> Callable[..., str]:
     def warned(scores: Tensor, config: GroupUnlearnConfig = CONFIG, grown: str = "", log: pd.DataFrame = GROWN) -> str:
         caplog.clear()
         logs = {name: log if name == grown else STEADY for name in "abc"}
-        warn_of_failures(scores, logs, config)
+        train = tiny_train(steps=5000, learning_rate=2e-3, warmup_steps=10)
+        warn_of_failures(scores, logs, config, train, 100)
         return caplog.text
 
     return warned
@@ -46,6 +48,18 @@ def test_every_failure_has_its_warning(warned: Callable[..., str]) -> None:
     assert "hardly differ between groups (by 10 % of their mean)" in warned(5 + 0.5 * sound)
     assert "name the group c" in warned(torch.tensor([0.0, 0.1, 0.5]).repeat(12, 1))
     assert warned(torch.tensor([0.0, 0.1, 0.5]).repeat(7, 1)) == ""  # too few queries to tell
+
+
+def test_values_for_an_unlearning_that_changed_nothing_are_named(warned: Callable[..., str]) -> None:
+    """Those of a recipe for the training that was run; a higher rate where that was not enough."""
+    nothing = torch.zeros(12, 3)
+    paper = replace(CONFIG, epochs=30, steps=None, learning_rate=1e-5, schedule_steps=17550, warmup_steps=5000)
+    node = "method.unlearn."
+    rest = f"{node}warmup_steps=20 {node}schedule_steps=null."
+    assert f"set {node}epochs=null {node}steps=200 {node}learning_rate=3.0e-04 {rest}" in warned(nothing, paper)
+    assert f"{node}steps=200 {node}learning_rate=3.0e-03 " in warned(nothing)
+    long = replace(CONFIG, steps=1000)
+    assert f"{node}steps=1000 {node}learning_rate=3.0e-03 {node}warmup_steps=100 " in warned(nothing, long)
 
 
 def test_growth_is_of_the_loss_alone_not_of_a_distance_from_f1() -> None:
