@@ -8,11 +8,11 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from tdattr.data.prepared import read_split
 from tdattr.report.collect import Run, collect
 from tdattr.scores import load_scores
+from tdattr.tables import read_frame
 
 REFERENCE = "mucs"
 
@@ -37,7 +37,7 @@ def main() -> None:
             alike, common = [], []
             for seed, run in runs.items():
                 items = read_split(run.artifact("dataset").folder, "train").items[options.field].to_numpy()
-                queries = pd.read_csv(run.artifact("queries").folder / "queries.csv", dtype=str)[options.field]
+                queries = read_frame(run.artifact("queries").folder / "queries.csv")[options.field]
                 own = name_runs(run, options.k)
                 alike += [np.mean([items[i] == value for i in ids]) for ids, value in zip(own, queries, strict=False)]
                 other = experiment.runs.get(REFERENCE, {}).get(seed)

@@ -9,7 +9,7 @@ from tdattr.errors import UserError, first_line
 from tdattr.features import Embed, Extractor, Setting
 from tdattr.features.pixels import standardise
 from tdattr.features.weights import find_folder
-from tdattr.files import digest_once
+from tdattr.files import digest_once, expand
 
 FILE = "model.safetensors"
 
@@ -35,7 +35,7 @@ class Timm(Extractor):
 
     def path(self, download: bool) -> Path:
         """The file of the weights. Raises UserError where it is missing."""
-        path = Path(self.weights).expanduser()
+        path = expand(self.weights)
         if path.is_file():
             return path
         return find_folder(self.weights, [FILE], f"`weights` of extractor {self.name}", download) / FILE

@@ -6,7 +6,7 @@ from pathlib import Path
 from shlex import quote
 
 from tdattr.errors import Unavailable, UserError, first_line
-from tdattr.files import digest_once
+from tdattr.files import digest_once, expand
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 CONNECT_SECONDS = 5.0
@@ -18,7 +18,7 @@ def find_folder(weights: str, files: list[str], setting: str, download: bool) ->
     A repository is taken from the local cache, or fetched where ``download`` allows it and the hub can be reached.
     ``setting``: the config key by which the user can give another path. Raises UserError where a file is missing.
     """
-    path = Path(weights).expanduser()
+    path = expand(weights)
     if not path.is_dir():
         if not HUB_ID.fullmatch(weights) or weights.startswith("."):
             raise missing_weights(path, files, f"put them there, or set {setting} to their folder or hub id")
@@ -38,7 +38,7 @@ def find_folder(weights: str, files: list[str], setting: str, download: bool) ->
 
 def find_file(weights: str, url: str, setting: str) -> Path:
     """A file on this machine. Raises UserError, with the command that fetches it from ``url``, where it is missing."""
-    path = Path(weights).expanduser()
+    path = expand(weights)
     if not path.is_file():
         command = f"curl -L --create-dirs -o {quote(str(path))} {url}"
         raise missing_weights(path, [], f"fetch it with: {command}; or set {setting} to where it is")

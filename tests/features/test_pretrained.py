@@ -18,6 +18,7 @@ from tdattr.features import Setting
 from tdattr.features.inception import Inception
 from tdattr.features.timm_model import Timm
 from tdattr.features.torchscript import TorchScript
+from tdattr.features.weights import find_file, find_folder
 
 CONF = Path(__file__).parents[2] / "conf" / "extractor"
 SMALL = {"embed_dim": 32, "depth": 1, "num_heads": 2}
@@ -178,3 +179,13 @@ def test_a_pickle_that_would_run_something_is_not_read(setting: Setting, tmp_pat
     with pytest.raises(Exception, match="Weights only load failed"):
         inception(path, hashlib.sha256(path.read_bytes()).hexdigest()).load(setting)
     assert not (tmp_path / "executed").exists()
+
+
+def test_paths_of_weights_are_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "clip").mkdir()
+    (tmp_path / "clip" / "a.pt").write_bytes(b"")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("MODELS", str(tmp_path))
+    for path in ("~/clip", "$MODELS/clip"):
+        assert find_folder(path, ["a.pt"], "weights", download=False) == tmp_path / "clip"
+        assert find_file(f"{path}/a.pt", "", "weights") == tmp_path / "clip" / "a.pt"
