@@ -1,6 +1,5 @@
 """What items are called: names that every table can hold, the same however a file system spells them."""
 
-import os
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -19,8 +18,12 @@ def show_name(path: str | PurePath) -> str:
     """A path as tables and messages show it, with / between its parts: composed (NFC), and with escapes such as
     ``\\xe9`` for bytes that are not UTF-8 and for control characters."""
     text = PurePath(path).as_posix() if isinstance(path, PurePath) else path
-    decoded = os.fsencode(text).decode("utf-8", "backslashreplace")
-    return compose(CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", decoded))
+    return compose(CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", show_bytes(text)))
+
+
+def show_bytes(text: str) -> str:
+    """Text that may come from the name of a file, with escapes such as ``\\xe9`` for bytes that are not UTF-8."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def compose(name: str) -> str:

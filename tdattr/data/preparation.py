@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Int, Shaped
 
-from tdattr.data.names import show_name
+from tdattr.data.names import show_bytes, show_name
 from tdattr.data.prepared import FACTS, SPLITS, Counts, Example, Source, Split, find_damage, read_split
 from tdattr.data.strips import cut_lines
 from tdattr.errors import UserError
@@ -202,7 +202,8 @@ def collect_rows(examples: Iterable[Example], rows: list[dict[str, Any]]) -> Ite
     """Pass the examples on, and append the row of each in the table of items to ``rows``."""
     for index, example in enumerate(examples):
         prompts = {f"prompt{number or ''}": prompt for number, prompt in enumerate(example.prompts)}
-        rows.append({"id": index, **prompts, **example.fields})
+        known = {key: show_bytes(value) for key, value in (prompts | dict(example.fields)).items()}
+        rows.append({"id": index, **known})
         yield example
 
 

@@ -67,6 +67,13 @@ def test_what_goes_in_comes_out(tmp_path: Path) -> None:
             assert (row.id, row.prompt, row.prompt1, row.label) == (index, *expected.prompts, expected.fields["label"])
 
 
+def test_bytes_that_are_not_utf_8_stand_as_escapes(tmp_path: Path) -> None:
+    """As the names of files may hold them, of which sources make fields and prompts."""
+    odd = replace(example(0), prompts=("a caf\udce9 – é",) * 2, fields={"label": "caf\udce9"})
+    items = prepared(Tiny({"train": [odd], "test": []}), tmp_path / "a").train.items
+    assert items["label"].tolist() == ["caf\\xe9"] and items["prompt"].tolist() == ["a caf\\xe9 – é"]
+
+
 def test_arrays_are_memory_mapped_and_read_only(tmp_path: Path) -> None:
     data = prepared(tiny(), tmp_path / "a")
     assert isinstance(data.train.pixels, np.memmap) and isinstance(data.train.conditions, np.memmap)
