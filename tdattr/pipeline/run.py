@@ -21,7 +21,6 @@ from tdattr.files import expand, only_finite, write_json
 from tdattr.loggers import Logger, Picture
 from tdattr.loggers.none import NoLogger
 from tdattr.metrics.choice import complete_measures
-from tdattr.pipeline.adopt import adopt_diffusion
 from tdattr.pipeline.attribute import attribute
 from tdattr.pipeline.check import check
 from tdattr.pipeline.evaluate import evaluate, summarise
@@ -59,11 +58,10 @@ def run(cfg: DictConfig) -> None:
     """Run one composed config and write ``config.yaml`` and ``summary.json`` into its run directory."""
     folder = Path(HydraConfig.get().runtime.output_dir)
     complete_measures(cfg)
-    adopt_diffusion(cfg)
     save_config(cfg, folder / CONFIG)
     logger: Logger = build(cfg.logger, "logger", Logger) if cfg.get("logger") else NoLogger()
     ws = open_workspace(cfg)
-    save_config(cfg, folder / CONFIG)  # with the numbers of a recipe that were derived
+    save_config(cfg, folder / CONFIG)  # with what was derived and adopted
     use_threads(ws)
     hydra = HydraConfig.get()
     check(ws, hydra.overrides.task, swept=hydra.mode == RunMode.MULTIRUN)
