@@ -2,7 +2,6 @@
 
 import logging
 import os
-import re
 import signal
 import sys
 import traceback
@@ -18,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from tdattr.errors import UserError
 from tdattr.files import describe_full
 from tdattr.jobs import Interrupted, interruptible, own_job
+from tdattr.overrides import arrange, check_overrides, explain, join_lines
 from tdattr.progress import close_bars
 from tdattr.search_path import CONF
 
@@ -44,7 +44,7 @@ def prepare() -> None:
 
         prepare_dataset(cfg)
 
-    compose_and_run(stage, "config")
+    compose_and_run(stage, "prepare")
 
 
 def groups() -> None:
@@ -72,7 +72,8 @@ def report() -> None:
 class Jobs:
     """The jobs of a command, one or those of a sweep: which of them is running, which have failed."""
 
-    def __init__(self) -> None:
+    def __init__(self, config_name: str | None = None) -> None:
+        self.config_name = config_name  # what Hydra composes for the command, if it does
         self.full = wants_full_errors()
         self.sweep = False
         self.current = ""
@@ -80,12 +81,14 @@ class Jobs:
         self.signals: list[int] = []  # that have come
 
     def attempt(self, stage: Callable[[DictConfig], None], cfg: DictConfig) -> None:
-        """Run a stage. A sweep goes on where one of its jobs fails, which is said at once; a single job that fails by
-        what the user can mend ends here: before an exception that passes through it Hydra prints all overrides."""
+        """Check the overrides and run a stage. A sweep goes on where one of its jobs fails, which is said at once; a
+        single job that fails by what the user can mend ends here: before an exception that passes through it Hydra
+        prints all overrides."""
         job = HydraConfig.get()
         self.sweep = job.mode != RunMode.RUN
         self.current = f"#{job.job.num}" if self.sweep else ""
         try:
+            check_overrides(cfg, job)
             stage(cfg)
         except Exception as error:
             close_bars()
@@ -93,8 +96,8 @@ class Jobs:
                 raise Interrupted(self.signals[0]) from error
             if self.sweep:
                 self.note_failure(error, " ".join(job.overrides.task))
-            elif isinstance(error, UserError) and not self.full:
-                print(f"error: {error}", file=sys.stderr)
+            elif isinstance(error, (UserError, OmegaConfBaseException)) and not self.full:
+                print(f"error: {join_lines(str(error))}", file=sys.stderr)
                 sys.exit(1)
             raise
 
@@ -102,7 +105,7 @@ class Jobs:
         """Say why the running job of a sweep has failed, and let go of all that it held."""
         self.failed.append(self.current)
         traced = self.full or not concerns_user(error)
-        reason = repr(error) if traced else sentence(error)
+        reason = repr(error) if traced else sentence(error, self.config_name)
         log.error("Job %s (%s) has failed: %s", self.current, overrides, reason, exc_info=error if traced else None)
         traceback.clear_frames(error.__traceback__)  # Hydra keeps the exception until the sweep ends
 
@@ -130,7 +133,8 @@ def join_names(jobs: Sequence[str]) -> str:
 
 def compose_and_run(stage: Callable[[DictConfig], None], config_name: str) -> None:
     """Compose a config with the command's overrides and run a stage with it, or answer what is asked instead."""
-    jobs = Jobs()
+    jobs = Jobs(config_name)
+    sys.argv[1:] = arrange(sys.argv[1:])
 
     @hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)
     def command(cfg: DictConfig) -> None:
@@ -159,27 +163,36 @@ def sentences(command: Callable[[], None], jobs: Jobs) -> None:
     except Exception as error:
         if jobs.full or not (jobs.failed or concerns_user(error)):
             raise
-        print(f"error: {jobs.explain_failures() if jobs.failed else sentence(error)}", file=sys.stderr)
+        said = jobs.explain_failures() if jobs.failed else sentence(error, jobs.config_name)
+        print(f"error: {said}", file=sys.stderr)
         sys.exit(1)
     finally:
         os.environ[FULL_ERROR] = before
 
 
 def concerns_user(error: Exception) -> bool:
-    """Whether an exception is about what the user gave, so that a sentence is enough."""
+    """Whether an exception is about what the user gave: not an OSError that names no file, nor another error of
+    Python's that neither Hydra nor OmegaConf raised."""
     if isinstance(error, (UserError, HydraException, OmegaConfBaseException)):
         return True
-    return isinstance(error, OSError) and (bool(error.filename) or describe_full(error) is not None)
+    if isinstance(error, OSError):
+        return bool(error.filename) or describe_full(error) is not None
+    return raised_in(error) in ("hydra", "omegaconf")
 
 
-def sentence(error: Exception) -> str:
+def raised_in(error: Exception) -> str:
+    """The package whose code raised an exception."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return str(frame.f_globals["__name__"]).partition(".")[0]
+
+
+def sentence(error: Exception, config_name: str | None) -> str:
     """What to tell the user about an error."""
     if (full := describe_full(error)) is not None:
         return full
     if isinstance(error, OSError) and not isinstance(error, HydraException):
         hint = "" if isinstance(error, FileNotFoundError) else "; choose another folder with paths.outputs=…"
         return f"{error.strerror}: {error.filename}{hint}"
-    if misspelt := re.match(r"Could not override '(.+?)'", str(error)):
-        return f"There is no setting {misspelt[1]}: mind the spelling (tdattr --cfg job shows all that there are)."
-    lines = [line.strip() for line in str(error).split("Config search path")[0].splitlines() if line.strip()]
-    return " ".join(line for line in lines if not line.startswith(("full_key:", "object_type=")))
+    if config_name is None or isinstance(error, UserError):
+        return join_lines(str(error))
+    return explain(error, [argument for argument in sys.argv[1:] if not argument.startswith("-")], config_name)

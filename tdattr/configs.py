@@ -1,18 +1,23 @@
 """From a config node to the typed object that it describes, and back to what an artifact's address is made of."""
 
+import json
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import Field, field, fields, is_dataclass, make_dataclass
+from difflib import get_close_matches
 from functools import reduce
 from importlib import import_module
 from operator import or_
 from typing import Any, ClassVar, Literal, Union, get_args, get_origin
 
 from omegaconf import MISSING, DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from tdattr.errors import UserError, first_line
+
+CONTAINERS: dict[Any, str] = {list: "list", dict: "group"}
+CONTENTS = {int: ("whole numbers", "1"), float: ("numbers", "0.5"), str: ("texts", "a"), bool: ("truth values", "true")}
 
 
 class Settings:
@@ -135,9 +140,7 @@ def typed(cls: type, values: Any, path: str) -> Any:
         structured = OmegaConf.structured(schema(cls, frozenset(children), plain))
         checked = OmegaConf.to_container(OmegaConf.merge(structured, plain))
     except OmegaConfBaseException as error:
-        hint = hints.get(error.full_key or "")
-        also = f"; it may also be {join_choices(literals(hint))}" if literals(hint) and besides_literals(hint) else ""
-        raise UserError(f"{path}.{error.full_key}: {first_line(error)}{also}.") from error
+        raise UserError(f"{path}.{error.full_key}: {explain(error, hints, plain, path)}") from error
     assert isinstance(checked, dict)
     complete = {str(key): value for key, value in checked.items()} | children
     hints = {entry.name: entry.type for entry in fields(cls)}
@@ -146,6 +149,26 @@ def typed(cls: type, values: Any, path: str) -> Any:
             raise UserError(f"{path}.{name} must be given: it has no default.")
         check_choice(hints[name], value, f"{path}.{name}")
     return cls(**complete)
+
+
+def explain(error: OmegaConfBaseException, hints: Mapping[str, Any], plain: Mapping[str, Any], path: str) -> str:
+    """What is wrong with one of the ``plain`` values of the node at ``path``, where OmegaConf does not take it."""
+    name = error.full_key or ""
+    if isinstance(error, ConfigKeyError):
+        meant = get_close_matches(name, hints, 1)
+        hint = f"did you mean {meant[0]}?" if meant else f"there are {', '.join(hints)}."
+        return f"there is no setting {name}, {hint}"
+    value, taken = plain.get(name), hints.get(name)
+    container = next((kind for kind in alternatives(taken) if get_origin(kind) in CONTAINERS), None)
+    if container is None and type(value) in CONTAINERS:
+        return f"{json.dumps(value)} must be a single value, not a {CONTAINERS[type(value)]}."
+    if container is not None and type(value) not in CONTAINERS:
+        items, sample = CONTENTS.get(get_args(container)[-1], ("values", "a"))
+        written = f"[{value or sample}]" if get_origin(container) is list else f"{{name: {sample}}}"
+        word = CONTAINERS[get_origin(container)]
+        return f"{json.dumps(value)} must be a {word} of {items}, as in {path}.{name}={written}."
+    also = f"; it may also be {join_choices(literals(taken))}" if literals(taken) and besides_literals(taken) else ""
+    return f"{first_line(error)}{also}."
 
 
 def holds_object(hint: Any, value: Any) -> bool:
@@ -205,7 +228,9 @@ def plain_type(hint: Any, value: Any) -> Any:
     optional dataclass anything. A value beside which choices stand (``float | Literal["auto"]``) is checked as one or
     the other."""
     kinds = alternatives(hint)
-    if any(is_node(kind) for kind in kinds) or (plain_dataclass(hint) is not None and len(kinds) > 1):
+    if any(is_node(kind) or holds_nodes(kind) for kind in kinds) or (
+        plain_dataclass(hint) is not None and len(kinds) > 1
+    ):
         return Any
     choices = literals(hint)
     if choices and besides_literals(hint) and value not in choices:
@@ -230,6 +255,11 @@ def is_node(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, Node)
 
 
+def holds_nodes(kind: Any) -> bool:
+    """Whether a hint is a dictionary of nodes."""
+    return get_origin(kind) is dict and is_node(get_args(kind)[1])
+
+
 def check_choice(hint: Any, value: Any, path: str) -> None:
     """Raise UserError where a hint is a Literal, or a node, and the value is no such thing."""
     kinds = alternatives(hint)
@@ -241,6 +271,9 @@ def check_choice(hint: Any, value: Any, path: str) -> None:
     nodes = tuple(kind for kind in kinds if is_node(kind))
     if nodes and not isinstance(value, nodes):
         raise UserError(f"{path}={value} must be a group of settings with a _target_, not a single value.")
+    for kind in filter(holds_nodes, kinds):
+        for name, inner in value.items() if isinstance(value, dict) else [(None, value)]:
+            check_choice(get_args(kind)[1], inner, path if name is None else f"{path}.{name}")
 
 
 def join_choices(choices: Sequence[Any]) -> str:

@@ -6,12 +6,15 @@ from typing import Any
 
 from hydra import compose as compose_config
 from hydra import initialize_config_dir
+from hydra.errors import HydraException
 from omegaconf import open_dict
 from torch import nn
 
+from tdattr.errors import UserError
 from tdattr.ids import Ids
 from tdattr.methods import Method
 from tdattr.metrics.choice import complete_measures
+from tdattr.overrides import check_overrides, choose_loggers, explain
 from tdattr.pipeline import attribute as attribution
 from tdattr.pipeline import evaluate as evaluation
 from tdattr.pipeline import generate as generation
@@ -29,14 +32,19 @@ def compose(overrides: Iterable[str] = ()) -> Workspace:
     Raises UserError for what cannot work; nothing is trained. ``trainer.threads`` is for commands:
     how many threads this process uses is its own affair (``torch.set_num_threads``).
     """
+    given = choose_loggers(overrides)
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = compose_config("config", overrides := list(overrides), return_hydra_config=True)
+        try:
+            cfg = compose_config("config", given, return_hydra_config=True)
+        except (HydraException, ValueError, TypeError) as error:
+            raise UserError(explain(error, given, "config")) from error
+        check_overrides(cfg, cfg.hydra)
         sources = cfg.hydra.runtime.config_sources
         with open_dict(cfg):
             del cfg["hydra"]
         complete_measures(cfg, sources)
     ws = open_workspace(cfg)
-    check(ws, overrides)
+    check(ws, given)
     return ws
 
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,12 @@ def register_open_node(name: str) -> None:
     ConfigStore.instance().store(f"open_{name}", DictConfig({name: DictConfig({}, flags={"struct": False})}))
 
 
+def composing() -> AbstractContextManager[Any]:
+    """Hydra with the package's own configs, or as it is where it runs already."""
+    running = GlobalHydra.instance().is_initialized()
+    return nullcontext() if running else initialize_config_dir(str(CONF), version_base="1.3")
+
+
 def load_group(group: str, sources: Iterable[Any] | None = None) -> dict[str, Any]:
     """Every config of a group by name, as plain values whose interpolations are not resolved.
 
@@ -38,8 +44,7 @@ def load_group(group: str, sources: Iterable[Any] | None = None) -> dict[str, An
     ]
     quoted = ["'" + folder.replace("'", r"\'") + "'" for folder in dict.fromkeys(folders)]
     search = [f"hydra.searchpath=[{','.join(quoted)}]"]
-    running = GlobalHydra.instance().is_initialized()
-    with nullcontext() if running else initialize_config_dir(str(CONF), version_base="1.3"):
+    with composing():
         names = GlobalHydra.instance().config_loader().get_group_options(group, overrides=search)
         composed = compose(overrides=[*search, *(f"+{group}@options.{name}={name}" for name in names)])
     options = OmegaConf.to_container(composed).get("options", {})  # type: ignore[union-attr]

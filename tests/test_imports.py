@@ -12,7 +12,7 @@ LAYERS = [  # from the ground up; what stands in one line does not know of each 
     ["configs", "integrity", "locks", "rows", "tables"],
     ["store"],
     ["scores", "queries", "search_path"],
-    ["networks", "codecs", "data", "loggers"],
+    ["networks", "codecs", "data", "loggers", "overrides"],
     ["diffusion", "features", "counterfactuals"],
     ["training", "metrics"],
     ["scoring", "unlearning"],
