@@ -67,6 +67,7 @@ BESIDES = {  # what must be chosen too, so that there is such a place
 CHOICES = [(group, path.stem) for group in KINDS for path in sorted((CONF / group).glob("*.yaml"))]
 CHOICES.remove(("recipe", "default"))  # what the others start from
 CHOICES.remove(("diffusion", "diffusers"))  # of which most is adopted from a checkpoint
+CHOICES.remove(("logger", "several"))  # holds others
 
 
 @dataclass(frozen=True)

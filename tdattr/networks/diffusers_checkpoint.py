@@ -117,6 +117,7 @@ class DiffusersConfig(NetworkConfig):
             if (folder / CONFIG).is_file():
                 return folder
         missing = f"has no {CONFIG}, nor has a folder unet in it" if root.is_dir() else "does not exist"
+        missing = "is a file" if root.is_file() else missing
         raise UserError(f"{root} {missing}: set model.path to a folder that diffusers has saved.")
 
     @property

@@ -204,6 +204,12 @@ def test_every_logger_leaves_its_files(logger, pattern, tmp_path):
     assert summaries(tmp_path)["pixel"]["control"]["ssim"]["ci95"] is None
 
 
+def test_several_loggers_leave_the_files_of_each(tmp_path):
+    done = tdattr("method=pixel", *TINY, "logger=[csv,tensorboard]", folder=tmp_path)
+    assert list(tmp_path.glob("outputs/runs/*/metrics/metrics.csv")), done.stderr
+    assert list(tmp_path.glob("outputs/tensorboard/**/events*")), done.stderr
+
+
 @pytest.mark.parametrize("choice", ["logger=none", "~logger"])
 def test_a_run_needs_no_logger(choice, tmp_path):
     done = tdattr("method=random", *TINY, choice, folder=tmp_path)

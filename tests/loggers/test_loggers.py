@@ -9,14 +9,19 @@ import numpy as np
 import pytest
 import wandb
 from hydra import compose, initialize_config_dir
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from omegaconf import OmegaConf
 from PIL import Image
 
 from tdattr.configs import build
+from tdattr.errors import UserError
 from tdattr.loggers import Logger, list_numbers
 from tdattr.loggers.csv import CSV
 from tdattr.loggers.none import NoLogger
+from tdattr.loggers.several import Several
 from tdattr.loggers.tensorboard import TensorBoard
 from tdattr.loggers.wandb import WandB
+from tdattr.overrides import choose_loggers
 from tdattr.search_path import CONF
 
 SUMMARY: dict[str, Any] = {
@@ -38,7 +43,9 @@ def test_the_numbers_of_a_summary() -> None:
 @pytest.mark.parametrize("name", [path.stem for path in sorted((CONF / "logger").glob("*.yaml"))])
 def test_every_choice_is_a_logger(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = compose("config", [f"logger={name}"])
+        cfg = compose("config", choose_loggers([f"logger={'[csv]' if name == 'several' else name}"]))
+    if name == "several":
+        cfg.logger.loggers.csv.save_dir = "somewhere"
     if "save_dir" in cfg.logger:
         cfg.logger.save_dir = "somewhere"  # a run knows its own folder, a composed config does not
     assert isinstance(build(cfg.logger, "logger"), Logger)
@@ -58,7 +65,7 @@ def test_tensorboard_leaves_the_config(tmp_path: Path) -> None:
     assert list(tmp_path.glob("name/version_0/events*"))
 
 
-def wandb_logger(folder: Path, offline: bool | None = None) -> WandB:
+def wandb_logger(folder: Path | str, offline: bool | None = None) -> WandB:
     return WandB("project", None, "group", "name", ["tag"], str(folder), offline)
 
 
@@ -107,3 +114,38 @@ def test_a_logger_that_was_abandoned_lets_the_next_one_start(make: Callable[[str
 
 def test_where_no_losses_are_kept_there_is_nothing_to_abandon() -> None:
     NoLogger().abandon(NoLogger().start())
+
+
+def test_several_leave_what_each_leaves_alone(tmp_path: Path) -> None:
+    node = {"loggers": {"csv": {"save_dir": str(tmp_path)}, "tensorboard": {"save_dir": str(tmp_path)}, "none": {}}}
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("config", choose_loggers(["logger=[csv,tensorboard,none]"]))
+    logger = build(OmegaConf.merge(cfg.logger, node), "logger")
+    started = logger.start()
+    assert [type(part) for part in started] == [CSVLogger, TensorBoardLogger]  # which Lightning's trainer takes
+    logger.finish(started, {"seed": 2}, SUMMARY, PICTURES)
+    assert (tmp_path / "metrics" / "metrics.csv").exists() and (tmp_path / "metrics" / "queries.png").exists()
+    assert list(tmp_path.rglob("events*"))
+
+
+def test_several_are_abandoned_together_where_one_does_not_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run of W&B that is still open would take what the next job of a sweep logs."""
+    refusing = TensorBoard(str(tmp_path), "")
+
+    def refuse(self: TensorBoard) -> Any:
+        raise UserError("not today")
+
+    monkeypatch.setattr(TensorBoard, "start", refuse)
+    with pytest.raises(UserError, match="not today"):
+        Several({"wandb": wandb_logger(str(tmp_path), True), "tensorboard": refusing}).start()
+    assert wandb.run is None
+
+
+def test_several_are_some() -> None:
+    with pytest.raises(UserError, match=r"logger=several holds no logger: name them, as in logger=\[csv,wandb\]"):
+        Several({})
+    for wrong in ({"x": 3}, 3, {"x": {"save_dir": "y"}}):
+        with pytest.raises(UserError, match=r"^logger\.loggers.* must be a group of settings with a _target_"):
+            build(OmegaConf.create({"_target_": "tdattr.loggers.several.Several", "loggers": wrong}), "logger")

@@ -258,6 +258,9 @@ def test_folders_that_are_not_there_are_refused(tmp_path: Path) -> None:
         DiffusersConfig("diffusers", None, False, "timestep").build(1, 8, 0)
     with pytest.raises(UserError, match=r"elsewhere does not exist: set model.path"):
         checkpoint(tmp_path / "elsewhere").build(1, 8, 0)
+    (tmp_path / "weights.safetensors").touch()
+    with pytest.raises(UserError, match=r"weights\.safetensors is a file: set model\.path to a folder that"):
+        checkpoint(tmp_path / "weights.safetensors").build(1, 8, 0)
 
 
 def test_weights_that_are_missing_or_a_pickle_are_refused(tmp_path: Path) -> None:
