@@ -14,11 +14,13 @@ from tdattr.search_path import register_open_node
 
 register_open_node("measures")  # before any config is composed
 
-__all__ = ["attribute", "compose", "evaluate", "generate", "train"]
+__version__ = "0.1.0"
+FUNCTIONS = ("attribute", "compose", "evaluate", "generate", "train")
+__all__ = ["__version__", *FUNCTIONS]
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:
+    if name in FUNCTIONS:
         from tdattr import library
 
         return getattr(library, name)

@@ -14,11 +14,14 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+import tdattr
+from tdattr.completion import complete
 from tdattr.errors import UserError
 from tdattr.files import describe_full
 from tdattr.jobs import Interrupted, interruptible, own_job
 from tdattr.overrides import arrange, check_overrides, explain, join_lines
 from tdattr.progress import close_bars
+from tdattr.report.arguments import parse
 from tdattr.search_path import CONF
 
 log = logging.getLogger(__name__)
@@ -62,9 +65,10 @@ def report() -> None:
     """``tdattr-report``: collect finished runs into tables and a page."""
 
     def command() -> None:
+        options = parse(sys.argv[1:])
         from tdattr.report.command import run
 
-        run(sys.argv[1:])
+        run(options)
 
     sentences(command, Jobs())
 
@@ -134,6 +138,12 @@ def join_names(jobs: Sequence[str]) -> str:
 def compose_and_run(stage: Callable[[DictConfig], None], config_name: str) -> None:
     """Compose a config with the command's overrides and run a stage with it, or answer what is asked instead."""
     jobs = Jobs(config_name)
+    if "--version" in sys.argv[1:]:  # Hydra's own says its own
+        print(f"tdattr {tdattr.__version__}")
+        return
+    if sys.argv[1:2] in (["-sc"], ["--shell-completion"]) and len(sys.argv) == 3:
+        sentences(lambda: complete(sys.argv[2], config_name), jobs)
+        return
     sys.argv[1:] = arrange(sys.argv[1:])
 
     @hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)

@@ -1,11 +1,14 @@
 """What a command line says before anything runs: one sentence for each kind of mistake, and answers about itself."""
 
 import shlex
+import subprocess
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
 
+import tdattr as tdattr_package
 from tdattr.errors import UserError
 from tdattr.library import compose as compose_workspace
 from tdattr.overrides import arrange, choose_loggers, parse
@@ -152,3 +155,41 @@ def test_several_loggers_are_choices_of_their_own() -> None:
     assert choose_loggers(["logger=[]"]) == ["logger=none"]
     for other in ("logger=csv", "logger=csv,wandb", "logger=[1]", "logger=[csv"):
         assert choose_loggers([other]) == [other]
+
+
+@pytest.mark.parametrize("command", ["main", "prepare", "groups", "report"])
+def test_every_command_says_its_version_and_what_it_is_for(command: str, tmp_path: Path) -> None:
+    name = {"main": "tdattr"}.get(command, f"tdattr-{command}")
+    assert tdattr("--version", folder=tmp_path, command=command).stdout == f"tdattr {tdattr_package.__version__}\n"
+    said = tdattr("--help", folder=tmp_path, command=command).stdout
+    assert name in said and "Powered by Hydra" not in said
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    assert tdattr_package.__version__ == version("tdattr")
+
+
+@pytest.mark.parametrize(
+    ("command", "line", "words"),
+    [
+        ("prepare", "tdattr-prepare dataset=dig", ["dataset=digits"]),
+        ("groups", "tdattr-groups noise.m", ["noise.moved="]),
+        ("main", "tdattr objective@method.objective=es", ["objective@method.objective=esd"]),
+        ("main", "tdattr method=guda_u mask@", ["mask@method.unlearn.mask="]),
+        ("main", "tdattr method=guda_u obj", ["objective", "objective@method.objective="]),
+        ("main", "tdattr method=typo extractor@health.extractor=s", ["extractor@health.extractor=sscd"]),
+        ("main", "tdattr train.st", ["train.steps="]),
+    ],
+)
+def test_the_shell_completes_settings_and_choices(command: str, line: str, words: list[str], tmp_path: Path) -> None:
+    done = tdattr("-sc", "query=bash", folder=tmp_path, command=command, COMP_LINE=line)
+    assert done.stdout.split() == words
+
+
+def test_completion_is_installed_for_every_command(tmp_path: Path) -> None:
+    script = tdattr("-sc", "install=bash", folder=tmp_path).stdout
+    done = subprocess.run(["bash"], input=f"{script}\ncomplete -p", capture_output=True, text=True, check=True)
+    for name in ("tdattr", "tdattr-prepare", "tdattr-groups"):
+        assert f"hydra_bash_completion {name}\n" in done.stdout
+    for request in ("install=tcsh", "nothing", "nothing=bash"):
+        assert "write -sc install= and one of bash, fish, zsh" in refusal("-sc", request, folder=tmp_path)

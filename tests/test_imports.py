@@ -18,7 +18,8 @@ LAYERS = [  # from the ground up; what stands in one line does not know of each 
     ["scoring", "unlearning"],
     ["methods", "protocols"],
     ["report", "pipeline"],
-    ["library", "cli"],
+    ["library", "completion"],
+    ["cli"],
 ]
 RANKS = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 

@@ -14,6 +14,7 @@ import yaml
 
 from tdattr.errors import UserError
 from tdattr.files import name_file
+from tdattr.report.arguments import no_run
 from tdattr.store import Artifact, find
 from tdattr.tables import read_table
 
@@ -182,9 +183,7 @@ def collect(folders: list[Path], broken: Mapping[Path, str] | None = None) -> Co
         folder, reason = next(iter(left_out.items()))
         raise UserError(f"No run below {names} can be shown ({folder}: {reason}): name other folders, or run tdattr.")
     if not runs:
-        raise UserError(
-            f"There is no finished run (no summary.json) below {names}: name a folder of runs, or run tdattr first."
-        )
+        raise no_run(folders)
     by_key: dict[str, list[Run]] = {}
     for run in runs:
         key = experiment_key(run.config)

@@ -8,7 +8,6 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 
-from tdattr.files import expand
 from tdattr.report.collect import IMPORTED
 from tdattr.report.files import write_csv, write_sheet
 from tdattr.report.page import Made, write_page
@@ -19,15 +18,8 @@ from tdattr.report.tables import render_table
 MOST_FOLDERS = 5  # that a terminal names for one reason
 
 
-def run(arguments: list[str]) -> None:
-    """Collect the runs that the arguments name. Raises UserError where there are none."""
-    outputs = expand(os.environ.get("TDATTR_OUTPUTS", "outputs"))
-    parser = argparse.ArgumentParser("tdattr-report", description="Collect finished runs into tables and a page.")
-    parser.add_argument(
-        "runs", nargs="*", type=expand, default=[outputs / "runs"], help=f"folders (default: {outputs}/runs)"
-    )
-    parser.add_argument("--out", type=expand, default=outputs / "report", help=f"default: {outputs}/report")
-    options = parser.parse_args(arguments)
+def run(options: argparse.Namespace) -> None:
+    """Collect the runs that the options name (`tdattr.report.arguments`). Raises UserError where there are none."""
     collected, made = make_readable(options.runs)
     options.out.mkdir(parents=True, exist_ok=True)
     for experiment, _, sheets in made:
