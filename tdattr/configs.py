@@ -1,7 +1,6 @@
 """From a config node to the typed object that it describes, and back to what an artifact's address is made of."""
 
 import json
-import types
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import Field, field, fields, is_dataclass, make_dataclass
@@ -9,12 +8,13 @@ from difflib import get_close_matches
 from functools import reduce
 from importlib import import_module
 from operator import or_
-from typing import Any, ClassVar, Literal, Union, get_args, get_origin
+from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from tdattr.errors import UserError, first_line
+from tdattr.ranges import alternatives, check_kinds, check_numbers
 
 CONTAINERS: dict[Any, str] = {list: "list", dict: "group"}
 CONTENTS = {int: ("whole numbers", "1"), float: ("numbers", "0.5"), str: ("texts", "a"), bool: ("truth values", "true")}
@@ -94,7 +94,8 @@ def build(node: Any, path: str, kind: type | None = None) -> Any:
     """The dataclass named by the node's ``_target_``, filled with the node's values and checked against its types.
 
     ``path`` is where the node stands in the config, for messages; ``kind`` what the class must be derived from. Raises
-    UserError for an unknown key, a missing one, a value of the wrong type, or one that is none of the choices.
+    UserError for an unknown key, a missing one, a value of the wrong type, one that is none of the choices, and a
+    number outside of the field's range (`tdattr.ranges`).
     """
     if not isinstance(node, DictConfig):
         raise UserError(f"{path}={node} must be a group of settings, not a single value.")
@@ -129,25 +130,28 @@ def typed(cls: type, values: Any, path: str) -> Any:
     those whose value names its class with ``_target_``, alone or as the values of a dictionary."""
     if not isinstance(values, dict):
         raise UserError(f"{path}={values} must be a group of settings, not a single value.")
-    hints = {entry.name: entry.type for entry in fields(cls)}
+    hints = get_type_hints(cls)  # without ranges
     children = {
-        name: child(hints.get(name), value, f"{path}.{name}")
+        name: child(hints.get(name), value, join(path, name))
         for name, value in values.items()
         if holds_object(hints.get(name), value)
     }
     plain = {key: value for key, value in values.items() if key not in children}
+    for name, value in plain.items():
+        check_kinds(hints.get(name), value, join(path, name))
     try:
-        structured = OmegaConf.structured(schema(cls, frozenset(children), plain))
+        structured = OmegaConf.structured(schema(cls, hints, frozenset(children), plain))
         checked = OmegaConf.to_container(OmegaConf.merge(structured, plain))
     except OmegaConfBaseException as error:
-        raise UserError(f"{path}.{error.full_key}: {explain(error, hints, plain, path)}") from error
+        raise UserError(f"{join(path, error.full_key)}: {explain(error, hints, plain, path)}") from error
     assert isinstance(checked, dict)
     complete = {str(key): value for key, value in checked.items()} | children
-    hints = {entry.name: entry.type for entry in fields(cls)}
+    ranges = get_type_hints(cls, include_extras=True)
     for name, value in complete.items():
         if value == MISSING:
-            raise UserError(f"{path}.{name} must be given: it has no default.")
-        check_choice(hints[name], value, f"{path}.{name}")
+            raise UserError(f"{join(path, name)} must be given: it has no default.")
+        check_choice(hints[name], value, join(path, name))
+        check_numbers(ranges[name], value, join(path, name))
     return cls(**complete)
 
 
@@ -166,9 +170,14 @@ def explain(error: OmegaConfBaseException, hints: Mapping[str, Any], plain: Mapp
         items, sample = CONTENTS.get(get_args(container)[-1], ("values", "a"))
         written = f"[{value or sample}]" if get_origin(container) is list else f"{{name: {sample}}}"
         word = CONTAINERS[get_origin(container)]
-        return f"{json.dumps(value)} must be a {word} of {items}, as in {path}.{name}={written}."
+        return f"{json.dumps(value)} must be a {word} of {items}, as in {join(path, name)}={written}."
     also = f"; it may also be {join_choices(literals(taken))}" if literals(taken) and besides_literals(taken) else ""
     return f"{first_line(error)}{also}."
+
+
+def join(path: str, name: str | None) -> str:
+    """The dotted name of what stands under a name in a node; ``path`` is empty at the top of the config."""
+    return f"{path}.{name}" if path else str(name)
 
 
 def holds_object(hint: Any, value: Any) -> bool:
@@ -204,16 +213,13 @@ def names_class(value: Any) -> bool:
     return isinstance(value, dict) and "_target_" in value
 
 
-def alternatives(hint: Any) -> tuple[Any, ...]:
-    """The members of a union, or the hint itself."""
-    return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
-
-
-def schema(cls: type, built: frozenset[str], plain: Mapping[str, Any]) -> type:
+def schema(cls: type, hints: Mapping[str, Any], built: frozenset[str], plain: Mapping[str, Any]) -> type:
     """A dataclass of the fields that are still ``plain`` values, with types that OmegaConf knows."""
     rest = [entry for entry in fields(cls) if entry.name not in built]
-    hints = [(entry.name, plain_type(entry.type, plain.get(entry.name)), default(entry)) for entry in rest]
-    return make_dataclass(cls.__name__, hints)
+    typed_fields = [
+        (entry.name, plain_type(hints[entry.name], plain.get(entry.name)), default(entry)) for entry in rest
+    ]
+    return make_dataclass(cls.__name__, typed_fields)
 
 
 def default(entry: Field[Any]) -> Any:

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tdattr.errors import UserError
+from tdattr.ranges import Count, CountOrZero, PositiveOrZero
 from tdattr.seeding import generator
 from tdattr.store import Artifact
 
@@ -22,19 +23,15 @@ TABLE = "queries.csv"
 class QueriesConfig:
     """The ``queries`` node: how many images F1 generates to be explained, and how."""
 
-    attributed: int
-    controls: int
-    guidance: float | None
-    batch_size: int
+    attributed: Count
+    controls: CountOrZero
+    guidance: PositiveOrZero | None
+    batch_size: Count
     explained: Literal["attributed", "controls"]
 
     def __post_init__(self) -> None:
         if self.explained == "controls" and self.controls < 1:
             raise UserError("queries.explained=controls needs queries.controls of at least 1.")
-        if self.attributed < 1 or self.controls < 0 or self.batch_size < 1:
-            raise UserError(
-                "queries.attributed and queries.batch_size must be at least 1, queries.controls at least 0."
-            )
 
     @property
     def generated(self) -> int:

@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "tdattr"
 LAYERS = [  # from the ground up; what stands in one line does not know of each other
     ["errors", "jobs", "ids", "seeding", "schedules", "progress", "pictures"],
-    ["files"],
+    ["files", "ranges"],
     ["configs", "integrity", "locks", "rows", "tables"],
     ["store"],
     ["scores", "queries", "search_path"],

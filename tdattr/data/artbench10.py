@@ -13,6 +13,7 @@ from tdattr.data.images import list_folders, list_images, read_image, resize_ten
 from tdattr.data.prepared import SPLITS, Example, Source, one_hot
 from tdattr.errors import UserError
 from tdattr.files import digest, expand
+from tdattr.ranges import Count
 from tdattr.tables import read_rows
 
 STYLES = [
@@ -52,12 +53,8 @@ class ArtBench10(Source):
 
     root: str
     layout: Literal["auto", "folder", "batches"]
-    resolution: int
+    resolution: Count
     condition: Literal["none", "style"]
-
-    def __post_init__(self) -> None:
-        if self.resolution < 1:
-            raise UserError(f"dataset.source.resolution={self.resolution} must be at least 1.")
 
     def fingerprint(self) -> dict[str, str]:
         """The SHA-256 of each batch, or a digest of the images' names, sizes and times; and the SHA-256 of the table.

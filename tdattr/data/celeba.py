@@ -9,9 +9,10 @@ from typing import ClassVar
 from tdattr.data.cifar_batches import torchvision
 from tdattr.data.images import read_image, stamp
 from tdattr.data.prepared import SPLITS, Example, Source, one_hot
-from tdattr.data.subset import ItemsConfig, check_seed, draw_items
+from tdattr.data.subset import ItemsConfig, SubsetSeed, draw_items
 from tdattr.errors import UserError
 from tdattr.files import digest, expand
+from tdattr.ranges import Count
 from tdattr.tables import read_text
 
 FOLDER = "celeba"  # torchvision's, below its root
@@ -34,17 +35,11 @@ class CelebA(Source):
     code_version: ClassVar = 2  # images are resized bilinearly
 
     root: str
-    crop: int | None
-    resolution: int
+    crop: Count | None
+    resolution: Count
     condition: str
     items: ItemsConfig
-    subset_seed: int
-
-    def __post_init__(self) -> None:
-        for key in ("resolution", "crop"):
-            if getattr(self, key) is not None and getattr(self, key) < 1:
-                raise UserError(f"dataset.source.{key}={getattr(self, key)} must be at least 1.")
-        check_seed(self.subset_seed)
+    subset_seed: SubsetSeed
 
     def fingerprint(self) -> dict[str, str]:
         """The SHA-256 of each list and a digest of the names, sizes and times of change of the faces that are used.

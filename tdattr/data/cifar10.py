@@ -10,7 +10,7 @@ from jaxtyping import Int
 
 from tdattr.data.cifar_batches import find_files, read_batch, read_names, torchvision
 from tdattr.data.prepared import Example, Source, one_hot
-from tdattr.data.subset import ItemsConfig, check_seed, draw_by_class
+from tdattr.data.subset import ItemsConfig, SubsetSeed, draw_by_class
 from tdattr.errors import UserError
 from tdattr.files import digest, expand
 
@@ -36,10 +36,7 @@ class Cifar10(Source):
     condition: Literal["none", "label"]
     classes: list[str] | None
     items: ItemsConfig
-    subset_seed: int
-
-    def __post_init__(self) -> None:
-        check_seed(self.subset_seed)
+    subset_seed: SubsetSeed
 
     def fingerprint(self) -> dict[str, str]:
         """The SHA-256 of each file. Raises UserError where one is missing, and for an unknown class."""

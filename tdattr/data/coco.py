@@ -11,6 +11,7 @@ from tdattr.data.images import list_images, read_image, stamp
 from tdattr.data.prepared import Example, Source
 from tdattr.errors import UserError
 from tdattr.files import digest, expand
+from tdattr.ranges import Count
 from tdattr.tables import read_json
 
 NAMES = {"train": "train2017", "test": "val2017"}
@@ -32,13 +33,8 @@ class Coco(Source):
     code_version: ClassVar = 3  # photographs are resized bilinearly and kept whole
 
     root: str
-    resolution: int
-    captions: int
-
-    def __post_init__(self) -> None:
-        for key in ("resolution", "captions"):
-            if getattr(self, key) < 1:
-                raise UserError(f"dataset.source.{key}={getattr(self, key)} must be at least 1.")
+    resolution: Count
+    captions: Count
 
     @property
     def window(self) -> int:

@@ -11,6 +11,7 @@ import numpy as np
 from tdattr.data.prepared import Example, Source, one_hot
 from tdattr.errors import UserError
 from tdattr.files import digest
+from tdattr.ranges import CountOrZero
 
 CLASSES = 10
 BRIGHTEST = 16  # the values count the inked pixels of a 4 x 4 block
@@ -24,10 +25,10 @@ class Digits(Source):
     """
 
     condition: Literal["none", "label"]
-    held_out: int
+    held_out: CountOrZero
 
     def __post_init__(self) -> None:
-        if self.held_out < 0 or self.held_out == 1:
+        if self.held_out == 1:
             raise UserError(f"dataset.source.held_out={self.held_out} leaves nothing to train on: give 0, or 2 and up.")
 
     def fingerprint(self) -> dict[str, str]:

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 
 from tdattr.data.prepared import Example, Source, one_hot
-from tdattr.errors import UserError
+from tdattr.ranges import Count, Range
 
 OBJECTS = string.ascii_uppercase + string.ascii_lowercase + string.digits
 CHARACTERS = {
@@ -57,14 +57,10 @@ class Glyphs(Source):
     descriptors together). ``held_out`` typefaces of every character form the test split.
     """
 
-    resolution: int
+    resolution: Count
     characters: Literal["all", "capitals", "small", "digits"]
     condition: Literal["none", "object", "style", "family", "prompt"]
-    held_out: int
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.held_out < len(TYPEFACES):
-            raise UserError(f"dataset.source.held_out={self.held_out} must lie between 0 and {len(TYPEFACES) - 1}.")
+    held_out: Annotated[int, Range(least=0, below=len(TYPEFACES))]
 
     @property
     def objects(self) -> str:

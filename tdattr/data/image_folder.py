@@ -21,6 +21,7 @@ from tdattr.data.names import FIELD, name_paths, show_name
 from tdattr.data.prepared import Example, Source, one_hot
 from tdattr.errors import UserError
 from tdattr.files import digest, expand
+from tdattr.ranges import Count, CountOrZero
 from tdattr.tables import read_json, read_rows
 
 log = logging.getLogger(__name__)
@@ -43,18 +44,16 @@ class ImageFolder(Source):
     code_version: ClassVar = 3  # items have names, links and .jfif are followed, and images of 32 bits refused
 
     root: str
-    resolution: int
+    resolution: Count
     channels: Literal[1, 3]
     condition: Literal["none", "group"]
-    held_out: int
+    held_out: CountOrZero
     captions: str | None
     max_pixels: int
     unreadable: Literal["stop", "skip"]
 
     def __post_init__(self) -> None:
-        if self.resolution < 1:
-            raise UserError(f"dataset.source.resolution={self.resolution} must be at least 1.")
-        if self.held_out < 0 or self.held_out == 1:
+        if self.held_out == 1:
             raise UserError(f"dataset.source.held_out={self.held_out} leaves nothing to train on: give 0, or 2 and up.")
         if not 1 <= self.max_pixels <= LIMIT_PIXELS:
             raise UserError(f"dataset.source.max_pixels={self.max_pixels} must lie between 1 and {LIMIT_PIXELS}.")

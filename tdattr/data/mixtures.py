@@ -4,16 +4,16 @@ What an image owes to whom follows from the compositions of the items (``tdattr.
 """
 
 import json
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
 
 from tdattr.data.prepared import Example, Source
 from tdattr.errors import UserError
+from tdattr.ranges import Count, CountOrZero, Probability, Range
 from tdattr.seeding import generator
 
 DRAWING = "1"  # raised whenever this file draws other images
@@ -45,37 +45,25 @@ class Mixtures(Source):
     """
 
     resolution: int
-    groups: int
-    items: int
-    test_items: int
-    jitter: int
-    overlap: float
-    imbalance: float
-    parts: int
+    groups: Annotated[int, Range(least=2, most=MOST_GROUPS)]
+    items: Count
+    test_items: CountOrZero
+    jitter: Annotated[int, Range(least=0, most=MARGIN)]
+    overlap: Probability
+    imbalance: Annotated[float, Range(least=1)]  # 1: groups of equal sizes
+    parts: Count
     condition: Literal["none", "composition"]
-    seed: int
+    seed: CountOrZero
 
     def __post_init__(self) -> None:
         if self.resolution < 16 or self.resolution % 4:
             raise UserError(f"dataset.source.resolution={self.resolution} must be a multiple of 4, 16 or larger.")
-        if not 2 <= self.groups <= MOST_GROUPS:
-            raise UserError(f"dataset.source.groups={self.groups} must lie between 2 and {MOST_GROUPS}.")
-        if not 1 <= self.parts <= min(max(PARTS), self.groups):
+        if self.parts > min(max(PARTS), self.groups):
             raise UserError(
-                f"dataset.source.parts={self.parts} must lie between 1 and {min(max(PARTS), self.groups)}: no more "
+                f"dataset.source.parts={self.parts} must be at most {min(max(PARTS), self.groups)}: no more "
                 "groups fit into four cells with the main one ahead."
             )
-        if not 0 <= self.jitter <= MARGIN:
-            raise UserError(f"dataset.source.jitter={self.jitter} must lie between 0 and {MARGIN}.")
-        if not 0 <= self.overlap <= 1:
-            raise UserError(f"dataset.source.overlap={self.overlap} is a probability: it must lie between 0 and 1.")
-        if not (self.imbalance >= 1 and math.isfinite(self.imbalance)):
-            raise UserError(f"dataset.source.imbalance={self.imbalance} must be 1 (equal groups) or larger.")
-        if self.test_items < 0:
-            raise UserError(f"dataset.source.test_items={self.test_items} must be 0 or larger.")
-        if self.seed < 0:
-            raise UserError(f"dataset.source.seed={self.seed} must be 0 or larger.")
-        if self.items < 1 or not self.sizes().min():
+        if not self.sizes().min():
             raise UserError(
                 f"dataset.source.items={self.items} leaves the smallest of {self.groups} groups empty: give more "
                 "items, fewer groups or a lower imbalance."

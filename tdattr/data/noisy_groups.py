@@ -11,6 +11,7 @@ from jaxtyping import Int
 from tdattr.configs import Node
 from tdattr.errors import UserError
 from tdattr.ids import Ids
+from tdattr.ranges import Count, CountOrZero
 from tdattr.tables import write_table
 
 
@@ -18,15 +19,13 @@ from tdattr.tables import write_table
 class Noise(Node):
     """The ``noise`` node of ``tdattr-groups``: ``moved`` items of every group go to others, in blocks of ``block``."""
 
-    moved: int
-    block: int
-    seed: int
+    moved: Count
+    block: Count
+    seed: CountOrZero
 
     def __post_init__(self) -> None:
-        if min(self.moved, self.block) < 1 or self.moved % self.block:
-            raise UserError(f"noise.moved={self.moved} must be a multiple of noise.block={self.block}, both above 0.")
-        if self.seed < 0:
-            raise UserError(f"noise.seed={self.seed} must be 0 or larger.")
+        if self.moved % self.block:
+            raise UserError(f"noise.moved={self.moved} must be a multiple of noise.block={self.block}.")
 
     def exchange(self, groups: Mapping[str, Ids]) -> dict[str, Ids]:
         """The groups after the exchange; no item that moves ends where it was.

@@ -19,6 +19,7 @@ from tdattr.data.mapped import MemoryMapped
 from tdattr.data.strips import Strips
 from tdattr.errors import UserError
 from tdattr.files import digest_once
+from tdattr.ranges import Count, CountOrZero
 from tdattr.tables import read_frame
 
 FACTS = "facts.json"
@@ -81,8 +82,8 @@ class Source(Node, ABC):
 class Counts:
     """The ``dataset.counts`` node: how many items a split must have; None: any number."""
 
-    train: int | None = None
-    test: int | None = None
+    train: Count | None = None
+    test: CountOrZero | None = None
 
 
 @dataclass(frozen=True)

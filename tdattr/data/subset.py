@@ -6,25 +6,23 @@ streams never change.
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from jaxtyping import Int
 
 from tdattr.errors import UserError
+from tdattr.ranges import Count, CountOrZero, Range
+
+SubsetSeed = Annotated[int, Range(least=0, below=2**32)]  # what NumPy's ``RandomState`` takes
 
 
 @dataclass(frozen=True)
 class ItemsConfig:
     """The node ``dataset.source.items``: how many items of each split are used; null: all of them."""
 
-    train: int | None
-    test: int | None
-
-    def __post_init__(self) -> None:
-        for name, smallest in (("train", 1), ("test", 0)):
-            count = getattr(self, name)
-            if count is not None and count < smallest:
-                raise UserError(f"dataset.source.items.{name}={count} must be at least {smallest}, or null for all.")
+    train: Count | None
+    test: CountOrZero | None
 
     def of(self, split: str, available: int) -> int | None:
         """The number asked for in ``train`` or ``test``. Raises UserError where there are fewer."""
@@ -35,12 +33,6 @@ class ItemsConfig:
                 "give fewer, or null for all."
             )
         return count
-
-
-def check_seed(seed: int) -> None:
-    """Raise UserError for a seed that NumPy does not take."""
-    if not 0 <= seed < 2**32:
-        raise UserError(f"dataset.source.subset_seed={seed} must lie between 0 and 2^32 - 1.")
 
 
 def draw_items(size: int, count: int, seed: int) -> Int[np.ndarray, " count"]:

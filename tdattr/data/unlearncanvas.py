@@ -10,6 +10,7 @@ from tdattr.data.images import list_folders, list_images, read_image, stamp
 from tdattr.data.prepared import SPLITS, Example, Source, one_hot
 from tdattr.errors import UserError
 from tdattr.files import digest, expand
+from tdattr.ranges import Count, CountOrZero
 from tdattr.tables import read_json, read_json_lines
 
 FOLDER = "UnlearnCanvas"
@@ -36,19 +37,16 @@ class UnlearnCanvas(Source):
     code_version: ClassVar = 2  # images are resized bilinearly or, squashed, bicubically
 
     root: str
-    resolution: int
+    resolution: Count
     fit: Literal["crop", "squash"]
     styles: list[str] | None
     condition: Literal["none", "style", "object"]
-    held_out: int
+    held_out: CountOrZero
     prompts: str | None
     eval_prompts: str | None
     descriptors: str | None
 
     def __post_init__(self) -> None:
-        for key, smallest in (("resolution", 1), ("held_out", 0)):
-            if getattr(self, key) < smallest:
-                raise UserError(f"dataset.source.{key}={getattr(self, key)} must be at least {smallest}.")
         if self.styles == []:
             raise UserError("dataset.source.styles names none: give some, or null for all.")
         if self.eval_prompts and not self.held_out:

@@ -16,6 +16,7 @@ from tdattr.diffusion.guidance import Guided
 from tdattr.diffusion.samplers import Watch, ancestral, ddim, draw_noise
 from tdattr.errors import UserError
 from tdattr.networks import NOTHING, Forward, Given, per_item
+from tdattr.ranges import Count, CountOrZero, Part, Positive
 from tdattr.schedules import AlphaBarSchedule, alpha_bar, leading, rescale
 
 
@@ -41,41 +42,39 @@ class DDPM(Diffusion):
     sampling: ClassVar = ("sampler", "steps", "spacing", "offset", "ddim_noise", "end", "clip", "variance")
 
     name: str
-    timesteps: int
+    timesteps: Count
     schedule: AlphaBarSchedule
-    beta_start: float
-    beta_end: float
+    beta_start: Part
+    beta_end: Part
     prediction: Literal["epsilon", "v_prediction"]
     zero_terminal_snr: bool
     sampler: Literal["ddim", "ancestral", "dpm_solver"]
-    steps: int
+    steps: Count
     spacing: Literal["leading", "linspace", "trailing"]
-    offset: int
+    offset: CountOrZero
     ddim_noise: Literal["predicted", "recomputed"]
     end: Literal["clean", "first"]
-    clip: float | None
+    clip: Positive | None
     variance: Literal["small", "large"]
     c_noise: Literal["log_sigma", "timestep"]
 
     def __post_init__(self) -> None:
-        if not 1 <= self.steps <= self.timesteps:
-            raise UserError(f"diffusion.steps={self.steps} must lie between 1 and timesteps={self.timesteps}.")
+        if self.steps > self.timesteps:
+            raise UserError(f"diffusion.steps={self.steps} must be at most timesteps={self.timesteps}.")
         if self.sampler == "dpm_solver" and self.steps == self.timesteps:
             raise UserError(
                 f"diffusion.steps={self.steps} must be below timesteps={self.timesteps} with sampler=dpm_solver, which "
                 "leaves out t = 0."
             )
-        if not 0 < self.beta_start <= self.beta_end < 1:
-            raise UserError("diffusion.beta_start and beta_end must satisfy 0 < beta_start <= beta_end < 1.")
-        if self.clip is not None and not self.clip > 0:
-            raise UserError(f"diffusion.clip={self.clip} must be above 0, or null.")
+        if self.beta_start > self.beta_end:
+            raise UserError(f"diffusion.beta_start={self.beta_start} must be at most beta_end={self.beta_end}.")
         if self.zero_terminal_snr and (self.prediction == "epsilon" or self.c_noise == "log_sigma"):
             raise UserError(
                 "diffusion.zero_terminal_snr=true needs diffusion.prediction=v_prediction, as the noise in pure noise "
                 "says nothing of an item, and a network that is told timesteps."
             )
         last = int(leading(self.timesteps, self.steps)[-1])
-        if not 0 <= self.offset < self.timesteps - last:
+        if self.offset >= self.timesteps - last:
             raise UserError(
                 f"diffusion.offset={self.offset} must lie between 0 and {self.timesteps - last - 1}, so that the first "
                 f"of diffusion.steps={self.steps} is below timesteps={self.timesteps}."

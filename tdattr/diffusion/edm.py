@@ -13,6 +13,7 @@ from tdattr.diffusion.guidance import Guided
 from tdattr.diffusion.samplers import Watch, draw_noise, ends_straight, heun
 from tdattr.errors import UserError
 from tdattr.networks import NOTHING, Forward, Given, per_item
+from tdattr.ranges import Count, Positive
 from tdattr.seeding import normal
 
 
@@ -24,18 +25,16 @@ class EDM(Diffusion):
 
     name: str
     p_mean: float
-    p_std: float
-    sigma_data: float
-    sigma_min: float
-    sigma_max: float
-    rho: float
-    steps: int
+    p_std: Positive
+    sigma_data: Positive
+    sigma_min: Positive
+    sigma_max: Positive
+    rho: Positive
+    steps: Count
 
     def __post_init__(self) -> None:
-        if not 0 < self.sigma_min < self.sigma_max or min(self.sigma_data, self.p_std, self.rho) <= 0 or self.steps < 1:
-            raise UserError(
-                "diffusion needs 0 < sigma_min < sigma_max, sigma_data, p_std and rho above 0, and at least 1 step."
-            )
+        if self.sigma_min >= self.sigma_max:
+            raise UserError(f"diffusion.sigma_min={self.sigma_min} must be below sigma_max={self.sigma_max}.")
 
     def training_levels(self, rng: np.random.Generator, count: int) -> Float[Tensor, " count"]:
         """ln sigma ~ N(p_mean, p_std^2) (EDM Table 1)."""

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from tdattr.diffusion import MAX_NOISE_WEIGHT, Diffusion
 from tdattr.diffusion.guidance import Guided
 from tdattr.diffusion.samplers import Watch, draw_noise, ends_straight, euler, heun
-from tdattr.errors import UserError
 from tdattr.networks import NOTHING, Forward, Given, per_item
+from tdattr.ranges import Count, Positive
 from tdattr.seeding import normal
 
 
@@ -30,15 +30,9 @@ class Flow(Diffusion):
     name: str
     levels: Literal["uniform", "logit_normal"]
     logit_mean: float
-    logit_std: float
+    logit_std: Positive
     sampler: Literal["euler", "heun"]
-    steps: int
-
-    def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise UserError(f"diffusion.steps={self.steps} must be at least 1.")
-        if self.logit_std <= 0:
-            raise UserError(f"diffusion.logit_std={self.logit_std} must be above 0.")
+    steps: Count
 
     def unread(self) -> dict[str, str]:
         """What logit-normal levels alone read."""

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from tdattr.diffusion import Diffusion
 from tdattr.diffusion.guidance import Guided
 from tdattr.diffusion.samplers import Watch, draw_noise, euler
-from tdattr.errors import UserError
 from tdattr.networks import NOTHING, Forward, Given, per_item
+from tdattr.ranges import Count, Part, Positive, Range
 
 
 @dataclass(frozen=True)
@@ -30,20 +30,13 @@ class VP(Diffusion):
     sampling: ClassVar = ("epsilon_sampling", "steps")  # what only generation reads
 
     name: str
-    beta_d: float
-    beta_min: float
-    timesteps: int
+    beta_d: Positive
+    beta_min: Positive
+    timesteps: Annotated[int, Range(least=2)]
     c_noise: Literal["log_sigma", "timestep"]
-    epsilon_training: float
-    epsilon_sampling: float
-    steps: int
-
-    def __post_init__(self) -> None:
-        epsilons = (self.epsilon_training, self.epsilon_sampling)
-        if not 0 < min(epsilons) <= max(epsilons) < 1:
-            raise UserError("diffusion.epsilon_training and diffusion.epsilon_sampling must lie between 0 and 1.")
-        if min(self.beta_d, self.beta_min) <= 0 or self.timesteps < 2 or self.steps < 1:
-            raise UserError("diffusion needs beta_d and beta_min above 0, at least 2 timesteps and at least 1 step.")
+    epsilon_training: Part
+    epsilon_sampling: Part
+    steps: Count
 
     def unread(self) -> dict[str, str]:
         """What a network that is told timesteps alone needs."""

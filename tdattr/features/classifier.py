@@ -20,6 +20,7 @@ from tdattr.features import Embed, Extractor, Images, Setting
 from tdattr.features.pixels import resize
 from tdattr.ids import digest_ids
 from tdattr.progress import Bar
+from tdattr.ranges import Count, PartOrNone, Positive, PositiveOrZero
 from tdattr.seeding import generator, torch_seed
 
 log = logging.getLogger(__name__)
@@ -41,19 +42,12 @@ class Classifier(Extractor):
     name: str
     architecture: str
     by: str | None
-    size: int
-    steps: int
-    batch_size: int
-    learning_rate: float
-    weight_decay: float
-    shift: float
-
-    def __post_init__(self) -> None:
-        if min(self.size, self.steps, self.batch_size) < 1 or self.learning_rate <= 0 or not 0 <= self.shift < 1:
-            raise UserError(
-                "The classifier needs size, steps and batch_size of at least 1, a learning_rate above 0 and a shift in "
-                "[0, 1)."
-            )
+    size: Count
+    steps: Count
+    batch_size: Count
+    learning_rate: Positive
+    weight_decay: PositiveOrZero
+    shift: PartOrNone
 
     def identity(self, setting: Setting) -> Mapping[str, str]:
         """The seed and the items of every group. Raises UserError where there are not at least two groups."""

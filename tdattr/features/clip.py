@@ -17,6 +17,7 @@ from tdattr.features.pixels import standardise
 from tdattr.features.weights import find_folder
 from tdattr.files import digest_once
 from tdattr.progress import track
+from tdattr.ranges import Count
 from tdattr.tables import read_json
 
 IMAGE_FILES = ["config.json", "preprocessor_config.json"]
@@ -70,7 +71,7 @@ class ClipText(Node):
     name: str
     weights: str
     file: str
-    batch_size: int
+    batch_size: Count
 
     def folder(self) -> Path:
         """The folder of the model. Raises UserError where a file is missing."""

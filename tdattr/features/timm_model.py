@@ -10,6 +10,7 @@ from tdattr.features import Embed, Extractor, Setting
 from tdattr.features.pixels import standardise
 from tdattr.features.weights import find_folder
 from tdattr.files import digest_once, expand
+from tdattr.ranges import Count
 
 FILE = "model.safetensors"
 
@@ -29,7 +30,7 @@ class Timm(Extractor):
     name: str
     architecture: str
     weights: str
-    size: int
+    size: Count
     interpolation: Literal["bilinear", "bicubic"]
     arguments: dict[str, Any]
 

@@ -12,6 +12,7 @@ from tdattr.features import Embed, Extractor, Setting
 from tdattr.features.pixels import IMAGENET_MEAN, IMAGENET_STD, standardise
 from tdattr.features.weights import check_digest, find_file
 from tdattr.files import known
+from tdattr.ranges import Count
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class TorchScript(Extractor):
     weights: str
     url: str
     sha256: str
-    size: int
+    size: Count
 
     def path(self) -> Path:
         """The file. Raises UserError where it is missing."""

@@ -13,6 +13,7 @@ from tdattr.errors import UserError
 from tdattr.methods import Context, Method, MethodSetup, Scored, Scorer
 from tdattr.methods.ascend import ascend
 from tdattr.methods.loss_shift import Shift, ShiftConfig, shift_scorer
+from tdattr.ranges import Count, Positive
 from tdattr.scoring.cells import TrainingItems
 from tdattr.scoring.fisher import FisherConfig, diagonal_fisher, load_fisher
 from tdattr.unlearning.fisher_step import FisherStep
@@ -25,16 +26,16 @@ class AbU(Method):
     remedy: ClassVar = "lower method.rate, or raise method.fisher.damping"
 
     name: str
-    rate: float
-    draws: int
-    batch_size: int
+    rate: Positive
+    draws: Count
+    batch_size: Count
     trainable: str
     fisher: FisherConfig
     score: ShiftConfig
 
     def __post_init__(self) -> None:
-        if self.rate <= 0 or min(self.batch_size, self.draws) < 1 or self.draws % self.batch_size:
-            raise UserError("method.rate must be above 0, and method.draws a multiple of method.batch_size.")
+        if self.draws % self.batch_size:
+            raise UserError(f"method.draws={self.draws} must be a multiple of method.batch_size={self.batch_size}.")
 
     def check(self, setup: MethodSetup) -> None:
         """The network must have the part that is changed."""

@@ -1,14 +1,15 @@
 """DAS, the diffusion attribution score (Lin et al. 2024, arXiv 2410.18639)."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from tdattr.methods import Context, Scored, Scorer
-from tdattr.methods.gradient_features import Damped, item_features, kernel, query_features, root_losses
+from tdattr.methods.gradient_features import Damped, Damping, item_features, kernel, query_features, root_losses
+from tdattr.ranges import Positive
 from tdattr.scoring.gradients import GradientConfig
 from tdattr.scoring.kernel import Kernel
 
@@ -27,13 +28,10 @@ class DAS(Damped):
 
     name: str
     gradients: GradientConfig
-    damping: Any  # a number, or grid: the scores of every damping of ``grid``
-    grid: list[float]
+    damping: Damping
+    grid: list[Positive]
     residual: Literal["mean", "published_code"]
     leverage: bool
-
-    def __post_init__(self) -> None:
-        self.check_dampings()
 
     def start(self, context: Context) -> Scorer:
         """The features of the items, their kernel, residuals and leverages."""

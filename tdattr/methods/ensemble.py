@@ -12,6 +12,7 @@ from torch import Tensor
 from tdattr.configs import Node, name_class
 from tdattr.errors import UserError
 from tdattr.methods import Context, Member, Method, MethodSetup, Scored, Scorer
+from tdattr.ranges import PositiveOrZero
 
 
 @dataclass(frozen=True)
@@ -20,14 +21,14 @@ class Ensemble(Method):
 
     name: str
     members: dict[str, Method]
-    weights: dict[str, float]
+    weights: dict[str, PositiveOrZero]
 
     def __post_init__(self) -> None:
         unknown = self.weights.keys() - self.members.keys()
         if unknown:
             raise UserError(f"method.weights names {min(unknown)!r}, which is none of method.members.")
-        if not any(self.weights.values()) or min(self.weights.values()) < 0:
-            raise UserError("method.weights must be 0 or above, and one of them above 0.")
+        if not any(self.weights.values()):
+            raise UserError("method.weights must hold one above 0.")
         for name, member in self.uses().items():
             if member.scores_groups:
                 raise UserError(f"method.members.{name} scores groups, an ensemble ranks training items: leave it out.")

@@ -9,10 +9,10 @@ from typing import ClassVar
 
 import torch
 
-from tdattr.errors import UserError
 from tdattr.methods import Context, Method, MethodSetup, Scored, Scorer
 from tdattr.methods.ascend import ascend
 from tdattr.methods.loss_shift import Shift, ShiftConfig, shift_scorer
+from tdattr.ranges import Count, Positive
 
 
 @dataclass(frozen=True)
@@ -22,15 +22,11 @@ class ForwardINF(Method):
     remedy: ClassVar = "lower method.learning_rate"
 
     name: str
-    steps: int
-    batch_size: int
-    learning_rate: float
+    steps: Count
+    batch_size: Count
+    learning_rate: Positive
     trainable: str
     score: ShiftConfig
-
-    def __post_init__(self) -> None:
-        if min(self.steps, self.batch_size) < 1 or self.learning_rate <= 0:
-            raise UserError("method.steps and batch_size must be at least 1, method.learning_rate above 0.")
 
     def check(self, setup: MethodSetup) -> None:
         """The network must have the part that is changed."""

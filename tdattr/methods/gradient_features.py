@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from tdattr.configs import describe
 from tdattr.errors import UserError
 from tdattr.methods import Context, Method, MethodSetup
 from tdattr.methods.f1_losses import f1_table
+from tdattr.ranges import Positive
 from tdattr.scoring.cells import Items, QueryItems, TrainingItems
 from tdattr.scoring.gradients import GradientConfig, Gradients, Stacked, features, items_together
 from tdattr.scoring.kernel import Kernel, decompose, load_kernel
@@ -24,7 +25,7 @@ from tdattr.store import Plan, share_out
 
 LEAST, MOST = 256, 1024  # items of a stored block
 FILE = "features.npy"
-GRID = "grid"  # method.damping=grid: the scores of every damping of method.grid
+Damping = Positive | Literal["grid"]  # grid: the scores of every damping of ``grid``
 
 
 Compute = Callable[[Gradients, slice], Float[np.ndarray, "row feature"]]
@@ -119,29 +120,25 @@ class Damped(Differentiating):
 
     remedy: ClassVar[str] = "raise method.damping"
 
-    damping: Any  # a number above 0, or GRID
-    grid: list[float]
+    damping: Damping
+    grid: list[Positive]
+
+    def __post_init__(self) -> None:
+        if not self.grid:
+            raise UserError("method.grid must hold at least one number.")
 
     @property
     def dampings(self) -> list[float] | None:
         """The values that are scored with, where that is more than one."""
-        return self.grid if self.damping == GRID else None
+        return self.grid if self.damping == "grid" else None
 
     def unread(self) -> dict[str, str]:
         """The grid, where one damping is given."""
-        return {} if self.damping == GRID else {"grid": f"damping={self.damping}"}
-
-    def check_dampings(self) -> None:
-        """Raise UserError unless the damping is ``grid`` or a number above 0, and the grid holds such numbers."""
-        damping, grid = self.damping, self.grid
-        if damping != GRID and (isinstance(damping, bool) or not isinstance(damping, (int, float)) or damping <= 0):
-            raise UserError(f"method.damping={damping} must be a number above 0, or grid.")
-        if not grid or min(grid) <= 0:
-            raise UserError(f"method.grid={grid} must hold numbers above 0.")
+        return {} if self.damping == "grid" else {"grid": f"damping={self.damping}"}
 
     def damp(self, scores: Callable[[float], Float[Tensor, " target"]]) -> Float[Tensor, "*damping target"]:
         """The scores under the damping, or under each of the grid; ``scores`` is told what to add to our kernel."""
         own = self.gradients.projection.own_damping
-        if self.dampings:
+        if isinstance(self.damping, str):
             return torch.stack([scores(own(value)) for value in self.grid])
         return scores(own(self.damping))

@@ -6,9 +6,9 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from tdattr.errors import UserError
 from tdattr.features import Extractor, training_vectors, unit_vectors
 from tdattr.methods import Context, Method, Scored, Scorer
+from tdattr.ranges import Count
 
 
 @dataclass(frozen=True)
@@ -20,11 +20,7 @@ class GroupSimilarity(Method):
 
     name: str
     extractor: Extractor
-    images: int | None
-
-    def __post_init__(self) -> None:
-        if self.images is not None and self.images < 1:
-            raise UserError(f"method.images={self.images} must be at least 1, or null.")
+    images: Count | None
 
     def start(self, context: Context) -> Scorer:
         """The mean vector of every group, and the vectors of the queries."""

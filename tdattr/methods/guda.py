@@ -19,6 +19,7 @@ from tdattr.methods import Context, Method, MethodSetup, Scored, Scorer
 from tdattr.methods.failure_signatures import growths, warn_of_failures, warn_of_warm_up
 from tdattr.methods.group_elbo import differences, elbos
 from tdattr.networks import Network
+from tdattr.ranges import Count
 from tdattr.scoring.elbo import ElboConfig
 from tdattr.store import Plan
 from tdattr.tables import read_table
@@ -47,7 +48,7 @@ class GUDA(Method):
     name: str
     objective: Objective
     unlearn: GroupUnlearnConfig
-    scored: int | None
+    scored: Count | None
     weight_by_size: bool
     elbo: ElboConfig
 

@@ -12,9 +12,9 @@ from torch.nn.functional import cosine_similarity
 
 from tdattr.configs import Node
 from tdattr.diffusion.batch import Batch
-from tdattr.errors import UserError
 from tdattr.features import Extractor, training_vectors, unit_vectors
 from tdattr.methods import Context
+from tdattr.ranges import Part
 
 Similarity = Float[Tensor, " batch"]
 Conditions = Shaped[Tensor, "batch *condition"] | None
@@ -54,11 +54,7 @@ class SkipMostSimilar(InstanceWeights):
     that is above 0, is added to the similarity.
     """
 
-    share: float
-
-    def __post_init__(self) -> None:
-        if not 0 < self.share < 1:
-            raise UserError(f"method.unlearn.instance_weights.share={self.share} must lie between 0 and 1.")
+    share: Part
 
     def weigh(
         self, similarity: Similarity, conditions: Conditions, condition: Shaped[Tensor, "*condition"] | None

@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tdattr.errors import UserError
 from tdattr.methods import Context, Method, MethodSetup, Scored, Scorer
 from tdattr.methods.group_elbo import differences, elbos
+from tdattr.ranges import Count, CountOrZero
 from tdattr.scoring.elbo import ElboConfig
 
 
@@ -23,13 +23,9 @@ class LOGO(Method):
     remedy: ClassVar = "lower train.learning_rate"
 
     name: str
-    first: int
-    repeats: int
+    first: CountOrZero
+    repeats: Count
     elbo: ElboConfig
-
-    def __post_init__(self) -> None:
-        if self.first < 0 or self.repeats < 1:
-            raise UserError("method=logo needs first of at least 0 and repeats of at least 1.")
 
     @property
     def seeds(self) -> range:

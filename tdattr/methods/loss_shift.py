@@ -16,6 +16,7 @@ from tdattr.errors import UserError
 from tdattr.methods import Context
 from tdattr.methods.f1_losses import f1_table, loss_model
 from tdattr.methods.schedule_share import Share, check_share, find_share
+from tdattr.ranges import Count, Positive
 from tdattr.scoring.allocation import AllCells, Rounds, Tally
 from tdattr.scoring.cells import Block, LossModel, QueryItems, TrainingItems
 from tdattr.scoring.loss_table import ComputedTable, LossTable
@@ -39,26 +40,24 @@ class ShiftConfig:
     of an image and its mirror image. ``captions``: the ``first`` one of an item, or the mean over ``all``.
     """
 
-    pairs: int
+    pairs: Count
     levels: Literal["generation", "discrete", "training"]
     schedule_share: Share | None
     form: Literal["skew", "difference", "absolute"]
     consistent: bool
     kept: Literal["all", "moved"]
-    epsilon: float | None
+    epsilon: Positive | None
     mirror: bool
     captions: Literal["first", "all"]
 
     def __post_init__(self) -> None:
         check_share("method.score", self.levels, self.schedule_share)
-        if self.form == "skew" and not (self.epsilon is not None and self.epsilon > 0):  # two losses of 0 are no shift
-            raise UserError(f"method.score.epsilon={self.epsilon} must be above 0 with method.score.form=skew.")
+        if self.form == "skew" and self.epsilon is None:  # two losses of 0 are no shift
+            raise UserError("method.score.epsilon must be a number above 0 with method.score.form=skew.")
         if self.form != "skew" and self.epsilon is not None:
             raise UserError(
                 f"method.score.epsilon={self.epsilon} has no effect with method.score.form={self.form}: set it to null."
             )
-        if self.pairs < 1:
-            raise UserError(f"method.score.pairs={self.pairs} must be at least 1.")
         if self.kept != "all" and not self.consistent:
             raise UserError(f"method.score.kept={self.kept} needs method.score.consistent=true.")
 

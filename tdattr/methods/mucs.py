@@ -19,6 +19,7 @@ from tdattr.methods.f1_losses import loss_model
 from tdattr.methods.instance_weights import InstanceWeights
 from tdattr.methods.loss_shift import Shift, ShiftConfig, shift_scorer
 from tdattr.methods.schedule_share import AUTO, Share, check_share, find_share
+from tdattr.ranges import Count, Positive, PositiveOrZero
 from tdattr.scoring.cells import BatchItems
 from tdattr.scoring.pairs import NoiseSet
 from tdattr.seeding import generator
@@ -30,8 +31,8 @@ from tdattr.unlearning.mirrored import Mirrored, MirroredBatches
 class NullConfig:
     """Step 1, the null loss (MUCS §2.2)."""
 
-    batches: int
-    batch_size: int
+    batches: Count
+    batch_size: Count
 
 
 @dataclass(frozen=True)
@@ -43,23 +44,21 @@ class MirrorConfig(Settings):
     query's loss is not bounded and only ``max_steps`` ends the unlearning.
     """
 
-    weight: float
-    batch_size: int
-    learning_rate_factor: float
+    weight: PositiveOrZero
+    batch_size: Count
+    learning_rate_factor: Positive
     trainable: str
     levels: Literal["training", "generation"]
     schedule_share: Share | None
-    stop: float | None
+    stop: PositiveOrZero | None
     check: Literal["before", "after"]
-    max_steps: int
+    max_steps: Count
     shared_noise: bool
     augment: bool
     instance_weights: InstanceWeights | None
 
     def __post_init__(self) -> None:
         check_share("method.unlearn", self.levels, self.schedule_share)
-        if self.weight < 0 or self.learning_rate_factor <= 0 or (self.stop is not None and self.stop < 0):
-            raise UserError("method.unlearn needs weight and stop of at least 0, and learning_rate_factor above 0.")
 
     def unread(self) -> dict[str, str]:
         """When the null loss is looked at, where there is none."""
@@ -77,11 +76,6 @@ class MUCS(Method):
     null_loss: NullConfig
     unlearn: MirrorConfig
     score: ShiftConfig
-
-    def __post_init__(self) -> None:
-        sizes = (self.null_loss.batches, self.null_loss.batch_size, self.unlearn.batch_size, self.unlearn.max_steps)
-        if min(sizes) < 1:
-            raise UserError("method.null_loss, unlearn.batch_size and unlearn.max_steps must be at least 1.")
 
     def unread(self) -> dict[str, str]:
         """The null loss, where nothing is compared with it."""

@@ -1,10 +1,12 @@
 """Pixel similarity: which training images look most like the generated one, value by value."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 
 from tdattr.methods import Context, Method, Scored, Scorer
+from tdattr.ranges import Range
 
 BLOCK = 4096  # images compared at a time
 
@@ -14,7 +16,7 @@ class Pixel(Method):
     """Cosine of pixel vectors. ``zero`` is the pixel value, in [-1, 1], from which the vectors are measured."""
 
     name: str
-    zero: float
+    zero: Annotated[float, Range(least=-1, most=1)]
 
     def start(self, context: Context) -> Scorer:
         """Nothing is shared: the training images are read block by block for every query."""

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from tdattr import ranges
 from tdattr.diffusion import Diffusion
 from tdattr.errors import UserError
 from tdattr.files import to_json
@@ -23,17 +24,17 @@ from tdattr.progress import track
 from tdattr.training.batches import permutation
 
 AUTO: Literal["auto"] = "auto"
-Share = float | Literal["auto"]
+Share = ranges.Share | Literal["auto"]
 BATCH_SIZE, BATCHES_BEFORE, QUANTILE, FACTOR = 100, 3, 0.05, 0.5  # the authors' code
 FILE = "threshold.json"
 
 
 def check_share(node: str, levels: Literal["training", "discrete", "generation"], share: Share | None) -> None:
-    """Raise UserError unless there is a share of the schedule in (0, 1], or ``auto``, just where levels are of it."""
+    """Raise UserError unless there is a share of the schedule just where levels are of it."""
     if levels != "generation" and share is not None:
         raise UserError(f"{node}.schedule_share={share} has no effect with {node}.levels={levels}: set it to null.")
-    if levels == "generation" and not (share == "auto" or (isinstance(share, float) and 0 < share <= 1)):
-        raise UserError(f"{node}.schedule_share={share} must lie in (0, 1], or be auto, with {node}.levels=generation.")
+    if levels == "generation" and share is None:
+        raise UserError(f"{node}.schedule_share must be a number, or auto, with {node}.levels=generation.")
 
 
 def find_share(context: Context, wanted: Share, pairs: int) -> float:

@@ -6,7 +6,7 @@ drawn (Castro et al. 2009); the model of no group is the freshly initialised net
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -14,10 +14,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tdattr.counterfactuals import Trained
-from tdattr.errors import UserError
 from tdattr.methods import Context, Method, MethodSetup, Scored, Scorer
 from tdattr.methods.group_elbo import elbos
 from tdattr.methods.guda import check_objective, unlearn_all
+from tdattr.ranges import Count, Range
 from tdattr.scoring.elbo import ElboConfig
 from tdattr.seeding import generator
 from tdattr.unlearning.group import GroupUnlearnConfig
@@ -34,17 +34,15 @@ class Shapley(Method):
     remedy: ClassVar = "lower method.unlearn.learning_rate"
 
     name: str
-    orders: int
+    orders: Annotated[int, Range(least=2)]  # for a standard error
     objective: Objective
     unlearn: GroupUnlearnConfig
-    scored: int | None
+    scored: Count | None
     weight_by_size: bool
     elbo: ElboConfig
 
     def __post_init__(self) -> None:
         self.unlearn.choose(self.scored)
-        if self.orders < 2:
-            raise UserError(f"method.orders={self.orders} must be at least 2, for a standard error.")
 
     def unread(self) -> dict[str, str]:
         """Whether a weight grows with the group, where the objective has none."""

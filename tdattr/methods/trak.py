@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
 
 from tdattr.methods import Context, Scored, Scorer
-from tdattr.methods.gradient_features import Damped, item_features, kernel, query_features
+from tdattr.methods.gradient_features import Damped, Damping, item_features, kernel, query_features
+from tdattr.ranges import Positive
 from tdattr.scoring.gradients import GradientConfig
 
 
@@ -20,11 +21,8 @@ class Trak(Damped):
 
     name: str
     gradients: GradientConfig
-    damping: Any  # a number, or grid: the scores of every damping of ``grid``
-    grid: list[float]
-
-    def __post_init__(self) -> None:
-        self.check_dampings()
+    damping: Damping
+    grid: list[Positive]
 
     def start(self, context: Context) -> Scorer:
         """The features of the items and their kernel."""

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from tdattr.errors import UserError
+from tdattr.ranges import Count
 
 
 @dataclass(frozen=True)
@@ -18,12 +18,8 @@ class AggregateConfig:
     ``positive_only``."""
 
     kind: Literal["sum", "mean", "max", "median", "top_mean"]
-    top: int
+    top: Count
     positive_only: bool
-
-    def __post_init__(self) -> None:
-        if self.top < 1:
-            raise UserError(f"protocol.aggregate.top={self.top} must be at least 1.")
 
 
 def aggregate(

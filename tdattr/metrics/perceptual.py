@@ -15,6 +15,7 @@ from tdattr.features import Setting
 from tdattr.features.pixels import resize
 from tdattr.features.weights import check_digest, find_file
 from tdattr.metrics.similarity import Compare, Images, Measure, in_batches
+from tdattr.ranges import Count
 
 DIGITS = 8  # of the SHA-256, as many as torchvision writes into its files' names
 
@@ -34,7 +35,7 @@ class LPIPS(Measure):
     weights: str
     url: str
     sha256: str
-    size: int
+    size: Count
 
     def path(self) -> Path:
         """The file of the network. Raises UserError where it is missing."""

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tdattr.features import Loadable, Setting
+from tdattr.ranges import Count, Positive
 
 log = logging.getLogger(__name__)
 Images = Float[Tensor, "pair channel height width"]  # in [-1, 1], on the CPU
@@ -49,8 +50,8 @@ class SSIM(Measure):
     packages: ClassVar = ("torchmetrics",)
     decimals: ClassVar = 4  # variances are differences of means in float32: 5e-5 off where an image is smooth
 
-    sigma: float
-    window: int
+    sigma: Positive
+    window: Count
 
     def load(self, setting: Setting) -> Compare:
         """On images smaller than the window it is the largest odd one that fits, of the same shape relative to its

@@ -11,6 +11,7 @@ from tdattr.errors import UserError
 from tdattr.networks import NOTHING, Given
 from tdattr.networks.embedding import EmbeddingNetwork
 from tdattr.networks.unet_sizes import PARTS, UNetSizes
+from tdattr.ranges import CountOrZero, PartOrNone, Positive
 
 if TYPE_CHECKING:
     from diffusers.models.unets.unet_2d import UNet2DModel
@@ -31,12 +32,12 @@ class DiffusersUNetConfig(UNetSizes):
     """
 
     conditional: bool
-    attention_dropout: float
+    attention_dropout: PartOrNone
     scale_shift: bool
-    downsample_padding: int
-    norm_eps: float
+    downsample_padding: CountOrZero
+    norm_eps: Positive
     flip_sin_to_cos: bool
-    freq_shift: int
+    freq_shift: CountOrZero
 
     def arguments(self, channels: int, resolution: int) -> dict[str, Any]:
         """The arguments of diffusers' classes for ``resolution`` x ``resolution`` images of so many ``channels``."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from tdattr.errors import UserError
 from tdattr.networks import NOTHING, Given, NetworkConfig, frame
 from tdattr.networks.embedding import FREQUENCIES, EmbeddingNetwork, Fourier, two_layers
+from tdattr.ranges import Count, CountOrZero, PartOrNone, Positive
 
 
 @dataclass(frozen=True)
@@ -22,18 +23,18 @@ class DiTConfig(NetworkConfig):
     code_version: ClassVar = 2
 
     name: str
-    blocks: int
-    width: int
-    heads: int
-    mlp_ratio: float
-    patch: int
-    registers: int
-    dropout: float
-    embedding_width: int
-    sigma_dropout: float
-    frame_channels: list[int]
-    frame_strides: list[int]
-    frame_kernel: int
+    blocks: Count
+    width: Count
+    heads: Count
+    mlp_ratio: Positive
+    patch: Count
+    registers: CountOrZero
+    dropout: PartOrNone
+    embedding_width: Count
+    sigma_dropout: PartOrNone
+    frame_channels: list[Count]
+    frame_strides: list[Count]
+    frame_kernel: Count
     augmentation_label: bool
     c_noise: Literal["log_sigma", "timestep"]
 

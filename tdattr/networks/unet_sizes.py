@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from tdattr.errors import UserError
 from tdattr.networks import NetworkConfig
+from tdattr.ranges import Count, PartOrNone
 
 # A U-Net has no MLPs. What stands in a DiT block as fc1, SiLU, fc2 stands in a residual block as conv1, SiLU, conv2:
 # the two weight tensors that transform the features inside a residual branch. So ``mlp`` (MUCS §2.3, C4) is those two
@@ -29,12 +30,12 @@ class UNetSizes(NetworkConfig):
     """
 
     name: str
-    channels: list[int]
-    layers: int
+    channels: list[Count]
+    layers: Count
     attention: list[bool]
-    head_width: int | None
-    norm_groups: int
-    dropout: float
+    head_width: Count | None
+    norm_groups: Count
+    dropout: PartOrNone
     augmentation_label: bool
     c_noise: Literal["log_sigma", "timestep"]
 
@@ -58,8 +59,6 @@ class UNetSizes(NetworkConfig):
         if not self.channels or len(self.channels) != len(self.attention):
             raise UserError("model.channels and model.attention must have the same length, one entry per level.")
         head_width = 1 if self.head_width is None else self.head_width
-        if min(self.layers, head_width, self.norm_groups, *self.channels) < 1:
-            raise UserError("model.layers, model.head_width, model.norm_groups and model.channels must be at least 1.")
         down = 2 ** (len(self.channels) - 1)
         if resolution % down:
             raise UserError(

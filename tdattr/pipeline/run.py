@@ -106,8 +106,8 @@ def save_config(cfg: DictConfig, path: Path) -> None:
     """The composed config, with absolute paths of what a report reads, so that it can be made from anywhere."""
     saved = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
     saved.paths.artifacts = str(expand(cfg.paths.artifacts).absolute())
-    if saved.dataset.groups is not None and expand(saved.dataset.groups).is_file():
-        saved.dataset.groups = str(expand(saved.dataset.groups).absolute())
+    if (groups := saved.dataset.groups) is not None and expand(str(groups)).is_file():  # 5 may be a file's name
+        saved.dataset.groups = str(expand(str(groups)).absolute())
     OmegaConf.save(saved, path)
 
 

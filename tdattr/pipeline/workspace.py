@@ -2,23 +2,24 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from omegaconf import DictConfig
 
 from tdattr.codecs import Codec
-from tdattr.configs import Settings, build
+from tdattr.configs import Settings, build, typed
 from tdattr.data import groups
 from tdattr.data.preparation import UNREADABLE, check_counts, prepare
 from tdattr.data.prepared import Prepared, Split, load
 from tdattr.diffusion import Diffusion
 from tdattr.errors import UserError
 from tdattr.features import Extractor, Setting
+from tdattr.files import expand
 from tdattr.ids import Ids
 from tdattr.methods import Method
 from tdattr.metrics.choice import choose_measures
@@ -28,8 +29,9 @@ from tdattr.pipeline.adopt import adopt_diffusion
 from tdattr.pipeline.dataset import DatasetConfig, derive_recipe, read_dataset
 from tdattr.protocols import Protocol
 from tdattr.queries import QueriesConfig
+from tdattr.ranges import CountOrZero
 from tdattr.store import Artifact, Plan, Store
-from tdattr.training.config import WEIGHTS, TrainConfig, TrainerConfig
+from tdattr.training.config import TrainConfig, TrainerConfig
 
 log = logging.getLogger(__name__)
 
@@ -39,12 +41,12 @@ class HealthConfig(Settings):
     """The ``health`` node: images that F1 generates to be compared with the training items as a whole; 0: none.
     ``far``: the share of queries unlike the data from which on there is a warning."""
 
-    samples: int
+    samples: CountOrZero
     extractor: Extractor | None
     far: float
 
     def __post_init__(self) -> None:
-        if self.samples < 0 or self.samples == 1:
+        if self.samples == 1:
             raise UserError(f"health.samples={self.samples} must be 0 (no check) or at least 2.")
         if self.samples and self.extractor is None:
             raise UserError("health.samples needs an extractor: choose one with extractor@health.extractor=<name>.")
@@ -61,7 +63,16 @@ class RemoveConfig:
     """The ``remove`` node: what not even F1 sees; items by their ids or names."""
 
     groups: list[str]
-    ids: list[int | str]
+    ids: list[CountOrZero | str]
+
+
+@dataclass(frozen=True)
+class TopConfig:
+    """The single values at the top of the config that a workspace reads."""
+
+    seed: CountOrZero
+    weights: Literal["ema", "raw"]
+    checkpoint: str | None
 
 
 @dataclass(eq=False)
@@ -182,18 +193,15 @@ def open_workspace(cfg: DictConfig) -> Workspace:
     naming the override, for what cannot be right."""
     derive_recipe(cfg)
     adopt_diffusion(cfg)
-    if not isinstance(cfg.seed, int) or cfg.seed < 0:
-        raise UserError(f"seed={cfg.seed} must be a whole number, 0 or larger.")
-    if cfg.weights not in WEIGHTS:
-        raise UserError(f"weights={cfg.weights} is unknown: choose one of {', '.join(WEIGHTS)}.")
+    top: TopConfig = typed(TopConfig, {entry.name: cfg[entry.name] for entry in fields(TopConfig)}, "")
     trainer: TrainerConfig = build(cfg.trainer, "trainer")
     device = torch.device(pick_device(trainer.accelerator))
     device_name = torch.cuda.get_device_name() if device.type == "cuda" else device.type
     workspace = Workspace(
         cfg=cfg,
-        seed=cfg.seed,
-        weights=cfg.weights,
-        checkpoint=None if cfg.checkpoint is None else Path(cfg.checkpoint).expanduser(),
+        seed=top.seed,
+        weights=top.weights,
+        checkpoint=None if top.checkpoint is None else expand(top.checkpoint),
         dataset=read_dataset(cfg.dataset),
         codec=build(cfg.codec, "codec", Codec),
         model=build(cfg.model, "model", NetworkConfig),

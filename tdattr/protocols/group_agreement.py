@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from tdattr.errors import UserError
 from tdattr.metrics.aggregation import AggregateConfig, aggregate
 from tdattr.metrics.agreement import agreement, interval, share_of_ceiling, shared_fit
 from tdattr.protocols import Verdict
@@ -14,12 +13,6 @@ from tdattr.scores import Scores
 
 SHOWN = ("top_1", "spearman", "ndcg_3")
 TIED = "(tie)"  # in place of the name of a first group
-
-
-def check_resamples(resamples: int) -> None:
-    """Raises UserError for a bootstrap of nothing."""
-    if resamples < 1:
-        raise UserError(f"protocol.resamples={resamples} must be at least 1.")
 
 
 def aggregate_scores(

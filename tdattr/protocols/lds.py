@@ -5,7 +5,7 @@ Park et al. 2023 (TRAK, arXiv 2303.14186), for diffusion models Zheng et al. 202
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -15,6 +15,7 @@ from tdattr.errors import UserError
 from tdattr.metrics.rank_correlation import bootstrap_mean, spearman
 from tdattr.protocols import Protocol, ProtocolSetup, Verdict
 from tdattr.queries import Queries
+from tdattr.ranges import Count, Part, Range
 from tdattr.scores import DAMPING_UNIT, Scores
 from tdattr.seeding import generator
 
@@ -30,18 +31,11 @@ class LDS(Protocol):
     takes_controls: ClassVar = True
 
     name: str
-    subsets: int
-    share: float
-    repeats: int
-    draws: int
-    resamples: int
-
-    def __post_init__(self) -> None:
-        if self.subsets < MIN_SIZE or min(self.repeats, self.draws, self.resamples) < 1 or not 0 < self.share < 1:
-            raise UserError(
-                f"protocol=lds needs subsets of at least {MIN_SIZE}, repeats, draws and resamples of at least 1, and a "
-                "share between 0 and 1."
-            )
+    subsets: Annotated[int, Range(least=MIN_SIZE)]
+    share: Part
+    repeats: Count
+    draws: Count
+    resamples: Count
 
     def check(self, setup: ProtocolSetup) -> None:
         """A subset must hold some items."""

@@ -22,6 +22,7 @@ from tdattr.metrics.comparison import (
 )
 from tdattr.protocols import Protocol, ProtocolSetup, Verdict
 from tdattr.queries import Queries
+from tdattr.ranges import Count, Part
 from tdattr.scores import Attributor, Scores
 
 MIN_SHARE_LEFT = 0.05  # of the items, for a retraining
@@ -35,8 +36,8 @@ class LeaveKOut(Protocol):
     needs: ClassVar = frozenset({"retraining", "measures"})
 
     name: str
-    k: int | None
-    share: float
+    k: Count | None
+    share: Part
     reference: Attributor  # the method that removes at random
 
     def unread(self) -> dict[str, str]:

@@ -8,8 +8,9 @@ from tdattr.counterfactuals import Counterfactuals
 from tdattr.errors import UserError
 from tdattr.metrics.aggregation import AggregateConfig
 from tdattr.protocols import Protocol, ProtocolSetup, Verdict
-from tdattr.protocols.group_agreement import aggregate_scores, check_resamples, judge
+from tdattr.protocols.group_agreement import aggregate_scores, judge
 from tdattr.queries import Queries
+from tdattr.ranges import Count
 from tdattr.scores import Attributor, Scores
 
 
@@ -27,7 +28,7 @@ class AgreementWithLOGO(Protocol):
     gold: Attributor | None  # a method that scores groups
     ceiling: Attributor | None
     aggregate: AggregateConfig
-    resamples: int
+    resamples: Count
 
     def others(self) -> Mapping[str, Attributor]:
         """Gold, and the ceiling where it is computed."""
@@ -36,7 +37,6 @@ class AgreementWithLOGO(Protocol):
 
     def check(self, setup: ProtocolSetup) -> None:
         """There must be a gold standard, and it and the ceiling must not be the same trainings. Raises UserError."""
-        check_resamples(self.resamples)
         if self.gold is None:
             raise UserError("protocol=logo needs a gold standard: leave out protocol.gold=null.")
         if self.ceiling is not None and set(self.gold.seeds) & set(self.ceiling.seeds):

@@ -11,8 +11,9 @@ from tdattr.counterfactuals import Counterfactuals
 from tdattr.data.truth import truth
 from tdattr.metrics.aggregation import AggregateConfig
 from tdattr.protocols import Protocol, ProtocolSetup, Verdict
-from tdattr.protocols.group_agreement import aggregate_scores, check_resamples, judge
+from tdattr.protocols.group_agreement import aggregate_scores, judge
 from tdattr.queries import Queries
+from tdattr.ranges import Count
 from tdattr.scores import Scores
 from tdattr.seeding import generator
 
@@ -35,11 +36,10 @@ class AgreementWithTruth(Protocol):
 
     name: str
     aggregate: AggregateConfig
-    resamples: int
+    resamples: Count
 
     def check(self, setup: ProtocolSetup) -> None:
         """The items must say what they are composed of. Raises UserError; nothing is trained for it."""
-        check_resamples(self.resamples)
         truth(setup.items, setup.queries, setup.groups)
 
     def evaluate(

@@ -1,6 +1,7 @@
 """Evidence lower bounds of images under a diffusion model, term by term: what GUDA scores by."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from tdattr.diffusion import Diffusion
 from tdattr.errors import UserError
 from tdattr.networks import Given
+from tdattr.ranges import Count, Range
 from tdattr.scoring.cells import Items, LossModel
 from tdattr.scoring.pairs import Levels, Noise, Pairs
 from tdattr.seeding import generator, normal
@@ -21,18 +23,12 @@ class ElboConfig:
     ``stride``) of a process of so many ``timesteps``, or of a discrete variant's own; ``draws`` noise images for each.
     ``importance``: the number of these terms to draw, in proportion to their size under F1; None: all."""
 
-    t_min: int
-    t_max: int | None
-    stride: int
-    timesteps: int
-    draws: int
-    importance: int | None
-
-    def __post_init__(self) -> None:
-        if min(self.t_min, self.stride, self.draws) < 1 or self.timesteps < 2:
-            raise UserError("The elbo node needs t_min, stride and draws of at least 1, and timesteps of at least 2.")
-        if self.importance is not None and self.importance < 1:
-            raise UserError(f"elbo.importance={self.importance} must be at least 1 term, or null: all.")
+    t_min: Count
+    t_max: Count | None
+    stride: Count
+    timesteps: Annotated[int, Range(least=2)]
+    draws: Count
+    importance: Count | None
 
     def terms(self, diffusion: Diffusion) -> Int[Tensor, " term"]:
         """The indices of the discrete levels that are visited. Raises UserError where there are none."""

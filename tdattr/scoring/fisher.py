@@ -16,9 +16,9 @@ from torch.func import functional_call, grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from tdattr.diffusion import Diffusion
-from tdattr.errors import UserError
 from tdattr.networks import NOTHING, Given
 from tdattr.progress import track
+from tdattr.ranges import Count, PositiveOrZero
 from tdattr.scoring.cells import Items
 from tdattr.scoring.gradients import BUFFER_VALUES
 from tdattr.scoring.projection import spans
@@ -34,14 +34,8 @@ class FisherConfig:
     """``epochs``: how often every item is visited, each time at its own level and noise. ``damping``: this multiple of
     the Fisher information's mean over all parameters is added to it."""
 
-    epochs: int
-    damping: float
-
-    def __post_init__(self) -> None:
-        if self.damping < 0:
-            raise UserError(f"method.fisher.damping={self.damping} must be at least 0.")
-        if self.epochs < 1:
-            raise UserError(f"method.fisher.epochs={self.epochs} must be at least 1.")
+    epochs: Count
+    damping: PositiveOrZero
 
 
 def diagonal_fisher(

@@ -14,8 +14,8 @@ from torch.func import functional_call, grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from tdattr.diffusion import Diffusion
-from tdattr.errors import UserError
 from tdattr.networks import NOTHING, Given
+from tdattr.ranges import Count
 from tdattr.scoring.cells import Items
 from tdattr.scoring.pairs import NoiseSet
 from tdattr.scoring.projection import ProjectionConfig, project, spans
@@ -41,15 +41,11 @@ class GradientConfig:
     """
 
     output: Literal["loss", "squared_output", "mean_output"]
-    draws: int
+    draws: Count
     levels: Literal["generation", "discrete", "training"]
     normalise: bool
     parameters: str
     projection: ProjectionConfig
-
-    def __post_init__(self) -> None:
-        if self.draws < 1:
-            raise UserError(f"method.gradients.draws={self.draws} must be at least 1.")
 
     def noise_set(self, diffusion: Diffusion, shape: tuple[int, ...], seed: int) -> NoiseSet:
         """The draws that all items and queries share."""

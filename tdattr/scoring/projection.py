@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tdattr.configs import Settings
 from tdattr.errors import UserError
+from tdattr.ranges import Count
 from tdattr.seeding import torch_seed
 
 MATRIX_ENTRIES = 1 << 26  # held at a time: 256 MB in float32
@@ -26,14 +27,14 @@ class ProjectionConfig(Settings):
     """
 
     kind: Literal["rademacher", "normal", "sparse", "none"]
-    dimension: int
-    nonzeros: int
+    dimension: Count
+    nonzeros: Count
 
     def __post_init__(self) -> None:
-        if self.dimension < 8 or self.dimension % 8:
+        if self.dimension % 8:
             raise UserError(f"gradients.projection.dimension={self.dimension} must be a multiple of 8.")
-        if not 1 <= self.nonzeros <= self.dimension:
-            raise UserError(f"gradients.projection.nonzeros={self.nonzeros} must lie between 1 and the dimension.")
+        if self.nonzeros > self.dimension:
+            raise UserError(f"gradients.projection.nonzeros={self.nonzeros} must be at most the dimension.")
 
     def unread(self) -> dict[str, str]:
         """What other kinds read."""

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from tdattr.configs import Settings
 from tdattr.errors import UserError
+from tdattr.ranges import Count, CountOrZero, PartOrNone, Positive, PositiveOrZero, Probability
 from tdattr.schedules import RateSchedule, rate
 
 WEIGHTS = ("raw", "ema")  # the trained weights themselves and their moving average, each in its .safetensors
@@ -16,11 +17,11 @@ class AugmentationConfig(Settings):
     """EDM's non-leaking augmentation (Karras et al. 2022, F.2) as the MUCS code uses it: see ``conf/train``."""
 
     enabled: bool
-    probability: float
-    scale: float
-    anisotropy: float
-    slanted_stretch: float  # the share of the stretched items whose axes of stretching are rotated
-    translation: float
+    probability: Probability
+    scale: PositiveOrZero
+    anisotropy: PositiveOrZero
+    slanted_stretch: Probability  # the share of the stretched items whose axes of stretching are rotated
+    translation: PositiveOrZero
 
     def unread(self) -> dict[str, str]:
         """Everything else, unless it is enabled."""
@@ -32,27 +33,27 @@ class AugmentationConfig(Settings):
 class TrainConfig(Settings):
     """The ``train`` node; everything in it matters to the weights, so all of it is part of their address."""
 
-    steps: int | None  # or
-    epochs: int | None  # times through the items that are left
+    steps: Count | None  # or
+    epochs: Count | None  # times through the items that are left
     drop_last: bool  # of ``epochs``: whether a last batch that would not be full is no step
-    batch_size: int
-    learning_rate: float
-    weight_decay: float
-    betas: list[float]  # of Adam's moments
-    warmup_steps: int | None  # or
-    warmup_share: float | None  # of the planned steps
+    batch_size: Count
+    learning_rate: Positive
+    weight_decay: PositiveOrZero
+    betas: list[PartOrNone]  # of Adam's moments
+    warmup_steps: CountOrZero | None  # or
+    warmup_share: PartOrNone | None  # of the planned steps
     schedule: RateSchedule  # of the rate after the warm-up: constant, or cosine down to zero at the last planned step
-    schedule_steps: int | None  # planned; None: those of ``schedule_epochs``
-    schedule_epochs: int | None  # planned; None: those that are run
-    clip: float | None  # the largest length of a step's gradient
-    ema: float
-    condition_dropout: float
+    schedule_steps: Count | None  # planned; None: those of ``schedule_epochs``
+    schedule_epochs: Count | None  # planned; None: those that are run
+    clip: Positive | None  # the largest length of a step's gradient
+    ema: PartOrNone
+    condition_dropout: PartOrNone
     mirror: bool
     coupled: bool
-    epoch_steps: int  # a checkpoint and a validation after every so many steps
-    validation_draws: int
+    epoch_steps: Count  # a checkpoint and a validation after every so many steps
+    validation_draws: Count
     selection: Literal["last", "best"]  # last: the weights after `steps`; best: those with the lowest validation loss
-    patience: int | None  # epochs without a better validation loss before training stops; needs selection=best
+    patience: Count | None  # epochs without a better validation loss before training stops; needs selection=best
     augmentation: AugmentationConfig
 
     def __post_init__(self) -> None:
@@ -68,20 +69,8 @@ class TrainConfig(Settings):
                 "train.epochs and schedule_epochs, whose steps depend on the items that are left: set those, or "
                 "train.coupled=false."
             )
-        counts = (self.steps, self.epochs, self.schedule_steps, self.schedule_epochs)
-        if min(self.batch_size, self.epoch_steps, self.validation_draws, *(n for n in counts if n is not None)) < 1:
-            raise UserError(
-                "train.steps, epochs, batch_size, schedule_steps, schedule_epochs, epoch_steps and validation_draws "
-                "must be at least 1."
-            )
-        if self.warmup_share is not None and not 0 <= self.warmup_share < 1:
-            raise UserError(f"train.warmup_share={self.warmup_share} must lie in [0, 1), or be null.")
-        if self.learning_rate <= 0 or not 0 <= self.ema < 1 or not 0 <= self.condition_dropout < 1:
-            raise UserError("train needs learning_rate above 0, and ema and condition_dropout in [0, 1).")
-        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
-            raise UserError(f"train.betas={self.betas} must be two numbers in [0, 1).")
-        if self.clip is not None and self.clip <= 0:
-            raise UserError(f"train.clip={self.clip} must be above 0, or null.")
+        if len(self.betas) != 2:
+            raise UserError(f"train.betas={self.betas} must be two numbers.")
         if self.patience is not None and self.selection != "best":
             raise UserError("train.patience needs train.selection=best.")
 
@@ -149,22 +138,16 @@ class TrainerConfig:
     """The ``trainer`` node: where and how fast, never what. ``precision`` alone also enters the weights' address."""
 
     accelerator: str
-    devices: int
+    devices: Count
     strategy: str
     precision: Literal["32-true", "bf16-mixed", "16-mixed"]  # weights stay in float32, so that scoring can
-    workers: int
-    threads: int | None
-    scoring_batch: int  # (item, noise) evaluations per forward pass while scoring
-    gradient_batch: int  # (item, noise) gradients at a time
-    feature_batch: int  # images per forward pass of feature extractors and measures
+    workers: CountOrZero
+    threads: Count | None
+    scoring_batch: Count  # (item, noise) evaluations per forward pass while scoring
+    gradient_batch: Count  # (item, noise) gradients at a time
+    feature_batch: Count  # images per forward pass of feature extractors and measures
 
     def __post_init__(self) -> None:
-        sizes = (self.devices, self.scoring_batch, self.gradient_batch, self.feature_batch)
-        if min(sizes) < 1 or self.workers < 0 or (self.threads is not None and self.threads < 1):
-            raise UserError(
-                "trainer.devices, scoring_batch, gradient_batch, feature_batch and threads must be at least 1, and "
-                "workers at least 0."
-            )
         if self.strategy != "ddp_spawn":
             raise UserError(
                 "trainer.strategy must be ddp_spawn: the others would run the whole command once per device."

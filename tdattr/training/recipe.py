@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from tdattr.configs import Node
-from tdattr.errors import UserError
+from tdattr.ranges import Count, CountOrZero, Part, PartOrNone, Positive, PositiveOrZero
 
 AUTO: Literal["auto"] = "auto"
 Auto = Literal["auto"]  # derived by the recipe's rule
@@ -16,12 +16,12 @@ Auto = Literal["auto"]  # derived by the recipe's rule
 class UnlearnRecipe:
     """How groups are unlearned: see ``tdattr.unlearning.group`` for what each value does, and checks."""
 
-    epochs: int | None
-    steps: int | Auto | None  # one of the two
-    batch_size: int | Auto
-    learning_rate: float | Auto
-    schedule_steps: int | None  # None: all
-    warmup_steps: int | Auto
+    epochs: Count | None
+    steps: Count | Auto | None  # one of the two
+    batch_size: Count | Auto
+    learning_rate: Positive | Auto
+    schedule_steps: Count | None  # None: all
+    warmup_steps: CountOrZero | Auto
     coupled: bool
     weight_by_size: bool
 
@@ -31,23 +31,18 @@ class Rule:
     """How a recipe follows from the number of training items and of the network's parameters: see
     ``conf/recipe/own.yaml``."""
 
-    epochs: int
-    least_steps: int
-    batch_size: int
-    large_batch_size: int
-    many_items: int
-    learning_rate: float
-    parameters: int
-    warmup_share: float
-    ema_share: float
-    unlearn_share: float
-    unlearn_rate_share: float
-    unlearn_warmup_share: float
-
-    def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            if not (value > 0 and math.isfinite(value)):
-                raise UserError(f"dataset.recipe.rule.{name}={value} must be above 0.")
+    epochs: Count
+    least_steps: Count
+    batch_size: Count
+    large_batch_size: Count
+    many_items: Count
+    learning_rate: Positive
+    parameters: Count
+    warmup_share: Positive
+    ema_share: Positive
+    unlearn_share: Positive
+    unlearn_rate_share: Positive
+    unlearn_warmup_share: Positive
 
     def derive(self, items: int, parameters: int, given: Mapping[str, Any]) -> dict[str, Any]:
         """The values for so many training items and a network of so many parameters, by their dotted names; ``given``
@@ -74,23 +69,23 @@ class Rule:
 class Recipe(Node):
     """How a model of the dataset is trained: see ``tdattr.training.config`` for what each value does, and checks."""
 
-    steps: int | Auto | None
-    epochs: int | None  # one of the two
+    steps: Count | Auto | None
+    epochs: Count | None  # one of the two
     drop_last: bool
-    batch_size: int | Auto
-    learning_rate: float | Auto
-    weight_decay: float
-    betas: list[float]
-    warmup_steps: int | Auto | None
-    warmup_share: float | None  # one of the two
+    batch_size: Count | Auto
+    learning_rate: Positive | Auto
+    weight_decay: PositiveOrZero
+    betas: list[PartOrNone]
+    warmup_steps: CountOrZero | Auto | None
+    warmup_share: PartOrNone | None  # one of the two
     schedule: Literal["constant", "cosine"]  # of the rate after the warm-up
-    clip: float | None
-    ema: float | Auto
+    clip: Positive | None
+    ema: PartOrNone | Auto
     weights: Literal["ema", "raw"]  # which of a trained model's are used
     mirror: bool
     coupled: bool
-    guidance: float | None  # of generated queries; None: no guidance
-    removed_share: float  # of the training items, for each query of protocol=leave_k_out
+    guidance: PositiveOrZero | None  # of generated queries; None: no guidance
+    removed_share: Part  # of the training items, for each query of protocol=leave_k_out
     unlearn: UnlearnRecipe
     rule: Rule | None = None  # what every ``auto`` is derived by
 

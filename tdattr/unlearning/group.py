@@ -17,6 +17,7 @@ from tdattr.data.prepared import Split
 from tdattr.diffusion import Diffusion
 from tdattr.diffusion.batch import Batch
 from tdattr.errors import UserError
+from tdattr.ranges import Count, CountOrZero, Positive, PositiveOrZero
 from tdattr.schedules import RateSchedule, rate
 from tdattr.seeding import generator, normal
 from tdattr.training.config import TrainConfig, TrainerConfig
@@ -40,17 +41,17 @@ class GroupUnlearnConfig(Settings):
     wherever these are retained, so that scores of groups differ by what was removed, not by the order of what was not.
     """
 
-    epochs: int | None
-    steps: int | None
-    kept: list[int]
-    batch_size: int
-    learning_rate: float
+    epochs: Count | None
+    steps: Count | None
+    kept: list[Count]
+    batch_size: Count
+    learning_rate: Positive
     optimizer: Literal["adam", "adamw"]
-    weight_decay: float
-    clip: float | None
+    weight_decay: PositiveOrZero
+    clip: Positive | None
     schedule: RateSchedule
-    schedule_steps: int | None
-    warmup_steps: int
+    schedule_steps: Count | None
+    warmup_steps: CountOrZero
     retain: Literal["loss", "distill"]
     dropout: bool
     mask: Saliency | None
@@ -64,17 +65,7 @@ class GroupUnlearnConfig(Settings):
                 f"method.unlearn.epochs={self.epochs} and method.unlearn.steps={self.steps}: give one of them, and set "
                 "the other to null."
             )
-        if min(self.length, self.batch_size) < 1 or self.learning_rate <= 0:
-            raise UserError("method.unlearn needs epochs, steps and batch_size of at least 1, and a rate above 0.")
-        if min(self.weight_decay, self.warmup_steps) < 0 or (self.clip is not None and self.clip <= 0):
-            raise UserError(
-                "method.unlearn needs weight_decay and warmup_steps of at least 0, and a clip above 0 or null."
-            )
-        if self.schedule_steps is not None and self.schedule_steps < 1:
-            raise UserError(
-                f"method.unlearn.schedule_steps={self.schedule_steps} must be at least 1, or null: all steps."
-            )
-        if not all(1 <= point <= self.length for point in self.kept):
+        if not all(point <= self.length for point in self.kept):
             raise UserError(
                 f"method.unlearn.kept={self.kept} must be some of the {self.length} {self.unit}s of method.unlearn."
             )

@@ -11,7 +11,7 @@ from torch.utils.hooks import RemovableHandle
 from tdattr.configs import Node
 from tdattr.diffusion import Diffusion
 from tdattr.diffusion.batch import Batch
-from tdattr.errors import UserError
+from tdattr.ranges import Count, Share
 
 Masks = Mapping[str, Bool[Tensor, "..."]]  # by the name of a weight, which of its values are updated
 
@@ -22,14 +22,8 @@ class Saliency(Node):
     forgotten items| at F1 (section 4 of the paper), a mean over ``batches`` of them; None: as many as a pass has."""
 
     name: str
-    share: float
-    batches: int | None
-
-    def __post_init__(self) -> None:
-        if not 0 < self.share <= 1:
-            raise UserError(f"method.unlearn.mask.share={self.share} must be above 0 and at most 1.")
-        if self.batches is not None and self.batches < 1:
-            raise UserError(f"method.unlearn.mask.batches={self.batches} must be at least 1, or null: one pass.")
+    share: Share
+    batches: Count | None
 
     def choose(self, network: nn.Module, diffusion: Diffusion, batches: Iterable[Batch], device: torch.device) -> Masks:
         """The masks of the trainable weights of a network in evaluation mode, from those batches of forgotten items."""

@@ -214,12 +214,6 @@ def test_corrupt_images_are_named(root: Path, tmp_path: Path) -> None:
         prepare(source(root), tmp_path, "coco")
 
 
-@pytest.mark.parametrize("values", [{"resolution": 0}, {"captions": 0}])
-def test_wrong_values_are_refused(values: dict[str, Any]) -> None:
-    with pytest.raises(UserError, match=f"dataset.source.{next(iter(values))}=0 must be at least 1"):
-        source(Path("/raw"), **values)
-
-
 def test_a_step_of_training(root: Path, tmp_path: Path, train_one_step: Callable[[Prepared], None]) -> None:
     (tmp_path / "out").mkdir()
     prepare(

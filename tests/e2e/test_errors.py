@@ -43,13 +43,24 @@ from tests.e2e.console import TINY, tdattr
         (["checkpoint=missing.safetensors"], "missing.safetensors"),
         (["method.unlearn.trainable=heart"], "no part 'heart'"),
         (["method=das", "method.damping=grid"], "protocol=lds"),
-        (["method=das", "method.damping=large"], "method.damping=large must be a number above 0, or grid"),
+        (["method=das", "method.damping=large"], "method.damping: Value 'large' of type 'str'"),
+        (["method=abu", "method.fisher.damping=nan"], "method.fisher.damping=nan must be at least 0."),
+        (["queries.guidance=nan"], "queries.guidance=nan must be at least 0, or null."),
+        (["train.weight_decay=-5"], "train.weight_decay=-5.0 must be at least 0."),
+        (["dataset.recipe.learning_rate=nan"], "dataset.recipe.learning_rate=nan must be above 0."),
+        (["seed=true"], "seed: Value 'True' of type 'bool'"),
+        (["seed=-1"], "seed=-1 must be at least 0."),
+        (["checkpoint=true"], "checkpoint=True must be a text"),
+        (["dataset.groups=5"], "dataset.groups=5 is neither a field"),
+        (["dataset.groups=nan"], "dataset.groups=nan must be a text"),
+        (["measures.ssim.sigma=nan"], "measures.ssim.sigma=nan must be above 0."),
+        (["protocol=lds", "protocol.share=nan"], "protocol.share=nan must be above 0 and below 1."),
         (["queries.explained=controls"], "protocol=lds"),
         (["queries.explained=both"], "queries.explained=both"),
         (["protocol=lds", "protocol.share=0.001"], "protocol.share=0.001"),
-        (["protocol=lds", "protocol.subsets=1"], "subsets of at least 3"),
+        (["protocol=lds", "protocol.subsets=1"], "protocol.subsets=1 must be at least 3"),
         (["method=ensemble_a"], "hf download"),
-        (["method=ensemble_d", "method.weights={condition:0,dino:0,clip:0}"], "one of them above 0"),
+        (["method=ensemble_d", "method.weights={condition:0,dino:0,clip:0}"], "method.weights must hold one above 0"),
         (["+method.weights={mucs:1}", "method=ensemble_d"], "none of method.members"),
         (["ablation=augment", "train.augmentation.enabled=false"], "train.augmentation.enabled=true"),
         (["ablation=typo"], "ablation/typo"),
@@ -70,7 +81,7 @@ def test_one_sentence_and_no_traceback(overrides, words, tmp_path):
 
 
 def test_hydra_full_error_brings_the_traceback_back(tmp_path):
-    with pytest.raises(UserError, match="seed=abc"):  # which Python prints with its traceback
+    with pytest.raises(UserError, match="seed: Value 'abc'"):  # which Python prints with its traceback
         tdattr(*TINY, "seed=abc", folder=tmp_path, check=False, HYDRA_FULL_ERROR="1")
 
 

@@ -134,8 +134,6 @@ def test_groups_there_must_be(setting: Setting, tmp_path: Path) -> None:
     for by, count in ((None, 0), (str(one), 1)):
         with pytest.raises(UserError, match=rf"by={by} gives {count}: set dataset.groups .* another extractor"):
             classifier(by=by).identity(setting)
-    with pytest.raises(UserError, match="learning_rate above 0"):
-        classifier(learning_rate=0)
 
 
 @dataclass(frozen=True)

@@ -173,13 +173,18 @@ def test_what_cannot_work_is_refused(make_setup: Callable[..., MethodSetup]) -> 
     ):
         with pytest.raises(UserError, match="no part 'head'"):
             method.check(make_setup(items=10))
-    for damping in (0.0, -1.0):
-        with pytest.raises(UserError, match="damping=.* must be a number above 0"):
-            Trak("dtrak", gradients(), damping, GRID)
-        with pytest.raises(UserError, match="damping=.* must be a number above 0"):
-            DAS("das", gradients(), damping, GRID, "mean", True)
+    good = asdict(DAS("das", gradients(), 1.0, GRID, "mean", True))
+    for damping in (0, -1.0, float("nan")):
+        with pytest.raises(UserError, match=r"^method.damping=.* must be above 0, or grid\.$"):
+            typed(DAS, good | {"damping": damping}, "method")
+    with pytest.raises(UserError, match=r"^method.damping: .* it may also be grid\.$"):
+        typed(DAS, good | {"damping": "large"}, "method")
+    with pytest.raises(UserError, match=r"^method.grid\[1\]=0.0 must be above 0\.$"):
+        typed(DAS, good | {"damping": "grid", "grid": [1, 0]}, "method")
+    with pytest.raises(UserError, match=r"^method.grid must hold at least one number\.$"):
+        typed(DAS, good | {"grid": []}, "method")
     with pytest.raises(UserError, match=r"^method.residual=other is unknown: choose mean or published_code.$"):
-        typed(DAS, asdict(DAS("das", gradients(), 1.0, GRID, "mean", True)) | {"residual": "other"}, "method")
+        typed(DAS, good | {"residual": "other"}, "method")
 
 
 def test_residuals_by_hand() -> None:

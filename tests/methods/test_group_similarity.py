@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from tdattr.data.prepared import Prepared
-from tdattr.errors import UserError
 from tdattr.features import Embed, Extractor, Setting
 from tdattr.methods import Context
 from tdattr.methods.group_similarity import GroupSimilarity
@@ -55,8 +54,3 @@ def test_scores_are_mean_cosines(context: Context, tiny_data: Prepared, images: 
 def test_more_images_than_a_group_has_are_all_of_them(context: Context) -> None:
     all_of_them, more = (GroupSimilarity("x", Lookup({}), images).start(context) for images in (None, 1000))
     assert torch.equal(all_of_them(0).scores, more(0).scores)
-
-
-def test_no_images_are_refused() -> None:
-    with pytest.raises(UserError, match=r"method.images=0 must be at least 1, or null"):
-        GroupSimilarity("x", Lookup({}), 0)

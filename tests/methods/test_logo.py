@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from tdattr.counterfactuals import Trained
-from tdattr.errors import UserError
 from tdattr.ids import Ids
 from tdattr.methods import Context
 from tdattr.methods.logo import LOGO
@@ -121,9 +120,3 @@ def test_its_cost_is_that_of_the_trainings_beside_f1(
     wanted = method(first=first, repeats=repeats)
     assert wanted.start(context)(0).facts == {"training_steps": trainings_made * context.train.steps}
     assert list(wanted.seeds) == list(range(first, first + repeats))
-
-
-def test_bad_values_are_refused() -> None:
-    for changes in ({"first": -1}, {"repeats": 0}):
-        with pytest.raises(UserError, match=r"method=logo needs first of at least 0 and repeats of at least 1"):
-            method(**changes)

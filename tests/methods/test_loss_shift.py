@@ -135,8 +135,6 @@ def test_bad_values_are_refused() -> None:
     for key, words in choices.items():
         with pytest.raises(UserError, match=rf"^method.score.{key}=odd is unknown: choose {words}.$"):
             typed(ShiftConfig, asdict(config()) | {key: "odd"}, "method.score")
-    with pytest.raises(UserError, match=r"method.score.pairs=0 must be at least 1"):
-        config(pairs=0)
     with pytest.raises(UserError, match=r"kept=moved needs method.score.consistent=true"):
         config(kept="moved", consistent=False)
 
@@ -145,15 +143,11 @@ def test_a_value_without_an_effect_is_refused_and_one_that_is_needed_asked_for()
     good = asdict(config())
     for changes, words in (
         ({"levels": "training"}, r"schedule_share=0.7 has no effect with method.score.levels=training: set it to null"),
-        (
-            {"schedule_share": None},
-            r"schedule_share=None must lie in \(0, 1\], or be auto, with method.score.levels=gen",
-        ),
-        ({"schedule_share": 1.5}, r"schedule_share=1.5 must lie in \(0, 1\], or be auto"),
+        ({"schedule_share": None}, r"schedule_share must be a number, or auto, with method.score.levels=generation"),
+        ({"schedule_share": 1.5}, r"schedule_share=1.5 must be above 0 and at most 1, or null, or auto"),
         ({"form": "difference"}, r"epsilon=0.001 has no effect with method.score.form=difference: set it to null"),
         ({"form": "absolute"}, r"epsilon=0.001 has no effect with method.score.form=absolute: set it to null"),
-        ({"epsilon": None}, r"epsilon=None must be above 0 with method.score.form=skew"),
-        ({"epsilon": 0.0}, r"epsilon=0.0 must be above 0"),
+        ({"epsilon": None}, r"epsilon must be a number above 0 with method.score.form=skew"),
     ):
         with pytest.raises(UserError, match=rf"^method\.score\.{words}"):
             typed(ShiftConfig, good | changes, "method.score")

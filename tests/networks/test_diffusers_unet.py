@@ -383,7 +383,6 @@ def test_parts_are_named_as_in_the_other_u_net() -> None:
         ({"channels": [], "attention": []}, 4, r"model.channels and model.attention must have the same length"),
         ({"channels": [8, 10]}, 4, r"model.channels=\[8, 10\] must be multiples of model.norm_groups=4"),
         ({"head_width": 3}, 4, r"model.head_width=3 must divide .* \[16, 16\]"),
-        ({"layers": 0}, 4, r"model.layers, .* at least 1"),
     ],
     ids=str,
 )

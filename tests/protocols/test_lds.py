@@ -130,14 +130,6 @@ def test_the_best_of_a_grid_is_named_and_all_are_reported(worth: np.ndarray) -> 
     assert "best damping 10" in verdict.lines[-1]
 
 
-@pytest.mark.parametrize(
-    "changes", [{"subsets": 2}, {"repeats": 0}, {"draws": 0}, {"resamples": 0}, {"share": 0.0}, {"share": 1.0}]
-)
-def test_impossible_numbers_are_refused(changes: dict[str, Any]) -> None:
-    with pytest.raises(UserError, match=r"subsets of at least 3"):
-        protocol(**changes)
-
-
 def test_subsets_without_items_are_refused() -> None:
     setup = ProtocolSetup(pd.DataFrame(index=range(40)), pd.DataFrame(index=range(1)), [])
     with pytest.raises(UserError, match=r"protocol.share=0.05 of 40 training items is too few"):

@@ -234,9 +234,6 @@ def test_without_controls_there_is_no_control_verdict() -> None:
     [
         ({"k": 30}, 30, "protocol.k=30 removes 30 items per query"),
         ({"k": 31}, 30, "protocol.k=31 removes 31"),
-        ({"k": 0}, 30, "protocol.k=0 removes 0"),
-        ({"k": -2}, 30, "protocol.k=-2"),
-        ({"share": 1.0}, 30, "protocol.share=1.0 removes 30"),
         ({"share": 0.01}, 30, "protocol.share=0.01 removes 0 items per query, .* at least 1 and below the 30 there"),
     ],
 )

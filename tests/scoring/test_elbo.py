@@ -109,9 +109,6 @@ def test_which_terms_are_visited(ddpm: DDPM, edm: EDM) -> None:
     with pytest.raises(UserError, match=rf"elbo.t_max={last} visits a level at which nothing is left of an item"):
         ElboConfig(1, None, 1, 40, 1, None).terms(empty)
     assert len(ElboConfig(1, last - 1, 1, 40, 1, None).terms(empty)) == last - 1
-    for changes in ({"t_min": 0}, {"stride": 0}, {"draws": 0}, {"timesteps": 1}):
-        with pytest.raises(UserError, match=r"The elbo node needs"):
-            replace(CONFIG, **changes)
 
 
 def test_drawn_terms_sum_to_all_of_them_on_average() -> None:
@@ -128,8 +125,3 @@ def test_drawn_terms_sum_to_all_of_them_on_average() -> None:
     assert np.std(sums) < np.std(even) / 2
     places, weights = draw_terms(sizes, 10000, rng)
     assert float((values[places] * weights).sum()) == pytest.approx(float(values.sum()), rel=0.02)
-
-
-def test_as_many_terms_as_are_asked_for() -> None:
-    with pytest.raises(UserError, match="importance=0 must be at least 1 term"):
-        replace(CONFIG, importance=0)

@@ -66,11 +66,7 @@ def test_lengths_are_counted_in_steps(tiny_train: Callable[..., TrainConfig]) ->
             r"train\.schedule_steps=9 and .*: give one",
         ),
         ({"steps": None, "epochs": 3, "coupled": True}, r"train\.coupled=true .* set those, or train\.coupled=false"),
-        ({"steps": None, "epochs": 0}, "at least 1"),
-        ({"schedule": "cosine", "schedule_steps": 0}, "at least 1"),
-        ({"warmup_steps": None, "warmup_share": 1.0}, r"train\.warmup_share=1\.0 must lie in"),
         ({"betas": [0.9]}, r"train\.betas=\[0\.9\] must be two numbers"),
-        ({"betas": [0.9, 1.0]}, r"train\.betas=\[0\.9, 1\.0\] must be two numbers"),
     ],
 )
 def test_what_cannot_be_is_refused(

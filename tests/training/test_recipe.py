@@ -91,7 +91,7 @@ def test_a_larger_network_learns_more_slowly(own: Compose) -> None:
 def test_what_cannot_be_derived_is_one_sentence(own: Compose, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^dataset\.recipe\.steps=auto needs a rule: .* recipe@dataset\.recipe=own"):
         derive_recipe(own("recipe@dataset.recipe=cpu", "dataset.recipe.steps=auto"))
-    with pytest.raises(UserError, match=r"^dataset\.recipe\.rule\.epochs=0 must be above 0"):
+    with pytest.raises(UserError, match=r"^dataset\.recipe\.rule\.epochs=0 must be at least 1"):
         derive_recipe(own("dataset.recipe.rule.epochs=0"))
     with pytest.raises(UserError, match=r"dataset\.source\.root=<folder>"):
         derive_recipe(own("dataset.source.root=/nowhere"))

@@ -194,18 +194,14 @@ def test_the_parts_of_the_loss_make_up_the_whole(world: World) -> None:
 
 
 def test_what_cannot_work_is_refused(tiny_train: Callable[..., TrainConfig]) -> None:
-    for changes in ({"neighbours": 0}, {"kl_cap": 0.0}, {"weighting": "argmax"}):
-        with pytest.raises(UserError, match=r"objective"):
-            objective("retrack", **changes)
+    for key, value in (("neighbours", 0), ("kl_cap", 0.0), ("weighting", "argmax")):
+        with pytest.raises(UserError, match=rf"objective\.{key}={value}"):
+            objective("retrack", **{key: value})
     for name in set(NAMES) - {"finetune", "siss"}:
-        for weight in (0.0, -1.0):
-            with pytest.raises(UserError, match=rf"objective={name} needs weight above 0"):
-                objective(name, weight=weight)
-    with pytest.raises(UserError, match=r"objective=esd needs guidance of at least 0"):
-        objective("esd", guidance=-1.0)
-    for strength in (0.0, -0.1):
-        with pytest.raises(UserError, match=r"objective=siss needs strength above 0"):
-            objective("siss", strength=strength)
+        with pytest.raises(UserError, match=r"objective\.weight=0\.0 must be above 0"):  # nothing would be forgotten
+            objective(name, weight=0.0)
+    with pytest.raises(UserError, match=r"objective\.strength=0\.0 must be above 0"):
+        objective("siss", strength=0.0)
     with pytest.raises(UserError, match=r"objective\.length=share is unknown: choose relative or absolute"):
         objective("siss", length="share")
     for name in NAMES:
@@ -263,8 +259,6 @@ def test_a_window_without_levels_is_refused_before_any_training() -> None:
     objective("retrack", window=[3.2, 4.0]).check(variant("ddpm"), conditional=True)  # one level of a thousand
     with pytest.raises(UserError, match=r"method.objective.window=\[3.0, 1.0\] must be the lowest and a higher level"):
         objective("retrack", window=[3.0, 1.0])
-    with pytest.raises(UserError, match=r"must be the lowest and a higher level"):
-        objective("retrack", window=[math.nan, 1.0])
 
 
 def test_erasediff_targets_are_fresh_unit_noise_that_the_batch_does_not_decide(

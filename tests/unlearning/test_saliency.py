@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +12,6 @@ from torch import Tensor, nn
 from tdattr.configs import build
 from tdattr.data.prepared import Prepared
 from tdattr.diffusion.edm import EDM
-from tdattr.errors import UserError
 from tdattr.methods.guda import GUDA
 from tdattr.training.config import TrainConfig, TrainerConfig
 from tdattr.unlearning.group import GroupBatches, unlearn_group
@@ -155,9 +153,3 @@ def test_a_mask_is_off_by_default_and_in_the_address_where_it_is_on() -> None:
     assert masked.unlearn.mask == Saliency("saliency", 0.2, None) and masked.describe() != plain.describe()
     assert masked.describe() != method("mask@method.unlearn.mask=saliency", "method.unlearn.mask.share=0.5").describe()
     assert replace(plain, unlearn=replace(plain.unlearn, mask=masked.unlearn.mask)).describe() == masked.describe()
-
-
-@pytest.mark.parametrize("changes", [{"share": 0.0}, {"share": 1.5}, {"batches": 0}])
-def test_what_is_no_mask_is_refused(changes: dict[str, Any]) -> None:
-    with pytest.raises(UserError, match=rf"^method\.unlearn\.mask\.{next(iter(changes))}="):
-        Saliency(**({"name": "saliency", "share": 0.2, "batches": None} | changes))

@@ -14,7 +14,6 @@ from tdattr.configs import Node
 from tdattr.data.prepared import Split
 from tdattr.diffusion import Diffusion
 from tdattr.diffusion.batch import Batch
-from tdattr.errors import UserError
 from tdattr.ids import Ids
 from tdattr.training.teacher import Teacher
 from tdattr.unlearning.draws import UnlearnBatch
@@ -93,13 +92,6 @@ class Weighted(Objective):
     def scale_weight(self, share: float) -> "Weighted":
         """The same objective with a multiple of its weight."""
         return replace(self, weight=self.weight * share)  # type: ignore[type-var]
-
-
-def check_above_zero(node: str, **values: float | None) -> None:
-    """Raise UserError for a setting that is not above 0: nothing would be forgotten, or the items would be learned."""
-    for name, value in values.items():
-        if value is not None and not value > 0:
-            raise UserError(f"objective={node} needs {name} above 0, not method.objective.{name}={value}.")
 
 
 def retained_loss(context: UnlearnContext) -> Callable[[nn.Module, Batch], Float[Tensor, ""]]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from tdattr.ranges import Positive
 from tdattr.seeding import torch_seed
 from tdattr.unlearning.draws import UnlearnBatch
 from tdattr.unlearning.objectives import (
@@ -12,7 +13,6 @@ from tdattr.unlearning.objectives import (
     Step,
     UnlearnContext,
     Weighted,
-    check_above_zero,
     loss_towards,
     retained_loss,
 )
@@ -23,10 +23,7 @@ class EraseDiff(Weighted):
     """The ``objective=erasediff`` node: retain + weight · |prediction - independent noise|^2."""
 
     name: str
-    weight: float
-
-    def __post_init__(self) -> None:
-        check_above_zero(self.name, weight=self.weight)
+    weight: Positive
 
     def begin(self, context: UnlearnContext) -> Step:
         """The sum of the two losses."""

@@ -11,6 +11,7 @@ from tdattr.diffusion import Diffusion
 from tdattr.diffusion.batch import Batch
 from tdattr.errors import UserError
 from tdattr.networks import Given
+from tdattr.ranges import Positive, PositiveOrZero
 from tdattr.training.teacher import Teacher, group_conditions
 from tdattr.unlearning.draws import UnlearnBatch
 from tdattr.unlearning.objectives import (
@@ -18,7 +19,6 @@ from tdattr.unlearning.objectives import (
     Step,
     UnlearnContext,
     Weighted,
-    check_above_zero,
     loss_towards,
     retained_loss,
 )
@@ -34,14 +34,9 @@ class ESD(Weighted):
     """
 
     name: str
-    weight: float
-    guidance: float
+    weight: Positive
+    guidance: PositiveOrZero
     teacher: Teacher | None
-
-    def __post_init__(self) -> None:
-        check_above_zero(self.name, weight=self.weight)
-        if not self.guidance >= 0:
-            raise UserError(f"objective={self.name} needs guidance of at least 0, not {self.guidance}.")
 
     def check(self, diffusion: Diffusion, conditional: bool) -> None:
         """Without a teacher it needs a conditional model."""

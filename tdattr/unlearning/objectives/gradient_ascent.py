@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from tdattr.ranges import Positive
 from tdattr.unlearning.draws import UnlearnBatch
-from tdattr.unlearning.objectives import Losses, Step, UnlearnContext, Weighted, check_above_zero, retained_loss
+from tdattr.unlearning.objectives import Losses, Step, UnlearnContext, Weighted, retained_loss
 
 
 @dataclass(frozen=True)
@@ -13,10 +14,7 @@ class GradientAscent(Weighted):
     """The ``objective=gradient_ascent`` node: retain - weight · forget."""
 
     name: str
-    weight: float
-
-    def __post_init__(self) -> None:
-        check_above_zero(self.name, weight=self.weight)
+    weight: Positive
 
     def begin(self, context: UnlearnContext) -> Step:
         """The difference of the two losses."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from tdattr.diffusion import Diffusion
 from tdattr.errors import UserError
+from tdattr.ranges import Count, Positive
 from tdattr.seeding import generator
 from tdattr.unlearning.draws import UnlearnBatch, restricted_draw
 from tdattr.unlearning.neighbours import nearest
@@ -19,7 +20,6 @@ from tdattr.unlearning.objectives import (
     Step,
     UnlearnContext,
     Weighted,
-    check_above_zero,
     retained_loss,
     weighted_distance,
 )
@@ -44,9 +44,9 @@ class ReTrack(Weighted):
     code_version: ClassVar[int] = 2
 
     name: str
-    weight: float
-    neighbours: int
-    kl_cap: float | None
+    weight: Positive
+    neighbours: Count
+    kl_cap: Positive | None
     window: list[float] | None
     weighting: Literal["softmax", "published_code"]
     contrast: bool
@@ -56,7 +56,6 @@ class ReTrack(Weighted):
             raise UserError(
                 f"method.objective.window={self.window} must be the lowest and a higher level, or null: all."
             )
-        check_above_zero(self.name, weight=self.weight, neighbours=self.neighbours, kl_cap=self.kl_cap)
 
     def check(self, diffusion: Diffusion, conditional: bool) -> None:
         """The window must hold levels of training."""

@@ -8,8 +8,9 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from tdattr.ranges import Positive
 from tdattr.unlearning.draws import UnlearnBatch
-from tdattr.unlearning.objectives import Losses, Objective, Step, UnlearnContext, check_above_zero, retained_loss
+from tdattr.unlearning.objectives import Losses, Objective, Step, UnlearnContext, retained_loss
 
 # while its gradient is taken, a loss is multiplied by the first of these that float16 can hold; elsewhere that is exact
 SCALES = (2.0**16, 2.0**8, 1.0)
@@ -29,10 +30,7 @@ class SISS(Objective):
 
     name: str
     length: Literal["relative", "absolute"]
-    strength: float
-
-    def __post_init__(self) -> None:
-        check_above_zero(self.name, strength=self.strength)
+    strength: Positive
 
     def begin(self, context: UnlearnContext) -> Step:
         """The step's gradient; the loss shown is retain - (s / |g_forget|) · forget."""
