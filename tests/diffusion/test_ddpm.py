@@ -249,6 +249,27 @@ def test_velocities_are_those_of_diffusers(ddpm: DDPM, zero: bool) -> None:
     assert config.noise_weight(t.float()).max() <= MAX_NOISE_WEIGHT
 
 
+def test_an_error_of_the_velocity_is_one_of_the_noise(ddpm: DDPM) -> None:
+    """And weighs as much, up to the level from which on its weight is bounded."""
+    config = replace(ddpm, **ZERO)
+    rng = torch.Generator().manual_seed(0)
+    x, noise = (torch.randn(6, *SHAPE, generator=rng) for _ in range(2))
+    t = torch.tensor([0.0, 50.0, 300.0, 600.0, 900.0, 999.0])
+    network = Timed()
+    with torch.inference_mode():
+        losses = config.loss(network, x, t, noise)
+        distances = config.residual(network, x, t, noise).square().mean((1, 2, 3))
+        seen = config.predicted_noise(network, x, t, noise)
+        kept = config.alpha_bar[t.long()][:, None, None, None]
+        velocity = network(config.noised(x, t, noise), t)
+    expected = kept.sqrt() * velocity + (1 - kept).sqrt() * config.noised(x, t, noise)
+    torch.testing.assert_close(seen, expected.float(), rtol=1e-4, atol=1e-5)
+    weights = config.noise_weight(t)
+    exact = weights < MAX_NOISE_WEIGHT
+    assert exact.tolist() == [True, True, True, True, False, False]
+    torch.testing.assert_close((weights * distances)[exact], losses[exact], rtol=1e-4, atol=1e-5)
+
+
 def test_what_is_in_a_noised_item_keeps_its_digits(ddpm: DDPM) -> None:
     """Of noise, where nearly nothing of it is there: alpha_bar is 1 - 3e-6 at the first of 4 000 cosine timesteps."""
     config = replace(ddpm, schedule="cosine", timesteps=4000)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+import tdattr
 from tdattr.errors import UserError
 from tdattr.features import Setting, embed_batches
 from tdattr.methods import Method, Scored
@@ -16,7 +17,11 @@ from tdattr.methods.guda import GUDA
 from tdattr.methods.mucs import MUCS
 from tdattr.methods.trak import Trak
 from tdattr.pipeline.attribute import check_scored
+from tdattr.pipeline.counterfactuals import WorkspaceCounterfactuals
+from tdattr.pipeline.generate import check_sampled
+from tdattr.pipeline.workspace import Workspace
 from tests.contexts import unused
+from tests.e2e.console import TINY
 
 HUGE = 1e39  # finite in double precision, in which some methods score, and not in that of stored scores
 
@@ -63,3 +68,25 @@ def test_features_that_are_not_finite_are_refused(setting: Setting) -> None:
     images = torch.zeros(3, 1, 8, 8)
     with pytest.raises(UserError, match=r"^A feature extractor gives vectors that are not finite"):
         list(embed_batches(lambda images: images.flatten(1) / 0, images, setting))
+
+
+@pytest.fixture(scope="module")
+def ws(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    return tdattr.compose([*TINY, "method=pixel", f"paths.outputs={tmp_path_factory.mktemp('finite')}"])
+
+
+@pytest.mark.slow
+def test_images_that_are_not_finite_are_refused(ws: Workspace) -> None:
+    with pytest.raises(
+        UserError, match=r"^diffusion=edm generates images that are not finite: lower queries.guidance,"
+    ):
+        check_sampled(ws, torch.full((2, 1, 8, 8), torch.inf))
+
+
+@pytest.mark.slow
+def test_similarities_that_are_not_finite_are_refused(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    (measure,) = ws.measures.values()
+    monkeypatch.setattr(type(measure), "load", lambda *_: lambda first, second: first.flatten(1).mean(1) / 0)
+    models = WorkspaceCounterfactuals(ws, frozenset({"measures"}))
+    with pytest.raises(UserError, match=r"^The measure ssim gives similarities that are not finite: leave it out of"):
+        models.similarities(torch.ones(2, 1, 8, 8), torch.ones(2, 1, 8, 8))
