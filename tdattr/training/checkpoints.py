@@ -3,6 +3,7 @@
 import io
 import logging
 import os
+import pickle
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -44,16 +45,23 @@ def find_checkpoint(folder: Path) -> Path | None:
     path = folder / RESUME
     if not path.exists():
         return None
-    try:
-        with zipfile.ZipFile(path) as archive:
-            intact = archive.testzip() is None  # compares every part with its checksum, which torch.load does not
-    except (zipfile.BadZipFile, NotImplementedError, EOFError):
-        intact = False
-    if intact:
+    if is_intact(path):
         return path
     log.warning("%s is damaged and was moved to %s.damaged: the training starts over.", path, path.name)
     path.replace(f"{path}.damaged")
     return None
+
+
+def is_intact(path: Path) -> bool:
+    """Whether a file is a whole checkpoint, of tensors and plain values alone."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if archive.testzip() is not None:  # compares every part with its checksum, which torch.load does not
+                return False
+        torch.load(path, "cpu", weights_only=True, mmap=True)
+    except (zipfile.BadZipFile, pickle.UnpicklingError, NotImplementedError, EOFError, RuntimeError):
+        return False
+    return True
 
 
 def remove_checkpoints(folder: Path) -> None:

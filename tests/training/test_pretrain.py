@@ -2,6 +2,7 @@
 
 import resource
 import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -94,13 +95,17 @@ def kill(train, monkeypatch, step=8):
             train("killed")
 
 
-@pytest.mark.parametrize("damage", ["cut", "empty", "bit", "text"])
+@pytest.mark.parametrize("damage", ["cut", "empty", "bit", "text", "program"])
 def test_a_damaged_checkpoint_is_set_aside(train, monkeypatch, tmp_path, caplog, damage):
     kill(train, monkeypatch)
     checkpoint = tmp_path / "killed" / RESUME
     content = bytearray(checkpoint.read_bytes())
     content[len(content) // 2] ^= 1  # of a tensor
-    checkpoint.write_bytes({"cut": content[:-100], "empty": b"", "bit": content, "text": b"<html>" * 100}[damage])
+    if damage == "program":
+        torch.save({"state_dict": Path}, checkpoint)  # more than tensors and plain values
+    else:
+        damaged = {"cut": content[:-100], "empty": b"", "bit": content, "text": b"<html>" * 100}
+        checkpoint.write_bytes(damaged[damage])
     resumed = train("killed")
     assert f"{checkpoint} is damaged and was moved to {RESUME}.damaged: the training starts over." in caplog.text
     assert same(train("whole"), resumed)
