@@ -209,9 +209,8 @@ def read_runs(folders: list[Path], broken: Mapping[Path, str]) -> tuple[list[Run
     unfinished = {path.parent for path in configs} - {path.parent for path in summaries}
     left_out = dict.fromkeys(sorted(unfinished), UNFINISHED) | dict(broken)
     runs = []
-    for path in sorted(
-        (path for path in summaries if path.parent not in broken), key=lambda path: path.stat().st_mtime
-    ):
+    whole = [path for path in summaries if path.parent not in broken]
+    for path in sorted(whole, key=lambda path: path.stat().st_mtime):
         try:
             config = yaml.safe_load((path.parent / "config.yaml").read_text())
             summary = json.loads(path.read_text(), parse_constant=lambda _: None)  # NaN, in older ones
@@ -221,7 +220,8 @@ def read_runs(folders: list[Path], broken: Mapping[Path, str]) -> tuple[list[Run
                     raise ValueError(f"its summary has no {key}")
             if not isinstance(run.summary.get("title", ""), str):
                 raise ValueError("the title in its summary is not text")
-            experiment_key(config), variant_settings(config)
+            experiment_key(config)
+            variant_settings(config)
             run.artifact("evaluation")
         except UNREADABLE as error:
             left_out[path.parent] = describe_error(error)
