@@ -1,6 +1,7 @@
 """Plots as SVG: the distributions of similarities behind an AUC (MUCS Figure 2), agreement on groups."""
 
 import io
+import logging
 import textwrap
 import warnings
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ MOST_NAMED = 24  # groups whose names fit beside a plot
 LOG_AXIS_RATIO = 8.0  # of the largest value of a setting to the smallest, from which on the axis is logarithmic
 LETTER_INCHES = 0.06  # the width of a letter beside a plot
 LEGEND_LINE_INCHES = 0.19
+MISSING_LETTERS = "Glyph .* missing from|Matplotlib currently does not support"  # which only measures texts here
 
 
 def draw_distributions(values: dict[str, tuple[np.ndarray, np.ndarray]], measure: str) -> str:
@@ -133,13 +135,15 @@ def make_panels(
 
 
 def pyplot() -> Any:
-    """Matplotlib without a screen; it takes seconds to import."""
+    """Matplotlib without a screen; it takes seconds to import. Names are shown as they are, dollars and all, and stay
+    texts in an SVG, so that the reader's fonts show the letters that Matplotlib's lack."""
     import matplotlib
 
     matplotlib.use("Agg")
     matplotlib.rcParams["text.parse_math"] = False  # a name is no formula
     matplotlib.rcParams["svg.fonttype"] = "none"  # text, which the browser sets in a font that has its letters
     warnings.filterwarnings("ignore", "Glyph .* missing from font")
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # it says when it looks for fonts
     import matplotlib.pyplot
 
     return matplotlib.pyplot
@@ -147,9 +151,11 @@ def pyplot() -> Any:
 
 def as_svg(figure: Any, bottom: float = 0) -> str:
     """The figure's SVG element, with that share of its height left free at its ``bottom``; the figure is closed."""
-    figure.tight_layout(rect=(0, bottom, 1, 1))
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", MISSING_LETTERS, UserWarning)
+        figure.tight_layout(rect=(0, bottom, 1, 1))
+        figure.savefig(buffer, format="svg")
     pyplot().close(figure)
     text = buffer.getvalue()
     return text[text.index("<svg") :]
