@@ -5,6 +5,7 @@ import fcntl
 import logging
 import os
 import tempfile
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -12,21 +13,22 @@ from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 log = logging.getLogger(__name__)
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)  # what flock says where there is none
+UNSAID_SECONDS = 2.0  # of waiting for another job that are not worth a line
 EMPTY_SECONDS = 5.0  # a job writes its name into the file that it has made as a lock much faster
 
 
-def acquire(path: Path, wait_for: str | None) -> BaseFileLock | None:
-    """Take the lock of that name. Where another job holds it: None, or with ``wait_for``, which says what one waits
+def acquire(path: Path, describe: Callable[[], str] | None) -> BaseFileLock | None:
+    """Take the lock of that name. Where another job holds it: None, or with ``describe``, which says what one waits
     for, as soon as that job gives it back."""
     lock = make_lock(path)
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=0 if describe is None else UNSAID_SECONDS)
         return lock
     except Timeout:
-        if wait_for is None:
+        if describe is None:
             return None
     soft = isinstance(lock, SoftFileLock)
-    log.info("Waiting for another job that is building %s%s.", wait_for, f" and holds {lock.lock_file}" if soft else "")
+    log.info("Waiting for %s%s.", describe(), f" and holds {lock.lock_file}" if soft else "")
     while True:
         before = stamp_empty(Path(lock.lock_file)) if soft else None
         try:

@@ -51,6 +51,7 @@ class Plan:
     ``build`` gets a folder that keeps its content when the job is killed, so that it can resume there; what it returns
     is added to the provenance. ``prepare`` runs before the lock is taken: for work that is made of other artifacts,
     which jobs that want this one share out between them. ``build`` then gets what it returned as a second argument.
+    ``label`` says what is built, for one who waits for it.
     """
 
     store: "Store"
@@ -58,6 +59,7 @@ class Plan:
     key: Mapping[str, Any]  # everything that the artifact depends on
     build: Callable[..., Mapping[str, Any] | None]
     prepare: Callable[[], Any] | None = None
+    label: Callable[[], str] | None = None
 
     @cached_property
     def address(self) -> str:
@@ -108,7 +110,7 @@ class Plan:
         arguments = () if self.prepare is None else (self.prepare(),)
         with writing(self.store.root):
             artifact.folder.parent.mkdir(parents=True, exist_ok=True)
-            lock = acquire(artifact.folder.with_name(f".{self.address}"), artifact.name if wait else None)
+            lock = acquire(artifact.folder.with_name(f".{self.address}"), self.describe_wait if wait else None)
         if lock is None:
             return None
         try:
@@ -120,11 +122,14 @@ class Plan:
         finally:
             lock.release()
 
+    def describe_wait(self) -> str:
+        """What one waits for who wants this artifact while another job builds it."""
+        doing = "another job" if self.label is None else f"another job, {self.label()}"
+        return f"{doing}, which builds {self.name}"
+
     def write(self, artifact: Artifact, arguments: tuple[Any, ...]) -> None:
         """Build the artifact, under its lock. It gets its name once all of it is on the disk."""
         unfinished = artifact.folder.with_name(f".{self.address}.unfinished")
-        if unfinished.exists():
-            log.info("Resuming the unfinished %s.", artifact.name)
         unfinished.mkdir(exist_ok=True)
         started, elsewhere = time.perf_counter(), self.store.nested[-1]
         facts = self.build(unfinished, *arguments)
@@ -161,13 +166,14 @@ class Store:
         inputs: Mapping[str, str],
         build: Callable[..., Mapping[str, Any] | None],
         prepare: Callable[[], Any] | None = None,
+        label: Callable[[], str] | None = None,
     ) -> Plan:
         """The artifact of ``stage`` for that config and those inputs (name -> address); nothing is computed yet.
 
         ``version``: raised whenever the stage computes something else from the same config.
         """
         key = {"stage": stage, "version": version, "config": dict(config), "inputs": dict(inputs)}
-        return Plan(self, stage, key, build, prepare)
+        return Plan(self, stage, key, build, prepare, label)
 
 
 def share_out(plans: Sequence[Plan], description: str | None = None) -> list[Artifact]:

@@ -41,7 +41,7 @@ def test_one_job_at_a_time(system: type, tmp_path: Path, caplog: pytest.LogCaptu
     other = acquire(tmp_path / ".b", None)
     assert other is not None
     first.release()
-    again = acquire(tmp_path / ".a", "a")
+    again = acquire(tmp_path / ".a", lambda: "a")
     assert again is not None
     again.release()
     other.release()
@@ -70,7 +70,7 @@ def test_what_a_killed_job_leaves_is_taken_over(tmp_path: Path, monkeypatch: pyt
     assert process.exitcode == -signal.SIGKILL and (tmp_path / ".a.softlock").stat().st_size
     monkeypatch.setattr(fcntl, "flock", refuse(errno.ENOLCK))
     has_flock.cache_clear()
-    lock = acquire(tmp_path / ".a", "a")
+    lock = acquire(tmp_path / ".a", lambda: "a")
     assert isinstance(lock, SoftFileLock)
     lock.release()
     has_flock.cache_clear()
@@ -82,7 +82,7 @@ def test_a_job_that_was_killed_before_it_wrote_its_name(tmp_path: Path, monkeypa
     has_flock.cache_clear()
     (tmp_path / ".a.softlock").touch()
     assert acquire(tmp_path / ".a", None) is None  # it may just be writing
-    lock = acquire(tmp_path / ".a", "a")
+    lock = acquire(tmp_path / ".a", lambda: "a")
     assert lock is not None and acquire(tmp_path / ".a", None) is None
     lock.release()
     has_flock.cache_clear()
@@ -91,7 +91,7 @@ def test_a_job_that_was_killed_before_it_wrote_its_name(tmp_path: Path, monkeypa
 def take_in_turn(path: Path, together: Any, numbers: Any) -> None:
     fcntl.flock = refuse(errno.ENOLCK)
     together.wait(300)
-    lock = acquire(path, "a")
+    lock = acquire(path, lambda: "a")
     assert lock is not None
     before = numbers.value
     time.sleep(0.3)

@@ -5,13 +5,18 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
+from shutil import rmtree
+from threading import Event, Thread
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
+from tdattr import locks
 from tdattr.store import Artifact, Plan, Store, find, provenance, share_out
 
 BASE: dict[str, Any] = {"stage": "train", "version": 1, "config": {"steps": 5}, "inputs": {"dataset": "abc"}}
@@ -27,8 +32,8 @@ def refuse(folder: Path) -> None:
 
 
 def plan(root: Path | Store, build: Callable[..., Any] = write, **changes: Any) -> Plan:
-    store = root if isinstance(root, Store) else Store(root, "cpu")
-    return store.plan(**(BASE | changes), build=build)
+    where = root if isinstance(root, Store) else Store(root, "cpu")
+    return where.plan(**(BASE | changes), build=build)
 
 
 def get(root: Path | Store, build: Callable[..., Any] = write, **changes: Any) -> Artifact:
@@ -93,6 +98,32 @@ def test_what_is_prepared_is_prepared_before_the_lock_and_only_where_it_is_neede
     assert [name.split("/")[0] for name in store.built] == ["part", "train", "train"]
 
 
+@pytest.mark.parametrize("label", [None, "Training F1"])
+def test_who_waits_says_for_what(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, label: str | None
+) -> None:
+    caplog.set_level("INFO")
+    wanted = replace(plan(tmp_path), label=None if label is None else lambda: label)
+    wanted.artifact.folder.parent.mkdir()
+
+    def build_elsewhere() -> None:
+        with FileLock(wanted.artifact.folder.with_name(f".{wanted.address}.lock")):
+            begun.set()
+            time.sleep(0.4)
+
+    for patience in (100.0, 0.05):  # short waits are not worth a line
+        monkeypatch.setattr(locks, "UNSAID_SECONDS", patience)
+        begun = Event()
+        other = Thread(target=build_elsewhere)
+        other.start()
+        begun.wait()
+        wanted.build_under_lock(wanted.artifact, wait=True)
+        other.join()
+        rmtree(wanted.artifact.folder)
+    doing = "" if label is None else ", Training F1"
+    assert caplog.messages == [f"Waiting for another job{doing}, which builds {wanted.name}."]
+
+
 def test_what_another_job_built_meanwhile_is_not_built_again(tmp_path: Path) -> None:
     """It may be finished between the first look and the lock."""
     prepared = Store(tmp_path, "cpu").plan(**BASE, build=lambda *_: refuse(tmp_path), prepare=lambda: get(tmp_path))
@@ -116,7 +147,7 @@ def test_shared_out_artifacts_come_in_their_order(tmp_path: Path, capsys: pytest
     assert built == [1, 0, 2, 3, 4]
     assert [provenance(artifact)["facts"]["number"] for artifact in artifacts] == list(range(5))
     shown = capsys.readouterr().err
-    assert "Sharing" in shown and "5/5" in shown
+    assert "Sharing: 5 of 5" in shown
     assert share_out(plans(tmp_path, build, 5), "Sharing") == artifacts and len(built) == 5
     assert share_out([], "Sharing") == [] and capsys.readouterr().err == ""
 

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import logging
 import os
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -25,6 +26,7 @@ from tdattr.progress import Bar
 from tdattr.rows import Rows
 from tdattr.tables import REBUILD, read_rows, write_table
 
+log = logging.getLogger(__name__)
 BLOCK = 512  # items read, encoded and written at a time
 UNREADABLE = "unreadable.csv"  # a row for every image that cannot be read: its split, its index in it, and why
 SKIP = ", or leave them out with dataset.source.unreadable=skip"
@@ -173,6 +175,8 @@ def prepare_split(
     examples = collect_rows(readable, items)
     unreadable: Unreadable = []
     tried = rows.done
+    if rows.done:
+        log.info("Preparing %s resumes after %d of %d items.", description, rows.done, count)
     bar = Bar(f"Preparing {description}", count, min(rows.done, count))
     deque(islice(examples, rows.done), maxlen=0)  # an interrupted call has written these
     with closing(bar), ThreadPoolExecutor(count_cores()) as readers:

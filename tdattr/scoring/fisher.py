@@ -57,6 +57,8 @@ def diagonal_fisher(
     partial = folder / PARTIAL
     done, total = read_sums(partial) if partial.exists() else (0, {})
     rounds = [(epoch, side) for epoch in range(config.epochs) for side in range(len(views))]
+    if done:
+        log.info("The Fisher information resumes after %d of %d rounds.", done, len(rounds))
     for number, (epoch, side) in enumerate(rounds[done:], start=done + 1):
         key, description = (seed, epoch, side), f"Fisher {number}/{len(rounds)}"
         squares = sum_squares(network, diffusion, views[side], names, key, batch_size, description)

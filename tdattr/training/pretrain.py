@@ -1,5 +1,6 @@
 """Train a diffusion model on the items that are left: F1, and every counterfactual model."""
 
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from tdattr.training.framework import L
 from tdattr.training.module import Pretraining
 from tdattr.training.processes import fit
 from tdattr.training.weights import check_trained, make_metadata
+
+log = logging.getLogger(__name__)
 
 
 def pretrain(
@@ -97,6 +100,8 @@ class Keeper(Callback):
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Open the progress bar where the training stands, which may be at its end."""
+        if trainer.global_step and trainer.is_global_zero:
+            log.info("%s resumes after %d of %d steps.", self.label, trainer.global_step, self.config.total_steps)
         self.bar = Bar(self.label, self.config.total_steps, trainer.global_step, hidden=not trainer.is_global_zero)
         trainer.should_stop = self.exhausted
 

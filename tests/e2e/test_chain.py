@@ -159,7 +159,8 @@ def test_a_killed_run_goes_on_and_leaves_no_half_artifact(swept, tmp_path):
     process.wait()
     assert not finished(tmp_path, "pretrain")
     again = tdattr(*long, folder=folder)
-    assert "Resuming the unfinished pretrain/" in again.stderr
+    assert re.search(r"^Training F1 resumes after \d+ of 400 steps\.$", again.stderr, re.M)
+    assert again.stderr.count("resumes") == 1  # nothing else had come anywhere
     [path] = tmp_path.glob("runs/**/summary.json")
     killed = json.loads(path.read_text())["artifacts"]["model"]
     tdattr(*long[:-1], folder=folder)

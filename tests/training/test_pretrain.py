@@ -52,7 +52,8 @@ def test_the_average_follows_the_weights(train):
     assert weights["facts"]["validation_loss"] > 0
 
 
-def test_a_killed_training_resumes_to_the_same_weights(train, monkeypatch, tmp_path):
+def test_a_killed_training_resumes_to_the_same_weights(train, monkeypatch, tmp_path, caplog):
+    caplog.set_level("INFO")
     expected = train("whole")
     steps = Keeper.on_train_batch_end
 
@@ -66,6 +67,7 @@ def test_a_killed_training_resumes_to_the_same_weights(train, monkeypatch, tmp_p
         train("killed")
     assert (tmp_path / "killed" / RESUME).exists()
     assert not (tmp_path / "killed" / "ema.safetensors").exists()
+    assert "resumes" not in caplog.text
 
     seen = []
 
@@ -76,6 +78,7 @@ def test_a_killed_training_resumes_to_the_same_weights(train, monkeypatch, tmp_p
     monkeypatch.setattr(Keeper, "on_train_batch_end", count)
     resumed = train("killed")
     assert seen == list(range(6, STEPS + 1))  # five steps were in the checkpoint
+    assert f"test resumes after 5 of {STEPS} steps." in caplog.messages
     assert same(expected, resumed)
     assert not (tmp_path / "killed" / RESUME).exists()
 
