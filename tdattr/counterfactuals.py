@@ -1,7 +1,7 @@
 """Models of other training sets, as methods and protocols ask for them; ``tdattr.pipeline`` makes them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -33,6 +33,15 @@ class Generated:
 
     images: Float[Tensor, "query channel height width"]
     artifact: str
+
+
+def name_removal(removed: Ids, groups: Mapping[str, Ids]) -> str:
+    """What a removal takes away, for messages: ``serif (224 items)``, ``3 groups (400 items)`` or ``27 items``."""
+    items = f"{len(removed)} item{'s' * (len(removed) != 1)}"
+    whole = [name for name, ids in groups.items() if len(ids) and np.isin(ids, removed).all()]
+    if not whole or sum(len(groups[name]) for name in whole) != len(removed):
+        return items
+    return f"{whole[0] if len(whole) == 1 else f'{len(whole)} groups'} ({items})"
 
 
 class Undeclared(TypeError):

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from safetensors.torch import save_file
 
 import tdattr
-from tdattr.counterfactuals import Undeclared
+from tdattr.counterfactuals import Undeclared, name_removal
 from tdattr.methods import Context, Method, Scored, Scorer
 from tdattr.networks import Network
 from tdattr.pipeline.attribute import attribute
@@ -96,6 +96,32 @@ def test_what_was_declared_is_given_and_nothing_is_trained_for_it(ws: Workspace)
     ((f1,),) = WorkspaceCounterfactuals(ws, frozenset({"retraining"})).train([NOTHING])
     assert f1.address == train(ws).address
     assert not any(name.startswith("pretrain/") for name in ws.store.built)
+
+
+def test_a_removal_is_called_by_the_groups_that_it_takes_away() -> None:
+    groups = {"serif": np.arange(3), "slanted": np.array([3, 4]), "none": NOTHING, "mono": np.arange(5, 9)}
+    for removed, words in (
+        ([0, 1, 2], "serif (3 items)"),
+        ([4, 3], "slanted (2 items)"),
+        ([0, 1, 2, 3, 4], "2 groups (5 items)"),
+        ([0, 1, 3], "3 items"),
+        ([0, 1, 2, 3], "4 items"),  # not the whole of the second
+        ([20], "1 item"),
+    ):
+        assert name_removal(np.array(removed), groups) == words
+    assert name_removal(np.arange(3), {}) == "3 items"
+
+
+def test_a_retraining_says_what_it_is_without_and_which_of_how_many_it_is(ws: Workspace) -> None:
+    three = WorkspaceCounterfactuals(ws, frozenset({"groups"})).groups()["3"]
+    labels = [train(ws, ids, seed, "2 of 4").label for ids, seed in ((three, None), (three[:4], 2), (NOTHING, 2))]
+    assert [label() for label in labels if label is not None] == [
+        f"Retraining 2 of 4, without 3 ({len(three)} items)",
+        "Retraining 2 of 4, without 4 items under seed 2",
+        "Retraining 2 of 4, under seed 2",
+    ]
+    first = train(ws).label
+    assert first is not None and first() == "Training F1"
 
 
 @dataclass(frozen=True)

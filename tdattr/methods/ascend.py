@@ -30,5 +30,5 @@ def ascend(
     module = Unlearning(network, Ascent(context.diffusion), optimizer, trainable=names, check_first=False)
     condition = None if context.queries.conditions is None else context.queries.conditions[query]
     batches = QueryBatches(context.diffusion, context.queries.x[query], condition, batch_size, context.seed, query)
-    unlearn(module, batches, steps, context.trainer, accumulate=accumulate)
+    unlearn(module, batches, steps, context.trainer, accumulate=accumulate, label=f"Unlearning query {query}")
     return network.to(context.device)

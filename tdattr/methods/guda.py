@@ -12,7 +12,7 @@ import pandas as pd
 from safetensors.torch import load_file, save_file
 
 from tdattr.configs import describe
-from tdattr.counterfactuals import Trained
+from tdattr.counterfactuals import Trained, name_removal
 from tdattr.errors import UserError
 from tdattr.ids import Ids, digest_ids
 from tdattr.methods import Context, Method, MethodSetup, Scored, Scorer
@@ -101,6 +101,7 @@ class Unlearned:
     removed: Ids
     point: int
     teacher: Trained | None
+    number: str  # which of several it is, for messages: ``2 of 9``
 
     @property
     def retained(self) -> Ids:
@@ -155,10 +156,9 @@ class Unlearned:
             weights = network.state_dict().items()
             save_file({n: w.detach().float().cpu().contiguous() for n, w in weights}, folder / self.file(point))
 
-        log.info(
-            "Unlearning %d items: %d steps of %d", len(self.removed), self.count_steps(config.length), config.batch_size
-        )
-        parts = unlearn_group(network, self.objective, unlearning, config, context.train, context.trainer, keep)
+        label = f"Unlearning {self.number}, {name_removal(self.removed, context.counterfactuals.groups())}"
+        log.info("%s: %d steps of %d", label, self.count_steps(config.length), config.batch_size)
+        parts = unlearn_group(network, self.objective, unlearning, config, context.train, context.trainer, keep, label)
         pd.DataFrame(parts).to_csv(folder / LOG, index=False)
         return {"steps": self.count_steps(config.points[-1])}
 
@@ -199,6 +199,6 @@ def unlearn_all(
     teacher = None if config_of_teacher is None else context.counterfactuals.teacher(config_of_teacher)
     scaled = [objective.scale_weight(len(ids) / mean_size) if weight_by_size else objective for ids in removals]
     return [
-        Unlearned(context, own, config, ids, config.choose(scored), teacher)
-        for ids, own in zip(removals, scaled, strict=True)
+        Unlearned(context, own, config, ids, config.choose(scored), teacher, f"{n} of {len(removals)}")
+        for n, (ids, own) in enumerate(zip(removals, scaled, strict=True), start=1)
     ]

@@ -19,6 +19,7 @@ from tdattr.methods.f1_losses import loss_model
 from tdattr.methods.instance_weights import InstanceWeights
 from tdattr.methods.loss_shift import Shift, ShiftConfig, shift_scorer
 from tdattr.methods.schedule_share import AUTO, Share, check_share, find_share
+from tdattr.progress import track
 from tdattr.ranges import Count, Positive, PositiveOrZero
 from tdattr.scoring.cells import BatchItems
 from tdattr.scoring.pairs import NoiseSet
@@ -112,7 +113,7 @@ class MUCS(Method):
         code, its levels are those of the unlearning where ``unlearn.levels`` is another choice."""
         model, levels = loss_model(context, context.f0()), self.unlearning_levels(context)
         total = 0.0
-        for index in range(self.null_loss.batches):
+        for index in track(range(self.null_loss.batches), "The null loss", self.null_loss.batches, nested=True):
             rng = generator(context.seed, "mucs.null", index)
             batch = draw_items(context.data.train, context.ids, self.null_loss.batch_size, rng, levels)
             cells = np.arange(len(batch))
@@ -143,7 +144,8 @@ class MUCS(Method):
             trainable=network.parameter_names(self.unlearn.trainable),
             check_first=self.unlearn.check == "before",
         )
-        outcome = unlearn(module, self.batches(context, similarities, query), self.unlearn.max_steps, context.trainer)
+        batches, label = self.batches(context, similarities, query), f"Unlearning query {query}"
+        outcome = unlearn(module, batches, self.unlearn.max_steps, context.trainer, label=label)
         network.to(context.device)
         facts = {"unlearning_steps": float(outcome.steps)}
         if null_loss is not None:

@@ -59,7 +59,11 @@ class WorkspaceCounterfactuals(Counterfactuals):
         """The models without each of those sets of ids under ``repeats`` seeds, from the run's + ``first`` on."""
         self.require("retraining")
         seeds = [self.ws.seed + first + repeat for repeat in range(repeats)]
-        plans = [[train(self.ws, ids, seed) for seed in seeds] for ids in removals]
+        count = len(removals) * repeats
+        plans = [
+            [train(self.ws, ids, seed, f"{row * repeats + column} of {count}") for column, seed in enumerate(seeds, 1)]
+            for row, ids in enumerate(removals)
+        ]
         self.used.extend(plan.artifact for row in plans for plan in row)
         return [[as_trained(self.ws, plan) for plan in row] for row in plans]
 
@@ -74,7 +78,7 @@ class WorkspaceCounterfactuals(Counterfactuals):
     def regenerate(self, removals: Sequence[Ids]) -> list[Generated]:
         """The run's queries as the models without each of those sets generate them."""
         self.require("retraining")
-        trainings = [train(self.ws, ids) for ids in removals]
+        trainings = [train(self.ws, ids, number=f"{n} of {len(removals)}") for n, ids in enumerate(removals, 1)]
         plans = [generate(self.ws, training) for training in trainings]
         batches = [batch for training in trainings for batch in plan_batches(self.ws, training)]
         self.used.extend(plan.artifact for plan in (*trainings, *batches, *plans))
@@ -93,7 +97,9 @@ class WorkspaceCounterfactuals(Counterfactuals):
         def plan_losses(model: Trained) -> Plan:
             def make(folder: Path) -> None:
                 items = QueryItems(queries)
-                losses = LossModel(ws.diffusion, model.load(), ws.device, ws.trainer.scoring_batch).table(items, noise)
+                losses = LossModel(ws.diffusion, model.load(), ws.device, ws.trainer.scoring_batch).table(
+                    items, noise, description="Losses of the queries"
+                )
                 save_file({"losses": losses.double().mean(1)}, folder / FILE)
 
             inputs = {"model": model.address, "queries": plan.address}

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tdattr.configs import describe
-from tdattr.counterfactuals import Trained
+from tdattr.counterfactuals import Trained, name_removal
 from tdattr.files import digest_once
 from tdattr.ids import Ids, digest_ids
 from tdattr.networks import Network
@@ -26,35 +26,48 @@ TRAINED = "pretrain"  # the stage of what was trained here
 UNUSED_UNLESS_BEST = ("epoch_steps", "validation_draws")  # what no training reads that keeps its last weights
 
 
-def train(ws: Workspace, without: Ids | None = None, seed: int | None = None) -> Plan:
+def train(ws: Workspace, without: Ids | None = None, seed: int | None = None, number: str = "") -> Plan:
     """F1, or the model trained from the same initialisation without some more ids or under another seed.
 
-    Nothing is trained before the plan's ``get``.
+    Nothing is trained before the plan's ``get``. ``number``: which of several it is, for messages: ``2 of 4``.
     """
     seed = ws.seed if seed is None else seed
     counterfactual = seed != ws.seed or (without is not None and len(without) > 0)
     ids = ws.ids if without is None else np.setdiff1d(ws.ids, without)
     if not counterfactual and (ws.checkpoint is not None or ws.model.has_weights):
         return import_weights(ws)
-    removed = len(ws.data.train) - len(ids)
-    label = f"Training {ws.first}" if not counterfactual else f"Retraining without {removed} items"
     config = {
         "model": ws.model.describe() | {"identity": dict(ws.model.identity())},
         "diffusion": without_sampling(ws),
         "seed": seed,
         "ids": digest_ids(ids),
-    } | training_config(ws, removed=bool(removed))
+    } | training_config(ws, removed=len(ids) < len(ws.data.train))
+
+    def label() -> str:
+        return name_retraining(ws, ids, seed, number) if counterfactual else f"Training {ws.first}"
 
     def make(folder: Path) -> Mapping[str, Any]:
         from tdattr.training.pretrain import pretrain  # Lightning takes seconds to import
 
-        log.info("%s: %d steps of %d on %d items", label, ws.train.count_steps(len(ids)), ws.train.batch_size, len(ids))
+        steps, size = ws.train.count_steps(len(ids)), ws.train.batch_size
+        log.info("%s: %d steps of %d on %d items", label(), steps, size, len(ids))
         network, logger = build_network(ws, seed), None if counterfactual else ws.logger
-        losses = pretrain(network, ws.data, ids, ws.diffusion, ws.train, ws.trainer, seed, folder, label, logger)
+        losses = pretrain(network, ws.data, ids, ws.diffusion, ws.train, ws.trainer, seed, folder, label(), logger)
         return losses | {"devices": ws.trainer.devices}  # on which the last bits of the weights depend
 
     version = 2 if ws.train.selection == "last" else 3  # 3: the last epoch is validated too where it is shorter
-    return ws.store.plan(TRAINED, version, config, {"dataset": ws.data.content}, make)
+    return ws.store.plan(TRAINED, version, config, {"dataset": ws.data.content}, make, label=label)
+
+
+def name_retraining(ws: Workspace, ids: Ids, seed: int, number: str) -> str:
+    """What a training of another model than F1 is, for messages."""
+    removed = np.setdiff1d(ws.ids, ids)
+    words = ["Retraining", *([f"{number},"] if number else [])]
+    if len(removed):
+        words.append(f"without {name_removal(removed, {} if ws.dataset.groups is None else ws.groups)}")
+    if seed != ws.seed:
+        words.append(f"under seed {seed}")
+    return " ".join(words)
 
 
 def without_sampling(ws: Workspace) -> dict[str, Any]:

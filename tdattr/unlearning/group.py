@@ -197,10 +197,12 @@ def unlearn_group(
     train: TrainConfig,
     trainer: TrainerConfig,
     keep: Callable[[int], None],
+    label: str = "Unlearning",
 ) -> list[dict[str, float]]:
     """Unlearn ``context.forgotten`` from ``network`` in place; returns the parts of the loss along the way.
 
-    ``keep`` is called with each of ``config.points`` once the network has come there.
+    ``keep`` is called with each of ``config.points`` once the network has come there. ``label`` stands at the progress
+    bar.
     """
     from tdattr.unlearning.module import Unlearning, unlearn  # Lightning takes seconds to import
 
@@ -235,5 +237,5 @@ def unlearn_group(
         after_step=lambda step: keep(points[step]) if step in points else None,
         masks=masks,
     )
-    unlearn(module, batches, steps, trainer, clip=config.clip)
+    unlearn(module, batches, steps, trainer, clip=config.clip, label=label)
     return logged.log

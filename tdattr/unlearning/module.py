@@ -1,5 +1,6 @@
 """The LightningModule that unlearns: it takes optimiser steps on a copy of the trained network."""
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -10,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.hooks import RemovableHandle
 
 from tdattr.errors import UserError
+from tdattr.progress import Bar
 from tdattr.seeding import torch_seed
 from tdattr.training.config import TrainerConfig
 from tdattr.training.framework import L
@@ -70,6 +72,7 @@ class Unlearning(L.LightningModule):
         self.handles: list[RemovableHandle] = []
         self.steps = 0
         self.progress = float("-inf")
+        self.bar: Bar | None = None
         for name, parameter in network.named_parameters():
             parameter.requires_grad_(name in trainable)
 
@@ -116,6 +119,10 @@ class Unlearning(L.LightningModule):
 
     def on_train_batch_end(self, *_: Any) -> None:
         """The optimiser has taken the step."""
+        if self.bar is not None:
+            if 0 < self.step_loss.goal < math.inf:
+                self.bar.show(f"{self.progress / self.step_loss.goal:.0%} of the goal")
+            self.bar.advance()
         if self.after_step is not None:
             self.after_step(self.steps)
 
@@ -127,10 +134,12 @@ def unlearn(
     trainer: TrainerConfig,
     accumulate: int = 1,
     clip: float | None = None,
+    label: str = "Unlearning",
 ) -> Outcome:
     """Run ``module`` on ``batches[0]``, ``batches[1]``, … until its goal or ``max_steps``, in place.
 
-    A step takes the mean gradient of ``accumulate`` batches, at most ``clip`` long.
+    A step takes the mean gradient of ``accumulate`` batches, at most ``clip`` long. ``label`` stands at the progress
+    bar, which counts batches.
     """
     settings = {
         "max_steps": max_steps,
@@ -140,6 +149,10 @@ def unlearn(
         "logger": False,
     }
     loader = DataLoader(batches, batch_size=None, sampler=range(max_steps * accumulate))
-    fit(module, trainer, 1, settings, train_dataloaders=loader)
+    module.bar = Bar(label, max_steps * accumulate, nested=True)
+    try:
+        fit(module, trainer, 1, settings, train_dataloaders=loader)
+    finally:
+        module.bar.close()
     module.network.eval().requires_grad_(False)
     return Outcome(module.steps // accumulate, module.progress, module.reached)

@@ -85,6 +85,7 @@ class Unlearning:
         train: object,
         trainer: object,
         keep: Callable[[int], None],
+        label: str,
     ) -> list[dict[str, float]]:
         self.calls.append((objective, context))
         assert isinstance(network, Known)

@@ -1,5 +1,6 @@
 """Ascent on a query: what its batches hold, and that a step takes the mean gradient of the accumulated ones."""
 
+import math
 from collections.abc import Callable
 from copy import deepcopy
 from functools import partial
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from tdattr import progress
 from tdattr.diffusion.batch import Batch
 from tdattr.diffusion.edm import EDM
 from tdattr.networks import NOTHING
@@ -120,6 +122,27 @@ def test_a_step_takes_the_mean_gradient_of_its_batches(
         moved = float((expected - before[name]).abs().max())
         torch.testing.assert_close(network.state_dict()[name], expected, atol=1e-3 * moved, rtol=0)
     assert not any(parameter.requires_grad for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("goal", [math.inf, 1e9])
+def test_it_shows_how_far_it_has_come(
+    edm: EDM,
+    network: nn.Module,
+    batches: Batches,
+    tiny_trainer: Callable[..., TrainerConfig],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    goal: float,
+) -> None:
+    from tdattr.unlearning.module import Unlearning, unlearn
+
+    monkeypatch.setattr(progress, "LOG_INTERVAL_SECONDS", 0.0)
+    still: Any = partial(torch.optim.SGD, lr=0.0)
+    module = Unlearning(network, Ascent(edm, goal), still, ["unpatch.weight"], check_first=False)
+    unlearn(module, batches(), 2, tiny_trainer(), accumulate=2, label="Unlearning query 7")
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(" (")[0] for line in lines] == [f"Unlearning query 7: {n} of 4" for n in (1, 2, 3)]
+    assert all(line.endswith(", 0% of the goal") == math.isfinite(goal) for line in lines)
 
 
 def test_the_last_loss_is_reported(
