@@ -13,7 +13,7 @@ from tdattr.report.files import write_csv, write_sheet
 from tdattr.report.page import Made, write_page
 from tdattr.report.readable import make_readable
 from tdattr.report.sheet import as_text, render_sheet
-from tdattr.report.tables import render_table
+from tdattr.report.tables import describe_marks, leave_ablations_out, render_table
 
 MOST_FOLDERS = 5  # that a terminal names for one reason
 
@@ -41,7 +41,10 @@ def show(made: list[Made], left_out: list[str], out: Path, overview: bool) -> No
     """Print the tables and where the files are; these are written by now, so that nobody need read to the end."""
     console = Terminal()
     for experiment, rows, sheets in made:
-        console.print(render_table(experiment, rows) if rows else as_text(experiment.title, "italic"))
+        shown = leave_ablations_out(experiment, rows)
+        console.print(as_text(experiment.title, "bold"))
+        if shown:
+            console.print(render_table(shown), as_text(describe_marks(shown) or ""), sep="\n")
         if experiment.imported:
             console.print(as_text(IMPORTED), soft_wrap=True)
         for sheet in sheets:

@@ -21,7 +21,7 @@ from tdattr.report.sheets import MAKERS
 from tdattr.report.sheets.group_agreement import PROTOCOLS as GROUP_PROTOCOLS
 from tdattr.report.sheets.group_agreement import measure_agreement
 from tdattr.report.sweeps import find_sweeps
-from tdattr.report.tables import HEADINGS, describe_marks, format_row
+from tdattr.report.tables import HEADINGS, PROTOCOL, describe_marks, format_row
 from tdattr.scores import Scores, load_scores
 from tdattr.tables import read_frame
 
@@ -34,19 +34,23 @@ Made = tuple[Experiment, Table, list[Sheet]]  # an experiment, the numbers of it
 
 
 def write_page(path: Path, made: list[Made], left_out: list[str]) -> None:
-    """Write the page; the newest experiment comes first. ``left_out``: what is said of runs that are not shown."""
+    """Write the page in one step; see `render`."""
+    path.with_suffix(".new").write_text(render(made, left_out), encoding="utf-8")
+    path.with_suffix(".new").replace(path)
+
+
+def render(made: list[Made], left_out: list[str]) -> str:
+    """The page; the newest experiment comes first. ``left_out``: what is said of runs that are not shown."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    text = environment.get_template("page.html.j2").render(
+    return environment.get_template("page.html.j2").render(
         sections=[describe_experiment(*parts) for parts in reversed(made)],
         headings=list(HEADINGS.values()),
         sweeps=find_sweeps([experiment for experiment, _, _ in made]),
         protocols={experiment.protocol for experiment, _, _ in made},
         left_out=left_out,
     )
-    path.with_suffix(".new").write_text(text, encoding="utf-8")
-    path.with_suffix(".new").replace(path)
 
 
 def describe_experiment(experiment: Experiment, rows: Table, sheets: list[Sheet]) -> dict[str, Any]:
@@ -71,8 +75,8 @@ def describe_experiment(experiment: Experiment, rows: Table, sheets: list[Sheet]
         "sheets": sheets,
         "plots": plots,
         "plotted": "Agreement on groups" if experiment.protocol in GROUP_PROTOCOLS else PLOTTED,
-        "removed": experiment.protocol == "leave_k_out",
-        "seeds": [{"seed": seed, "queries": show_queries(experiment, seed, pictured)} for seed in experiment.seeds],
+        "removal": describe_removal(experiment),
+        "seeds": [show_seed(experiment, seed, pictured) for seed in experiment.seeds],
         "config": yaml.safe_dump(experiment.config, sort_keys=False, allow_unicode=True),
     }
 
@@ -81,6 +85,26 @@ def draw_groups(experiment: Experiment, methods: list[str]) -> list[str]:
     """How far every method agrees on groups, and which ones it takes for which."""
     tables = {name: experiment.pool_queries(name) for name in methods}
     return [draw_agreements(measure_agreement(experiment, methods, DRAWN), DRAWN), draw_confusions(tables)]
+
+
+def describe_removal(experiment: Experiment) -> str | None:
+    """What was removed before the images on the right were generated; None where nothing was."""
+    if experiment.protocol != PROTOCOL:
+        return None
+    k = experiment.first(next(iter(experiment.runs))).summary["k"]
+    return (
+        f"Each row shows the {SHOWN} items with the highest scores. What was removed, before one retraining for each "
+        f"method, are the {k} highest of every query, those of all queries together: the image on the right is the one "
+        "after that. A red frame marks the items among the shown that were removed."
+    )
+
+
+def show_seed(experiment: Experiment, seed: int, methods: list[str]) -> dict[str, Any]:
+    """The queries of a seed, or what is missing of their pictures: tables outlive the artifacts behind them."""
+    try:
+        return {"seed": seed, "queries": show_queries(experiment, seed, methods), "missing": None}
+    except FileNotFoundError as error:
+        return {"seed": seed, "queries": [], "missing": error.filename}
 
 
 def show_queries(experiment: Experiment, seed: int, methods: list[str]) -> list[dict[str, Any]]:
@@ -108,7 +132,8 @@ def show_queries(experiment: Experiment, seed: int, methods: list[str]) -> list[
 
 
 def show_attributions(run: Run, split: Any) -> list[dict[str, Any]]:
-    """For each query: the top examples with their scores, the image regenerated without them, and the verdict."""
+    """For each query: the top examples with their scores, the image regenerated without what was removed for all
+    queries together, and the verdict."""
     scores = load_scores(run.artifact("scores"))
     if scores.dampings is not None:  # the best of a grid
         scores = Scores(scores.values[:, scores.dampings.index(run.summary["damping"])], scores.ids)
@@ -117,6 +142,7 @@ def show_attributions(run: Run, split: Any) -> list[dict[str, Any]]:
     top = scores.top(SHOWN)
     values = scores.values.sort(dim=1, descending=True, stable=True).values[:, :SHOWN].tolist()
     after = to_uint8(load_images(run.artifact("regenerated"))) if "regenerated" in run.summary["artifacts"] else None
+    removed = set() if after is None else set(scores.top(run.summary["k"]).ravel().tolist())
     content = []
     for query, ids in enumerate(top):
         pictures = to_uint8(split.images(ids))
@@ -125,7 +151,12 @@ def show_attributions(run: Run, split: Any) -> list[dict[str, Any]]:
                 "after": None if after is None else data_uri(after[query]),
                 "verdict": describe_verdict(run, query),
                 "examples": [
-                    {"image": data_uri(picture), "score": f"{value:.3f}", "label": label(split.items.iloc[index])}
+                    {
+                        "image": data_uri(picture),
+                        "score": f"{value:.3f}",
+                        "label": label(split.items.iloc[index]) + ", removed" * (index in removed),
+                        "removed": index in removed,
+                    }
                     for picture, value, index in zip(pictures, values[query], ids.tolist(), strict=True)
                 ],
             }

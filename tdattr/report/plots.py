@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 BINS = 24
+NARROWEST = 1e-3  # range of similarities that is drawn: less is nothing that one could see in an image
 TITLE_WIDTH = 26  # characters in a line
 PANELS_PER_ROW = 5
 MOST_NAMED = 24  # groups whose names fit beside a plot
@@ -23,7 +24,8 @@ MISSING_LETTERS = "Glyph .* missing from|Matplotlib currently does not support" 
 def draw_distributions(values: dict[str, tuple[np.ndarray, np.ndarray]], measure: str) -> str:
     """One panel per method: the similarities after its removal (colour) over those after a random one (gray); SVG."""
     pooled = np.concatenate([part for pair in values.values() for part in pair])
-    edges = np.linspace(pooled.min(), max(pooled.max(), pooled.min() + 1e-6), BINS + 1)
+    middle, half = (pooled.min() + pooled.max()) / 2, max(np.ptp(pooled), NARROWEST) / 2
+    edges = np.linspace(middle - half, middle + half, BINS + 1)
     figure, axes = make_panels(len(values), (3.2, 2.4), sharey=True)
     for axis, (method, (after, random)) in zip(axes.flat, values.items(), strict=False):
         axis.hist(random, edges, color="0.35", alpha=0.65, label="random")

@@ -2,12 +2,13 @@
 
 from typing import Any
 
+from rich import box
 from rich.table import Table
 
 from tdattr.metrics.comparison import FEW_MARK, MARK, NO_CHANGE_MARK, compare, explain, show_change
 from tdattr.report.collect import Experiment
 from tdattr.report.pooling import mean_or_none, p_value_against, pool
-from tdattr.report.sheet import as_text
+from tdattr.report.sheet import Number, as_text
 
 HEADINGS = {
     "method": "method",
@@ -82,7 +83,7 @@ def format_row(row: dict[str, Any]) -> list[str]:
         number(row["control_auc"], ".3f"),
         number(row["overlap"], ".1f"),
         number(row["removed"], ".0f"),
-        number(row["seconds"], ".2f"),
+        str(Number(row["seconds"], ".2f", below=0.01)),
         str(row["seeds"]),
     ]
 
@@ -93,14 +94,15 @@ def describe_marks(table: list[dict[str, Any]]) -> str | None:
     return explain(changes + "".join(row["marks"] for row in table)) or None
 
 
-def render_table(experiment: Experiment, table: list[dict[str, Any]]) -> Table:
-    """The main columns, for a terminal of 80 characters; the page and the CSV have all of them, and the ablations."""
+def leave_ablations_out(experiment: Experiment, table: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows that a terminal shows: those of ablations only where there are no others."""
     methods = experiment.unablated or list(experiment.runs)
-    rows = [row for row in table if row["method"] in methods]
-    marks = describe_marks(rows)
-    printed = Table(
-        title=as_text(experiment.title), title_justify="left", caption=marks and as_text(marks), caption_justify="left"
-    )
+    return [row for row in table if row["method"] in methods]
+
+
+def render_table(rows: list[dict[str, Any]]) -> Table:
+    """The main columns, for a terminal of 80 characters; the page and the CSV have all of them, and the ablations."""
+    printed = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
     shown = [list(HEADINGS).index(key) for key in MAIN]
     for index, heading in enumerate(HEADINGS[key] for key in MAIN):
         printed.add_column(heading, justify="left" if index < 2 else "right", overflow="fold")

@@ -17,7 +17,8 @@ from tdattr.report import command, page
 from tdattr.report.collect import collect
 from tdattr.report.files import escape_latex, to_frame, to_latex, to_markdown, write_sheet
 from tdattr.report.sheet import Number, Sheet, drop_empty_columns, render_sheet
-from tests.report.outputs import ITEMS, QUERIES, Outputs
+from tdattr.scores import load_scores
+from tests.report.outputs import ITEMS, QUERIES, K, Outputs
 
 SHEET = Sheet(
     "table_0",
@@ -192,6 +193,39 @@ def test_the_page_shows_the_examples_of_the_best_damping(tmp_path: Path) -> None
     assert found[0]["examples"][0]["score"] == "0.500"
     assert found[0]["after"] is None
     assert found[2]["verdict"] == f"lds {table['lds'][2]:.2f}"
+
+
+def test_the_page_marks_what_was_removed_and_says_for_which_queries(tmp_path: Path) -> None:
+    """For its own query or for another one: the items of all are left out together."""
+    outputs = Outputs(tmp_path)
+    outputs.run("mucs", 1)
+    (experiment,) = collect([tmp_path]).experiments
+    run = experiment.runs["mucs"][1]
+    run.summary["artifacts"]["regenerated"] = "regenerated/1"
+    folder = tmp_path / "artifacts/regenerated/1"
+    folder.mkdir(parents=True)
+    save_file({"images": torch.zeros(QUERIES, 1, 4, 4)}, folder / "images.safetensors")
+    items = pd.DataFrame({"id": range(ITEMS), "prompt": "a glyph"})
+    split = SimpleNamespace(items=items, images=lambda ids: torch.zeros(len(ids), 1, 4, 4))
+    top = load_scores(run.artifact("scores")).top(page.SHOWN)
+    removed = set(top[:, :K].ravel().tolist())
+    found = page.show_attributions(run, split)
+    marked = [[example["removed"] for example in entry["examples"]] for entry in found]
+    assert marked == [[index in removed for index in row] for row in top.tolist()]
+    assert all(row[:K] == [True] * K for row in marked) and any(any(row[K:]) for row in marked)
+    labels = [example["label"].endswith(", removed") for entry in found for example in entry["examples"]]
+    assert labels == [mark for row in marked for mark in row]
+    words = page.describe_removal(experiment)
+    assert words is not None and f"the {K} highest of every query, those of all queries together" in words
+
+
+def test_the_page_goes_without_pictures_that_are_no_longer_stored(tmp_path: Path) -> None:
+    Outputs(tmp_path).run("mucs", 1, summary={"artifacts": {"evaluation": "evaluation/1", "queries": "queries/1"}})
+    experiment = collect([tmp_path]).experiments[0]
+    missing = str(tmp_path / "artifacts/queries/1")
+    assert page.show_seed(experiment, 1, ["mucs"]) == {"seed": 1, "queries": [], "missing": missing}
+    text = page.render([(experiment, [], [])], [])
+    assert f"The queries of seed 1 are not shown: {missing} is no longer there." in text
 
 
 @pytest.mark.parametrize("name", ["../../../out", "/out", "..", "a/b", ".hidden"])

@@ -34,4 +34,4 @@ def make_sheet(experiment: Experiment) -> Sheet | None:
         "Linear datamodeling score for every damping that was tried, with its 95 % interval over draws of subsets and "
         f"queries; mean over seeds. Dampings are in the {DAMPING_UNIT}. Runs from before they were are left out."
     )
-    return Sheet("lds_damping", "Linear datamodeling score by damping", caption, rows)
+    return Sheet("lds_damping", "Linear datamodeling score by damping", caption, rows, printed=False)

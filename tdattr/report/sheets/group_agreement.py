@@ -56,7 +56,7 @@ def make_sheet(experiment: Experiment) -> Sheet:
         row |= {
             "steps": Number(training_steps(runs), ".0f"),
             "queries": Number(sum(len(run.per_query) for run in runs), "d"),
-            "s/query": Number(mean_or_none(run.summary["seconds_per_query"] for run in runs), ".2f"),
+            "s/query": Number(mean_or_none(run.summary["seconds_per_query"] for run in runs), ".2f", below=0.01),
         }
         rows.append(row)
     ceilings = [measured for measured in values.values() if "ceiling" in measured[MAIN]]
@@ -73,7 +73,7 @@ def make_sheet(experiment: Experiment) -> Sheet:
         f"Of ceiling: {MAIN} as a share of what is in the last line, where that was computed. "
         "Steps: of training or unlearning, all groups together."
     ) + (f" {FEW}" if few else "")
-    aside = ("low", "high", "top_1 of ceiling", *(name for name in MEASURES if name not in SHOWN))
+    aside = ("low", "high", "top_1 of ceiling", "queries", *(name for name in MEASURES if name not in SHOWN))
     return Sheet("groups", "Agreement on groups", caption, drop_empty_columns(rows), aside=aside)
 
 

@@ -23,7 +23,9 @@ def make_sheet(experiment: Experiment) -> Sheet:
                 "high": Number(pooled["high"]),
                 "queries": Number(sum(len(run.per_query) for run in runs), "d"),
                 "seeds": Number(len(runs), "d"),
-                "s per query": Number(mean_or_none(run.summary["seconds_per_query"] for run in runs), ".2f"),
+                "s per query": Number(
+                    mean_or_none(run.summary["seconds_per_query"] for run in runs), ".2f", below=0.01
+                ),
             }
         )
     caption = (
