@@ -6,13 +6,12 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, cast
 
 from tdattr.errors import first_line
 from tdattr.loggers import Logger, Picture, list_numbers
 
 log = logging.getLogger(__name__)
-Mode = Literal["online", "offline"]
 TIMEOUT_SECONDS = 30.0  # for W&B to answer
 
 
@@ -39,15 +38,16 @@ class WandB(Logger):
         run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
         return WandbLogger(save_dir=self.save_dir, project=self.project, experiment=run)
 
-    def mode(self) -> Mode | None:
-        """W&B's: ``offline``, or the variable WANDB_MODE (None), or online where there is a key."""
+    def mode(self) -> str:
+        """W&B's: by ``offline``, or the variable WANDB_MODE, which W&B itself reads once a process, or online where
+        there is a key."""
         if self.offline is not None:
             return "offline" if self.offline else "online"
-        if os.environ.get("WANDB_MODE"):
-            return None
+        if said := os.environ.get("WANDB_MODE"):
+            return said
         return "online" if has_wandb_key() else "offline"
 
-    def begin(self, mode: Mode | None) -> Any:
+    def begin(self, mode: str) -> Any:
         """A run of W&B's; offline, with a warning, where it cannot be reached."""
         import wandb
 
@@ -59,7 +59,7 @@ class WandB(Logger):
                 name=self.name,
                 tags=self.tags,
                 dir=self.save_dir,
-                mode=mode,
+                mode=cast(Any, mode),  # it refuses what is none
                 reinit="finish_previous",
                 settings=wandb.Settings(init_timeout=TIMEOUT_SECONDS),
             )

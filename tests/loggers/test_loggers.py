@@ -3,25 +3,32 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import wandb
 from hydra import compose, initialize_config_dir
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from omegaconf import OmegaConf
 from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tdattr.configs import build
 from tdattr.errors import UserError
+from tdattr.files import only_finite
 from tdattr.loggers import Logger, list_numbers
 from tdattr.loggers.csv import CSV
 from tdattr.loggers.none import NoLogger
 from tdattr.loggers.several import Several
 from tdattr.loggers.tensorboard import TensorBoard
 from tdattr.loggers.wandb import WandB
+from tdattr.metrics.comparison import compare
 from tdattr.overrides import choose_loggers
+from tdattr.protocols.group_agreement import judge
+from tdattr.protocols.lds import LDS
 from tdattr.search_path import CONF
 
 SUMMARY: dict[str, Any] = {
@@ -149,3 +156,48 @@ def test_several_are_some() -> None:
     for wrong in ({"x": 3}, 3, {"x": {"save_dir": "y"}}):
         with pytest.raises(UserError, match=r"^logger\.loggers.* must be a group of settings with a _target_"):
             build(OmegaConf.create({"_target_": "tdattr.loggers.several.Several", "loggers": wrong}), "logger")
+
+
+RNG = np.random.default_rng(0)
+VERDICTS = {  # of every protocol: what its summary has, and a number that it is about
+    "leave_k_out": ({"metrics": {"ssim": compare(RNG.random(5), RNG.random(5)).as_dict()}}, "metrics/ssim/auc"),
+    "lds": (LDS("lds", 4, 0.5, 1, 1, 10).verdict(RNG.random((4, 5)), RNG.random((4, 5))).summary, "lds/mean"),
+    "logo": (judge(RNG.random((5, 3)), RNG.random((5, 3)), list("abc"), 10).summary, "agreement/spearman/mean"),
+}
+VERDICTS["truth"] = VERDICTS["logo"]  # judged by the same function
+
+
+def write_csv(folder: Path, summary: dict[str, Any]) -> dict[str, float]:
+    """What the logger keeps of a summary, as its reader finds it; so are the others."""
+    logger = CSV(str(folder), "", "metrics")
+    logger.finish(logger.start(), {}, summary, {})
+    return pd.read_csv(folder / "metrics" / "metrics.csv").iloc[-1].to_dict()
+
+
+def write_tensorboard(folder: Path, summary: dict[str, Any]) -> dict[str, float]:
+    logger = TensorBoard(str(folder), "name")
+    logger.finish(logger.start(), {}, summary, {})
+    events = EventAccumulator(str(folder / "name" / "version_0"))
+    events.Reload()
+    return {name: events.Scalars(name)[-1].value for name in events.Tags()["scalars"]}
+
+
+def write_wandb(folder: Path, summary: dict[str, Any]) -> dict[str, float]:
+    kept: dict[str, float] = {}
+    table: list[Any] = []
+    run = SimpleNamespace(config=SimpleNamespace(update=lambda *_, **__: None), summary=kept, finish=lambda: None)
+    started = SimpleNamespace(experiment=run, log_table=lambda *_, columns, data: table.extend([columns, *data]))
+    WandB("p", None, "g", "n", [], str(folder), True).finish(started, {}, summary, {})
+    assert dict(zip(*table, strict=True)) == kept
+    return kept
+
+
+@pytest.mark.parametrize("protocol", [path.stem for path in sorted((CONF / "protocol").glob("*.yaml"))])
+@pytest.mark.parametrize("write", [write_csv, write_tensorboard, write_wandb])
+def test_every_logger_keeps_the_verdict_of_every_protocol(write: Any, protocol: str, tmp_path: Path) -> None:
+    verdict, main = VERDICTS[protocol]
+    summary = only_finite({"method": "mucs", "seconds_per_query": 0.5, "warnings": ["few"], **verdict})
+    kept = write(tmp_path, summary)
+    assert main in kept
+    for name, value in list_numbers(summary).items():
+        assert kept[name] == pytest.approx(value, rel=1e-6), name

@@ -417,3 +417,13 @@ def test_nothing_is_relative_to_an_auc_of_zero(outputs: Outputs) -> None:
     proposed, block = made(outputs)["table_2"].rows
     assert proposed["ssim"].value == 0 and block["ssim"].value > 0
     assert str(block.get("Δ, %", "–")) == "–"
+
+
+def test_the_interval_of_a_seed_is_the_runs_own(outputs: Outputs) -> None:
+    rng = np.random.default_rng(0)
+    gold = rng.normal(size=(QUERIES, 5))
+    outputs.groups("mucs", 1, gold, gold + rng.normal(size=gold.shape), protocol={"name": "logo", "resamples": 200})
+    (row,) = made(outputs)["groups"].rows
+    (experiment,) = collect([outputs.root]).experiments
+    own = experiment.runs["mucs"][1].summary["agreement"]["spearman"]
+    assert (row["low"].value, row["high"].value) == pytest.approx((own["low"], own["high"]))

@@ -11,7 +11,7 @@ from tdattr.report.sheet import NOTHING, Cell, Number, Sheet, drop_empty_columns
 
 PROTOCOLS: tuple[str, ...] = ("logo", "truth")
 SHOWN = ("top_1", "ndcg_3", "spearman")  # of the measures in a terminal
-RESAMPLES = 2000
+RESAMPLES = 2000  # where a config does not say how many
 MAIN = "spearman"  # by which the best is tested against the next
 CEILING = {"logo": "LOGO under other seeds", "truth": "the truth, its ties broken at random"}
 
@@ -22,12 +22,13 @@ def measure_agreement(
     """method -> measure -> ``mean`` over the queries of all seeds, ``low`` and ``high`` of its 95 % interval and,
     where all its runs have it, the ``ceiling``: gold's agreement with itself."""
     result: dict[str, dict[str, dict[str, float]]] = {}
+    resamples = experiment.config["protocol"].get("resamples", RESAMPLES)  # the interval of a seed is the run's own
     for method in methods:
         runs = experiment.runs[method].values()
         table = experiment.pool_queries(method)
         result[method] = {}
         for measure in measures:
-            low, high = interval(table[measure].to_numpy(), RESAMPLES)
+            low, high = interval(table[measure].to_numpy(), resamples)
             values = {"mean": float(table[measure].mean()), "low": low, "high": high}
             ceiling = mean_or_none(run.summary["agreement"][measure].get("ceiling") for run in runs)
             result[method][measure] = values | ({} if ceiling is None else {"ceiling": ceiling})
