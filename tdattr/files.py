@@ -51,11 +51,21 @@ def name_file(text: str) -> str:
 
 def write_json(path: Path, content: object) -> None:
     """Written aside and moved into place. Raises UserError where the disk is full."""
-    aside = path.with_suffix(".new")
     with writing(path.parent):
-        aside.write_text(to_json(content))
-        sync(aside)
-        aside.replace(path)
+        name_aside(path).write_text(to_json(content))
+        move_into_place(name_aside(path), path)
+
+
+def name_aside(path: Path) -> Path:
+    """Where this process writes what is to take the place of ``path``: a process that is left over from an earlier
+    attempt writes elsewhere."""
+    return path.with_name(f"{path.name}.{os.getpid()}.new")
+
+
+def move_into_place(aside: Path, path: Path) -> None:
+    """Replace ``path`` in one step by a file that was written aside, once its content is on the disk."""
+    sync(aside)
+    aside.replace(path)
 
 
 def sync(path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
-from tdattr.files import sync, writing
+from tdattr.files import move_into_place, name_aside, writing
 
 log = logging.getLogger(__name__)
 RESUME = "resume.ckpt"  # exists while a training is unfinished
@@ -28,15 +28,14 @@ class CheckpointBeside(TorchCheckpointIO):
         content = io.BytesIO()
         torch.save(checkpoint, content)
         target = Path(path)
-        aside = target.with_name(f"{target.name}.new")
+        aside = name_aside(target)
         with writing(target.parent):
             try:
                 aside.write_bytes(content.getbuffer())
-                sync(aside)
             except OSError:
                 aside.unlink(missing_ok=True)
                 raise
-            aside.replace(target)
+            move_into_place(aside, target)
 
 
 def find_checkpoint(folder: Path) -> Path | None:

@@ -1,7 +1,6 @@
 """Train a diffusion model on the items that are left: F1, and every counterfactual model."""
 
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from tdattr.data.prepared import Prepared
 from tdattr.diffusion import Diffusion
 from tdattr.errors import UserError
-from tdattr.files import writing
+from tdattr.files import move_into_place, name_aside, writing
 from tdattr.progress import Bar
 from tdattr.training.batches import TrainingData
 from tdattr.training.checkpoints import RESUME, find_checkpoint, remove_checkpoints
@@ -46,6 +45,8 @@ def pretrain(
     the last measured losses by name. Raises UserError where the loss or the weights are not finite.
     """
     config = config.in_steps(len(ids))
+    for unfinished in folder.glob("*.new"):  # by a process that was killed
+        unfinished.unlink()
     module = Pretraining(network, diffusion, config, seed, mixed=trainer.precision != "32-true")
     keeper = Keeper(folder, config, label)
     settings = {
@@ -173,6 +174,7 @@ class Keeper(Callback):
             for name, source in zip(WEIGHTS, (module.network, module.average.module), strict=True):
                 check_trained(source, self.label)
                 state = {key: value.detach().float().cpu().contiguous() for key, value in source.state_dict().items()}
+                path = self.folder / f"{name}.safetensors"
                 with writing(self.folder):
-                    save_file(state, self.folder / f"{name}.safetensors.new", metadata=metadata)
-                    os.replace(self.folder / f"{name}.safetensors.new", self.folder / f"{name}.safetensors")
+                    save_file(state, name_aside(path), metadata=metadata)
+                    move_into_place(name_aside(path), path)

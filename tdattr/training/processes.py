@@ -21,45 +21,40 @@ from tdattr.training.quiet import quieten
 
 class Ranks(DDPStrategy):
     """DDP in processes of this machine that the command starts, each with so many CPU ``threads`` (None: its share).
-
-    They end when the command does, and what the user can mend reaches the command, of whose exceptions torch's own way
-    leaves the text of a traceback.
-    """
+    They end when the command does."""
 
     def __init__(self, threads: int | None) -> None:
         super().__init__(start_method="spawn")
         self.threads = threads
-        self.failures = multiprocessing.get_context("spawn").SimpleQueue()
 
     def setup_environment(self) -> None:
-        """The first that runs in a rank: it takes the settings of the command's process and watches it."""
+        """The first that runs in a rank: it watches the command's process and takes over its settings."""
         end_with_parent()
         quieten()
         if self.threads is not None:
             torch.set_num_threads(self.threads)
         super().setup_environment()
 
-    def on_exception(self, exception: BaseException) -> None:
-        """Tell the command."""
-        if isinstance(exception, UserError):
-            self.failures.put(exception)
-        super().on_exception(exception)
-
-    def explain(self, error: ProcessException) -> UserError | None:
-        """What to tell the user of the end of a rank, if it is for the user to mend."""
-        if not self.failures.empty():
-            return self.failures.get()
-        if isinstance(error, ProcessExitedException) and error.signal_name is not None:
-            return UserError(
-                f"Process {error.error_index} of the training was ended by {error.signal_name}, perhaps because the "
-                "memory was full: the same command resumes from the last checkpoint."
-            )
-        return None
+    def on_train_start(self) -> None:
+        """A rank that is told to end does so at once: Lightning's way waits for the other ones."""
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def kill(self) -> None:
         """End all ranks that are still there, which must not go on without the command."""
         assert self.launcher is not None
         self.launcher.kill(signal.SIGKILL)
+
+
+def explain(error: ProcessException) -> UserError | None:
+    """What to tell the user of the end of a rank, where it is for the user to mend."""
+    if isinstance(error, ProcessExitedException) and error.signal_name is not None:
+        return UserError(
+            f"Process {error.error_index} of the training was ended by {error.signal_name}, perhaps because the memory "
+            "was full: the same command resumes from the last checkpoint."
+        )
+    last = error.msg.strip().splitlines()[-1]  # of an exception in a rank there is only the text of its traceback
+    name = f"{UserError.__module__}.{UserError.__qualname__}: "
+    return UserError(last.removeprefix(name)) if last.startswith(name) else None
 
 
 def end_with_parent() -> None:
@@ -95,7 +90,7 @@ def fit(
         except SystemExit:
             raise KeyboardInterrupt from None
         except ProcessException as error:
-            explained = None if ranks is None else ranks.explain(error)
+            explained = explain(error)
             if explained is None:
                 raise
             raise explained from error
