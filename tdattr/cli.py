@@ -161,7 +161,7 @@ def wants_full_errors() -> bool:
 def sentences(command: Callable[[], None], jobs: Jobs) -> None:
     """Run ``command``; end with one sentence and status 1 where the user can mend what went wrong, and with a sentence
     and the status of a shell, 128 + its number, where a signal has ended it."""
-    before = os.environ.get(FULL_ERROR, "")
+    before = os.environ.get(FULL_ERROR)
     os.environ[FULL_ERROR] = "1"  # Hydra hands exceptions on instead of printing its own extract
     try:
         with own_job(), interruptible() as jobs.signals:
@@ -177,7 +177,9 @@ def sentences(command: Callable[[], None], jobs: Jobs) -> None:
         print(f"error: {said}", file=sys.stderr)
         sys.exit(1)
     finally:
-        os.environ[FULL_ERROR] = before
+        del os.environ[FULL_ERROR]
+        if before is not None:
+            os.environ[FULL_ERROR] = before
 
 
 def concerns_user(error: Exception) -> bool:

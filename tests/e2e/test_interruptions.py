@@ -1,6 +1,5 @@
 """A signal ends a command wherever it is, with a status and a sentence; what fails in a sweep fails alone."""
 
-import copy
 import os
 import re
 import signal
@@ -11,6 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from tdattr.cli import FULL_ERROR
+from tdattr.errors import UserError
+from tdattr.jobs import RANKS
 from tdattr.pipeline import generate
 from tdattr.pipeline import run as running
 from tdattr.training.pretrain import Keeper
@@ -101,21 +103,14 @@ def test_a_signal_that_was_ignored_stays_ignored(tmp_path: Path, monkeypatch: py
         signal.signal(signal.SIGINT, before)
 
 
-def state() -> dict[str, object]:
-    """What jobs of one process share."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("WANDB__", "WANDB_SERVICE"))}
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    return {"environment": kept, "threads": torch.get_num_threads(), "warnings": warnings.filters, "signals": handlers}
-
-
 def test_a_job_of_a_sweep_fails_alone_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    """It diverges; the next job has settings, files and a W&B run of its own, and finishes."""
-    settings = [*(value for value in RANDOM if "threads" not in value), "trainer.threads=2", "logger=wandb"]
-    before = copy.deepcopy(state())
-    done = tdattr("-m", "train.learning_rate=1e30,1e-3", *settings, "logger.offline=true", folder=tmp_path, check=False)
-    assert state() == before
+    """It diverges; the next job has files and a W&B run of its own, and finishes."""
+    before = dict(os.environ)
+    sweep = ["-m", "train.learning_rate=1e30,1e-3", *RANDOM, "logger=wandb", "logger.offline=true"]
+    done = tdattr(*sweep, folder=tmp_path, check=False)
+    assert all(os.environ.get(name) == before.get(name) for name in (*RANKS, "WANDB_MODE", FULL_ERROR))
     assert done.returncode == 1 and "Traceback" not in done.stderr
-    said = "^Job #0 .train.learning_rate=1e30 .*has failed: Training F1: the .* lower train.learning_rate.$"
+    said = "^Job #0 .train.learning_rate=1e\\+30 .*has failed: Training F1: the .* lower train.learning_rate.$"
     assert re.search(said, done.stderr, re.MULTILINE)
     assert done.stderr.splitlines()[-1] == (
         "error: job #0 of the sweep has failed, as said above; the other jobs are finished."
@@ -123,3 +118,17 @@ def test_a_job_of_a_sweep_fails_alone_and_leaves_nothing_behind(tmp_path: Path) 
     assert [path.parent.name for path in tmp_path.glob("outputs/runs/**/summary.json")] == ["1"]
     for job in ("0", "1"):
         assert len(list(tmp_path.glob(f"outputs/runs/*/{job}/wandb/offline-run*"))) == 1
+
+
+def test_what_a_run_sets_for_the_process_ends_with_it() -> None:
+    before = torch.get_num_threads(), list(warnings.filters)
+
+    @running.own_settings()
+    def fail() -> None:
+        torch.set_num_threads(before[0] + 1)
+        assert warnings.filters != before[1]
+        raise UserError("why")
+
+    with pytest.raises(UserError):
+        fail()
+    assert (torch.get_num_threads(), list(warnings.filters)) == before

@@ -15,6 +15,7 @@ from tdattr.jobs import RANKS, Interrupted, interruptible, own_job
 from tdattr.training.pretrain import RESUME, Keeper, pretrain
 from tests.e2e.console import TINY
 
+CODE = "import sys; from tdattr.cli import main; sys.argv[0] = 'tdattr'; main()"
 LONG = [*(value for value in TINY if "train." not in value), "train.steps=100000", "train.epoch_steps=5"]
 
 
@@ -67,6 +68,17 @@ def test_a_training_that_diverges_on_two_devices_ends_with_a_sentence(train, mon
         train(devices=2, learning_rate=1e30, steps=300, epoch_steps=4)
 
 
+@pytest.mark.slow  # a process that imports everything
+def test_a_command_takes_no_rank_from_the_job_that_it_is_started_in(tmp_path):
+    """Lightning reads it when it is imported, and its loggers then write nothing."""
+    outer = dict.fromkeys(RANKS, "1") | {"SLURM_JOB_ID": "1", "SLURM_NTASKS": "2"}
+    command = [sys.executable, "-c", CODE, *TINY, "method=random", "train.steps=50", f"paths.outputs={tmp_path}"]
+    done = subprocess.run(command, cwd=tmp_path, env=os.environ | outer, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    [table] = tmp_path.glob("runs/*/metrics/metrics.csv")
+    assert {"train_loss", "validation_loss", "metrics/ssim/auc"} <= set(table.read_text().splitlines()[0].split(","))
+
+
 def children(process: int) -> list[int]:
     """The processes that a process has started."""
     tasks = Path(f"/proc/{process}/task").glob("*/children")
@@ -84,8 +96,7 @@ def is_running(process: int) -> bool:
 @pytest.mark.slow  # three processes that each import everything
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks processes up in /proc")
 def test_ranks_end_with_a_command_that_is_killed(tmp_path):
-    code = "import sys; from tdattr.cli import main; sys.argv[0] = 'tdattr'; main()"
-    command = [sys.executable, "-c", code, *LONG, "method=pixel", "trainer.devices=2", f"paths.outputs={tmp_path}"]
+    command = [sys.executable, "-c", CODE, *LONG, "method=pixel", "trainer.devices=2", f"paths.outputs={tmp_path}"]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL)
     started: list[int] = []
     try:
