@@ -1,6 +1,7 @@
 """Losses and results as a CSV file, pictures as PNGs beside it."""
 
 from collections.abc import Mapping
+from csv import DictReader, DictWriter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,17 @@ class CSV(Logger):
     def finish(
         self, logger: Any, config: dict[str, Any], summary: dict[str, Any], pictures: Mapping[str, Picture]
     ) -> None:
-        """The numbers are the file's last line."""
+        """The numbers are the last line. They are added to the file as it is: it may have been written by another
+        process, one of several that have trained, whose lines Lightning's logger would delete here."""
         from PIL import Image
 
-        logger.log_metrics(list_numbers(summary))
-        logger.save()
+        table = Path(logger.log_dir) / "metrics.csv"
+        table.parent.mkdir(parents=True, exist_ok=True)
+        lines = list(DictReader(table.read_text().splitlines())) if table.exists() else []
+        lines.append({"step": len(lines)} | list_numbers(summary))
+        with table.open("w", newline="") as file:
+            writer = DictWriter(file, sorted({name for line in lines for name in line}))
+            writer.writeheader()
+            writer.writerows(lines)
         for name, picture in pictures.items():
             Image.fromarray(picture).save(Path(logger.log_dir) / f"{name}.png")

@@ -15,10 +15,11 @@ class TensorBoard(Logger):
     name: str
 
     def start(self) -> Any:
-        """Lightning's own."""
+        """Lightning's own; its version is decided here, for all processes that will write."""
         from lightning.pytorch.loggers import TensorBoardLogger
 
-        return TensorBoardLogger(self.save_dir, self.name)
+        version = TensorBoardLogger(self.save_dir, self.name).version
+        return TensorBoardLogger(self.save_dir, self.name, version)
 
     def finish(
         self, logger: Any, config: dict[str, Any], summary: dict[str, Any], pictures: Mapping[str, Picture]

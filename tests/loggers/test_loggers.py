@@ -1,6 +1,8 @@
 """Every logger gets the same: what it is told of a run, and what it leaves."""
 
+import csv
 import os
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -201,3 +203,26 @@ def test_every_logger_keeps_the_verdict_of_every_protocol(write: Any, protocol: 
     assert main in kept
     for name, value in list_numbers(summary).items():
         assert kept[name] == pytest.approx(value, rel=1e-6), name
+
+
+def from_rank(logger: Logger) -> None:
+    """A loss is logged by another process, and the results by this one."""
+    started = logger.start()
+    rank = pickle.loads(pickle.dumps(started))
+    rank.log_metrics({"loss": 0.5}, 7)
+    rank.finalize("success")
+    logger.finish(started, {"seed": 2}, SUMMARY, PICTURES)
+
+
+def test_csv_keeps_what_ranks_have_logged(tmp_path: Path) -> None:
+    from_rank(CSV(str(tmp_path), "", "metrics"))
+    first, last = csv.DictReader((tmp_path / "metrics" / "metrics.csv").read_text().splitlines())
+    assert (first["loss"], first["step"], first["metrics/ssim/auc"]) == ("0.5", "7", "")
+    assert (last["loss"], last["step"], last["metrics/ssim/auc"]) == ("", "1", "0.75")
+
+
+def test_tensorboard_has_one_folder_for_ranks_and_results(tmp_path: Path) -> None:
+    for number in range(2):
+        from_rank(TensorBoard(str(tmp_path), "name"))
+        assert len(list((tmp_path / "name").iterdir())) == number + 1
+        assert len(list((tmp_path / "name" / f"version_{number}").glob("events*"))) >= 2
