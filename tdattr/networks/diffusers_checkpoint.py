@@ -1,6 +1,5 @@
 """A model saved by diffusers as a network: its architecture is used for retrains, its weights are F1."""
 
-import inspect
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ import torch
 from tdattr.errors import UserError
 from tdattr.files import digest_once
 from tdattr.networks import NetworkConfig
-from tdattr.networks.diffusers_json import check_kinds, read_json
+from tdattr.networks.diffusers_json import check_kinds, read_defaults, read_json
 from tdattr.networks.diffusers_scheduler import Scheduler, read_scheduler
 from tdattr.networks.diffusers_unet import DiffusersUNet, check_timesteps
 from tdattr.networks.weights import check_tensors
@@ -136,9 +135,9 @@ class DiffusersConfig(NetworkConfig):
     def read_config(self, channels: int, resolution: int, condition: int) -> dict[str, Any]:
         """The folder's description of the network. Raises UserError where it does not fit."""
         config = read_json(self.folder / CONFIG)
-        parameters = inspect.signature(model_class(config).__init__).parameters
-        check_kinds(self.folder / CONFIG, config, {key: value.default for key, value in parameters.items()})
-        unknown = sorted(key for key in config if key not in parameters and not key.startswith("_"))
+        defaults = read_defaults(model_class(config))
+        check_kinds(self.folder / CONFIG, config, defaults)
+        unknown = sorted(key for key in config if key not in defaults and not key.startswith("_"))
         if unknown:
             raise UserError(f"{self.folder / CONFIG} has {unknown[0]}, which diffusers does not read: correct it.")
         size = config.get("sample_size")
@@ -186,7 +185,7 @@ class DiffusersConfig(NetworkConfig):
         if self.folder.name == "unet":
             paths.append(self.folder / SCHEDULERS[2])
         path = next((path for path in paths if path.is_file()), None)
-        return None if path is None else read_scheduler(path)
+        return None if path is None else read_scheduler(path.resolve())
 
 
 def model_class(config: dict[str, Any]) -> Any:

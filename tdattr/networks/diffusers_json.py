@@ -1,5 +1,6 @@
 """The JSON files in which diffusers describes networks and schedulers."""
 
+import inspect
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,6 +18,12 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"{path} is no JSON object: {SAVE_AGAIN}.")
     return content
+
+
+def read_defaults(cls: Any) -> dict[str, Any]:
+    """The settings that one of diffusers' classes takes, each with its default; a float where any number is meant."""
+    parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]  # without self
+    return {p.name: float(p.default) if p.annotation in (float, "float") else p.default for p in parameters}
 
 
 def check_kinds(path: Path, said: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:

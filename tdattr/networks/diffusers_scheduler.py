@@ -3,7 +3,6 @@
 Every setting that diffusers' class takes is read, is known to matter to nothing here, or is refused by its name.
 """
 
-import inspect
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tdattr.errors import UserError
-from tdattr.networks.diffusers_json import check_kind, check_kinds, read_json
+from tdattr.networks.diffusers_json import check_kind, check_kinds, read_defaults, read_json
 
 SAMPLERS = {"DDIMScheduler": "ddim", "DDPMScheduler": "ancestral", "DPMSolverMultistepScheduler": "dpm_solver"}
 # whatever their way of sampling is: schedulers of networks that were trained as DDPMs
@@ -125,7 +124,7 @@ class Scheduler:
         if name == self.name:
             self.check(said, known)
         else:
-            said = {key: value for key, value in said.items() if value in (known[key] or (value,))}
+            said = {key: value for key, value in said.items() if key in known and value in (known[key] or (value,))}
         values = defaults(name) | said
         settings = UNREAD | {"sampler": SAMPLERS[name]}
         if name == "DDIMScheduler":
@@ -176,5 +175,4 @@ def defaults(name: str) -> dict[str, Any]:
     """The settings of one of diffusers' schedulers, each with its default."""
     import diffusers  # takes seconds to import
 
-    parameters = inspect.signature(getattr(diffusers, name).__init__).parameters
-    return {key: parameter.default for key, parameter in parameters.items() if key != "self"}
+    return read_defaults(getattr(diffusers, name))

@@ -78,6 +78,11 @@ def test_predictions_are_those_of_diffusers(tmp_path: Path, x: Tensor) -> None:
     assert torch.equal(network(x, T.float(), Given(torch.eye(4)[:3], torch.ones(3, dtype=torch.bool))), expected)
 
 
+def test_a_number_may_stand_where_the_default_is_a_whole_one(tmp_path: Path) -> None:
+    saved(tmp_path, mid_block_scale_factor=0.5, attention_head_dim=None)
+    assert checkpoint(tmp_path).build(1, 8, 0).unet.config["mid_block_scale_factor"] == 0.5
+
+
 @pytest.mark.parametrize(
     ("model", "changes"),
     [
