@@ -182,22 +182,19 @@ def share_out(plans: Sequence[Plan], description: str | None = None) -> list[Art
     Jobs that want the same artifacts share the work: what another one is building is left for later.
     """
     finished = {index: plan.get() for index, plan in enumerate(plans) if plan.finished}
-    bar = None
-    if description is not None and len(finished) < len(plans):
-        bar = Bar(description, len(plans), len(finished))
-    while missing := [index for index in range(len(plans)) if index not in finished]:
-        before = len(finished)
-        for index in missing:
-            artifact = plans[index].offer(wait=False)
-            if artifact is not None:
-                finished[index] = artifact
-                if bar is not None:
+    bar = Bar(description or "", len(plans), len(finished), hidden=description is None or len(finished) == len(plans))
+    try:
+        while missing := [index for index in range(len(plans)) if index not in finished]:
+            before = len(finished)
+            for index in missing:
+                artifact = plans[index].offer(wait=False)
+                if artifact is not None:
+                    finished[index] = artifact
                     bar.advance()
-        if len(finished) == before:  # other jobs are building all that is left
-            finished[missing[0]] = plans[missing[0]].get()
-            if bar is not None:
+            if len(finished) == before:  # other jobs are building all that is left
+                finished[missing[0]] = plans[missing[0]].get()
                 bar.advance()
-    if bar is not None:
+    finally:
         bar.close()
     return [finished[index] for index in range(len(plans))]
 

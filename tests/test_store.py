@@ -152,13 +152,14 @@ def test_shared_out_artifacts_come_in_their_order(tmp_path: Path, capsys: pytest
     assert share_out([], "Sharing") == [] and capsys.readouterr().err == ""
 
 
-def test_a_failed_share_leaves_what_was_finished(tmp_path: Path) -> None:
+def test_a_failed_share_leaves_what_was_finished(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def fail(number: int, folder: Path) -> None:
         if number == 2:
             raise RuntimeError("power cut")
 
     with pytest.raises(RuntimeError, match="power cut"):
-        share_out(plans(tmp_path, fail, 4))
+        share_out(plans(tmp_path, fail, 4), "Sharing")
+    assert "Sharing: 2 of 4" in capsys.readouterr().err  # the bar is ended: an error does not stand behind it
     assert [each.finished for each in plans(tmp_path, fail, 4)] == [True, True, False, False]
     built: list[int] = []
     share_out(plans(tmp_path, lambda number, folder: built.append(number), 4))
