@@ -45,7 +45,7 @@ PositiveOrZero = Annotated[float, Range(least=0)]
 Probability = Annotated[float, Range(least=0, most=1)]
 Share = Annotated[float, Range(above=0, most=1)]  # some or all
 Part = Annotated[float, Range(above=0, below=1)]  # some but not all
-PartOrNone = Annotated[float, Range(least=0, below=1)]  # some or none, but not all
+PartOrZero = Annotated[float, Range(least=0, below=1)]  # some or nothing, but not all
 
 
 def alternatives(hint: Any) -> tuple[Any, ...]:

@@ -17,7 +17,7 @@ from tdattr.errors import UserError
 from tdattr.metrics.choice import build_measure, complete_measures
 from tdattr.pipeline.dataset import read_dataset
 from tdattr.pipeline.workspace import open_workspace
-from tdattr.ranges import Count, Part, PartOrNone, Positive, Range, alternatives
+from tdattr.ranges import Count, Part, PartOrZero, Positive, Range, alternatives
 from tests.conftest import CONF
 
 NAN, INFINITY = float("nan"), float("inf")
@@ -202,7 +202,7 @@ class Sizes:
     count: Count
     rate: Positive
     optional: Part | None
-    several: list[PartOrNone]
+    several: list[PartOrZero]
     named: dict[str, Positive]
     choice: Positive | Literal["auto", "none"] | None
     free: float

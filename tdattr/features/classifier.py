@@ -20,7 +20,7 @@ from tdattr.features import Embed, Extractor, Images, Setting
 from tdattr.features.pixels import resize
 from tdattr.ids import digest_ids
 from tdattr.progress import Bar
-from tdattr.ranges import Count, PartOrNone, Positive, PositiveOrZero
+from tdattr.ranges import Count, PartOrZero, Positive, PositiveOrZero
 from tdattr.seeding import generator, torch_seed
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class Classifier(Extractor):
     batch_size: Count
     learning_rate: Positive
     weight_decay: PositiveOrZero
-    shift: PartOrNone
+    shift: PartOrZero
 
     def identity(self, setting: Setting) -> Mapping[str, str]:
         """The seed and the items of every group. Raises UserError where there are not at least two groups."""

@@ -11,7 +11,7 @@ from tdattr.errors import UserError
 from tdattr.networks import NOTHING, Given
 from tdattr.networks.embedding import EmbeddingNetwork
 from tdattr.networks.unet_sizes import PARTS, UNetSizes
-from tdattr.ranges import CountOrZero, PartOrNone, Positive
+from tdattr.ranges import CountOrZero, PartOrZero, Positive
 
 if TYPE_CHECKING:
     from diffusers.models.unets.unet_2d import UNet2DModel
@@ -32,7 +32,7 @@ class DiffusersUNetConfig(UNetSizes):
     """
 
     conditional: bool
-    attention_dropout: PartOrNone
+    attention_dropout: PartOrZero
     scale_shift: bool
     downsample_padding: CountOrZero
     norm_eps: Positive

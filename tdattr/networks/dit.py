@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tdattr.errors import UserError
 from tdattr.networks import NOTHING, Given, NetworkConfig, frame
 from tdattr.networks.embedding import FREQUENCIES, EmbeddingNetwork, Fourier, two_layers
-from tdattr.ranges import Count, CountOrZero, PartOrNone, Positive
+from tdattr.ranges import Count, CountOrZero, PartOrZero, Positive
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class DiTConfig(NetworkConfig):
     mlp_ratio: Positive
     patch: Count
     registers: CountOrZero
-    dropout: PartOrNone
+    dropout: PartOrZero
     embedding_width: Count
-    sigma_dropout: PartOrNone
+    sigma_dropout: PartOrZero
     frame_channels: list[Count]
     frame_strides: list[Count]
     frame_kernel: Count

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from tdattr.networks import NOTHING, Given
 from tdattr.networks.embedding import FREQUENCIES, EmbeddingNetwork, Fourier, two_layers
 from tdattr.networks.unet_sizes import PARTS, UNetSizes
-from tdattr.ranges import Count, PartOrNone
+from tdattr.ranges import Count, PartOrZero
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class UNetConfig(UNetSizes):
     """The ``model`` node of a U-Net; the embeddings of level and condition are ``embedding_width`` wide."""
 
     embedding_width: Count
-    sigma_dropout: PartOrNone
+    sigma_dropout: PartOrZero
 
     def build(self, channels: int, resolution: int, condition: int) -> "UNet":
         """A U-Net for ``resolution`` x ``resolution`` images. Raises UserError where the sizes do not fit."""

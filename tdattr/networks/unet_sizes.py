@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from tdattr.errors import UserError
 from tdattr.networks import NetworkConfig
-from tdattr.ranges import Count, PartOrNone
+from tdattr.ranges import Count, PartOrZero
 
 # A U-Net has no MLPs. What stands in a DiT block as fc1, SiLU, fc2 stands in a residual block as conv1, SiLU, conv2:
 # the two weight tensors that transform the features inside a residual branch. So ``mlp`` (MUCS §2.3, C4) is those two
@@ -35,7 +35,7 @@ class UNetSizes(NetworkConfig):
     attention: list[bool]
     head_width: Count | None
     norm_groups: Count
-    dropout: PartOrNone
+    dropout: PartOrZero
     augmentation_label: bool
     c_noise: Literal["log_sigma", "timestep"]
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from tdattr.configs import Settings
 from tdattr.errors import UserError
-from tdattr.ranges import Count, CountOrZero, PartOrNone, Positive, PositiveOrZero, Probability
+from tdattr.ranges import Count, CountOrZero, PartOrZero, Positive, PositiveOrZero, Probability
 from tdattr.schedules import RateSchedule, rate
 
 WEIGHTS = ("raw", "ema")  # the trained weights themselves and their moving average, each in its .safetensors
@@ -39,15 +39,15 @@ class TrainConfig(Settings):
     batch_size: Count
     learning_rate: Positive
     weight_decay: PositiveOrZero
-    betas: list[PartOrNone]  # of Adam's moments
+    betas: list[PartOrZero]  # of Adam's moments
     warmup_steps: CountOrZero | None  # or
-    warmup_share: PartOrNone | None  # of the planned steps
+    warmup_share: PartOrZero | None  # of the planned steps
     schedule: RateSchedule  # of the rate after the warm-up: constant, or cosine down to zero at the last planned step
     schedule_steps: Count | None  # planned; None: those of ``schedule_epochs``
     schedule_epochs: Count | None  # planned; None: those that are run
     clip: Positive | None  # the largest length of a step's gradient
-    ema: PartOrNone
-    condition_dropout: PartOrNone
+    ema: PartOrZero
+    condition_dropout: PartOrZero
     mirror: bool
     coupled: bool
     epoch_steps: Count  # a checkpoint and a validation after every so many steps

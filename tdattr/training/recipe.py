@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tdattr.configs import Node
-from tdattr.ranges import Count, CountOrZero, Part, PartOrNone, Positive, PositiveOrZero
+from tdattr.ranges import Count, CountOrZero, Part, PartOrZero, Positive, PositiveOrZero
 
 AUTO: Literal["auto"] = "auto"
 Auto = Literal["auto"]  # derived by the recipe's rule
@@ -75,12 +75,12 @@ class Recipe(Node):
     batch_size: Count | Auto
     learning_rate: Positive | Auto
     weight_decay: PositiveOrZero
-    betas: list[PartOrNone]
+    betas: list[PartOrZero]
     warmup_steps: CountOrZero | Auto | None
-    warmup_share: PartOrNone | None  # one of the two
+    warmup_share: PartOrZero | None  # one of the two
     schedule: Literal["constant", "cosine"]  # of the rate after the warm-up
     clip: Positive | None
-    ema: PartOrNone | Auto
+    ema: PartOrZero | Auto
     weights: Literal["ema", "raw"]  # which of a trained model's are used
     mirror: bool
     coupled: bool
