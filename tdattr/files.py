@@ -20,7 +20,7 @@ BLOCK = 1 << 20  # bytes read at a time
 PAGE = 4096  # bytes: no file system hands out less at a time
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no space, no quota, or a limit on the size of files
 NUMPY_FULL = ("Not enough free space", "requested and")  # what numpy says of a full disk, without a number
-LONGEST_NAME = 120  # characters; file systems take 255 bytes
+LONGEST_NAME = 120  # bytes; file systems take 255
 CANNOT_SYNC = (errno.EINVAL, errno.EOPNOTSUPP)  # of folders, on some network file systems
 
 known: dict[tuple[int, int, int, int], str] = {}  # digests of this process, see ``digest_once``
@@ -46,7 +46,7 @@ def digest_once(path: Path) -> str:
 
 def name_file(text: str) -> str:
     """A name for a file or folder made of any text: it holds no separator, and does not begin with a dot."""
-    return re.sub(r"[^\w.-]+", "_", text)[:LONGEST_NAME].lstrip(".") or "_"
+    return re.sub(r"[^\w.-]+", "_", text, flags=re.ASCII)[:LONGEST_NAME].lstrip(".") or "_"
 
 
 def write_json(path: Path, content: object) -> None:

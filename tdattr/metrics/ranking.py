@@ -17,6 +17,7 @@ from scipy.stats import rankdata
 
 ScoreMatrix = Real[np.ndarray, "query group"]
 QueryValues = Float[np.ndarray, " query"]
+Ties = tuple[Int[np.ndarray, "query group"], Int[np.ndarray, "query group"]]
 
 
 def check_scores(gold: ScoreMatrix, scores: ScoreMatrix) -> tuple[ScoreMatrix, ScoreMatrix]:
@@ -36,7 +37,7 @@ def ranking(scores: ScoreMatrix) -> Int[np.ndarray, "query group"]:
     return np.argsort(-scores, axis=1, kind="stable")
 
 
-def find_ties(scores: ScoreMatrix) -> tuple[Int[np.ndarray, "query group"], Int[np.ndarray, "query group"]]:
+def find_ties(scores: ScoreMatrix) -> Ties:
     """For every column, how many score higher, and how many as high, itself counted."""
     higher, reaching = (rankdata(-scores, method=method, axis=1).astype(int) for method in ("min", "max"))
     return higher - 1, reaching - higher + 1
@@ -44,7 +45,12 @@ def find_ties(scores: ScoreMatrix) -> tuple[Int[np.ndarray, "query group"], Int[
 
 def chance_of_top(scores: ScoreMatrix, n: int) -> Float[np.ndarray, "query group"]:
     """How likely every column is one of the first n, over all orders of those that tie."""
-    higher, size = find_ties(scores)
+    return chance_among(find_ties(scores), n)
+
+
+def chance_among(ties: Ties, n: int) -> Float[np.ndarray, "query group"]:
+    """`chance_of_top`, from what `find_ties` gives."""
+    higher, size = ties
     return np.clip((n - higher) / size, 0, 1)
 
 
@@ -146,9 +152,12 @@ def rank_biased_overlap(gold: ScoreMatrix, scores: ScoreMatrix, p: float = 0.9) 
     if not 0 < p < 1:
         raise ValueError(f"p = {p} is not between 0 and 1")
     gold, scores = check_scores(gold, scores)
-    depths = range(1, gold.shape[1] + 1)
-    terms = [p ** (depth - 1.0) * top_overlap(gold, scores, depth) for depth in depths]
-    return np.asarray((1 - p) * np.sum(terms, axis=0))
+    in_gold, in_scores = find_ties(gold), find_ties(scores)
+    total = np.zeros(len(gold))
+    for depth in range(1, gold.shape[1] + 1):
+        shared = (chance_among(in_gold, depth) * chance_among(in_scores, depth)).sum(1)
+        total += (1 - p) * p ** (depth - 1) * shared / depth
+    return total
 
 
 def kendall_tau(gold: ScoreMatrix, scores: ScoreMatrix) -> QueryValues:

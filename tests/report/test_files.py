@@ -228,7 +228,7 @@ def test_the_page_goes_without_pictures_that_are_no_longer_stored(tmp_path: Path
     assert f"The queries of seed 1 are not shown: {missing} is no longer there." in text
 
 
-@pytest.mark.parametrize("name", ["../../../out", "/out", "..", "a/b", ".hidden"])
+@pytest.mark.parametrize("name", ["../../../out", "/out", "..", "a/b", ".hidden", "日本語" * 90])
 def test_a_crafted_summary_writes_nothing_outside_of_the_reports_folder(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
