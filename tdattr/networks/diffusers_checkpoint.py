@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 
 from tdattr.errors import UserError
-from tdattr.files import digest_once
+from tdattr.files import digest_once, expand
 from tdattr.networks import NetworkConfig
 from tdattr.networks.diffusers_json import check_kinds, read_defaults, read_json
 from tdattr.networks.diffusers_scheduler import Scheduler, read_scheduler
@@ -111,7 +111,7 @@ class DiffusersConfig(NetworkConfig):
         """The folder of the model. Raises UserError where there is none."""
         if self.path is None:
             raise UserError("model=diffusers needs the folder of a diffusers model: set model.path.")
-        root = Path(self.path).expanduser()
+        root = expand(self.path)
         for folder in (root, root / "unet"):
             if (folder / CONFIG).is_file():
                 return folder

@@ -5,7 +5,6 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -13,6 +12,7 @@ import numpy as np
 from tdattr.configs import walk
 from tdattr.data.prepared import Prepared
 from tdattr.errors import UserError
+from tdattr.files import expand
 from tdattr.ids import Ids, digest_ids
 from tdattr.methods import Method
 from tdattr.pipeline.train import build_network, own_weights, train
@@ -54,7 +54,7 @@ def open_teacher(ws: Workspace, teacher: Teacher) -> TeacherWorkspace:
     """The workspace in which a teacher is trained."""
     values = {entry.name: getattr(ws, entry.name) for entry in fields(Workspace)}
     values |= {"model": ws.model if teacher.model is None else teacher.model, "train": teacher.train, "logger": None}
-    values["checkpoint"] = None if teacher.checkpoint is None else Path(teacher.checkpoint).expanduser()
+    values["checkpoint"] = None if teacher.checkpoint is None else expand(teacher.checkpoint)
     return TeacherWorkspace(**values, run=ws)
 
 

@@ -214,7 +214,7 @@ def open_workspace(cfg: DictConfig) -> Workspace:
         health=build(cfg.health, "health", HealthConfig),
         remove=build(cfg.remove, "remove", RemoveConfig),
         device=device,
-        store=Store(Path(cfg.paths.artifacts).expanduser(), device_name),
+        store=Store(expand(cfg.paths.artifacts), device_name),
     )
     workspace.model.check_diffusion(workspace.diffusion)
     return workspace
