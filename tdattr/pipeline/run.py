@@ -74,24 +74,26 @@ def run(cfg: DictConfig) -> None:
 
 
 def work(ws: Workspace, logger: Logger, folder: Path) -> None:
-    """Everything of a run that takes time, and what it leaves. What is printed does not wait for the logger."""
+    """Everything of a run that takes time, and what it leaves; a logger that fails costs it nothing of that."""
     health = examine(ws)
     summary, lines = summarise(ws, evaluate(ws))
     summary = only_finite(summary | health)
     write_json(folder / SUMMARY, summary)
     save_attributions(ws, folder / ATTRIBUTIONS)
-    for line in lines:
-        log.info("%s, %s, %.2f s per query", ws.cfg.method.name, line, summary["seconds_per_query"])
-    for warning in summary["warnings"]:
-        log.warning("Warning: %s", warning)
-    if not ws.store.built:
-        log.info("Every artifact was already there: nothing was computed.")
-    log.info("Results: %s", folder / SUMMARY)
     config = OmegaConf.to_container(ws.cfg, resolve=True)
     assert isinstance(config, dict)
-    logger.finish(
-        ws.logger, {str(key): value for key, value in config.items()}, summary, pictures(ws, summary["artifacts"])
-    )
+    try:
+        logger.finish(
+            ws.logger, {str(key): value for key, value in config.items()}, summary, pictures(ws, summary["artifacts"])
+        )
+    finally:
+        for line in lines:
+            log.info("%s, %s, %.2f s per query", ws.cfg.method.name, line, summary["seconds_per_query"])
+        for warning in summary["warnings"]:
+            log.warning("Warning: %s", warning)
+        if not ws.store.built:
+            log.info("Every artifact was already there: nothing was computed.")
+        log.info("Results: %s", folder / SUMMARY)
 
 
 def abandon(logger: Logger, started: Any) -> None:

@@ -13,6 +13,7 @@ import torch
 from tdattr.cli import FULL_ERROR
 from tdattr.errors import UserError
 from tdattr.jobs import RANKS
+from tdattr.loggers.csv import CSV
 from tdattr.pipeline import generate
 from tdattr.pipeline import run as running
 from tdattr.training.pretrain import Keeper
@@ -118,6 +119,16 @@ def test_a_job_of_a_sweep_fails_alone_and_leaves_nothing_behind(tmp_path: Path) 
     assert [path.parent.name for path in tmp_path.glob("outputs/runs/**/summary.json")] == ["1"]
     for job in ("0", "1"):
         assert len(list(tmp_path.glob(f"outputs/runs/*/{job}/wandb/offline-run*"))) == 1
+
+
+def test_a_logger_that_fails_at_the_end_costs_a_run_no_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise UserError("no network")
+
+    monkeypatch.setattr(CSV, "finish", fail)
+    done = tdattr(*RANDOM, folder=tmp_path, check=False)
+    assert done.returncode == 1
+    assert "Results: " in done.stderr and done.stderr.endswith("error: no network\n")
 
 
 def test_what_a_run_sets_for_the_process_ends_with_it() -> None:
