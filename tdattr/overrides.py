@@ -128,7 +128,7 @@ def explain(error: Exception, overrides: Sequence[str], config_name: str) -> str
     if isinstance(error, OverrideParseException):
         return explain_syntax(error.override)
     if isinstance(error, MissingConfigException) and (match := re.search(r"Could not find '(.+)/(.+?)'", message)):
-        options = re.findall(r"^\t(\w+)$", message, re.MULTILINE)
+        options = re.findall(r"^\t(\S+)$", message, re.MULTILINE)
         meant = get_close_matches(match[2], options, 1)
         hint = f"did you mean {meant[0]}? There" if meant else "there"
         return f"There is no {match[1]}/{match[2]}: {hint} are {', '.join(options)}."
@@ -213,4 +213,4 @@ def find_settings(overrides: Sequence[str], config_name: str, besides: str) -> l
 def join_lines(message: str) -> str:
     """What an exception of Hydra or OmegaConf says, in one line, without its search path and its own bookkeeping."""
     lines = [line.strip() for line in message.split("Config search path")[0].splitlines() if line.strip()]
-    return " ".join(line for line in lines if not line.startswith(("full_key:", "object_type=")))
+    return " ".join(line for line in lines if not line.startswith(("full_key:", "object_type=", "reference_type=")))

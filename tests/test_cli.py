@@ -87,6 +87,11 @@ def test_a_mistake_ends_in_a_sentence_that_mends_it(mistake: list[str], sentence
     assert refusal("dataset=digits", *mistake, folder=tmp_path) == sentence
 
 
+def test_a_choice_that_there_is_not_is_told_those_that_there_are(tmp_path: Path) -> None:
+    said = refusal("ablation=weight_0.2", folder=tmp_path)
+    assert "did you mean weight_0." in said and "unlearn_levels, weight_0.1, weight_0.3." in said
+
+
 @pytest.mark.parametrize("group", GROUPS)
 def test_a_choice_of_nothing_is_refused(group: str, tmp_path: Path) -> None:
     said = refusal(f"{group}=null", folder=tmp_path)
