@@ -15,6 +15,7 @@ from tdattr.overrides import arrange, choose_loggers, parse
 from tests.conftest import CONF
 from tests.e2e.console import tdattr
 
+pytestmark = pytest.mark.e2e
 NESTED = {  # a group, the place of one of its choices, and what must be chosen for there to be such a place
     "extractor": ("health.extractor", []),
     "recipe": ("dataset.recipe", []),
