@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from functools import reduce
 from importlib import import_module
 from operator import or_
-from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
@@ -167,7 +167,12 @@ def explain(error: OmegaConfBaseException, hints: Mapping[str, Any], plain: Mapp
     if container is None and type(value) in CONTAINERS:
         return f"{json.dumps(value)} must be a single value, not a {CONTAINERS[type(value)]}."
     if container is not None and type(value) not in CONTAINERS:
-        items, sample = CONTENTS.get(get_args(container)[-1], ("values", "a"))
+        kinds = [
+            get_args(kind)[0] if get_origin(kind) is Annotated else kind
+            for kind in alternatives(get_args(container)[-1])
+        ]
+        known = [CONTENTS[kind] for kind in kinds if kind in CONTENTS] or [("values", "a")]
+        items, sample = " or ".join(name for name, _ in known), known[0][1]
         written = f"[{value or sample}]" if get_origin(container) is list else f"{{name: {sample}}}"
         word = CONTAINERS[get_origin(container)]
         return f"{json.dumps(value)} must be a {word} of {items}, as in {join(path, name)}={written}."

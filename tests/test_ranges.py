@@ -40,7 +40,11 @@ GROUPS = {  # a choice of each goes into one command, at this place; and what so
     "method": "method",
 }
 BESIDE_GUDA = {"objective": "objective@method.objective", "mask": "mask@method.unlearn.mask"}
-NEEDED = {"image_folder": "dataset.source.root=/x", "diffusers": "model.path=/x"}
+NEEDED = {
+    "image_folder": "dataset.source.root=/x",
+    "diffusers": "model.path=/x",
+    "several": "+logger@logger.loggers.none=none",
+}
 
 
 def composed(*settings: str, name: str = "config") -> DictConfig:

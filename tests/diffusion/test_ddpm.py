@@ -380,7 +380,6 @@ def test_a_network_that_embeds_timesteps_is_told_the_timestep(ddpm: DDPM, timest
         ({"prediction": "sample"}, r"^diffusion.prediction=sample is unknown: choose epsilon or v_prediction\.$"),
         ({"zero_terminal_snr": True}, r"zero_terminal_snr=true needs diffusion.prediction=v_prediction, as the noise"),
         ({"clip": 0.0}, r"diffusion.clip=0.0 must be above 0, or null"),
-        ({"offset": -1}, r"diffusion.offset=-1 must lie between 0 and 19"),
         ({"offset": 20}, r"diffusion.offset=20 .* so that the first of diffusion.steps=50 is below"),
         ({"ddim_noise": "none"}, r"^diffusion.ddim_noise=none is unknown: choose predicted or recomputed\.$"),
         ({"c_noise": "sigma"}, r"^diffusion.c_noise=sigma is unknown: choose log_sigma or timestep\.$"),

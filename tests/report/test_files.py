@@ -14,6 +14,7 @@ from rich.console import Console
 from safetensors.torch import save_file
 
 from tdattr.report import command, page
+from tdattr.report.arguments import parse
 from tdattr.report.collect import collect
 from tdattr.report.files import escape_latex, to_frame, to_latex, to_markdown, write_sheet
 from tdattr.report.sheet import Number, Sheet, drop_empty_columns, render_sheet
@@ -126,7 +127,7 @@ def test_the_command_prints_and_writes_every_table(
     outputs.run("mucs", 1, 0.1, ablation="block")
     outputs.lds("mucs", 1)
     monkeypatch.setattr("tdattr.report.page.show_queries", lambda *_: [])  # pretended runs have no pictures
-    command.run([str(tmp_path / "runs"), "--out", str(tmp_path / "report")])
+    command.run(parse([str(tmp_path / "runs"), "--out", str(tmp_path / "report")]))
     printed = capsys.readouterr().out
     for words in ("Table 1: AUC", "Table 2: MUCS", "Linear datamodeling score", "table_8", "Report: "):
         assert words in printed
@@ -149,7 +150,7 @@ def test_changes_from_a_small_median_have_a_mark_and_a_footnote_wherever_they_ar
     outputs = Outputs(tmp_path)
     outputs.run("mucs", 1, 0.3, lower=lower)
     monkeypatch.setattr("tdattr.report.page.show_queries", lambda *_: [])
-    command.run([str(tmp_path / "runs"), "--out", str(tmp_path / "report")])
+    command.run(parse([str(tmp_path / "runs"), "--out", str(tmp_path / "report")]))
     (folder,) = (tmp_path / "report/tables").iterdir()
     texts = {
         "terminal": " ".join(capsys.readouterr().out.split()),
@@ -171,7 +172,7 @@ def test_lds_alone_needs_no_overview(
 ) -> None:
     Outputs(tmp_path).lds("mucs", 1)
     monkeypatch.setattr("tdattr.report.page.show_queries", lambda *_: [])
-    command.run([str(tmp_path / "runs"), "--out", str(tmp_path / "report")])
+    command.run(parse([str(tmp_path / "runs"), "--out", str(tmp_path / "report")]))
     assert "tiny, dit, edm: lds, 32 subsets" in capsys.readouterr().out
     assert not (tmp_path / "report/table.csv").exists()
     assert (tmp_path / "report/index.html").exists()
@@ -236,7 +237,7 @@ def test_a_crafted_summary_writes_nothing_outside_of_the_reports_folder(
     outputs.run("mucs", 1, dataset=name)
     monkeypatch.setattr("tdattr.report.page.show_queries", lambda *_: [])
     before = set(tmp_path.rglob("*"))
-    command.run([str(tmp_path / "in"), "--out", str(tmp_path / "report")])
+    command.run(parse([str(tmp_path / "in"), "--out", str(tmp_path / "report")]))
     written = set(tmp_path.rglob("*")) - before
     assert written and all((tmp_path / "report") in (path, *path.parents) for path in written)
     (folder,) = (tmp_path / "report/tables").iterdir()
@@ -262,5 +263,5 @@ def test_a_reader_that_leaves_gets_a_page_and_no_complaint(tmp_path: Path, monke
     os.close(reading)
     with os.fdopen(writing, "w") as pipe:  # closing it flushes, as the interpreter does at its end
         monkeypatch.setattr(sys, "stdout", pipe)
-        command.run([str(tmp_path), "--out", str(tmp_path / "report")])
+        command.run(parse([str(tmp_path), "--out", str(tmp_path / "report")]))
     assert (tmp_path / "report/index.html").exists()

@@ -10,6 +10,7 @@ import pytest
 
 from tdattr.errors import UserError
 from tdattr.report import command, page
+from tdattr.report.arguments import parse
 from tdattr.report.readable import make_readable
 from tests.report.outputs import Outputs
 
@@ -106,7 +107,7 @@ def test_tables_do_not_need_pictures(
     monkeypatch.setattr(page, "show_attributions", lambda run, split: pictured.append(run.summary["method"]) or [])
     for name in ("load_images", "to_uint8", "read_split"):  # pretended runs have no pictures
         monkeypatch.setattr(page, name, lambda *_: SimpleNamespace(conditions=None))
-    command.run([str(outputs.root / "runs"), "--out", str(outputs.root / "report")])
+    command.run(parse([str(outputs.root / "runs"), "--out", str(outputs.root / "report")]))
     text = (outputs.root / "report" / "index.html").read_text()
     for shown in (capsys.readouterr().out, text):
         assert "No pictures (The artifact queries/2 is damaged" in shown and "mucs" in shown
