@@ -65,7 +65,7 @@ def name_aside(path: Path) -> Path:
 def move_into_place(aside: Path, path: Path) -> None:
     """Replace ``path`` in one step by a file that was written aside, once its content is on the disk."""
     sync(aside)
-    aside.replace(path)
+    os.replace(aside, path)
 
 
 def sync(path: Path) -> None:
