@@ -59,7 +59,8 @@ def explain(error: ProcessException) -> UserError | None:
 
 def end_with_parent() -> None:
     """End this process as soon as the one that started it is gone, however that ended: at once, as it may be waiting
-    for another rank, and must write nothing more beside the command's next attempt."""
+    for another rank, and must write nothing more beside the command's next attempt. (torch has SIGINT sent, which is
+    ignored under ``nohup`` and in the background of a script, and which Lightning answers by waiting.)"""
     parent = multiprocessing.parent_process()
     assert parent is not None
 
@@ -68,7 +69,8 @@ def end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a terminal's Ctrl+C reaches every process; the command speaks
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a terminal's Ctrl+C reaches every process; the command speaks
 
 
 def fit(

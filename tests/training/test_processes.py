@@ -107,7 +107,9 @@ def is_running(process: int) -> bool:
 @pytest.mark.slow  # three processes that each import everything
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks processes up in /proc")
 def test_ranks_end_with_a_command_that_is_killed(tmp_path):
-    command = [sys.executable, "-c", CODE, *LONG, "method=pixel", "trainer.devices=2", f"paths.outputs={tmp_path}"]
+    """Where SIGINT is ignored, as under nohup, too."""
+    code = f"import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); {CODE}"
+    command = [sys.executable, "-c", code, *LONG, "method=pixel", "trainer.devices=2", f"paths.outputs={tmp_path}"]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL)
     started: list[int] = []
     try:
