@@ -41,9 +41,9 @@ GROUPS = {  # a choice of each goes into one command, at this place; and what so
 }
 BESIDE_GUDA = {"objective": "objective@method.objective", "mask": "mask@method.unlearn.mask"}
 NEEDED = {
-    "image_folder": "dataset.source.root=/x",
-    "diffusers": "model.path=/x",
-    "several": "+logger@logger.loggers.none=none",
+    "image_folder": ["dataset.source.root=/x", "recipe@dataset.recipe=cpu"],  # its own needs the images
+    "diffusers": ["model.path=/x"],
+    "several": ["+logger@logger.loggers.none=none"],
 }
 
 
@@ -70,7 +70,8 @@ def commands() -> Iterator[list[str]]:
     """Few commands that together hold every class."""
     for together in zip_longest(*map(one_per_class, GROUPS)):
         chosen = [(place, choice) for place, choice in zip(GROUPS.values(), together, strict=True) if choice]
-        yield [f"{place}={choice}" for place, choice in chosen] + [NEEDED[c] for _, c in chosen if c in NEEDED]
+        needed = [setting for _, choice in chosen for setting in NEEDED.get(choice, [])]
+        yield [f"{place}={choice}" for place, choice in chosen] + needed
     for group, place in BESIDE_GUDA.items():
         yield from (["method=guda_u", f"{place}={choice}"] for choice in one_per_class(group))
     yield from ([f"ablation={choice}"] for choice in one_per_class("ablation"))

@@ -29,17 +29,6 @@ def listening() -> Iterator[None]:
 
 
 @pytest.fixture
-def listening():
-    """Signals as a script in the foreground has them; commands in the background ignore Ctrl+C."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
-@pytest.fixture
 def train(tiny_data, tiny_dit, tiny_train, tiny_trainer, edm, tmp_path):
     """Run a training on so many devices."""
 
@@ -50,7 +39,7 @@ def train(tiny_data, tiny_dit, tiny_train, tiny_trainer, edm, tmp_path):
     return run
 
 
-def test_signals_that_no_command_listens_to_are_no_success(train, monkeypatch, listening):
+def test_signals_that_no_command_listens_to_are_no_success(train, monkeypatch):
     """In a script of the user's, where Lightning listens."""
     for number, expected in ((signal.SIGTERM, Interrupted), (signal.SIGINT, KeyboardInterrupt)):
         with monkeypatch.context() as patch:
@@ -60,7 +49,7 @@ def test_signals_that_no_command_listens_to_are_no_success(train, monkeypatch, l
                 train()
 
 
-def test_a_second_signal_is_not_caught(listening):
+def test_a_second_signal_is_not_caught():
     with interruptible() as received:
         with pytest.raises(Interrupted):
             os.kill(os.getpid(), signal.SIGTERM)
