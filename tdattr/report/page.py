@@ -93,9 +93,9 @@ def describe_removal(experiment: Experiment) -> str | None:
         return None
     k = experiment.first(next(iter(experiment.runs))).summary["k"]
     return (
-        f"Each row shows the {SHOWN} items with the highest scores. What was removed, before one retraining for each "
-        f"method, are the {k} highest of every query, those of all queries together: the image on the right is the one "
-        "after that. A red frame marks the items among the shown that were removed."
+        f"Each row shows the {SHOWN} items with the highest scores. For each method the {k} highest of every query, "
+        "those of all queries together, were removed and one model was trained without them: the image on the right is "
+        "that model's. A red frame marks those shown here that were removed."
     )
 
 
