@@ -1,10 +1,18 @@
-"""Dependencies point one way: nothing imports from a layer above its own, or from a neighbour in the same one."""
+"""Dependencies point one way: nothing imports from a layer above its own, or from a neighbour in the same one; and what
+takes seconds to import is imported where it is used."""
 
 import ast
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import CONF
+
+HEAVY = {"lightning", "timm", "diffusers", "transformers", "torchvision", "torchmetrics", "sklearn", "scipy", "wandb"}
+HEAVY |= {"matplotlib", "rich", "tensorboard"}
 PACKAGE = Path(__file__).parents[1] / "tdattr"
 LAYERS = [  # from the ground up; what stands in one line does not know of each other
     ["errors", "jobs", "ids", "seeding", "schedules", "progress", "pictures"],
@@ -64,3 +72,22 @@ def test_imports_point_downwards(path: Path) -> None:
 def test_every_part_has_a_layer() -> None:
     parts = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in FILES}
     assert parts == set(RANKS)
+
+
+def test_a_mistake_in_the_configuration_costs_no_heavy_import() -> None:
+    """The classes of config nodes can be imported without what takes seconds; torch alone is an exception."""
+    code = """
+import importlib, sys
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+print(*sys.modules)
+"""
+    targets = {
+        target.rpartition(".")[0]
+        for path in CONF.rglob("*.yaml")
+        for target in re.findall(r"_target_: (tdattr\.\S+)", path.read_text())
+    }
+    command = [sys.executable, "-c", code, "tdattr.pipeline.workspace", *sorted(targets)]
+    loaded = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert "torch" in loaded and len(targets) > 50
+    assert not HEAVY & set(loaded)

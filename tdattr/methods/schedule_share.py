@@ -21,7 +21,7 @@ from tdattr.errors import UserError
 from tdattr.files import to_json
 from tdattr.methods import Context
 from tdattr.progress import track
-from tdattr.training.batches import permutation
+from tdattr.training.items import permutation
 
 AUTO: Literal["auto"] = "auto"
 Share = ranges.Share | Literal["auto"]

@@ -12,7 +12,6 @@ from functools import partial
 
 import numpy as np
 from jaxtyping import Float
-from scipy.stats import bootstrap, permutation_test
 
 from tdattr.metrics.rank_correlation import CONFIDENCE, RESAMPLES_AT_ONCE, spearman
 from tdattr.metrics.ranking import (
@@ -134,6 +133,8 @@ def interval(values: QueryValues, resamples: int, seed: int = 0) -> tuple[float,
     It covers the choice of queries only, not the randomness of the runs behind gold and scores.
     ValueError for values that are empty, not one per query or not finite, and for resamples < 1.
     """
+    from scipy.stats import bootstrap  # takes a second to import
+
     values = _check_values(values, resamples)
     if len(values) == 1:
         return float(values[0]), float(values[0])
@@ -156,6 +157,8 @@ def sign_flip_p_value(first: QueryValues, second: QueryValues, resamples: int = 
     where there are no more than ``resamples``; else (1 + as extreme) / (1 + resamples) random ones. Queries count as
     independent: see `interval`. ValueError as there, and for different numbers of queries.
     """
+    from scipy.stats import permutation_test
+
     first, second = _check_values(first, resamples), _check_values(second, resamples)
     if len(first) != len(second):
         raise ValueError(f"{len(first)} and {len(second)} queries cannot be paired")

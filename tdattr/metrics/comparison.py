@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.stats import mannwhitneyu
 
 NORMAL_95 = 1.98  # the factor of the paper's interval (MUCS A.2)
 MIN_MEDIAN = 0.01  # that a change is measured from: similarities such as SSCD's may be zero or negative (MUCS code)
@@ -64,6 +63,8 @@ def compare(
     A median below ``MIN_MEDIAN`` is taken to be that, as in the MUCS code, so that it divides by nothing negative. What
     comes out is below zero even where similarities rose, so ``show_change`` does not show it.
     """
+    from scipy.stats import mannwhitneyu  # takes a second to import
+
     test = mannwhitneyu(reference, values, alternative="two-sided" if two_tailed else "greater")
     median = float(np.median(reference))
     changes = 100 * (values / max(median, MIN_MEDIAN) - 1)

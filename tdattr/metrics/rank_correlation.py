@@ -2,7 +2,6 @@
 
 import numpy as np
 from jaxtyping import Float
-from scipy.stats import rankdata
 
 CONFIDENCE = 0.95  # of the intervals
 RESAMPLES_AT_ONCE = 200  # ranked together
@@ -12,6 +11,8 @@ def spearman(
     first: Float[np.ndarray, "... row column"], second: Float[np.ndarray, "... row column"]
 ) -> Float[np.ndarray, "... column"]:
     """Spearman's correlation over the rows, per column; ties share their mean rank. 0 where a column is constant."""
+    from scipy.stats import rankdata  # takes a second to import
+
     ranks = [rankdata(values, axis=-2) for values in (first, second)]
     centred = [rank - rank.mean(-2, keepdims=True) for rank in ranks]
     lengths = np.sqrt((centred[0] ** 2).sum(-2) * (centred[1] ** 2).sum(-2))

@@ -13,7 +13,6 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int, Real
-from scipy.stats import rankdata
 
 ScoreMatrix = Real[np.ndarray, "query group"]
 QueryValues = Float[np.ndarray, " query"]
@@ -39,6 +38,8 @@ def ranking(scores: ScoreMatrix) -> Int[np.ndarray, "query group"]:
 
 def find_ties(scores: ScoreMatrix) -> Ties:
     """For every column, how many score higher, and how many as high, itself counted."""
+    from scipy.stats import rankdata  # takes a second to import
+
     higher, reaching = (rankdata(-scores, method=method, axis=1).astype(int) for method in ("min", "max"))
     return higher - 1, reaching - higher + 1
 

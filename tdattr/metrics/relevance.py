@@ -8,8 +8,6 @@ over all choices of them. n is at most the number of groups K; then all of them 
 
 import numpy as np
 from jaxtyping import Float
-from scipy.special import comb
-from scipy.stats import rankdata
 
 from tdattr.metrics.ranking import (
     QueryValues,
@@ -42,6 +40,8 @@ def average_precision(gold: ScoreMatrix, scores: ScoreMatrix, n: int) -> QueryVa
 
 def coverage_error(gold: ScoreMatrix, scores: ScoreMatrix, n: int) -> QueryValues:
     """The rank of the last relevant group: how far down one must read to have found all; in [n, K], less is better."""
+    from scipy.special import comb  # takes a second to import
+
     gold, scores = check_scores(gold, scores)
     depth = check_depth(n, gold)
     chance, ranks = chance_of_top(gold, depth), _ranks(scores)
@@ -70,6 +70,8 @@ def ranking_loss(gold: ScoreMatrix, scores: ScoreMatrix, n: int) -> QueryValues:
 
 def _ranks(scores: ScoreMatrix) -> Float[np.ndarray, "query group"]:
     """How many groups score as high or higher."""
+    from scipy.stats import rankdata
+
     return np.asarray(rankdata(-scores, method="max", axis=1), dtype=np.float64)
 
 

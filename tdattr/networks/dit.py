@@ -7,7 +7,6 @@ from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
-from timm.layers import Attention, Mlp, build_sincos2d_pos_embed
 from torch import Tensor, nn
 
 from tdattr.errors import UserError
@@ -60,6 +59,8 @@ class DiTBlock(nn.Module):
     """
 
     def __init__(self, config: DiTConfig) -> None:
+        from timm.layers import Attention, Mlp  # takes seconds to import
+
         super().__init__()
         width = config.width
         self.norm1 = layer_norm(width)
@@ -111,6 +112,8 @@ class DiT(EmbeddingNetwork):
         self.add_augmentation(embedding, config.augmentation_label)
 
         self.embed = nn.Linear(inner * config.patch**2, config.width)
+        from timm.layers import build_sincos2d_pos_embed
+
         positions = build_sincos2d_pos_embed([self.grid, self.grid], config.width)
         self.register_buffer("positions", positions, persistent=False)
         self.registers = nn.Parameter(torch.zeros(config.registers, config.width))

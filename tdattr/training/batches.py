@@ -6,7 +6,6 @@ and an interrupted one resumes exactly where it stopped.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -22,7 +21,7 @@ from tdattr.training.augmentation import augment
 from tdattr.training.config import TrainConfig
 from tdattr.training.coupling import replace_removed
 from tdattr.training.framework import L
-from tdattr.training.items import training_items
+from tdattr.training.items import permutation, training_items
 
 
 @dataclass(frozen=True)
@@ -65,12 +64,6 @@ class Batches(Dataset[Batch]):
         if self.config.coupled and len(self.ids) < len(self.split):
             ids = replace_removed(ids, self.ids, generator(self.seed, "train.replacement", step))
         return ids
-
-
-@lru_cache(maxsize=4)
-def permutation(seed: int, epoch: int, count: int) -> Int[np.ndarray, " count"]:
-    """The order of the items in an epoch."""
-    return generator(seed, "train.order", epoch).permutation(count)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """Items as trainings of a whole model see them: F1 and the counterfactual models."""
 
+from functools import lru_cache
+
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
@@ -7,7 +9,14 @@ from torch import Tensor
 
 from tdattr.data.prepared import Split
 from tdattr.networks import NOTHING, Given
+from tdattr.seeding import generator
 from tdattr.training.config import TrainConfig
+
+
+@lru_cache(maxsize=4)
+def permutation(seed: int, epoch: int, count: int) -> Int[np.ndarray, " count"]:
+    """The order of the items in an epoch."""
+    return generator(seed, "train.order", epoch).permutation(count)
 
 
 def training_items(

@@ -2,7 +2,6 @@
 
 import numpy as np
 from jaxtyping import Int
-from sklearn.neighbors import NearestNeighbors
 
 from tdattr.data.prepared import Split
 from tdattr.progress import track
@@ -17,6 +16,8 @@ def nearest(
 
     By Euclidean distance of the images, not mirrored. Which of several equally near ones are kept is unspecified.
     """
+    from sklearn.neighbors import NearestNeighbors  # takes seconds to import
+
     count = min(count, len(candidates))
     queries = pixels(split, items)
     distances = np.empty((len(items), 0))
