@@ -52,7 +52,11 @@ def name_file(text: str) -> str:
 def write_json(path: Path, content: object) -> None:
     """Written aside and moved into place. Raises UserError where the disk is full."""
     with writing(path.parent):
-        name_aside(path).write_text(to_json(content))
+        try:
+            name_aside(path).write_text(to_json(content))
+        except OSError:
+            name_aside(path).unlink(missing_ok=True)
+            raise
         move_into_place(name_aside(path), path)
 
 

@@ -122,15 +122,16 @@ class Rows:
 def append_lines(path: Path, length: int, lines: np.ndarray) -> None:
     """Write ``lines`` behind the first ``length`` lines of a .npy file and drop whatever came after these; a file is
     made where ``length`` is 0."""
-    header = {
-        "descr": np.lib.format.dtype_to_descr(lines.dtype),
-        "fortran_order": False,
-        "shape": (length + len(lines), *lines.shape[1:]),
-    }
+    descr = np.lib.format.dtype_to_descr(lines.dtype)
     with path.open("r+b" if length else "w+b") as file:
-        np.lib.format.write_array_header_1_0(file, header)  # of the same size for any number of lines
-        file.seek(length * lines[0].nbytes, os.SEEK_CUR)
-        file.write(np.ascontiguousarray(lines).data)
-        file.truncate()
-        file.flush()
-        os.fsync(file.fileno())
+        for count in (length, length + len(lines)):  # the header says what is there, whenever this is interrupted
+            file.seek(0)
+            shape = (count, *lines.shape[1:])
+            header = {"descr": descr, "fortran_order": False, "shape": shape}  # of one size, whatever the count
+            np.lib.format.write_array_header_1_0(file, header)
+            if count == length:
+                file.seek(length * lines[0].nbytes, os.SEEK_CUR)
+                file.write(np.ascontiguousarray(lines).data)
+                file.truncate()
+            file.flush()
+            os.fsync(file.fileno())

@@ -131,6 +131,8 @@ class Plan:
         """Build the artifact, under its lock. It gets its name once all of it is on the disk."""
         unfinished = artifact.folder.with_name(f".{self.address}.unfinished")
         unfinished.mkdir(exist_ok=True)
+        for path in unfinished.rglob("*.new"):  # half-written by a process that was killed
+            path.unlink()
         started, elsewhere = time.perf_counter(), self.store.nested[-1]
         facts = self.build(unfinished, *arguments)
         seconds = time.perf_counter() - started - (self.store.nested[-1] - elsewhere)

@@ -20,6 +20,7 @@ from tdattr.errors import UserError
 
 REBUILD = "delete its folder and run the command again to rebuild it"  # the remedy for a file of an artifact
 ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+csv.field_size_limit(2**31 - 1)  # a long caption is no damage
 
 
 class Row(NamedTuple):

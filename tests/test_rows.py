@@ -85,3 +85,24 @@ def test_there_is_space_for_an_array_before_anything_is_written(
             begin(folder)
     assert not (folder / "a_x.npy").exists() and not (folder / "a.progress").exists()
     assert begin(folder).done == 3  # once there is space
+
+
+def test_a_disk_that_is_full_in_the_middle_of_lines_costs_only_these(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = Rows(tmp_path, "train", 10)
+    rows.append("lines", np.arange(10).reshape(5, 2))
+    rows.write(spans=np.arange(5))
+
+    def refuse(array: np.ndarray) -> np.ndarray:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "ascontiguousarray", refuse)  # asked for right before the lines are written
+        with pytest.raises(OSError, match="No space left"):
+            rows.append("lines", np.arange(6).reshape(3, 2))
+    again = Rows(tmp_path, "train", 10)
+    assert again.done == 5 and not caplog.text
+    again.append("lines", np.arange(6).reshape(3, 2))
+    again.write(spans=np.arange(3))
+    assert np.load(again.path("lines")).tolist() == [*np.arange(10).reshape(5, 2).tolist(), [0, 1], [2, 3], [4, 5]]

@@ -124,3 +124,10 @@ def test_tables_that_quote_nothing(tmp_path: Path) -> None:
 def test_a_damaged_table_is_named(tmp_path: Path, text: str) -> None:
     with pytest.raises(UserError, match=r"file\.csv.*delete its folder and run the command again"):
         read_table(put(tmp_path, text))
+
+
+def test_long_cells_are_read(tmp_path: Path) -> None:
+    table = pd.DataFrame({"prompt": ["x" * 200_000, "with\rreturn"], "value": [1, 2]})
+    write_table(tmp_path / "t.csv", table)
+    pd.testing.assert_frame_equal(read_table(tmp_path / "t.csv"), table)
+    assert read_frame(tmp_path / "t.csv")["prompt"].tolist() == table["prompt"].tolist()

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from tdattr.data.images import (
     LIMIT_PIXELS,
     OTHER_SUFFIXES,
     SUFFIXES,
+    identify,
     list_images,
     read_image,
     stamp,
@@ -21,7 +22,7 @@ from tdattr.data.names import FIELD, name_paths, show_name
 from tdattr.data.prepared import Example, Source, one_hot
 from tdattr.errors import UserError
 from tdattr.files import digest, expand
-from tdattr.ranges import Count, CountOrZero
+from tdattr.ranges import Count, CountOrZero, Range
 from tdattr.tables import read_json, read_rows
 
 log = logging.getLogger(__name__)
@@ -49,14 +50,12 @@ class ImageFolder(Source):
     condition: Literal["none", "group"]
     held_out: CountOrZero
     captions: str | None
-    max_pixels: int
+    max_pixels: Annotated[int, Range(least=1, most=LIMIT_PIXELS)]
     unreadable: Literal["stop", "skip"]
 
     def __post_init__(self) -> None:
         if self.held_out == 1:
             raise UserError(f"dataset.source.held_out={self.held_out} leaves nothing to train on: give 0, or 2 and up.")
-        if not 1 <= self.max_pixels <= LIMIT_PIXELS:
-            raise UserError(f"dataset.source.max_pixels={self.max_pixels} must lie between 1 and {LIMIT_PIXELS}.")
 
     @property
     def skips_unreadable(self) -> bool:
@@ -116,16 +115,20 @@ class ImageFolder(Source):
         root = self.folder
         if not self.root or not root.is_dir():
             given = str(root) if self.root else ""
-            raise UserError(f"{given!r} is no folder: give the images' folder with dataset.source.root=<folder>")
+            raise UserError(f"{given!r} is no folder: give the images' folder with dataset.source.root=<folder>.")
         folders = name_paths([path for path in self.visible if path.is_dir()], root)
         groups = {name: list_images(self.files[path], root) for name, path in folders.items()}
         if top := list_images(self.visible, root):
             groups = {TOP: top} | groups
         if not any(groups.values()):
-            raise UserError(f"{root} holds no images: give the images' folder with dataset.source.root=<folder>")
+            raise UserError(f"{root} holds no images: give the images' folder with dataset.source.root=<folder>.")
+        seen: dict[tuple[int, int], Path] = {}
         for group, paths in groups.items():
             if not paths:
                 raise UserError(f"group {group} has no images: put some into {root / group}, or remove that folder.")
+            for path in paths:
+                if (other := seen.setdefault(identify(path), path)) is not path:
+                    raise UserError(f"{show_name(path)} and {show_name(other)} are one file: remove one of them.")
         return groups
 
     @cached_property

@@ -1,5 +1,6 @@
 """Image files as datasets are published in: which count, what identifies them, and reading one."""
 
+import errno
 import hashlib
 import json
 import logging
@@ -174,7 +175,11 @@ def open_image(path: Path, mode: str, smallest: int | None = None, max_pixels: i
                 image = image.convert("RGBA")
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
             return image.convert(mode)
+    except MemoryError:
+        raise
     except Exception as error:  # Pillow's readers raise all sorts of things for damaged files
+        if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):  # of the machine
+            raise
         raise UserError(f"{path} cannot be read as an image ({error}): mend or remove it.") from error
 
 

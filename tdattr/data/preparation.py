@@ -151,7 +151,9 @@ def write_unreadable(unreadable: Unreadable, folder: Path) -> Path:
 def refuse_unreadable(source: Source, unreadable: Unreadable, folder: Path, description: str) -> None:
     """Raise UserError with the first of them, and say where all are listed."""
     path = write_unreadable(unreadable, folder)
-    skip = "" if source.skips_unreadable is None else SKIP
+    for other in SPLITS:  # mended files are another dataset, prepared anew
+        Rows(folder, other, 0).discard()
+    skip = SKIP if source.skips_unreadable is False else ""
     raise UserError(
         f"{len(unreadable)} images of {description} cannot be read, mend or remove them{skip} ({path} lists them), "
         f"first: {unreadable[0][2]}"
@@ -193,7 +195,6 @@ def prepare_split(
                 rows.write(**stored)
             bar.advance(len(block))
     if unreadable:
-        rows.discard()  # mended files are another dataset, prepared anew
         return unreadable
     if len(items) != count:
         raise UserError(f"{description} should have {count} items but {len(items)} were read.")

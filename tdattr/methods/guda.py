@@ -22,7 +22,8 @@ from tdattr.networks import Network
 from tdattr.ranges import Count
 from tdattr.scoring.elbo import ElboConfig
 from tdattr.store import Plan
-from tdattr.tables import read_table
+from tdattr.tables import read_table, write_table
+from tdattr.training.weights import check_trained
 from tdattr.unlearning.group import GroupUnlearnConfig, unlearn_group
 from tdattr.unlearning.objectives import Objective, UnlearnContext, Weighted
 
@@ -153,13 +154,14 @@ class Unlearned:
         )
 
         def keep(point: int) -> None:
+            check_trained(network, label, "lower method.unlearn.learning_rate")
             weights = network.state_dict().items()
             save_file({n: w.detach().float().cpu().contiguous() for n, w in weights}, folder / self.file(point))
 
         label = f"Unlearning {self.number}, {name_removal(self.removed, context.counterfactuals.groups())}"
         log.info("%s: %d steps of %d", label, self.count_steps(config.length), config.batch_size)
         parts = unlearn_group(network, self.objective, unlearning, config, context.train, context.trainer, keep, label)
-        pd.DataFrame(parts).to_csv(folder / LOG, index=False)
+        write_table(folder / LOG, pd.DataFrame(parts))
         return {"steps": self.count_steps(config.points[-1])}
 
     @property

@@ -25,6 +25,7 @@ from tdattr.pipeline.workspace import Workspace
 from tdattr.queries import TABLE
 from tdattr.scores import Scores, load_scores, save_scores
 from tdattr.store import Artifact, Build, Plan, provenance, share_out
+from tdattr.tables import write_table
 
 FILE = "scores.safetensors"  # of one query
 ERRORS = "standard_errors"
@@ -106,7 +107,7 @@ class Attribution:
         standard_errors = torch.stack(errors) if errors else None
         save_scores(Scores(torch.stack(values), ws.ids, method.dampings, groups, standard_errors), folder)
         table = pd.DataFrame([{"query": query} | noted for query, noted in enumerate(facts)])
-        table.to_csv(folder / TABLE, index=False)
+        write_table(folder / TABLE, table)
         seconds = float(table["seconds"].mean()) + setup / len(artifacts)
         if "member_seconds" in table:
             seconds += float(table["member_seconds"].mean())

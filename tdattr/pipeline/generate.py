@@ -17,6 +17,7 @@ from tdattr.progress import track
 from tdattr.queries import TABLE, Queries, load_images, load_x, query_generator, save_sampled
 from tdattr.seeding import generator
 from tdattr.store import Plan, share_out
+from tdattr.tables import write_table
 
 
 def generate(ws: Workspace, model: Plan) -> Plan:
@@ -39,7 +40,7 @@ def generate(ws: Workspace, model: Plan) -> Plan:
         roles = ["attributed" if index < ws.queries.attributed else "control" for index in range(count)]
         table.insert(0, "role", roles)
         table.insert(0, "query", range(count))
-        table.to_csv(folder / TABLE, index=False)
+        write_table(folder / TABLE, table)
         return {"batch_size": ws.queries.batch_size}  # on which the last bits of the images depend
 
     counts = {"attributed": ws.queries.attributed, "controls": ws.queries.controls}

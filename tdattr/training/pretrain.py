@@ -45,8 +45,6 @@ def pretrain(
     the last measured losses by name. Raises UserError where the loss or the weights are not finite.
     """
     config = config.in_steps(len(ids))
-    for unfinished in folder.glob("*.new"):  # by a process that was killed
-        unfinished.unlink()
     module = Pretraining(network, diffusion, config, seed, mixed=trainer.precision != "32-true")
     keeper = Keeper(folder, config, label)
     settings = {

@@ -38,17 +38,19 @@ class Rule:
     many_items: Count
     learning_rate: Positive
     parameters: Count
-    warmup_share: Positive
+    warmup_share: PartOrZero
     ema_share: Positive
     unlearn_share: Positive
     unlearn_rate_share: Positive
-    unlearn_warmup_share: Positive
+    unlearn_warmup_share: PartOrZero
 
     def derive(self, items: int, parameters: int, given: Mapping[str, Any]) -> dict[str, Any]:
         """The values for so many training items and a network of so many parameters, by their dotted names; ``given``
         ones are taken as they are, and what follows from them does."""
         batch_size = given.get("batch_size") or (self.large_batch_size if items >= self.many_items else self.batch_size)
-        steps = given.get("steps") or max(self.least_steps, math.ceil(self.epochs * items / batch_size))
+        epochs = given.get("epochs")
+        least = 1 if epochs else self.least_steps
+        steps = given.get("steps") or max(least, math.ceil((epochs or self.epochs) * items / batch_size))
         learning_rate = self.learning_rate * math.sqrt(min(1, self.parameters / parameters))
         learning_rate = given.get("learning_rate") or learning_rate
         unlearn_steps = given.get("unlearn.steps") or max(1, round(self.unlearn_share * steps))
@@ -57,7 +59,7 @@ class Rule:
             "batch_size": batch_size,
             "learning_rate": round_rate(learning_rate),
             "warmup_steps": round(self.warmup_share * steps),
-            "ema": max(0.0, round(1 - 1 / (self.ema_share * steps), 5)),
+            "ema": max(0.0, 1 - round_rate(1 / (self.ema_share * steps))),
             "unlearn.steps": unlearn_steps,
             "unlearn.batch_size": batch_size,
             "unlearn.learning_rate": round_rate(self.unlearn_rate_share * learning_rate),

@@ -24,11 +24,11 @@ def make_metadata(diffusion: Diffusion) -> dict[str, str]:
     return {TRAINED_FOR: json.dumps(training_values(diffusion))}
 
 
-def check_trained(network: nn.Module, label: str) -> None:
+def check_trained(network: nn.Module, label: str, remedy: str = "lower train.learning_rate") -> None:
     """Raise UserError where a training, named by ``label``, ended in weights that are not finite."""
     wrong = next((name for name, value in network.state_dict().items() if not value.isfinite().all()), None)
     if wrong is not None:
-        raise UserError(f"{label}: the weights in {wrong} are not finite; lower train.learning_rate.")
+        raise UserError(f"{label}: the weights in {wrong} are not finite; {remedy}.")
 
 
 def training_values(diffusion: Diffusion) -> dict[str, Any]:

@@ -73,6 +73,7 @@ class Unlearning(L.LightningModule):
         self.steps = 0
         self.progress = float("-inf")
         self.bar: Bar | None = None
+        self.label = "Unlearning"
         for name, parameter in network.named_parameters():
             parameter.requires_grad_(name in trainable)
 
@@ -102,8 +103,8 @@ class Unlearning(L.LightningModule):
         loss, progress = self.step_loss(self.network, batch)
         if not torch.isfinite(loss):
             raise UserError(
-                f"Unlearning diverged at step {self.steps}: its loss is not finite. Lower the learning rate or "
-                "the weight of forgetting in method.unlearn or method.objective."
+                f"{self.label}: the loss is not finite at step {self.steps}; lower the learning rate or the weight of "
+                "forgetting in method.unlearn or method.objective."
             )
         self.progress = float(progress)
         self.trainer.should_stop = self.reached
@@ -149,6 +150,7 @@ def unlearn(
         "logger": False,
     }
     loader = DataLoader(batches, batch_size=None, sampler=range(max_steps * accumulate))
+    module.label = label
     module.bar = Bar(label, max_steps * accumulate, nested=True)
     try:
         fit(module, trainer, 1, settings, train_dataloaders=loader)

@@ -209,6 +209,13 @@ def test_what_looks_like_an_image_is_counted(root: Path, caplog: pytest.LogCaptu
     assert "some files are not read (3 .heic, 1 .jxl, 1 broken links): save them as PNG or JPEG" in said
 
 
+def test_one_file_in_two_groups_is_refused(root: Path) -> None:
+    """Removing one of the groups would leave the picture in."""
+    (root / "dogs" / "same").symlink_to(root / "Kätzchen")
+    with pytest.raises(UserError, match=r"are one file: remove one of them\.$"):
+        source(root).count("train")
+
+
 def test_unreadable_images_are_left_out(root: Path, tmp_path: Path) -> None:
     for number in (1, 3):
         (root / "dogs" / f"{number}.png").write_bytes(b"no image")

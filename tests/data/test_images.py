@@ -1,5 +1,6 @@
 """Images are resized as torchvision resizes them, bit by bit, and cut out where it cuts."""
 
+import errno
 import struct
 import zlib
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch
 from PIL import ExifTags, Image, ImageOps
 from torchvision.transforms import CenterCrop, InterpolationMode, Resize
 
-from tdattr.data.images import Fit, read_image, resize_tensor
+from tdattr.data.images import Fit, open_image, read_image, resize_tensor
 from tdattr.errors import UserError
 
 SIZES = [(40, 40), (53, 37), (37, 53), (95, 64), (20, 9)]  # the last is made larger
@@ -175,3 +176,20 @@ def test_more_than_pillow_opens(tmp_path: Path) -> None:
         (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
         with pytest.raises(UserError, match=words):
             read_image(tmp_path / "bomb.png", 16, 1)
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.EMFILE, "Too many open files"), OSError(errno.EIO, "x"), MemoryError()]
+)
+def test_trouble_of_the_machine_is_no_damage_of_an_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """Else ``unreadable=skip`` would leave a good image out, for ever."""
+
+    def refuse(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Image, "open", refuse)
+    with pytest.raises(type(error)) as caught:
+        open_image(tmp_path / "a.png", "L")
+    assert caught.value is error

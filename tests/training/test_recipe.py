@@ -61,6 +61,9 @@ def test_what_is_given_is_taken_and_followed(rule: Rule) -> None:
     assert (values["warmup_steps"], values["unlearn.steps"], values["unlearn.warmup_steps"]) == (20, 20, 2)
     assert (values["unlearn.learning_rate"], values["unlearn.batch_size"]) == (1.5e-4, 10)
     assert values["ema"] == 0.99
+    epochs = rule.derive(2000, 1, {"epochs": 10, "batch_size": 20})
+    assert epochs["warmup_steps"] == rule.derive(2000, 1, {"steps": 1000})["warmup_steps"]
+    assert rule.derive(10**7, 1, {})["ema"] < 1
     tiny = rule.derive(1, 1, {"steps": 1})
     assert tiny["unlearn.steps"] == 1 and tiny["ema"] == 0
 
