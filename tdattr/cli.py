@@ -111,13 +111,16 @@ class Jobs:
         traced = self.full or not concerns_user(error)
         reason = repr(error) if traced else sentence(error, self.config_name)
         log.error("Job %s (%s) has failed: %s", self.current, overrides, reason, exc_info=error if traced else None)
-        traceback.clear_frames(error.__traceback__)  # Hydra keeps the exception until the sweep ends
+        held: BaseException | None = error
+        while held is not None:  # Hydra keeps the exception, and so what caused it, until the sweep ends
+            traceback.clear_frames(held.__traceback__)
+            held = held.__cause__ or held.__context__
 
     def explain_interruption(self, number: int) -> str:
         """What is said where a signal has ended the command."""
         name = signal.Signals(number).name
         if not self.sweep:
-            return f"Interrupted by {name}: the same command resumes from the last checkpoint."
+            return f"Interrupted by {name}: run the same command again to resume."
         failed = f" Before it, {join_names(self.failed)} failed." if self.failed else ""
         return (
             f"Interrupted by {name} in job {self.current} of the sweep; no later job was started: the same command "

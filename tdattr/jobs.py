@@ -44,8 +44,8 @@ def interruptible() -> Iterator[list[int]]:
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         received.append(number)
-        for each in before:
-            signal.signal(each, signal.SIG_DFL)
+        for other in before:
+            signal.signal(other, signal.SIG_DFL)
         raise Interrupted(number)
 
     for number in before:

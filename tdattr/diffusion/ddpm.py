@@ -59,7 +59,7 @@ class DDPM(Diffusion):
     c_noise: Literal["log_sigma", "timestep"]
 
     def __post_init__(self) -> None:
-        if self.steps > self.timesteps:
+        if "steps" not in self.unread() and self.steps > self.timesteps:
             raise UserError(f"diffusion.steps={self.steps} must be at most timesteps={self.timesteps}.")
         if self.sampler == "dpm_solver" and self.steps == self.timesteps:
             raise UserError(
@@ -73,22 +73,28 @@ class DDPM(Diffusion):
                 "diffusion.zero_terminal_snr=true needs diffusion.prediction=v_prediction, as the noise in pure noise "
                 "says nothing of an item, and a network that is told timesteps."
             )
-        last = int(leading(self.timesteps, self.steps)[-1])
-        if self.offset >= self.timesteps - last:
-            raise UserError(
-                f"diffusion.offset={self.offset} must lie between 0 and {self.timesteps - last - 1}, so that the first "
-                f"of diffusion.steps={self.steps} is below timesteps={self.timesteps}."
-            )
+        if "offset" not in self.unread():
+            room = self.timesteps - 1 - int(leading(self.timesteps, self.steps)[-1])
+            if self.offset > room:
+                raise UserError(
+                    f"diffusion.offset={self.offset} must lie between 0 and {room}, so that the first of "
+                    f"diffusion.steps={self.steps} is below timesteps={self.timesteps}."
+                )
 
     def unread(self) -> dict[str, str]:
         """What the other samplers read, and the betas of a schedule that has its own."""
         of_sampler = {
-            "ddim": ("variance", *(("offset",) if self.spacing != "leading" else ())),
+            "ddim": ("variance",),
             "ancestral": ("steps", "offset", "ddim_noise", "end"),  # methods score at levels with its spacing
             "dpm_solver": ("spacing", "offset", "ddim_noise", "end", "clip", "variance"),
         }[self.sampler]
         betas = ("beta_start", "beta_end") if self.schedule == "cosine" else ()
-        return dict.fromkeys(of_sampler, f"sampler={self.sampler}") | dict.fromkeys(betas, f"schedule={self.schedule}")
+        spaced = ("offset",) if self.sampler == "ddim" and self.spacing != "leading" else ()
+        return {
+            **dict.fromkeys(of_sampler, f"sampler={self.sampler}"),
+            **dict.fromkeys(betas, f"schedule={self.schedule}"),
+            **dict.fromkeys(spaced, f"spacing={self.spacing}"),
+        }
 
     @property
     def tells_timesteps(self) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tdattr.files import move_into_place, name_aside, writing
 from tdattr.loggers import Logger, Picture, list_numbers
 
 
@@ -34,9 +35,11 @@ class CSV(Logger):
         table.parent.mkdir(parents=True, exist_ok=True)
         lines = list(DictReader(table.read_text().splitlines())) if table.exists() else []
         lines.append({"step": len(lines)} | list_numbers(summary))
-        with table.open("w", newline="") as file:
-            writer = DictWriter(file, sorted({name for line in lines for name in line}))
-            writer.writeheader()
-            writer.writerows(lines)
+        with writing(table.parent):
+            with name_aside(table).open("w", newline="") as file:
+                writer = DictWriter(file, sorted({name for line in lines for name in line}))
+                writer.writeheader()
+                writer.writerows(lines)
+            move_into_place(name_aside(table), table)
         for name, picture in pictures.items():
             Image.fromarray(picture).save(Path(logger.log_dir) / f"{name}.png")

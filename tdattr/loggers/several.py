@@ -1,6 +1,7 @@
 """Several loggers at once: each gets what it would get alone."""
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,11 +41,13 @@ class Several(Logger):
     def finish(
         self, logger: Any, config: dict[str, Any], summary: dict[str, Any], pictures: Mapping[str, Picture]
     ) -> None:
-        """To each its own, in the order in which they were named."""
-        for name, part in self.loggers.items():
-            part.finish(logger.by_name[name], config, summary, pictures)
+        """To each its own, in the order in which they were named; one that fails costs the others nothing."""
+        with ExitStack() as stack:
+            for name, part in reversed(self.loggers.items()):
+                stack.callback(part.finish, logger.by_name[name], config, summary, pictures)
 
     def abandon(self, logger: Any) -> None:
         """All that were started."""
-        for name, started in logger.by_name.items():
-            self.loggers[name].abandon(started)
+        with ExitStack() as stack:
+            for name, started in logger.by_name.items():
+                stack.callback(self.loggers[name].abandon, started)

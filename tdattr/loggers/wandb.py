@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from tdattr.errors import first_line
+from tdattr.errors import UserError, first_line
 from tdattr.loggers import Logger, Picture, list_numbers
 
 log = logging.getLogger(__name__)
+MODES = ("online", "offline", "disabled", "shared", "dryrun")  # of WANDB_MODE
 TIMEOUT_SECONDS = 30.0  # for W&B to answer
 
 
@@ -44,6 +45,8 @@ class WandB(Logger):
         if self.offline is not None:
             return "offline" if self.offline else "online"
         if said := os.environ.get("WANDB_MODE"):
+            if said not in MODES:
+                raise UserError(f"WANDB_MODE={said} is unknown: choose {', '.join(MODES)}.")
             return said
         return "online" if has_wandb_key() else "offline"
 

@@ -43,8 +43,9 @@ def suggest_overrides(config: GroupUnlearnConfig, train: TrainConfig, items: int
         "steps": steps,
         "learning_rate": f"{rate if rate > config.learning_rate else FASTER * config.learning_rate:.1e}",
         "warmup_steps": round(WARM_UP_SHARE * steps),
-        "schedule_steps": "null",
     }
+    if config.schedule != "constant":
+        values["schedule_steps"] = "null"
     return " ".join(f"method.unlearn.{name}={value}" for name, value in values.items())
 
 

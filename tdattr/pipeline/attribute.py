@@ -177,6 +177,8 @@ def check_scored(scored: Scored, method: Method, targets: int) -> None:
     for part in (scored.scores, scored.standard_errors):
         if part is not None and part.shape != shape:
             raise TypeError(f"{method.name} gave an array of shape {tuple(part.shape)} for a query instead of {shape}")
+    if scored.standard_errors is not None and not scored.standard_errors.isfinite().all():
+        raise UserError(f"{method.name} gave standard errors that are not finite: {method.remedy}.")
     finite = tensors(scored)["scores"].isfinite()
     if not finite.all():
         spoilt = zip(method.dampings or [], finite.all(-1).reshape(-1).tolist(), strict=False)

@@ -100,6 +100,10 @@ class WorkspaceCounterfactuals(Counterfactuals):
                 losses = LossModel(ws.diffusion, model.load(), ws.device, ws.trainer.scoring_batch).table(
                     items, noise, description="Losses of the queries"
                 )
+                if not losses.isfinite().all():
+                    raise UserError(
+                        f"The losses of the queries under {model.address} are not finite: lower train.learning_rate."
+                    )
                 save_file({"losses": losses.double().mean(1)}, folder / FILE)
 
             inputs = {"model": model.address, "queries": plan.address}

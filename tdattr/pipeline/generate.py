@@ -131,7 +131,10 @@ def check_sampled(ws: Workspace, x: Float[Tensor, "image *x"]) -> None:
     """Raise UserError where a sampler has left the range of numbers."""
     if not x.isfinite().all():
         guided = guidance(ws) is not None
+        remedies = ["lower queries.guidance"] if guided else []
+        if "steps" not in ws.diffusion.unread():
+            remedies.append("raise diffusion.steps")
         raise UserError(
             f"diffusion={ws.cfg.diffusion.name} generates images that are not finite: "
-            f"{'lower queries.guidance, or ' if guided else ''}raise diffusion.steps."
+            f"{', or '.join(remedies) or 'choose another diffusion.sampler'}."
         )

@@ -95,7 +95,7 @@ def warn_far(far: float | None, limit: float) -> str | None:
         return None
     return (
         f"{100 * far:.0f} % of the queries are less like the training items than 99 % of held-out items are: F1 does "
-        "not generate such images yet, so that attributing them says little; train it longer (train.steps)."
+        "not generate such images yet, so that attributing them says little; train it longer."
     )
 
 

@@ -17,7 +17,7 @@ from tdattr.data.groups import find_groups
 from tdattr.data.names import FIELD
 from tdattr.data.noisy_groups import Noise, count_moves, write_manifest
 from tdattr.errors import first_line
-from tdattr.files import expand, only_finite, write_json
+from tdattr.files import expand, write_json
 from tdattr.loggers import Logger, Picture
 from tdattr.loggers.none import NoLogger
 from tdattr.metrics.choice import complete_measures
@@ -77,7 +77,7 @@ def work(ws: Workspace, logger: Logger, folder: Path) -> None:
     """Everything of a run that takes time, and what it leaves; a logger that fails costs it nothing of that."""
     health = examine(ws)
     summary, lines = summarise(ws, evaluate(ws))
-    summary = only_finite(summary | health)
+    summary |= health
     write_json(folder / SUMMARY, summary)
     save_attributions(ws, folder / ATTRIBUTIONS)
     config = OmegaConf.to_container(ws.cfg, resolve=True)

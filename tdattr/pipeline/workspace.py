@@ -29,7 +29,7 @@ from tdattr.pipeline.adopt import adopt_diffusion
 from tdattr.pipeline.dataset import DatasetConfig, derive_recipe, read_dataset
 from tdattr.protocols import Protocol
 from tdattr.queries import QueriesConfig
-from tdattr.ranges import CountOrZero
+from tdattr.ranges import CountOrZero, Probability
 from tdattr.store import Artifact, Plan, Store
 from tdattr.training.config import TrainConfig, TrainerConfig
 
@@ -39,19 +39,17 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class HealthConfig(Settings):
     """The ``health`` node: images that F1 generates to be compared with the training items as a whole; 0: none.
-    ``far``: the share of queries unlike the data from which on there is a warning."""
+    A warning comes where more than the share ``far`` of the queries is unlike the data."""
 
     samples: CountOrZero
     extractor: Extractor | None
-    far: float
+    far: Probability
 
     def __post_init__(self) -> None:
         if self.samples == 1:
             raise UserError(f"health.samples={self.samples} must be 0 (no check) or at least 2.")
         if self.samples and self.extractor is None:
             raise UserError("health.samples needs an extractor: choose one with extractor@health.extractor=<name>.")
-        if not 0 <= self.far <= 1:
-            raise UserError(f"health.far={self.far} must be between 0 and 1 (no warning).")
 
     def unread(self) -> dict[str, str]:
         """The extractor, where nothing is compared."""

@@ -9,6 +9,7 @@ import yaml
 
 from tdattr.data.groups import list_owners
 from tdattr.data.prepared import read_split
+from tdattr.files import move_into_place, name_aside
 from tdattr.pictures import data_uri, to_uint8
 from tdattr.queries import load_images
 from tdattr.report.collect import IMPORTED, Experiment, Run
@@ -35,8 +36,8 @@ Made = tuple[Experiment, Table, list[Sheet]]  # an experiment, the numbers of it
 
 def write_page(path: Path, made: list[Made], left_out: list[str]) -> None:
     """Write the page in one step; see `render`."""
-    path.with_suffix(".new").write_text(render(made, left_out), encoding="utf-8")
-    path.with_suffix(".new").replace(path)
+    name_aside(path).write_text(render(made, left_out), encoding="utf-8")
+    move_into_place(name_aside(path), path)
 
 
 def render(made: list[Made], left_out: list[str]) -> str:
@@ -76,7 +77,7 @@ def describe_experiment(experiment: Experiment, rows: Table, sheets: list[Sheet]
         "plots": plots,
         "plotted": "Agreement on groups" if experiment.protocol in GROUP_PROTOCOLS else PLOTTED,
         "removal": describe_removal(experiment),
-        "seeds": [show_seed(experiment, seed, pictured) for seed in experiment.seeds],
+        "seeds": [{"seed": seed, "queries": show_queries(experiment, seed, pictured)} for seed in experiment.seeds],
         "config": yaml.safe_dump(experiment.config, sort_keys=False, allow_unicode=True),
     }
 
@@ -97,14 +98,6 @@ def describe_removal(experiment: Experiment) -> str | None:
         "those of all queries together, were removed and one model was trained without them: the image on the right is "
         "that model's. A red frame marks those shown here that were removed."
     )
-
-
-def show_seed(experiment: Experiment, seed: int, methods: list[str]) -> dict[str, Any]:
-    """The queries of a seed, or what is missing of their pictures: tables outlive the artifacts behind them."""
-    try:
-        return {"seed": seed, "queries": show_queries(experiment, seed, methods), "missing": None}
-    except FileNotFoundError as error:
-        return {"seed": seed, "queries": [], "missing": error.filename}
 
 
 def show_queries(experiment: Experiment, seed: int, methods: list[str]) -> list[dict[str, Any]]:

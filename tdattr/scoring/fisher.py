@@ -16,6 +16,7 @@ from torch.func import functional_call, grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from tdattr.diffusion import Diffusion
+from tdattr.files import move_into_place, name_aside
 from tdattr.networks import NOTHING, Given
 from tdattr.progress import track
 from tdattr.ranges import Count, PositiveOrZero
@@ -64,8 +65,8 @@ def diagonal_fisher(
         squares = sum_squares(network, diffusion, views[side], names, key, batch_size, description)
         total = {name: total[name] + value if name in total else value for name, value in squares.items()}
         facts = {"rounds": str(number), "sha256": digest_sums(number, total)}
-        save_file(total, partial.with_suffix(".new"), facts)
-        partial.with_suffix(".new").replace(partial)
+        save_file(total, name_aside(partial), facts)
+        move_into_place(name_aside(partial), partial)
     count = len(rounds) * len(views[0])
     save_file({name: value / count for name, value in total.items()}, folder / FILE)
     partial.unlink()
@@ -76,7 +77,7 @@ def read_sums(path: Path) -> tuple[int, dict[str, Float[Tensor, "..."]]]:
     damaged."""
     try:
         with safe_open(path, framework="pt") as file:
-            facts = file.metadata()
+            facts = file.metadata() or {}
             total = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         if facts["sha256"] == digest_sums(int(facts["rounds"]), total):
             return int(facts["rounds"]), total

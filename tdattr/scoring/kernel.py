@@ -31,12 +31,9 @@ class Kernel:
         """φ(query) (ΦᵀΦ + damping I)⁻¹ Φᵀ; float64."""
         return self.items @ ((query.double() @ self.basis) / (self.values + damping))
 
-    def leverage(self, damping: float) -> Float[Tensor, " item"]:
-        """The diagonal h of Φ (ΦᵀΦ + damping I)⁻¹ Φᵀ, in [0, 1]; float64. For 1 - h see ``unleveraged``."""
-        return self.items.square() @ (1 / (self.values + damping))
-
     def unleveraged(self, damping: float) -> Float[Tensor, " item"]:
-        """1 minus the leverage, in (0, 1]; float64, to all digits also where the leverage rounds to 1.
+        """1 minus the leverage, the diagonal of Φ (ΦᵀΦ + damping I)⁻¹ Φᵀ; in (0, 1], float64, to all digits also where
+        the leverage rounds to 1.
 
         Of an item, that is the sum of u² damping / (value + damping) over its parts u in the eigenvectors of ΦΦᵀ, whose
         squares sum to 1; in those that Φ does not reach, the value is 0. Where Φ reaches all of them, which is where

@@ -4,6 +4,7 @@ Because a batch depends on nothing but the step, a training gives the same weigh
 and an interrupted one resumes exactly where it stopped.
 """
 
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -140,6 +141,7 @@ class TrainingData(L.LightningDataModule):
             batch_size=None,
             sampler=Steps(self.trainer, self.config),
             num_workers=self.workers,
+            worker_init_fn=leave_interrupts,
             persistent_workers=self.workers > 0,
             pin_memory=self.trainer.accelerator.__class__.__name__ == "CUDAAccelerator",
         )
@@ -149,3 +151,8 @@ class TrainingData(L.LightningDataModule):
         if not len(self.data.test):
             return []
         return DataLoader(Validation(self.data.test, self.diffusion, self.config, self.seed), batch_size=None)
+
+
+def leave_interrupts(worker: int) -> None:
+    """In a loader's worker: a terminal's Ctrl+C reaches every process, and the command ends its workers itself."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -393,3 +393,11 @@ def test_a_network_that_embeds_timesteps_is_told_the_timestep(ddpm: DDPM, timest
 def test_wrong_values_are_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         variant("ddpm", **change)
+
+
+def test_what_is_not_read_forbids_nothing(ddpm: DDPM) -> None:
+    """The ancestral sampler takes all timesteps, however few; an offset is of spaced ones."""
+    assert replace(ddpm, sampler="ancestral", timesteps=40, steps=50).timesteps == 40
+    assert replace(ddpm, spacing="trailing", steps=ddpm.timesteps, offset=1).offset == 1
+    with pytest.raises(UserError, match=r"diffusion.steps=50 must be at most timesteps=40"):
+        replace(ddpm, timesteps=40, steps=50)

@@ -223,5 +223,5 @@ def test_lightning_says_nothing(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "Results: " in done.stderr
-    for words in ("INFO", "Trainer.fit", "weights_only", "litlogger", "TPU", "Warning"):
+    for words in ("INFO", "Trainer.fit", "weights_only", "litlogger", "TPU", "UserWarning"):
         assert words not in done.stderr + done.stdout

@@ -47,7 +47,7 @@ from tests.e2e.console import TINY, tdattr
         (["method=abu", "method.fisher.damping=nan"], "method.fisher.damping=nan must be at least 0."),
         (["queries.guidance=nan"], "queries.guidance=nan must be at least 0, or null."),
         (["train.weight_decay=-5"], "train.weight_decay=-5.0 must be at least 0."),
-        (["dataset.recipe.learning_rate=nan"], "dataset.recipe.learning_rate=nan must be above 0."),
+        (["dataset.recipe.learning_rate=nan"], "dataset.recipe.learning_rate=nan must be above 0, or auto."),
         (["seed=true"], "seed: Value 'True' of type 'bool'"),
         (["seed=-1"], "seed=-1 must be at least 0."),
         (["checkpoint=true"], "checkpoint=True must be a text"),

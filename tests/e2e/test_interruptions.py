@@ -49,13 +49,13 @@ def in_generation(patch: pytest.MonkeyPatch, number: int) -> None:
 
 def in_check(patch: pytest.MonkeyPatch, number: int) -> None:
     """The signal comes before anything is computed."""
-    patch.setattr(running, "check", lambda _: os.kill(os.getpid(), number))
+    patch.setattr(running, "check", lambda *_, **__: os.kill(os.getpid(), number))
 
 
 def in_library(patch: pytest.MonkeyPatch, number: int) -> None:
     """The signal reaches a process that the job has started first, whose end is an error to the job."""
 
-    def fail(_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         try:
             os.kill(os.getpid(), number)
         finally:
@@ -81,15 +81,13 @@ def test_a_signal_ends_a_run(
     where(monkeypatch, number)
     done = tdattr(*RANDOM, folder=tmp_path, check=False)
     assert done.returncode == 128 + number
-    assert f"\n{done.stderr}".endswith(
-        f"\nInterrupted by {number.name}: the same command resumes from the last checkpoint.\n"
-    )
+    assert f"\n{done.stderr}".endswith(f"\nInterrupted by {number.name}: run the same command again to resume.\n")
     assert "Traceback" not in done.stderr and "error: " not in done.stderr
     assert not list(tmp_path.glob("outputs/runs/**/summary.json"))
     assert signal.getsignal(number) == before
     if where is in_training:
         monkeypatch.undo()
-        assert "Resuming the unfinished pretrain/" in tdattr(*RANDOM, folder=tmp_path).stderr
+        assert "Training F1 resumes after " in tdattr(*RANDOM, folder=tmp_path).stderr
 
 
 def test_a_signal_ends_a_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -152,6 +152,27 @@ def test_several_are_abandoned_together_where_one_does_not_start(
     assert wandb.run is None
 
 
+def test_one_that_fails_costs_the_others_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: TensorBoard, *_: Any) -> None:
+        raise OSError("gone")
+
+    logger = Several({"tensorboard": TensorBoard(str(tmp_path), ""), "csv": CSV(str(tmp_path), "", "metrics")})
+    started = logger.start()
+    for name in ("finish", "abandon"):
+        monkeypatch.setattr(TensorBoard, name, refuse)
+    with pytest.raises(OSError, match="gone"):
+        logger.finish(started, {"seed": 2}, SUMMARY, PICTURES)
+    assert (tmp_path / "metrics" / "metrics.csv").exists() and (tmp_path / "metrics" / "queries.png").exists()
+    with pytest.raises(OSError, match="gone"):
+        logger.abandon(started)
+
+
+def test_an_unknown_mode_of_wandb_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "foo")
+    with pytest.raises(UserError, match=r"^WANDB_MODE=foo is unknown: choose online, offline, "):
+        wandb_logger(tmp_path).start()
+
+
 def test_several_are_some() -> None:
     with pytest.raises(UserError, match=r"logger=several holds no logger: name them, as in logger=\[csv,wandb\]"):
         Several({})

@@ -41,7 +41,7 @@ def test_scores_and_leverages_without_a_projection(which: str, items: str, tmp_p
     for damping in dampings:
         own = PLAIN.own_damping(damping)
         entry.check(f"scores, {items}, damping {damping:g}", scores(found, given["phi_query"], own))
-        entry.check(f"leverage, {items}, damping {damping:g}", found.leverage(own))
+        entry.check(f"leverage, {items}, damping {damping:g}", 1 - found.unleveraged(own))
     assert len(entry.outputs) == 2 * 2 * len(dampings)
 
 
@@ -92,9 +92,9 @@ def test_das(tmp_path: Path) -> None:
     inverse = scores(replace(found, items=found.basis), torch.eye(6, dtype=torch.float64), damping)
     factor = 1 / inverse.abs().mean()
     entry.check("factor by which the published script's inverse is scaled", factor)
-    scaled = (plain * factor / (1 - found.leverage(damping) * factor)).square()
+    scaled = (plain * factor / (1 - (1 - found.unleveraged(damping)) * factor)).square()
     theirs, ours = (np.argsort(values.numpy(), axis=1) for values in (scaled, all_scores(leverage=True)))
-    assert (1 - found.leverage(damping) * factor).min() < -1  # what the factor makes of 1 - leverage
+    assert (1 - (1 - found.unleveraged(damping)) * factor).min() < -1  # what the factor makes of 1 - leverage
     assert not np.array_equal(theirs, ours)
 
 

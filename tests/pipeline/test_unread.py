@@ -28,7 +28,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ([*DDPM, "diffusion.sampler=dpm_solver"], "diffusion.spacing=linspace", "diffusion.sampler=dpm_solver"),
         ([*DDPM, "diffusion.sampler=dpm_solver"], "diffusion.clip=null", "diffusion.sampler=dpm_solver"),
         (DDPM, "diffusion.variance=large", "diffusion.sampler=ddim"),
-        ([*DDPM, "diffusion.spacing=trailing"], "diffusion.offset=1", "diffusion.sampler=ddim"),
+        ([*DDPM, "diffusion.spacing=trailing"], "diffusion.offset=1", "diffusion.spacing=trailing"),
         ([*DDPM, "diffusion.schedule=cosine"], "diffusion.beta_end=0.03", "diffusion.schedule=cosine"),
         ([*DDPM, "diffusion.sampler=ancestral"], "diffusion.steps=6", "diffusion.sampler=ancestral"),
         (["diffusion=flow"], "diffusion.logit_std=0.5", "diffusion.levels=uniform"),
