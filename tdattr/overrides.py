@@ -86,6 +86,9 @@ def check_overrides(cfg: DictConfig, hydra: Any) -> None:
                 f"{key} is a group of settings, which is chosen by name: write {places[key]}={value} instead of "
                 f"{key}={value}."
             )
+    for name, path in cfg.paths.items():
+        if not path:
+            raise UserError(f"paths.{name}={'null' if path is None else repr(path)} must be a folder.")
     for name in find_unknown(cfg, bare):
         known = [other for other in [*choices, *flatten(cfg)] if not f"{other}.".startswith(f"{name}.")]
         raise UserError(no_setting(name, known))

@@ -16,6 +16,8 @@ HERE = Path(__file__).parent
 CONF = HERE / "conf" if (HERE / "conf").is_dir() else HERE.parent / "conf"  # in a wheel, in a checkout
 FOLDERS = ("file", "pkg")  # kinds of sources that hold configs as files
 
+# of the environment; one that is empty counts as not set, as everywhere in a shell
+OmegaConf.register_new_resolver("variable", lambda name, default: os.environ.get(name) or default, replace=True)
 OmegaConf.register_new_resolver("expanduser", os.path.expanduser, replace=True)  # of Hydra's own folders: ~ is not ./~
 
 

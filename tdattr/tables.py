@@ -19,6 +19,7 @@ import pandas as pd
 from tdattr.errors import UserError
 
 REBUILD = "delete its folder and run the command again to rebuild it"  # the remedy for a file of an artifact
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a cell begins with that a spreadsheet computes
 ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 csv.field_size_limit(2**31 - 1)  # a long caption is no damage
 
@@ -204,3 +205,9 @@ def is_number(cell: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def quote_formula(cell: Any) -> Any:
+    """Text that a spreadsheet would take for a formula behind an apostrophe; anything else as it is. For tables that
+    people open; what tdattr itself reads back is written as it is."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell

@@ -24,7 +24,7 @@ from tdattr.errors import UserError
 from tdattr.files import digest_once, write_json
 from tdattr.progress import Bar
 from tdattr.rows import Rows
-from tdattr.tables import REBUILD, read_rows, write_table
+from tdattr.tables import REBUILD, quote_formula, read_rows, write_table
 
 log = logging.getLogger(__name__)
 BLOCK = 512  # items read, encoded and written at a time
@@ -144,7 +144,7 @@ def keep_readable(examples: Iterable[Example], left_out: Collection[int]) -> Ite
 def write_unreadable(unreadable: Unreadable, folder: Path) -> Path:
     """The file that lists them."""
     table = pd.DataFrame(unreadable, columns=["split", "index", "problem"])
-    write_table(folder / "unreadable.new", table.assign(problem=table["problem"].map(show_name)))
+    write_table(folder / "unreadable.new", table.assign(problem=table["problem"].map(show_name).map(quote_formula)))
     return (folder / "unreadable.new").replace(folder / UNREADABLE)
 
 

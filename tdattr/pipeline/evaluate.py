@@ -60,7 +60,7 @@ class Evaluation:
         queries = load_queries(ws, generate(ws, train(ws))).select(ws.queries.indices)
         far = measure_far(ws, queries.images)
         if warning := warn_far(far, ws.health.far):
-            log.warning("Warning: %s", warning)  # before what takes long
+            log.warning("Warning, before what takes long: %s", warning)
         attribution = attribute(ws).get()
         others = {role: load_scores(attribute(ws, method).get()) for role, method in other_methods(ws).items()}
         models = WorkspaceCounterfactuals(ws, ws.protocol.needs)

@@ -23,6 +23,7 @@ from tdattr.store import Plan, provenance
 
 log = logging.getLogger(__name__)
 MOST_ITEMS = 1000  # that queries are compared with, half of them as the held-out ones
+FEWEST_HELD_OUT = 20  # of fewer, 99 % is their maximum, beyond which many good images lie
 
 
 def plan_health(ws: Workspace) -> Plan | None:
@@ -79,7 +80,7 @@ def measure_far(ws: Workspace, queries: Images) -> float | None:
     """
     drawn = generator(ws.seed, "health.near").permutation(ws.ids)[:MOST_ITEMS]
     references, held_out = np.array_split(drawn, 2)
-    if len(held_out) < 2:
+    if len(held_out) < FEWEST_HELD_OUT:
         return None
 
     def describe(ids: Ids) -> Tensor:

@@ -29,7 +29,7 @@ from tdattr.pipeline.workspace import Workspace, open_workspace
 from tdattr.queries import load_images
 from tdattr.scores import load_scores
 from tdattr.store import find
-from tdattr.tables import write_table
+from tdattr.tables import quote_formula, write_table
 from tdattr.training.quiet import quieten
 
 log = logging.getLogger(__name__)
@@ -117,7 +117,7 @@ def save_attributions(ws: Workspace, path: Path) -> None:
     """The highest scores of every query as a table, where the scores are still stored and have one order."""
     plan = attribute(ws)
     if plan.finished and ws.method.dampings is None:
-        write_table(path, load_scores(plan.artifact).table(LISTED, ws.data.train.items))
+        write_table(path, load_scores(plan.artifact).table(LISTED, ws.data.train.items).map(quote_formula))
 
 
 def use_threads(ws: Workspace) -> None:

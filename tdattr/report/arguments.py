@@ -14,7 +14,7 @@ SUMMARY = "summary.json"
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """``runs``, folders, and ``out``. Raises UserError where no folder holds a finished run."""
-    outputs = expand(os.environ.get("TDATTR_OUTPUTS", "outputs"))
+    outputs = expand(os.environ.get("TDATTR_OUTPUTS") or "outputs")
     parser = argparse.ArgumentParser("tdattr-report", description="Collect finished runs into tables and a page.")
     parser.add_argument(
         "runs", nargs="*", type=expand, default=[outputs / "runs"], help=f"folders (default: {outputs}/runs)"

@@ -221,7 +221,7 @@ def read_runs(folders: list[Path], broken: Mapping[Path, str]) -> tuple[list[Run
             if not isinstance(run.summary.get("title", ""), str):
                 raise ValueError("the title in its summary is not text")
             experiment_key(config)
-            variant_settings(config)
+            name_runs([config])
             run.artifact("evaluation")
         except UNREADABLE as error:
             left_out[path.parent] = describe_error(error)

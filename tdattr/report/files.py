@@ -3,13 +3,12 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from tdattr.report.sheet import Cell, Number, Sheet
+from tdattr.tables import quote_formula
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a cell begins with that a spreadsheet computes
 LATEX = str.maketrans(
     {character: f"\\{character}" for character in "_%&#${}"}
     | {
@@ -47,11 +46,6 @@ def write_sheet(folder: Path, sheet: Sheet) -> None:
 def write_csv(frame: pd.DataFrame, path: Path) -> None:
     """Write a table in which no name is a formula to a spreadsheet."""
     frame.map(quote_formula).rename(columns=quote_formula).to_csv(path, index=False)
-
-
-def quote_formula(cell: Any) -> Any:
-    """Text that a spreadsheet would take for a formula behind an apostrophe; anything else as it is."""
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell
 
 
 def to_frame(sheet: Sheet) -> pd.DataFrame:

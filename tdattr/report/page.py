@@ -12,7 +12,7 @@ from tdattr.data.prepared import read_split
 from tdattr.files import move_into_place, name_aside
 from tdattr.pictures import data_uri, to_uint8
 from tdattr.queries import load_images
-from tdattr.report.collect import IMPORTED, Experiment, Run
+from tdattr.report.collect import IMPORTED, UNREADABLE, Experiment, Run, describe_error
 from tdattr.report.methods import sort_methods
 from tdattr.report.per_query import numeric_columns
 from tdattr.report.plots import draw_agreements, draw_confusions, draw_distributions
@@ -77,7 +77,7 @@ def describe_experiment(experiment: Experiment, rows: Table, sheets: list[Sheet]
         "plots": plots,
         "plotted": "Agreement on groups" if experiment.protocol in GROUP_PROTOCOLS else PLOTTED,
         "removal": describe_removal(experiment),
-        "seeds": [{"seed": seed, "queries": show_queries(experiment, seed, pictured)} for seed in experiment.seeds],
+        "seeds": [show_seed(experiment, seed, pictured) for seed in experiment.seeds],
         "config": yaml.safe_dump(experiment.config, sort_keys=False, allow_unicode=True),
     }
 
@@ -92,12 +92,20 @@ def describe_removal(experiment: Experiment) -> str | None:
     """What was removed before the images on the right were generated; None where nothing was."""
     if experiment.protocol != PROTOCOL:
         return None
-    k = experiment.first(next(iter(experiment.runs))).summary["k"]
+    k = experiment.first(next(iter(experiment.runs))).summary.get("k", "few")
     return (
         f"Each row shows the {SHOWN} items with the highest scores. For each method the {k} highest of every query, "
         "those of all queries together, were removed and one model was trained without them: the image on the right is "
         "that model's. A red frame marks those shown here that were removed."
     )
+
+
+def show_seed(experiment: Experiment, seed: int, methods: list[str]) -> dict[str, Any]:
+    """The queries of a seed, or why they cannot be shown: pictures that are gone or damaged cost the tables nothing."""
+    try:
+        return {"seed": seed, "queries": show_queries(experiment, seed, methods), "missing": None}
+    except (*UNREADABLE, IndexError) as error:
+        return {"seed": seed, "queries": [], "missing": describe_error(error)}
 
 
 def show_queries(experiment: Experiment, seed: int, methods: list[str]) -> list[dict[str, Any]]:

@@ -144,7 +144,6 @@ def pyplot() -> Any:
     matplotlib.use("Agg")
     matplotlib.rcParams["text.parse_math"] = False  # a name is no formula
     matplotlib.rcParams["svg.fonttype"] = "none"  # text, which the browser sets in a font that has its letters
-    warnings.filterwarnings("ignore", "Glyph .* missing from font")
     logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # it says when it looks for fonts
     import matplotlib.pyplot
 

@@ -2,14 +2,11 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from tdattr.report.collect import UNREADABLE, Collected, Experiment, collect, describe_error
-from tdattr.report.sheet import Sheet
+from tdattr.report.page import Made
 from tdattr.report.sheets import make_sheets
 from tdattr.report.tables import make_rows
-
-Made = tuple[Experiment, list[dict[str, Any]], list[Sheet]]  # an experiment, the rows of its overview, its tables
 
 
 def make_readable(folders: list[Path]) -> tuple[Collected, list[Made]]:

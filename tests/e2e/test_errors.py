@@ -31,7 +31,7 @@ from tests.e2e.console import TINY, tdattr
         (["method=features", "extractor@method.extractor=inception"], "inception"),
         (["method=condition", "dataset.source.condition=none"], "method=condition compares conditions"),
         (["health.samples=1"], "health.samples=1"),
-        (["health.far=1.5"], "health.far=1.5 must be between 0 and 1"),
+        (["health.far=1.5"], "health.far=1.5 must be at least 0 and at most 1"),
         (["health.samples=2", "health.extractor=null"], "extractor@health.extractor"),
         (["dataset.text=words"], "dataset.text=words must be a group"),
         (["dataset.counts=5"], "dataset.counts=5 must be a group of settings"),

@@ -46,7 +46,7 @@ def make_sheet(experiment: Experiment) -> Sheet:
         runs = experiment.runs[method].values()
         row: dict[str, Cell] = {"method": method}
         for measure in MEASURES:
-            marked = method == better and measure == MAIN
+            marked = method == better if measure == MAIN else None  # None: not tested
             row[measure] = Number(
                 measured[measure]["mean"], marked=marked, footnote=FEW_MARK if marked and few else None
             )
