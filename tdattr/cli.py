@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 import tdattr
 from tdattr.completion import complete
 from tdattr.errors import UserError
-from tdattr.files import describe_full
+from tdattr.files import OUTPUTS, describe_full
 from tdattr.jobs import Interrupted, interruptible, own_job
 from tdattr.overrides import arrange, check_overrides, explain, join_lines
 from tdattr.progress import close_bars
@@ -206,7 +206,8 @@ def sentence(error: Exception, config_name: str | None) -> str:
     if (full := describe_full(error)) is not None:
         return full
     if isinstance(error, OSError) and not isinstance(error, HydraException):
-        hint = "" if isinstance(error, FileNotFoundError) else "; choose another folder with paths.outputs=…"
+        choice = "--out" if config_name is None else OUTPUTS
+        hint = "" if isinstance(error, FileNotFoundError) else f"; choose another folder with {choice}"
         return f"{error.strerror}: {error.filename}{hint}"
     if config_name is None or isinstance(error, UserError):
         return join_lines(str(error))

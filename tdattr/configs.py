@@ -98,7 +98,7 @@ def build(node: Any, path: str, kind: type | None = None) -> Any:
     number outside of the field's range (`tdattr.ranges`).
     """
     if not isinstance(node, DictConfig):
-        raise UserError(f"{path}={node} must be a group of settings, not a single value.")
+        raise UserError(f"{path}={show(node)} must be a group of settings, not a single value.")
     values = OmegaConf.to_container(node, resolve=True)
     assert isinstance(values, dict)
     return construct({str(key): value for key, value in values.items()}, path, kind)
@@ -129,7 +129,7 @@ def typed(cls: type, values: Any, path: str) -> Any:
     """An instance of a dataclass from plain values. Fields that are dataclasses themselves are built first, as are
     those whose value names its class with ``_target_``, alone or as the values of a dictionary."""
     if not isinstance(values, dict):
-        raise UserError(f"{path}={values} must be a group of settings, not a single value.")
+        raise UserError(f"{path}={show(values)} must be a group of settings, not a single value.")
     hints = get_type_hints(cls)  # without ranges
     children = {
         name: child(hints.get(name), value, join(path, name))
@@ -176,8 +176,15 @@ def explain(error: OmegaConfBaseException, hints: Mapping[str, Any], plain: Mapp
         written = f"[{value or sample}]" if get_origin(container) is list else f"{{name: {sample}}}"
         word = CONTAINERS[get_origin(container)]
         return f"{json.dumps(value)} must be a {word} of {items}, as in {join(path, name)}={written}."
+    if isinstance(value, float) and value.is_integer():  # 1e3
+        return f"{value} must be a whole number: write {int(value)}."
     also = f"; it may also be {join_choices(literals(taken))}" if literals(taken) and besides_literals(taken) else ""
     return f"{first_line(error)}{also}."
+
+
+def show(value: Any) -> Any:
+    """A value as it is written on the command line."""
+    return "null" if value is None else value
 
 
 def join(path: str, name: str | None) -> str:

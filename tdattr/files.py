@@ -21,6 +21,7 @@ PAGE = 4096  # bytes: no file system hands out less at a time
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no space, no quota, or a limit on the size of files
 NUMPY_FULL = ("Not enough free space", "requested and")  # what numpy says of a full disk, without a number
 LONGEST_NAME = 120  # bytes; file systems take 255
+OUTPUTS = "paths.outputs=…"  # by which a run chooses where everything goes
 CANNOT_SYNC = (errno.EINVAL, errno.EOPNOTSUPP)  # of folders, on some network file systems
 
 known: dict[tuple[int, int, int, int], str] = {}  # digests of this process, see ``digest_once``
@@ -100,18 +101,19 @@ def reserve(path: Path) -> None:
 
 
 @contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """What is written in this block goes to ``folder``. Raises UserError where the disk takes no more."""
+def writing(folder: Path, choice: str = OUTPUTS) -> Iterator[None]:
+    """What is written in this block goes to ``folder``, which is chosen by ``choice``. Raises UserError where the disk
+    takes no more."""
     try:
         yield
     except (OSError, SafetensorError) as error:
-        full = describe_full(error, folder)
+        full = describe_full(error, folder, choice)
         if full is None:
             raise
         raise UserError(full) from error
 
 
-def describe_full(error: Exception, folder: Path | None = None) -> str | None:
+def describe_full(error: Exception, folder: Path | None = None, choice: str = OUTPUTS) -> str | None:
     """What to say where an error means that a disk takes no more; None for other errors. ``folder``: where the file was
     to go, unless the error says it; None: somewhere below ``paths.outputs``."""
     reason = explain_full(error)
@@ -123,8 +125,8 @@ def describe_full(error: Exception, folder: Path | None = None) -> str | None:
         mended = folder is None or place.is_relative_to(folder.absolute())  # by another folder for what tdattr writes
     else:
         place, mended = Path("paths.outputs") if folder is None else folder.absolute(), True
-    choice = ", or choose another folder with paths.outputs=…" if mended else ""
-    return f"{reason} in {place}: make room there and run the same command again, which resumes{choice}."
+    other = f", or choose another folder with {choice}" if mended else ""
+    return f"{reason} in {place}: make room there and run the same command again, which resumes{other}."
 
 
 def explain_full(error: Exception) -> str | None:

@@ -74,6 +74,7 @@ def refusal(*arguments: str, folder: Path, command: str = "main") -> str:
         ),
         (["seed"], "'seed' is no override: write name=value, for example seed=2."),
         (["paths.data=null"], "paths.data=null must be a folder."),
+        (["train.steps=1e3"], "train.steps: 1000.0 must be a whole number: write 1000."),
         (["remove.ids=1"], "remove.ids: 1 must be a list of whole numbers or texts, as in remove.ids=[1]."),
         (["remove.groups=A"], 'remove.groups: "A" must be a list of texts, as in remove.groups=[A].'),
         (["train.betas=null"], "train.betas: null must be a list of numbers, as in train.betas=[0.5]."),

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -59,10 +60,14 @@ class WorkspaceCounterfactuals(Counterfactuals):
         """The models without each of those sets of ids under ``repeats`` seeds, from the run's + ``first`` on."""
         self.require("retraining")
         seeds = [self.ws.seed + first + repeat for repeat in range(repeats)]
-        count = len(removals) * repeats
+        others = sum(len(ids) > 0 or seed != self.ws.seed for ids in removals for seed in seeds)  # than F1
+        number = count(1)
         plans = [
-            [train(self.ws, ids, seed, f"{row * repeats + column} of {count}") for column, seed in enumerate(seeds, 1)]
-            for row, ids in enumerate(removals)
+            [
+                train(self.ws, ids, seed, f"{next(number)} of {others}" if len(ids) or seed != self.ws.seed else "")
+                for seed in seeds
+            ]
+            for ids in removals
         ]
         self.used.extend(plan.artifact for row in plans for plan in row)
         return [[as_trained(self.ws, plan) for plan in row] for row in plans]

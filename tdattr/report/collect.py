@@ -227,7 +227,23 @@ def read_runs(folders: list[Path], broken: Mapping[Path, str]) -> tuple[list[Run
             left_out[path.parent] = describe_error(error)
         else:
             runs.append(run)
-    return runs, left_out
+    repeated = [folder for folder in unfinished if is_repeated(folder, runs)]
+    return runs, {folder: reason for folder, reason in left_out.items() if folder not in repeated}
+
+
+def is_repeated(folder: Path, runs: list[Run]) -> bool:
+    """Whether an unfinished run was finished later by the same command."""
+    try:
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        key = experiment_key(config), config["method"], config.get("ablation"), config["seed"]
+    except UNREADABLE:
+        return False
+    began = (folder / "config.yaml").stat().st_mtime
+    return any(
+        (experiment_key(run.config), run.config["method"], run.config.get("ablation"), run.config["seed"]) == key
+        and (run.folder / "summary.json").stat().st_mtime > began
+        for run in runs
+    )
 
 
 def describe_error(error: Exception) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 
+from tdattr.files import writing
 from tdattr.report.collect import IMPORTED
 from tdattr.report.files import write_csv, write_sheet
 from tdattr.report.page import Made, write_page
@@ -21,19 +22,20 @@ MOST_FOLDERS = 5  # that a terminal names for one reason
 def run(options: argparse.Namespace) -> None:
     """Collect the runs that the options name (`tdattr.report.arguments`). Raises UserError where there are none."""
     collected, made = make_readable(options.runs)
-    options.out.mkdir(parents=True, exist_ok=True)
-    for experiment, _, sheets in made:
-        for sheet in sheets:
-            write_sheet(options.out / "tables" / experiment.slug, sheet)
-    frames = [pd.DataFrame(rows).assign(experiment=experiment.title) for experiment, rows, _ in made if rows]
-    if frames:
-        write_csv(pd.concat(frames), options.out / "table.csv")
-    without = {run.folder: run.unpictured for run in collected.runs if run.unpictured is not None}
-    named, few = (
-        [*describe_left_out(collected.left_out, most), *describe_left_out(without, most, "No pictures")]
-        for most in (None, MOST_FOLDERS)
-    )
-    write_page(options.out / "index.html", made, named)
+    with writing(options.out, "--out"):
+        options.out.mkdir(parents=True, exist_ok=True)
+        for experiment, _, sheets in made:
+            for sheet in sheets:
+                write_sheet(options.out / "tables" / experiment.slug, sheet)
+        frames = [pd.DataFrame(rows).assign(experiment=experiment.title) for experiment, rows, _ in made if rows]
+        if frames:
+            write_csv(pd.concat(frames), options.out / "table.csv")
+        without = {run.folder: run.unpictured for run in collected.runs if run.unpictured is not None}
+        named, few = (
+            [*describe_left_out(collected.left_out, most), *describe_left_out(without, most, "No pictures")]
+            for most in (None, MOST_FOLDERS)
+        )
+        write_page(options.out / "index.html", made, named)
     show(made, few, options.out, bool(frames))
 
 

@@ -3,6 +3,7 @@
 import base64
 import html
 import io
+import os
 import shutil
 import warnings
 from pathlib import Path
@@ -173,6 +174,19 @@ def test_folders_may_overlap(outputs: Outputs) -> None:
 def test_nothing_to_report_is_said(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no finished run"):
         collect([tmp_path, tmp_path / "missing"])
+
+
+def test_an_interrupted_run_that_was_finished_later_is_not_missed(outputs: Outputs) -> None:
+    for seed in (1, 2):
+        outputs.run("mucs", seed)
+    runs = outputs.root / "runs"
+    folder = sorted(path.parent for path in runs.rglob("summary.json"))[0]
+    for name in ("begun", "later"):
+        shutil.copytree(folder, runs / name)
+        (runs / name / "summary.json").unlink()
+    os.utime(runs / "begun" / "config.yaml", (0, 0))
+    os.utime(runs / "later" / "config.yaml", (2e9, 2e9))
+    assert [path.name for path in collect([outputs.root]).left_out] == ["later"]
 
 
 def test_what_is_not_shown_is_named_with_the_reason(outputs: Outputs) -> None:
