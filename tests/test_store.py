@@ -384,3 +384,14 @@ def test_what_a_killed_process_leaves_another_one_resumes(tmp_path: Path) -> Non
     assert built_by(tmp_path) == [("killed", 0), *(("other", number) for number in (2, 3, 4, 5, 1))]
     facts = [provenance(each.artifact)["facts"] for each in plans(tmp_path, refuse, SHARED)]
     assert [each["resumed"] for each in facts] == [number == 1 for number in range(SHARED)]
+
+
+def test_what_a_killed_process_had_begun_to_write_is_deleted(tmp_path: Path) -> None:
+    """Else it would be a file of the artifact, for ever."""
+    wanted = plan(tmp_path)
+    unfinished = wanted.artifact.folder.with_name(f".{wanted.address}.unfinished")
+    (unfinished / "deep").mkdir(parents=True)
+    for name in ("a.safetensors.123.new", "deep/facts.json.4.new", "kept"):
+        (unfinished / name).write_text("half")
+    names = {path.name for path in wanted.get().folder.rglob("*")}
+    assert "kept" in names and not any(name.endswith(".new") for name in names)

@@ -1,6 +1,5 @@
 """The checkpoint that a training leaves for the case that it is interrupted."""
 
-import io
 import logging
 import os
 import zipfile
@@ -24,15 +23,16 @@ class CheckpointBeside(TorchCheckpointIO):
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
     ) -> None:
         """Raises UserError where the disk is full; the former checkpoint is then still there."""
-        content = io.BytesIO()
-        torch.save(checkpoint, content)
         target = Path(path)
         aside = name_aside(target)
         with writing(target.parent):
             try:
-                aside.write_bytes(content.getbuffer())
-            except OSError:
+                with aside.open("wb") as file:
+                    torch.save(checkpoint, file)
+            except (OSError, RuntimeError) as error:
                 aside.unlink(missing_ok=True)
+                if isinstance(error.__context__, OSError):  # what the file has said, which torch hides
+                    raise error.__context__ from None
                 raise
             move_into_place(aside, target)
 

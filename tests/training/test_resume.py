@@ -161,13 +161,6 @@ def test_another_length_of_epochs_may_be_taken_to_resume(train):
         )
 
 
-def test_what_a_killed_process_had_begun_to_write_is_deleted(train, tmp_path):
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "ema.safetensors.123.new").write_bytes(b"half")
-    train("run")
-    assert {path.name for path in (tmp_path / "run").iterdir()} == {"raw.safetensors", "ema.safetensors"}
-
-
 @pytest.mark.parametrize("selection", ["last", "best"])
 def test_a_validation_loss_that_is_no_number_ends_the_training(train, monkeypatch, selection):
     def validation_step(self, batch, index):
