@@ -1,5 +1,6 @@
 """A model saved by diffusers as a network: its architecture is used for retrains, its weights are F1."""
 
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -57,6 +58,11 @@ class DiffusersConfig(NetworkConfig):
         """The network with the folder's weights. Raises UserError where they are missing, not finite or of another
         network."""
         config = self.read_config(channels, resolution, condition)
+        if (self.folder / CONFIG).read_bytes().startswith(BOM_UTF8):
+            raise UserError(
+                f"{self.folder / CONFIG} begins with a byte order mark, which diffusers cannot read: save it as UTF-8 "
+                "without one."
+            )
         try:
             check_tensors(self.weights, str(self.weights))
             unet, loading = model_class(config).from_pretrained(

@@ -68,6 +68,8 @@ def test_a_description_with_a_byte_order_mark(tmp_path: Path) -> None:
     saved(tmp_path)
     (tmp_path / CONFIG).write_text((tmp_path / CONFIG).read_text(), encoding="utf-8-sig")
     assert sum(p.numel() for p in checkpoint(tmp_path).build(1, 8, 0).parameters())
+    with pytest.raises(UserError, match="begins with a byte order mark, which diffusers cannot read"):
+        checkpoint(tmp_path).pretrained(1, 8, 0)  # diffusers opens the file itself
 
 
 def test_predictions_are_those_of_diffusers(tmp_path: Path, x: Tensor) -> None:
