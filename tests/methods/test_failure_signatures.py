@@ -53,13 +53,15 @@ def test_every_failure_has_its_warning(warned: Callable[..., str]) -> None:
 def test_values_for_an_unlearning_that_changed_nothing_are_named(warned: Callable[..., str]) -> None:
     """Those of a recipe for the training that was run; a higher rate where that was not enough."""
     nothing = torch.zeros(12, 3)
-    paper = replace(CONFIG, epochs=30, steps=None, learning_rate=1e-5, schedule_steps=17550, warmup_steps=5000)
+    changes = {"epochs": 30, "steps": None, "learning_rate": 1e-5, "schedule_steps": 17550, "warmup_steps": 5000}
+    paper = replace(CONFIG, schedule="cosine", **changes)
     node = "method.unlearn."
     rest = f"{node}warmup_steps=20 {node}schedule_steps=null."
     assert f"set {node}epochs=null {node}steps=200 {node}learning_rate=3.0e-04 {rest}" in warned(nothing, paper)
     assert f"{node}steps=200 {node}learning_rate=3.0e-03 " in warned(nothing)
+    assert "schedule_steps" not in warned(nothing)  # which a constant rate does not read
     long = replace(CONFIG, steps=1000)
-    assert f"{node}steps=1000 {node}learning_rate=3.0e-03 {node}warmup_steps=100 " in warned(nothing, long)
+    assert f"{node}steps=1000 {node}learning_rate=3.0e-03 {node}warmup_steps=100." in warned(nothing, long)
 
 
 def test_growth_is_of_the_loss_alone_not_of_a_distance_from_f1() -> None:
