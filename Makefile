@@ -1,5 +1,5 @@
-# make demo: the main job on a dataset that needs no download. make test: all tests. make test-fast: those that take no
-# more than 90 seconds on two cores. make shell: a shell in which `tdattr` is a command. All make .venv first.
+# make demo: the main job on a dataset that needs no download. make test: all tests. make test-fast: those that take
+# about two minutes on two cores. make shell: a shell in which `tdattr` is a command. All make .venv first.
 # CPU=1: PyTorch without CUDA (Linux and Windows), 2 GB instead of 6.5.
 PYTHON ?= python3
 BIN := .venv/bin

@@ -20,6 +20,7 @@ from tdattr.pipeline.workspace import open_workspace
 from tdattr.ranges import Count, Part, PartOrZero, Positive, Range, alternatives
 from tests.conftest import CONF
 
+pytestmark = pytest.mark.slow  # every number of every class
 NAN, INFINITY = float("nan"), float("inf")
 TEXT = "must be a text, in quotes where it looks like anything else"
 MAY_BE_NEGATIVE = {  # all others refuse -1

@@ -116,6 +116,7 @@ def test_a_damaged_checkpoint_is_set_aside(train, monkeypatch, tmp_path, caplog,
     assert sorted(path.name for path in (tmp_path / "killed").iterdir()) == ["ema.safetensors", "raw.safetensors"]
 
 
+@pytest.mark.slow
 def test_any_damage_of_a_checkpoint_is_noticed(train, monkeypatch, tmp_path):
     """What zipfile and torch raise depends on the place."""
     kill(train, monkeypatch)
