@@ -99,7 +99,7 @@ def read_rows(path: Path, columns: Sequence[str], remedy: str) -> list[Row]:
     Raises UserError where one of ``columns`` is missing, a column stands twice, a row has more or fewer cells than the
     heading, or a quotation does not end.
     """
-    heading, rows = parse_table(path, remedy)
+    heading, rows = parse_table(read_text(path, remedy), path, remedy)
     missing = [name for name in columns if name not in heading]
     if missing:
         there = ", ".join(heading) or "nothing"
@@ -119,9 +119,9 @@ def read_frame(path: Path, remedy: str = REBUILD) -> pd.DataFrame:
     return pd.read_csv(source, sep=separator(path), names=heading, header=0, dtype=str, keep_default_na=False)
 
 
-def parse_table(path: Path, remedy: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
+def parse_table(text: str, path: Path, remedy: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """The heading and the rows of a table, each row with the line that it begins in; see ``read_rows``."""
-    rows = list(iterate_rows(read_text(path, remedy), path, remedy))
+    rows = list(iterate_rows(text, path, remedy))
     return (rows[0][1], rows[1:]) if rows else ([], [])
 
 
@@ -173,10 +173,10 @@ def read_table(path: Path, texts: Sequence[str] = ()) -> pd.DataFrame:
     What ``write_table`` wrote comes back as it was. Other tables quote no headings: a column whose cells all are
     numbers, or empty, holds numbers, unless it is one of ``texts``.
     """
-    heading, rows = parse_table(path, REBUILD)
+    text = read_text(path, REBUILD)
+    heading, rows = parse_table(text, path, REBUILD)
     by_column = list(zip(*(cells for _, cells in rows), strict=True))
     columns = dict(zip(heading, by_column or [()] * len(heading), strict=True))
-    text = read_text(path, REBUILD)
     if not text.startswith('"'):
         numeric = {name: name not in texts and all(map(is_number, cells)) for name, cells in columns.items()}
         return pd.DataFrame(
@@ -185,7 +185,7 @@ def read_table(path: Path, texts: Sequence[str] = ()) -> pd.DataFrame:
     try:
         typed = list(csv.reader(StringIO(text, newline=""), quoting=csv.QUOTE_NONNUMERIC))[1:]
     except ValueError as error:
-        raise UserError(f"{path} has a cell without quotes that is no number ({error}): {REBUILD}.") from error
+        raise UserError(f"{path} has a cell without quotes that is not a number ({error}): {REBUILD}.") from error
     cells = [
         [cell if isinstance(value, str) else number(cell) for value, cell in zip(values, row, strict=True)]
         for values, (_, row) in zip([row for row in typed if row], rows, strict=True)

@@ -1,4 +1,4 @@
-"""No number gets into a run that is none, or that its field does not take, and the message names the override."""
+"""NaN, infinity and numbers out of range are refused at every field, and the message names the override."""
 
 import math
 import re
