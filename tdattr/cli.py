@@ -1,11 +1,14 @@
 """The console commands: compose the config, hand it on; nothing else. Nothing heavy is imported before a run starts."""
 
+import gc
 import logging
 import os
 import signal
 import sys
 import traceback
+from argparse import Namespace
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -26,39 +29,42 @@ from tdattr.search_path import CONF
 
 log = logging.getLogger(__name__)
 FULL_ERROR = "HYDRA_FULL_ERROR"
+TORCH = "torch"  # most of what is imported
+Stage = Callable[[DictConfig], None]
+T = TypeVar("T")
 
 
 def main() -> None:
     """``tdattr``: one run, or a sweep with ``-m``."""
 
-    def stage(cfg: DictConfig) -> None:
+    def load() -> Stage:
         from tdattr.pipeline.run import run
 
-        run(cfg)
+        return run
 
-    compose_and_run(stage, "config")
+    compose_and_run(load, "config")
 
 
 def prepare() -> None:
     """``tdattr-prepare``: turn a raw dataset into its prepared form."""
 
-    def stage(cfg: DictConfig) -> None:
+    def load() -> Stage:
         from tdattr.pipeline.run import prepare_dataset
 
-        prepare_dataset(cfg)
+        return prepare_dataset
 
-    compose_and_run(stage, "prepare")
+    compose_and_run(load, "prepare")
 
 
 def groups() -> None:
     """``tdattr-groups``: write a manifest of groups with noise."""
 
-    def stage(cfg: DictConfig) -> None:
+    def load() -> Stage:
         from tdattr.pipeline.run import write_noisy_groups
 
-        write_noisy_groups(cfg)
+        return write_noisy_groups
 
-    compose_and_run(stage, "noisy_groups")
+    compose_and_run(load, "noisy_groups")
 
 
 def report() -> None:
@@ -66,11 +72,26 @@ def report() -> None:
 
     def command() -> None:
         options = parse(sys.argv[1:])
-        from tdattr.report.command import run
 
-        run(options)
+        def load() -> Callable[[Namespace], None]:
+            from tdattr.report.command import run
+
+            return run
+
+        import_for_good(load)(options)
 
     sentences(command, Jobs())
+
+
+def import_for_good(load: Callable[[], T]) -> T:
+    """What ``load`` imports. What there is now stays: nothing of it is looked at again by the garbage collector, which
+    would take a quarter of a second of torch's modules when the process ends."""
+    fresh = TORCH not in sys.modules
+    loaded = load()
+    if fresh:
+        gc.freeze()
+    gc.enable()
+    return loaded
 
 
 class Jobs:
@@ -84,7 +105,7 @@ class Jobs:
         self.failed: list[str] = []
         self.signals: list[int] = []  # that have come
 
-    def attempt(self, stage: Callable[[DictConfig], None], cfg: DictConfig) -> None:
+    def attempt(self, load: Callable[[], Stage], cfg: DictConfig) -> None:
         """Check the overrides and run a stage. A sweep goes on where one of its jobs fails, which is said at once; a
         single job that fails by what the user can mend ends here: before an exception that passes through it Hydra
         prints all overrides."""
@@ -93,7 +114,7 @@ class Jobs:
         self.current = f"#{job.job.num}" if self.sweep else ""
         try:
             check_overrides(cfg, job)
-            stage(cfg)
+            import_for_good(load)(cfg)
         except Exception as error:
             close_bars()
             if self.signals:  # it hit a process that the job had started, too
@@ -138,7 +159,7 @@ def join_names(jobs: Sequence[str]) -> str:
     return f"job{'s' if len(jobs) > 1 else ''} {' and '.join(jobs)}"
 
 
-def compose_and_run(stage: Callable[[DictConfig], None], config_name: str) -> None:
+def compose_and_run(load: Callable[[], Stage], config_name: str) -> None:
     """Compose a config with the command's overrides and run a stage with it, or answer what is asked instead."""
     jobs = Jobs(config_name)
     if "--version" in sys.argv[1:]:  # Hydra's own says its own
@@ -151,7 +172,7 @@ def compose_and_run(stage: Callable[[DictConfig], None], config_name: str) -> No
 
     @hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)
     def command(cfg: DictConfig) -> None:
-        jobs.attempt(stage, cfg)
+        jobs.attempt(load, cfg)
 
     sentences(command, jobs)
 
@@ -166,6 +187,7 @@ def sentences(command: Callable[[], None], jobs: Jobs) -> None:
     and the status of a shell, 128 + its number, where a signal has ended it."""
     before = os.environ.get(FULL_ERROR)
     os.environ[FULL_ERROR] = "1"  # Hydra hands exceptions on instead of printing its own extract
+    gc.disable()  # until everything is imported: next to nothing is garbage before
     try:
         with own_job(), interruptible() as jobs.signals:
             command()
@@ -180,6 +202,7 @@ def sentences(command: Callable[[], None], jobs: Jobs) -> None:
         print(f"error: {said}", file=sys.stderr)
         sys.exit(1)
     finally:
+        gc.enable()
         del os.environ[FULL_ERROR]
         if before is not None:
             os.environ[FULL_ERROR] = before

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Float
 from torch import Tensor
 
 from tdattr.ids import Ids
 from tdattr.networks import Network
+from tdattr.tables import DataFrame
 
 if TYPE_CHECKING:
     from tdattr.training.teacher import Teacher
@@ -71,7 +71,7 @@ class Counterfactuals(ABC):
         """The groups of the training items that F1 has seen, by name. Needs ``groups``."""
 
     @abstractmethod
-    def items(self) -> pd.DataFrame:
+    def items(self) -> DataFrame:
         """What is known of the training items that F1 has seen, a row each."""
 
     @abstractmethod

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Float, Shaped
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -14,6 +13,7 @@ from tdattr.errors import UserError
 from tdattr.ranges import Count, CountOrZero, PositiveOrZero
 from tdattr.seeding import generator
 from tdattr.store import Artifact
+from tdattr.tables import DataFrame
 
 SAMPLED = "images.safetensors"
 TABLE = "queries.csv"
@@ -57,7 +57,7 @@ class Queries:
     x: Float[Tensor, "query *x"]  # what the network sees: as the sampler left it, not clamped (MUCS code)
     images: Float[Tensor, "query channel height width"]  # what people and feature extractors see, in [-1, 1]
     conditions: Shaped[Tensor, "query *condition"] | None
-    items: pd.DataFrame  # what is known of the item that each takes its condition from: its id and fields
+    items: DataFrame  # what is known of the item that each takes its condition from: its id and fields
     address: str  # what stands for them in the address of an artifact
     indices: slice  # which of the run's generated images they are
     guidance: float | None = None  # the weight with which they were generated; None: without

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from safetensors.torch import load_file, save_file
@@ -15,7 +14,7 @@ from torch import Tensor
 from tdattr.configs import Node
 from tdattr.files import to_json
 from tdattr.store import Artifact
-from tdattr.tables import REBUILD, read_json
+from tdattr.tables import REBUILD, DataFrame, read_json
 
 FILE = "scores.safetensors"
 IDS = "ids.npy"
@@ -62,10 +61,12 @@ class Scores:
         order = torch.argsort(self.values, dim=1, descending=True, stable=True)[:, :k]
         return self.ids[order.numpy()]
 
-    def table(self, top: int = 8, items: pd.DataFrame | None = None) -> pd.DataFrame:
+    def table(self, top: int = 8, items: DataFrame | None = None) -> DataFrame:
         """The ``top`` targets of every query, best first: query, rank, the target's id or the group's name, its score
         and, where there is one, the score's standard error. With the training ``items`` also their names, if they have
         any. Raises ValueError for scores of several dampings."""
+        import pandas as pd
+
         if self.dampings is not None:
             raise ValueError("scores of several dampings have no one order")
         order = torch.argsort(self.values, dim=1, descending=True, stable=True)[:, :top]

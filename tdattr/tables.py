@@ -12,11 +12,14 @@ from collections.abc import Iterator, Sequence
 from io import StringIO
 from numbers import Real
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tdattr.errors import UserError
+
+if TYPE_CHECKING:
+    from pandas import DataFrame as DataFrame
+else:
+    DataFrame = Any  # pandas takes a quarter of a second to import, and most mistakes are found before a table is read
 
 REBUILD = "delete its folder and run the command again to rebuild it"  # the remedy for a file of an artifact
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a cell begins with that a spreadsheet computes
@@ -107,8 +110,10 @@ def read_rows(path: Path, columns: Sequence[str], remedy: str) -> list[Row]:
     return [Row(line, dict(zip(heading, cells, strict=True))) for line, cells in rows]
 
 
-def read_frame(path: Path, remedy: str = REBUILD) -> pd.DataFrame:
+def read_frame(path: Path, remedy: str = REBUILD) -> DataFrame:
     """A table with a heading, every cell as it is written. Raises UserError as ``read_rows``."""
+    import pandas as pd
+
     text = read_text(path, remedy)
     heading: list[str] = []
     for _, cells in iterate_rows(text, path, remedy):  # pandas reads faster, but is not strict
@@ -151,7 +156,7 @@ def separator(path: Path) -> str:
     return "\t" if path.suffix.lower() == ".tsv" else ","
 
 
-def write_table(path: Path, table: pd.DataFrame) -> None:
+def write_table(path: Path, table: DataFrame) -> None:
     """A table with a heading that ``read_table`` reads back with its types: text is quoted, a number is not, and what
     is missing is nan."""
     with path.open("w", encoding="utf-8", newline="") as file:
@@ -167,12 +172,14 @@ def written(value: Any) -> Any:
     return value if isinstance(value, Real) and not isinstance(value, bool) else str(value)
 
 
-def read_table(path: Path, texts: Sequence[str] = ()) -> pd.DataFrame:
+def read_table(path: Path, texts: Sequence[str] = ()) -> DataFrame:
     """A table of an artifact. Raises UserError where it is damaged.
 
     What ``write_table`` wrote comes back as it was. Other tables quote no headings: a column whose cells all are
     numbers, or empty, holds numbers, unless it is one of ``texts``.
     """
+    import pandas as pd
+
     text = read_text(path, REBUILD)
     heading, rows = parse_table(text, path, REBUILD)
     by_column = list(zip(*(cells for _, cells in rows), strict=True))

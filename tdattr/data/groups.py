@@ -5,14 +5,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from tdattr.data.names import FIELD, compose, find_id, number_names
 from tdattr.data.prepared import Prepared
 from tdattr.errors import UserError
 from tdattr.files import expand
 from tdattr.ids import Ids
-from tdattr.tables import read_json, read_rows
+from tdattr.tables import DataFrame, read_json, read_rows
 
 MANIFEST = (
     "it must be a CSV with the columns id or name, and group (quote names with commas), or a JSON object from items "
@@ -36,7 +35,7 @@ def find_groups(data: Prepared, by: str | None) -> dict[str, Ids]:
     return {name: np.array(sorted(members[name])) for name in sorted(members)}
 
 
-def list_owners(items: pd.DataFrame, by: str | None) -> list[tuple[int, str]]:
+def list_owners(items: DataFrame, by: str | None) -> list[tuple[int, str]]:
     """The id of every training item, each with its group; see ``find_groups``."""
     by = "null" if by is None else by
     fields = [name for name in items.columns if name != "id" and not name.startswith("prompt")]
@@ -53,7 +52,7 @@ def list_owners(items: pd.DataFrame, by: str | None) -> list[tuple[int, str]]:
     return pairs
 
 
-def read_manifest(path: Path, items: pd.DataFrame) -> list[tuple[int, str]]:
+def read_manifest(path: Path, items: DataFrame) -> list[tuple[int, str]]:
     """The (id, group) pairs of a manifest file. Raises UserError where it cannot be read as one, or names an item that
     is not among ``items``."""
     if not path.exists():

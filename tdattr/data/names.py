@@ -5,9 +5,8 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 
-import pandas as pd
-
 from tdattr.errors import UserError
+from tdattr.tables import DataFrame
 
 FIELD = "name"  # of the items of a dataset whose files have names; no two items have the same
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -43,7 +42,7 @@ def name_paths(paths: Sequence[Path], root: Path) -> dict[str, Path]:
     return named
 
 
-def number_names(items: pd.DataFrame) -> Mapping[str, int]:
+def number_names(items: DataFrame) -> Mapping[str, int]:
     """The id of every item that has a name of its own, by that name; none where the dataset has no names."""
     if FIELD not in items:
         return {}

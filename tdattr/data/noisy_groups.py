@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Int
 
 from tdattr.configs import Node
@@ -68,6 +67,8 @@ def write_manifest(
 ) -> None:
     """A CSV with the columns id, group and original and, where items have ``names``, name; a line for every id in
     ascending order."""
+    import pandas as pd
+
     original = {index: name for name, ids in before.items() for index in ids.tolist()}
     rows = sorted((index, name, original[index]) for name, ids in groups.items() for index in ids.tolist())
     table = pd.DataFrame(rows, columns=["id", "group", "original"])

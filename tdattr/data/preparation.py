@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Int, Shaped
 
 from tdattr.data.names import show_bytes, show_name
@@ -143,6 +142,8 @@ def keep_readable(examples: Iterable[Example], left_out: Collection[int]) -> Ite
 
 def write_unreadable(unreadable: Unreadable, folder: Path) -> Path:
     """The file that lists them."""
+    import pandas as pd
+
     table = pd.DataFrame(unreadable, columns=["split", "index", "problem"])
     write_table(folder / "unreadable.new", table.assign(problem=table["problem"].map(show_name).map(quote_formula)))
     return (folder / "unreadable.new").replace(folder / UNREADABLE)
@@ -171,6 +172,8 @@ def prepare_split(
 ) -> Unreadable:
     """One split of ``prepare``; its table of items is written last and says that it is complete. What is returned is
     not empty where images could not be read: then nothing is left behind."""
+    import pandas as pd
+
     rows = Rows(folder, split, count)
     train = None if split == "train" else read_split(folder, "train")
     items: list[dict[str, Any]] = []

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
@@ -20,7 +19,7 @@ from tdattr.data.strips import Strips
 from tdattr.errors import UserError
 from tdattr.files import digest_once
 from tdattr.ranges import Count, CountOrZero
-from tdattr.tables import read_frame
+from tdattr.tables import DataFrame, read_frame
 
 FACTS = "facts.json"
 SPLITS = ("train", "test")
@@ -96,7 +95,7 @@ class Split(MemoryMapped):
 
     pixels: np.ndarray | Strips  # uint8 [item, height, width, channel], memory-mapped
     conditions: np.ndarray | None  # [item, variant, *shape], memory-mapped
-    items: pd.DataFrame  # a row per item: id, prompt columns, one column per field
+    items: DataFrame  # a row per item: id, prompt columns, one column per field
     untold: Bool[np.ndarray, " item"] | None = None  # which have the null condition whatever is drawn; None: none
 
     def __len__(self) -> int:

@@ -4,16 +4,16 @@ import json
 import math
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Float
 
 from tdattr.errors import UserError
+from tdattr.tables import DataFrame
 
 FIELD = "composition"  # of an item: a JSON object from the names of groups to their shares
 OWNER = "group"  # of an item: the group that it belongs to
 
 
-def truth(train_items: pd.DataFrame, query_items: pd.DataFrame, groups: list[str]) -> Float[np.ndarray, "query group"]:
+def truth(train_items: DataFrame, query_items: DataFrame, groups: list[str]) -> Float[np.ndarray, "query group"]:
     """How much of every query is due to the items of each group; every row sums to 1.
 
     A query is composed of the groups' features. Each feature is due to all training items that show it, in proportion
@@ -51,7 +51,7 @@ def ownership(
     return shares.T @ owned / shares.sum(axis=0)[:, None]
 
 
-def compositions(items: pd.DataFrame, groups: list[str], called: str) -> Float[np.ndarray, "item group"]:
+def compositions(items: DataFrame, groups: list[str], called: str) -> Float[np.ndarray, "item group"]:
     """The shares that the items' compositions give to each group.
 
     Raises UserError where there are none, where one is no JSON object from groups to shares, and for unknown groups.

@@ -3,10 +3,10 @@
 import logging
 from collections.abc import Mapping
 
-import pandas as pd
 from jaxtyping import Float
 from torch import Tensor
 
+from tdattr.tables import DataFrame
 from tdattr.training.config import TrainConfig
 from tdattr.unlearning.group import GroupUnlearnConfig
 
@@ -51,7 +51,7 @@ def suggest_overrides(config: GroupUnlearnConfig, train: TrainConfig, items: int
 
 def warn_of_failures(
     scores: Float[Tensor, "query group"],
-    logs: Mapping[str, pd.DataFrame],
+    logs: Mapping[str, DataFrame],
     config: GroupUnlearnConfig,
     train: TrainConfig,
     items: int,
@@ -101,12 +101,12 @@ def warn_of_failures(
         )
 
 
-def growths(logs: Mapping[str, pd.DataFrame], config: GroupUnlearnConfig) -> dict[str, float | None]:
+def growths(logs: Mapping[str, DataFrame], config: GroupUnlearnConfig) -> dict[str, float | None]:
     """By group, the growth of the retained loss; empty where that is a distance from F1, which begins at zero."""
     return {name: growth(table) for name, table in logs.items()} if config.retain == "loss" else {}
 
 
-def growth(table: pd.DataFrame) -> float | None:
+def growth(table: DataFrame) -> float | None:
     """The retained loss at the end over that at the start, each a mean over logged steps; None where too few steps were
     logged to tell."""
     if len(table) < MIN_LOGGED_STEPS:

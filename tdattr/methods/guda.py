@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import pandas as pd
 from safetensors.torch import load_file, save_file
 
 from tdattr.configs import describe
@@ -22,7 +21,7 @@ from tdattr.networks import Network
 from tdattr.ranges import Count
 from tdattr.scoring.elbo import ElboConfig
 from tdattr.store import Plan
-from tdattr.tables import read_table, write_table
+from tdattr.tables import DataFrame, read_table, write_table
 from tdattr.training.weights import check_trained
 from tdattr.unlearning.group import GroupUnlearnConfig, unlearn_group
 from tdattr.unlearning.objectives import Objective, UnlearnContext, Weighted
@@ -138,6 +137,8 @@ class Unlearned:
 
     def build(self, folder: Path) -> Mapping[str, Any]:
         """Unlearn, and keep the weights that are asked for."""
+        import pandas as pd
+
         context, config = self.context, self.config
         network = context.f1.load().requires_grad_(True)
         unlearning = UnlearnContext(
@@ -175,7 +176,7 @@ class Unlearned:
         network.load_state_dict(load_file(self.plan.get().folder / self.file(self.point)))
         return network
 
-    def log(self) -> pd.DataFrame:
+    def log(self) -> DataFrame:
         """The parts of the loss along the way, a row for each step that was logged."""
         table = read_table(self.plan.get().folder / LOG)
         return table[table["step"] < self.steps]

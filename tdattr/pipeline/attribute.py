@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -92,6 +91,8 @@ class Attribution:
 
     def save(self, folder: Path, scored: tuple[list[Artifact], float]) -> Mapping[str, Any]:
         """All queries' scores in one place."""
+        import pandas as pd
+
         artifacts, setup = scored
         values, errors, facts = [], [], []
         for artifact in artifacts:

@@ -6,7 +6,6 @@ from itertools import count
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 from jaxtyping import Float
 from safetensors.torch import load_file, save_file
@@ -24,6 +23,7 @@ from tdattr.scoring.cells import LossModel, QueryItems
 from tdattr.scoring.pairs import NoiseSet
 from tdattr.seeding import generator, normal
 from tdattr.store import Artifact, Plan, share_out
+from tdattr.tables import DataFrame
 from tdattr.training.teacher import Teacher
 
 FILE = "losses.safetensors"
@@ -47,7 +47,7 @@ class WorkspaceCounterfactuals(Counterfactuals):
         self.require("groups")
         return self.ws.groups
 
-    def items(self) -> pd.DataFrame:
+    def items(self) -> DataFrame:
         """What is known of the training items that F1 has seen."""
         return self.ws.data.train.items.iloc[self.ws.ids]
 

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from tdattr.files import to_json
 from tdattr.ids import digest_ids
 from tdattr.pipeline.attribute import attribute, describe_needs, other_methods
@@ -68,6 +66,8 @@ class Evaluation:
 
     def save(self, folder: Path, judged: tuple[Verdict, Artifact, float | None]) -> None:
         """The verdict, and what the method noted on the way."""
+        import pandas as pd
+
         verdict, attribution, far = judged
         write_table(folder / TABLE, pd.DataFrame(verdict.table))
         origin = provenance(attribution)

@@ -5,12 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-import pandas as pd
-
 from tdattr.configs import Node
 from tdattr.counterfactuals import Counterfactuals
 from tdattr.queries import Queries
 from tdattr.scores import Attributor, Scores
+from tdattr.tables import DataFrame
 
 
 @dataclass(frozen=True)
@@ -29,8 +28,8 @@ class Verdict:
 class ProtocolSetup:
     """What a protocol may check before anything is trained."""
 
-    items: pd.DataFrame  # what is known of the training items that F1 sees, a row each
-    queries: pd.DataFrame  # and of the item that each explained query takes its condition from
+    items: DataFrame  # what is known of the training items that F1 sees, a row each
+    queries: DataFrame  # and of the item that each explained query takes its condition from
     groups: list[str]  # their names, where the protocol judges groups
 
 
