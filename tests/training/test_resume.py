@@ -118,15 +118,8 @@ def curve(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("end", "length"),
-    [
-        *(("patient", length) for length in LENGTHS),
-        *(("impatient", length) for length in ("whole epochs", "a partial last epoch", "in whole batches")),
-        *(("best", length) for length in ("a partial last epoch", "in epochs of the items")),
-        ("last", "a partial last epoch"),
-    ],
-)
+@pytest.mark.parametrize("length", LENGTHS)
+@pytest.mark.parametrize("end", ENDS)
 def test_a_training_ends_alike_however_it_is_interrupted(train, curve, end, length):
     """Killed within an epoch, at its last step, and after each of the files that it writes."""
     (lengths, ends), (selection, epochs, kept) = LENGTHS[length], ENDS[end]
