@@ -11,6 +11,7 @@ MESSAGES = (
     ".*smaller than the logging interval.*",
     ".*in eval mode at the start.*",
     ".*experiment logs directory.*",
+    ".*srun. command is available.*",
 )
 
 

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 from tdattr.errors import UserError
 from tdattr.jobs import RANKS, Interrupted, interruptible, own_job
 from tdattr.training.pretrain import RESUME, Keeper, pretrain
+from tdattr.training.quiet import quieten
 from tests.e2e.console import TINY
 
 CODE = "import sys; from tdattr.cli import main; sys.argv[0] = 'tdattr'; main()"
@@ -65,6 +67,17 @@ def test_ranks_of_an_outer_job_are_out_of_sight_for_a_while(monkeypatch):
         assert not set(RANKS) & set(os.environ)
         os.environ["MASTER_PORT"] = "2"
     assert {os.environ[name] for name in RANKS} == {"1"}
+
+
+def test_nothing_is_said_of_a_scheduler(train, monkeypatch, tmp_path):
+    """Where there is an ``srun``, which Lightning recommends."""
+    (tmp_path / "srun").touch(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        quieten()
+        train()
+    assert not [warning.message for warning in said if "srun" in str(warning.message)]
 
 
 @pytest.mark.slow  # two processes that each import everything
