@@ -4,7 +4,7 @@ import errno
 import hashlib
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,43 +40,53 @@ def digest_content(content: Mapping[str, Any]) -> str:
 
 
 def read_provenance(folder: Path) -> dict[str, Any]:
-    """What ``seal`` wrote. Raises UserError where it is damaged."""
+    """What ``seal`` wrote. Raises Damaged where it is not that any more."""
     try:
         content = json.loads((folder / PROVENANCE).read_bytes())
         sealed = {SEAL, FILES} & content.keys()
         intact = not sealed or content.pop(SEAL, None) == digest_content(content)
     except FileNotFoundError:
-        raise damaged(folder, f"{PROVENANCE} is missing") from None
+        raise Damaged(folder, f"{PROVENANCE} is missing") from None
     except (ValueError, TypeError, AttributeError):
         intact = False
     if not intact:
-        raise damaged(folder, f"{PROVENANCE} is not what was written")
+        raise Damaged(folder, f"{PROVENANCE} is not what was written")
     return content
 
 
 def check_files(folder: Path) -> None:
-    """Raise UserError where a file of an artifact is missing or not what was written. Sizes are compared each time,
+    """Raise Damaged where a file of an artifact is missing or not what was written. Sizes are compared each time,
     contents once a process."""
+    for reason in list_damage(folder):
+        raise Damaged(folder, reason)
+
+
+def list_damage(folder: Path) -> Iterator[str]:
+    """What is wrong with each file of an artifact that is missing or not what was written. Raises Damaged where the
+    provenance is."""
     for name, written in read_provenance(folder).get(FILES, {}).items():
         path = folder / name
         try:
             size = path.stat().st_size
             if size != written["bytes"]:
-                raise damaged(folder, f"{name} has {size} bytes instead of {written['bytes']}")
-            if digest_once(path) != written["sha256"]:
-                raise damaged(folder, f"{name} is not what was written")
+                yield f"{name} has {size} bytes instead of {written['bytes']}"
+            elif digest_once(path) != written["sha256"]:
+                yield f"{name} is not what was written"
         except FileNotFoundError:
-            raise damaged(folder, f"{name} is missing") from None
+            yield f"{name} is missing"
         except OSError as error:
             if error.errno != errno.EIO:
                 raise
-            raise damaged(folder, f"{name} cannot be read from the disk") from error
+            yield f"{name} cannot be read from the disk"
 
 
-def damaged(folder: Path, reason: str) -> UserError:
-    """What to say of an artifact that cannot be used any more."""
-    name = "/".join(folder.parts[-2:])
-    return UserError(
-        f"The artifact {name} is damaged ({reason}): `rm -r {shlex.quote(str(folder))}`, and the tdattr command that "
-        "uses it builds it again."
-    )
+class Damaged(UserError):
+    """An artifact that cannot be used any more; ``reason`` says what is wrong with it."""
+
+    def __init__(self, folder: Path, reason: str) -> None:
+        name = "/".join(folder.parts[-2:])
+        super().__init__(
+            f"The artifact {name} is damaged ({reason}): `rm -r {shlex.quote(str(folder))}`, and the tdattr command "
+            "that uses it builds it again."
+        )
+        self.reason = reason

@@ -7,6 +7,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import cached_property, lru_cache
@@ -21,6 +22,9 @@ from tdattr.progress import Bar
 
 log = logging.getLogger(__name__)
 PACKAGES = ("torch", "lightning", "numpy", "timm", "torchmetrics")
+USES = "uses"  # in a provenance: the artifacts that were asked for while it was built; older versions did not note it
+UNFINISHED = ".unfinished"  # ends the name of the folder in which an artifact is built
+USE_SECONDS = 3600.0  # to which it is known when an artifact was last asked for
 
 
 Build = Callable[[Path], Mapping[str, Any] | None]  # writes into a folder; returns what the provenance shall hold
@@ -95,15 +99,18 @@ class Plan:
         and where the disk is full.
         """
         artifact = self.artifact
-        started, nested = time.perf_counter(), self.store.nested
+        started, nested, asked = time.perf_counter(), self.store.nested, self.store.asked
         nested.append(0.0)
+        asked.append({})
         try:
             if artifact.folder.exists():
-                return artifact.checked()
+                return use(artifact)
             return self.build_under_lock(artifact, wait)
         finally:
             nested.pop()
             nested[-1] += time.perf_counter() - started
+            asked.pop()
+            asked[-1][artifact.name] = None
 
     def build_under_lock(self, artifact: Artifact, wait: bool) -> Artifact | None:
         """``offer`` for an artifact that is not there."""
@@ -115,7 +122,7 @@ class Plan:
             return None
         try:
             if artifact.folder.exists():
-                return artifact.checked()
+                return use(artifact)
             with writing(self.store.root):
                 self.write(artifact, arguments)
             return artifact
@@ -129,7 +136,7 @@ class Plan:
 
     def write(self, artifact: Artifact, arguments: tuple[Any, ...]) -> None:
         """Build the artifact, under its lock. It gets its name once all of it is on the disk."""
-        unfinished = artifact.folder.with_name(f".{self.address}.unfinished")
+        unfinished = artifact.folder.with_name(f".{self.address}{UNFINISHED}")
         unfinished.mkdir(exist_ok=True)
         for path in unfinished.rglob("*.new"):  # half-written by a process that was killed
             path.unlink()
@@ -137,6 +144,7 @@ class Plan:
         facts = self.build(unfinished, *arguments)
         seconds = time.perf_counter() - started - (self.store.nested[-1] - elsewhere)
         content = dict(self.key) | {
+            USES: list(self.store.asked[-1]),
             "facts": dict(facts or {}),
             "seconds": round(seconds, 3),  # its own: without those of other artifacts that it asked for
             "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -159,6 +167,7 @@ class Store:
     built: list[str] = field(default_factory=list)  # what this run had to build
     nested: list[float] = field(default_factory=lambda: [0.0])
     # seconds spent so far on the artifacts that each build that is running has asked for; the first: outside of any
+    asked: list[dict[str, None]] = field(default_factory=lambda: [{}])  # their names, in their order
 
     def plan(
         self,
@@ -176,6 +185,15 @@ class Store:
         """
         key = {"stage": stage, "version": version, "config": dict(config), "inputs": dict(inputs)}
         return Plan(self, stage, key, build, prepare, label)
+
+
+def use(artifact: Artifact) -> Artifact:
+    """A finished artifact, checked. The time of its folder says when it was last asked for, by which ``tdattr-artifacts
+    prune`` knows what a job may still be using."""
+    with suppress(OSError):  # who may not write there may not prune either
+        if time.time() - artifact.folder.stat().st_mtime > USE_SECONDS:
+            os.utime(artifact.folder)
+    return artifact.checked()
 
 
 def share_out(plans: Sequence[Plan], description: str | None = None) -> list[Artifact]:

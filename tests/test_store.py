@@ -17,7 +17,7 @@ import pytest
 from filelock import FileLock
 
 from tdattr import locks
-from tdattr.store import Artifact, Plan, Store, find, provenance, share_out
+from tdattr.store import USE_SECONDS, Artifact, Plan, Store, find, provenance, share_out
 
 BASE: dict[str, Any] = {"stage": "train", "version": 1, "config": {"steps": 5}, "inputs": {"dataset": "abc"}}
 
@@ -395,3 +395,47 @@ def test_what_a_killed_process_had_begun_to_write_is_deleted(tmp_path: Path) -> 
         (unfinished / name).write_text("half")
     names = {path.name for path in wanted.get().folder.rglob("*")}
     assert "kept" in names and not any(name.endswith(".new") for name in names)
+
+
+def test_a_provenance_names_what_was_asked_for_while_the_artifact_was_built(tmp_path: Path) -> None:
+    store = Store(tmp_path, "cpu")
+    alone, shared = (plan(store, config={"steps": steps}) for steps in (1, 2))
+    shared.get()
+
+    def build(folder: Path, prepared: Artifact) -> None:
+        assert prepared == shared.get()
+        (folder / "result.txt").write_text("done")
+
+    whole = Plan(store, "sum", BASE, build, prepare=lambda: (alone.get(), shared.get())[1])
+
+    def build_outer(folder: Path) -> None:
+        whole.get()
+        write(folder)
+
+    outer = plan(store, build_outer, stage="outer")
+    outer.get()
+    assert provenance(whole.artifact)["uses"] == [alone.name, shared.name]
+    assert provenance(outer.artifact)["uses"] == [whole.name]
+    assert provenance(alone.artifact)["uses"] == []
+
+
+def test_the_time_of_a_folder_says_when_an_artifact_was_last_asked_for(tmp_path: Path) -> None:
+    folder = get(tmp_path).folder
+    for age, refreshed in ((2 * USE_SECONDS, True), (USE_SECONDS / 2, False)):
+        before = time.time() - age
+        os.utime(folder, (before, before))
+        get(tmp_path, refuse)
+        assert (folder.stat().st_mtime - before > age / 2) == refreshed
+
+
+def test_an_artifact_of_another_user_is_found_though_its_folder_cannot_be_marked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = get(tmp_path).folder
+    os.utime(folder, (0, 0))
+
+    def deny(path: Path) -> None:
+        raise PermissionError(1, "Operation not permitted", str(path))
+
+    monkeypatch.setattr(os, "utime", deny)
+    assert get(tmp_path, refuse).folder == folder and folder.stat().st_mtime == 0
