@@ -25,7 +25,7 @@ LAYERS = [  # from the ground up; what stands in one line does not know of each 
     ["training", "metrics"],
     ["scoring", "unlearning"],
     ["methods", "protocols"],
-    ["report", "pipeline"],
+    ["report", "pipeline", "inventory"],
     ["library", "completion"],
     ["cli"],
 ]

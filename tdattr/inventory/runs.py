@@ -1,0 +1,130 @@
+"""The runs whose results a store holds, as their folders tell of them."""
+
+import json
+import os
+import re
+import shlex
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tdattr.inventory.words import printable
+
+SUMMARY, CONFIG, STATUS, OVERRIDES = "summary.json", "config.yaml", "status.json", ".hydra/overrides.yaml"
+MODEL = "model"  # the role of F1; what else a summary names is what the run shows
+DEPTH = 3  # folders below that of the runs in which one is looked for; those of a sweep are two below
+NAME = re.compile(r"[\w-]+/[\w-]+")  # stage/address: nothing that leads out of the store
+SILENT_SECONDS = 86400.0  # after which a run that says nothing more is not taken to be going on
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of a run. One is ``going`` while its command lasts; it is ``finished`` once it has a summary."""
+
+    folder: Path
+    name: str  # below the folder of runs
+    artifacts: dict[str, str]  # by role; none before it is finished
+    began: float
+    active: float  # the last sign of life
+    finished: bool
+    going: bool
+    fault: str | None  # why its summary cannot be read
+
+    @property
+    def shown(self) -> set[str]:
+        """The artifacts that its summary names but for F1: what its results are read from."""
+        return {name for role, name in self.artifacts.items() if role != MODEL}
+
+    def command(self) -> str | None:
+        """The command that repeats it; None where that was not noted."""
+        try:
+            overrides = yaml.safe_load((self.folder / OVERRIDES).read_text())
+        except (OSError, ValueError, yaml.YAMLError):
+            return None
+        if not isinstance(overrides, list):
+            return None
+        return printable(" ".join(["tdattr", *(shlex.quote(str(override)) for override in overrides)]))
+
+
+def find_runs(roots: Sequence[Path]) -> list[RunFolder]:
+    """The runs below some folders, in the order of their names. A folder that is not there holds none."""
+    return [run for root in roots if root.is_dir() for run in find_below(root, root, DEPTH)]
+
+
+def find_below(root: Path, folder: Path, depth: int) -> Iterator[RunFolder]:
+    """The runs in a folder that lies below ``root``, and those that are at most so many folders deeper."""
+    try:
+        entries = {entry.name: entry for entry in os.scandir(folder)}
+    except OSError:  # no permission: what runs of others use is not known, as --help says
+        return
+    if SUMMARY in entries or CONFIG in entries:
+        yield read_run(root, folder)
+    elif depth:
+        for name in sorted(entries):
+            if entries[name].is_dir() and not name.startswith("."):
+                yield from find_below(root, Path(entries[name].path), depth - 1)
+
+
+def read_run(root: Path, folder: Path) -> RunFolder:
+    """A run by its folder, which has a summary or a config."""
+    times = [entry.stat().st_mtime for entry in os.scandir(folder) if entry.is_file()]
+    times += [entry.stat().st_mtime for entry in (folder / ".hydra").glob("*")]
+    status = read_status(folder / STATUS)
+    began = min([*times, *([status["started"]] if "started" in status else [])])
+    finished = (folder / SUMMARY).exists()
+    artifacts: dict[str, str] = {}
+    fault = None
+    if finished:
+        try:
+            artifacts = read_artifacts(folder / SUMMARY)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            fault = f"its {SUMMARY} cannot be read"
+    going = is_going(status, max(times)) if status else not finished and time.time() - max(times) < SILENT_SECONDS
+    name = folder.relative_to(root).as_posix() if folder != root else folder.name
+    return RunFolder(folder, name, artifacts, began, max(times), finished, going, fault)
+
+
+def read_artifacts(summary: Path) -> dict[str, str]:
+    """The artifacts that a summary names, by role. Raises ValueError and others for one that is broken."""
+    artifacts = json.loads(summary.read_text())["artifacts"]
+    for name in artifacts.values():
+        if not NAME.fullmatch(name):
+            raise ValueError(name)
+    return artifacts
+
+
+def read_status(path: Path) -> dict[str, Any]:
+    """What a run says of how it goes, with ``started`` in seconds since 1970; nothing where it says nothing that can be
+    read."""
+    try:
+        status = json.loads(path.read_text())
+        return status | {"started": datetime.fromisoformat(status["started"]).timestamp()}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def is_going(status: dict[str, Any], active: float) -> bool:
+    """Whether a run that has left this status goes on: its process is there, or may be on another machine."""
+    if status.get("state") != "running":
+        return False
+    process = status.get("pid")
+    if status.get("host") == socket.gethostname() and isinstance(process, int):
+        return is_process(process)
+    return time.time() - active < SILENT_SECONDS
+
+
+def is_process(number: int) -> bool:
+    """Whether a process of this machine has that number."""
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's
+        return True
+    return True
