@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tdattr.errors import UserError
-from tdattr.files import digest_once, only_finite, sync, to_json
+from tdattr.files import digest_once, only_finite, sync_all, to_json
 
 PROVENANCE = "provenance.json"
 FILES = "files"  # in it: size and digest of every other file; artifacts of older versions have none
@@ -20,23 +20,19 @@ def seal(folder: Path, content: Mapping[str, Any]) -> None:
     """Write the provenance of what a folder holds: ``content``, size and digest of every file, and its own digest. All
     of it is on the disk when this returns."""
     paths = [path for path in sorted(folder.rglob("*")) if path != folder / PROVENANCE]
-    for path in paths:
-        sync(path)
     files = {
         path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": digest_once(path)}
         for path in paths
         if path.is_file()
     }
-    full = only_finite(dict(content) | {FILES: files})
+    full = json.loads(json.dumps(only_finite(dict(content) | {FILES: files})))  # numbers that are keys become text
     (folder / PROVENANCE).write_text(to_json(full | {SEAL: digest_content(full)}))
-    sync(folder / PROVENANCE)
-    sync(folder)
+    sync_all([*paths, folder / PROVENANCE, folder])
 
 
 def digest_content(content: Mapping[str, Any]) -> str:
-    """A digest that survives writing and reading."""
-    plain = json.loads(json.dumps(content))  # numbers that are keys become text, and sort as such
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+    """A digest of what was read from JSON; it survives writing and reading."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def read_provenance(folder: Path) -> dict[str, Any]:
