@@ -142,10 +142,9 @@ def show_usage(inventory: Inventory, runs: list[RunFolder], uses: Uses) -> None:
         ("prune --intermediate", Wanted(intermediate=True)),
     ):
         choice = choose(inventory, runs, uses, wanted)
-        kept = "".join(f"; kept: {number}, {reason}" for reason, number in choice.kept.items())
-        print(
-            f"tdattr-artifacts {name} would free {show_bytes(choice.bytes)} ({count(len(choice.all), 'artifact')}){kept}."
-        )
+        kept = "".join(f"; kept: {many}, {reason}" for reason, many in choice.kept.items())
+        size, number = show_bytes(choice.bytes), count(len(choice.all), "artifact")
+        print(f"tdattr-artifacts {name} would free {size} ({number}){kept}.")
 
 
 def show_usage_by_run(artifacts: list[Stored], runs: list[RunFolder], uses: Uses) -> None:
