@@ -15,7 +15,7 @@ from tdattr.inventory.words import printable
 from tdattr.store import UNFINISHED, USES
 
 PRUNED = ".pruned"  # ends the name of an artifact that is being deleted
-LOCKS = (".lock", ".softlock")  # see tdattr.locks
+LOCK, SOFT_LOCK = ".lock", ".softlock"  # see tdattr.locks: of the first, the file means nothing
 RECORD = "pruned.jsonl"  # in the store: the provenance of what was pruned though runs had used it
 FACTS = "facts.json"  # of a dataset; its ``content`` stands for it among the inputs of others
 DATASET = "dataset"
@@ -82,7 +82,7 @@ class Leftover:
     """What a job that was killed, or a lock that was given back, has left in a store."""
 
     path: Path
-    kind: str  # UNFINISHED, PRUNED, or one of LOCKS
+    kind: str  # UNFINISHED, PRUNED or LOCK
     stage: str
     address: str
     bytes: int
@@ -163,7 +163,7 @@ def find_fault(provenance: Any) -> str | None:
 
 def read_leftover(stage: str, path: Path) -> Leftover | None:
     """What a hidden file or folder of a store is; None where it is no concern of the store's."""
-    for kind in (UNFINISHED, PRUNED, *LOCKS):
+    for kind in (UNFINISHED, PRUNED, LOCK):
         if path.name.endswith(kind):
             address = path.name.removesuffix(kind).lstrip(".")
             try:

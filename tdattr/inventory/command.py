@@ -25,7 +25,8 @@ Deletes the artifacts that no run uses, and what killed jobs have left: unfinish
 lock files that nobody holds. It says what goes and asks first.
 
 A finished run uses the artifacts that its summary.json names and all that those were made from. The runs that are
-known are those below OUTPUTS/runs and below the folders given by --runs; what runs elsewhere use is not known.
+known are those below OUTPUTS/runs and below the folders given by --runs; what runs elsewhere use is not known. While
+the summary of a run cannot be read, nothing is pruned.
 Artifacts of versions that did not note what they used count as used by every run that may have used them.
 
 To free more, let go of what finished runs needed on the way and need no longer: --trainings (F1, retrained and
@@ -77,6 +78,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     outputs = expand(os.environ.get("TDATTR_OUTPUTS") or "outputs")
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--outputs", type=expand, default=outputs, metavar="FOLDER", help="default: %(default)s")
+    common.add_argument("--artifacts", type=expand, metavar="FOLDER", help="the store; default: OUTPUTS/artifacts")
     common.add_argument(
         "--runs", type=expand, action="append", default=[], metavar="FOLDER", help="runs that lie elsewhere, too"
     )
@@ -117,16 +119,27 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     pruning.add_argument("--stage", action="append", default=[], help="this stage's, as --trainings; may be repeated")
     pruning.add_argument("--intermediate", action="store_true", help="everything that finished runs do not show, too")
     pruning.add_argument("--all", action="store_true", help="what no run uses however young it is, too")
-    pruning.add_argument("--days", type=float, default=1.0, help="for which what no run uses is kept; default: 1")
+    pruning.add_argument("--days", type=read_days, default=1.0, help="for which what no run uses is kept; default: 1")
 
     text = "show what takes the space: by stage, by run, and what pruning would free"
     commands.add_parser("du", parents=[common], help=text, description=f"{text.capitalize()}.")
     return parser.parse_args(arguments)
 
 
+def read_days(text: str) -> float:
+    """A number of days. Raises ArgumentTypeError for another text."""
+    try:
+        days = float(text)
+    except ValueError:
+        days = -1.0
+    if not 0 <= days < float("inf"):
+        raise argparse.ArgumentTypeError(f"{printable(text)} is no number of days")
+    return days
+
+
 def run(options: argparse.Namespace) -> int:
     """Do what is asked. The status of the command. Raises UserError and OSError for what cannot be done."""
-    inventory = read_inventory(options.outputs / "artifacts")
+    inventory = read_inventory(options.artifacts or options.outputs / "artifacts")
     runs = find_runs([options.outputs / "runs", *options.runs])
     if options.command == "explain":
         explain(inventory, runs, options.first, options.second)
@@ -142,6 +155,12 @@ def run(options: argparse.Namespace) -> int:
     select(inventory, uses, options.stage, None, unused=False)  # a stage that is not there is a mistake
     if options.command == "verify":
         return verify(inventory, runs, uses, options.stage)
+    unclear = next((run for run in runs if run.fault is not None), None)
+    if unclear is not None:
+        raise UserError(
+            f"What {unclear.name} uses is not known, as {unclear.fault}: mend it, or delete {unclear.folder}, before "
+            "anything is pruned."
+        )
     stages = {*options.stage, *(TRAININGS if options.trainings else ())}
     wanted = Wanted(stages, options.intermediate, options.all, options.days)
     return prune(inventory, choose(inventory, runs, uses, wanted), options.yes, options.dry_run)

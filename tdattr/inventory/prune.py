@@ -10,9 +10,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from filelock import SoftFileLock
+
 from tdattr.errors import UserError
 from tdattr.files import sync, writing
-from tdattr.inventory.artifacts import LOCKS, PRUNED, RECORD, Inventory, Leftover, Stored
+from tdattr.inventory.artifacts import LOCK, PRUNED, RECORD, SOFT_LOCK, Inventory, Leftover, Stored
 from tdattr.inventory.runs import RunFolder
 from tdattr.inventory.uses import Uses
 from tdattr.inventory.words import count, printable, show_bytes, show_work
@@ -134,9 +136,9 @@ def list_choice(choice: Choice) -> Iterator[str]:
         for stage in sorted({artifact.stage for artifact in artifacts}):
             alike = [artifact for artifact in artifacts if artifact.stage == stage]
             yield f"  {printable(stage)}: {len(alike)}, {show_bytes(sum(artifact.bytes for artifact in alike))}"
-    names = {UNFINISHED: "unfinished artifact", PRUNED: "half-deleted artifact"} | dict.fromkeys(LOCKS, "lock file")
-    for noun in dict.fromkeys(names.values()):
-        alike_left = [leftover for leftover in choice.leftovers if names[leftover.kind] == noun]
+    nouns = {UNFINISHED: "unfinished artifact", PRUNED: "half-deleted artifact", LOCK: "lock file"}
+    for kind, noun in nouns.items():
+        alike_left = [leftover for leftover in choice.leftovers if leftover.kind == kind]
         if alike_left:
             yield f"{count(len(alike_left), noun)}, {show_bytes(sum(leftover.bytes for leftover in alike_left))}"
     for reason, number in choice.kept.items():
@@ -147,7 +149,10 @@ def confirm() -> bool:
     """Whether the user agrees. Raises UserError where there is no terminal to ask at."""
     if not sys.stdin.isatty():
         raise UserError("Nothing was deleted, as nobody can be asked here: add --yes, or --dry-run to only look.")
-    return input("Delete them? [y/N] ").strip().lower() in ("y", "yes")
+    try:
+        return input("Delete them? [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:  # Ctrl+D
+        return False
 
 
 def record(root: Path, artifacts: list[Stored]) -> None:
@@ -183,7 +188,7 @@ def delete(artifact: Stored) -> bool:
 def clear(leftover: Leftover) -> bool:
     """Delete a leftover, unless a job holds its lock. A lock file goes with the lock."""
     with holding(leftover.path.parent, leftover.address) as held:
-        if held and leftover.kind not in LOCKS:
+        if held and leftover.kind != LOCK:
             aside = leftover.path.with_name(f".{leftover.address}{PRUNED}")
             if leftover.path != aside:
                 remove(aside)
@@ -202,27 +207,30 @@ def remove(path: Path) -> None:
 
 @contextmanager
 def holding(stage: Path, address: str) -> Iterator[bool]:
-    """Hold the lock of an address while this lasts; False where a job holds it. Its files are gone afterwards: who
-    waits for it makes them anew."""
+    """Hold the lock of an address while this lasts; False where a job holds it, perhaps on a machine that sees no flock
+    on this file system. The file of the lock is gone afterwards: who waits for it makes it anew."""
     lock = acquire(stage / f".{address}", None)
     if lock is None:
         yield False
         return
     try:
-        yield True
-        for kind in LOCKS:
-            (stage / f".{address}{kind}").unlink(missing_ok=True)
+        held = isinstance(lock, SoftFileLock) or not (stage / f".{address}{SOFT_LOCK}").exists()
+        yield held
+        if held:
+            (stage / f".{address}{LOCK}").unlink(missing_ok=True)
     finally:
         lock.release()
 
 
 def is_held(path: Path, address: str) -> bool:
     """Whether a job is building what lies unfinished at ``path``; also where the lock cannot be tried."""
-    if not any(path.with_name(f".{address}{kind}").exists() for kind in LOCKS):
-        return False
+    if path.with_name(f".{address}{SOFT_LOCK}").exists():
+        return True
     with suppress(OSError):
-        lock = acquire(path.with_name(f".{address}"), None)
-        if lock is not None:
+        if path.with_name(f".{address}{LOCK}").exists():
+            lock = acquire(path.with_name(f".{address}"), None)
+            if lock is None:
+                return True
             lock.release()
-            return False
+        return False
     return True

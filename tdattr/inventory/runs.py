@@ -6,7 +6,8 @@ import re
 import shlex
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -34,7 +35,7 @@ class RunFolder:
     active: float  # the last sign of life
     finished: bool
     going: bool
-    fault: str | None  # why its summary cannot be read
+    fault: str | None  # why it is not known what it uses
 
     @property
     def shown(self) -> set[str]:
@@ -61,7 +62,9 @@ def find_below(root: Path, folder: Path, depth: int) -> Iterator[RunFolder]:
     """The runs in a folder that lies below ``root``, and those that are at most so many folders deeper."""
     try:
         entries = {entry.name: entry for entry in os.scandir(folder)}
-    except OSError:  # no permission: what runs of others use is not known, as --help says
+    except OSError as error:
+        fault = f"its folder cannot be read ({error.strerror})"
+        yield RunFolder(folder, name_run(root, folder), {}, 0.0, 0.0, finished=True, going=False, fault=fault)
         return
     if SUMMARY in entries or CONFIG in entries:
         yield read_run(root, folder)
@@ -73,8 +76,7 @@ def find_below(root: Path, folder: Path, depth: int) -> Iterator[RunFolder]:
 
 def read_run(root: Path, folder: Path) -> RunFolder:
     """A run by its folder, which has a summary or a config."""
-    times = [entry.stat().st_mtime for entry in os.scandir(folder) if entry.is_file()]
-    times += [entry.stat().st_mtime for entry in (folder / ".hydra").glob("*")]
+    times = list(list_times([folder, *folder.iterdir(), *(folder / ".hydra").glob("*")]))
     status = read_status(folder / STATUS)
     began = min([*times, *([status["started"]] if "started" in status else [])])
     finished = (folder / SUMMARY).exists()
@@ -86,8 +88,19 @@ def read_run(root: Path, folder: Path) -> RunFolder:
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             fault = f"its {SUMMARY} cannot be read"
     going = is_going(status, max(times)) if status else not finished and time.time() - max(times) < SILENT_SECONDS
-    name = folder.relative_to(root).as_posix() if folder != root else folder.name
-    return RunFolder(folder, name, artifacts, began, max(times), finished, going, fault)
+    return RunFolder(folder, name_run(root, folder), artifacts, began, max(times), finished, going, fault)
+
+
+def name_run(root: Path, folder: Path) -> str:
+    """What a run below a folder is called."""
+    return folder.relative_to(root).as_posix() if folder != root else folder.name
+
+
+def list_times(paths: Iterable[Path]) -> Iterator[float]:
+    """When files last changed; not those that a run which is going has just replaced, nor links that lead nowhere."""
+    for path in paths:
+        with suppress(FileNotFoundError):
+            yield path.stat().st_mtime
 
 
 def read_artifacts(summary: Path) -> dict[str, str]:

@@ -195,6 +195,12 @@ def test_nothing_is_deleted_that_was_not_agreed_to(outputs: Path, monkeypatch: p
     refused = artifacts("prune", outputs=outputs)
     assert refused.status == 1 and "add --yes" in refused.err
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+
+    def leave(prompt: str) -> str:
+        raise EOFError
+
+    monkeypatch.setattr("builtins.input", leave)
+    assert artifacts("prune", outputs=outputs).status == 1
     for answer, status in (("", 1), ("no", 1), ("y", 0)):
         assert names(outputs) == before
         monkeypatch.setattr("builtins.input", lambda prompt, answer=answer: answer)
@@ -209,6 +215,27 @@ def test_a_store_that_cannot_be_written_is_a_sentence(outputs: Path, monkeypatch
     monkeypatch.setattr(os, "rename", refuse)
     done = artifacts("prune", "--yes", outputs=outputs)
     assert done.status == 1 and done.err.startswith("error: Permission denied: ")
+
+
+def test_nothing_goes_while_it_is_not_known_what_a_run_uses(outputs: Path) -> None:
+    (outputs / "runs/kept/summary.json").write_text("{")
+    done = artifacts("prune", "--yes", "--all", outputs=outputs)
+    assert done.status == 1 and "What kept uses is not known, as its summary.json cannot be read" in done.err
+    assert Chain(outputs).verdict.finished
+
+
+def test_a_lock_of_a_machine_without_flock_is_respected(outputs: Path) -> None:
+    plan = Chain(outputs, steps=10).scores
+    soft = plan.artifact.folder.with_name(f".{plan.address}.softlock")
+    soft.write_text("7 elsewhere")
+    assert "stayed: another job" in prune(outputs)
+    assert plan.finished and soft.exists()
+
+
+@pytest.mark.parametrize("days", ["nan", "-1", "inf", "a week"])
+def test_days_are_a_number(days: str, outputs: Path) -> None:
+    done = artifacts("prune", "--yes", f"--days={days}", outputs=outputs)
+    assert done.status == 2 and "is no number of days" in done.err
 
 
 def wait_for_lock(
