@@ -15,9 +15,9 @@ HEAVY = {"lightning", "timm", "diffusers", "transformers", "torchvision", "torch
 HEAVY |= {"pandas", "matplotlib", "rich", "tensorboard"}
 PACKAGE = Path(__file__).parents[1] / "tdattr"
 LAYERS = [  # from the ground up; what stands in one line does not know of each other
-    ["errors", "jobs", "ids", "seeding", "schedules", "progress", "pictures"],
+    ["errors", "jobs", "ids", "seeding", "schedules", "progress", "pictures", "recorder"],
     ["files", "ranges"],
-    ["configs", "integrity", "locks", "rows", "tables"],
+    ["configs", "experiments", "integrity", "locks", "rows", "tables"],
     ["store"],
     ["scores", "queries", "search_path"],
     ["networks", "codecs", "data", "loggers", "overrides"],

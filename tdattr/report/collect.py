@@ -1,6 +1,5 @@
 """Finished runs, brought together: what was run under the same settings is pooled over its seeds."""
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -13,14 +12,11 @@ import pandas as pd
 import yaml
 
 from tdattr.errors import UserError
-from tdattr.files import name_file
+from tdattr.experiments import experiment_key, name_experiment
 from tdattr.report.arguments import no_run
 from tdattr.store import Artifact, find
 from tdattr.tables import read_table
 
-# what may differ between the runs of one experiment
-VARIED = ("seed", "method", "ablation", "elbo", "paths", "logger", "trainer", "health", "metrics", "measures")
-VARIED_OF_PROTOCOL = ("ceiling", "aggregate")
 NAMED = ("dataset.name", "model.name", "diffusion.name", "protocol.name")  # what a title says anyway
 REQUIRED = dict.fromkeys(("dataset", "model", "diffusion", "method", "protocol"), "text")
 REQUIRED |= dict.fromkeys(("seed", "num_queries", "seconds_per_query"), "number")
@@ -120,9 +116,7 @@ class Experiment:
     @property
     def slug(self) -> str:
         """A name for a folder: what was run, and a digest of all settings."""
-        summary = self.first(next(iter(self.runs))).summary
-        digest = hashlib.sha256(experiment_key(self.config).encode()).hexdigest()[:6]
-        return name_file("-".join(summary[key] for key in ("dataset", "model", "diffusion", "protocol"))) + f"-{digest}"
+        return name_experiment(self.config)
 
     @property
     def seeds(self) -> list[int]:
@@ -342,11 +336,3 @@ def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def random_first(entry: tuple[str, Any]) -> tuple[bool, str]:
     """A key to sort by: random first, the others by name."""
     return entry[0] != "random", entry[0]
-
-
-def experiment_key(config: dict[str, Any]) -> str:
-    """What two runs must have in common to stand in one table."""
-    kept = {name: value for name, value in config.items() if name not in VARIED}
-    protocol = config.get("protocol", {})
-    kept["protocol"] = {name: value for name, value in protocol.items() if name not in VARIED_OF_PROTOCOL}
-    return json.dumps(kept | {"precision": config["trainer"]["precision"]}, sort_keys=True)
