@@ -17,6 +17,7 @@ NO_CHANGE = (
     f"{NO_CHANGE_MARK}: the interval of the change holds zero; whatever the AUC, nothing shows that the removal did "
     "more than a random one."
 )
+RESAMPLES = 2000  # of queries, for the interval of an AUC
 FEWEST_QUERIES = 10  # behind a p value or a test; ours
 FEW_MARK = "§"
 FEW = f"{FEW_MARK}: fewer than {FEWEST_QUERIES} queries stand behind it."
@@ -77,6 +78,19 @@ def compare(
         small_median=median < MIN_MEDIAN,
         queries=len(values),
     )
+
+
+def auc_interval(
+    values: Float[np.ndarray, " query"], reference: Float[np.ndarray, " query"], resamples: int = RESAMPLES
+) -> tuple[float, float]:
+    """The 95 % percentile interval of the AUC when the queries are drawn again, with replacement, each with its
+    similarity under both removals. It covers the choice of queries only, not the randomness of the retrainings."""
+    count = len(values)
+    wins = (reference[:, None] > values) + 0.5 * (reference[:, None] == values)  # Mann-Whitney, ties by half
+    drawn = np.random.default_rng(0).multinomial(count, [1 / count] * count, size=resamples)
+    aucs = ((drawn @ wins) * drawn).sum(1) / count**2
+    low, high = np.percentile(aucs, [2.5, 97.5])
+    return float(low), float(high)
 
 
 def show_change(percent: float, ci95: float, small_median: bool, unit: str = "") -> str:

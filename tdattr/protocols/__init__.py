@@ -51,6 +51,15 @@ class Protocol(Node, ABC):
         """Methods whose scores it needs too, by their role; the pipeline scores them."""
         return {}
 
+    def compared(self, items: int) -> Mapping[str, float]:
+        """Those of its settings that runs are compared by, under short names. ``items``: that F1 sees."""
+        return {}
+
+    def headline(self, summary: Mapping[str, Any], table: pd.DataFrame) -> dict[str, float]:
+        """The main numbers of a verdict, of which these are the summary and the table, and the ends of their intervals,
+        under short names: ``lds``, ``lds_low``, ``lds_high``."""
+        return {}
+
     def check(self, setup: ProtocolSetup) -> None:
         """Raise UserError for settings that cannot work with such items and queries."""
         return None
@@ -61,3 +70,8 @@ class Protocol(Node, ABC):
     ) -> Verdict:
         """Judge ``scores`` with the help of those of ``others``; ``queries``: those that were scored. Whatever takes
         long is asked of ``models``, which store it."""
+
+
+def name_interval(name: str, values: Mapping[str, float]) -> dict[str, float]:
+    """A mean and the ends of its interval, as a `Protocol.headline` names them."""
+    return {name: values["mean"], f"{name}_low": values["low"], f"{name}_high": values["high"]}

@@ -1,6 +1,6 @@
 """What the protocols that judge scores of groups share: a gold matrix, every measure of agreement, intervals."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 
 from tdattr.metrics.aggregation import AggregateConfig, aggregate
 from tdattr.metrics.agreement import agreement, interval, share_of_ceiling, shared_fit
-from tdattr.protocols import Verdict
+from tdattr.protocols import Verdict, name_interval
 from tdattr.scores import Scores
 
 SHOWN = ("top_1", "spearman", "ndcg_3")
@@ -59,6 +59,12 @@ def judge(
     slope, offset = shared_fit(gold, scores)
     found = {"agreement": summary, "shared_fit": {"slope": slope, "offset": offset}, "groups": len(names)}
     return Verdict(found, table, f"{len(names)} groups", lines=lines)
+
+
+def headline(summary: Mapping[str, Any]) -> dict[str, float]:
+    """The measures that people are shown."""
+    named = [name_interval(measure, summary["agreement"][measure]) for measure in SHOWN]
+    return {name: value for values in named for name, value in values.items()}
 
 
 def name_first(scores: Float[np.ndarray, " group"], names: list[str]) -> str:

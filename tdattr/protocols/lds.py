@@ -5,15 +5,16 @@ Park et al. 2023 (TRAK, arXiv 2303.14186), for diffusion models Zheng et al. 202
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float, Int
 
 from tdattr.counterfactuals import Counterfactuals
 from tdattr.errors import UserError
 from tdattr.metrics.rank_correlation import bootstrap_mean, spearman
-from tdattr.protocols import Protocol, ProtocolSetup, Verdict
+from tdattr.protocols import Protocol, ProtocolSetup, Verdict, name_interval
 from tdattr.queries import Queries
 from tdattr.ranges import Count, Part, Range
 from tdattr.scores import DAMPING_UNIT, Scores
@@ -42,6 +43,10 @@ class LDS(Protocol):
         items = len(setup.items)
         if round(self.share * items) < MIN_SIZE:
             raise UserError(f"protocol.share={self.share} of {items} training items is too few: raise it.")
+
+    def headline(self, summary: Mapping[str, Any], table: pd.DataFrame) -> dict[str, float]:
+        """The score."""
+        return name_interval("lds", summary["lds"])
 
     @property
     def title(self) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+import pandas as pd
 import torch
 
 from tdattr.counterfactuals import Counterfactuals
@@ -16,11 +17,12 @@ from tdattr.metrics.comparison import (
     NO_CHANGE,
     NO_CHANGE_MARK,
     RemovalEffect,
+    auc_interval,
     compare,
     overlap,
     show_change,
 )
-from tdattr.protocols import Protocol, ProtocolSetup, Verdict
+from tdattr.protocols import Protocol, ProtocolSetup, Verdict, name_interval
 from tdattr.queries import Queries
 from tdattr.ranges import Count, Part
 from tdattr.scores import Attributor, Scores
@@ -47,6 +49,20 @@ class LeaveKOut(Protocol):
     def others(self) -> Mapping[str, Attributor]:
         """The reference."""
         return {"reference": self.reference}
+
+    def compared(self, items: int) -> Mapping[str, float]:
+        """k."""
+        return {"k": self.removed_per_query(items)}
+
+    def headline(self, summary: Mapping[str, Any], table: pd.DataFrame) -> dict[str, float]:
+        """The AUC by each measure, ``auc_ssim`` and so on."""
+        attributed = table[table["role"] == "attributed"]
+        named: dict[str, float] = {}
+        for measure, effect in summary["metrics"].items():
+            values, randoms = (attributed[column].to_numpy(np.float64) for column in (measure, f"{measure}_random"))
+            low, high = auc_interval(values, randoms)
+            named |= name_interval(f"auc_{measure}", {"mean": effect["auc"], "low": low, "high": high})
+        return named
 
     def removed_per_query(self, items: int) -> int:
         """k for a training set of that size."""

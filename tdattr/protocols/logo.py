@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
+
+import pandas as pd
 
 from tdattr.counterfactuals import Counterfactuals
 from tdattr.errors import UserError
 from tdattr.metrics.aggregation import AggregateConfig
 from tdattr.protocols import Protocol, ProtocolSetup, Verdict
-from tdattr.protocols.group_agreement import aggregate_scores, judge
+from tdattr.protocols.group_agreement import aggregate_scores, headline, judge
 from tdattr.queries import Queries
 from tdattr.ranges import Count
 from tdattr.scores import Attributor, Scores
@@ -34,6 +36,10 @@ class AgreementWithLOGO(Protocol):
         """Gold, and the ceiling where it is computed."""
         roles = {"gold": self.gold, "ceiling": self.ceiling}
         return {role: method for role, method in roles.items() if method is not None}
+
+    def headline(self, summary: Mapping[str, Any], table: pd.DataFrame) -> dict[str, float]:
+        """The agreement by the measures that people are shown."""
+        return headline(summary)
 
     def check(self, setup: ProtocolSetup) -> None:
         """There must be a gold standard, and it and the ceiling must not be the same trainings. Raises UserError."""

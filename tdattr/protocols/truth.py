@@ -2,16 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float
 
 from tdattr.counterfactuals import Counterfactuals
 from tdattr.data.truth import truth
 from tdattr.metrics.aggregation import AggregateConfig
 from tdattr.protocols import Protocol, ProtocolSetup, Verdict
-from tdattr.protocols.group_agreement import aggregate_scores, judge
+from tdattr.protocols.group_agreement import aggregate_scores, headline, judge
 from tdattr.queries import Queries
 from tdattr.ranges import Count
 from tdattr.scores import Scores
@@ -37,6 +38,10 @@ class AgreementWithTruth(Protocol):
     name: str
     aggregate: AggregateConfig
     resamples: Count
+
+    def headline(self, summary: Mapping[str, Any], table: pd.DataFrame) -> dict[str, float]:
+        """The agreement by the measures that people are shown."""
+        return headline(summary)
 
     def check(self, setup: ProtocolSetup) -> None:
         """The items must say what they are composed of. Raises UserError; nothing is trained for it."""
