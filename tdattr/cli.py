@@ -8,6 +8,8 @@ import sys
 import traceback
 from argparse import Namespace
 from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
 import hydra
@@ -40,9 +42,16 @@ def main() -> None:
     def load() -> Stage:
         from tdattr.pipeline.run import run
 
-        return run
+        return partial(run, write_report=write_report)
 
     compose_and_run(load, "config")
+
+
+def write_report(runs: list[Path], out: Path) -> None:
+    """Write the report of the runs in some folders into another one."""
+    from tdattr.report.command import write  # takes seconds to import
+
+    write(runs, out)
 
 
 def prepare() -> None:

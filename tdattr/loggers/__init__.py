@@ -1,15 +1,50 @@
-"""Loggers: where the losses of a training go while it runs, and the numbers and pictures of a run when it is done."""
+"""Loggers: where what a run measures goes while it lasts, and its numbers, pictures and files when it is done."""
 
+import logging
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-from jaxtyping import UInt8
-
 from tdattr.configs import Node
+from tdattr.errors import first_line
+from tdattr.recorder import Picture, Recorder
 
-Picture = UInt8[np.ndarray, "height width 3"]
+__all__ = ["Guarded", "Logger", "Picture", "Recorder", "Results", "RunInfo", "list_numbers"]
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """What a logger is told of a run that begins."""
+
+    folder: Path  # its own; a run that is started there again goes on with the same id
+    id: str  # 16 letters and digits, which no other run has
+    experiment: str  # a name that all runs have which may stand in one table of a report
+    columns: dict[str, str | float]  # what runs are compared by: names and numbers, without nesting
+    config: dict[str, Any]  # the whole composed config
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a run leaves.
+
+    ``summary``: the content of ``summary.json``; see `list_numbers`. ``headline``: its main numbers and their
+    intervals, under short names. ``pictures``: what draws grids of images. ``attributions``: the columns of a table, of
+    numbers, texts and pictures. ``files``: makes the files of the run's report, and gives them with the run's own.
+    """
+
+    summary: dict[str, Any]
+    headline: dict[str, float] = field(default_factory=dict)
+    pictures: Mapping[str, Callable[[], Picture]] = field(default_factory=dict)
+    attributions: Mapping[str, list[Any]] = field(default_factory=dict)
+    files: Callable[[], list[Path]] = list
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """All of them, by name."""
+        return list_numbers(self.summary) | self.headline
 
 
 class Logger(Node, ABC):
@@ -19,23 +54,43 @@ class Logger(Node, ABC):
     """
 
     @abstractmethod
-    def start(self) -> Any:
-        """A logger of Lightning's, which gets the losses of F1's training; None where they are not wanted."""
+    def start(self, run: RunInfo) -> Recorder:
+        """What takes the numbers and pictures of a run that begins; ``Recorder()`` where they are not wanted. It can be
+        sent to another process, in which F1 may be trained."""
 
     @abstractmethod
-    def finish(
-        self, logger: Any, config: dict[str, Any], summary: dict[str, Any], pictures: Mapping[str, Picture]
-    ) -> None:
-        """Take what the run leaves, and close ``logger``, which ``start`` made.
+    def finish(self, recorder: Any, results: Results) -> None:
+        """Take what the run leaves, and close ``recorder``, which ``start`` made."""
 
-        ``config``: the composed config. ``summary``: what ``summary.json`` holds; see `list_numbers`. ``pictures``: the
-        generated images, a grid for each set of them.
-        """
+    def abandon(self, recorder: Any) -> None:
+        """Close ``recorder`` after a run that has failed: the next one of a sweep starts its own in the same
+        process."""
+        return None
 
-    def abandon(self, logger: Any) -> None:
-        """Close ``logger`` after a run that has failed: the next one of a sweep starts its own in the same process."""
-        if logger is not None:
-            logger.finalize("failed")
+
+class Guarded(Recorder):
+    """A recorder that costs a run nothing where it fails: that is said once, and it gets nothing more."""
+
+    def __init__(self, recorder: Recorder, name: str) -> None:
+        self.recorder, self.name, self.failed = recorder, name, False
+
+    def log(self, section: str, item: str, step: int, values: Mapping[str, float]) -> None:
+        """Hand the numbers on."""
+        self.attempt(lambda: self.recorder.log(section, item, step, values))
+
+    def show(self, name: str, draw: Callable[[], Picture], step: int) -> None:
+        """Let the picture be drawn."""
+        self.attempt(lambda: self.recorder.show(name, draw, step))
+
+    def attempt(self, action: Callable[[], None]) -> None:
+        """Do it unless it has failed before."""
+        if self.failed:
+            return
+        try:
+            action()
+        except Exception as error:
+            self.failed = True
+            log.warning("logger=%s takes nothing more while the run lasts (%s).", self.name, first_line(error))
 
 
 def list_numbers(summary: Mapping[str, Any], prefix: str = "") -> dict[str, float]:

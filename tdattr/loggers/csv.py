@@ -1,45 +1,82 @@
-"""Losses and results as a CSV file, pictures as PNGs beside it."""
+"""Numbers as a CSV file, pictures as PNGs beside it."""
 
-from collections.abc import Mapping
-from csv import DictReader, DictWriter
+from collections.abc import Callable, Mapping
+from csv import DictReader, DictWriter, reader
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tdattr.files import move_into_place, name_aside, writing
-from tdattr.loggers import Logger, Picture, list_numbers
+from tdattr.loggers import Logger, Picture, Recorder, Results, RunInfo
+
+TABLE = "metrics.csv"
+FIRST = ("item", "step")  # columns
+
+
+class Lines(Recorder):
+    """A line for every step of everything, added to the file as it is: a run that goes on, or another process of it,
+    may have written there."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def table(self) -> Path:
+        """The file."""
+        return self.folder / TABLE
+
+    def log(self, section: str, item: str, step: int, values: Mapping[str, float]) -> None:
+        """A line; numbers stand in columns such as ``train/loss``."""
+        self.add({"item": item, "step": step} | {f"{section}/{name}": value for name, value in values.items()})
+
+    def show(self, name: str, draw: Callable[[], Picture], step: int) -> None:
+        """The last one that there is of that name."""
+        from PIL import Image
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with writing(self.folder):
+            Image.fromarray(draw()).save(self.folder / f"{name}.png")
+
+    def add(self, line: Mapping[str, Any]) -> None:
+        """Write a line, and the whole file anew where it has columns that the file does not have yet."""
+        with writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            columns = self.read_columns()
+            if new := sorted(line.keys() - set(columns)):
+                self.widen([*columns, *new] if columns else [*FIRST, *sorted(set(new) - set(FIRST))])
+                columns = self.read_columns()
+            with self.table.open("a", newline="") as file:
+                DictWriter(file, columns).writerow(line)
+
+    def read_columns(self) -> list[str]:
+        """The columns that the file has."""
+        if not self.table.exists():
+            return []
+        with self.table.open(newline="") as file:
+            return next(reader(file), [])
+
+    def widen(self, columns: list[str]) -> None:
+        """Give the file more columns, in one step."""
+        lines = list(DictReader(self.table.read_text().splitlines())) if self.table.exists() else []
+        with name_aside(self.table).open("w", newline="") as file:
+            writer = DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(lines)
+        move_into_place(name_aside(self.table), self.table)
 
 
 @dataclass(frozen=True)
 class CSV(Logger):
-    """The ``logger=csv`` node: ``save_dir/name/version/metrics.csv``."""
+    """The ``logger=csv`` node: ``metrics.csv`` and the pictures in ``folder``."""
 
-    save_dir: str
-    name: str
-    version: str
+    folder: str
 
-    def start(self) -> Any:
-        """Lightning's own."""
-        from lightning.pytorch.loggers import CSVLogger
+    def start(self, run: RunInfo) -> Lines:
+        """The file is made with its first line."""
+        return Lines(Path(self.folder))
 
-        return CSVLogger(self.save_dir, self.name, self.version)
-
-    def finish(
-        self, logger: Any, config: dict[str, Any], summary: dict[str, Any], pictures: Mapping[str, Picture]
-    ) -> None:
-        """The numbers are the last line. They are added to the file as it is: it may have been written by another
-        process, one of several that have trained, whose lines Lightning's logger would delete here."""
-        from PIL import Image
-
-        table = Path(logger.log_dir) / "metrics.csv"
-        table.parent.mkdir(parents=True, exist_ok=True)
-        lines = list(DictReader(table.read_text().splitlines())) if table.exists() else []
-        lines.append({"step": len(lines)} | list_numbers(summary))
-        with writing(table.parent):
-            with name_aside(table).open("w", newline="") as file:
-                writer = DictWriter(file, sorted({name for line in lines for name in line}))
-                writer.writeheader()
-                writer.writerows(lines)
-            move_into_place(name_aside(table), table)
-        for name, picture in pictures.items():
-            Image.fromarray(picture).save(Path(logger.log_dir) / f"{name}.png")
+    def finish(self, recorder: Any, results: Results) -> None:
+        """The results are the last line."""
+        recorder.add({"item": "results"} | results.numbers)
+        for name, draw in results.pictures.items():
+            recorder.show(name, draw, 0)

@@ -1,20 +1,18 @@
 """No logger: the run directory has the summary all the same."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tdattr.loggers import Logger, Picture
+from tdattr.loggers import Logger, Recorder, Results, RunInfo
 
 
 @dataclass(frozen=True)
 class NoLogger(Logger):
     """The ``logger=none`` node."""
 
-    def start(self) -> None:
-        """Losses are not kept."""
+    def start(self, run: RunInfo) -> Recorder:
+        """Nothing is kept."""
+        return Recorder()
 
-    def finish(
-        self, logger: Any, config: dict[str, Any], summary: dict[str, Any], pictures: Mapping[str, Picture]
-    ) -> None:
+    def finish(self, recorder: Any, results: Results) -> None:
         """Nothing is left."""

@@ -1,20 +1,32 @@
 """Several loggers at once: each gets what it would get alone."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from tdattr.errors import UserError
-from tdattr.loggers import Logger, Picture
+from tdattr.loggers import Guarded, Logger, Picture, Recorder, Results, RunInfo
 
 
-class Started(list[Any]):
-    """The loggers of Lightning's that were started, without those parts that want no losses."""
+class Recorders(Recorder):
+    """Those that were started, by name: one that fails costs the others nothing."""
 
-    def __init__(self, by_name: Mapping[str, Any]) -> None:
-        super().__init__(logger for logger in by_name.values() if logger is not None)
+    def __init__(self, by_name: Mapping[str, Recorder]) -> None:
         self.by_name = by_name
+        self.guarded = [Guarded(recorder, name) for name, recorder in by_name.items()]
+
+    def log(self, section: str, item: str, step: int, values: Mapping[str, float]) -> None:
+        """To each of them."""
+        for recorder in self.guarded:
+            recorder.log(section, item, step, values)
+
+    def show(self, name: str, draw: Callable[[], Picture], step: int) -> None:
+        """To each of them, drawn once."""
+        drawn = cache(draw)
+        for recorder in self.guarded:
+            recorder.show(name, drawn, step)
 
 
 @dataclass(frozen=True)
@@ -27,27 +39,25 @@ class Several(Logger):
         if not self.loggers:
             raise UserError("logger=several holds no logger: name them, as in logger=[csv,wandb].")
 
-    def start(self) -> Started:
-        """All of Lightning's own that there are, which its trainer takes as a list."""
-        started: dict[str, Any] = {}
+    def start(self, run: RunInfo) -> Recorders:
+        """Each of them; those that were started are closed again where one does not start."""
+        started: dict[str, Recorder] = {}
         try:
             for name, part in self.loggers.items():
-                started[name] = part.start()
+                started[name] = part.start(run)
         except BaseException:
-            self.abandon(Started(started))
+            self.abandon(Recorders(started))
             raise
-        return Started(started)
+        return Recorders(started)
 
-    def finish(
-        self, logger: Any, config: dict[str, Any], summary: dict[str, Any], pictures: Mapping[str, Picture]
-    ) -> None:
+    def finish(self, recorder: Any, results: Results) -> None:
         """To each its own, in the order in which they were named; one that fails costs the others nothing."""
         with ExitStack() as stack:
             for name, part in reversed(self.loggers.items()):
-                stack.callback(part.finish, logger.by_name[name], config, summary, pictures)
+                stack.callback(part.finish, recorder.by_name[name], results)
 
-    def abandon(self, logger: Any) -> None:
+    def abandon(self, recorder: Any) -> None:
         """All that were started."""
         with ExitStack() as stack:
-            for name, started in logger.by_name.items():
+            for name, started in recorder.by_name.items():
                 stack.callback(self.loggers[name].abandon, started)

@@ -1,34 +1,84 @@
-"""Losses, results and pictures in TensorBoard."""
+"""Numbers and pictures in TensorBoard."""
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from tdattr.loggers import Logger, Picture, list_numbers
+from tdattr.loggers import Logger, Picture, Recorder, Results, RunInfo
+
+
+class Events(Recorder):
+    """A folder of event files, one for every process and attempt, which TensorBoard shows as one run."""
+
+    def __init__(self, folder: Path, run: RunInfo) -> None:
+        self.folder, self.run = folder, run
+        self.writer: Any = None
+        self.counts: defaultdict[str, int] = defaultdict(int)  # of the steps of each section that has items
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A writer belongs to a process."""
+        return vars(self) | {"writer": None}
+
+    def open(self) -> Any:
+        """The writer of this process."""
+        if self.writer is None:
+            from torch.utils.tensorboard import SummaryWriter  # takes a second to import
+
+            self.writer = SummaryWriter(str(self.folder))
+        return self.writer
+
+    def log(self, section: str, item: str, step: int, values: Mapping[str, float]) -> None:
+        """Numbers such as ``train/loss``. The items of a section follow one another in one chart: a chart for every
+        query would be too many to look at."""
+        if item:
+            self.counts[section] += 1
+            step = self.counts[section]
+        for name, value in values.items():
+            self.open().add_scalar(f"{section}/{name}", value, step)
+        self.open().flush()  # for those who look on, and as a process may end without closing it
+
+    def show(self, name: str, draw: Callable[[], Picture], step: int) -> None:
+        """Pictures of one name have a slider over the steps."""
+        self.open().add_image(f"images/{name}", draw(), step, dataformats="HWC")
+        self.open().flush()
+
+    def close(self) -> None:
+        """Write what is left."""
+        if self.writer is not None:
+            self.writer.close()
+            self.writer = None
 
 
 @dataclass(frozen=True)
 class TensorBoard(Logger):
-    """The ``logger=tensorboard`` node: a folder ``save_dir/name`` with a version for every run."""
+    """The ``logger=tensorboard`` node: a folder ``save_dir/name`` with one inside it for every run."""
 
     save_dir: str
     name: str
 
-    def start(self) -> Any:
-        """Lightning's own; its version is decided here, for all processes that will write."""
-        from lightning.pytorch.loggers import TensorBoardLogger
+    def start(self, run: RunInfo) -> Events:
+        """A run that is started again in its folder goes on in the same one."""
+        return Events(Path(self.save_dir) / self.name / run.id, run)
 
-        version = TensorBoardLogger(self.save_dir, self.name).version
-        return TensorBoardLogger(self.save_dir, self.name, version)
-
-    def finish(
-        self, logger: Any, config: dict[str, Any], summary: dict[str, Any], pictures: Mapping[str, Picture]
-    ) -> None:
-        """The config is the one hyperparameter, as YAML; the numbers are its metrics."""
+    def finish(self, recorder: Any, results: Results) -> None:
+        """The numbers are also the metrics of TensorBoard's table of runs, whose columns are those that runs are
+        compared by; the whole config is a text."""
         import yaml
+        from torch.utils.tensorboard.summary import hparams
 
-        for name, picture in pictures.items():
-            logger.experiment.add_image(f"images/{name}", picture, dataformats="HWC")
-        text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
-        logger.log_hyperparams({"config": text}, list_numbers(summary))
-        logger.finalize("success")
+        writer, numbers = recorder.open(), results.numbers
+        for name, draw in results.pictures.items():
+            recorder.show(name, draw, 0)
+        for name, value in numbers.items():
+            writer.add_scalar(name, value)
+        for summary in hparams(recorder.run.columns, numbers):
+            writer.file_writer.add_summary(summary)
+        text = yaml.safe_dump(recorder.run.config, sort_keys=False, allow_unicode=True)
+        writer.add_text("config", f"```yaml\n{text}```")
+        recorder.close()
+
+    def abandon(self, recorder: Any) -> None:
+        """What was logged stays."""
+        recorder.close()

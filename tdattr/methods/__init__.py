@@ -17,6 +17,7 @@ from tdattr.diffusion import Diffusion
 from tdattr.features import Setting
 from tdattr.networks import Network
 from tdattr.queries import Queries
+from tdattr.recorder import Recorder
 from tdattr.scores import Attributor, Scores
 from tdattr.store import Build, Plan
 from tdattr.training.config import TrainConfig, TrainerConfig
@@ -41,6 +42,7 @@ class Context:
     # plan(stage, version, config, build): an artifact that depends on F1, the seed and ``config``
     counterfactuals: Counterfactuals  # models of other training sets, as far as ``needs`` declares them
     member: Callable[[str], "Member"]  # the stored scores of a method that this one ``uses``
+    recorder: Recorder = Recorder()  # what lets others see how a computation goes  # noqa: RUF009
 
     def count_steps(self, without: Int[np.ndarray, " removed"] | None = None) -> int:
         """How many steps the training of F1 takes, or one without some of its items."""
@@ -100,6 +102,11 @@ class Method(Attributor, ABC):
 
     def uses(self) -> Mapping[str, "Method"]:
         """Other methods whose scores it reads, by the name that ``Context.member`` takes."""
+        return {}
+
+    def compared(self, train: TrainConfig) -> Mapping[str, float]:
+        """Those of its settings that runs are compared by, under short names that methods share: ``lambda``, the weight
+        of forgetting, and ``unlearning_rate``, the learning rate of unlearning. ``train``: how F1 is trained."""
         return {}
 
     def check(self, setup: MethodSetup) -> None:

@@ -30,5 +30,6 @@ def ascend(
     module = Unlearning(network, Ascent(context.diffusion), optimizer, trainable=names, check_first=False)
     condition = None if context.queries.conditions is None else context.queries.conditions[query]
     batches = QueryBatches(context.diffusion, context.queries.x[query], condition, batch_size, context.seed, query)
-    unlearn(module, batches, steps, context.trainer, accumulate=accumulate, label=f"Unlearning query {query}")
+    label, curve = f"Unlearning query {query}", context.recorder.curve("unlearn", f"query {query}")
+    unlearn(module, batches, steps, context.trainer, accumulate=accumulate, label=label, curve=curve)
     return network.to(context.device)

@@ -3,6 +3,7 @@
 A few plain ascent steps on the query, then the difference of every item's loss.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
@@ -13,6 +14,7 @@ from tdattr.methods import Context, Method, MethodSetup, Scored, Scorer
 from tdattr.methods.ascend import ascend
 from tdattr.methods.loss_shift import Shift, ShiftConfig, shift_scorer
 from tdattr.ranges import Count, Positive
+from tdattr.training.config import TrainConfig
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,10 @@ class ForwardINF(Method):
     learning_rate: Positive
     trainable: str
     score: ShiftConfig
+
+    def compared(self, train: TrainConfig) -> Mapping[str, float]:
+        """The learning rate."""
+        return {"unlearning_rate": self.learning_rate}
 
     def check(self, setup: MethodSetup) -> None:
         """The network must have the part that is changed."""

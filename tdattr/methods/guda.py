@@ -22,6 +22,7 @@ from tdattr.ranges import Count
 from tdattr.scoring.elbo import ElboConfig
 from tdattr.store import Plan
 from tdattr.tables import DataFrame, read_table, write_table
+from tdattr.training.config import TrainConfig
 from tdattr.training.weights import check_trained
 from tdattr.unlearning.group import GroupUnlearnConfig, unlearn_group
 from tdattr.unlearning.objectives import Objective, UnlearnContext, Weighted
@@ -59,6 +60,10 @@ class GUDA(Method):
         """Whether a weight grows with the group, where the objective has none."""
         return {} if isinstance(self.objective, Weighted) else {"weight_by_size": f"objective={self.objective.name}"}
 
+    def compared(self, train: TrainConfig) -> Mapping[str, float]:
+        """Those of the unlearning."""
+        return compare_unlearning(self.objective, self.unlearn)
+
     def check(self, setup: MethodSetup) -> None:
         """The objective must serve such a model, and its terms must be levels of the variant."""
         check_objective(self.objective, self.unlearn, setup)
@@ -78,6 +83,12 @@ class GUDA(Method):
         if growth:
             facts["retained_loss_growth"] = sum(growth) / len(growth)
         return lambda query: Scored(scores[query], facts)
+
+
+def compare_unlearning(objective: Objective, config: GroupUnlearnConfig) -> dict[str, float]:
+    """What runs that unlearn groups are compared by: the objective's weight, if it has one, and the learning rate."""
+    weight = {"lambda": objective.weight} if isinstance(objective, Weighted) else {}
+    return weight | {"unlearning_rate": config.learning_rate}
 
 
 def check_objective(objective: Objective, config: GroupUnlearnConfig, setup: MethodSetup) -> None:
@@ -159,9 +170,13 @@ class Unlearned:
             weights = network.state_dict().items()
             save_file({n: w.detach().float().cpu().contiguous() for n, w in weights}, folder / self.file(point))
 
-        label = f"Unlearning {self.number}, {name_removal(self.removed, context.counterfactuals.groups())}"
+        item = f"{self.number}, {name_removal(self.removed, context.counterfactuals.groups())}"
+        label = f"Unlearning {item}"
         log.info("%s: %d steps of %d", label, self.count_steps(config.length), config.batch_size)
-        parts = unlearn_group(network, self.objective, unlearning, config, context.train, context.trainer, keep, label)
+        curve = context.recorder.curve("unlearn", item)
+        parts = unlearn_group(
+            network, self.objective, unlearning, config, context.train, context.trainer, keep, label, curve
+        )
         write_table(folder / LOG, pd.DataFrame(parts))
         return {"steps": self.count_steps(config.points[-1])}
 

@@ -3,6 +3,7 @@
 Unlearn the generated item, and see on which training items the loss moved.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar, Literal
@@ -24,6 +25,7 @@ from tdattr.ranges import Count, Positive, PositiveOrZero
 from tdattr.scoring.cells import BatchItems
 from tdattr.scoring.pairs import NoiseSet
 from tdattr.seeding import generator
+from tdattr.training.config import TrainConfig
 from tdattr.unlearning.draws import Levels, draw_items, generation_draw
 from tdattr.unlearning.mirrored import Mirrored, MirroredBatches
 
@@ -82,6 +84,14 @@ class MUCS(Method):
         """The null loss, where nothing is compared with it."""
         return {"null_loss": "unlearn.stop=null"} if self.unlearn.stop is None else {}
 
+    def learning_rate(self, train: TrainConfig) -> float:
+        """Of unlearning."""
+        return train.learning_rate * self.unlearn.learning_rate_factor
+
+    def compared(self, train: TrainConfig) -> Mapping[str, float]:
+        """Lambda and the learning rate."""
+        return {"lambda": self.unlearn.weight, "unlearning_rate": self.learning_rate(train)}
+
     def check(self, setup: MethodSetup) -> None:
         """Batches must not need more items than there are, and the network must have the part that is trained."""
         setup.network.parameter_names(self.unlearn.trainable)
@@ -137,7 +147,7 @@ class MUCS(Method):
             Mirrored(context.diffusion, self.unlearn.weight, null_loss, self.unlearn.stop),
             partial(
                 torch.optim.AdamW,
-                lr=context.train.learning_rate * self.unlearn.learning_rate_factor,
+                lr=self.learning_rate(context.train),
                 betas=(context.train.betas[0], context.train.betas[1]),
                 weight_decay=context.train.weight_decay,
             ),
@@ -145,7 +155,8 @@ class MUCS(Method):
             check_first=self.unlearn.check == "before",
         )
         batches, label = self.batches(context, similarities, query), f"Unlearning query {query}"
-        outcome = unlearn(module, batches, self.unlearn.max_steps, context.trainer, label=label)
+        curve = context.recorder.curve("unlearn", f"query {query}")
+        outcome = unlearn(module, batches, self.unlearn.max_steps, context.trainer, label=label, curve=curve)
         network.to(context.device)
         facts = {"unlearning_steps": float(outcome.steps)}
         if null_loss is not None:

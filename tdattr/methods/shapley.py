@@ -5,6 +5,7 @@ Shapley value (Shapley 1953) is its mean contribution over the orders in which g
 drawn (Castro et al. 2009); the model of no group is the freshly initialised network.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -16,10 +17,11 @@ from torch import Tensor
 from tdattr.counterfactuals import Trained
 from tdattr.methods import Context, Method, MethodSetup, Scored, Scorer
 from tdattr.methods.group_elbo import elbos
-from tdattr.methods.guda import check_objective, unlearn_all
+from tdattr.methods.guda import check_objective, compare_unlearning, unlearn_all
 from tdattr.ranges import Count, Range
 from tdattr.scoring.elbo import ElboConfig
 from tdattr.seeding import generator
+from tdattr.training.config import TrainConfig
 from tdattr.unlearning.group import GroupUnlearnConfig
 from tdattr.unlearning.objectives import Objective, Weighted
 
@@ -47,6 +49,10 @@ class Shapley(Method):
     def unread(self) -> dict[str, str]:
         """Whether a weight grows with the group, where the objective has none."""
         return {} if isinstance(self.objective, Weighted) else {"weight_by_size": f"objective={self.objective.name}"}
+
+    def compared(self, train: TrainConfig) -> Mapping[str, float]:
+        """Those of the unlearning."""
+        return compare_unlearning(self.objective, self.unlearn)
 
     def check(self, setup: MethodSetup) -> None:
         """The objective must serve such a model, and its terms must be levels of the variant."""

@@ -22,6 +22,7 @@ from tdattr.pipeline.teacher import find_teachers, open_teacher
 from tdattr.pipeline.train import TRAINED, as_trained, build_network, train, training_config
 from tdattr.pipeline.workspace import Workspace
 from tdattr.queries import TABLE
+from tdattr.recorder import Recorder
 from tdattr.scores import Scores, load_scores, save_scores
 from tdattr.store import Artifact, Build, Plan, provenance, share_out
 from tdattr.tables import write_table
@@ -77,6 +78,7 @@ class Attribution:
                 started = time.perf_counter()
                 scored = scorer(query)
                 facts = {"seconds": time.perf_counter() - started, **scored.facts}
+                recorder_of(ws, method).log("query", "", query, facts)
                 check_scored(scored, method, len(ws.groups) if method.scores_groups else len(ws.ids))
                 save_file(tensors(scored), folder / FILE, {"facts": to_json(facts)})
                 return {SETUP: seconds}
@@ -221,4 +223,10 @@ def make_context(ws: Workspace, method: Method, used: list[Artifact]) -> Context
         plan=plan,
         counterfactuals=WorkspaceCounterfactuals(ws, method.needs, used),
         member=member,
+        recorder=recorder_of(ws, method),
     )
+
+
+def recorder_of(ws: Workspace, method: Method) -> Recorder:
+    """The run's for its own method; of other ones that are scored on the way nothing is recorded."""
+    return ws.recorder if method is ws.method else Recorder()

@@ -2,8 +2,11 @@
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from tdattr.files import to_json
 from tdattr.ids import digest_ids
@@ -15,6 +18,7 @@ from tdattr.pipeline.train import TRAINED, train
 from tdattr.pipeline.workspace import Workspace
 from tdattr.protocols import Verdict
 from tdattr.queries import TABLE
+from tdattr.recorder import Picture
 from tdattr.scores import load_scores
 from tdattr.store import Artifact, Plan, provenance
 from tdattr.tables import REBUILD, read_json, read_table, write_table
@@ -55,7 +59,9 @@ class Evaluation:
         """The verdict: whatever takes long is an artifact of its own, which jobs share out. And how many of the queries
         are far from the data."""
         ws = self.ws
-        queries = load_queries(ws, generate(ws, train(ws))).select(ws.queries.indices)
+        generated = load_queries(ws, generate(ws, train(ws)))
+        ws.recorder.show("queries", partial(draw, generated.images), 0)
+        queries = generated.select(ws.queries.indices)
         far = measure_far(ws, queries.images)
         if warning := warn_far(far, ws.health.far):
             log.warning("Warning, before what takes long: %s", warning)
@@ -82,6 +88,13 @@ class Evaluation:
             "device": origin["device"],
         }
         (folder / VERDICT).write_text(to_json(content))
+
+
+def draw(images: Tensor) -> Picture:
+    """A grid of images."""
+    from tdattr.pictures import grid  # torchvision takes a second to import
+
+    return grid(images)
 
 
 def mean_facts(attribution: Artifact) -> dict[str, float]:

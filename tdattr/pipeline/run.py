@@ -18,17 +18,16 @@ from tdattr.data.names import FIELD
 from tdattr.data.noisy_groups import Noise, count_moves, write_manifest
 from tdattr.errors import first_line
 from tdattr.files import expand, write_json
-from tdattr.loggers import Logger, Picture
+from tdattr.loggers import Guarded, Logger, Recorder
 from tdattr.loggers.none import NoLogger
 from tdattr.metrics.choice import complete_measures
 from tdattr.pipeline.attribute import attribute
 from tdattr.pipeline.check import check
 from tdattr.pipeline.evaluate import evaluate, summarise
 from tdattr.pipeline.health import examine
+from tdattr.pipeline.logged import WriteReport, describe_run, gather
 from tdattr.pipeline.workspace import Workspace, open_workspace
-from tdattr.queries import load_images
 from tdattr.scores import load_scores
-from tdattr.store import find
 from tdattr.tables import quote_formula, write_table
 from tdattr.training.quiet import quieten
 
@@ -37,7 +36,6 @@ SUMMARY = "summary.json"
 CONFIG = "config.yaml"
 ATTRIBUTIONS = "attributions.csv"
 LISTED = 20  # items or groups of every query that it has
-PICTURES = ("queries", "regenerated", "regenerated_random")  # artifacts whose images a logger shows
 
 
 @contextmanager
@@ -54,38 +52,36 @@ def own_settings() -> Iterator[None]:
 
 
 @own_settings()
-def run(cfg: DictConfig) -> None:
-    """Run one composed config and write ``config.yaml`` and ``summary.json`` into its run directory."""
+def run(cfg: DictConfig, write_report: WriteReport) -> None:
+    """Run one composed config and write ``config.yaml`` and ``summary.json`` into its run directory. ``write_report``
+    is called where the logger takes the report's files."""
     folder = Path(HydraConfig.get().runtime.output_dir)
     complete_measures(cfg)
     save_config(cfg, folder / CONFIG)
     logger: Logger = build(cfg.logger, "logger", Logger) if cfg.get("logger") else NoLogger()
     ws = open_workspace(cfg)
-    save_config(cfg, folder / CONFIG)  # with what was derived and adopted
+    saved = save_config(cfg, folder / CONFIG)  # with what was derived and adopted
     use_threads(ws)
     hydra = HydraConfig.get()
     check(ws, hydra.overrides.task, swept=hydra.mode == RunMode.MULTIRUN)
-    ws.logger = logger.start()
+    recorder = logger.start(describe_run(ws, folder, saved))
+    ws.recorder = Guarded(recorder, hydra.runtime.choices.get("logger", "none"))
     try:
-        work(ws, logger, folder)
+        work(ws, logger, recorder, folder, write_report)
     except BaseException:
-        abandon(logger, ws.logger)
+        abandon(logger, recorder)
         raise
 
 
-def work(ws: Workspace, logger: Logger, folder: Path) -> None:
+def work(ws: Workspace, logger: Logger, recorder: Recorder, folder: Path, write_report: WriteReport) -> None:
     """Everything of a run that takes time, and what it leaves; a logger that fails costs it nothing of that."""
     health = examine(ws)
     summary, lines = summarise(ws, evaluate(ws))
     summary |= health
     write_json(folder / SUMMARY, summary)
     save_attributions(ws, folder / ATTRIBUTIONS)
-    config = OmegaConf.to_container(ws.cfg, resolve=True)
-    assert isinstance(config, dict)
     try:
-        logger.finish(
-            ws.logger, {str(key): value for key, value in config.items()}, summary, pictures(ws, summary["artifacts"])
-        )
+        logger.finish(recorder, gather(ws, summary, folder, write_report))
     finally:
         for line in lines:
             log.info("%s, %s, %.2f s per query", ws.cfg.method.name, line, summary["seconds_per_query"])
@@ -104,13 +100,17 @@ def abandon(logger: Logger, started: Any) -> None:
         log.warning("The logger could not be closed (%s).", first_line(error))
 
 
-def save_config(cfg: DictConfig, path: Path) -> None:
-    """The composed config, with absolute paths of what a report reads, so that it can be made from anywhere."""
+def save_config(cfg: DictConfig, path: Path) -> dict[str, Any]:
+    """The composed config, with absolute paths of what a report reads, so that it can be made from anywhere. Gives what
+    it holds."""
     saved = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
     saved.paths.artifacts = str(expand(cfg.paths.artifacts).absolute())
     if (groups := saved.dataset.groups) is not None and expand(str(groups)).is_file():  # 5 may be a file's name
         saved.dataset.groups = str(expand(str(groups)).absolute())
     OmegaConf.save(saved, path)
+    values = OmegaConf.to_container(saved)
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}
 
 
 def save_attributions(ws: Workspace, path: Path) -> None:
@@ -124,14 +124,6 @@ def use_threads(ws: Workspace) -> None:
     """As many CPU threads as ``trainer.threads`` says, for the rest of the run."""
     if ws.trainer.threads is not None:
         torch.set_num_threads(ws.trainer.threads)
-
-
-def pictures(ws: Workspace, artifacts: dict[str, str]) -> dict[str, Picture]:
-    """What a logger shows: a grid of each set of generated images that is still stored."""
-    from tdattr.pictures import grid  # torchvision takes a second to import
-
-    stored = {role: name for role, name in artifacts.items() if role in PICTURES and (ws.store.root / name).is_dir()}
-    return {role: grid(load_images(find(ws.store.root, name))) for role, name in stored.items()}
 
 
 @own_settings()

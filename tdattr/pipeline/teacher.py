@@ -27,6 +27,7 @@ class TeacherWorkspace(Workspace):
     groups: ``train`` in it gives the teacher."""
 
     first: ClassVar = "the teacher"
+    section: ClassVar = "teacher"
 
     run: Workspace
 
@@ -53,7 +54,7 @@ class TeacherWorkspace(Workspace):
 def open_teacher(ws: Workspace, teacher: Teacher) -> TeacherWorkspace:
     """The workspace in which a teacher is trained."""
     values = {entry.name: getattr(ws, entry.name) for entry in fields(Workspace)}
-    values |= {"model": ws.model if teacher.model is None else teacher.model, "train": teacher.train, "logger": None}
+    values |= {"model": ws.model if teacher.model is None else teacher.model, "train": teacher.train}
     values["checkpoint"] = None if teacher.checkpoint is None else expand(teacher.checkpoint)
     return TeacherWorkspace(**values, run=ws)
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +48,19 @@ def train(ws: Workspace, without: Ids | None = None, seed: int | None = None, nu
         return name_retraining(ws, ids, seed, number) if counterfactual else f"Training {ws.first}"
 
     def make(folder: Path) -> Mapping[str, Any]:
+        from tdattr.pipeline.samples import first_queries
         from tdattr.training.pretrain import pretrain  # Lightning takes seconds to import
+        from tdattr.training.recording import Recording
 
         steps, size = ws.train.count_steps(len(ids)), ws.train.batch_size
         log.info("%s: %d steps of %d on %d items", label(), steps, size, len(ids))
-        network, logger = build_network(ws, seed), None if counterfactual else ws.logger
-        losses = pretrain(network, ws.data, ids, ws.diffusion, ws.train, ws.trainer, seed, folder, label(), logger)
+        if counterfactual:
+            recording = Recording(ws.recorder.curve("retrain", label()))
+        else:
+            show = partial(ws.recorder.show, f"samples_{ws.section}")
+            recording = Recording(ws.recorder.curve(ws.section), first_queries(ws), show)
+        network = build_network(ws, seed)
+        losses = pretrain(network, ws.data, ids, ws.diffusion, ws.train, ws.trainer, seed, folder, label(), recording)
         return losses | {"devices": ws.trainer.devices}  # on which the last bits of the weights depend
 
     version = 2 if ws.train.selection == "last" else 3  # 3: the last epoch is validated too where it is shorter

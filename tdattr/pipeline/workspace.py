@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -30,6 +30,7 @@ from tdattr.pipeline.dataset import DatasetConfig, derive_recipe, read_dataset
 from tdattr.protocols import Protocol
 from tdattr.queries import QueriesConfig
 from tdattr.ranges import CountOrZero, Probability
+from tdattr.recorder import Recorder
 from tdattr.store import Artifact, Plan, Store
 from tdattr.training.config import TrainConfig, TrainerConfig
 
@@ -78,6 +79,7 @@ class Workspace:
     """What every stage works in. Opening it checks the config; nothing is computed before it is asked for."""
 
     first: ClassVar[str] = "F1"  # what a training without further removals gives, for messages
+    section: ClassVar[str] = "train"  # under which its losses are recorded
 
     cfg: DictConfig  # as composed, for what is shown and stored of a run
     seed: int
@@ -96,7 +98,9 @@ class Workspace:
     remove: RemoveConfig
     device: torch.device
     store: Store
-    logger: Any = None  # Lightning's, for the losses of F1's training
+    recorder: Recorder = field(
+        default_factory=Recorder
+    )  # lets others see how the run goes; results do not depend on it
 
     # -- the dataset ---------------------------------------------------------------------------------------------
 

@@ -16,30 +16,37 @@ from tdattr.report.readable import make_readable
 from tdattr.report.sheet import as_text, render_sheet
 from tdattr.report.tables import describe_marks, leave_ablations_out, render_table
 
+TABLE, PAGE = "table.csv", "index.html"
 MOST_FOLDERS = 5  # that a terminal names for one reason
 
 
 def run(options: argparse.Namespace) -> None:
     """Collect the runs that the options name (`tdattr.report.arguments`). Raises UserError where there are none."""
-    collected, made = make_readable(options.runs)
-    with writing(options.out, "--out"):
-        options.out.mkdir(parents=True, exist_ok=True)
+    show(*write(options.runs, options.out), options.out)
+
+
+def write(runs: list[Path], out: Path) -> tuple[list[Made], list[str]]:
+    """Write the report of the runs in some folders into another one; gives what it shows, and what a terminal is to say
+    of runs that it does not. Raises UserError where there are none."""
+    collected, made = make_readable(runs)
+    with writing(out, "--out"):
+        out.mkdir(parents=True, exist_ok=True)
         for experiment, _, sheets in made:
             for sheet in sheets:
-                write_sheet(options.out / "tables" / experiment.slug, sheet)
+                write_sheet(out / "tables" / experiment.slug, sheet)
         frames = [pd.DataFrame(rows).assign(experiment=experiment.title) for experiment, rows, _ in made if rows]
         if frames:
-            write_csv(pd.concat(frames), options.out / "table.csv")
+            write_csv(pd.concat(frames), out / TABLE)
         without = {run.folder: run.unpictured for run in collected.runs if run.unpictured is not None}
         named, few = (
             [*describe_left_out(collected.left_out, most), *describe_left_out(without, most, "No pictures")]
             for most in (None, MOST_FOLDERS)
         )
-        write_page(options.out / "index.html", made, named)
-    show(made, few, options.out, bool(frames))
+        write_page(out / PAGE, made, named)
+    return made, few
 
 
-def show(made: list[Made], left_out: list[str], out: Path, overview: bool) -> None:
+def show(made: list[Made], left_out: list[str], out: Path) -> None:
     """Print the tables and where the files are; these are written by now, so that nobody need read to the end."""
     console = Terminal()
     for experiment, rows, sheets in made:
@@ -58,7 +65,8 @@ def show(made: list[Made], left_out: list[str], out: Path, overview: bool) -> No
             names = ", ".join(sheet.name for sheet in sheets)
             where = f"\nAs .csv, .md and .tex in {out / 'tables' / experiment.slug}: {names}\n"
             console.print(as_text(where), soft_wrap=True)
-    lines = [*left_out, *([f"Table: {out / 'table.csv'}"] if overview else []), f"Report: {out / 'index.html'}"]
+    overview = [f"Table: {out / TABLE}"] if any(rows for _, rows, _ in made) else []
+    lines = [*left_out, *overview, f"Report: {out / PAGE}"]
     for line in lines:
         console.print(as_text(line), soft_wrap=True)
 

@@ -49,7 +49,7 @@ class Pretraining(L.LightningModule):
         """The mean loss of the batch; dropout masks are a function of the step too, so a resumed run repeats them."""
         torch.manual_seed(torch_seed(self.seed, "train.dropout", self.trainer.global_step, self.global_rank))
         loss = self.losses(self.network, batch).mean()
-        if (self.trainer.global_step + 1) % 50 == 0:  # the steps at which Lightning writes
+        if (self.trainer.global_step + 1) % 50 == 0:  # the last of these is noted of the training
             self.log("train_loss", loss)
         return loss
 

@@ -22,6 +22,7 @@ from tdattr.training.config import WEIGHTS, TrainConfig, TrainerConfig
 from tdattr.training.framework import L
 from tdattr.training.module import Pretraining
 from tdattr.training.processes import fit
+from tdattr.training.recording import Recording
 from tdattr.training.weights import check_trained, make_metadata
 
 log = logging.getLogger(__name__)
@@ -37,12 +38,13 @@ def pretrain(
     seed: int,
     folder: Path,
     label: str,
-    logger: Any = None,
+    recording: Recording | None = None,
 ) -> dict[str, float]:
     """Train ``network`` from its present weights and write ``raw.safetensors`` and ``ema.safetensors`` to ``folder``.
 
-    Resumes from the checkpoint that an interrupted training left in ``folder``, and ends at the same weights. Returns
-    the last measured losses by name. Raises UserError where the loss or the weights are not finite.
+    Resumes from the checkpoint that an interrupted training left in ``folder``, and ends at the same weights.
+    ``recording``: what lets others see how it goes. Returns the last measured losses by name. Raises UserError where
+    the loss or the weights are not finite.
     """
     config = config.in_steps(len(ids))
     module = Pretraining(network, diffusion, config, seed, mixed=trainer.precision != "32-true")
@@ -51,8 +53,8 @@ def pretrain(
         "max_steps": config.total_steps,
         "max_epochs": -1,
         "gradient_clip_val": config.clip,
-        "logger": logger or False,
-        "callbacks": [keeper],
+        "logger": False,
+        "callbacks": [keeper] if recording is None else [keeper, recording],
         "default_root_dir": folder,
     }
     fitter = fit(

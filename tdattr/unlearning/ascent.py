@@ -20,10 +20,10 @@ class Ascent:
     diffusion: Diffusion
     goal: float = math.inf
 
-    def __call__(self, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+    def __call__(self, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """The loss to minimise, and the mean loss of the query."""
         loss = self.diffusion.loss(network, *batch.inputs).mean()
-        return -loss, loss.detach()
+        return -loss, loss.detach(), {"query_loss": loss}
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Unlearning of a group from F1: batches of what is kept beside batches of what is to go (GUDA-U)."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, Literal
@@ -18,6 +18,7 @@ from tdattr.diffusion import Diffusion
 from tdattr.diffusion.batch import Batch
 from tdattr.errors import UserError
 from tdattr.ranges import Count, CountOrZero, Positive, PositiveOrZero
+from tdattr.recorder import Curve, keep_nothing
 from tdattr.schedules import RateSchedule, rate
 from tdattr.seeding import generator, normal
 from tdattr.training.config import TrainConfig, TrainerConfig
@@ -180,13 +181,13 @@ class Logged:
         self.log: list[dict[str, float]] = []
         self.step = 0
 
-    def __call__(self, network: nn.Module, batch: UnlearnBatch) -> tuple[Tensor, Tensor]:
-        """The loss, which is all that there is to see of how far the forgetting has come."""
+    def __call__(self, network: nn.Module, batch: UnlearnBatch) -> tuple[Tensor, Tensor, Mapping[str, Tensor]]:
+        """The loss, which is all that there is to see of how far the forgetting has come, and its parts."""
         losses = self.loss(network, batch)
         if self.step % max(1, self.steps // LOGGED_STEPS) == 0 or self.step == self.steps - 1:
             self.log.append({"step": float(self.step)} | losses.log())
         self.step += 1
-        return losses.total, losses.total.detach()
+        return losses.total, losses.total.detach(), losses.parts
 
 
 def unlearn_group(
@@ -198,11 +199,12 @@ def unlearn_group(
     trainer: TrainerConfig,
     keep: Callable[[int], None],
     label: str = "Unlearning",
+    curve: Curve = keep_nothing,
 ) -> list[dict[str, float]]:
     """Unlearn ``context.forgotten`` from ``network`` in place; returns the parts of the loss along the way.
 
     ``keep`` is called with each of ``config.points`` once the network has come there. ``label`` stands at the progress
-    bar.
+    bar. ``curve`` takes the parts of the loss too.
     """
     from tdattr.unlearning.module import Unlearning, unlearn  # Lightning takes seconds to import
 
@@ -237,5 +239,5 @@ def unlearn_group(
         after_step=lambda step: keep(points[step]) if step in points else None,
         masks=masks,
     )
-    unlearn(module, batches, steps, trainer, clip=config.clip, label=label)
+    unlearn(module, batches, steps, trainer, clip=config.clip, label=label, curve=curve)
     return logged.log

@@ -35,7 +35,7 @@ class Mirrored:
         """``stop`` times the null loss (MUCS §2.3, C2)."""
         return math.inf if self.null_loss is None or self.stop is None else self.stop * self.null_loss
 
-    def __call__(self, network: nn.Module, batch: UnlearnBatch) -> tuple[Tensor, Tensor]:
+    def __call__(self, network: nn.Module, batch: UnlearnBatch) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """The loss, and the clamped mean loss of the query."""
         retained = self.diffusion.loss(network, *batch.retain.inputs)
         if batch.loss_weights is not None:
@@ -43,7 +43,10 @@ class Mirrored:
         forgotten = self.diffusion.loss(network, *batch.forget.inputs)
         if self.null_loss is not None:
             forgotten = forgotten.clamp(max=self.null_loss)
-        return retained.mean() - self.weight * forgotten.mean(), forgotten.mean().detach()
+        parts = {"retained_loss": retained.mean(), "query_loss": forgotten.mean()}
+        if self.null_loss is not None:
+            parts["share_of_null_loss"] = forgotten.detach().mean() / self.null_loss
+        return parts["retained_loss"] - self.weight * parts["query_loss"], parts["query_loss"].detach(), parts
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The LightningModule that unlearns: it takes optimiser steps on a copy of the trained network."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,6 +12,7 @@ from torch.utils.hooks import RemovableHandle
 
 from tdattr.errors import UserError
 from tdattr.progress import Bar
+from tdattr.recorder import Curve, has_two_digits, keep_nothing
 from tdattr.seeding import torch_seed
 from tdattr.training.config import TrainerConfig
 from tdattr.training.framework import L
@@ -22,8 +23,9 @@ from tdattr.unlearning.saliency import Masks, restrict
 class StepLoss(Protocol):
     """What an unlearning step minimises, and the goal at which unlearning ends."""
 
-    def __call__(self, network: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
-        """The loss, and how far the forgetting has come: a scalar that is compared with ``goal``."""
+    def __call__(self, network: nn.Module, batch: Any) -> tuple[Tensor, Tensor, Mapping[str, Tensor]]:
+        """The loss, how far the forgetting has come, a scalar that is compared with ``goal``, and by name what there is
+        to see of the step."""
         ...
 
     @property
@@ -74,6 +76,7 @@ class Unlearning(L.LightningModule):
         self.progress = float("-inf")
         self.bar: Bar | None = None
         self.label = "Unlearning"
+        self.curve: Curve = keep_nothing
         for name, parameter in network.named_parameters():
             parameter.requires_grad_(name in trainable)
 
@@ -100,7 +103,7 @@ class Unlearning(L.LightningModule):
         """One step; with ``check_first`` the step that finds the goal reached is not taken."""
         if self.dropout is not None:  # masks that are a function of the step, as in training
             torch.manual_seed(torch_seed(self.dropout, "unlearn.dropout", self.steps))
-        loss, progress = self.step_loss(self.network, batch)
+        loss, progress, parts = self.step_loss(self.network, batch)
         if not torch.isfinite(loss):
             raise UserError(
                 f"{self.label}: the loss is not finite at step {self.steps}; lower the learning rate or the weight of "
@@ -108,10 +111,22 @@ class Unlearning(L.LightningModule):
             )
         self.progress = float(progress)
         self.trainer.should_stop = self.reached
+        self.record(parts)
         if self.reached and self.check_first:
             return None
         self.steps += 1
         return loss
+
+    def record(self, parts: Mapping[str, Tensor]) -> None:
+        """Let others see the step that is being taken, the first being 1, or the one that is not taken any more."""
+        step = self.steps + 1
+        if not (has_two_digits(step) or self.reached or step == self.trainer.max_steps):
+            return
+        values = {name: float(part.detach()) for name, part in parts.items()}
+        group = self.trainer.optimizers[0].param_groups[0]
+        if "lr" in group:
+            values["learning_rate"] = group["lr"]
+        self.curve(step, values)
 
     def on_train_end(self) -> None:
         """The weights are free again."""
@@ -136,11 +151,12 @@ def unlearn(
     accumulate: int = 1,
     clip: float | None = None,
     label: str = "Unlearning",
+    curve: Curve = keep_nothing,
 ) -> Outcome:
     """Run ``module`` on ``batches[0]``, ``batches[1]``, … until its goal or ``max_steps``, in place.
 
     A step takes the mean gradient of ``accumulate`` batches, at most ``clip`` long. ``label`` stands at the progress
-    bar, which counts batches.
+    bar, which counts batches. ``curve`` takes the losses of the steps.
     """
     settings = {
         "max_steps": max_steps,
@@ -150,7 +166,7 @@ def unlearn(
         "logger": False,
     }
     loader = DataLoader(batches, batch_size=None, sampler=range(max_steps * accumulate))
-    module.label = label
+    module.label, module.curve = label, curve
     module.bar = Bar(label, max_steps * accumulate, nested=True)
     try:
         fit(module, trainer, 1, settings, train_dataloaders=loader)

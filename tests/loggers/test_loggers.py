@@ -1,11 +1,11 @@
-"""Every logger gets the same: what it is told of a run, and what it leaves."""
+"""Every logger gets the same: what it is told of a run while it lasts, and what it leaves."""
 
 import csv
+import logging
 import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,6 @@ import pandas as pd
 import pytest
 import wandb
 from hydra import compose, initialize_config_dir
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from omegaconf import OmegaConf
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -21,17 +20,18 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tdattr.configs import build
 from tdattr.errors import UserError
 from tdattr.files import only_finite
-from tdattr.loggers import Logger, list_numbers
-from tdattr.loggers.csv import CSV
+from tdattr.loggers import Guarded, Logger, Recorder, Results, RunInfo, list_numbers
+from tdattr.loggers.csv import CSV, Lines
 from tdattr.loggers.none import NoLogger
 from tdattr.loggers.several import Several
-from tdattr.loggers.tensorboard import TensorBoard
+from tdattr.loggers.tensorboard import Events, TensorBoard
 from tdattr.loggers.wandb import WandB
 from tdattr.metrics.comparison import compare
 from tdattr.overrides import choose_loggers
 from tdattr.protocols.group_agreement import judge
 from tdattr.protocols.lds import LDS
 from tdattr.search_path import CONF
+from tests.loggers.reader import read_wandb
 
 SUMMARY: dict[str, Any] = {
     "method": "mucs",
@@ -41,7 +41,13 @@ SUMMARY: dict[str, Any] = {
     "flag": True,
     "grid": [{"damping": 1.0}],
 }
-PICTURES = {"queries": np.arange(24, dtype=np.uint8).reshape(2, 4, 3)}
+PICTURE = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
+RESULTS = Results(SUMMARY, {"auc_ssim": 0.75}, {"queries": lambda: PICTURE})
+
+
+def info(folder: Path | str, id: str = "0123456789abcdef") -> RunInfo:
+    """A run that begins."""
+    return RunInfo(Path(folder), id, "digits-edm", {"method": "mucs", "seed": 2}, {"seed": 2, "train": {"steps": 12}})
 
 
 def test_the_numbers_of_a_summary() -> None:
@@ -50,32 +56,81 @@ def test_the_numbers_of_a_summary() -> None:
 
 
 @pytest.mark.parametrize("name", [path.stem for path in sorted((CONF / "logger").glob("*.yaml"))])
-def test_every_choice_is_a_logger(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_choice_is_a_logger(name: str) -> None:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("config", choose_loggers([f"logger={'[csv]' if name == 'several' else name}"]))
     if name == "several":
-        cfg.logger.loggers.csv.save_dir = "somewhere"
-    if "save_dir" in cfg.logger:
-        cfg.logger.save_dir = "somewhere"  # a run knows its own folder, a composed config does not
+        cfg.logger.loggers.csv.folder = "somewhere"
+    for key in ("save_dir", "folder"):
+        if key in cfg.logger:
+            cfg.logger[key] = "somewhere"  # a run knows its own folder, a composed config does not
     assert isinstance(build(cfg.logger, "logger"), Logger)
 
 
+def fill(logger: Logger, folder: Path, results: Results = RESULTS) -> None:
+    """A short run."""
+    recorder = logger.start(info(folder))
+    recorder.log("train", "", 50, {"loss": 0.5, "learning_rate": 0.1})
+    recorder.log("unlearn", "query 0", 1, {"query_loss": 1.5})
+    recorder.log("unlearn", "query 1", 1, {"query_loss": 2.5})
+    recorder.show("samples", lambda: PICTURE, 50)
+    logger.finish(recorder, results)
+
+
+def read_csv(folder: Path) -> list[dict[str, str]]:
+    """The lines of the table."""
+    return list(csv.DictReader((folder / "metrics.csv").read_text().splitlines()))
+
+
+def read_tensorboard(folder: Path) -> EventAccumulator:
+    """What TensorBoard shows of a run."""
+    events = EventAccumulator(str(folder / "name" / info(folder).id))
+    events.Reload()
+    return events
+
+
 def test_csv_leaves_a_table_and_pictures(tmp_path: Path) -> None:
-    logger = CSV(str(tmp_path), "", "metrics")
-    logger.finish(logger.start(), {}, SUMMARY, PICTURES)
-    head, line = (tmp_path / "metrics" / "metrics.csv").read_text().splitlines()
-    assert dict(zip(head.split(","), line.split(","), strict=True))["metrics/ssim/auc"] == "0.75"
-    assert np.array_equal(np.asarray(Image.open(tmp_path / "metrics" / "queries.png")), PICTURES["queries"])
+    fill(CSV(str(tmp_path)), tmp_path)
+    train, *unlearn, results = read_csv(tmp_path)
+    assert (train["step"], train["item"], train["train/loss"], train["unlearn/query_loss"]) == ("50", "", "0.5", "")
+    assert [(line["item"], line["step"], line["unlearn/query_loss"]) for line in unlearn] == [
+        ("query 0", "1", "1.5"),
+        ("query 1", "1", "2.5"),
+    ]
+    assert (results["item"], results["metrics/ssim/auc"], results["auc_ssim"]) == ("results", "0.75", "0.75")
+    for name in ("queries", "samples"):
+        assert np.array_equal(np.asarray(Image.open(tmp_path / f"{name}.png")), PICTURE)
 
 
-def test_tensorboard_leaves_the_config(tmp_path: Path) -> None:
-    logger = TensorBoard(str(tmp_path), "name")
-    logger.finish(logger.start(), {"seed": 2}, SUMMARY, PICTURES)
-    assert list(tmp_path.glob("name/version_0/events*"))
+def test_csv_goes_on_where_a_run_had_stopped(tmp_path: Path) -> None:
+    for _ in range(2):
+        fill(CSV(str(tmp_path)), tmp_path)
+    assert [line["item"] for line in read_csv(tmp_path)] == ["", "query 0", "query 1", "results"] * 2
+
+
+def test_tensorboard_shows_numbers_pictures_and_what_runs_are_compared_by(tmp_path: Path) -> None:
+    fill(TensorBoard(str(tmp_path), "name"), tmp_path)
+    events = read_tensorboard(tmp_path)
+    assert [(point.step, point.value) for point in events.Scalars("train/loss")] == [(50, 0.5)]
+    assert [(point.step, point.value) for point in events.Scalars("unlearn/query_loss")] == [(1, 1.5), (2, 2.5)]
+    assert events.Scalars("auc_ssim")[-1].value == 0.75
+    [picture] = events.Images("images/samples")
+    assert picture.step == 50 and (picture.width, picture.height) == (4, 2)
+    assert events.Images("images/queries")
+    table = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
+    assert b"method" in table and b"mucs" in table
+    assert b"steps: 12" in events.Tensors("config/text_summary")[0].tensor_proto.string_val[0]
+
+
+def test_tensorboard_has_one_folder_for_a_run_that_goes_on(tmp_path: Path) -> None:
+    for _ in range(2):
+        fill(TensorBoard(str(tmp_path), "name"), tmp_path)
+    assert [path.name for path in (tmp_path / "name").iterdir()] == [info(tmp_path).id]
+    assert len(read_tensorboard(tmp_path).Scalars("train/loss")) == 2
 
 
 def wandb_logger(folder: Path | str, offline: bool | None = None) -> WandB:
-    return WandB("project", None, "group", "name", ["tag"], str(folder), offline)
+    return WandB("project", None, None, "name", ["tag"], str(folder), offline)
 
 
 def test_wandb_without_a_network_is_kept_offline(
@@ -92,7 +147,7 @@ def test_wandb_without_a_network_is_kept_offline(
 
     monkeypatch.setattr(wandb, "init", refuse)
     logger = wandb_logger(tmp_path)
-    logger.finish(logger.start(), {"seed": 2}, SUMMARY, PICTURES)
+    logger.finish(logger.start(info(tmp_path)), RESULTS)
     assert "W&B cannot be reached (no such host)" in caplog.text and "`wandb sync`" in caplog.text
     assert len(list(tmp_path.glob("wandb/offline-run*"))) == 1
     assert wandb.run is None
@@ -103,38 +158,47 @@ def test_wandb_listens_to_its_variable_where_nothing_else_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offline: bool | None, kept: int
 ) -> None:
     monkeypatch.setenv("WANDB_MODE", "disabled")
-    logger = wandb_logger(tmp_path, offline)
-    logger.finish(logger.start(), {"seed": 2}, SUMMARY, PICTURES)
+    fill(wandb_logger(tmp_path, offline), tmp_path)
     assert len(list(tmp_path.glob("wandb/offline-run*"))) == kept
     assert os.environ["WANDB_MODE"] == "disabled"
 
 
-@pytest.mark.parametrize("make", [lambda path: CSV(path, "", ""), lambda path: TensorBoard(path, ""), wandb_logger])
+@pytest.mark.parametrize("make", [CSV, lambda path: TensorBoard(path, ""), wandb_logger])
 def test_a_logger_that_was_abandoned_lets_the_next_one_start(make: Callable[[str], Logger], tmp_path: Path) -> None:
     """A run that is still open would take what the next one logs."""
     for name in ("first", "second"):
         logger = make(str(tmp_path / name))
-        started = logger.start()
-        started.log_metrics({"loss": 1.0}, 1)
-        logger.abandon(started)
+        recorder = logger.start(info(tmp_path / name, id=name))
+        recorder.log("train", "", 1, {"loss": 1.0})
+        logger.abandon(recorder)
         assert sum(path.is_file() for path in (tmp_path / name).rglob("*"))
     assert wandb.run is None
 
 
-def test_where_no_losses_are_kept_there_is_nothing_to_abandon() -> None:
-    NoLogger().abandon(NoLogger().start())
+def test_where_nothing_is_kept_there_is_nothing_to_abandon(tmp_path: Path) -> None:
+    fill(NoLogger(), tmp_path)
+    NoLogger().abandon(NoLogger().start(info(tmp_path)))
+    assert not list(tmp_path.iterdir())
 
 
 def test_several_leave_what_each_leaves_alone(tmp_path: Path) -> None:
-    node = {"loggers": {"csv": {"save_dir": str(tmp_path)}, "tensorboard": {"save_dir": str(tmp_path)}, "none": {}}}
+    node = {"loggers": {"csv": {"folder": str(tmp_path)}, "tensorboard": {"save_dir": str(tmp_path), "name": "name"}}}
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("config", choose_loggers(["logger=[csv,tensorboard,none]"]))
-    logger = build(OmegaConf.merge(cfg.logger, node), "logger")
-    started = logger.start()
-    assert [type(part) for part in started] == [CSVLogger, TensorBoardLogger]  # which Lightning's trainer takes
-    logger.finish(started, {"seed": 2}, SUMMARY, PICTURES)
-    assert (tmp_path / "metrics" / "metrics.csv").exists() and (tmp_path / "metrics" / "queries.png").exists()
-    assert list(tmp_path.rglob("events*"))
+    drawn = []
+
+    def draw() -> np.ndarray:
+        drawn.append(1)
+        return PICTURE
+
+    logger: Logger = build(OmegaConf.merge(cfg.logger, node), "logger")
+    recorder = logger.start(info(tmp_path))
+    recorder.log("train", "", 50, {"loss": 0.5})
+    recorder.show("samples", draw, 50)
+    logger.finish(recorder, RESULTS)
+    assert len(drawn) == 1
+    assert read_csv(tmp_path)[0]["train/loss"] == "0.5" and (tmp_path / "queries.png").exists()
+    assert read_tensorboard(tmp_path).Scalars("train/loss") and read_tensorboard(tmp_path).Images("images/samples")
 
 
 def test_several_are_abandoned_together_where_one_does_not_start(
@@ -143,34 +207,66 @@ def test_several_are_abandoned_together_where_one_does_not_start(
     """A run of W&B that is still open would take what the next job of a sweep logs."""
     refusing = TensorBoard(str(tmp_path), "")
 
-    def refuse(self: TensorBoard) -> Any:
+    def refuse(self: TensorBoard, run: RunInfo) -> Any:
         raise UserError("not today")
 
     monkeypatch.setattr(TensorBoard, "start", refuse)
     with pytest.raises(UserError, match="not today"):
-        Several({"wandb": wandb_logger(str(tmp_path), True), "tensorboard": refusing}).start()
+        Several({"wandb": wandb_logger(str(tmp_path), True), "tensorboard": refusing}).start(info(tmp_path))
     assert wandb.run is None
 
 
-def test_one_that_fails_costs_the_others_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(self: TensorBoard, *_: Any) -> None:
+def test_one_that_fails_costs_the_others_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: Any) -> None:
         raise OSError("gone")
 
-    logger = Several({"tensorboard": TensorBoard(str(tmp_path), ""), "csv": CSV(str(tmp_path), "", "metrics")})
-    started = logger.start()
+    logger = Several({"tensorboard": TensorBoard(str(tmp_path), ""), "csv": CSV(str(tmp_path))})
+    recorder = logger.start(info(tmp_path))
+    monkeypatch.setattr(Events, "log", refuse)
+    for step in range(3):
+        recorder.log("train", "", step, {"loss": 0.5})
+    assert caplog.text.count("logger=tensorboard takes nothing more while the run lasts (gone)") == 1
+    assert [line["step"] for line in read_csv(tmp_path)] == ["0", "1", "2"]
     for name in ("finish", "abandon"):
         monkeypatch.setattr(TensorBoard, name, refuse)
     with pytest.raises(OSError, match="gone"):
-        logger.finish(started, {"seed": 2}, SUMMARY, PICTURES)
-    assert (tmp_path / "metrics" / "metrics.csv").exists() and (tmp_path / "metrics" / "queries.png").exists()
+        logger.finish(recorder, RESULTS)
+    assert read_csv(tmp_path)[-1]["item"] == "results" and (tmp_path / "queries.png").exists()
     with pytest.raises(OSError, match="gone"):
-        logger.abandon(started)
+        logger.abandon(recorder)
+
+
+def test_a_recorder_that_fails_is_asked_no_more(caplog: pytest.LogCaptureFixture) -> None:
+    """Neither for numbers nor for a picture that cannot be drawn; a signal is no failure."""
+    calls = []
+
+    class Failing(Recorder):
+        def log(self, section: str, item: str, step: int, values: Any) -> None:
+            calls.append(step)
+
+        def show(self, name: str, draw: Callable[[], Any], step: int) -> None:
+            draw()
+
+    def interrupt() -> Any:
+        raise KeyboardInterrupt
+
+    recorder = Guarded(Failing(), "own")
+    with pytest.raises(KeyboardInterrupt):
+        recorder.show("samples", interrupt, 1)
+    recorder.log("train", "", 1, {})
+    with caplog.at_level(logging.WARNING):
+        recorder.show("samples", lambda: 1 / 0, 2)  # type: ignore[arg-type,return-value]
+    recorder.curve("train")(3, {})
+    assert calls == [1]
+    assert "logger=own takes nothing more while the run lasts (division by zero)." in caplog.text
 
 
 def test_an_unknown_mode_of_wandb_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "foo")
     with pytest.raises(UserError, match=r"^WANDB_MODE=foo is unknown: choose online, offline, "):
-        wandb_logger(tmp_path).start()
+        wandb_logger(tmp_path).start(info(tmp_path))
 
 
 def test_several_are_some() -> None:
@@ -190,29 +286,23 @@ VERDICTS = {  # of every protocol: what its summary has, and a number that it is
 VERDICTS["truth"] = VERDICTS["logo"]  # judged by the same function
 
 
-def write_csv(folder: Path, summary: dict[str, Any]) -> dict[str, float]:
+def write_csv(folder: Path, results: Results) -> dict[str, float]:
     """What the logger keeps of a summary, as its reader finds it; so are the others."""
-    logger = CSV(str(folder), "", "metrics")
-    logger.finish(logger.start(), {}, summary, {})
-    return pd.read_csv(folder / "metrics" / "metrics.csv").iloc[-1].to_dict()
+    fill(CSV(str(folder)), folder, results)
+    return pd.read_csv(folder / "metrics.csv").iloc[-1].to_dict()
 
 
-def write_tensorboard(folder: Path, summary: dict[str, Any]) -> dict[str, float]:
-    logger = TensorBoard(str(folder), "name")
-    logger.finish(logger.start(), {}, summary, {})
-    events = EventAccumulator(str(folder / "name" / "version_0"))
-    events.Reload()
+def write_tensorboard(folder: Path, results: Results) -> dict[str, float]:
+    fill(TensorBoard(str(folder), "name"), folder, results)
+    events = read_tensorboard(folder)
     return {name: events.Scalars(name)[-1].value for name in events.Tags()["scalars"]}
 
 
-def write_wandb(folder: Path, summary: dict[str, Any]) -> dict[str, float]:
-    kept: dict[str, float] = {}
-    table: list[Any] = []
-    run = SimpleNamespace(config=SimpleNamespace(update=lambda *_, **__: None), summary=kept, finish=lambda: None)
-    started = SimpleNamespace(experiment=run, log_table=lambda *_, columns, data: table.extend([columns, *data]))
-    WandB("p", None, "g", "n", [], str(folder), True).finish(started, {}, summary, {})
-    assert dict(zip(*table, strict=True)) == kept
-    return kept
+def write_wandb(folder: Path, results: Results) -> dict[str, float]:
+    fill(wandb_logger(folder, True), folder, results)
+    [kept] = read_wandb(folder)
+    summary: dict[str, float] = kept.state["summary"]
+    return summary
 
 
 @pytest.mark.parametrize("protocol", [path.stem for path in sorted((CONF / "protocol").glob("*.yaml"))])
@@ -220,30 +310,25 @@ def write_wandb(folder: Path, summary: dict[str, Any]) -> dict[str, float]:
 def test_every_logger_keeps_the_verdict_of_every_protocol(write: Any, protocol: str, tmp_path: Path) -> None:
     verdict, main = VERDICTS[protocol]
     summary = only_finite({"method": "mucs", "seconds_per_query": 0.5, "warnings": ["few"], **verdict})
-    kept = write(tmp_path, summary)
-    assert main in kept
+    results = Results(summary, {"headline": 0.25})
+    kept = write(tmp_path, results)
+    assert main in kept and kept["headline"] == 0.25
     for name, value in list_numbers(summary).items():
         assert kept[name] == pytest.approx(value, rel=1e-6), name
 
 
-def from_rank(logger: Logger) -> None:
-    """A loss is logged by another process, and the results by this one."""
-    started = logger.start()
-    rank = pickle.loads(pickle.dumps(started))
-    rank.log_metrics({"loss": 0.5}, 7)
-    rank.finalize("success")
-    logger.finish(started, {"seed": 2}, SUMMARY, PICTURES)
-
-
-def test_csv_keeps_what_ranks_have_logged(tmp_path: Path) -> None:
-    from_rank(CSV(str(tmp_path), "", "metrics"))
-    first, last = csv.DictReader((tmp_path / "metrics" / "metrics.csv").read_text().splitlines())
-    assert (first["loss"], first["step"], first["metrics/ssim/auc"]) == ("0.5", "7", "")
-    assert (last["loss"], last["step"], last["metrics/ssim/auc"]) == ("", "1", "0.75")
-
-
-def test_tensorboard_has_one_folder_for_ranks_and_results(tmp_path: Path) -> None:
-    for number in range(2):
-        from_rank(TensorBoard(str(tmp_path), "name"))
-        assert len(list((tmp_path / "name").iterdir())) == number + 1
-        assert len(list((tmp_path / "name" / f"version_{number}").glob("events*"))) >= 2
+@pytest.mark.parametrize("make", [CSV, lambda path: TensorBoard(path, "name")])
+def test_what_another_process_has_logged_stays(make: Callable[[str], Logger], tmp_path: Path) -> None:
+    """A loss is logged by a rank, and the results by the command's process."""
+    logger = make(str(tmp_path))
+    recorder = logger.start(info(tmp_path))
+    rank = pickle.loads(pickle.dumps(Guarded(recorder, "own")))
+    rank.log("train", "", 7, {"loss": 0.5})
+    logger.finish(recorder, RESULTS)
+    if isinstance(recorder, Lines):
+        first, last = read_csv(tmp_path)
+        assert (first["train/loss"], first["step"], first["metrics/ssim/auc"]) == ("0.5", "7", "")
+        assert (last["train/loss"], last["item"], last["metrics/ssim/auc"]) == ("", "results", "0.75")
+    else:
+        events = read_tensorboard(tmp_path)
+        assert [point.step for point in events.Scalars("train/loss")] == [7] and events.Scalars("auc_ssim")

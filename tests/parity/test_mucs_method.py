@@ -98,10 +98,10 @@ class Recorded:
     def goal(self) -> float:
         return self.step_loss.goal
 
-    def __call__(self, network: nn.Module, batch: UnlearnBatch) -> tuple[Tensor, Tensor]:
-        loss, progress = self.step_loss(network, batch)
+    def __call__(self, network: nn.Module, batch: UnlearnBatch) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        loss, progress, parts = self.step_loss(network, batch)
         self.values.append(loss.item())
-        return loss, progress
+        return loss, progress, parts
 
 
 class GivenSteps(Dataset[UnlearnBatch]):

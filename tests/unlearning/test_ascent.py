@@ -73,11 +73,12 @@ def test_noise_is_that_of_training(batches: Batches) -> None:
 def test_the_objective_is_minus_the_mean_loss_and_has_no_end(edm: EDM, network: nn.Module, batches: Batches) -> None:
     batch = batches()[0]
     objective = Ascent(edm)
-    loss, progress = objective(network, batch)
+    loss, progress, parts = objective(network, batch)
     expected = mean_loss(network, batch)
     torch.testing.assert_close(loss, -expected)
     torch.testing.assert_close(progress, expected.detach())
     assert loss.requires_grad and not progress.requires_grad
+    assert parts == {"query_loss": -loss}
     assert objective.goal == float("inf")
 
 

@@ -28,10 +28,15 @@ class Losses:
     forget: Tensor | None = None  # of the forgotten batch
     more: Mapping[str, Tensor] = field(default_factory=dict)  # further values for the log, by name
 
-    def log(self) -> dict[str, float]:
+    @property
+    def parts(self) -> dict[str, Tensor]:
         """The parts by name."""
         parts = {"retain": self.retain, "forget": self.forget, **self.more}
-        return {name: float(part.detach()) for name, part in parts.items() if part is not None}
+        return {name: part for name, part in parts.items() if part is not None}
+
+    def log(self) -> dict[str, float]:
+        """Their values."""
+        return {name: float(part.detach()) for name, part in self.parts.items()}
 
 
 Step = Callable[[nn.Module, UnlearnBatch], Losses]

@@ -1,10 +1,9 @@
 """A logger of one's own: a line for every finished run in one text file."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tdattr.loggers import Logger, Picture, list_numbers
+from tdattr.loggers import Logger, Recorder, Results, RunInfo
 
 
 @dataclass(frozen=True)
@@ -13,13 +12,12 @@ class Diary(Logger):
 
     path: str
 
-    def start(self) -> None:
-        """The losses of the training are not wanted."""
+    def start(self, run: RunInfo) -> Recorder:
+        """What is measured on the way is not wanted."""
+        return Recorder()
 
-    def finish(
-        self, logger: Any, config: dict[str, Any], summary: dict[str, Any], pictures: Mapping[str, Picture]
-    ) -> None:
-        """The AUC by SSIM, which the summary has where the protocol is leave_k_out."""
-        auc = list_numbers(summary)["metrics/ssim/auc"]
+    def finish(self, recorder: Any, results: Results) -> None:
+        """The AUC by SSIM, which there is where the protocol is leave_k_out."""
+        summary, auc = results.summary, results.headline["auc_ssim"]
         with open(self.path, "a", encoding="utf-8") as file:
-            file.write(f"{config['dataset']['name']}, {summary['method']}: AUC {auc:.3f}\n")
+            file.write(f"{summary['dataset']}, {summary['method']}: AUC {auc:.3f}\n")

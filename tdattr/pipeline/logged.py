@@ -1,0 +1,143 @@
+"""What a run tells its logger: what it is when it begins, and what it leaves when it is done."""
+
+import secrets
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tdattr.experiments import name_experiment
+from tdattr.files import move_into_place, name_aside
+from tdattr.loggers import Picture, Results, RunInfo
+from tdattr.pipeline.workspace import Workspace
+from tdattr.queries import TABLE, load_images
+from tdattr.scores import Scores, load_scores
+from tdattr.store import find
+from tdattr.tables import read_table
+
+ID = "run_id"  # the file in a run's folder
+ID_BYTES = 8
+PICTURES = ("queries", "regenerated", "regenerated_random")  # artifacts whose images a logger shows
+SHOWN = 8  # attributed items or groups of every query
+WriteReport = Callable[[list[Path], Path], None]  # of the runs in some folders, into another folder
+
+
+def describe_run(ws: Workspace, folder: Path, config: dict[str, Any]) -> RunInfo:
+    """What a logger is told of a run that begins in ``folder``."""
+    return RunInfo(folder, keep_id(folder), name_experiment(config), compared(ws), config)
+
+
+def keep_id(folder: Path) -> str:
+    """The id of the run in a folder, drawn once: it goes with the folder, whatever becomes of its path."""
+    path = folder / ID
+    known = path.read_text().strip() if path.exists() else ""
+    if not known:
+        known = secrets.token_hex(ID_BYTES)
+        name_aside(path).write_text(f"{known}\n")
+        move_into_place(name_aside(path), path)
+    return known
+
+
+def compared(ws: Workspace) -> dict[str, str | float]:
+    """What runs are compared by: what was chosen, and numbers under short names."""
+    cfg = ws.cfg
+    return {
+        "dataset": ws.dataset.name,
+        "model": cfg.model.name,
+        "diffusion": cfg.diffusion.name,
+        "method": cfg.method.name,
+        "ablation": cfg.get("ablation") or "none",
+        "protocol": cfg.protocol.name,
+        "seed": ws.seed,
+        "learning_rate": ws.train.learning_rate,
+        "steps": ws.train.count_steps(len(ws.ids)),
+        **ws.method.compared(ws.train),
+        **ws.protocol.compared(len(ws.ids)),
+    }
+
+
+def gather(ws: Workspace, summary: dict[str, Any], folder: Path, write_report: WriteReport) -> Results:
+    """What a finished run leaves; artifacts that are not stored any more are left out."""
+    evaluation = find(ws.store.root, summary["artifacts"]["evaluation"]).folder
+    headline = ws.protocol.headline(summary, read_table(evaluation / TABLE))
+    table = tabulate(ws, summary, evaluation)
+
+    def list_files() -> list[Path]:
+        out = folder / "report"
+        write_report([folder], out)
+        own = [path for path in sorted(folder.iterdir()) if path.suffix in (".yaml", ".json", ".csv")]
+        return [*own, evaluation / TABLE, *sorted(path for path in out.rglob("*") if path.is_file())]
+
+    return Results(summary, headline, pictures(ws, summary, table), table, list_files)
+
+
+def pictures(ws: Workspace, summary: dict[str, Any], table: dict[str, list[Any]]) -> dict[str, Callable[[], Picture]]:
+    """A grid of each set of generated images that is still stored, and the attributions as one."""
+    stored = {role: name for role, name in summary["artifacts"].items() if role in PICTURES and is_stored(ws, name)}
+    drawn: dict[str, Callable[[], Picture]] = {role: partial(draw_artifact, ws, name) for role, name in stored.items()}
+    if table:
+        drawn["attributions"] = partial(draw_table, table)
+    return drawn
+
+
+def is_stored(ws: Workspace, name: str) -> bool:
+    """Whether an artifact of that name is there."""
+    return (ws.store.root / name).is_dir()
+
+
+def draw_artifact(ws: Workspace, name: str) -> Picture:
+    """A grid of the images that an artifact holds."""
+    from tdattr.pictures import grid  # torchvision takes a second to import
+
+    return grid(load_images(find(ws.store.root, name)))
+
+
+def draw_table(table: dict[str, list[Any]]) -> Picture:
+    """A row for every query: its image, and the images with the highest scores."""
+    from tdattr.pictures import grid
+
+    columns = [table["image"], *(table[f"{rank}"] for rank in range(1, SHOWN + 1) if f"{rank}" in table)]
+    tiles = [torch.from_numpy(tile).permute(2, 0, 1) for row in zip(*columns, strict=True) for tile in row]
+    return grid(torch.stack(tiles) / 127.5 - 1, len(columns))
+
+
+def tabulate(ws: Workspace, summary: dict[str, Any], evaluation: Path) -> dict[str, list[Any]]:
+    """A row for every query: its image, that after the removal, what the protocol and the method say of it, and the
+    items with the highest scores, each with its image; of groups the first item. Empty where scores are gone."""
+    from tdattr.pictures import to_uint8
+
+    names = summary["artifacts"]
+    if not (is_stored(ws, names["scores"]) and is_stored(ws, names["queries"])):
+        return {}
+    artifact = find(ws.store.root, names["scores"])
+    scores = choose_damping(load_scores(artifact), summary)
+    count = len(scores.values)
+    table: dict[str, list[Any]] = {"query": list(range(count))}
+    for column, role in (("image", "queries"), ("regenerated", "regenerated")):
+        if role in names and is_stored(ws, names[role]):
+            images = load_images(find(ws.store.root, names[role]))[ws.queries.indices]
+            table[column] = list(to_uint8(images))
+    for stored in (read_table(evaluation / TABLE), read_table(artifact.folder / TABLE)):
+        for name in stored.columns:
+            if name not in (*table, "role"):
+                table[str(name)] = stored[name].iloc[:count].tolist()
+    order = torch.argsort(scores.values, dim=1, descending=True, stable=True)[:, :SHOWN]
+    targets = scores.ids if scores.groups is None else np.array([ws.groups[name][0] for name in scores.groups])
+    kind, known = ("id", scores.ids) if scores.groups is None else ("group", np.array(scores.groups))
+    for rank, column in enumerate(order.T, start=1):
+        table[f"{rank}"] = list(to_uint8(ws.data.train.images(targets[column.numpy()])))
+        table[f"{rank} {kind}"] = known[column.numpy()].tolist()
+        table[f"{rank} score"] = scores.values.gather(1, column[:, None])[:, 0].tolist()
+    return table
+
+
+def choose_damping(scores: Scores, summary: dict[str, Any]) -> Scores:
+    """The scores under one damping: the one that the protocol found best, where there are several."""
+    if scores.dampings is None:
+        return scores
+    index = scores.dampings.index(summary["damping"])
+    return replace(scores, values=scores.values[:, index], dampings=None, standard_errors=None)
