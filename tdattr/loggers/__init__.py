@@ -31,14 +31,15 @@ class Results:
     """What a run leaves.
 
     ``summary``: the content of ``summary.json``; see `list_numbers`. ``headline``: its main numbers and their
-    intervals, under short names. ``pictures``: what draws grids of images. ``attributions``: the columns of a table, of
-    numbers, texts and pictures. ``files``: makes the files of the run's report, and gives them with the run's own.
+    intervals, under short names. ``pictures``: what draws grids of images. ``attributions``: makes the columns of a
+    table, of numbers, texts and pictures. ``files``: makes the files of the run's report and gives them, with the run's
+    own.
     """
 
     summary: dict[str, Any]
     headline: dict[str, float] = field(default_factory=dict)
     pictures: Mapping[str, Callable[[], Picture]] = field(default_factory=dict)
-    attributions: Mapping[str, list[Any]] = field(default_factory=dict)
+    attributions: Callable[[], Mapping[str, list[Any]]] = dict
     files: Callable[[], list[Path]] = list
 
     @property
@@ -69,28 +70,30 @@ class Logger(Node, ABC):
 
 
 class Guarded(Recorder):
-    """A recorder that costs a run nothing where it fails: that is said once, and it gets nothing more."""
+    """A recorder that costs a run nothing where it fails: that is said once, and it gets no more numbers, or pictures,
+    whichever it was."""
 
     def __init__(self, recorder: Recorder, name: str) -> None:
-        self.recorder, self.name, self.failed = recorder, name, False
+        self.recorder, self.name = recorder, name
+        self.failed: set[str] = set()
 
     def log(self, section: str, item: str, step: int, values: Mapping[str, float]) -> None:
         """Hand the numbers on."""
-        self.attempt(lambda: self.recorder.log(section, item, step, values))
+        self.attempt("numbers", lambda: self.recorder.log(section, item, step, values))
 
     def show(self, name: str, draw: Callable[[], Picture], step: int) -> None:
         """Let the picture be drawn."""
-        self.attempt(lambda: self.recorder.show(name, draw, step))
+        self.attempt("pictures", lambda: self.recorder.show(name, draw, step))
 
-    def attempt(self, action: Callable[[], None]) -> None:
-        """Do it unless it has failed before."""
-        if self.failed:
+    def attempt(self, kind: str, action: Callable[[], None]) -> None:
+        """Do it unless something of its kind has failed before."""
+        if kind in self.failed:
             return
         try:
             action()
         except Exception as error:
-            self.failed = True
-            log.warning("logger=%s takes nothing more while the run lasts (%s).", self.name, first_line(error))
+            self.failed.add(kind)
+            log.warning("logger=%s takes no more %s while the run lasts (%s).", self.name, kind, first_line(error))
 
 
 def list_numbers(summary: Mapping[str, Any], prefix: str = "") -> dict[str, float]:

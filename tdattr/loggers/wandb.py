@@ -172,8 +172,8 @@ class WandB(Logger):
             for name, draw in results.pictures.items():
                 if name not in recorder.shown:
                     recorder.show(name, draw, 0)
-            if results.attributions:
-                recorder.add({"attributions": make_table(results.attributions)}, {})
+            if columns := results.attributions():
+                recorder.add({"attributions": make_table(columns)}, {})
             for name, curves in recorder.curves().items():
                 if 1 < len(curves) <= MOST_LINES and name.endswith(COMPARED):
                     recorder.add({f"{name}_by_item": draw_curves(name, curves)}, {})

@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,13 @@ def gather(ws: Workspace, summary: dict[str, Any], folder: Path, write_report: W
     """What a finished run leaves; artifacts that are not stored any more are left out."""
     evaluation = find(ws.store.root, summary["artifacts"]["evaluation"]).folder
     headline = ws.protocol.headline(summary, read_table(evaluation / TABLE))
-    table = tabulate(ws, summary, evaluation)
+    attributed = all(is_stored(ws, summary["artifacts"][role]) for role in ("scores", "queries"))
+    table: Callable[[], dict[str, list[Any]]] = (
+        cache(partial(tabulate, ws, summary, evaluation)) if attributed else dict
+    )
+    drawn = pictures(ws, summary["artifacts"])
+    if attributed:
+        drawn["attributions"] = lambda: draw_table(table())
 
     def list_files() -> list[Path]:
         out = folder / "report"
@@ -72,16 +78,13 @@ def gather(ws: Workspace, summary: dict[str, Any], folder: Path, write_report: W
         own = [path for path in sorted(folder.iterdir()) if path.suffix in (".yaml", ".json", ".csv")]
         return [*own, evaluation / TABLE, *sorted(path for path in out.rglob("*") if path.is_file())]
 
-    return Results(summary, headline, pictures(ws, summary, table), table, list_files)
+    return Results(summary, headline, drawn, table, list_files)
 
 
-def pictures(ws: Workspace, summary: dict[str, Any], table: dict[str, list[Any]]) -> dict[str, Callable[[], Picture]]:
-    """A grid of each set of generated images that is still stored, and the attributions as one."""
-    stored = {role: name for role, name in summary["artifacts"].items() if role in PICTURES and is_stored(ws, name)}
-    drawn: dict[str, Callable[[], Picture]] = {role: partial(draw_artifact, ws, name) for role, name in stored.items()}
-    if table:
-        drawn["attributions"] = partial(draw_table, table)
-    return drawn
+def pictures(ws: Workspace, artifacts: dict[str, str]) -> dict[str, Callable[[], Picture]]:
+    """What draws a grid of each set of generated images that is still stored."""
+    stored = {role: name for role, name in artifacts.items() if role in PICTURES and is_stored(ws, name)}
+    return {role: partial(draw_artifact, ws, name) for role, name in stored.items()}
 
 
 def is_stored(ws: Workspace, name: str) -> bool:
@@ -107,12 +110,10 @@ def draw_table(table: dict[str, list[Any]]) -> Picture:
 
 def tabulate(ws: Workspace, summary: dict[str, Any], evaluation: Path) -> dict[str, list[Any]]:
     """A row for every query: its image, that after the removal, what the protocol and the method say of it, and the
-    items with the highest scores, each with its image; of groups the first item. Empty where scores are gone."""
+    items with the highest scores, each with its image; of groups the first item."""
     from tdattr.pictures import to_uint8
 
     names = summary["artifacts"]
-    if not (is_stored(ws, names["scores"]) and is_stored(ws, names["queries"])):
-        return {}
     artifact = find(ws.store.root, names["scores"])
     scores = choose_damping(load_scores(artifact), summary)
     count = len(scores.values)

@@ -57,8 +57,8 @@ def train(ws: Workspace, without: Ids | None = None, seed: int | None = None, nu
         if counterfactual:
             recording = Recording(ws.recorder.curve("retrain", label()))
         else:
-            show = partial(ws.recorder.show, f"samples_{ws.section}")
-            recording = Recording(ws.recorder.curve(ws.section), first_queries(ws), show)
+            sample = first_queries(ws) if ws.section == Workspace.section else None
+            recording = Recording(ws.recorder.curve(ws.section), sample, partial(ws.recorder.show, "samples"))
         network = build_network(ws, seed)
         losses = pretrain(network, ws.data, ids, ws.diffusion, ws.train, ws.trainer, seed, folder, label(), recording)
         return losses | {"devices": ws.trainer.devices}  # on which the last bits of the weights depend

@@ -227,7 +227,7 @@ def test_one_that_fails_costs_the_others_nothing(
     monkeypatch.setattr(Events, "log", refuse)
     for step in range(3):
         recorder.log("train", "", step, {"loss": 0.5})
-    assert caplog.text.count("logger=tensorboard takes nothing more while the run lasts (gone)") == 1
+    assert caplog.text.count("logger=tensorboard takes no more numbers while the run lasts (gone)") == 1
     assert [line["step"] for line in read_csv(tmp_path)] == ["0", "1", "2"]
     for name in ("finish", "abandon"):
         monkeypatch.setattr(TensorBoard, name, refuse)
@@ -239,7 +239,7 @@ def test_one_that_fails_costs_the_others_nothing(
 
 
 def test_a_recorder_that_fails_is_asked_no_more(caplog: pytest.LogCaptureFixture) -> None:
-    """Neither for numbers nor for a picture that cannot be drawn; a signal is no failure."""
+    """A picture that cannot be drawn costs no numbers; a signal is no failure."""
     calls = []
 
     class Failing(Recorder):
@@ -258,9 +258,10 @@ def test_a_recorder_that_fails_is_asked_no_more(caplog: pytest.LogCaptureFixture
     recorder.log("train", "", 1, {})
     with caplog.at_level(logging.WARNING):
         recorder.show("samples", lambda: 1 / 0, 2)  # type: ignore[arg-type,return-value]
+        recorder.show("samples", lambda: calls.append(0), 2)  # type: ignore[arg-type,func-returns-value]
     recorder.curve("train")(3, {})
-    assert calls == [1]
-    assert "logger=own takes nothing more while the run lasts (division by zero)." in caplog.text
+    assert calls == [1, 3]
+    assert caplog.text.count("logger=own takes no more pictures while the run lasts (division by zero).") == 1
 
 
 def test_an_unknown_mode_of_wandb_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,7 +55,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     second = logger_in(folder).start(info(folder))
     unlearn(second, 1, [3.0, 4.0, 5.0])
     summary = {"metrics": {"ssim": {"auc": 0.75}}}
-    results = Results(summary, {"auc_ssim": 0.75}, {"queries": lambda: PICTURE}, TABLE, lambda: list_files(folder))
+    results = Results(
+        summary, {"auc_ssim": 0.75}, {"queries": lambda: PICTURE}, lambda: TABLE, lambda: list_files(folder)
+    )
     logger_in(folder).finish(second, results)
     return folder
 

@@ -98,7 +98,9 @@ def test_a_command_takes_no_rank_from_the_job_that_it_is_started_in(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, env=os.environ | outer, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     [table] = tmp_path.glob("runs/*/metrics/metrics.csv")
-    assert {"train_loss", "validation_loss", "metrics/ssim/auc"} <= set(table.read_text().splitlines()[0].split(","))
+    assert {"train/loss", "train/validation_loss", "metrics/ssim/auc"} <= set(
+        table.read_text().splitlines()[0].split(",")
+    )
 
 
 def children(process: int) -> list[int]:
