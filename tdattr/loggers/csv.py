@@ -67,13 +67,13 @@ class Lines(Recorder):
 
 @dataclass(frozen=True)
 class CSV(Logger):
-    """The ``logger=csv`` node: ``metrics.csv`` and the pictures in ``folder``."""
+    """The ``logger=csv`` node: ``metrics.csv`` and the pictures in ``save_dir``."""
 
-    folder: str
+    save_dir: str
 
     def start(self, run: RunInfo) -> Lines:
         """The file is made with its first line."""
-        return Lines(Path(self.folder))
+        return Lines(Path(self.save_dir))
 
     def finish(self, recorder: Any, results: Results) -> None:
         """The results are the last line."""

@@ -60,10 +60,9 @@ def test_every_choice_is_a_logger(name: str) -> None:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("config", choose_loggers([f"logger={'[csv]' if name == 'several' else name}"]))
     if name == "several":
-        cfg.logger.loggers.csv.folder = "somewhere"
-    for key in ("save_dir", "folder"):
-        if key in cfg.logger:
-            cfg.logger[key] = "somewhere"  # a run knows its own folder, a composed config does not
+        cfg.logger.loggers.csv.save_dir = "somewhere"
+    if "save_dir" in cfg.logger:
+        cfg.logger.save_dir = "somewhere"  # a run knows its own folder, a composed config does not
     assert isinstance(build(cfg.logger, "logger"), Logger)
 
 
@@ -182,7 +181,7 @@ def test_where_nothing_is_kept_there_is_nothing_to_abandon(tmp_path: Path) -> No
 
 
 def test_several_leave_what_each_leaves_alone(tmp_path: Path) -> None:
-    node = {"loggers": {"csv": {"folder": str(tmp_path)}, "tensorboard": {"save_dir": str(tmp_path), "name": "name"}}}
+    node = {"loggers": {"csv": {"save_dir": str(tmp_path)}, "tensorboard": {"save_dir": str(tmp_path), "name": "name"}}}
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("config", choose_loggers(["logger=[csv,tensorboard,none]"]))
     drawn = []
