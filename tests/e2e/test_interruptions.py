@@ -124,7 +124,10 @@ def test_a_job_of_a_sweep_fails_alone_and_leaves_nothing_behind(tmp_path: Path) 
     )
     assert [path.parent.name for path in tmp_path.glob("outputs/runs/**/summary.json")] == ["1"]
     for job in ("0", "1"):
-        assert len(list(tmp_path.glob(f"outputs/runs/*/{job}/wandb/offline-run*"))) == 1
+        [folder] = tmp_path.glob(f"outputs/runs/*/{job}")
+        [kept] = folder.glob("wandb/offline-run*")
+        assert kept.name.endswith((folder / "run_id").read_text().strip())
+    assert len({path.read_text() for path in tmp_path.glob("outputs/runs/*/*/run_id")}) == 2
 
 
 def test_a_logger_that_fails_at_the_end_costs_a_run_no_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

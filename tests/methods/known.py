@@ -86,6 +86,7 @@ class Unlearning:
         trainer: object,
         keep: Callable[[int], None],
         label: str,
+        curve: object,
     ) -> list[dict[str, float]]:
         self.calls.append((objective, context))
         assert isinstance(network, Known)

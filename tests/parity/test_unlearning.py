@@ -97,10 +97,10 @@ def test_siss_takes_a_forget_gradient_of_fixed_length_off_the_retained_one(
         def __init__(self, **changes: Any) -> None:
             self.step = objective("siss", **changes).begin(context(diffusion, tiny_data))
 
-        def __call__(self, network: nn.Module, batch: UnlearnBatch) -> tuple[Tensor, Tensor]:
+        def __call__(self, network: nn.Module, batch: UnlearnBatch) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
             losses = self.step(network, batch)
             shares.append(losses.log()["forget_gradient"])
-            return losses.total, losses.total.detach()
+            return losses.total, losses.total.detach(), losses.parts
 
     def step(clip: float | None = None, **changes: Any) -> Tensor:
         network = Channels(given["w"], given["v"])
