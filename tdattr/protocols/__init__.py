@@ -55,7 +55,7 @@ class Protocol(Node, ABC):
         """Those of its settings that runs are compared by, under short names. ``items``: that F1 sees."""
         return {}
 
-    def headline(self, summary: Mapping[str, Any], table: pd.DataFrame) -> dict[str, float]:
+    def headline(self, summary: Mapping[str, Any], table: DataFrame) -> dict[str, float]:
         """The main numbers of a verdict, of which these are the summary and the table, and the ends of their intervals,
         under short names: ``lds``, ``lds_low``, ``lds_high``."""
         return {}

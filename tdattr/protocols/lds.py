@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Float, Int
 
 from tdattr.counterfactuals import Counterfactuals
@@ -19,6 +18,7 @@ from tdattr.queries import Queries
 from tdattr.ranges import Count, Part, Range
 from tdattr.scores import DAMPING_UNIT, Scores
 from tdattr.seeding import generator
+from tdattr.tables import DataFrame
 
 MIN_SIZE = 3  # subsets, and items of a subset: with two, a rank correlation is 1 or -1
 
@@ -44,7 +44,7 @@ class LDS(Protocol):
         if round(self.share * items) < MIN_SIZE:
             raise UserError(f"protocol.share={self.share} of {items} training items is too few: raise it.")
 
-    def headline(self, summary: Mapping[str, Any], table: pd.DataFrame) -> dict[str, float]:
+    def headline(self, summary: Mapping[str, Any], table: DataFrame) -> dict[str, float]:
         """The score."""
         return name_interval("lds", summary["lds"])
 

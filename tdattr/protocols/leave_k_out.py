@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-import pandas as pd
 import torch
 
 from tdattr.counterfactuals import Counterfactuals
@@ -26,6 +25,7 @@ from tdattr.protocols import Protocol, ProtocolSetup, Verdict, name_interval
 from tdattr.queries import Queries
 from tdattr.ranges import Count, Part
 from tdattr.scores import Attributor, Scores
+from tdattr.tables import DataFrame
 
 MIN_SHARE_LEFT = 0.05  # of the items, for a retraining
 
@@ -54,7 +54,7 @@ class LeaveKOut(Protocol):
         """k."""
         return {"k": self.removed_per_query(items)}
 
-    def headline(self, summary: Mapping[str, Any], table: pd.DataFrame) -> dict[str, float]:
+    def headline(self, summary: Mapping[str, Any], table: DataFrame) -> dict[str, float]:
         """The AUC by each measure, ``auc_ssim`` and so on."""
         attributed = table[table["role"] == "attributed"]
         named: dict[str, float] = {}

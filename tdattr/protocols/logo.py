@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import pandas as pd
-
 from tdattr.counterfactuals import Counterfactuals
 from tdattr.errors import UserError
 from tdattr.metrics.aggregation import AggregateConfig
@@ -14,6 +12,7 @@ from tdattr.protocols.group_agreement import aggregate_scores, headline, judge
 from tdattr.queries import Queries
 from tdattr.ranges import Count
 from tdattr.scores import Attributor, Scores
+from tdattr.tables import DataFrame
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class AgreementWithLOGO(Protocol):
         roles = {"gold": self.gold, "ceiling": self.ceiling}
         return {role: method for role, method in roles.items() if method is not None}
 
-    def headline(self, summary: Mapping[str, Any], table: pd.DataFrame) -> dict[str, float]:
+    def headline(self, summary: Mapping[str, Any], table: DataFrame) -> dict[str, float]:
         """The agreement by the measures that people are shown."""
         return headline(summary)
 

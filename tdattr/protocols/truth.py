@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Float
 
 from tdattr.counterfactuals import Counterfactuals
@@ -17,6 +16,7 @@ from tdattr.queries import Queries
 from tdattr.ranges import Count
 from tdattr.scores import Scores
 from tdattr.seeding import generator
+from tdattr.tables import DataFrame
 
 TIE_BREAKS = 20  # random orders of tied groups that the ceiling averages over
 DECIMALS = 12  # of a share; what is beyond them is rounding
@@ -39,7 +39,7 @@ class AgreementWithTruth(Protocol):
     aggregate: AggregateConfig
     resamples: Count
 
-    def headline(self, summary: Mapping[str, Any], table: pd.DataFrame) -> dict[str, float]:
+    def headline(self, summary: Mapping[str, Any], table: DataFrame) -> dict[str, float]:
         """The agreement by the measures that people are shown."""
         return headline(summary)
 
