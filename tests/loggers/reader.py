@@ -2,11 +2,14 @@
 
 import json
 import subprocess
+import time
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from wandb.util import get_core_path
+
+DEADLINE_SECONDS = 10.0  # a run that was killed has no end
 
 
 class Kept:
@@ -58,5 +61,10 @@ class Kept:
 
 
 def read_wandb(folder: Path) -> list[Kept]:
-    """The offline runs in the folder of a run, oldest first."""
-    return [Kept(path) for path in sorted(folder.glob("wandb/offline-run*"))]
+    """The offline runs in the folder of a run, oldest first. W&B writes on for a moment after a run is finished."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while True:
+        runs = [Kept(path) for path in sorted(folder.glob("wandb/offline-run*"))]
+        if all(run.of("exit") for run in runs) or time.monotonic() > deadline:
+            return runs
+        time.sleep(0.1)
