@@ -15,7 +15,6 @@ from typing import TypeVar
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
@@ -27,24 +26,25 @@ from tdattr.jobs import Interrupted, interruptible, own_job
 from tdattr.overrides import arrange, check_overrides, explain, join_lines
 from tdattr.progress import close_bars
 from tdattr.report.arguments import parse
-from tdattr.search_path import CONF
+from tdattr.search_path import CONF, in_sweep, register_launchers
 
 log = logging.getLogger(__name__)
 FULL_ERROR = "HYDRA_FULL_ERROR"
 TORCH = "torch"  # most of what is imported
 Stage = Callable[[DictConfig], None]
 T = TypeVar("T")
+ASKED = "TDATTR_FULL_ERROR"  # what the user said, for the commands that this one starts
 
 
-def main() -> None:
-    """``tdattr``: one run, or a sweep with ``-m``."""
+def main(jobs: "Jobs | None" = None) -> None:
+    """``tdattr``: one run, or a sweep with ``-m``. ``jobs`` learns what becomes of it."""
 
     def load() -> Stage:
         from tdattr.pipeline.run import run
 
         return partial(run, write_report=write_report)
 
-    compose_and_run(load, "config")
+    compose_and_run(load, jobs or Jobs("config"))
 
 
 def write_report(runs: list[Path], out: Path) -> None:
@@ -62,7 +62,7 @@ def prepare() -> None:
 
         return prepare_dataset
 
-    compose_and_run(load, "prepare")
+    compose_and_run(load, Jobs("prepare"))
 
 
 def groups() -> None:
@@ -73,7 +73,7 @@ def groups() -> None:
 
         return write_noisy_groups
 
-    compose_and_run(load, "noisy_groups")
+    compose_and_run(load, Jobs("noisy_groups"))
 
 
 def report() -> None:
@@ -112,6 +112,8 @@ class Jobs:
         self.sweep = False
         self.current = ""
         self.failed: list[str] = []
+        self.reason: str | None = None  # why the last one of those failed, or the command
+        self.started = 0
         self.signals: list[int] = []  # that have come
 
     def attempt(self, load: Callable[[], Stage], cfg: DictConfig) -> None:
@@ -119,7 +121,8 @@ class Jobs:
         single job that fails by what the user can mend ends here: before an exception that passes through it Hydra
         prints all overrides."""
         job = HydraConfig.get()
-        self.sweep = job.mode != RunMode.RUN
+        self.sweep = in_sweep(job)
+        self.started += 1
         self.current = f"#{job.job.num}" if self.sweep else ""
         try:
             check_overrides(cfg, job)
@@ -139,8 +142,10 @@ class Jobs:
         """Say why the running job of a sweep has failed, and let go of all that it held."""
         self.failed.append(self.current)
         traced = self.full or not concerns_user(error)
-        reason = repr(error) if traced else sentence(error, self.config_name)
-        log.error("Job %s (%s) has failed: %s", self.current, overrides, reason, exc_info=error if traced else None)
+        self.reason = repr(error) if traced else sentence(error, self.config_name)
+        log.error(
+            "Job %s (%s) has failed: %s", self.current, overrides, self.reason, exc_info=error if traced else None
+        )
         held: BaseException | None = error
         while held is not None:  # Hydra keeps the exception, and so what caused it, until the sweep ends
             traceback.clear_frames(held.__traceback__)
@@ -160,7 +165,8 @@ class Jobs:
     def explain_failures(self) -> str:
         """What is said at the end of a sweep of which jobs have failed."""
         verb = "has" if len(self.failed) == 1 else "have"
-        return f"{join_names(self.failed)} of the sweep {verb} failed, as said above; the other jobs are finished."
+        others = "; the other jobs are finished" if self.started > len(self.failed) else ""
+        return f"{join_names(self.failed)} of the sweep {verb} failed, as said above{others}."
 
 
 def join_names(jobs: Sequence[str]) -> str:
@@ -168,15 +174,17 @@ def join_names(jobs: Sequence[str]) -> str:
     return f"job{'s' if len(jobs) > 1 else ''} {' and '.join(jobs)}"
 
 
-def compose_and_run(load: Callable[[], Stage], config_name: str) -> None:
+def compose_and_run(load: Callable[[], Stage], jobs: Jobs) -> None:
     """Compose a config with the command's overrides and run a stage with it, or answer what is asked instead."""
-    jobs = Jobs(config_name)
+    config_name = jobs.config_name
+    assert config_name is not None
     if "--version" in sys.argv[1:]:  # Hydra's own says its own
         print(f"tdattr {tdattr.__version__}")
         return
     if sys.argv[1:2] in (["-sc"], ["--shell-completion"]) and len(sys.argv) == 3:
         sentences(lambda: complete(sys.argv[2], config_name), jobs)
         return
+    register_launchers()
     sys.argv[1:] = arrange(sys.argv[1:])
 
     @hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)
@@ -188,13 +196,14 @@ def compose_and_run(load: Callable[[], Stage], config_name: str) -> None:
 
 def wants_full_errors() -> bool:
     """Whether the user has asked for tracebacks (HYDRA_FULL_ERROR=1)."""
-    return os.environ.get(FULL_ERROR, "") not in ("0", "")
+    return os.environ.get(ASKED, os.environ.get(FULL_ERROR, "")) not in ("0", "")
 
 
 def sentences(command: Callable[[], None], jobs: Jobs) -> None:
     """Run ``command``; end with one sentence and status 1 where the user can mend what went wrong, and with a sentence
     and the status of a shell, 128 + its number, where a signal has ended it."""
-    before = os.environ.get(FULL_ERROR)
+    before = {name: os.environ.get(name) for name in (FULL_ERROR, ASKED)}
+    os.environ[ASKED] = str(int(jobs.full))
     os.environ[FULL_ERROR] = "1"  # Hydra hands exceptions on instead of printing its own extract
     gc.disable()  # until everything is imported: next to nothing is garbage before
     try:
@@ -202,19 +211,22 @@ def sentences(command: Callable[[], None], jobs: Jobs) -> None:
             command()
     except Interrupted as error:
         close_bars()
-        print(jobs.explain_interruption(error.number), file=sys.stderr)
+        print(error.explained or jobs.explain_interruption(error.number), file=sys.stderr)
         sys.exit(128 + error.number)
     except Exception as error:
         if jobs.full or not (jobs.failed or concerns_user(error)):
             raise
-        said = jobs.explain_failures() if jobs.failed else sentence(error, jobs.config_name)
+        if not jobs.failed:
+            jobs.reason = sentence(error, jobs.config_name)
+        said = jobs.explain_failures() if jobs.failed else jobs.reason
         print(f"error: {said}", file=sys.stderr)
         sys.exit(1)
     finally:
         gc.enable()
-        del os.environ[FULL_ERROR]
-        if before is not None:
-            os.environ[FULL_ERROR] = before
+        for name, value in before.items():
+            del os.environ[name]
+            if value is not None:
+                os.environ[name] = value
 
 
 def concerns_user(error: Exception) -> bool:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 ENDING = (signal.SIGINT, signal.SIGTERM)  # of a terminal's Ctrl+C; of SLURM, systemd, CI and `timeout`
+STOP = signal.SIGTERM  # by which one process of a job asks another to end and to leave what it resumes from
 RANKS = (  # by which SLURM, torchrun and others tell a process which part of their job it is
     "RANK",
     "LOCAL_RANK",
@@ -25,11 +26,12 @@ RANKS = (  # by which SLURM, torchrun and others tell a process which part of th
 
 
 class Interrupted(BaseException):
-    """A signal ends the command. No Exception, so that nothing takes it for a job that has failed."""
+    """A signal ends the command. No Exception, so that nothing takes it for a job that has failed. ``explained``: what
+    is said of it, where that is not the same for every command."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, explained: str | None = None) -> None:
         super().__init__(number)
-        self.number = number
+        self.number, self.explained = number, explained
 
 
 @contextmanager

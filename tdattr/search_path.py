@@ -10,10 +10,13 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
 from omegaconf import DictConfig, OmegaConf
 
 HERE = Path(__file__).parent
 CONF = HERE / "conf" if (HERE / "conf").is_dir() else HERE.parent / "conf"  # in a wheel, in a checkout
+LOCAL = "local"
+BASIC = "hydra_plugins.tdattr_launchers.Basic"
 FOLDERS = ("file", "pkg")  # kinds of sources that hold configs as files
 
 # of the environment; one that is empty counts as not set, as everywhere in a shell
@@ -21,9 +24,30 @@ OmegaConf.register_new_resolver("variable", lambda name, default: os.environ.get
 OmegaConf.register_new_resolver("expanduser", os.path.expanduser, replace=True)  # of Hydra's own folders: ~ is not ./~
 
 
+def in_sweep(hydra: Any) -> bool:
+    """Whether Hydra's own node is that of a job of a sweep, which has a number, in whichever process it runs."""
+    return not OmegaConf.is_missing(hydra.job, "num")
+
+
 def register_open_node(name: str) -> None:
     """Make ``- open_NAME`` in a defaults list the empty node NAME, which takes values of keys that it does not hold."""
     ConfigStore.instance().store(f"open_{name}", DictConfig({name: DictConfig({}, flags={"struct": False})}))
+
+
+def register_launchers() -> None:
+    """Make Hydra's own launcher note what it starts, as the others do, and take in values of one's own for those."""
+    Plugins.instance()  # which registers the configs of Hydra's own, once
+    ConfigStore.instance().store("basic", {"_target_": BASIC}, "hydra/launcher", provider="tdattr")
+    register_local()
+
+
+def register_local() -> None:
+    """Make the files of ``conf/local`` in the working folder choices of the group ``local``, as those of a checkout's
+    ``conf/local`` are: values of one's own, such as those of a cluster, which belong to no package."""
+    store = ConfigStore.instance()
+    store.repo.pop(LOCAL, None)  # of another working folder
+    for path in sorted(Path("conf", LOCAL).glob("*.yaml")):
+        store.store(path.stem, OmegaConf.load(path), group=LOCAL)
 
 
 def composing() -> AbstractContextManager[Any]:

@@ -25,6 +25,7 @@ PACKAGES = ("torch", "lightning", "numpy", "timm", "torchmetrics")
 USES = "uses"  # in a provenance: the artifacts that were asked for while it was built; older versions did not note it
 UNFINISHED = ".unfinished"  # ends the name of the folder in which an artifact is built
 USE_SECONDS = 3600.0  # to which it is known when an artifact was last asked for
+REVISION = "REVISION"  # a file beside a copy of the package that says which revision was copied
 
 
 Build = Callable[[Path], Mapping[str, Any] | None]  # writes into a folder; returns what the provenance shall hold
@@ -243,6 +244,8 @@ def packages() -> dict[str, str]:
 def revision() -> str | None:
     """The git revision of the code, with a plus sign where it was changed since; None for an installed wheel."""
     here = Path(__file__).parent
+    if (here.parent / REVISION).exists():
+        return (here.parent / REVISION).read_text(encoding="utf-8") or None
     if not (here.parent / "pyproject.toml").exists():
         return None
     try:

@@ -28,6 +28,7 @@ LAYERS = [  # from the ground up; what stands in one line does not know of each 
     ["report", "pipeline", "inventory"],
     ["library", "completion"],
     ["cli"],
+    ["sweeps"],
 ]
 RANKS = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from tdattr.configs import build
@@ -28,6 +27,7 @@ from tdattr.pipeline.health import examine
 from tdattr.pipeline.logged import WriteReport, describe_run, gather
 from tdattr.pipeline.workspace import Workspace, open_workspace
 from tdattr.scores import load_scores
+from tdattr.search_path import in_sweep
 from tdattr.tables import quote_formula, write_table
 from tdattr.training.quiet import quieten
 
@@ -63,7 +63,7 @@ def run(cfg: DictConfig, write_report: WriteReport) -> None:
     saved = save_config(cfg, folder / CONFIG)  # with what was derived and adopted
     use_threads(ws)
     hydra = HydraConfig.get()
-    check(ws, hydra.overrides.task, swept=hydra.mode == RunMode.MULTIRUN)
+    check(ws, hydra.overrides.task, swept=in_sweep(hydra))
     recorder = logger.start(describe_run(ws, folder, saved))
     ws.recorder = Guarded(recorder, hydra.runtime.choices.get("logger", "none"))
     try:

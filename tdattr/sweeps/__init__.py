@@ -1,0 +1,1 @@
+"""Sweeps whose jobs are commands of their own, on this machine or on a cluster."""

@@ -1,0 +1,101 @@
+"""One job of a sweep: the same as its command, in the folder and with the code that the sweep has for it."""
+
+import os
+import signal
+import sys
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from tdattr import cli
+from tdattr.jobs import STOP
+from tdattr.sweeps.record import Sweep, SweepJob, note_status, read_sweep
+
+
+def arguments(sweep: Sweep, job: SweepJob) -> list[str]:
+    """The command line of a job: a single run with a number."""
+    places = {"hydra.run.dir": sweep.folder / job.folder, "hydra.sweep.dir": sweep.folder}
+    where = [f"{key}={quote(str(path))}" for key, path in places.items()]
+    return [*sweep.hydra, "hydra.mode=RUN", *where, f"hydra.job.num={job.number}", *job.overrides]
+
+
+def quote(text: str) -> str:
+    """A text as the value of an override."""
+    return "'" + text.replace("'", r"\'") + "'"
+
+
+def run(folder: Path, number: int) -> int:
+    """Run a job in this process, and note how it ended. Gives its exit status."""
+    sweep = read_sweep(folder)
+    job = sweep.job(number)
+    os.chdir(sweep.working_folder)
+    if sweep.code is not None:  # for processes that the job starts
+        before = os.environ.get("PYTHONPATH")
+        os.environ["PYTHONPATH"] = sweep.code if not before else f"{sweep.code}{os.pathsep}{before}"
+        os.environ["PYTHONSAFEPATH"] = "1"
+    begin = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    place = sweep.folder / job.folder
+    note_status(place, state="running", started=begin, pid=os.getpid(), error=None, log=str(sweep.folder / job.log))
+    sys.argv[1:] = arguments(sweep, job)
+    jobs = cli.Jobs("config")
+    try:
+        cli.main(jobs)
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else 1
+    except BaseException as error:
+        note(place, "failed", f"{type(error).__name__}: {error}")
+        raise
+    else:
+        status = 0
+    state = "done" if status == 0 else "interrupted" if jobs.signals else "failed"
+    note(place, state, jobs.reason)
+    return status
+
+
+def note(place: Path, state: str, error: str | None) -> None:
+    """How a job has ended."""
+    note_status(place, state=state, error=error, updated=datetime.now(timezone.utc).isoformat(timespec="seconds"))
+
+
+@dataclass(frozen=True)
+class SlurmJob:
+    """What one job of SLURM does: some jobs of a sweep, side by side where there are several. submitit calls it, and
+    has set how the signal is answered that SLURM sends before the time is over: by queueing the job again."""
+
+    folder: str
+    numbers: tuple[int, ...]
+
+    def __call__(self) -> None:
+        """Run, stop in time, and be queued again."""
+        from submitit import JobEnvironment
+
+        warning = JobEnvironment._usr_sig()
+        queue_again: Any = signal.getsignal(warning)
+        received: list[int] = []
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            received.append(number)
+            signal.raise_signal(STOP)
+
+        signal.signal(warning, stop)
+        if len(self.numbers) == 1:
+            status = run(Path(self.folder), self.numbers[0])
+        else:
+            from tdattr.sweeps.local import run_side_by_side
+
+            status = run_side_by_side(Path(self.folder), self.numbers, lambda: bool(received))
+        if received:
+            queue_again(received[0], None)
+        sys.exit(status)
+
+    def checkpoint(self) -> Any:
+        """What a job does that was queued again: the same, in the same folder."""
+        from submitit.core.utils import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+
+if __name__ == "__main__":
+    sys.exit(run(Path(sys.argv[1]), int(sys.argv[2])))

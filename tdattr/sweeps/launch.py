@@ -1,0 +1,147 @@
+"""From what Hydra asks a launcher for to a sweep that runs, and to what became of it."""
+
+import logging
+import shutil
+import sys
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.types import HydraContext
+from omegaconf import DictConfig, open_dict
+
+from tdattr.configs import Settings, typed
+from tdattr.errors import UserError
+from tdattr.jobs import Interrupted
+from tdattr.sweeps.job import quote
+from tdattr.sweeps.record import Sweep, SweepJob, read_sweep
+from tdattr.sweeps.snapshot import CODE, copy_code
+from tdattr.sweeps.wait import wait
+
+log = logging.getLogger(__name__)
+REPLACED = ("hydra.mode", "hydra.run.dir", "hydra.sweep.dir", "hydra.searchpath")  # overrides a job has of its own
+SUBDIR = "hydra.sweep.subdir"
+RUN_LOG = "run.log"  # of Hydra, in a run's folder
+
+
+@dataclass(frozen=True)
+class Request:
+    """Jobs that Hydra wants started: their overrides, and the number of the first."""
+
+    launcher: str
+    config: DictConfig
+    context: HydraContext
+    overrides: Sequence[Sequence[str]]
+    first: int
+
+    @property
+    def folder(self) -> Path:
+        """The sweep's."""
+        return Path(str(self.config.hydra.sweep.dir)).absolute()
+
+    def compose(self, index: int) -> DictConfig:
+        """The config of one of the jobs, with Hydra's own node."""
+        cfg = self.context.config_loader.load_sweep_config(self.config, list(self.overrides[index]))
+        with open_dict(cfg):
+            cfg.hydra.job.num = self.first + index
+        return cfg
+
+
+class Launch(Settings):
+    """The base of a launcher's settings."""
+
+    @abstractmethod
+    def check(self) -> None:
+        """Raise UserError where this machine cannot do what is asked for."""
+
+    @abstractmethod
+    def start(self, sweep: Sweep, cfg: DictConfig, numbers: Sequence[int]) -> Sweep:
+        """Start the jobs of those numbers, or see to it that they will be, and write down where they are. ``cfg`` is
+        the config of the first."""
+
+    @abstractmethod
+    def interrupt(self, sweep: Sweep) -> str:
+        """What becomes of the jobs when the command is interrupted: do it, and say it in a sentence."""
+
+
+def record(request: Request) -> Sweep:
+    """Write down the jobs before any is started. Those of an earlier batch of the same sweep stay."""
+    hydra = request.config.hydra.overrides.hydra
+    copied = request.launcher != "basic"
+    earlier = read_sweep(request.folder) if request.first else None
+    named = any(override.lstrip("+").startswith(f"{SUBDIR}=") for override in hydra)
+    jobs = earlier.jobs if earlier is not None else []
+    for index, overrides in enumerate(request.overrides):
+        number = request.first + index
+        folder = str(request.compose(index).hydra.sweep.subdir) if named else str(number)
+        name = "job.log" if copied else RUN_LOG
+        jobs = [*jobs, SweepJob(number, list(overrides), folder, None, f"{folder}/{name}")]
+    request.folder.mkdir(parents=True, exist_ok=True)
+    if earlier is not None:
+        sweep = replace(earlier, jobs=jobs)
+    else:
+        sweep = Sweep(
+            folder=request.folder,
+            command=[Path(sys.argv[0]).name, *(argument for argument in sys.argv[1:] if argument != "--")],
+            launcher=request.launcher,
+            submitted=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            working_folder=str(Path.cwd()),
+            hydra=[o for o in hydra if o.lstrip("+").partition("=")[0] not in REPLACED],
+            code=None,
+            revision=None,
+            slots=[],
+            process=None,
+            jobs=jobs,
+        )
+    if copied and earlier is None:
+        sweep = with_code(sweep, request)
+    sweep.write()
+    return sweep
+
+
+def with_code(sweep: Sweep, request: Request) -> Sweep:
+    """The sweep with a copy of the code and the configs, which its jobs run."""
+    shutil.rmtree(sweep.folder / CODE, ignore_errors=True)  # of an earlier sweep in the same folder
+    code, searched, revision = copy_code(sweep.folder, request.context.config_loader.get_search_path().get_path())
+    found = [f"hydra.searchpath=[{','.join(map(quote, searched))}]"] if searched else []
+    return replace(sweep, code=str(code), revision=revision, hydra=[*sweep.hydra, *found])
+
+
+def launch(request: Request, kind: type[Launch], values: Any) -> Sequence[JobReturn]:
+    """Start jobs as a launcher's settings say, and wait for them. A job that failed is one in what is returned, so that
+    Hydra goes on with the next batch of the sweep; the others' results are there. Raises Interrupted, which says what
+    became of the jobs."""
+    if request.config.hydra.job.config_name != "config":
+        raise UserError(f"hydra/launcher={request.launcher} runs the jobs of tdattr alone: leave it out.")
+    settings: Launch = typed(kind, values, "hydra.launcher")
+    settings.check()
+    cfg = request.compose(0)
+    numbers = range(request.first, request.first + len(request.overrides))
+    sweep = settings.start(record(request), cfg, numbers)
+    try:
+        failed = wait(sweep, numbers)
+    except Interrupted as error:
+        raise Interrupted(error.number, settings.interrupt(sweep)) from error
+    return [outcome(sweep.job(number), failed) for number in numbers]
+
+
+def outcome(job: SweepJob, failed: dict[int, str]) -> JobReturn:
+    """What Hydra is told of a job."""
+    result = JobReturn(overrides=job.overrides)
+    result.status = JobStatus.FAILED if job.number in failed else JobStatus.COMPLETED
+    result.return_value = UserError(explain(failed)) if job.number in failed else None
+    return result
+
+
+def explain(failed: dict[int, str]) -> str:
+    """What is said at the end of a sweep of which jobs have failed."""
+    numbers = " and ".join(f"#{number}" for number in failed)
+    plural = len(failed) > 1
+    return (
+        f"job{'s' if plural else ''} {numbers} of the sweep {'have' if plural else 'has'} failed, as said above; the "
+        "other jobs are finished."
+    )

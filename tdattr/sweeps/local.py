@@ -1,0 +1,176 @@
+"""Jobs of a sweep as processes of this machine, several at once; also inside a job of SLURM that several share."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from tdattr.jobs import STOP, Interrupted, interruptible
+from tdattr.ranges import Count
+from tdattr.sweeps.job import note
+from tdattr.sweeps.launch import Launch
+from tdattr.sweeps.machine import CORES, count_cores, list_gpus, make_slots, share_cores
+from tdattr.sweeps.record import ENDED, Sweep, read_status, read_sweep
+
+POLL_SECONDS = 0.1
+GRACE_SECONDS = 60.0  # in which a job that is told to end does so
+POOL_LOG = ".local.log"  # of the process that starts the others
+WARNINGS = (signal.SIGUSR1, signal.SIGUSR2)  # that SLURM sends to all processes of a job, which one of them answers
+
+
+@dataclass(frozen=True)
+class LocalSettings(Launch):
+    """``conf/hydra/launcher/local.yaml``."""
+
+    pack: Count | None
+    jobs: Count | None
+
+    def check(self) -> None:
+        """Any machine can."""
+
+    def start(self, sweep: Sweep, cfg: DictConfig, numbers: Sequence[int]) -> Sweep:
+        """Start the process that starts the others, and ends with this one."""
+        gpus = [] if cfg.trainer.accelerator == "cpu" else list_gpus()
+        slots = make_slots(len(numbers), self.pack, self.jobs, gpus, cfg.trainer.devices)
+        sweep = replace(sweep, slots=slots)
+        sweep.write()
+        sweep = replace(sweep, process=start_pool(sweep, numbers))
+        sweep.write()
+        return sweep
+
+    def interrupt(self, sweep: Sweep) -> str:
+        """End the jobs: they are processes of this command."""
+        assert sweep.process is not None
+        os.kill(sweep.process, STOP)
+        os.waitpid(sweep.process, 0)
+        return "Interrupted, and the jobs of the sweep that ran with it: the same command resumes them."
+
+
+def start_pool(sweep: Sweep, numbers: Sequence[int]) -> int:
+    """Start the process that runs those jobs; it ends them, and itself, when this process is gone."""
+    assert sweep.code is not None
+    command = [sys.executable, "-m", __spec__.name, str(sweep.folder), json.dumps(list(numbers))]
+    with (sweep.folder / POOL_LOG).open("a") as output:
+        pool = subprocess.Popen(
+            command,
+            cwd=sweep.code,
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,  # a terminal's Ctrl+C reaches the command, which says what becomes of the jobs
+        )
+    HELD.append(pool)
+    return pool.pid
+
+
+HELD: list["subprocess.Popen[bytes]"] = []  # whose standard input stays open for as long as this process is there
+
+
+def run_side_by_side(folder: Path, numbers: Sequence[int], told: Callable[[], bool]) -> int:
+    """Run jobs at once that share the devices and the cores of one of SLURM's. Gives the highest exit status.
+
+    ``told``: whether this process alone was told to stop; SLURM tells all processes of a job to end.
+    """
+    cores = int(os.environ.get(CORES, count_cores()))
+    slots = [share_cores(cores, len(numbers)) for _ in numbers]
+    return run_jobs(read_sweep(folder), numbers, slots, told)
+
+
+def run_jobs(sweep: Sweep, numbers: Sequence[int], slots: Sequence[dict[str, str]], forward: Callable[[], bool]) -> int:
+    """Run jobs in processes, one in each slot at a time. Gives the highest exit status. A signal ends them too: it is
+    sent on to them where ``forward()`` says so."""
+    waiting, free = list(numbers), list(slots)
+    running: dict[subprocess.Popen[bytes], tuple[int, dict[str, str]]] = {}
+    highest = 0
+    with interruptible():
+        try:
+            while waiting or running:
+                while waiting and free:
+                    number, slot = waiting.pop(0), free.pop(0)
+                    running[start(sweep, number, slot)] = number, slot
+                time.sleep(POLL_SECONDS)
+                for process in [process for process in running if process.poll() is not None]:
+                    number, slot = running.pop(process)
+                    free.append(slot)
+                    highest = max(highest, bury(sweep, number, process.returncode))
+        except Interrupted as error:
+            stop(list(running), forward())
+            for process, (number, _) in running.items():
+                bury(sweep, number, process.returncode)
+            return 128 + error.number
+    return highest
+
+
+def start(sweep: Sweep, number: int, slot: dict[str, str]) -> "subprocess.Popen[bytes]":
+    """Start one job."""
+    job = sweep.job(number)
+    (sweep.folder / job.log).parent.mkdir(parents=True, exist_ok=True)
+    with (sweep.folder / job.log).open("a") as output, ignored(WARNINGS):
+        return subprocess.Popen(
+            [sys.executable, "-u", "-m", "tdattr.sweeps.job", str(sweep.folder), str(number)],
+            cwd=sweep.code,
+            env=os.environ | slot,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
+
+
+@contextmanager
+def ignored(signals: Sequence[int]) -> Iterator[None]:
+    """While this lasts, processes that are started ignore those signals."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in signals}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def bury(sweep: Sweep, number: int, status: int) -> int:
+    """Note how a job has ended that could not say it. Gives its exit status as a shell does."""
+    place = sweep.folder / sweep.job(number).folder
+    if read_status(place).get("state") not in (*ENDED, "interrupted"):
+        reason = f"ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+        memory = ", perhaps because the memory was full" if status == -signal.SIGKILL else ""
+        note(place, "failed", f"it was {reason}{memory}: the same command resumes it.")
+    return 128 - status if status < 0 else status
+
+
+def stop(processes: Sequence["subprocess.Popen[bytes]"], forward: bool) -> None:
+    """Wait until jobs have ended that are told to."""
+    until = time.monotonic() + GRACE_SECONDS
+    if forward:
+        for process in processes:
+            process.send_signal(STOP)
+    for process in processes:
+        try:
+            process.wait(max(0.0, until - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def end_with_parent() -> None:
+    """End this process when the one that started it is gone, and so its end of the standard input."""
+
+    def listen() -> None:
+        sys.stdin.read()
+        os.kill(os.getpid(), STOP)
+
+    threading.Thread(target=listen, daemon=True).start()
+
+
+if __name__ == "__main__":
+    this = read_sweep(Path(sys.argv[1]))
+    end_with_parent()
+    sys.exit(run_jobs(this, json.loads(sys.argv[2]), this.slots, lambda: True))

@@ -1,0 +1,77 @@
+"""``sweep.json``: what a sweep has started, its jobs and where each is."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tdattr.errors import UserError
+from tdattr.files import write_json
+
+SWEEP = "sweep.json"
+STATUS = "status.json"  # of a run, in its folder
+ENDED = ("done", "failed")  # states of a status after which nothing follows
+
+
+@dataclass(frozen=True)
+class SweepJob:
+    """One job. ``folder`` and ``log`` are relative to the sweep's."""
+
+    number: int
+    overrides: list[str]  # its own and those that all jobs have
+    folder: str
+    id: str | None  # SLURM's; several jobs have the same where they share one of SLURM's
+    log: str
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What a command has started; kept in its folder, in a file of JSON that a job reads when it starts."""
+
+    folder: Path
+    command: list[str]
+    launcher: str  # basic | local | slurm
+    submitted: str  # time, with its zone
+    working_folder: str  # in which the command was given: relative paths start there
+    hydra: list[str]  # overrides of Hydra's own settings that all jobs have
+    code: str | None  # the folder of the code and configs that the jobs run; None: those of the command's process
+    revision: str | None  # of the code
+    slots: list[dict[str, str]]  # of this machine: each runs one job at a time, in this environment
+    process: int | None  # that runs the jobs on this machine
+    jobs: list[SweepJob]
+
+    def write(self) -> None:
+        """Write ``sweep.json`` in one step."""
+        content = asdict(self)
+        del content["folder"]
+        write_json(self.folder / SWEEP, content)
+
+    def job(self, number: int) -> SweepJob:
+        """The job of that number."""
+        return next(job for job in self.jobs if job.number == number)
+
+
+def read_sweep(folder: Path) -> Sweep:
+    """The sweep in a folder. Raises UserError where there is none."""
+    try:
+        content = json.loads((folder / SWEEP).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"There is no sweep in {folder}: it has no {SWEEP}.") from None
+    jobs = [SweepJob(**job) for job in content.pop("jobs")]
+    return Sweep(folder=folder, jobs=jobs, **content)
+
+
+def read_status(folder: Path) -> dict[str, Any]:
+    """How the run in a folder goes, as its ``status.json`` says; empty before it has written one."""
+    try:
+        status = json.loads((folder / STATUS).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    assert isinstance(status, dict)
+    return status
+
+
+def note_status(folder: Path, **changes: Any) -> None:
+    """Change what ``status.json`` says of the run in a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / STATUS, read_status(folder) | changes)

@@ -1,0 +1,160 @@
+"""Jobs of a sweep as jobs of SLURM, submitted by submitit."""
+
+import shlex
+import shutil
+import subprocess
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from typing import Any
+
+from omegaconf import DictConfig
+
+from tdattr.errors import UserError, first_line
+from tdattr.ranges import Count, CountOrZero, Positive
+from tdattr.sweeps.job import SlurmJob
+from tdattr.sweeps.launch import Launch
+from tdattr.sweeps.machine import CORES, OMP
+from tdattr.sweeps.record import Sweep, SweepJob
+
+FILES = ".submitit"  # in a sweep's folder: what submitit keeps of each job
+ARRAY = 1000  # jobs that are submitted as one array; SLURM takes 1000 unless its administrator says otherwise
+ACTIVE = (  # states of jobs that are not over
+    *("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "STAGE_OUT", "SIGNALING", "RESIZING"),
+    *("REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD"),
+)
+FORGOTTEN = "forgotten by SLURM"
+UNKNOWN_JOB = "Invalid job id"  # what squeue says where it has forgotten all jobs that it was asked about
+
+
+@dataclass(frozen=True)
+class SlurmSettings(Launch):
+    """``conf/hydra/launcher/slurm.yaml``."""
+
+    partition: str | None
+    account: str | None
+    qos: str | None
+    constraint: str | None
+    gpus: CountOrZero | None
+    cpus: Count
+    memory: Positive | None
+    time: Count
+    parallel: Count
+    pack: Count
+    requeue: CountOrZero
+    notice: Count
+    setup: list[str]
+    more: dict[str, Any]
+
+    def check(self) -> None:
+        """There must be submitit, and SLURM."""
+        if find_spec("submitit") is None:
+            raise UserError(
+                "hydra/launcher=slurm needs submitit: pip install hydra-submitit-launcher, which is in tdattr's extra "
+                "slurm."
+            )
+        if shutil.which("sbatch") is None:
+            raise UserError(
+                "There is no SLURM on this machine (no sbatch): give the command on a login node of the cluster, or "
+                "hydra/launcher=local."
+            )
+
+    def start(self, sweep: Sweep, cfg: DictConfig, numbers: Sequence[int]) -> Sweep:
+        """Submit the jobs in arrays, ``pack`` of them as one."""
+        from submitit.core.utils import FailedJobError
+        from submitit.helpers import clean_env
+
+        shared = [tuple(numbers[start : start + self.pack]) for start in range(0, len(numbers), self.pack)]
+        with clean_env():  # the command may itself run inside a job
+            for start in range(0, len(shared), ARRAY):
+                array = shared[start : start + ARRAY]
+                try:
+                    jobs = self.executor(sweep).submit_array([SlurmJob(str(sweep.folder), some) for some in array])
+                except FailedJobError as error:
+                    raise UserError(f"SLURM took no jobs: {first_line(error)}") from error
+                names = {number: job for some, job in zip(array, jobs, strict=True) for number in some}
+                sweep = name_jobs(sweep, names)
+                sweep.write()
+        return sweep
+
+    def executor(self, sweep: Sweep) -> Any:
+        """What submits jobs with these settings."""
+        from submitit import SlurmExecutor
+
+        executor = SlurmExecutor(sweep.folder / FILES / "%j", max_num_timeout=self.requeue)
+        options = {
+            "partition": self.partition,
+            "account": self.account,
+            "qos": self.qos,
+            "constraint": self.constraint,
+            "gpus_per_node": self.gpus or None,
+            "mem": None if self.memory is None else f"{round(1024 * self.memory)}MB",
+        }
+        executor.update_parameters(
+            **{name: value for name, value in options.items() if value is not None},
+            job_name="tdattr",
+            nodes=1,
+            ntasks_per_node=1,
+            cpus_per_task=self.cpus,
+            time=self.time,
+            signal_delay_s=self.notice,
+            array_parallelism=self.parallel,
+            stderr_to_stdout=True,
+            setup=self.lines(sweep),
+            additional_parameters={"requeue" if self.requeue else "no-requeue": True} | self.more,
+        )
+        return executor
+
+    def lines(self, sweep: Sweep) -> list[str]:
+        """What the shell does before a job starts: the cores of each come from the allocation."""
+        assert sweep.code is not None
+        return [
+            f"export {CORES}=${{SLURM_CPUS_PER_TASK:-{self.cpus}}}",
+            f"export {OMP}=${CORES}",
+            *self.setup,
+            f"cd {shlex.quote(sweep.code)}",  # where Python looks first for the code
+        ]
+
+    def interrupt(self, sweep: Sweep) -> str:
+        """Leave the jobs: they are SLURM's."""
+        arrays = dict.fromkeys(job.id.partition("_")[0] for job in sweep.jobs if job.id is not None)
+        return (
+            "Interrupted; the jobs of the sweep go on, as they are SLURM's. To end them, too: "
+            f"scancel {' '.join(arrays)}"
+        )
+
+
+def name_jobs(sweep: Sweep, submitted: Mapping[int, Any]) -> Sweep:
+    """The sweep with SLURM's ids of its jobs, and the logs of those that have one of SLURM's jobs to themselves."""
+    alone = Counter(job.job_id for job in submitted.values())
+
+    def name(job: SweepJob) -> SweepJob:
+        if job.number not in submitted:
+            return job
+        slurm = submitted[job.number]
+        log = str(slurm.paths.stdout.relative_to(sweep.folder)) if alone[slurm.job_id] == 1 else job.log
+        return replace(job, id=slurm.job_id, log=log)
+
+    return replace(sweep, jobs=list(map(name, sweep.jobs)))
+
+
+def find_ended(sweep: Sweep) -> dict[int, str]:
+    """SLURM's state of each job that is over, by number."""
+    states = query(sorted({job.id.partition("_")[0] for job in sweep.jobs if job.id is not None}))
+    if states is None:
+        return {}
+    return {
+        job.number: state
+        for job in sweep.jobs
+        if job.id is not None and (state := states.get(job.id, FORGOTTEN)) not in ACTIVE
+    }
+
+
+def query(arrays: Sequence[str]) -> dict[str, str] | None:
+    """The state of all jobs of some arrays that SLURM remembers, by id; None where it does not answer."""
+    command = ["squeue", "--noheader", "--array", "--states=all", "--format=%i %T", f"--jobs={','.join(arrays)}"]
+    run = subprocess.run(command, capture_output=True, text=True)
+    if run.returncode != 0:
+        return {} if UNKNOWN_JOB in run.stderr else None
+    return dict(line.split() for line in run.stdout.splitlines())  # type: ignore[misc]
