@@ -162,11 +162,12 @@ class Jobs:
             f"resumes there.{failed}"
         )
 
-    def explain_failures(self) -> str:
-        """What is said at the end of a sweep of which jobs have failed."""
-        verb = "has" if len(self.failed) == 1 else "have"
-        others = "; the other jobs are finished" if self.started > len(self.failed) else ""
-        return f"{join_names(self.failed)} of the sweep {verb} failed, as said above{others}."
+
+def explain_failures(failed: Sequence[str], jobs: int) -> str:
+    """What is said at the end of a sweep of so many jobs, of which some have failed."""
+    verb = "has" if len(failed) == 1 else "have"
+    others = "; the other jobs are finished" if jobs > len(failed) else ""
+    return f"{join_names(failed)} of the sweep {verb} failed, as said above{others}."
 
 
 def join_names(jobs: Sequence[str]) -> str:
@@ -218,7 +219,7 @@ def sentences(command: Callable[[], None], jobs: Jobs) -> None:
             raise
         if not jobs.failed:
             jobs.reason = sentence(error, jobs.config_name)
-        said = jobs.explain_failures() if jobs.failed else jobs.reason
+        said = explain_failures(jobs.failed, jobs.started) if jobs.failed else jobs.reason
         print(f"error: {said}", file=sys.stderr)
         sys.exit(1)
     finally:

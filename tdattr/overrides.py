@@ -209,6 +209,8 @@ def find_settings(overrides: Sequence[str], config_name: str, besides: str) -> l
             cfg = compose(config_name, chosen, return_hydra_config=True)
         except (ConfigCompositionException, ValueError):  # one of the choices is wrong too
             cfg = compose(config_name, return_hydra_config=True)
+    if besides.startswith("hydra."):
+        return [name for name in flatten(cfg) if name.startswith(f"{besides.rpartition('.')[0]}.")]
     choices = [str(key) for key in cfg.hydra.runtime.choices if not str(key).startswith("hydra/")]
     return [*choices, *(name for name in flatten(cfg) if name.split(".")[0] != "hydra")]
 

@@ -49,9 +49,9 @@ class LocalSettings(Launch):
 
     def interrupt(self, sweep: Sweep) -> str:
         """End the jobs: they are processes of this command."""
-        assert sweep.process is not None
-        os.kill(sweep.process, STOP)
-        os.waitpid(sweep.process, 0)
+        if sweep.process is not None:
+            os.kill(sweep.process, STOP)
+            os.waitpid(sweep.process, 0)
         return "Interrupted, and the jobs of the sweep that ran with it: the same command resumes them."
 
 

@@ -1,10 +1,12 @@
 """Jobs of a sweep as jobs of SLURM, submitted by submitit."""
 
+import os
 import shlex
 import shutil
 import subprocess
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Any
@@ -24,6 +26,7 @@ ACTIVE = (  # states of jobs that are not over
     *("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "STAGE_OUT", "SIGNALING", "RESIZING"),
     *("REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD"),
 )
+CLUSTER = ("SLURM_CONF", "SLURM_CLUSTERS")  # variables that say which cluster is meant
 FORGOTTEN = "forgotten by SLURM"
 UNKNOWN_JOB = "Invalid job id"  # what squeue says where it has forgotten all jobs that it was asked about
 
@@ -63,10 +66,9 @@ class SlurmSettings(Launch):
     def start(self, sweep: Sweep, cfg: DictConfig, numbers: Sequence[int]) -> Sweep:
         """Submit the jobs in arrays, ``pack`` of them as one."""
         from submitit.core.utils import FailedJobError
-        from submitit.helpers import clean_env
 
         shared = [tuple(numbers[start : start + self.pack]) for start in range(0, len(numbers), self.pack)]
-        with clean_env():  # the command may itself run inside a job
+        with outside_of_jobs():
             for start in range(0, len(shared), ARRAY):
                 array = shared[start : start + ARRAY]
                 try:
@@ -123,6 +125,18 @@ class SlurmSettings(Launch):
             "Interrupted; the jobs of the sweep go on, as they are SLURM's. To end them, too: "
             f"scancel {' '.join(arrays)}"
         )
+
+
+@contextmanager
+def outside_of_jobs() -> Iterator[None]:
+    """While this lasts, the environment says nothing of a job that the command itself may run in, which the jobs that
+    it submits would inherit; but where the cluster is stays."""
+    from submitit.helpers import clean_env
+
+    kept = {name: os.environ[name] for name in CLUSTER if name in os.environ}
+    with clean_env():
+        os.environ.update(kept)
+        yield
 
 
 def name_jobs(sweep: Sweep, submitted: Mapping[int, Any]) -> Sweep:

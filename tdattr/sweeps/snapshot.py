@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tdattr.files import expand
 from tdattr.search_path import CONF
 from tdattr.store import REVISION, revision
 
@@ -20,25 +19,24 @@ TARGET = re.compile(r"^\s*_target_:\s*['\"]?([A-Za-z_]\w*)\.", re.MULTILINE)
 INSTALLED = ("site-packages", "dist-packages")  # folders of what is installed, which is not copied
 
 
-def copy_code(sweep_folder: Path, search_path: Iterable[Any]) -> tuple[Path, list[str], str | None]:
-    """Copy the package, its configs and those that the user has added to ``search_path`` (entries of Hydra's) into a
-    sweep's folder, and the modules that the latter name by ``_target_``. The copy's folder, the new search path of
-    the user's configs, and the revision of the code."""
+def copy_code(sweep_folder: Path, sources: Iterable[Any]) -> tuple[Path, list[str], str | None]:
+    """Copy the package, its configs and those that the user has added (``sources``: ``hydra.runtime.config_sources``)
+    into a sweep's folder, and the modules that the latter name by ``_target_``. The copy's folder, the new search path
+    of the user's configs, and the revision of the code."""
     code, copied = sweep_folder / CODE, revision()
     copy(PACKAGE, code / PACKAGE.name)
     copy(CONF, code / CONF.relative_to(PACKAGE.parent))
     copy(PACKAGE.parent / PLUGIN, code / PLUGIN)
     (code / REVISION).write_text(copied or "", encoding="utf-8")
     searched: list[str] = []
-    for entry in search_path:
-        if entry.provider in OWN:
+    for source in sources:
+        if source.provider in OWN:
             continue
-        scheme, _, path = entry.path.rpartition("://")
-        if scheme not in ("", "file"):
-            searched.append(entry.path)
+        if source.schema != "file":
+            searched.append(f"{source.schema}://{source.path}")
             continue
         target = code / "configs" / str(len(searched))
-        copy(expand(path), target)
+        copy(Path(source.path), target)
         copy_modules(target, code)
         searched.append(f"file://{target}")
     return code, searched, copied

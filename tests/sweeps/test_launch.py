@@ -1,0 +1,140 @@
+"""What a launcher starts: jobs that run what was submitted, wherever their values come from, and end as is said."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hydra.conf import ConfigSourceInfo
+
+from tdattr.errors import UserError
+from tdattr.sweeps import slurm
+from tdattr.sweeps.record import read_sweep
+from tdattr.sweeps.slurm import SlurmSettings
+from tdattr.sweeps.snapshot import copy_code
+from tests.e2e.console import tdattr
+
+ROOT = Path(__file__).parents[2]
+MAIN = "import sys; sys.argv[0] = 'tdattr'; from tdattr.cli import main; main()"
+LAUNCHER = ["--cfg", "hydra", "--package", "hydra.launcher"]
+
+
+def start(folder: Path, code: Path, *arguments: str) -> "subprocess.Popen[str]":
+    """A sweep as a process of its own, run by the code in a folder."""
+    environment = os.environ | {"PYTHONPATH": str(code)}
+    environment.pop("TDATTR_OUTPUTS", None)
+    command = [sys.executable, "-c", MAIN, "-m", "hydra/launcher=local", "trainer.accelerator=cpu", *arguments]
+    return subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for_job(folder: Path, number: int) -> Path:
+    """Wait until a job of the only sweep has started; the sweep's folder."""
+    while not (found := list(folder.glob(f"outputs/runs/*/{number}/status.json"))):
+        time.sleep(0.05)
+    return found[0].parents[1]
+
+
+def read_status(folder: Path, number: str) -> dict:
+    """What a job of a sweep says of itself."""
+    return json.loads((folder / number / "status.json").read_text())
+
+
+@pytest.mark.slow
+def test_jobs_run_what_was_submitted(tmp_path: Path) -> None:
+    """The checkout breaks while they wait."""
+    checkout = tmp_path / "checkout"
+    for name in ("tdattr", "conf", "hydra_plugins"):
+        shutil.copytree(ROOT / name, checkout / name)
+    process = start(tmp_path, checkout, "hydra.launcher.jobs=1", "seed=1,2", "paths.data=null")
+    folder = wait_for_job(tmp_path, 0)
+    (checkout / "tdattr" / "overrides.py").write_text("raise RuntimeError('the new code')")
+    (checkout / "conf" / "config.yaml").write_text("new: true")
+    _, said = process.communicate()
+    assert process.returncode == 1 and "the new code" not in said
+    assert [read_status(folder, number)["error"] for number in "01"] == ["paths.data=null must be a folder."] * 2
+    sweep = read_sweep(folder)
+    assert sweep.code == str(folder / ".code") and not list(folder.glob(".code/conf/local/*"))
+    assert "seed=2" in sweep.jobs[1].overrides and sweep.command[:3] == ["tdattr", "-m", "hydra/launcher=local"]
+
+
+@pytest.mark.slow
+def test_an_interruption_ends_local_jobs_and_says_so(tmp_path: Path) -> None:
+    process = start(tmp_path, ROOT, "hydra.launcher.jobs=1", "seed=1,2")
+    folder = wait_for_job(tmp_path, 0)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate()
+    assert process.returncode == 130
+    assert said.splitlines()[-1] == (
+        "Interrupted, and the jobs of the sweep that ran with it: the same command resumes them."
+    )
+    status = read_status(folder, "0")
+    assert status["state"] in ("interrupted", "failed")  # failed: before it could listen to signals
+    with pytest.raises(ProcessLookupError):
+        os.kill(status["pid"], 0)
+    assert not (folder / "1").exists()
+
+
+def test_modules_of_one_s_own_are_copied_with_the_configs_that_name_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = ROOT / "tests" / "plugins" / "method"
+    monkeypatch.syspath_prepend(str(own))
+    sources = [
+        ConfigSourceInfo("hydra.conf", "pkg", "hydra"),
+        ConfigSourceInfo("/nowhere", "file", "main"),
+        ConfigSourceInfo(f"{own}/conf", "file", "command-line"),
+        ConfigSourceInfo("elsewhere", "pkg", "hydra.searchpath in command-line"),
+        ConfigSourceInfo("", "structured", "schema"),
+    ]
+    code, searched, _ = copy_code(tmp_path, sources)
+    assert searched == [f"file://{code}/configs/0", "pkg://elsewhere"]
+    assert (code / "configs/0/method/brightness.yaml").read_text() == (own / "conf/method/brightness.yaml").read_text()
+    assert (code / "brightness.py").read_text() == (own / "brightness.py").read_text()
+    assert (code / "tdattr/cli.py").exists() and (code / "conf/config.yaml").exists()
+    assert (code / "hydra_plugins/tdattr_launchers.py").exists()
+    assert not list(code.rglob("__pycache__"))
+
+
+def test_values_of_one_s_own_lie_beside_and_give_way_to_the_command_line(tmp_path: Path) -> None:
+    for launcher, name in (("slurm", "cpus"), ("local", "jobs")):
+        assert f"{name}: 3\n" not in tdattr(*LAUNCHER, f"hydra/launcher={launcher}", folder=tmp_path).stdout
+        (tmp_path / "conf/local").mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"conf/local/{launcher}.yaml").write_text(f"{name}: 3\n")
+        assert f"{name}: 3\n" in tdattr(*LAUNCHER, f"hydra/launcher={launcher}", folder=tmp_path).stdout
+        given = f"hydra.launcher.{name}=4"
+        assert f"{name}: 4\n" in tdattr(*LAUNCHER, f"hydra/launcher={launcher}", given, folder=tmp_path).stdout
+    assert "/conf/local/" in (ROOT / ".gitignore").read_text().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("mistake", "sentence"),
+    [
+        ("hydra.launcher.jobs=0", "hydra.launcher.jobs=0 must be at least 1, or null."),
+        ("hydra.launcher.job=1", "There is no setting hydra.launcher.job: did you mean hydra.launcher.jobs?"),
+    ],
+)
+def test_a_mistake_in_a_launcher_s_settings_is_said(mistake: str, sentence: str, tmp_path: Path) -> None:
+    done = tdattr("-m", "hydra/launcher=local", mistake, "seed=1,2", folder=tmp_path, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == f"error: {sentence}"
+
+
+def test_other_commands_take_no_launcher(tmp_path: Path) -> None:
+    given = ["-m", "hydra/launcher=local", "dataset=digits,glyphs"]
+    done = tdattr(*given, folder=tmp_path, command="prepare", check=False)
+    assert done.stderr.splitlines()[-1] == "error: hydra/launcher=local runs the jobs of tdattr alone: leave it out."
+
+
+def test_what_slurm_needs_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = SlurmSettings(*[None] * 5, 1, None, 1, 1, 1, 0, 1, [], {})
+    monkeypatch.setattr(slurm.shutil, "which", lambda name: None)
+    with pytest.raises(UserError, match="There is no SLURM on this machine"):
+        settings.check()
+    monkeypatch.setattr(slurm, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="hydra/launcher=slurm needs submitit: pip install hydra-submitit-launcher"):
+        settings.check()
