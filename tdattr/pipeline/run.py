@@ -20,11 +20,13 @@ from tdattr.files import expand, write_json
 from tdattr.loggers import Guarded, Logger, Recorder
 from tdattr.loggers.none import NoLogger
 from tdattr.metrics.choice import complete_measures
-from tdattr.pipeline.attribute import attribute
+from tdattr.pipeline.attribute import attribute, other_methods
 from tdattr.pipeline.check import check
 from tdattr.pipeline.evaluate import evaluate, summarise
+from tdattr.pipeline.generate import generate
 from tdattr.pipeline.health import examine
 from tdattr.pipeline.logged import WriteReport, describe_run, gather
+from tdattr.pipeline.train import train
 from tdattr.pipeline.workspace import Workspace, open_workspace
 from tdattr.scores import load_scores
 from tdattr.search_path import in_sweep
@@ -34,6 +36,7 @@ from tdattr.training.quiet import quieten
 log = logging.getLogger(__name__)
 SUMMARY = "summary.json"
 CONFIG = "config.yaml"
+EVALUATE = "evaluate"  # the last stage there is
 ATTRIBUTIONS = "attributions.csv"
 LISTED = 20  # items or groups of every query that it has
 
@@ -60,6 +63,7 @@ def run(cfg: DictConfig, write_report: WriteReport) -> None:
     save_config(cfg, folder / CONFIG)
     logger: Logger = build(cfg.logger, "logger", Logger) if cfg.get("logger") else NoLogger()
     ws = open_workspace(cfg)
+    logger = logger if ws.until == EVALUATE else NoLogger()  # there will be no verdict to show
     saved = save_config(cfg, folder / CONFIG)  # with what was derived and adopted
     use_threads(ws)
     hydra = HydraConfig.get()
@@ -75,6 +79,9 @@ def run(cfg: DictConfig, write_report: WriteReport) -> None:
 
 def work(ws: Workspace, logger: Logger, recorder: Recorder, folder: Path, write_report: WriteReport) -> None:
     """Everything of a run that takes time, and what it leaves; a logger that fails costs it nothing of that."""
+    if ws.until != EVALUATE:
+        build_until(ws)
+        return
     health = examine(ws)
     summary, lines = summarise(ws, evaluate(ws))
     summary |= health
@@ -90,6 +97,14 @@ def work(ws: Workspace, logger: Logger, recorder: Recorder, folder: Path, write_
         if not ws.store.built:
             log.info("Every artifact was already there: nothing was computed.")
         log.info("Results: %s", folder / SUMMARY)
+
+
+def build_until(ws: Workspace) -> None:
+    """The stages of a run that ends before the verdict: another one finds them in the store."""
+    built = [generate(ws, train(ws)).get()]
+    if ws.until == "attribute":
+        built = [attribute(ws, method).get() for method in (ws.method, *other_methods(ws).values())]
+    log.info("until=%s, so there is no verdict. Results: %s", ws.until, built[0].folder)
 
 
 def abandon(logger: Logger, started: Any) -> None:

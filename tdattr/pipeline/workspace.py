@@ -72,6 +72,7 @@ class TopConfig:
     seed: CountOrZero
     weights: Literal["ema", "raw"]
     checkpoint: str | None
+    until: Literal["generate", "attribute", "evaluate"]
 
 
 @dataclass(eq=False)
@@ -85,6 +86,7 @@ class Workspace:
     seed: int
     weights: str  # raw or ema: which weights of a trained model generate and are scored
     checkpoint: Path | None  # the user's own weights as F1
+    until: str  # the last stage of a run
     dataset: DatasetConfig
     codec: Codec
     model: NetworkConfig
@@ -204,6 +206,7 @@ def open_workspace(cfg: DictConfig) -> Workspace:
         seed=top.seed,
         weights=top.weights,
         checkpoint=None if top.checkpoint is None else expand(top.checkpoint),
+        until=top.until,
         dataset=read_dataset(cfg.dataset),
         codec=build(cfg.codec, "codec", Codec),
         model=build(cfg.model, "model", NetworkConfig),

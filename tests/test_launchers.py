@@ -1,0 +1,107 @@
+"""The scripts of ``launchers/``: every command composes, and they go stage by stage where jobs run at once."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from tests.conftest import CONF
+
+LAUNCHERS = Path(__file__).parents[1] / "launchers"
+SCRIPTS = sorted(path for path in LAUNCHERS.glob("*.sh") if path.name != "common.sh")
+SCALED = [
+    (path, scale) for path in SCRIPTS for scale in (["paper", "toy"] if path.name != "glyphs_mucs.sh" else [None])
+]
+RECORDER = r"""#!/bin/sh
+{ printf %s "${0##*/}"; for argument in "$@"; do printf '\t%s' "$argument"; done; echo; } >> "$RECORD"
+case " $* " in *" until=attribute "*) exit "${STATUS:-0}" ;; esac
+"""
+both_scales = pytest.mark.parametrize(("script", "scale"), SCALED, ids=lambda value: getattr(value, "stem", value))
+
+
+@pytest.fixture
+def commands(tmp_path: Path):
+    """``commands(script, scale, …)`` runs a script with programs in the place of tdattr's that write down what they are
+    asked for; gives the script's status, and that."""
+    for name in ("tdattr", "tdattr-report"):
+        (tmp_path / name).write_text(RECORDER)
+        (tmp_path / name).chmod(0o755)
+
+    def run(script: Path, scale: str | None, *arguments: str, **environment: str) -> tuple[int, list[list[str]]]:
+        record = tmp_path / "record"
+        record.unlink(missing_ok=True)
+        path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+        given = [scale] if scale else []
+        command = [str(script), *given, *arguments]
+        done = subprocess.run(command, env=os.environ | {"PATH": path, "RECORD": str(record)} | environment)
+        lines = record.read_text().splitlines() if record.exists() else []
+        return done.returncode, [line.split("\t") for line in lines]
+
+    return run
+
+
+def jobs(command: list[str]) -> list[list[str]]:
+    """The overrides of the first job of a sweep, and of all that differ from it in one of them other than the seed."""
+    parser = OverridesParser.create()
+    choices = []
+    for override in map(parser.parse_override, command):
+        key = override.get_key_element()
+        if override.is_sweep_override():
+            values = list(override.sweep_string_iterator())
+            choices.append([f"{key}={value}" for value in (values[:1] if key == "seed" else values)])
+        else:
+            choices.append([override.input_line])
+    first = [values[0] for values in choices]
+    others = [[*first[:i], value, *first[i + 1 :]] for i, values in enumerate(choices) for value in values[1:]]
+    return [first, *others]
+
+
+@pytest.mark.slow
+@both_scales
+def test_every_command_composes(commands, script: Path, scale: str | None) -> None:
+    status, said = commands(script, scale, LAUNCHER="local")
+    assert status == 0 and said[-1] == ["tdattr-report"]
+    seen = set()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        for program, multirun, launcher, *overrides in said[:-1]:
+            assert (program, multirun, launcher) == ("tdattr", "-m", "hydra/launcher=local")
+            for job in jobs([override for override in overrides if not override.startswith("until=")]):
+                if tuple(job) in seen:
+                    continue
+                seen.add(tuple(job))
+                compose("config", job)
+    assert len(seen) > 2
+
+
+@both_scales
+def test_stages_follow_each_other_where_jobs_run_at_once(commands, script: Path, scale: str | None) -> None:
+    _, basic = commands(script, scale, "a=1")
+    assert all(command[2] == "hydra/launcher=basic" and command[-1] == "a=1" for command in basic[:-1])
+    assert not any(argument.startswith("until=") for command in basic for argument in command)
+    _, slurm = commands(script, scale, "a=1", LAUNCHER="slurm")
+    judged = [[argument.replace("=basic", "=slurm") for argument in command] for command in basic[:-1]]
+    attributed = [[*command[:-1], "until=attribute", "a=1"] for command in judged]
+    models, rest = slurm[0], slurm[1:-1]
+    assert rest == [*attributed, *judged]
+    assert models[-3:] == ["method=random", "until=generate", "a=1"]
+    assert set(models) - set(judged[0]) == {"method=random", "until=generate"}
+
+
+def test_a_script_goes_on_after_failed_jobs_and_ends_with_a_signal(commands) -> None:
+    script = LAUNCHERS / "mucs_table_2.sh"
+    status, said = commands(script, "toy", LAUNCHER="local", STATUS="1")
+    assert status == 1 and said[-1] == ["tdattr-report"]
+    status, said = commands(script, "toy", LAUNCHER="local", STATUS="130")
+    assert status == 130 and "until=attribute" in said[-1]
+    assert commands(script, "toy", LAUNCHER="cluster") == (2, [])
+    assert commands(script, "tiny") == (2, [])
+
+
+@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
+def test_shellcheck_finds_nothing() -> None:
+    checked = subprocess.run(["shellcheck", "-x", *map(str, LAUNCHERS.glob("*.sh"))], cwd=LAUNCHERS.parent)
+    assert checked.returncode == 0
