@@ -13,6 +13,8 @@ from tdattr import cli
 from tdattr.jobs import STOP
 from tdattr.sweeps.record import Sweep, SweepJob, note_status, read_sweep
 
+TIME_OVER = "its time was over once too often: the same command resumes it; or raise hydra.launcher.time or requeue."
+
 
 def arguments(sweep: Sweep, job: SweepJob) -> list[str]:
     """The command line of a job: a single run with a number."""
@@ -70,6 +72,7 @@ class SlurmJob:
     def __call__(self) -> None:
         """Run, stop in time, and be queued again."""
         from submitit import JobEnvironment
+        from submitit.core.utils import UncompletedJobError
 
         warning = JobEnvironment._usr_sig()
         queue_again: Any = signal.getsignal(warning)
@@ -87,7 +90,12 @@ class SlurmJob:
 
             status = run_side_by_side(Path(self.folder), self.numbers, lambda: bool(received))
         if received:
-            queue_again(received[0], None)
+            try:
+                queue_again(received[0], None)
+            except UncompletedJobError:  # it was queued again too often
+                sweep = read_sweep(Path(self.folder))
+                for number in self.numbers:
+                    note(sweep.folder / sweep.job(number).folder, "failed", TIME_OVER)
         sys.exit(status)
 
     def checkpoint(self) -> Any:
