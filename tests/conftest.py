@@ -37,6 +37,13 @@ CLASSES = 4
 SIZES = {"train": 48, "test": 8}
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name the group of tests that this machine could not run."""
+    skipped = [report for report in terminalreporter.stats.get("skipped", []) if "slurm" in report.keywords]
+    for reason in sorted({report.longrepr[2] for report in skipped}):
+        terminalreporter.write_line(f"tests/slurm: {len(skipped)} tests not run. {reason}", yellow=True)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
     """The machine has other work."""

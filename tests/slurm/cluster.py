@@ -1,0 +1,171 @@
+"""A cluster of SLURM with one node, this machine, which lives in a temporary folder for as long as it is wanted."""
+
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+PROGRAMS = ("munged", "mungekey", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol", "scancel")
+SYSTEM = "/usr/sbin"  # where the daemons are, also for users whose PATH leaves it out
+START_SECONDS = 120.0  # of a busy machine
+CONFIG = """
+ClusterName=tdattr
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={controller}
+SlurmdPort={daemon}
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.pid
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+SlurmdParameters=config_overrides
+MpiDefault=none
+ReturnToService=2
+AccountingStorageType=accounting_storage/none
+JobAcctGatherType=jobacct_gather/none
+SchedulerParameters=batch_sched_delay=0,sched_interval=2,requeue_delay=1
+MessageTimeout=60
+KillWait=30
+NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} State=UNKNOWN
+PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP
+"""
+
+
+def missing() -> str | None:
+    """Why there can be no cluster on this machine; None where there can."""
+    absent = [name for name in PROGRAMS if find(name) is None]
+    if absent:
+        return f"{', '.join(absent)} not installed (Debian: apt-get install slurmctld slurmd slurm-client munge)"
+    if os.geteuid() != 0:
+        return "its daemons need root"
+    try:
+        pwd.getpwnam("munge")
+    except KeyError:
+        return "there is no user munge"
+    return None
+
+
+def find(program: str) -> str | None:
+    """Where a program is."""
+    return shutil.which(program, path=f"{os.environ.get('PATH', '')}{os.pathsep}{SYSTEM}")
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A cluster that runs. ``environment``: what commands of SLURM need to find it."""
+
+    host: str
+    environment: dict[str, str]
+
+    def call(self, *command: str) -> str:
+        """What a command of SLURM prints."""
+        environment = os.environ | self.environment
+        run = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert run.returncode == 0, f"{' '.join(command)}: {run.stderr}"
+        return run.stdout
+
+    def node(self, state: str) -> None:
+        """Set the node's state, for example to ``down`` or ``drain``."""
+        self.call("scontrol", "update", f"NodeName={self.host}", f"State={state}", "Reason=test")
+
+    def node_up(self) -> None:
+        """Let the node take jobs again; one that is down may have come back by itself, as its daemon is there."""
+        if self.call("sinfo", "--noheader", "--format=%T").startswith(("down", "drain")):
+            self.node("resume")
+
+    def states(self) -> list[str]:
+        """The states of all jobs that have not ended."""
+        return self.call("squeue", "--noheader", "--array", "--format=%T").split()
+
+
+@contextmanager
+def start_cluster(cpus: int) -> Iterator[Cluster]:
+    """A cluster with so many CPUs, whatever the machine has; all its processes end with it."""
+    folder = Path(tempfile.mkdtemp(prefix="slurm-"))
+    folder.chmod(0o755)  # munged runs as another user
+    host = socket.gethostname().partition(".")[0]
+    daemons: list[subprocess.Popen[bytes]] = []
+
+    def daemon(name: str, *arguments: str, **options: str) -> None:
+        with (folder / f"{name}.output").open("wb") as output:
+            command = [find(name) or name, *arguments]
+            environment = {key: value for key, value in os.environ.items() if not key.startswith("SLURM")}
+            daemons.append(
+                subprocess.Popen(
+                    command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment, **options
+                )
+            )
+
+    try:
+        for name in ("state", "spool"):
+            (folder / name).mkdir()
+        munge = folder / "munge"
+        munge.mkdir(mode=0o700)
+        subprocess.run([find("mungekey") or "mungekey", "--create", f"--keyfile={munge}/key"], check=True)
+        for path in (munge / "key", munge):
+            shutil.chown(path, "munge", "munge")
+        files = [f"--{name}-file={munge}/{name}" for name in ("key", "log", "pid", "seed")]
+        socket_path = folder / "munge.socket"
+        shutil.chown(folder, "munge")
+        daemon("munged", "--foreground", f"--socket={socket_path}", *files, user="munge")
+        wait_for(socket_path.exists, folder)
+        controller, port = free_ports(2)
+        config = folder / "slurm.conf"
+        config.write_text(CONFIG.format(host=host, controller=controller, daemon=port, folder=folder, cpus=cpus))
+        daemon("slurmctld", "-D", "-f", str(config))
+        daemon("slurmd", "-D", "-f", str(config), "-N", host)
+        cluster = Cluster(host, {"SLURM_CONF": str(config), "PATH": f"{os.environ['PATH']}{os.pathsep}{SYSTEM}"})
+        wait_for(lambda: is_idle(cluster), folder)
+        yield cluster
+    finally:
+        for process in reversed(daemons):
+            process.terminate()
+        for process in reversed(daemons):
+            try:
+                process.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def is_idle(cluster: Cluster) -> bool:
+    """Whether the node waits for jobs."""
+    command = ["sinfo", "--noheader", "--format=%t"]
+    run = subprocess.run(command, env=os.environ | cluster.environment, capture_output=True, text=True)
+    return run.stdout.strip() == "idle"
+
+
+def wait_for(condition: Callable[[], bool], folder: Path) -> None:
+    """Wait until something is true; what the daemons said where that takes too long."""
+    until = time.monotonic() + START_SECONDS
+    while not condition():
+        said = {path.name: path.read_text(errors="replace")[-2000:] for path in folder.glob("*.output")}
+        assert time.monotonic() < until, said
+        time.sleep(0.2)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens to."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()

@@ -1,0 +1,150 @@
+"""A sweep on a real cluster, through all that can happen to its jobs there, ends in what an undisturbed one gives."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tdattr.sweeps.record import Sweep, read_sweep
+from tests.e2e.console import TINY, tdattr
+from tests.slurm.cluster import Cluster
+
+GATED = Path(__file__).parent / "gated"
+ROOT = Path(__file__).parents[2]
+MIXTURES = ["dataset=mixtures", "dataset.source.groups=3", "dataset.source.items=60", "dataset.source.test_items=12"]
+SMALL = [*MIXTURES, *(o for o in TINY if not o.startswith("dataset")), "protocol=logo", "elbo.stride=200"]
+SWEEP = ["-m", "method=random,gated", "seed=1,2", *SMALL, f"hydra.searchpath=[file://{GATED}/conf]"]
+SLURM = ["hydra/launcher=slurm", "hydra.launcher.gpus=null", "hydra.launcher.cpus=1", "hydra.launcher.time=60"]
+MAIN = "import sys; sys.argv[0] = 'tdattr'; from tdattr.cli import main; main()"
+WAIT_SECONDS = 3600.0  # of a busy machine
+
+
+def until(condition: Callable[[], object], process: "subprocess.Popen[str]") -> None:
+    """Wait for something, for as long as the command runs."""
+    end = time.monotonic() + WAIT_SECONDS
+    while not condition():
+        assert process.poll() is None and time.monotonic() < end, process.communicate(timeout=10)
+        time.sleep(0.2)
+
+
+class Sweeping:
+    """A sweep that runs, and whose gated jobs wait at a gate."""
+
+    def __init__(self, cluster: Cluster, folder: Path, process: "subprocess.Popen[str]") -> None:
+        self.cluster, self.folder, self.process = cluster, folder, process
+        self.gate = folder / "outputs" / "gate"
+        until(lambda: any(job.id for sweep in self.sweeps() for job in sweep.jobs), process)
+
+    def sweeps(self) -> list[Sweep]:
+        """The sweep, once it has written what it is."""
+        return [read_sweep(path.parent) for path in self.folder.glob("outputs/runs/*/sweep.json")]
+
+    def sweep(self) -> Sweep:
+        """The sweep."""
+        (sweep,) = self.sweeps()
+        return sweep
+
+    def id(self, number: int) -> str:
+        """SLURM's name of a job."""
+        return self.sweep().job(number).id
+
+    def minutes(self, number: int) -> int:
+        """For how many minutes a job has run since it was last started."""
+        passed = self.cluster.call("squeue", "--noheader", "--format=%M", f"--jobs={self.id(number)}")
+        *hours, minutes, _ = passed.split(":")
+        return int(minutes) + 60 * int(hours[0] if hours else 0)
+
+    def pid(self, number: int) -> int:
+        """The process of a job."""
+        return self.status(number).get("pid", 0)
+
+    def status(self, number: int) -> dict:
+        """What a job says of itself."""
+        path = self.sweep().folder / str(number) / "status.json"
+        return json.loads(path.read_text()) if path.exists() else {}
+
+    def wait(self, *numbers: int, but: tuple[int, ...] = ()) -> list[int]:
+        """Wait until those jobs are at the gate, in other processes than ``but``; their processes."""
+        until(
+            lambda: all((self.gate / str(self.pid(n))).exists() and self.pid(n) not in but for n in numbers),
+            self.process,
+        )
+        return [self.pid(number) for number in numbers]
+
+
+def run_basic(folder: Path) -> str:
+    """What the sweep says whose jobs run one after another."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(GATED))
+        return tdattr(*SWEEP, folder=folder).stderr
+
+
+def contents(outputs: Path) -> dict[str, str]:
+    """The digest of every array of every artifact (weights, images, scores, bounds) and of every verdict's table."""
+    found = {}
+    for path in outputs.glob("artifacts/*/*/provenance.json"):
+        stage, address = path.parent.parts[-2:]
+        for name, facts in json.loads(path.read_text())["files"].items():
+            if name.endswith((".safetensors", ".npy")) or (stage, name) == ("evaluate", "queries.csv"):
+                found[f"{stage}/{address}/{name}"] = facts["sha256"]
+    return found
+
+
+def launch(cluster: Cluster, folder: Path) -> "subprocess.Popen[str]":
+    """Start the sweep on the cluster."""
+    environment = os.environ | cluster.environment | {"PYTHONPATH": os.pathsep.join([str(GATED), str(ROOT)])}
+    environment.pop("TDATTR_OUTPUTS", None)
+    return subprocess.Popen(
+        [sys.executable, "-c", MAIN, *SWEEP, *SLURM],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def test_a_sweep_survives_what_happens_to_its_jobs(cluster: Cluster, tmp_path: Path) -> None:
+    """Jobs 2 and 3 wait in the middle: the node goes down and comes up, one is queued again, cancelled, and its time is
+    over. Then the gate is opened."""
+    undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
+    for folder in (undisturbed, disturbed):
+        (folder / "outputs" / "gate").mkdir(parents=True)
+    process = launch(cluster, disturbed)
+    try:
+        (undisturbed / "outputs" / "gate" / "open").touch()
+        run_basic(undisturbed)
+        sweeping = Sweeping(cluster, disturbed, process)
+        first = sweeping.wait(2, 3)
+        cluster.node("down")
+        until(lambda: cluster.states() == ["PENDING"] * 2, process)
+        cluster.node_up()
+        second = sweeping.wait(2, 3, but=first)
+        cluster.call("scancel", sweeping.id(3))
+        cluster.call("scontrol", "requeue", sweeping.id(2))
+        third = sweeping.wait(2, but=first + second)
+        cluster.call("scontrol", "update", f"JobId={sweeping.id(2)}", f"TimeLimit={sweeping.minutes(2) + 2}")
+        until(lambda: not Path(f"/proc/{third[0]}").exists(), process)  # soon, as notice is two minutes
+        cluster.call("scontrol", "update", f"JobId={sweeping.id(2)}", "TimeLimit=60")
+        sweeping.wait(2, but=first + second + third)
+        (sweeping.gate / "open").touch()
+        said, _ = process.communicate(timeout=WAIT_SECONDS)
+    finally:
+        process.kill()
+        process.wait()
+    sweep = sweeping.sweep()
+    logs = {job.number: (sweep.folder / job.log).read_text() for job in sweep.jobs}
+    assert "#3" in said and str(sweep.folder / sweep.job(3).log) in said and "Traceback" not in said
+    assert [sweeping.status(number)["state"] for number in range(4)] == ["done"] * 3 + ["interrupted"]
+    assert sorted(path.name for path in sweep.folder.iterdir() if path.is_dir()) == [".code", ".submitit", *"0123"]
+    assert [logs[number].count("Starting with JobEnvironment") for number in range(4)] == [1, 1, 4, 2]
+    assert "".join(logs.values()).count("Training F1: 12 steps") == 2  # one a seed, however often its jobs began
+    assert "Every artifact was already there" not in logs[2]
+    done = run_basic(disturbed)
+    assert "Training F1" not in done and "Retraining" not in done
+    assert contents(disturbed / "outputs") == contents(undisturbed / "outputs")
