@@ -29,7 +29,7 @@ def until(condition: Callable[[], object], process: "subprocess.Popen[str]") -> 
     end = time.monotonic() + WAIT_SECONDS
     while not condition():
         assert process.poll() is None and time.monotonic() < end, process.communicate(timeout=10)
-        time.sleep(0.2)
+        time.sleep(0.5)
 
 
 class Sweeping:
@@ -68,12 +68,15 @@ class Sweeping:
         path = self.sweep().folder / str(number) / "status.json"
         return json.loads(path.read_text()) if path.exists() else {}
 
-    def wait(self, *numbers: int, but: tuple[int, ...] = ()) -> list[int]:
+    def wait(self, *numbers: int, but: list[int] | None = None) -> list[int]:
         """Wait until those jobs are at the gate, in other processes than ``but``; their processes."""
-        until(
-            lambda: all((self.gate / str(self.pid(n))).exists() and self.pid(n) not in but for n in numbers),
-            self.process,
-        )
+
+        def arrived() -> bool:
+            self.cluster.hurry()
+            pids = [self.pid(number) for number in numbers]
+            return all((self.gate / str(pid)).exists() and pid not in (but or []) for pid in pids)
+
+        until(arrived, self.process)
         return [self.pid(number) for number in numbers]
 
 
