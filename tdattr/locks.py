@@ -1,73 +1,196 @@
-"""A lock for several jobs on one file system, also where that has no locks of its own."""
+"""Leases: a lock for several jobs on one file system that needs neither ``flock`` nor a right clock.
 
-import errno
-import fcntl
+A lease is a file that is made in one step. It names its holder, who counts in it (the beat) for as long as it lives. It
+is taken over from a holder that is gone: at once from a process of this machine, and from any other one once its beat
+has stood still for LEASE_SECONDS. These are added up from the waits of the process that wants it, so that neither a
+clock that jumps nor a suspension of that process ends a lease.
+
+A lease saves work twice done; it does not protect files. A holder that was suspended for longer does not know that it
+has lost it, and network file systems show old content for a while: whoever builds under a lease writes into a folder of
+its own and moves that into place in one step (see ``store.py``).
+"""
+
+import hashlib
+import json
 import logging
 import os
-import tempfile
+import socket
+import threading
+import time
 from collections.abc import Callable
 from functools import cache
+from itertools import count
 from pathlib import Path
 
-from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
-
 log = logging.getLogger(__name__)
-NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)  # what flock says where there is none
+BEAT_SECONDS = 10.0
+LEASE_SECONDS = 120.0  # a network file system may show what a file held a minute ago
+PAUSES_SECONDS = (0.05, 1.0)  # between two looks at a lease: at first, and at most
 UNSAID_SECONDS = 2.0  # of waiting for another job that are not worth a line
-EMPTY_SECONDS = 5.0  # a job writes its name into the file that it has made as a lock much faster
+BEAT = "{:012}\n"  # at the start of the file, so that a beat writes over the last one
+SUFFIX = ".lease"
+numbers = count()  # of the leases of this process
 
 
-def acquire(path: Path, describe: Callable[[], str] | None) -> BaseFileLock | None:
-    """Take the lock of that name. Where another job holds it: None, or with ``describe``, which says what one waits
-    for, as soon as that job gives it back."""
-    lock = make_lock(path)
-    try:
-        lock.acquire(timeout=0 if describe is None else UNSAID_SECONDS)
-        return lock
-    except Timeout:
-        if describe is None:
-            return None
-    soft = isinstance(lock, SoftFileLock)
-    log.info("Waiting for %s%s.", describe(), f" and holds {lock.lock_file}" if soft else "")
+def acquire(path: Path, describe: Callable[[], str] | None) -> "Lease | None":
+    """Take the lease of that name. Where another job holds it: None, or with ``describe``, which says what one waits
+    for, as soon as that job gives it back or is gone."""
+    lease = Lease(path.with_name(f"{path.name}{SUFFIX}"))
+    if lease.take():
+        return lease
+    return None if describe is None else wait(lease, describe)
+
+
+def wait(lease: "Lease", describe: Callable[[], str]) -> "Lease":
+    """Take a lease that another job holds as soon as that is possible."""
+    pause, most = PAUSES_SECONDS
+    seen, still, waited, said = lease.read(), 0.0, 0.0, False
     while True:
-        before = stamp_empty(Path(lock.lock_file)) if soft else None
+        time.sleep(pause)
+        waited += pause
+        content = lease.read()
+        still = still + pause if content == seen else 0.0
+        seen = content
+        if lease.take(expired=seen if still >= LEASE_SECONDS else None):
+            return lease
+        if not said and waited >= UNSAID_SECONDS:
+            log.info("Waiting for %s.", describe())
+            said = True
+        pause = min(2 * pause, most)
+
+
+class Lease:
+    """A lease, held by this process from ``take`` to ``release``."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.name = json.dumps({"owner": name_process(), "host": socket.gethostname(), "number": next(numbers)})
+        self.ended = threading.Event()
+
+    def read(self) -> str | None:
+        """What the file holds, the beat first; None where nobody holds the lease."""
         try:
-            lock.acquire(timeout=EMPTY_SECONDS if soft else -1)
-            return lock
-        except Timeout:
-            if before is not None and stamp_empty(Path(lock.lock_file)) == before:
-                Path(lock.lock_file).unlink(missing_ok=True)  # of a job that was killed before it wrote its name
+            return self.path.read_text(errors="replace")
+        except FileNotFoundError:
+            return None
+
+    def take(self, expired: str | None = None) -> bool:
+        """Whether it could be taken: nobody holds it, its holder is gone, or it still holds what ``expired``."""
+        if self.create():
+            return True
+        content = self.read()
+        if content is not None and content != expired and not is_gone(find_owner(content)):
+            return False
+        if content is not None and not self.remove(content):
+            return False
+        return self.create()
+
+    def create(self) -> bool:
+        """Make the file, if there is none, and start to count in it."""
+        try:
+            self.file = self.path.open("xb", buffering=0)
+        except FileExistsError:
+            return False
+        try:
+            self.file.write((BEAT.format(0) + self.name).encode())
+            os.fsync(self.file.fileno())
+            self.beating = threading.Thread(target=self.beat, daemon=True)
+            self.beating.start()
+        except BaseException:  # of a full disk, or a signal
+            self.file.close()
+            self.path.unlink(missing_ok=True)
+            raise
+        return True
+
+    def beat(self) -> None:
+        """Count until the lease is given back. It is not looked whether the file is still the one at ``path``: this one
+        alone is written to."""
+        for number in count(1):
+            if self.ended.wait(BEAT_SECONDS):
+                return
+            try:
+                os.pwrite(self.file.fileno(), BEAT.format(number).encode(), 0)
+                os.fsync(self.file.fileno())
+            except OSError as error:  # a full disk, or the file is gone: at worst another job does the same work
+                log.debug("The lease %s could not be renewed (%s).", self.path, error)
+
+    def remove(self, content: str) -> bool:
+        """Remove the file of a holder that is gone, whose ``content`` it was; False where another job was faster."""
+        aside = self.path.with_name(f"{self.path.name}.{name_process()}")
+        try:
+            os.rename(self.path, aside)
+        except FileNotFoundError:
+            return False
+        if find_name(aside.read_text(errors="replace")) == find_name(content):
+            aside.unlink()
+            return True
+        if self.path.exists():
+            aside.unlink()
+        else:
+            os.rename(aside, self.path)
+        return False
+
+    def release(self) -> None:
+        """Give it back; one that was lost meanwhile stays with its new holder."""
+        self.ended.set()
+        self.beating.join()
+        self.file.close()
+        if find_name(self.read() or "") == self.name:
+            self.path.unlink(missing_ok=True)
 
 
-def make_lock(path: Path) -> BaseFileLock:
-    """The kind of lock that the file system can give. The two have names of their own: ``flock`` leaves its file
-    behind, but of the other kind a file that is there is held."""
-    return FileLock(f"{path}.lock") if has_flock(path.parent) else SoftFileLock(f"{path}.softlock")
+def find_name(content: str) -> str:
+    """What a lease's file holds besides the beat: who took it, as its how many-th; empty where that was not written."""
+    return content.partition("\n")[2]
+
+
+def find_owner(content: str) -> str:
+    """The process that took a lease; empty where the file does not say it, of a job killed just as it made it."""
+    try:
+        return str(json.loads(find_name(content))["owner"])
+    except (ValueError, KeyError, TypeError):
+        return ""
+
+
+# -- processes, across machines ---------------------------------------------------------------------------------------
+
+
+def name_process() -> str:
+    """``machine-pid-start``: names this process among all that there are and were on all machines."""
+    pid = os.getpid()
+    return f"{name_machine()}-{pid}-{find_start(pid)}"
+
+
+def is_gone(owner: str) -> bool:
+    """Whether the process of that name has ended, as far as this machine can tell: another process may have its number
+    by now, and nothing is known of other machines."""
+    machine, _, rest = owner.partition("-")
+    pid, _, start = rest.partition("-")
+    if machine != name_machine() or not pid.isdigit():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:  # another user's, of which /proc may show nothing
+        return False
+    return find_start(int(pid)) != start
 
 
 @cache
-def has_flock(folder: Path) -> bool:
-    """Whether the file system of a folder has locks that end with the process that holds them; a warning if not."""
-    with tempfile.TemporaryFile(dir=folder) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in NO_LOCKS:
-                raise
-            log.warning(
-                "The file system of %s has no locks (%s): files stand for them, and one that a job on another machine "
-                "leaves when it is killed (.*.softlock) has to be deleted by hand.",
-                folder,
-                os.strerror(error.errno),
-            )
-            return False
-    return True
+def name_machine() -> str:
+    """This machine since it was started, or this container on it: within one such name a process number is unique."""
+    parts = [socket.gethostname()]
+    if Path("/proc/self/ns/pid").exists():
+        parts += [Path("/proc/sys/kernel/random/boot_id").read_text(), os.readlink("/proc/self/ns/pid")]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8]
 
 
-def stamp_empty(path: Path) -> tuple[int, int] | None:
-    """What identifies an empty file; None for one that is not empty, or not there."""
+def find_start(pid: int) -> str:
+    """When a process was started, in ticks since the machine was; empty where there is none, or only what is left of
+    one until its parent asks for it. A machine without /proc says the same of all."""
     try:
-        facts = path.stat()
-    except FileNotFoundError:
-        return None
-    return None if facts.st_size else (facts.st_ino, facts.st_ctime_ns)
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return "" if Path("/proc/self/stat").exists() else "0"
+    return "" if state in "ZX" else fields[18]  # proc_pid_stat(5): fields 3 and 22

@@ -19,11 +19,11 @@ from tdattr.files import sync, writing
 from tdattr.integrity import check_files, read_provenance, seal
 from tdattr.locks import acquire
 from tdattr.progress import Bar
+from tdattr.unfinished import clear_unfinished, open_unfinished
 
 log = logging.getLogger(__name__)
 PACKAGES = ("torch", "lightning", "numpy", "timm", "torchmetrics")
 USES = "uses"  # in a provenance: the artifacts that were asked for while it was built; older versions did not note it
-UNFINISHED = ".unfinished"  # ends the name of the folder in which an artifact is built
 USE_SECONDS = 3600.0  # to which it is known when an artifact was last asked for
 REVISION = "REVISION"  # a file beside a copy of the package that says which revision was copied
 
@@ -54,7 +54,7 @@ class Plan:
     """An artifact that has an address before it is there: it is looked up, and built only where it is missing.
 
     ``build`` gets a folder that keeps its content when the job is killed, so that it can resume there; what it returns
-    is added to the provenance. ``prepare`` runs before the lock is taken: for work that is made of other artifacts,
+    is added to the provenance. ``prepare`` runs before the lease is taken: for work that is made of other artifacts,
     which jobs that want this one share out between them. ``build`` then gets what it returned as a second argument.
     ``label`` says what is built, for one who waits for it.
     """
@@ -95,9 +95,9 @@ class Plan:
     def offer(self, wait: bool) -> Artifact | None:
         """``get``, but without ``wait`` None where another job is building it.
 
-        The folder is moved into place in one step once ``build`` has returned and everything is on the disk. A lock
-        makes a second job that wants the same artifact wait for the first one. Raises UserError for a damaged artifact
-        and where the disk is full.
+        The folder is moved into place in one step once ``build`` has returned and everything is on the disk. A lease
+        makes a second job that wants the same artifact wait for the first one; where it was lost and two have built it,
+        the first to finish counts. Raises UserError for a damaged artifact and where the disk is full.
         """
         artifact = self.artifact
         started, nested, asked = time.perf_counter(), self.store.nested, self.store.asked
@@ -118,29 +118,37 @@ class Plan:
         arguments = () if self.prepare is None else (self.prepare(),)
         with writing(self.store.root):
             artifact.folder.parent.mkdir(parents=True, exist_ok=True)
-            lock = acquire(artifact.folder.with_name(f".{self.address}"), self.describe_wait if wait else None)
-        if lock is None:
+            lease = acquire(artifact.folder.with_name(f".{self.address}"), self.describe_wait if wait else None)
+        if lease is None:
             return None
         try:
             if artifact.folder.exists():
                 return use(artifact)
             with writing(self.store.root):
-                self.write(artifact, arguments)
-            return artifact
+                return self.write_or_find(artifact, arguments)
         finally:
-            lock.release()
+            lease.release()
 
     def describe_wait(self) -> str:
         """What one waits for who wants this artifact while another job builds it."""
         doing = "another job" if self.label is None else f"another job, {self.label()}"
         return f"{doing}, which builds {self.name}"
 
+    def write_or_find(self, artifact: Artifact, arguments: tuple[Any, ...]) -> Artifact:
+        """The artifact, built under its lease, or as another job has built it that took the lease over meanwhile."""
+        try:
+            self.write(artifact, arguments)
+        except Exception:
+            if not artifact.folder.exists():
+                raise
+            log.info("Another job has built %s in the meantime.", self.name)
+            artifact.checked()
+        clear_unfinished(artifact.folder)
+        return artifact
+
     def write(self, artifact: Artifact, arguments: tuple[Any, ...]) -> None:
-        """Build the artifact, under its lock. It gets its name once all of it is on the disk."""
-        unfinished = artifact.folder.with_name(f".{self.address}{UNFINISHED}")
-        unfinished.mkdir(exist_ok=True)
-        for path in unfinished.rglob("*.new"):  # half-written by a process that was killed
-            path.unlink()
+        """Build the artifact. It gets its name once all of it is on the disk, unless another one has it already."""
+        unfinished = open_unfinished(artifact.folder)
         started, elsewhere = time.perf_counter(), self.store.nested[-1]
         facts = self.build(unfinished, *arguments)
         seconds = time.perf_counter() - started - (self.store.nested[-1] - elsewhere)
@@ -154,7 +162,7 @@ class Plan:
             "revision": revision(),
         }
         seal(unfinished, content)
-        os.replace(unfinished, artifact.folder)
+        os.replace(unfinished, artifact.folder)  # fails where there is one
         sync(artifact.folder.parent)
         self.store.built.append(artifact.name)
 

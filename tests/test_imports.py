@@ -16,8 +16,8 @@ HEAVY |= {"pandas", "matplotlib", "rich", "tensorboard"}
 PACKAGE = Path(__file__).parents[1] / "tdattr"
 LAYERS = [  # from the ground up; what stands in one line does not know of each other
     ["errors", "jobs", "ids", "seeding", "schedules", "progress", "pictures", "recorder"],
-    ["files", "ranges"],
-    ["configs", "experiments", "integrity", "locks", "rows", "tables"],
+    ["files", "locks", "ranges"],
+    ["configs", "experiments", "integrity", "rows", "tables", "unfinished"],
     ["store"],
     ["scores", "queries", "search_path"],
     ["networks", "codecs", "data", "loggers", "overrides"],

@@ -12,6 +12,7 @@ import pytest
 from tdattr import files
 from tdattr.errors import UserError
 from tdattr.files import known
+from tdattr.locks import name_process
 from tdattr.store import Artifact, Plan, Store, find, provenance, share_out
 
 LINES = "one two three\n" * 100
@@ -115,6 +116,6 @@ def test_an_artifact_has_its_name_once_it_is_on_the_disk(tmp_path: Path, monkeyp
     monkeypatch.setattr(os, "fsync", note)
     monkeypatch.setattr(os, "replace", move)
     address = plan(tmp_path).get().address
-    renamed = synced.index("renamed")
-    assert set(synced[:renamed]) == {"weights.bin", "table.csv", "more", "provenance.json", f".{address}.unfinished"}
+    renamed, own = synced.index("renamed"), f".{address}.{name_process()}.unfinished"
+    assert set(synced[:renamed]) - {f".{address}.lease"} == {"weights.bin", "table.csv", "more", "provenance.json", own}
     assert synced[renamed + 1 :] == ["train"]

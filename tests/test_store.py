@@ -14,9 +14,9 @@ from threading import Event, Thread
 from typing import Any
 
 import pytest
-from filelock import FileLock
 
 from tdattr import locks
+from tdattr.locks import acquire, name_process
 from tdattr.store import USE_SECONDS, Artifact, Plan, Store, find, provenance, share_out
 
 BASE: dict[str, Any] = {"stage": "train", "version": 1, "config": {"steps": 5}, "inputs": {"dataset": "abc"}}
@@ -107,9 +107,11 @@ def test_who_waits_says_for_what(
     wanted.artifact.folder.parent.mkdir()
 
     def build_elsewhere() -> None:
-        with FileLock(wanted.artifact.folder.with_name(f".{wanted.address}.lock")):
-            begun.set()
-            time.sleep(0.4)
+        lease = acquire(wanted.artifact.folder.with_name(f".{wanted.address}"), None)
+        assert lease is not None
+        begun.set()
+        time.sleep(0.4)
+        lease.release()
 
     for patience in (100.0, 0.05):  # short waits are not worth a line
         monkeypatch.setattr(locks, "UNSAID_SECONDS", patience)
@@ -386,10 +388,11 @@ def test_what_a_killed_process_leaves_another_one_resumes(tmp_path: Path) -> Non
     assert [each["resumed"] for each in facts] == [number == 1 for number in range(SHARED)]
 
 
-def test_what_a_killed_process_had_begun_to_write_is_deleted(tmp_path: Path) -> None:
-    """Else it would be a file of the artifact, for ever."""
+@pytest.mark.parametrize("owner", ["", ".0000beef-12-34", f".{name_process()}"])
+def test_what_a_killed_process_had_begun_to_write_is_deleted(tmp_path: Path, owner: str) -> None:
+    """Else it would be a file of the artifact, for ever. One of an older version, of another machine, or this one."""
     wanted = plan(tmp_path)
-    unfinished = wanted.artifact.folder.with_name(f".{wanted.address}.unfinished")
+    unfinished = wanted.artifact.folder.with_name(f".{wanted.address}{owner}.unfinished")
     (unfinished / "deep").mkdir(parents=True)
     for name in ("a.safetensors.123.new", "deep/facts.json.4.new", "kept"):
         (unfinished / name).write_text("half")
@@ -439,3 +442,62 @@ def test_an_artifact_of_another_user_is_found_though_its_folder_cannot_be_marked
 
     monkeypatch.setattr(os, "utime", deny)
     assert get(tmp_path, refuse).folder == folder and folder.stat().st_mtime == 0
+
+
+# -- two builders of one artifact --------------------------------------------------------------------------------------
+
+
+def test_the_first_of_two_builders_counts(tmp_path: Path) -> None:
+    """A lease was lost, so that another job has built the same meanwhile."""
+    store = Store(tmp_path, "cpu")
+    wanted = plan(tmp_path).artifact.folder
+
+    def build(folder: Path) -> dict[str, Any]:
+        (folder / "result.txt").write_text("second")
+        get(tmp_path / "other").folder.rename(wanted)
+        return {}
+
+    artifact = get(store, build)
+    assert (artifact.folder / "result.txt").read_text() == "done"
+    assert store.built == [] and [path.name for path in wanted.parent.iterdir()] == [wanted.name]
+
+
+def suspend(root: Path) -> None:
+    """Build an artifact, and be suspended in the middle of it with an open file."""
+
+    def build(folder: Path) -> None:
+        with (folder / "half.txt").open("w") as file:
+            file.write("half")
+            file.flush()
+            os.kill(os.getpid(), signal.SIGSTOP)
+            file.write("and whole")
+        (folder / "more.txt").write_text("more")
+
+    artifact = get(root, build)
+    (root / "woken.txt").write_text((artifact.folder / "half.txt").read_text())
+
+
+def test_a_holder_that_wakes_up_after_its_lease_was_taken_spoils_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locks, "LEASE_SECONDS", 0.3)
+    process = multiprocessing.get_context("spawn").Process(target=suspend, args=(tmp_path,))
+    process.start()
+    try:
+        assert process.pid is not None
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
+
+        def build(folder: Path) -> dict[str, Any]:
+            resumed = (folder / "half.txt").read_text()
+            (folder / "half.txt").write_text(resumed + ", taken over")
+            return {"resumed": resumed}
+
+        artifact = get(tmp_path, build)
+        os.kill(process.pid, signal.SIGCONT)
+        process.join(300)
+    finally:
+        process.kill()
+    assert process.exitcode == 0 and provenance(artifact)["facts"] == {"resumed": "half"}
+    assert (artifact.checked().folder / "half.txt").read_text() == "half, taken over"
+    assert (tmp_path / "woken.txt").read_text() == "half, taken over"
+    assert [path.name for path in artifact.folder.parent.iterdir()] == [artifact.address]

@@ -1,0 +1,54 @@
+"""Where an artifact is built: a folder beside its own, which belongs to one process and from which another resumes."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from tdattr.locks import is_gone, name_process
+
+SUFFIX = ".unfinished"
+
+
+def open_unfinished(folder: Path) -> Path:
+    """This process's folder for what becomes ``folder``, with what an earlier attempt has left for it to resume from.
+
+    That of a process that has ended is taken over. One whose process cannot be seen, or was only suspended, is copied:
+    nothing that it may still write reaches the copy.
+    """
+    own = folder.with_name(f".{folder.name}.{name_process()}{SUFFIX}")
+    if not own.exists():
+        left = sorted(find_unfinished(folder), key=lambda path: path.stat().st_mtime)
+        if left:
+            adopt(left[-1], own)
+    own.mkdir(exist_ok=True)
+    for path in own.rglob("*.new"):  # half-written by a process that was killed
+        path.unlink()
+    return own
+
+
+def find_unfinished(folder: Path) -> Iterator[Path]:
+    """What all processes have left of ``folder``; a folder without the name of one is of an older version."""
+    return folder.parent.glob(f".{folder.name}*{SUFFIX}")
+
+
+def adopt(left: Path, own: Path) -> None:
+    """Make ``own`` of what another process has left; nothing, where that one takes it away meanwhile."""
+    owner = left.name.removesuffix(SUFFIX).rpartition(".")[2] if left.name.count(".") > 2 else ""
+    try:
+        if not owner or is_gone(owner):
+            os.rename(left, own)
+            return
+        copy = own.with_suffix(".copy")
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(left, copy)
+        os.rename(copy, own)
+    except (FileNotFoundError, shutil.Error):
+        pass
+
+
+def clear_unfinished(folder: Path) -> None:
+    """Delete what is left of other attempts once ``folder`` is there. A process that is still at it finds that out when
+    it next writes, and takes what is there."""
+    for left in (*find_unfinished(folder), *folder.parent.glob(f".{folder.name}.*.copy")):
+        shutil.rmtree(left, ignore_errors=True)
