@@ -12,10 +12,12 @@ from typing import Any
 from tdattr.errors import UserError
 from tdattr.integrity import Damaged, read_provenance
 from tdattr.inventory.words import printable
-from tdattr.store import UNFINISHED, USES
+from tdattr.locks import SUFFIX as LEASE
+from tdattr.store import USES
+from tdattr.unfinished import SUFFIX as UNFINISHED
 
 PRUNED = ".pruned"  # ends the name of an artifact that is being deleted
-LOCK, SOFT_LOCK = ".lock", ".softlock"  # see tdattr.locks: of the first, the file means nothing
+LOCK = ".lock"  # ends the name of a file that older versions left for every artifact
 RECORD = "pruned.jsonl"  # in the store: the provenance of what was pruned though runs had used it
 FACTS = "facts.json"  # of a dataset; its ``content`` stands for it among the inputs of others
 DATASET = "dataset"
@@ -79,10 +81,10 @@ class Stored:
 
 @dataclass(frozen=True)
 class Leftover:
-    """What a job that was killed, or a lock that was given back, has left in a store."""
+    """What a job that was killed, or an older version, has left in a store."""
 
     path: Path
-    kind: str  # UNFINISHED, PRUNED or LOCK
+    kind: str  # UNFINISHED, PRUNED, LEASE or LOCK
     stage: str
     address: str
     bytes: int
@@ -163,9 +165,9 @@ def find_fault(provenance: Any) -> str | None:
 
 def read_leftover(stage: str, path: Path) -> Leftover | None:
     """What a hidden file or folder of a store is; None where it is no concern of the store's."""
-    for kind in (UNFINISHED, PRUNED, LOCK):
+    for kind in (UNFINISHED, PRUNED, LEASE, LOCK):
         if path.name.endswith(kind):
-            address = path.name.removesuffix(kind).lstrip(".")
+            address = path.name.lstrip(".").partition(".")[0]  # behind it, the process that was building it
             try:
                 times = [path.lstat().st_mtime, *(facts.st_mtime for facts in walk(path))]
                 return Leftover(path, kind, stage, address, measure(path), max(times))

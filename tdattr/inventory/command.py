@@ -22,7 +22,7 @@ from tdattr.progress import close_bars
 
 PRUNE = f"""
 Deletes the artifacts that no run uses, and what killed jobs have left: unfinished artifacts, half-deleted ones, and
-lock files that nobody holds. It says what goes and asks first.
+leases of killed jobs. It says what goes and asks first.
 
 A finished run uses the artifacts that its summary.json names and all that those were made from. The runs that are
 known are those below OUTPUTS/runs and below the folders given by --runs; what runs elsewhere use is not known. While
@@ -36,7 +36,7 @@ that needs a network which is gone trains it again. What prune deletes of this k
 OUTPUTS/artifacts/pruned.jsonl, so that `explain` still knows it. To delete the results of a run too, delete the run's
 folder first, then prune.
 
-Never deleted is what a job holds the lock of, and what was asked for since a run began that is still going. Kept
+Never deleted is what a job holds the lease of, and what was asked for since a run began that is still going. Kept
 unless --all is given: what no run uses but was asked for within a day (--days), and what was made or asked for while a
 run went on that was not finished, as the same command may resume from it.
 """

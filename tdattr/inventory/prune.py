@@ -6,20 +6,18 @@ import shutil
 import sys
 import time
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from filelock import SoftFileLock
-
 from tdattr.errors import UserError
 from tdattr.files import sync, writing
-from tdattr.inventory.artifacts import LOCK, PRUNED, RECORD, SOFT_LOCK, Inventory, Leftover, Stored
+from tdattr.inventory.artifacts import LEASE, LOCK, PRUNED, RECORD, UNFINISHED, Inventory, Leftover, Stored
 from tdattr.inventory.runs import RunFolder
 from tdattr.inventory.uses import Uses
 from tdattr.inventory.words import count, printable, show_bytes, show_work
 from tdattr.locks import acquire
-from tdattr.store import UNFINISHED, USE_SECONDS
+from tdattr.store import USE_SECONDS
 
 TRAININGS = ("pretrain", "unlearn")  # stages whose results are networks
 DAY_SECONDS = 86400.0
@@ -78,7 +76,7 @@ def choose(inventory: Inventory, runs: Sequence[RunFolder], uses: Uses, wanted: 
         reason = None
         if leftover.kind == UNFINISHED and leftover.name not in inventory.artifacts:
             reason = find_reason([leftover.changed], runs, wanted, young=True)
-        if reason is None and leftover.kind == UNFINISHED and is_held(leftover.path, leftover.address):
+        if reason is None and leftover.kind in (UNFINISHED, LEASE) and is_held(leftover.path, leftover.address):
             reason = "which jobs are building"
         if reason is None:
             choice.leftovers.append(leftover)
@@ -123,7 +121,7 @@ def prune(inventory: Inventory, choice: Choice, yes: bool, dry_run: bool) -> int
     size = sum(artifact.bytes for artifact in deleted) + sum(leftover.bytes for leftover in cleared)
     print(f"Deleted {count(len(deleted), 'artifact')} and {count(len(cleared), 'leftover')}: {show_bytes(size)}.")
     if held := len(choice.all) + len(choice.leftovers) - len(deleted) - len(cleared):
-        print(f"{held} stayed: another job has asked for them in the meantime, or holds their locks.")
+        print(f"{held} stayed: another job has asked for them in the meantime, or holds their leases.")
     return 0
 
 
@@ -136,7 +134,7 @@ def list_choice(choice: Choice) -> Iterator[str]:
         for stage in sorted({artifact.stage for artifact in artifacts}):
             alike = [artifact for artifact in artifacts if artifact.stage == stage]
             yield f"  {printable(stage)}: {len(alike)}, {show_bytes(sum(artifact.bytes for artifact in alike))}"
-    nouns = {UNFINISHED: "unfinished artifact", PRUNED: "half-deleted artifact", LOCK: "lock file"}
+    nouns = {UNFINISHED: "unfinished artifact", PRUNED: "half-deleted artifact", LEASE: "lease", LOCK: "lock file"}
     for kind, noun in nouns.items():
         alike_left = [leftover for leftover in choice.leftovers if leftover.kind == kind]
         if alike_left:
@@ -169,7 +167,7 @@ def record(root: Path, artifacts: list[Stored]) -> None:
 
 
 def delete(artifact: Stored) -> bool:
-    """Delete an artifact, unless a job holds its lock or has asked for it meanwhile. It loses its name in one step:
+    """Delete an artifact, unless a job holds its lease or has asked for it meanwhile. It loses its name in one step:
     what is left when this is killed is no half artifact."""
     assert artifact.folder is not None
     with holding(artifact.folder.parent, artifact.address) as held:
@@ -186,9 +184,9 @@ def delete(artifact: Stored) -> bool:
 
 
 def clear(leftover: Leftover) -> bool:
-    """Delete a leftover, unless a job holds its lock. A lock file goes with the lock."""
+    """Delete a leftover, unless a job holds its lease. That of a job that is gone goes as it is taken over."""
     with holding(leftover.path.parent, leftover.address) as held:
-        if held and leftover.kind != LOCK:
+        if held and leftover.kind != LEASE:
             aside = leftover.path.with_name(f".{leftover.address}{PRUNED}")
             if leftover.path != aside:
                 remove(aside)
@@ -207,30 +205,21 @@ def remove(path: Path) -> None:
 
 @contextmanager
 def holding(stage: Path, address: str) -> Iterator[bool]:
-    """Hold the lock of an address while this lasts; False where a job holds it, perhaps on a machine that sees no flock
-    on this file system. The file of the lock is gone afterwards: who waits for it makes it anew."""
-    lock = acquire(stage / f".{address}", None)
-    if lock is None:
-        yield False
-        return
+    """Hold the lease of an address while this lasts; False where a job holds it, perhaps on another machine."""
+    lease = acquire(stage / f".{address}", None)
     try:
-        held = isinstance(lock, SoftFileLock) or not (stage / f".{address}{SOFT_LOCK}").exists()
-        yield held
-        if held:
-            (stage / f".{address}{LOCK}").unlink(missing_ok=True)
+        yield lease is not None
     finally:
-        lock.release()
+        if lease is not None:
+            lease.release()
 
 
 def is_held(path: Path, address: str) -> bool:
-    """Whether a job is building what lies unfinished at ``path``; also where the lock cannot be tried."""
-    if path.with_name(f".{address}{SOFT_LOCK}").exists():
+    """Whether a job is building what lies unfinished at ``path``; also where its lease cannot be tried."""
+    try:
+        if not path.with_name(f".{address}{LEASE}").exists():
+            return False
+        with holding(path.parent, address) as held:
+            return not held
+    except OSError:
         return True
-    with suppress(OSError):
-        if path.with_name(f".{address}{LOCK}").exists():
-            lock = acquire(path.with_name(f".{address}"), None)
-            if lock is None:
-                return True
-            lock.release()
-        return False
-    return True

@@ -1,7 +1,6 @@
 """``tdattr-artifacts prune``: only what no run uses goes, or what was asked for; nothing that a job may still need."""
 
 import json
-import multiprocessing
 import os
 import shutil
 import socket
@@ -10,10 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 
 from tdattr.inventory import prune as pruning
-from tdattr.locks import acquire
+from tdattr.locks import SUFFIX as LEASE
+from tdattr.locks import acquire, name_machine
 from tests.inventory.outputs import DAY, Chain, age_artifact, artifacts, make_older, names, write_run
 
 
@@ -139,20 +138,23 @@ def make_unfinished(outputs: Path, days: float) -> Path:
 def test_what_is_being_built_stays_and_what_was_left_unfinished_goes(outputs: Path) -> None:
     for days in (0.5, 3):
         folder = make_unfinished(outputs, days)
-        lock = FileLock(folder.with_name(".0123456789abcdef.lock"))
-        with lock:
-            assert "Kept: 1, which" in prune(outputs)
-            assert folder.exists() and Path(lock.lock_file).exists()
+        lease = acquire(folder.with_name(".0123456789abcdef"), None)
+        assert lease is not None
+        assert "which" in prune(outputs)
+        assert folder.exists() and lease.path.exists()
+        lease.release()
         prune(outputs)
         assert folder.exists() == (days < 1)
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def test_an_artifact_whose_lock_is_held_stays(outputs: Path) -> None:
+def test_an_artifact_whose_lease_is_held_stays(outputs: Path) -> None:
     plan = Chain(outputs, steps=10).scores
-    with FileLock(plan.artifact.folder.with_name(f".{plan.address}.lock")):
-        assert "stayed: another job" in prune(outputs)
-        assert plan.finished
+    lease = acquire(plan.artifact.folder.with_name(f".{plan.address}"), None)
+    assert lease is not None
+    assert "stayed: another job" in prune(outputs)
+    assert plan.finished
+    lease.release()
     prune(outputs)
     assert not plan.finished
 
@@ -224,44 +226,18 @@ def test_nothing_goes_while_it_is_not_known_what_a_run_uses(outputs: Path) -> No
     assert Chain(outputs).verdict.finished
 
 
-def test_a_lock_of_a_machine_without_flock_is_respected(outputs: Path) -> None:
+def test_a_lease_of_another_machine_is_respected_and_that_of_a_killed_job_goes(outputs: Path) -> None:
     plan = Chain(outputs, steps=10).scores
-    soft = plan.artifact.folder.with_name(f".{plan.address}.softlock")
-    soft.write_text("7 elsewhere")
+    path = plan.artifact.folder.with_name(f".{plan.address}{LEASE}")
+    path.write_text('000000000007\n{"owner": "0badc0de-7-7"}')
     assert "stayed: another job" in prune(outputs)
-    assert plan.finished and soft.exists()
+    assert plan.finished and path.exists()
+    path.write_text(f'000000000007\n{{"owner": "{name_machine()}-{2**22 + 1}-7"}}')  # no process has that number
+    assert "1 lease" in prune(outputs)
+    assert not plan.finished and not path.exists()
 
 
 @pytest.mark.parametrize("days", ["nan", "-1", "inf", "a week"])
 def test_days_are_a_number(days: str, outputs: Path) -> None:
     done = artifacts("prune", "--yes", f"--days={days}", outputs=outputs)
     assert done.status == 2 and "is no number of days" in done.err
-
-
-def wait_for_lock(
-    path: Path, taken: "multiprocessing.synchronize.Event", end: "multiprocessing.synchronize.Event"
-) -> None:
-    lock = acquire(path, lambda: "nothing")
-    assert lock is not None
-    taken.set()
-    end.wait(30)
-
-
-def test_who_waits_for_a_lock_whose_file_is_deleted_holds_it_alone(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("fork")
-    taken, end = context.Event(), context.Event()
-    path = tmp_path / ".0123456789abcdef"
-    with pruning.holding(tmp_path, path.name[1:]) as held:
-        assert held
-        process = context.Process(target=wait_for_lock, args=(path, taken, end))
-        process.start()
-        time.sleep(0.5)  # it waits, for the file that is about to go
-        assert not taken.is_set()
-    try:
-        assert taken.wait(30)
-        assert acquire(path, None) is None
-    finally:
-        end.set()
-        process.join(30)
-        if process.is_alive():
-            process.kill()
