@@ -41,6 +41,11 @@ def acquire(path: Path, describe: Callable[[], str] | None) -> "Lease | None":
     return None if describe is None else wait(lease, describe)
 
 
+def read_lease(path: Path) -> str | None:
+    """Something that changes while the lease of that name is held; None where it is not."""
+    return Lease(path.with_name(f"{path.name}{SUFFIX}")).read()
+
+
 def wait(lease: "Lease", describe: Callable[[], str]) -> "Lease":
     """Take a lease that another job holds as soon as that is possible."""
     pause, most = PAUSES_SECONDS

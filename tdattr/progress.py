@@ -5,7 +5,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 from weakref import WeakSet
 
 from tqdm import tqdm
@@ -37,14 +37,19 @@ def close_bars() -> None:
 
 
 class Bar:
-    """Progress that is advanced by hand; ``start`` units were done before. A ``nested`` one leaves nothing behind."""
+    """Progress that is advanced by hand; ``start`` units were done before. A ``nested`` one leaves nothing behind.
+
+    ``all_hidden``: of a process that works beside the one that shows how far the work is.
+    """
+
+    all_hidden: ClassVar[bool] = False
 
     def __init__(
         self, description: str, total: int, start: int = 0, hidden: bool = False, nested: bool = False
     ) -> None:
         description = "".join(letter if letter.isprintable() else "?" for letter in description)  # names of groups
         self.bar: tqdm[None] | Lines | None = None
-        if not hidden:
+        if not hidden and not self.all_hidden:
             make = draw if sys.stderr.isatty() else Lines
             self.bar = make(description, total, start, nested)
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from tdattr.files import sync, writing
 from tdattr.integrity import check_files, read_provenance, seal
-from tdattr.locks import acquire
+from tdattr.locks import acquire, read_lease
 from tdattr.progress import Bar
 from tdattr.unfinished import clear_unfinished, open_unfinished
 
@@ -26,6 +26,7 @@ PACKAGES = ("torch", "lightning", "numpy", "timm", "torchmetrics")
 USES = "uses"  # in a provenance: the artifacts that were asked for while it was built; older versions did not note it
 USE_SECONDS = 3600.0  # to which it is known when an artifact was last asked for
 REVISION = "REVISION"  # a file beside a copy of the package that says which revision was copied
+LOOK_SECONDS = 0.5  # between two looks for what another job is expected to build
 
 
 Build = Callable[[Path], Mapping[str, Any] | None]  # writes into a folder; returns what the provenance shall hold
@@ -118,7 +119,7 @@ class Plan:
         arguments = () if self.prepare is None else (self.prepare(),)
         with writing(self.store.root):
             artifact.folder.parent.mkdir(parents=True, exist_ok=True)
-            lease = acquire(artifact.folder.with_name(f".{self.address}"), self.describe_wait if wait else None)
+            lease = acquire(self.lease, self.describe_wait if wait else None)
         if lease is None:
             return None
         try:
@@ -128,6 +129,20 @@ class Plan:
                 return self.write_or_find(artifact, arguments)
         finally:
             lease.release()
+
+    def leave_to_others(self, seconds: float) -> None:
+        """Return once the artifact is there, or once nobody has been building it for so long."""
+        left, seen = seconds, read_lease(self.lease)
+        while left > 0 and not self.finished:
+            time.sleep(LOOK_SECONDS)
+            left -= LOOK_SECONDS
+            if (content := read_lease(self.lease)) != seen:
+                left, seen = seconds, content
+
+    @property
+    def lease(self) -> Path:
+        """The name of what one who builds it holds."""
+        return self.artifact.folder.with_name(f".{self.address}")
 
     def describe_wait(self) -> str:
         """What one waits for who wants this artifact while another job builds it."""
@@ -177,6 +192,7 @@ class Store:
     nested: list[float] = field(default_factory=lambda: [0.0])
     # seconds spent so far on the artifacts that each build that is running has asked for; the first: outside of any
     asked: list[dict[str, None]] = field(default_factory=lambda: [{}])  # their names, in their order
+    call_workers: Callable[[], None] = lambda: None  # called when there is something to share out
 
     def plan(
         self,
@@ -212,6 +228,8 @@ def share_out(plans: Sequence[Plan], description: str | None = None) -> list[Art
     """
     finished = {index: plan.get() for index, plan in enumerate(plans) if plan.finished}
     bar = Bar(description or "", len(plans), len(finished), hidden=description is None or len(finished) == len(plans))
+    if len(plans) - len(finished) > 1:
+        plans[0].store.call_workers()
     try:
         while missing := [index for index in range(len(plans)) if index not in finished]:
             before = len(finished)

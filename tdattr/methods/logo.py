@@ -37,10 +37,12 @@ class LOGO(Method):
         self.elbo.terms(setup.diffusion)
 
     def terms(self, context: Context) -> list[Float[Tensor, "model query term"]]:
-        """For every seed, the KL terms of all queries under a model of everything and those without each group."""
+        """For every seed, the KL terms of all queries under a model of everything and those without each group. Jobs
+        share out the models of all seeds at once."""
         removals = [np.array([], dtype=np.int64), *context.counterfactuals.groups().values()]
         models = context.counterfactuals.train(removals, repeats=self.repeats, first=self.first)
-        return [elbos(context, self.elbo, [by_seed[repeat] for by_seed in models]) for repeat in range(self.repeats)]
+        by_repeat = [model for repeat in range(self.repeats) for model in (by_seed[repeat] for by_seed in models)]
+        return list(elbos(context, self.elbo, by_repeat).split(len(removals)))
 
     def scores(self, context: Context) -> Float[Tensor, "query group"]:
         """Train without each group, and score all queries under each model."""

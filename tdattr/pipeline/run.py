@@ -27,6 +27,7 @@ from tdattr.pipeline.generate import generate
 from tdattr.pipeline.health import examine
 from tdattr.pipeline.logged import WriteReport, describe_run, gather
 from tdattr.pipeline.train import train
+from tdattr.pipeline.workers import share_work
 from tdattr.pipeline.workspace import Workspace, open_workspace
 from tdattr.scores import load_scores
 from tdattr.search_path import in_sweep
@@ -71,7 +72,8 @@ def run(cfg: DictConfig, write_report: WriteReport) -> None:
     recorder = logger.start(describe_run(ws, folder, saved))
     ws.recorder = Guarded(recorder, hydra.runtime.choices.get("logger", "none"))
     try:
-        work(ws, logger, recorder, folder, write_report)
+        with share_work(ws, folder / CONFIG):
+            work(ws, logger, recorder, folder, write_report)
     except BaseException:
         abandon(logger, recorder)
         raise

@@ -29,7 +29,7 @@ from tdattr.pipeline.adopt import adopt_diffusion
 from tdattr.pipeline.dataset import DatasetConfig, derive_recipe, read_dataset
 from tdattr.protocols import Protocol
 from tdattr.queries import QueriesConfig
-from tdattr.ranges import CountOrZero, Probability
+from tdattr.ranges import Count, CountOrZero, Probability
 from tdattr.recorder import Recorder
 from tdattr.store import Artifact, Plan, Store
 from tdattr.training.config import TrainConfig, TrainerConfig
@@ -73,6 +73,7 @@ class TopConfig:
     weights: Literal["ema", "raw"]
     checkpoint: str | None
     until: Literal["generate", "attribute", "evaluate"]
+    workers: Count
 
 
 @dataclass(eq=False)
@@ -100,6 +101,7 @@ class Workspace:
     remove: RemoveConfig
     device: torch.device
     store: Store
+    workers: int = 1  # processes that a command shares its work among
     recorder: Recorder = field(
         default_factory=Recorder
     )  # lets others see how the run goes; results do not depend on it
@@ -220,6 +222,7 @@ def open_workspace(cfg: DictConfig) -> Workspace:
         remove=build(cfg.remove, "remove", RemoveConfig),
         device=device,
         store=Store(expand(cfg.paths.artifacts), device_name),
+        workers=top.workers,
     )
     workspace.model.check_diffusion(workspace.diffusion)
     return workspace

@@ -14,6 +14,7 @@ from torch.multiprocessing.spawn import ProcessException, ProcessExitedException
 
 from tdattr.errors import UserError
 from tdattr.jobs import Interrupted, own_job
+from tdattr.progress import Bar
 from tdattr.training.config import TrainerConfig
 from tdattr.training.framework import L
 from tdattr.training.quiet import quieten
@@ -26,11 +27,13 @@ class Ranks(DDPStrategy):
     def __init__(self, threads: int | None) -> None:
         super().__init__(start_method="spawn")
         self.threads = threads
+        self.quiet = Bar.all_hidden
 
     def setup_environment(self) -> None:
         """The first that runs in a rank: it watches the command's process and takes over its settings."""
         end_with_parent()
         quieten()
+        Bar.all_hidden = self.quiet
         if self.threads is not None:
             torch.set_num_threads(self.threads)
         super().setup_environment()

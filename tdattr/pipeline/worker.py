@@ -1,0 +1,87 @@
+"""One of the other workers of a run, ``python -m tdattr.pipeline.worker CONFIG``, or a further task of its SLURM job.
+
+It does units of the run's work until all of it is there, and leaves nothing but artifacts.
+"""
+
+import logging
+import os
+import sys
+import threading
+import traceback
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from tdattr.errors import UserError
+from tdattr.files import describe_full
+from tdattr.jobs import own_job
+from tdattr.metrics.choice import complete_measures
+from tdattr.pipeline.check import check
+from tdattr.pipeline.evaluate import evaluate
+from tdattr.pipeline.run import own_settings, use_threads
+from tdattr.pipeline.train import train
+from tdattr.pipeline.workers import VISIBLE, choose_devices, visible_devices
+from tdattr.pipeline.workspace import open_workspace
+from tdattr.progress import Bar
+
+HEAD_START_SECONDS = 60.0  # of the first task, to begin with what it alone shows and logs
+
+
+def main() -> None:
+    """Work on a saved config. What goes wrong is a sentence, or a traceback, on standard error, and status 1."""
+    threading.Thread(target=end_with_input, daemon=True).start()
+    be_quiet()
+    config = OmegaConf.load(sys.argv[1])
+    assert isinstance(config, DictConfig)
+    try:
+        with own_job(), own_settings():
+            ws = open_workspace(config)
+            use_threads(ws)
+            evaluate(ws).get()
+    except Exception as error:
+        said = describe_full(error) or (str(error) if isinstance(error, UserError) else traceback.format_exc())
+        print(said, file=sys.stderr)
+        sys.exit(1)
+
+
+def end_with_input() -> None:
+    """End this process, at once, when standard input ends: the process that started it is gone."""
+    sys.stdin.buffer.read()
+    os._exit(1)
+
+
+def be_quiet() -> None:
+    """No bars, and no lines but warnings: the first worker shows how the work goes."""
+    Bar.all_hidden = True
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", force=True)
+
+
+def work_as_task(cfg: DictConfig, local_rank: int) -> None:
+    """What every task of a SLURM job but the first does: units of the work of the job's config, on a device of its own.
+
+    ``cfg``: as composed for the job, with Hydra's node; ``local_rank``: which of the job's tasks on this machine it is.
+    The first task runs the config as that of a job of one task. Raises what a run raises.
+    """
+    be_quiet()
+    HydraConfig.instance().set_config(cfg)
+    hydra = HydraConfig.get()
+    cfg = cfg.copy()
+    with open_dict(cfg):
+        del cfg["hydra"]
+    if torch.cuda.device_count():
+        os.environ[VISIBLE] = ",".join(choose_devices(local_rank, cfg.trainer.devices, visible_devices()))
+    with own_job(), own_settings():
+        complete_measures(cfg, hydra.runtime.config_sources)
+        ws = open_workspace(cfg)
+        use_threads(ws)
+        ws.prepared.leave_to_others(HEAD_START_SECONDS)
+        check(ws, hydra.overrides.task, swept=hydra.mode == RunMode.MULTIRUN)
+        if not evaluate(ws).finished:
+            train(ws).leave_to_others(HEAD_START_SECONDS)
+        evaluate(ws).get()
+
+
+if __name__ == "__main__":
+    main()
