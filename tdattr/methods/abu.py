@@ -5,6 +5,7 @@ One ascent step on the query in the geometry of the training set's Fisher inform
 
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import ClassVar
 
 from torch import Tensor
@@ -15,7 +16,8 @@ from tdattr.methods.ascend import ascend
 from tdattr.methods.loss_shift import Shift, ShiftConfig, shift_scorer
 from tdattr.ranges import Count, Positive
 from tdattr.scoring.cells import TrainingItems
-from tdattr.scoring.fisher import FisherConfig, diagonal_fisher, load_fisher
+from tdattr.scoring.fisher import FisherConfig, diagonal_fisher, load_fisher, plan_rounds
+from tdattr.store import share_out
 from tdattr.unlearning.fisher_step import FisherStep
 
 
@@ -47,22 +49,24 @@ class AbU(Method):
         config = {"epochs": self.fisher.epochs, "mirror": self.score.mirror, "trainable": self.trainable}
         sides = [False, True] if self.score.mirror else [False]
         views = [TrainingItems(context.data.train, context.ids, mirrored) for mirrored in sides]
-        folder = context.share(
-            "fisher",
-            2,
-            config,
-            lambda folder: diagonal_fisher(
-                context.f1.load(),
-                context.diffusion,
-                views,
-                names,
-                self.fisher,
-                context.seed,
-                context.trainer.gradient_batch,
-                folder,
-            ),
+        rounds = plan_rounds(
+            context.f1.load,
+            context.diffusion,
+            views,
+            names,
+            self.fisher,
+            context.seed,
+            context.trainer.gradient_batch,
+            lambda key, build: context.plan("fisher_round", 1, {"trainable": self.trainable, **key}, build),
         )
-        fisher = load_fisher(folder, self.fisher.damping)
+
+        def build(folder: Path) -> None:
+            diagonal_fisher([part.get() for part in rounds], len(context.ids), folder)
+
+        mean = context.plan("fisher", 2, config, build)
+        if not mean.finished:
+            share_out(rounds, "Fisher information")
+        fisher = load_fisher(mean.get().folder, self.fisher.damping)
         information = [fisher[name] for name in names]
         return partial(self.score_query, context, information, shift_scorer(context, self.score))
 

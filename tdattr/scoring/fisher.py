@@ -1,22 +1,19 @@
 """The diagonal empirical Fisher information of a network on its training items."""
 
-import hashlib
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from tdattr.diffusion import Diffusion
-from tdattr.files import move_into_place, name_aside
 from tdattr.networks import NOTHING, Given
 from tdattr.progress import track
 from tdattr.ranges import Count, PositiveOrZero
@@ -24,10 +21,9 @@ from tdattr.scoring.cells import Items
 from tdattr.scoring.gradients import BUFFER_VALUES
 from tdattr.scoring.projection import spans
 from tdattr.seeding import generator, normal
+from tdattr.store import Artifact, Build, Plan
 
-log = logging.getLogger(__name__)
 FILE = "fisher.safetensors"
-PARTIAL = "partial.safetensors"  # the sums so far, and after how many rounds
 
 
 @dataclass(frozen=True)
@@ -39,60 +35,46 @@ class FisherConfig:
     damping: PositiveOrZero
 
 
-def diagonal_fisher(
-    network: nn.Module,
+def plan_rounds(
+    load: Callable[[], nn.Module],
     diffusion: Diffusion,
     views: Sequence[Items],
     names: list[str],
     config: FisherConfig,
     seed: int,
     batch_size: int,
-    folder: Path,
-) -> None:
+    plan: Callable[[Mapping[str, int], Build], Plan],
+) -> list[Plan]:
+    """The rounds of the diagonal Fisher information, each one epoch over one view of the items, as artifacts.
+
+    ``load``: the network in evaluation mode; ``plan(config, build)``: the artifact of a round. Memory: one gradient for
+    each item of a batch, which is made smaller for networks with many parameters.
+    """
+    network = cache(load)
+    rounds = [(epoch, side) for epoch in range(config.epochs) for side in range(len(views))]
+
+    def plan_round(number: int, epoch: int, side: int) -> Plan:
+        def build(folder: Path) -> None:
+            key, description = (seed, epoch, side), f"Fisher {number}/{len(rounds)}"
+            squares = sum_squares(network(), diffusion, views[side], names, key, batch_size, description)
+            save_file(squares, folder / FILE)
+
+        return plan({"epoch": epoch, "view": side}, build)
+
+    return [plan_round(number, *which) for number, which in enumerate(rounds, start=1)]
+
+
+def diagonal_fisher(rounds: Sequence[Artifact], items: int, folder: Path) -> None:
     """Write the mean over items, views and epochs of the squared gradient of an item's loss, per parameter.
 
-    AbU (arXiv 2406.09408, §3). ``network`` is in evaluation mode. An interrupted call resumes after its last whole
-    round (one epoch of one view). Memory: one gradient for each item of a batch, which is made smaller for networks
-    with many parameters.
+    AbU (arXiv 2406.09408, §3). ``rounds``: all of ``plan_rounds``, each over so many ``items``.
     """
-    partial = folder / PARTIAL
-    done, total = read_sums(partial) if partial.exists() else (0, {})
-    rounds = [(epoch, side) for epoch in range(config.epochs) for side in range(len(views))]
-    if done:
-        log.info("The Fisher information resumes after %d of %d rounds.", done, len(rounds))
-    for number, (epoch, side) in enumerate(rounds[done:], start=done + 1):
-        key, description = (seed, epoch, side), f"Fisher {number}/{len(rounds)}"
-        squares = sum_squares(network, diffusion, views[side], names, key, batch_size, description)
+    total: dict[str, Tensor] = {}
+    for part in rounds:
+        squares = load_file(part.folder / FILE)
         total = {name: total[name] + value if name in total else value for name, value in squares.items()}
-        facts = {"rounds": str(number), "sha256": digest_sums(number, total)}
-        save_file(total, name_aside(partial), facts)
-        move_into_place(name_aside(partial), partial)
-    count = len(rounds) * len(views[0])
+    count = len(rounds) * items
     save_file({name: value / count for name, value in total.items()}, folder / FILE)
-    partial.unlink()
-
-
-def read_sums(path: Path) -> tuple[int, dict[str, Float[Tensor, "..."]]]:
-    """How many rounds an interrupted call has summed up, and the sums; none, with a warning, where the file is
-    damaged."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            facts = file.metadata() or {}
-            total = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if facts["sha256"] == digest_sums(int(facts["rounds"]), total):
-            return int(facts["rounds"]), total
-    except (SafetensorError, ValueError, KeyError):
-        pass
-    log.warning("%s is damaged: starting over.", path)
-    return 0, {}
-
-
-def digest_sums(rounds: int, total: Mapping[str, Float[Tensor, "..."]]) -> str:
-    """A digest of both."""
-    digest = hashlib.sha256(str(rounds).encode())
-    for name in sorted(total):
-        digest.update(name.encode() + total[name].numpy().tobytes())
-    return digest.hexdigest()
 
 
 def sum_squares(

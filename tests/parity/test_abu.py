@@ -109,7 +109,7 @@ def test_the_fisher_information_and_the_step(
         plan=keep(store),
     )
     method.start(context)(0)
-    entry.check("fisher", load_fisher(tmp_path / store.built[0], 0.0)["theta"])
+    entry.check("fisher", load_fisher(tmp_path / store.built[1], 0.0)["theta"])
     entry.check("parameters after", seen[0].theta)
 
 
