@@ -43,17 +43,25 @@ def acquire(path: Path, describe: Callable[[], str] | None) -> "Lease | None":
 
 def read_lease(path: Path) -> str | None:
     """Something that changes while the lease of that name is held; None where it is not."""
-    return Lease(path.with_name(f"{path.name}{SUFFIX}")).read()
+    return read(path.with_name(f"{path.name}{SUFFIX}"))
+
+
+def read(path: Path) -> str | None:
+    """What the file of a lease holds, the beat first; None where nobody holds it."""
+    try:
+        return path.read_text(errors="replace")
+    except FileNotFoundError:
+        return None
 
 
 def wait(lease: "Lease", describe: Callable[[], str]) -> "Lease":
     """Take a lease that another job holds as soon as that is possible."""
     pause, most = PAUSES_SECONDS
-    seen, still, waited, said = lease.read(), 0.0, 0.0, False
+    seen, still, waited, said = read(lease.path), 0.0, 0.0, False
     while True:
         time.sleep(pause)
         waited += pause
-        content = lease.read()
+        content = read(lease.path)
         still = still + pause if content == seen else 0.0
         seen = content
         if lease.take(expired=seen if still >= LEASE_SECONDS else None):
@@ -72,18 +80,11 @@ class Lease:
         self.name = json.dumps({"owner": name_process(), "host": socket.gethostname(), "number": next(numbers)})
         self.ended = threading.Event()
 
-    def read(self) -> str | None:
-        """What the file holds, the beat first; None where nobody holds the lease."""
-        try:
-            return self.path.read_text(errors="replace")
-        except FileNotFoundError:
-            return None
-
     def take(self, expired: str | None = None) -> bool:
         """Whether it could be taken: nobody holds it, its holder is gone, or it still holds what ``expired``."""
         if self.create():
             return True
-        content = self.read()
+        content = read(self.path)
         if content is not None and content != expired and not is_gone(find_owner(content)):
             return False
         if content is not None and not self.remove(content):
@@ -140,7 +141,7 @@ class Lease:
         self.ended.set()
         self.beating.join()
         self.file.close()
-        if find_name(self.read() or "") == self.name:
+        if find_name(read(self.path) or "") == self.name:
             self.path.unlink(missing_ok=True)
 
 

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 from tdattr.locks import is_gone, name_process
@@ -18,7 +17,7 @@ def open_unfinished(folder: Path) -> Path:
     """
     own = folder.with_name(f".{folder.name}.{name_process()}{SUFFIX}")
     if not own.exists():
-        left = sorted(find_unfinished(folder), key=lambda path: path.stat().st_mtime)
+        left = sorted(folder.parent.glob(f".{folder.name}*{SUFFIX}"), key=find_time)
         if left:
             adopt(left[-1], own)
     own.mkdir(exist_ok=True)
@@ -27,13 +26,17 @@ def open_unfinished(folder: Path) -> Path:
     return own
 
 
-def find_unfinished(folder: Path) -> Iterator[Path]:
-    """What all processes have left of ``folder``; a folder without the name of one is of an older version."""
-    return folder.parent.glob(f".{folder.name}*{SUFFIX}")
+def find_time(path: Path) -> float:
+    """When a folder was last changed, if it is still there."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def adopt(left: Path, own: Path) -> None:
-    """Make ``own`` of what another process has left; nothing, where that one takes it away meanwhile."""
+    """Make ``own`` of what another process has left; nothing, where that is taken away meanwhile. A folder without the
+    name of a process is of an older version."""
     owner = left.name.removesuffix(SUFFIX).rpartition(".")[2] if left.name.count(".") > 2 else ""
     try:
         if not owner or is_gone(owner):
@@ -50,5 +53,6 @@ def adopt(left: Path, own: Path) -> None:
 def clear_unfinished(folder: Path) -> None:
     """Delete what is left of other attempts once ``folder`` is there. A process that is still at it finds that out when
     it next writes, and takes what is there."""
-    for left in (*find_unfinished(folder), *folder.parent.glob(f".{folder.name}.*.copy")):
-        shutil.rmtree(left, ignore_errors=True)
+    for left in folder.parent.glob(f".{folder.name}.*"):
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)

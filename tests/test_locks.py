@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from tdattr import locks
-from tdattr.locks import BEAT, Lease, acquire, find_owner, is_gone, name_machine, name_process
+from tdattr.locks import BEAT, Lease, acquire, find_owner, is_gone, name_machine, name_process, read
 
 ELSEWHERE = '{"owner": "0000beef-12-34", "host": "elsewhere", "number": 0}'
 
@@ -49,9 +49,9 @@ def test_a_holder_counts_in_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(locks, "BEAT_SECONDS", 0.01)
     lease = acquire(tmp_path / ".a", None)
     assert lease is not None
-    while int((lease.read() or "").partition("\n")[0]) < 3:
+    while int((read(lease.path) or "").partition("\n")[0]) < 3:
         time.sleep(0.01)
-    assert find_owner(lease.read() or "") == name_process()
+    assert find_owner(read(lease.path) or "") == name_process()
     lease.release()
 
 

@@ -11,7 +11,6 @@ import traceback
 
 import torch
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from tdattr.errors import UserError
@@ -25,6 +24,7 @@ from tdattr.pipeline.train import train
 from tdattr.pipeline.workers import VISIBLE, choose_devices, visible_devices
 from tdattr.pipeline.workspace import open_workspace
 from tdattr.progress import Bar
+from tdattr.search_path import in_sweep
 
 HEAD_START_SECONDS = 60.0  # of the first task, to begin with what it alone shows and logs
 
@@ -48,7 +48,8 @@ def main() -> None:
 
 def end_with_input() -> None:
     """End this process, at once, when standard input ends: the process that started it is gone."""
-    sys.stdin.buffer.read()
+    while os.read(sys.stdin.fileno(), 1):  # not by sys.stdin, whose lock Python wants when it ends
+        pass
     os._exit(1)
 
 
@@ -77,7 +78,7 @@ def work_as_task(cfg: DictConfig, local_rank: int) -> None:
         ws = open_workspace(cfg)
         use_threads(ws)
         ws.prepared.leave_to_others(HEAD_START_SECONDS)
-        check(ws, hydra.overrides.task, swept=hydra.mode == RunMode.MULTIRUN)
+        check(ws, hydra.overrides.task, swept=in_sweep(hydra))
         if not evaluate(ws).finished:
             train(ws).leave_to_others(HEAD_START_SECONDS)
         evaluate(ws).get()

@@ -17,6 +17,7 @@ from tdattr.pipeline.workspace import Workspace
 log = logging.getLogger(__name__)
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 MODULE = "tdattr.pipeline.worker"
+LAST_WORDS_SECONDS = 10.0  # until the processes of a worker that was ended, such as loaders, have ended too
 
 
 @contextmanager
@@ -47,14 +48,14 @@ class Others:
         self.ws, self.config = ws, config
         self.said = Said()
         self.processes: list[subprocess.Popen[str]] = []
-        self.threads: list[threading.Thread] = []
+        self.relays: list[threading.Thread] = []
         self.ending = False
 
     def start(self) -> None:
         """Start them, unless they have been."""
         if self.processes:
             return
-        cores = max(1, torch.get_num_threads() // self.ws.workers)
+        cores = self.ws.trainer.threads or max(1, torch.get_num_threads() // self.ws.workers)
         for worker in range(1, self.ws.workers):
             process = subprocess.Popen(
                 [sys.executable, "-m", MODULE, str(self.config)],
@@ -67,12 +68,11 @@ class Others:
                 start_new_session=True,  # a terminal's Ctrl+C is for this process, which ends the others
             )
             self.processes.append(process)
-            self.threads.append(threading.Thread(target=self.relay, args=(worker, process), daemon=True))
-            self.threads[-1].start()
+            self.relays.append(threading.Thread(target=self.relay, args=(worker, process), daemon=True))
+            self.relays[-1].start()
         if self.processes:
             log.info("Sharing the work with %d other worker%s.", len(self.processes), "s" * (len(self.processes) > 1))
-            if self.ws.trainer.threads is None:
-                torch.set_num_threads(cores)
+            torch.set_num_threads(cores)
 
     def environment(self, worker: int, cores: int) -> dict[str, str]:
         """What the environment tells a worker: its device, its cores, and where this process finds its modules."""
@@ -84,9 +84,10 @@ class Others:
     def relay(self, worker: int, process: "subprocess.Popen[str]") -> None:
         """Say what a worker says, and how it has ended where that was too early."""
         assert process.stderr is not None
-        for line in process.stderr:
-            if line.strip() and self.said.for_the_first_time(line.rstrip(), worker):
-                log.warning("Worker %d: %s", worker, line.rstrip())
+        with process.stderr:
+            for line in process.stderr:
+                if line.strip() and self.said.for_the_first_time(line.rstrip(), worker):
+                    log.warning("Worker %d: %s", worker, line.rstrip())
         status = process.wait()
         if status and not self.ending:
             how = f"was ended by {signal.Signals(-status).name}" if status < 0 else "has failed, as said above"
@@ -97,13 +98,12 @@ class Others:
         self.ending = True
         for process in self.processes:
             process.kill()
-        for process, thread in zip(self.processes, self.threads, strict=True):
+        for process, relay in zip(self.processes, self.relays, strict=True):
             process.wait()
-            thread.join()
-            assert process.stdin is not None and process.stderr is not None
+            relay.join(LAST_WORDS_SECONDS)
+            assert process.stdin is not None
             process.stdin.close()
-            process.stderr.close()
-        self.processes, self.threads = [], []
+        self.processes, self.relays = [], []
 
 
 class Said(logging.Filter):

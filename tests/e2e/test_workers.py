@@ -15,7 +15,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from safetensors.numpy import load_file
 
-from tdattr.locks import Lease, find_owner, find_start
+from tdattr.locks import find_owner, find_start, read
 from tdattr.pipeline import attribute, worker
 from tdattr.pipeline.attribute import check_scored
 from tdattr.store import Plan, find, provenance
@@ -102,7 +102,7 @@ def newest(folder: Path) -> tuple[Path, dict[str, Any]]:
 def holders(folder: Path, stage: str) -> set[int]:
     """The processes that are building an artifact of a stage."""
     leases = folder.glob(f"outputs/artifacts/{stage}/.*.lease")
-    names = [find_owner(Lease(path).read() or "") for path in leases]
+    names = [find_owner(read(path) or "") for path in leases]
     return {int(name.split("-")[1]) for name in names if name}
 
 
@@ -172,7 +172,7 @@ def test_workers_end_with_a_command_that_is_killed(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow  # a command and four processes that each import everything
-@pytest.mark.parametrize("launcher", ["basic"])
+@pytest.mark.parametrize("launcher", ["basic", "local"])
 def test_a_sweep_over_trainings_on_two_devices_runs_each_job_once(tmp_path: Path, launcher: str) -> None:
     """DDP by processes that know nothing of the sweep: none of them runs the command again."""
     small = ["dataset=mixtures", "dataset.source.groups=3", "dataset.source.items=60", "dataset.source.test_items=12"]
@@ -182,13 +182,14 @@ def test_a_sweep_over_trainings_on_two_devices_runs_each_job_once(tmp_path: Path
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     [folder] = (tmp_path / "outputs/runs").iterdir()
-    configs = sorted(path.parent.name for path in folder.glob("**/config.yaml") if ".hydra" not in str(path))
-    assert configs == sorted(path.parent.name for path in folder.glob("**/summary.json")) == ["0", "1"]
+    for name in ("config.yaml", "summary.json"):
+        assert sorted(path.parent.name for path in folder.glob(f"*/{name}")) == ["0", "1"]
     for job in ("0", "1"):
         said = (folder / job / "run.log").read_text()
         for line in ("Groups by", "The network has", "Training F1: 12 steps", "Results: "):
             assert said.count(line) == 1, line
-    assert done.stdout.count("Results: ") + done.stderr.count("Results: ") == 2
+    assert "Training F1" in done.stderr or launcher == "local"  # whose jobs have logs of their own
+    assert done.stderr.count("Results: ") == (2 if launcher == "basic" else 0)
     trained = [
         provenance(find(tmp_path / "outputs/artifacts", f"pretrain/{path.name}")) for path in pretrained(tmp_path)
     ]

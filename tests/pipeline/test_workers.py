@@ -126,8 +126,8 @@ def test_how_a_worker_ends_is_said(
     others = Others(ws, worker(code))
     with caplog.at_level("WARNING"):
         others.start()
-        others.threads[0].join(100)
-    assert not others.threads[0].is_alive()
+        others.relays[0].join(100)
+    assert not others.relays[0].is_alive()
     for line in said:
         assert any(message.startswith(line) for message in caplog.messages), caplog.messages
     assert said or not caplog.messages
@@ -149,6 +149,13 @@ def test_they_end_with_a_run_that_fails(
     with pytest.raises(KeyboardInterrupt):
         fail()
     assert processes[0].returncode == -signal.SIGKILL and "ended by" not in caplog.text
+
+
+def test_a_launcher_gives_a_job_cores_for_all_its_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        for given, workers, expected in (("8", 2, 4), ("2", 4, 1), ("3", 1, 3), ("", 2, None)):
+            monkeypatch.setenv("TDATTR_THREADS", given)
+            assert compose("config", [f"workers={workers}"]).trainer.threads == expected
 
 
 def test_each_has_a_device_and_its_share_of_the_cores(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
