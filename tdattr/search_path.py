@@ -21,7 +21,15 @@ FOLDERS = ("file", "pkg")  # kinds of sources that hold configs as files
 
 # of the environment; one that is empty counts as not set, as everywhere in a shell
 OmegaConf.register_new_resolver("variable", lambda name, default: os.environ.get(name) or default, replace=True)
+OmegaConf.register_new_resolver("share_threads", lambda *given: share_threads(*given), replace=True)
 OmegaConf.register_new_resolver("expanduser", os.path.expanduser, replace=True)  # of Hydra's own folders: ~ is not ./~
+
+
+def share_threads(threads: str | None, workers: Any) -> int | None:
+    """Of the threads that a launcher gives a job those of each of its workers; None: nobody says how many."""
+    if threads is None:
+        return None
+    return max(1, int(threads) // workers) if isinstance(workers, int) and workers > 0 else int(threads)
 
 
 def in_sweep(hydra: Any) -> bool:

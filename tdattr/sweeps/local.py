@@ -40,7 +40,7 @@ class LocalSettings(Launch):
     def start(self, sweep: Sweep, cfg: DictConfig, numbers: Sequence[int]) -> Sweep:
         """Start the process that starts the others, and ends with this one."""
         gpus = [] if cfg.trainer.accelerator == "cpu" else list_gpus()
-        slots = make_slots(len(numbers), self.pack, self.jobs, gpus, cfg.trainer.devices)
+        slots = make_slots(len(numbers), self.pack, self.jobs, gpus, cfg.trainer.devices, cfg.workers)
         sweep = replace(sweep, slots=slots)
         sweep.write()
         sweep = replace(sweep, process=start_pool(sweep, numbers))

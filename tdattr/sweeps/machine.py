@@ -26,14 +26,18 @@ def share_cores(cores: int, jobs: int) -> dict[str, str]:
     return {CORES: share, OMP: share}
 
 
-def make_slots(wanted: int, pack: int | None, most: int | None, gpus: list[str], devices: int) -> list[dict[str, str]]:
-    """The environments in which ``wanted`` jobs run, each of which needs ``devices`` GPUs of those that there are, if
-    any: as many of them as jobs may run at once. See ``conf/hydra/launcher/local.yaml`` for ``pack`` and ``most``."""
+def make_slots(
+    wanted: int, pack: int | None, most: int | None, gpus: list[str], devices: int, workers: int = 1
+) -> list[dict[str, str]]:
+    """The environments in which ``wanted`` jobs run, each of whose ``workers`` needs ``devices`` GPUs of those that
+    there are, if any, or a core: as many of them as jobs may run at once. See ``conf/hydra/launcher/local.yaml`` for
+    ``pack`` and ``most``."""
     cores = count_cores()
+    devices *= workers
     if gpus:
         groups = [gpus[start : start + devices] for start in range(0, len(gpus) - devices + 1, devices)] or [gpus]
         places = [{GPUS: ",".join(group)} for _ in range(pack or 1) for group in groups]
     else:
-        places = [{} for _ in range(pack or cores)]
+        places = [{} for _ in range(pack or max(1, cores // workers))]
     places = places[: min(wanted, most or wanted)]
     return [place | share_cores(cores, len(places)) for place in places]
