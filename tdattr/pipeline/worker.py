@@ -22,7 +22,7 @@ from tdattr.pipeline.evaluate import evaluate
 from tdattr.pipeline.run import own_settings, use_threads
 from tdattr.pipeline.train import train
 from tdattr.pipeline.workers import VISIBLE, choose_devices, visible_devices
-from tdattr.pipeline.workspace import open_workspace
+from tdattr.pipeline.workspace import Workspace, open_workspace
 from tdattr.progress import Bar
 from tdattr.search_path import in_sweep
 
@@ -37,13 +37,17 @@ def main() -> None:
     assert isinstance(config, DictConfig)
     try:
         with own_job(), own_settings():
-            ws = open_workspace(config)
-            use_threads(ws)
-            evaluate(ws).get()
+            do_share(open_workspace(config))
     except Exception as error:
         said = describe_full(error) or (str(error) if isinstance(error, UserError) else traceback.format_exc())
         print(said, file=sys.stderr)
         sys.exit(1)
+
+
+def do_share(ws: Workspace) -> None:
+    """Do units of a run's work until all of it is there."""
+    use_threads(ws)
+    evaluate(ws).get()
 
 
 def end_with_input() -> None:
@@ -76,12 +80,11 @@ def work_as_task(cfg: DictConfig, local_rank: int) -> None:
     with own_job(), own_settings():
         complete_measures(cfg, hydra.runtime.config_sources)
         ws = open_workspace(cfg)
-        use_threads(ws)
         ws.prepared.leave_to_others(HEAD_START_SECONDS)
         check(ws, hydra.overrides.task, swept=in_sweep(hydra))
         if not evaluate(ws).finished:
             train(ws).leave_to_others(HEAD_START_SECONDS)
-        evaluate(ws).get()
+        do_share(ws)
 
 
 if __name__ == "__main__":

@@ -84,7 +84,7 @@ def test_results_do_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
         assert found.keys() == expected.keys()
         assert [name for name in found if not np.array_equal(found[name], expected[name])] == []
         assert sorted(name for names in built for name in names) == sorted(alone)  # each built once
-        for stage in ("query_scores", "losses", "gradients", "generate_batch", "pretrain", "elbo"):
+        for stage in ("query_scores", "pretrain", "elbo"):  # before which all have waited for each other
             assert sum(any(name.startswith(f"{stage}/") for name in names) for names in built) > 1, stage
 
 
@@ -150,15 +150,16 @@ def test_a_worker_that_is_killed_costs_its_unit_alone(tmp_path: Path, monkeypatc
 @pytest.mark.slow  # two processes that each import everything
 def test_workers_end_with_a_command_that_is_killed(tmp_path: Path) -> None:
     """However long they would go on: here each query would be unlearned for ever."""
-    endless = ["method.unlearn.stop=null", "method.unlearn.max_steps=100000000"]
+    endless = ["method.unlearn.stop=1e9", "method.unlearn.max_steps=100000000"]
     command = [sys.executable, "-c", COMMAND, *TINY, *MUCS, *endless, "method=mucs", "workers=2"]
     others: set[int] = set()
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
         try:
             while process.poll() is None and len(holders(tmp_path, "query_scores")) < 2:
                 time.sleep(0.1)
             others = holders(tmp_path, "query_scores") - {process.pid}
-            assert len(others) == 1
+            assert len(others) == 1, process.stderr.read()
             process.kill()
             process.wait()
             deadline = time.monotonic() + 60
@@ -190,8 +191,7 @@ def test_a_sweep_over_trainings_on_two_devices_runs_each_job_once(tmp_path: Path
             assert said.count(line) == 1, line
     assert "Training F1" in done.stderr or launcher == "local"  # whose jobs have logs of their own
     assert done.stderr.count("Results: ") == (2 if launcher == "basic" else 0)
-    trained = [
-        provenance(find(tmp_path / "outputs/artifacts", f"pretrain/{path.name}")) for path in pretrained(tmp_path)
-    ]
+    folders = (tmp_path / "outputs/artifacts/pretrain").iterdir()
+    trained = [provenance(find(path.parents[1], f"pretrain/{path.name}")) for path in folders]
     assert sorted(each["config"]["seed"] for each in trained) == [1, 2]
     assert [each["facts"]["devices"] for each in trained] == [2, 2]
