@@ -12,12 +12,14 @@ from pathlib import Path
 
 from tdattr.errors import UserError
 from tdattr.files import sync, writing
-from tdattr.inventory.artifacts import LEASE, LOCK, PRUNED, RECORD, UNFINISHED, Inventory, Leftover, Stored
+from tdattr.inventory.artifacts import LOCK, PRUNED, RECORD, Inventory, Leftover, Stored
 from tdattr.inventory.runs import RunFolder
 from tdattr.inventory.uses import Uses
 from tdattr.inventory.words import count, printable, show_bytes, show_work
+from tdattr.locks import SUFFIX as LEASE
 from tdattr.locks import acquire
 from tdattr.store import USE_SECONDS
+from tdattr.unfinished import SUFFIX as UNFINISHED
 
 TRAININGS = ("pretrain", "unlearn")  # stages whose results are networks
 DAY_SECONDS = 86400.0
