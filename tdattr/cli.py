@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import hydra
+from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig
@@ -26,6 +27,7 @@ from tdattr.jobs import Interrupted, interruptible, own_job
 from tdattr.overrides import arrange, check_overrides, explain, join_lines
 from tdattr.progress import close_bars
 from tdattr.report.arguments import parse
+from tdattr.run_status import report_run
 from tdattr.search_path import CONF, in_sweep, register_launchers
 
 log = logging.getLogger(__name__)
@@ -125,12 +127,10 @@ class Jobs:
         self.started += 1
         self.current = f"#{job.job.num}" if self.sweep else ""
         try:
-            check_overrides(cfg, job)
-            import_for_good(load)(cfg)
+            with report_run(Path(job.runtime.output_dir), self.describe):
+                self.work(load, cfg, job)
         except Exception as error:
             close_bars()
-            if self.signals:  # it hit a process that the job had started, too
-                raise Interrupted(self.signals[0]) from error
             if self.sweep:
                 self.note_failure(error, " ".join(job.overrides.task))
             elif isinstance(error, (UserError, OmegaConfBaseException)) and not self.full:
@@ -138,11 +138,25 @@ class Jobs:
                 sys.exit(1)
             raise
 
+    def work(self, load: Callable[[], Stage], cfg: DictConfig, job: HydraConf) -> None:
+        """Check the overrides and run a stage. Raises Interrupted where a signal is what has ended it."""
+        try:
+            check_overrides(cfg, job)
+            stage(cfg)
+        except Exception as error:
+            if self.signals:  # it hit a process that the job had started, too
+                raise Interrupted(self.signals[0]) from error
+            raise
+
+    def describe(self, error: Exception) -> str:
+        """Why a job has failed, in one sentence."""
+        return sentence(error, self.config_name) if concerns_user(error) else repr(error)
+
     def note_failure(self, error: Exception, overrides: str) -> None:
         """Say why the running job of a sweep has failed, and let go of all that it held."""
         self.failed.append(self.current)
         traced = self.full or not concerns_user(error)
-        self.reason = repr(error) if traced else sentence(error, self.config_name)
+        self.reason = repr(error) if traced else self.describe(error)
         log.error(
             "Job %s (%s) has failed: %s", self.current, overrides, self.reason, exc_info=error if traced else None
         )

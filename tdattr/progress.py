@@ -10,6 +10,8 @@ from weakref import WeakSet
 
 from tqdm import tqdm
 
+from tdattr.run_status import Stage, close_stage, open_stage
+
 BAR_INTERVAL_SECONDS = 0.1  # between two pictures of a bar
 LOG_INTERVAL_SECONDS = 30.0  # between two lines in a file, such as the log of a SLURM job
 WIDE_COLUMNS = 110  # more a bar does not fill; narrower terminals get shorter descriptions
@@ -49,12 +51,16 @@ class Bar:
     ) -> None:
         description = "".join(letter if letter.isprintable() else "?" for letter in description)  # names of groups
         self.bar: tqdm[None] | Lines | None = None
+        self.stage: Stage | None = None
         if not hidden and not self.all_hidden:
+            self.stage = open_stage(description, start, total)
             make = draw if sys.stderr.isatty() else Lines
             self.bar = make(description, total, start, nested)
 
     def advance(self, amount: int = 1) -> None:
         """Count finished units."""
+        if self.stage is not None:
+            self.stage.done += amount
         if self.bar is not None:
             self.bar.update(amount)
 
@@ -65,6 +71,7 @@ class Bar:
 
     def close(self) -> None:
         """End the bar where it stands."""
+        close_stage(self.stage)
         if self.bar is not None:
             self.bar.close()
 

@@ -15,7 +15,8 @@ HEAVY = {"lightning", "timm", "diffusers", "transformers", "torchvision", "torch
 HEAVY |= {"pandas", "matplotlib", "rich", "tensorboard"}
 PACKAGE = Path(__file__).parents[1] / "tdattr"
 LAYERS = [  # from the ground up; what stands in one line does not know of each other
-    ["errors", "jobs", "ids", "seeding", "schedules", "progress", "pictures", "recorder"],
+    ["errors", "jobs", "ids", "seeding", "schedules", "run_status", "pictures", "recorder"],
+    ["progress"],
     ["files", "locks", "ranges"],
     ["configs", "experiments", "integrity", "rows", "tables", "unfinished"],
     ["store"],
