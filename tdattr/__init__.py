@@ -10,10 +10,6 @@ Nothing heavy is imported before one of these functions is called.
 
 from typing import Any
 
-from tdattr.search_path import register_open_node
-
-register_open_node("measures")  # before any config is composed
-
 __version__ = "0.1.0"
 FUNCTIONS = ("attribute", "compose", "evaluate", "generate", "train")
 __all__ = ["__version__", *FUNCTIONS]

@@ -142,7 +142,7 @@ class Jobs:
         """Check the overrides and run a stage. Raises Interrupted where a signal is what has ended it."""
         try:
             check_overrides(cfg, job)
-            stage(cfg)
+            import_for_good(load)(cfg)
         except Exception as error:
             if self.signals:  # it hit a process that the job had started, too
                 raise Interrupted(self.signals[0]) from error

@@ -42,6 +42,9 @@ def register_open_node(name: str) -> None:
     ConfigStore.instance().store(f"open_{name}", DictConfig({name: DictConfig({}, flags={"struct": False})}))
 
 
+register_open_node("measures")  # before any config is composed
+
+
 def register_launchers() -> None:
     """Make Hydra's own launcher note what it starts, as the others do, and take in values of one's own for those."""
     Plugins.instance()  # which registers the configs of Hydra's own, once
