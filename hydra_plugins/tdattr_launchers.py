@@ -18,7 +18,7 @@ class Basic(BasicLauncher):
         from tdattr.sweeps.launch import Request, record
 
         assert self.config is not None and self.hydra_context is not None
-        record(Request("basic", self.config, self.hydra_context, job_overrides, initial_job_idx))
+        record(Request("basic", self.config, self.hydra_context, job_overrides, initial_job_idx), {})
         return super().launch(job_overrides, initial_job_idx)
 
 

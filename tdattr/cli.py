@@ -10,10 +10,9 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import hydra
-from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig
@@ -23,11 +22,12 @@ import tdattr
 from tdattr.completion import complete
 from tdattr.errors import UserError
 from tdattr.files import OUTPUTS, describe_full
+from tdattr.identity import identify
 from tdattr.jobs import Interrupted, interruptible, own_job
 from tdattr.overrides import arrange, check_overrides, explain, join_lines
 from tdattr.progress import close_bars
 from tdattr.report.arguments import parse
-from tdattr.run_status import report_run
+from tdattr.run_status import CANCEL, LOG, report_run
 from tdattr.search_path import CONF, in_sweep, register_launchers
 
 log = logging.getLogger(__name__)
@@ -108,8 +108,9 @@ def import_for_good(load: Callable[[], T]) -> T:
 class Jobs:
     """The jobs of a command, one or those of a sweep: which of them is running, which have failed."""
 
-    def __init__(self, config_name: str | None = None) -> None:
+    def __init__(self, config_name: str | None = None, log: str = LOG) -> None:
         self.config_name = config_name  # what Hydra composes for the command, if it does
+        self.log = log  # where the words of a run go
         self.full = wants_full_errors()
         self.sweep = False
         self.current = ""
@@ -126,8 +127,13 @@ class Jobs:
         self.sweep = in_sweep(job)
         self.started += 1
         self.current = f"#{job.job.num}" if self.sweep else ""
+        folder = Path(job.runtime.output_dir)
+        if self.sweep and (folder / CANCEL).exists():
+            log.info("Job %s was cancelled.", self.current)
+            return
+        identity = identify(cfg) if self.config_name == "config" else None
         try:
-            with report_run(Path(job.runtime.output_dir), self.describe):
+            with report_run(folder, self.describe, self.log, identity=identity):
                 self.work(load, cfg, job)
         except Exception as error:
             close_bars()
@@ -138,10 +144,11 @@ class Jobs:
                 sys.exit(1)
             raise
 
-    def work(self, load: Callable[[], Stage], cfg: DictConfig, job: HydraConf) -> None:
-        """Check the overrides and run a stage. Raises Interrupted where a signal is what has ended it."""
+    def work(self, load: Callable[[], Stage], cfg: DictConfig, hydra: Any) -> None:
+        """Check the overrides and run a stage. ``hydra``: Hydra's own node. Raises Interrupted where a signal has ended
+        it."""
         try:
-            check_overrides(cfg, job)
+            check_overrides(cfg, hydra)
             import_for_good(load)(cfg)
         except Exception as error:
             if self.signals:  # it hit a process that the job had started, too

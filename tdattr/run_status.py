@@ -9,7 +9,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
@@ -18,7 +18,9 @@ from typing import Any
 log = logging.getLogger(__name__)
 STATUS = "status.json"
 LOG = "run.log"  # in the same folder
+CANCEL = "cancelled"  # a file in a run's folder: it is not to start
 RUNNING, DONE, FAILED, INTERRUPTED = "running", "done", "failed", "interrupted"
+LOST = "lost"  # said by whoever has started the run's process, and seen it end without a word
 WRITE_INTERVAL_SECONDS = 1.0  # between two writes
 HEARTBEAT_SECONDS = 20.0  # a run that makes no step still says that it is there
 PROCESSES = Path("/proc")  # of Linux
@@ -45,13 +47,12 @@ class Stage:
 class Reporter:
     """Writes the status of a run from a thread of its own, so that the run waits for no disk."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, facts: Mapping[str, Any]) -> None:
         self.folder = folder
         self.stages: list[Stage] = []  # that are open, each within the one before it
         self.process = os.getpid()
         self.started = now()
-        self.facts = {"pid": self.process, "process": identify_process(self.process), "host": socket.gethostname()}
-        self.extra: dict[str, Any] = {}
+        self.facts = describe_process() | facts
         self.written: dict[str, Any] | None = None
         self.written_at = 0.0
         self.failed = False
@@ -82,7 +83,7 @@ class Reporter:
         content = {"state": state} | stages | {"started": self.started, "updated": now()} | self.facts
         self.written, self.written_at = stages, time.monotonic()
         try:
-            write_status(self.folder, content | {"error": error, "log": LOG} | self.extra)
+            write_status(self.folder, content | {"error": error})
         except OSError as problem:
             if not self.failed:
                 log.warning("Warning: %s cannot be written (%s).", self.folder / STATUS, problem.strerror)
@@ -93,14 +94,15 @@ current: Reporter | None = None  # of the run that this process is in
 
 
 @contextmanager
-def report_run(folder: Path, describe: Callable[[Exception], str], **extra: Any) -> Iterator[None]:
+def report_run(folder: Path, describe: Callable[[Exception], str], log: str = LOG, **facts: Any) -> Iterator[None]:
     """Keep ``status.json`` in a run's folder while this lasts, and leave there how it has ended.
 
-    ``describe`` puts an exception in one sentence; ``extra`` is noted as it is.
+    ``describe`` puts an exception in one sentence; ``log``: where the run's words go; ``facts`` are noted as they are.
+    A run inside another one reports for itself.
     """
     global current
-    reporter = current = Reporter(folder)
-    reporter.extra = extra
+    before = current
+    reporter = current = Reporter(folder, {"log": log} | facts)
     reporter.write(RUNNING, reporter.describe_stages())
     reporter.thread.start()
     state, error = INTERRUPTED, None
@@ -111,7 +113,7 @@ def report_run(folder: Path, describe: Callable[[Exception], str], **extra: Any)
         state, error = FAILED, describe(problem)
         raise
     finally:
-        current = None
+        current = before
         reporter.end(state, error)
 
 
@@ -128,6 +130,31 @@ def close_stage(stage: Stage | None) -> None:
     """The run has left it."""
     if current is not None and stage in current.stages:
         current.stages.remove(stage)
+
+
+def describe_process() -> dict[str, Any]:
+    """This process, as others can find it."""
+    return {"pid": os.getpid(), "process": identify_process(os.getpid()), "host": socket.gethostname()}
+
+
+def begin_status(folder: Path, log: str) -> None:
+    """Say that this process is going to run a run, before it can say more. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    nothing = Stage("", 0, None).describe() | {"step": None}
+    times = {"started": now(), "updated": now()}
+    write_status(folder, {"state": RUNNING} | nothing | times | describe_process() | {"log": log, "error": None})
+
+
+def end_status(folder: Path, state: str, error: str | None) -> None:
+    """Say how a run has ended that could not say it itself. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_status(folder, (read_status(folder) or {}) | {"state": state, "error": error, "updated": now()})
+
+
+def forget_status(folder: Path) -> None:
+    """A run is going to start once more in this folder."""
+    for name in (STATUS, CANCEL):
+        (folder / name).unlink(missing_ok=True)
 
 
 def write_status(folder: Path, content: dict[str, Any]) -> None:

@@ -21,7 +21,7 @@ LAYERS = [  # from the ground up; what stands in one line does not know of each 
     ["configs", "experiments", "integrity", "rows", "tables", "unfinished"],
     ["store"],
     ["scores", "queries", "search_path"],
-    ["networks", "codecs", "data", "loggers", "overrides"],
+    ["networks", "codecs", "data", "loggers", "overrides", "identity"],
     ["diffusion", "features", "counterfactuals"],
     ["training", "metrics"],
     ["scoring", "unlearning"],

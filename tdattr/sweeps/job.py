@@ -4,14 +4,14 @@ import os
 import signal
 import sys
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from tdattr import cli
 from tdattr.jobs import STOP
-from tdattr.sweeps.record import Sweep, SweepJob, note_status, read_sweep
+from tdattr.run_status import CANCEL, FAILED, INTERRUPTED, RUNNING, begin_status, end_status, read_status
+from tdattr.sweeps.record import Sweep, SweepJob, read_sweep
 
 TIME_OVER = "its time was over once too often: the same command resumes it; or raise hydra.launcher.time or requeue."
 
@@ -37,28 +37,23 @@ def run(folder: Path, number: int) -> int:
         before = os.environ.get("PYTHONPATH")
         os.environ["PYTHONPATH"] = sweep.code if not before else f"{sweep.code}{os.pathsep}{before}"
         os.environ["PYTHONSAFEPATH"] = "1"
-    begin = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    place = sweep.folder / job.folder
-    note_status(place, state="running", started=begin, pid=os.getpid(), error=None, log=str(sweep.folder / job.log))
+    place, log = sweep.folder / job.folder, str(sweep.folder / job.log)
+    if (place / CANCEL).exists():
+        return 0
+    begin_status(place, log)
     sys.argv[1:] = arguments(sweep, job)
-    jobs = cli.Jobs("config")
+    jobs = cli.Jobs("config", log)
     try:
         cli.main(jobs)
+        return 0
     except SystemExit as end:
-        status = end.code if isinstance(end.code, int) else 1
+        return end.code if isinstance(end.code, int) else 1
     except BaseException as error:
-        note(place, "failed", f"{type(error).__name__}: {error}")
+        jobs.reason = f"{type(error).__name__}: {error}"
         raise
-    else:
-        status = 0
-    state = "done" if status == 0 else "interrupted" if jobs.signals else "failed"
-    note(place, state, jobs.reason)
-    return status
-
-
-def note(place: Path, state: str, error: str | None) -> None:
-    """How a job has ended."""
-    note_status(place, state=state, error=error, updated=datetime.now(timezone.utc).isoformat(timespec="seconds"))
+    finally:
+        if (read_status(place) or {}).get("state") == RUNNING:  # it ended before it was composed
+            end_status(place, INTERRUPTED if jobs.signals else FAILED, jobs.reason)
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,11 @@
 """From what Hydra asks a launcher for to a sweep that runs, and to what became of it."""
 
 import logging
+import os
 import shutil
 import sys
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -14,10 +15,10 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext
 from omegaconf import DictConfig, open_dict
 
-from tdattr.cli import explain_failures
 from tdattr.configs import Settings, typed
 from tdattr.errors import UserError
 from tdattr.jobs import Interrupted
+from tdattr.run_status import forget_status
 from tdattr.sweeps.job import quote
 from tdattr.sweeps.record import Sweep, SweepJob, read_sweep
 from tdattr.sweeps.snapshot import CODE, copy_code
@@ -27,6 +28,8 @@ log = logging.getLogger(__name__)
 REPLACED = ("hydra.mode", "hydra.run.dir", "hydra.sweep.dir", "hydra.searchpath")  # overrides a job has of its own
 SUBDIR = "hydra.sweep.subdir"
 RUN_LOG = "run.log"  # of Hydra, in a run's folder
+VARIABLES = ("TDATTR_OUTPUTS", "TDATTR_DATA", "TDATTR_WEIGHTS")  # by which conf/config.yaml finds its paths
+DETACHED = "detached"  # the value of ``sweep`` under which the command does not wait for its jobs
 
 
 @dataclass(frozen=True)
@@ -60,16 +63,16 @@ class Launch(Settings):
         """Raise UserError where this machine cannot do what is asked for."""
 
     @abstractmethod
-    def start(self, sweep: Sweep, cfg: DictConfig, numbers: Sequence[int]) -> Sweep:
+    def start(self, sweep: Sweep, cfg: DictConfig, numbers: Sequence[int], detached: bool) -> Sweep:
         """Start the jobs of those numbers, or see to it that they will be, and write down where they are. ``cfg`` is
-        the config of the first."""
+        the config of the first; ``detached``: they go on after this process has ended."""
 
     @abstractmethod
     def interrupt(self, sweep: Sweep) -> str:
         """What becomes of the jobs when the command is interrupted: do it, and say it in a sentence."""
 
 
-def record(request: Request) -> Sweep:
+def record(request: Request, settings: Mapping[str, Any]) -> Sweep:
     """Write down the jobs before any is started. Those of an earlier batch of the same sweep stay."""
     hydra = request.config.hydra.overrides.hydra
     copied = request.launcher != "basic"
@@ -80,6 +83,7 @@ def record(request: Request) -> Sweep:
         number = request.first + index
         folder = str(request.compose(index).hydra.sweep.subdir) if named else str(number)
         name = "job.log" if copied else RUN_LOG
+        forget_status(request.folder / folder)
         jobs = [*jobs, SweepJob(number, list(overrides), folder, None, f"{folder}/{name}")]
     request.folder.mkdir(parents=True, exist_ok=True)
     if earlier is not None:
@@ -90,6 +94,8 @@ def record(request: Request) -> Sweep:
             command=[Path(sys.argv[0]).name, *(argument for argument in sys.argv[1:] if argument != "--")],
             launcher=request.launcher,
             submitted=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            settings=dict(settings),
+            environment={name: value for name, value in os.environ.items() if name in VARIABLES},
             working_folder=str(Path.cwd()),
             hydra=[o for o in hydra if o.lstrip("+").partition("=")[0] not in REPLACED],
             code=None,
@@ -107,7 +113,7 @@ def record(request: Request) -> Sweep:
 def with_code(sweep: Sweep, request: Request) -> Sweep:
     """The sweep with a copy of the code and the configs, which its jobs run."""
     shutil.rmtree(sweep.folder / CODE, ignore_errors=True)  # of an earlier sweep in the same folder
-    code, searched, revision = copy_code(sweep.folder, request.config.hydra.runtime.config_sources)
+    code, searched, revision = copy_code(sweep.folder, request.context.config_loader.get_search_path().get_path())
     found = [f"hydra.searchpath=[{','.join(map(quote, searched))}]"] if searched else []
     return replace(sweep, code=str(code), revision=revision, hydra=[*sweep.hydra, *found])
 
@@ -122,19 +128,30 @@ def launch(request: Request, kind: type[Launch], values: Any) -> Sequence[JobRet
     settings.check()
     cfg = request.compose(0)
     numbers = range(request.first, request.first + len(request.overrides))
-    sweep = record(request)
+    detached = request.config.sweep == DETACHED
+    sweep = settings.start(record(request, values), cfg, numbers, detached)
+    if detached:
+        return []
     try:
-        sweep = settings.start(sweep, cfg, numbers)
         failed = wait(sweep, numbers)
     except Interrupted as error:
-        raise Interrupted(error.number, settings.interrupt(read_sweep(sweep.folder))) from error
-    said = explain_failures([f"#{number}" for number in sorted(failed)], len(numbers))
-    return [outcome(sweep.job(number), failed, said) for number in numbers]
+        raise Interrupted(error.number, settings.interrupt(sweep)) from error
+    return [outcome(sweep.job(number), failed) for number in numbers]
 
 
-def outcome(job: SweepJob, failed: dict[int, str], said: str) -> JobReturn:
-    """What Hydra is told of a job; ``said``: what the command ends with where any has failed."""
+def outcome(job: SweepJob, failed: dict[int, str]) -> JobReturn:
+    """What Hydra is told of a job."""
     result = JobReturn(overrides=job.overrides)
     result.status = JobStatus.FAILED if job.number in failed else JobStatus.COMPLETED
-    result.return_value = UserError(said) if job.number in failed else None
+    result.return_value = UserError(explain(failed)) if job.number in failed else None
     return result
+
+
+def explain(failed: dict[int, str]) -> str:
+    """What is said at the end of a sweep of which jobs have failed."""
+    numbers = " and ".join(f"#{number}" for number in failed)
+    plural = len(failed) > 1
+    return (
+        f"job{'s' if plural else ''} {numbers} of the sweep {'have' if plural else 'has'} failed, as said above; the "
+        "other jobs are finished."
+    )

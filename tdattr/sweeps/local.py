@@ -14,16 +14,17 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from tdattr.jobs import STOP, Interrupted, interruptible
+from tdattr.errors import first_line
+from tdattr.jobs import ENDING, STOP, Interrupted, interruptible
 from tdattr.ranges import Count
-from tdattr.sweeps.job import note
+from tdattr.run_status import CANCEL, FAILED, INTERRUPTED, LOST, RUNNING, end_status, read_status, report_run
 from tdattr.sweeps.launch import Launch
 from tdattr.sweeps.machine import CORES, count_cores, list_gpus, make_slots, share_cores
-from tdattr.sweeps.record import ENDED, Sweep, read_status, read_sweep
+from tdattr.sweeps.pool import POOL_LOG, start_pool
+from tdattr.sweeps.record import Sweep, read_sweep
 
 POLL_SECONDS = 0.1
 GRACE_SECONDS = 60.0  # in which a job that is told to end does so
-POOL_LOG = ".local.log"  # of the process that starts the others
 WARNINGS = (signal.SIGUSR1, signal.SIGUSR2)  # that SLURM sends to all processes of a job, which one of them answers
 
 
@@ -37,13 +38,13 @@ class LocalSettings(Launch):
     def check(self) -> None:
         """Any machine can."""
 
-    def start(self, sweep: Sweep, cfg: DictConfig, numbers: Sequence[int]) -> Sweep:
-        """Start the process that starts the others, and ends with this one."""
+    def start(self, sweep: Sweep, cfg: DictConfig, numbers: Sequence[int], detached: bool) -> Sweep:
+        """Start the process that starts the others, and ends with this one unless it is ``detached``."""
         gpus = [] if cfg.trainer.accelerator == "cpu" else list_gpus()
         slots = make_slots(len(numbers), self.pack, self.jobs, gpus, cfg.trainer.devices, cfg.workers)
         sweep = replace(sweep, slots=slots)
         sweep.write()
-        sweep = replace(sweep, process=start_pool(sweep, numbers))
+        sweep = replace(sweep, process=start_pool(sweep, numbers, detached))
         sweep.write()
         return sweep
 
@@ -53,26 +54,6 @@ class LocalSettings(Launch):
             os.kill(sweep.process, STOP)
             os.waitpid(sweep.process, 0)
         return "Interrupted, and the jobs of the sweep that ran with it: the same command resumes them."
-
-
-def start_pool(sweep: Sweep, numbers: Sequence[int]) -> int:
-    """Start the process that runs those jobs; it ends them, and itself, when this process is gone."""
-    assert sweep.code is not None
-    command = [sys.executable, "-m", __spec__.name, str(sweep.folder), json.dumps(list(numbers))]
-    with (sweep.folder / POOL_LOG).open("a") as output:
-        pool = subprocess.Popen(
-            command,
-            cwd=sweep.code,
-            stdin=subprocess.PIPE,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,  # a terminal's Ctrl+C reaches the command, which says what becomes of the jobs
-        )
-    HELD.append(pool)
-    return pool.pid
-
-
-HELD: list["subprocess.Popen[bytes]"] = []  # whose standard input stays open for as long as this process is there
 
 
 def run_side_by_side(folder: Path, numbers: Sequence[int], told: Callable[[], bool]) -> int:
@@ -95,7 +76,10 @@ def run_jobs(sweep: Sweep, numbers: Sequence[int], slots: Sequence[dict[str, str
         try:
             while waiting or running:
                 while waiting and free:
-                    number, slot = waiting.pop(0), free.pop(0)
+                    number = waiting.pop(0)
+                    if (sweep.folder / sweep.job(number).folder / CANCEL).exists():
+                        continue
+                    slot = free.pop(0)
                     running[start(sweep, number, slot)] = number, slot
                 time.sleep(POLL_SECONDS)
                 for process in [process for process in running if process.poll() is not None]:
@@ -139,10 +123,11 @@ def ignored(signals: Sequence[int]) -> Iterator[None]:
 def bury(sweep: Sweep, number: int, status: int) -> int:
     """Note how a job has ended that could not say it. Gives its exit status as a shell does."""
     place = sweep.folder / sweep.job(number).folder
-    if read_status(place).get("state") not in (*ENDED, "interrupted"):
-        reason = f"ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+    if (read_status(place) or {}).get("state") in (None, RUNNING) and not (place / CANCEL).exists():
+        reason = f"it was ended by {signal.Signals(-status).name}" if status < 0 else f"it ended with status {status}"
         memory = ", perhaps because the memory was full" if status == -signal.SIGKILL else ""
-        note(place, "failed", f"it was {reason}{memory}: the same command resumes it.")
+        state = FAILED if status >= 0 else INTERRUPTED if -status in ENDING else LOST
+        end_status(place, state, f"{reason}{memory}: the same command resumes it.")
     return 128 - status if status < 0 else status
 
 
@@ -172,5 +157,8 @@ def end_with_parent() -> None:
 
 if __name__ == "__main__":
     this = read_sweep(Path(sys.argv[1]))
-    end_with_parent()
-    sys.exit(run_jobs(this, json.loads(sys.argv[2]), this.slots, lambda: True))
+    if not json.loads(sys.argv[3]):
+        end_with_parent()
+    with report_run(this.folder, first_line, POOL_LOG):
+        status = run_jobs(this, json.loads(sys.argv[2]), this.slots, lambda: True)
+    sys.exit(status)

@@ -9,8 +9,6 @@ from tdattr.errors import UserError
 from tdattr.files import write_json
 
 SWEEP = "sweep.json"
-STATUS = "status.json"  # of a run, in its folder
-ENDED = ("done", "failed")  # states of a status after which nothing follows
 
 
 @dataclass(frozen=True)
@@ -32,6 +30,8 @@ class Sweep:
     command: list[str]
     launcher: str  # basic | local | slurm
     submitted: str  # time, with its zone
+    settings: dict[str, Any]  # of the launcher
+    environment: dict[str, str]  # what tdattr reads of it
     working_folder: str  # in which the command was given: relative paths start there
     hydra: list[str]  # overrides of Hydra's own settings that all jobs have
     code: str | None  # the folder of the code and configs that the jobs run; None: those of the command's process
@@ -59,19 +59,3 @@ def read_sweep(folder: Path) -> Sweep:
         raise UserError(f"There is no sweep in {folder}: it has no {SWEEP}.") from None
     jobs = [SweepJob(**job) for job in content.pop("jobs")]
     return Sweep(folder=folder, jobs=jobs, **content)
-
-
-def read_status(folder: Path) -> dict[str, Any]:
-    """How the run in a folder goes, as its ``status.json`` says; empty before it has written one."""
-    try:
-        status = json.loads((folder / STATUS).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    assert isinstance(status, dict)
-    return status
-
-
-def note_status(folder: Path, **changes: Any) -> None:
-    """Change what ``status.json`` says of the run in a folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / STATUS, read_status(folder) | changes)

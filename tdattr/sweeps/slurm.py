@@ -1,12 +1,9 @@
 """Jobs of a sweep as jobs of SLURM, submitted by submitit."""
 
-import os
 import shlex
 import shutil
-import subprocess
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Any
@@ -22,13 +19,6 @@ from tdattr.sweeps.record import Sweep, SweepJob
 
 FILES = ".submitit"  # in a sweep's folder: what submitit keeps of each job
 ARRAY = 1000  # jobs that are submitted as one array; SLURM takes 1000 unless its administrator says otherwise
-ACTIVE = (  # states of jobs that are not over
-    *("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "STAGE_OUT", "SIGNALING", "RESIZING"),
-    *("REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD"),
-)
-CLUSTER = ("SLURM_CONF", "SLURM_CLUSTERS")  # variables that say which cluster is meant
-FORGOTTEN = "forgotten by SLURM"
-UNKNOWN_JOB = "Invalid job id"  # what squeue says where it has forgotten all jobs that it was asked about
 
 
 @dataclass(frozen=True)
@@ -63,12 +53,13 @@ class SlurmSettings(Launch):
                 "hydra/launcher=local."
             )
 
-    def start(self, sweep: Sweep, cfg: DictConfig, numbers: Sequence[int]) -> Sweep:
+    def start(self, sweep: Sweep, cfg: DictConfig, numbers: Sequence[int], detached: bool) -> Sweep:
         """Submit the jobs in arrays, ``pack`` of them as one."""
         from submitit.core.utils import FailedJobError
+        from submitit.helpers import clean_env
 
         shared = [tuple(numbers[start : start + self.pack]) for start in range(0, len(numbers), self.pack)]
-        with outside_of_jobs():
+        with clean_env():  # the command may itself run inside a job
             for start in range(0, len(shared), ARRAY):
                 array = shared[start : start + ARRAY]
                 try:
@@ -127,18 +118,6 @@ class SlurmSettings(Launch):
         )
 
 
-@contextmanager
-def outside_of_jobs() -> Iterator[None]:
-    """While this lasts, the environment says nothing of a job that the command itself may run in, which the jobs that
-    it submits would inherit; but where the cluster is stays."""
-    from submitit.helpers import clean_env
-
-    kept = {name: os.environ[name] for name in CLUSTER if name in os.environ}
-    with clean_env():
-        os.environ.update(kept)
-        yield
-
-
 def name_jobs(sweep: Sweep, submitted: Mapping[int, Any]) -> Sweep:
     """The sweep with SLURM's ids of its jobs, and the logs of those that have one of SLURM's jobs to themselves."""
     alone = Counter(job.job_id for job in submitted.values())
@@ -151,24 +130,3 @@ def name_jobs(sweep: Sweep, submitted: Mapping[int, Any]) -> Sweep:
         return replace(job, id=slurm.job_id, log=log)
 
     return replace(sweep, jobs=list(map(name, sweep.jobs)))
-
-
-def find_ended(sweep: Sweep) -> dict[int, str]:
-    """SLURM's state of each job that is over, by number."""
-    states = query(sorted({job.id.partition("_")[0] for job in sweep.jobs if job.id is not None}))
-    if states is None:
-        return {}
-    return {
-        job.number: state
-        for job in sweep.jobs
-        if job.id is not None and (state := states.get(job.id, FORGOTTEN)) not in ACTIVE
-    }
-
-
-def query(arrays: Sequence[str]) -> dict[str, str] | None:
-    """The state of all jobs of some arrays that SLURM remembers, by id; None where it does not answer."""
-    command = ["squeue", "--noheader", "--array", "--states=all", "--format=%i %T", f"--jobs={','.join(arrays)}"]
-    run = subprocess.run(command, capture_output=True, text=True)
-    if run.returncode != 0:
-        return {} if UNKNOWN_JOB in run.stderr else None
-    return dict(line.split() for line in run.stdout.splitlines())  # type: ignore[misc]

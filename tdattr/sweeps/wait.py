@@ -1,80 +1,110 @@
-"""Waiting for the jobs of a sweep, and what became of each."""
+"""A sweep on the terminal that has started it: a line for each job, drawn in place; in a file a line a change."""
 
-import logging
-import os
+import sys
 import time
 from collections.abc import Collection
+from dataclasses import replace
+from typing import Any
 
-from tdattr.sweeps.record import ENDED, Sweep, SweepJob, read_status
+from rich.console import Console, Group
+from rich.live import Live
+from rich.text import Text
 
-log = logging.getLogger(__name__)
-SHORTEST_SECONDS, LONGEST_SECONDS = 0.5, 30.0  # between two looks; the longer it takes, the fewer
-PATIENCE = 0.05  # of the time that has passed
+from tdattr.progress import LOG_INTERVAL_SECONDS, duration
+from tdattr.sweeps.lines import Line, choose, count, left_out, tell
+from tdattr.sweeps.record import Sweep
+from tdattr.sweeps.states import FAILURES, SLURM, SweepState, explain, read_states
+
+LOOK_SECONDS = {SLURM: 5.0}  # between two looks; SLURM is not to be asked more often
+OTHER_LOOK_SECONDS = 0.5
+MOST_RUNNING = 10  # jobs of which a file hears now and then how far they are
+RESERVED_LINES = 3  # of a terminal, for the numbers of all jobs and for where the shell's next line goes
+STYLES = {"RUNNING": "bold", "DONE": "green", "FAILED": "bold red", "LOST": "bold red"}
 
 
 def wait(sweep: Sweep, numbers: Collection[int]) -> dict[int, str]:
-    """Wait until those jobs have ended, and say of each how. Gives why those that failed did, by number."""
-    began = time.monotonic()
-    open_jobs = [sweep.job(number) for number in numbers]
-    failed: dict[int, str] = {}
-    while open_jobs:
-        states = find_states(sweep)
-        for job in list(open_jobs):
-            state = states.get(job.number)
-            if state is None:
-                continue
-            open_jobs.remove(job)
-            reason = find_failure(sweep, job, state)
-            shown = describe(sweep, job)
-            if reason is None:
-                log.info("Job #%d%s is done.", job.number, shown)
-            else:
-                failed[job.number] = reason
-                log.error("Job #%d%s has failed: %s Its log: %s", job.number, shown, reason, sweep.folder / job.log)
-        if open_jobs:
-            passed = time.monotonic() - began
-            time.sleep(min(LONGEST_SECONDS, max(SHORTEST_SECONDS, PATIENCE * passed)))
-    return failed
+    """Show how those jobs are until all of them have ended. Gives why those that are not done are not, by number; what
+    was cancelled was not wanted any more."""
+    view = Picture(sys.stderr) if sys.stderr.isatty() else Lines(sys.stderr)
+    pause = LOOK_SECONDS.get(sweep.launcher, OTHER_LOOK_SECONDS)
+    only = replace(sweep, jobs=[job for job in sweep.jobs if job.number in numbers])
+    ended = False
+    with view:
+        while True:
+            state = read_states(only)
+            view.show(state)
+            if state.ended and state.unknown is None and ended:
+                return {job.job.number: explain(job) for job in state.jobs if job.state in FAILURES}
+            ended = state.ended  # look once more: what has just gone may have more to say, or be queued again
+            time.sleep(pause)
 
 
-def find_states(sweep: Sweep) -> dict[int, str]:
-    """How each job that is over has ended, in the words of what ran it; the others are missing."""
-    if sweep.launcher == "slurm":
-        from tdattr.sweeps.slurm import find_ended
+class Picture:
+    """What a terminal shows, ``stream``: as high as it need be, and no higher than the terminal."""
 
-        return find_ended(sweep)
-    running = sweep.process is not None and is_running(sweep.process)
-    states = {job.number: read_status(sweep.folder / job.folder).get("state") for job in sweep.jobs}
-    return {number: state or "never started" for number, state in states.items() if state in ENDED or not running}
+    def __init__(self, stream: Any) -> None:
+        self.console = Console(file=stream)
+        self.live = Live(console=self.console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
 
+    def __enter__(self) -> "Picture":
+        self.live.start()
+        return self
 
-def find_failure(sweep: Sweep, job: SweepJob, state: str) -> str | None:
-    """Why a job that is over has failed; None where it is done."""
-    status = read_status(sweep.folder / job.folder)
-    if status.get("state") == "done":
-        return None
-    if status.get("state") == "failed":
-        return str(status.get("error"))
-    return f"it was ended before it was done ({state}): the same command resumes it."
+    def __exit__(self, *_: object) -> None:
+        self.live.stop()
 
-
-def describe(sweep: Sweep, job: SweepJob) -> str:
-    """What of a job's overrides the other jobs do not all have, in brackets."""
-    shared = set.intersection(*(set(other.overrides) for other in sweep.jobs)) if len(sweep.jobs) > 1 else set()
-    own = [override for override in job.overrides if override not in shared]
-    return f" ({' '.join(own)})" if own else ""
+    def show(self, state: SweepState) -> None:
+        """Draw the jobs."""
+        lines = tell(state)
+        shown = choose(lines, max(1, self.console.height - RESERVED_LINES))
+        texts = [draw(line) for line in shown]
+        if rest := left_out(lines, shown):
+            texts.append(Text(rest, style="dim", no_wrap=True, overflow="ellipsis"))
+        texts.append(Text(summarise(state), no_wrap=True, overflow="ellipsis"))
+        self.live.update(Group(*texts), refresh=True)
 
 
-def is_running(process: int) -> bool:
-    """Whether a process of this machine is there; one that this process has started is buried if it has ended."""
-    try:
-        return os.waitpid(process, os.WNOHANG) == (0, 0)
-    except ChildProcessError:
+def draw(line: Line) -> Text:
+    """A line that is cut where the terminal ends."""
+    text = Text(str(line), no_wrap=True, overflow="ellipsis")
+    text.highlight_regex(rf"(?<=^#.{{5}}){line.state}", STYLES.get(line.state, ""))
+    return text
+
+
+def summarise(state: SweepState) -> str:
+    """The numbers of all jobs."""
+    return count(state) + (f"; SLURM does not answer: {state.unknown}" if state.unknown else "")
+
+
+class Lines:
+    """What stands for the picture in a file, ``stream``: a line where a job starts or ends; sometimes all numbers."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+        self.known: dict[int, str] = {}
+        self.began = self.written = time.monotonic()
+
+    def __enter__(self) -> "Lines":
+        return self
+
+    def __exit__(self, *_: object) -> None:
         pass
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
+
+    def show(self, state: SweepState) -> None:
+        """Write what has changed."""
+        lines = tell(state)
+        for line in lines:
+            before = self.known.get(line.number, "WAITING")
+            if line.state != before:
+                self.write(str(line))
+            self.known[line.number] = line.state
+        now = time.monotonic()
+        if now - self.written >= LOG_INTERVAL_SECONDS and not state.ended:
+            self.written = now
+            self.write(f"After {duration(now - self.began)}: {summarise(state)}")
+            for line in [line for line in lines if line.state == "RUNNING"][:MOST_RUNNING]:
+                self.write(f"  {line}")
+
+    def write(self, text: str) -> None:
+        """A line of its own, there at once."""
+        print(text, file=self.stream, flush=True)

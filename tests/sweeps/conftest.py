@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tdattr.run_status import now
 from tdattr.sweeps.record import Sweep, SweepJob
 
 JOB = """
@@ -36,7 +37,9 @@ def make_sweep(tmp_path: Path) -> Callable[..., Sweep]:
             folder=tmp_path,
             command=["tdattr"],
             launcher="local",
-            submitted="",
+            submitted=now(),
+            settings={},
+            environment={},
             working_folder=str(tmp_path),
             hydra=[],
             code=str(tmp_path / ".code"),

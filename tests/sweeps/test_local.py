@@ -8,8 +8,9 @@ from collections.abc import Callable
 import pytest
 
 from tdattr.errors import UserError
+from tdattr.run_status import INTERRUPTED, end_status, read_status
 from tdattr.sweeps.local import run_jobs
-from tdattr.sweeps.record import Sweep, read_status, read_sweep
+from tdattr.sweeps.record import Sweep, read_sweep
 from tdattr.sweeps.wait import wait
 
 
@@ -48,8 +49,8 @@ status(state="done")
     sweep = make_sweep(script, 4)
     assert run(sweep, [{}]) == 137
     assert wait(sweep, range(4)) == {
-        0: "it was ended by SIGKILL, perhaps because the memory was full: the same command resumes it.",
-        1: "it was ended with status 3: the same command resumes it.",
+        0: "it is lost: it was ended by SIGKILL, perhaps because the memory was full: the same command resumes it.",
+        1: "it ended with status 3: the same command resumes it.",
         2: "Raise it.",
     }
     assert [(sweep.folder / job.log).read_text() for job in sweep.jobs] == [f"hello {n}\n" for n in range(4)]
@@ -64,10 +65,12 @@ time.sleep(60)
 """
     sweep = make_sweep(script, 3)
     assert run(sweep, [{}]) == 143
-    assert [read_status(sweep.folder / job.folder).get("state") for job in sweep.jobs] == ["interrupted", None, None]
+    said = [read_status(sweep.folder / job.folder) for job in sweep.jobs]
+    assert said[0]["state"] == "interrupted" and said[1:] == [None, None]
+    end_status(sweep.folder, INTERRUPTED, None)  # as the process says that runs the jobs
     failed = wait(sweep, range(3))
-    assert failed[0] == "it was ended before it was done (interrupted): the same command resumes it."
-    assert failed[2] == "it was ended before it was done (never started): the same command resumes it."
+    assert failed[0] == "it is interrupted: the same command resumes it."
+    assert failed[2] == "it is interrupted: the sweep was interrupted before it: the same command resumes it."
 
 
 def test_the_jobs_end_with_the_command(make_sweep: Callable[..., Sweep]) -> None:

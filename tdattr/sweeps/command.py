@@ -1,0 +1,169 @@
+"""``tdattr-sweep``: what the jobs of a sweep are doing, their logs, and how to end or repeat some of them.
+
+Any shell may ask. Nothing heavy is imported, so that the answer is there at once.
+"""
+
+import argparse
+import os
+import re
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tdattr
+from tdattr.errors import UserError
+from tdattr.files import expand
+from tdattr.run_status import RUNNING, read_status
+from tdattr.sweeps import control
+from tdattr.sweeps.earlier import read_earlier
+from tdattr.sweeps.lines import choose, count, left_out, tell
+from tdattr.sweeps.record import SWEEP, Sweep, SweepJob, read_sweep
+from tdattr.sweeps.states import log_of, read_states
+
+MOST_LINES = 40  # that ``status`` shows without --all
+FOLLOW_SECONDS = 0.5  # between two looks at a log
+NUMBERS = re.compile(r"(\d+)(?:-(\d+))?")
+ACTIONS = {
+    "status": "how all jobs are",
+    "logs": "the log of one job",
+    "cancel": "end jobs, or keep them from starting: those of these numbers, or all",
+    "retry": "start jobs again that failed, were lost or cancelled: those of these numbers, or all",
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is asked for; no numbers: all jobs."""
+
+    action: str
+    folder: Path
+    numbers: list[int]
+    whole: bool
+    follow: bool
+
+
+def main() -> None:
+    """The command. Ends with status 1 and a sentence where something is wrong."""
+    try:
+        options = parse(sys.argv[1:])
+        run(options, read_sweep(options.folder))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except BrokenPipeError:  # its reader has left: tdattr-sweep status | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def parse(arguments: Sequence[str]) -> Options:
+    """The options. Raises UserError for what cannot be meant."""
+    parser = argparse.ArgumentParser("tdattr-sweep", description="What the jobs of a sweep are doing.")
+    parser.add_argument("--version", action="version", version=f"tdattr {tdattr.__version__}")
+    actions = parser.add_subparsers(dest="action", required=True)
+    for name, text in ACTIONS.items():
+        action = actions.add_parser(name, help=text, description=f"{text}.")
+        words = "NUMBER" if name == "logs" else "SWEEP" if name == "status" else "NUMBER|SWEEP"
+        action.add_argument("words", nargs="*", metavar=words, help="numbers of jobs (3 or 5-9), and a sweep's folder")
+        action.set_defaults(whole=False, follow=False)
+        if name == "status":
+            action.add_argument("-a", "--all", dest="whole", action="store_true", help="a line for every job")
+        if name == "logs":
+            action.add_argument("-f", "--follow", action="store_true", help="also what is still to come")
+    given = parser.parse_args(arguments)
+    numbers = [number for word in given.words if NUMBERS.fullmatch(word) for number in read_numbers(word)]
+    folders = [expand(word) for word in given.words if not NUMBERS.fullmatch(word)]
+    if len(folders) > 1:
+        raise UserError(f"Name one sweep, not {len(folders)}: {' '.join(map(str, folders))}.")
+    if given.action == "logs" and len(numbers) != 1:
+        raise UserError("Whose log? Write tdattr-sweep logs NUMBER; tdattr-sweep status has the numbers.")
+    return Options(given.action, find_sweep(folders), numbers, given.whole, given.follow)
+
+
+def read_numbers(word: str) -> range:
+    """``3`` or ``5-9``."""
+    match = NUMBERS.fullmatch(word)
+    assert match is not None
+    return range(int(match[1]), int(match[2] or match[1]) + 1)
+
+
+def find_sweep(named: Sequence[Path]) -> Path:
+    """The folder of the sweep that is named, by its path or its name among the runs, or of the newest one. Raises
+    UserError where there is none."""
+    runs = expand(os.environ.get("TDATTR_OUTPUTS") or "outputs") / "runs"
+    if named:
+        places = [named[0], runs / named[0]]
+        found = [place for place in places if (place / SWEEP).is_file()]
+        if not found:
+            raise UserError(f"There is no sweep in {named[0]}: it has no {SWEEP}.")
+        return found[0]
+    sweeps = list(runs.glob(f"*/{SWEEP}"))
+    if not sweeps:
+        raise UserError(f"There is no sweep below {runs}: name its folder, or set TDATTR_OUTPUTS.")
+    return max(sweeps, key=lambda path: path.stat().st_mtime).parent
+
+
+def run(options: Options, sweep: Sweep) -> None:
+    """Do what is asked. Raises UserError."""
+    known = {job.number: job for job in sweep.jobs}
+    if unknown := [number for number in options.numbers if number not in known]:
+        raise UserError(f"There is no job #{unknown[0]} in {sweep.folder}: tdattr-sweep status has the numbers.")
+    if options.action == "status":
+        show(sweep, options.numbers, options.whole)
+    elif options.action == "logs":
+        copy_log(sweep, known[options.numbers[0]], options.follow)
+    elif options.action == "cancel":
+        print(control.cancel(sweep, options.numbers))
+    else:
+        print(control.retry(sweep, options.numbers))
+
+
+def show(sweep: Sweep, numbers: Sequence[int], whole: bool) -> None:
+    """Print how the jobs are."""
+    state = read_states(sweep)
+    earlier = len(read_earlier(sweep.folder))
+    print(f"{sweep.folder}: {len(sweep.jobs)} jobs, {sweep.launcher}, since {sweep.submitted}")
+    if state.unknown:
+        print(f"SLURM could not be asked ({state.unknown}): this is what the jobs said last.")
+    lines = [line for line in tell(state) if not numbers or line.number in numbers]
+    shown = lines if whole else choose(lines, MOST_LINES)
+    for line in shown:
+        print(line)
+    if rest := left_out(lines, shown):
+        print(f"{rest} (tdattr-sweep status --all shows them)")
+    also = f"; {earlier} more were done before, in earlier runs" if earlier else ""
+    print(f"{count(state)}{also}")
+
+
+def copy_log(sweep: Sweep, job: SweepJob, follow: bool) -> None:
+    """Print a job's log; with ``follow`` until the job has ended."""
+    path = log_of(sweep, job)
+    if not path.exists() and not follow:
+        raise UserError(f"Job #{job.number} has no log yet ({path}): it has not started.")
+    position = 0
+    while True:
+        running = is_open(sweep, job)  # before the last look at the log
+        if path.exists():
+            with path.open("rb") as file:
+                file.seek(position)
+                while block := file.read(1 << 16):
+                    sys.stdout.buffer.write(block)
+                position = file.tell()
+            sys.stdout.flush()
+        if not follow or not running:
+            return
+        time.sleep(FOLLOW_SECONDS)
+
+
+def is_open(sweep: Sweep, job: SweepJob) -> bool:
+    """Whether more may come of a job: it says that it runs, or it has not said anything."""
+    status = read_status(sweep.folder / job.folder)
+    if status is not None and status["state"] != RUNNING:
+        return False
+    return next(not state.ended for state in read_states(sweep).jobs if state.job.number == job.number)
+
+
+if __name__ == "__main__":
+    main()
