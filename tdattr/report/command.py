@@ -9,11 +9,12 @@ import pandas as pd
 from rich.console import Console
 
 from tdattr.files import writing
-from tdattr.report.collect import IMPORTED
+from tdattr.report.collect import IMPORTED, Experiment
 from tdattr.report.files import write_csv, write_sheet
 from tdattr.report.page import Made, write_page
+from tdattr.report.page import Table as Rows
 from tdattr.report.readable import make_readable
-from tdattr.report.sheet import as_text, render_sheet
+from tdattr.report.sheet import Sheet, as_text, render_sheet
 from tdattr.report.tables import describe_marks, leave_ablations_out, render_table
 
 TABLE, PAGE = "table.csv", "index.html"
@@ -50,17 +51,7 @@ def show(made: list[Made], left_out: list[str], out: Path) -> None:
     """Print the tables and where the files are; these are written by now, so that nobody need read to the end."""
     console = Terminal()
     for experiment, rows, sheets in made:
-        shown = leave_ablations_out(experiment, rows)
-        console.print(as_text(experiment.title, "bold"))
-        if shown:
-            console.print(render_table(shown), as_text(describe_marks(shown) or ""), sep="\n")
-        if experiment.imported:
-            console.print(as_text(IMPORTED), soft_wrap=True)
-        for sheet in sheets:
-            if sheet.printed:
-                console.print(as_text(f"\n{sheet.title}", "italic"), render_sheet(sheet), sep="\n")
-        if experiment.far_from_data:
-            console.print(as_text(f"\n{experiment.far_from_data}", "bold"))
+        show_experiment(console, experiment, rows, sheets)
         if sheets:
             names = ", ".join(sheet.name for sheet in sheets)
             where = f"\nAs .csv, .md and .tex in {out / 'tables' / experiment.slug}: {names}\n"
@@ -69,6 +60,21 @@ def show(made: list[Made], left_out: list[str], out: Path) -> None:
     lines = [*left_out, *overview, f"Report: {out / PAGE}"]
     for line in lines:
         console.print(as_text(line), soft_wrap=True)
+
+
+def show_experiment(console: Console, experiment: Experiment, rows: Rows, sheets: list[Sheet]) -> None:
+    """Print the tables of an experiment."""
+    shown = leave_ablations_out(experiment, rows)
+    console.print(as_text(experiment.title, "bold"))
+    if shown:
+        console.print(render_table(shown), as_text(describe_marks(shown) or ""), sep="\n")
+    if experiment.imported:
+        console.print(as_text(IMPORTED), soft_wrap=True)
+    for sheet in sheets:
+        if sheet.printed:
+            console.print(as_text(f"\n{sheet.title}", "italic"), render_sheet(sheet), sep="\n")
+    if experiment.far_from_data:
+        console.print(as_text(f"\n{experiment.far_from_data}", "bold"))
 
 
 class Terminal(Console):

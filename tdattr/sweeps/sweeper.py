@@ -1,0 +1,116 @@
+"""A sweep from its command to its end: which jobs are new, running them, and what became of all."""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+from omegaconf import DictConfig, OmegaConf
+
+from tdattr.errors import UserError, first_line
+from tdattr.files import expand
+from tdattr.run_status import forget_status, report_run
+from tdattr.sweeps.composing import Composer
+from tdattr.sweeps.earlier import EARLIER, Earlier, find_finished, write_earlier
+from tdattr.sweeps.launch import DETACHED
+from tdattr.sweeps.lines import shorten
+from tdattr.sweeps.outcome import show_outcome
+from tdattr.sweeps.record import SWEEP
+
+ATTACHED = "attached"
+CONFIG = "config"  # the name of the config of a run, whose jobs have an identity
+LOOK_SECONDS = 0.02
+OUTPUT = ".sweep.log"  # of a detached sweep whose jobs run in the command's process
+Batches = list[list[list[str]]]
+
+
+def run(
+    config: DictConfig,
+    loader: ConfigLoader,
+    launcher: Launcher,
+    arguments: Sequence[str],
+    split: Callable[[list[Any]], Batches],
+    again: bool,
+) -> list[Sequence[JobReturn]]:
+    """Run the jobs of a sweep, in the batches that ``split`` makes of its overrides; without ``again`` those alone that
+    no earlier run has done. Raises what a job has failed by, once all have ended."""
+    detached = is_detached(config)
+    batches = split(OverridesParser.create(config_loader=loader).parse_overrides(list(arguments)))
+    if detached and len(batches) > 1:
+        raise UserError("A sweep in batches waits for each: leave sweep=detached or hydra.sweeper.max_batch_size out.")
+    folder = expand(config.hydra.sweep.dir).absolute()
+    begin(folder, config)
+    composer = Composer(loader, config)
+    composer.check(job for batch in batches for job in batch)
+    new = batches if again else [leave_out_finished(batch, composer, config, folder) for batch in batches]
+    in_process = isinstance(launcher, BasicLauncher)
+    if detached and (not in_process or not leave_terminal(folder)):
+        started = [] if in_process or not new[0] else [launcher.launch(new[0], 0)]
+        print(f"Started {len(new[0])} jobs in {shorten(folder)}: tdattr-sweep status shows them.", file=sys.stderr)
+        return started
+    returned: list[Sequence[JobReturn]] = []
+    with report_run(folder, first_line, OUTPUT) if in_process else nullcontext():
+        for batch in filter(None, new):
+            returned.append(launcher.launch(batch, sum(map(len, returned))))
+    show_outcome(folder)
+    for job in (job for results in returned for job in results):
+        _ = job.return_value  # raises what it has failed by
+    return returned
+
+
+def begin(folder: Path, config: DictConfig) -> None:
+    """Make the sweep's folder, without what an earlier sweep has said of itself in it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(config, folder / "multirun.yaml")
+    for name in (SWEEP, EARLIER):
+        (folder / name).unlink(missing_ok=True)
+    forget_status(folder)
+
+
+def leave_terminal(folder: Path) -> bool:
+    """Go on in a process that no terminal and no shell ends, whose words go to a file. True in that process; the one
+    of the terminal learns when the other one has written down what it runs."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    process = os.fork()
+    if process:
+        while not (folder / SWEEP).exists() and os.waitpid(process, os.WNOHANG) == (0, 0):
+            time.sleep(LOOK_SECONDS)
+        return False
+    os.setsid()
+    with open(os.devnull) as nothing, (folder / OUTPUT).open("a") as output:
+        for file, number in ((nothing, 0), (output, 1), (output, 2)):
+            os.dup2(file.fileno(), number)
+    return True
+
+
+def is_detached(config: DictConfig) -> bool:
+    """What ``sweep`` says. Raises UserError where it says nothing that there is."""
+    if config.get("sweep", ATTACHED) not in (ATTACHED, DETACHED):
+        raise UserError(f"sweep={config.sweep} is neither {ATTACHED} nor {DETACHED}.")
+    return config.get("sweep") == DETACHED
+
+
+def leave_out_finished(
+    batch: Sequence[list[str]], composer: Composer, config: DictConfig, folder: Path
+) -> list[list[str]]:
+    """The jobs that no earlier run has done; the others are written down in the sweep's folder, and said."""
+    if config.hydra.job.config_name != CONFIG:
+        return list(batch)
+    identities = {index: composer.identify(job) for index, job in enumerate(batch)}
+    wanted = {identity for identity in identities.values() if identity is not None}
+    finished = find_finished(expand(config.paths.runs), expand(config.paths.artifacts), wanted, folder)
+    earlier = {index: finished[identity] for index, identity in identities.items() if identity in finished}
+    if earlier:
+        write_earlier(folder, [Earlier(list(batch[index]), str(place)) for index, place in earlier.items()])
+        done = f"{len(earlier)} of {len(batch)} jobs were done by earlier runs"
+        print(f"{done}; hydra.sweeper.again=true runs them again.", file=sys.stderr)
+    return [list(job) for index, job in enumerate(batch) if index not in earlier]

@@ -1,0 +1,105 @@
+"""A sweep from its command to its end, with runs that take no time: what is new, what fails, what is left alone."""
+
+import json
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from tdattr import cli
+from tdattr.errors import UserError
+from tdattr.sweeps import outcome
+from tdattr.sweeps.earlier import read_earlier
+from tdattr.sweeps.record import read_sweep
+
+Run = Callable[..., SimpleNamespace]
+
+
+def stage(cfg: DictConfig) -> None:
+    """A run: it fails under some seeds, and otherwise leaves a verdict and a summary."""
+    if cfg.seed > 90:
+        raise UserError(f"seed={cfg.seed} is too much.")
+    verdict = Path(cfg.paths.artifacts, "evaluate", f"{cfg.method.name}{cfg.seed}")
+    verdict.mkdir(parents=True, exist_ok=True)
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    (folder / "summary.json").write_text(json.dumps({"artifacts": {"evaluation": f"evaluate/{verdict.name}"}}))
+    logging.getLogger(__name__).info("ran %s %d", cfg.method.name, cfg.seed)
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """``run("seed=1,2")`` is a sweep with these overrides: its status, what ran, its folder, and what was said."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("TDATTR_OUTPUTS", "TDATTR_DATA", cli.FULL_ERROR):
+        monkeypatch.delenv(name, raising=False)
+    tables: list[list[Path]] = []
+    monkeypatch.setattr(outcome, "show_tables", lambda console, folders: tables.append(folders))
+
+    def start(*overrides: str) -> SimpleNamespace:
+        monkeypatch.setattr(sys, "argv", ["tdattr", "-m", *overrides])
+        tables.clear()
+        code = 0
+        try:
+            cli.compose_and_run(stage, cli.Jobs("config"))
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 1
+        out, err = capsys.readouterr()
+        folders = sorted(Path("outputs/runs").glob("*")) if Path("outputs/runs").exists() else []
+        ran = [line.removeprefix("ran ") for line in err.splitlines() if line.startswith("ran ")]
+        return SimpleNamespace(code=code, ran=ran, folder=folders[-1] if folders else None, out=out, err=err, of=tables)
+
+    return start
+
+
+def test_the_same_command_with_one_more_runs_only_what_is_new(run: Run) -> None:
+    first = run("method=random", "seed=1,2")
+    assert (first.code, first.ran) == (0, ["random 1", "random 2"])
+    more = run("method=random,pixel", "seed=1,2")
+    assert (more.code, more.ran) == (0, ["pixel 1", "pixel 2"])
+    assert "2 of 4 jobs were done by earlier runs; hydra.sweeper.again=true runs them again." in more.err
+    assert [job.overrides for job in read_sweep(more.folder).jobs] == [
+        ["method=pixel", "seed=1"],
+        ["method=pixel", "seed=2"],
+    ]
+    earlier = [str((first.folder / number).absolute()) for number in "01"]
+    assert [job.folder for job in read_earlier(more.folder)] == earlier
+    assert f"Done earlier: method=random seed=1 ({first.folder / '0'})" in more.out.replace("\n", "")
+    (shown,) = more.of
+    assert sorted(map(str, shown)) == sorted([*earlier, *(str((more.folder / n).absolute()) for n in "01")])
+    assert "2 done, 2 done earlier" in more.out
+    again = run("method=random", "seed=1,2", "hydra.sweeper.again=true")
+    assert again.ran == first.ran
+    nothing = run("method=random", "seed=2,1", "logger=none")
+    assert (nothing.code, nothing.ran) == (0, []) and "(2 done earlier)" in nothing.out
+
+
+def test_what_has_no_verdict_any_more_is_run_again(run: Run) -> None:
+    run("method=random", "seed=1,2")
+    Path("outputs/artifacts/evaluate/random1").rmdir()
+    assert run("method=random", "seed=1,2").ran == ["random 1"]
+
+
+def test_a_job_that_failed_hides_no_other_and_is_run_again(run: Run) -> None:
+    for _ in range(2):
+        done = run("method=random", "seed=91,1,92")
+        assert done.code == 1
+        said = done.out.replace("\n", "")
+        assert (
+            "Job #0 (seed=91) FAILED: seed=91 is too much. Its log: " in said
+            and "(2 failed, 1 done" in said.replace("2 failed, 1 done earlier", "2 failed, 1 done")
+        )
+        assert len(done.of[0]) == 1
+        assert done.err.splitlines()[-1].startswith("error: jobs #")
+
+
+def test_a_sweep_that_cannot_be_composed_starts_nothing(run: Run) -> None:
+    done = run("method=random", "seed=1,2", "metod=pixel")
+    assert (done.code, done.ran) == (1, []) and done.err.endswith("There is no setting metod: did you mean method?\n")
+    assert "sweep=detach is neither attached nor detached." in run("seed=1,2", "sweep=detach").err
+    batched = run("seed=1,2", "sweep=detached", "hydra.sweeper.max_batch_size=1")
+    assert batched.code == 1 and "hydra.sweeper.max_batch_size" in batched.err
