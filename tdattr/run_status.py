@@ -9,7 +9,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
@@ -47,7 +47,7 @@ class Stage:
 class Reporter:
     """Writes the status of a run from a thread of its own, so that the run waits for no disk."""
 
-    def __init__(self, folder: Path, facts: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, facts: dict[str, Any]) -> None:
         self.folder = folder
         self.stages: list[Stage] = []  # that are open, each within the one before it
         self.process = os.getpid()
