@@ -35,6 +35,7 @@ FULL_ERROR = "HYDRA_FULL_ERROR"
 TORCH = "torch"  # most of what is imported
 Stage = Callable[[DictConfig], None]
 T = TypeVar("T")
+DETACHED = "detached"  # the value of ``sweep`` under which the command does not wait for its jobs
 ASKED = "TDATTR_FULL_ERROR"  # what the user said, for the commands that this one starts
 
 
@@ -149,6 +150,8 @@ class Jobs:
         it."""
         try:
             check_overrides(cfg, hydra)
+            if not self.sweep and cfg.get("sweep") == DETACHED:
+                raise UserError(f"sweep={DETACHED} is for a sweep: add -m, also for a single job.")
             import_for_good(load)(cfg)
         except Exception as error:
             if self.signals:  # it hit a process that the job had started, too

@@ -19,7 +19,7 @@ from tdattr.jobs import Interrupted
 from tdattr.progress import Bar, track
 from tdattr.run_status import identify_process, is_running, open_stage, read_status, report_run
 
-LONG_ENOUGH_SECONDS = 20.0
+LONG_ENOUGH_SECONDS = 300.0
 
 
 def wait_for(condition: Callable[[], Any]) -> Any:

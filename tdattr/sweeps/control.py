@@ -105,9 +105,8 @@ def retry(sweep: Sweep, numbers: Collection[int]) -> str:
         return f"Nothing to retry: {name(wanted)} {'is' if len(wanted) == 1 else 'are'} done, or not at an end."
     if sweep.launcher != SLURM and not states.ended:
         rest = [state for state in states.jobs if not state.ended]
-        raise UserError(
-            f"{name(rest).capitalize()} have not ended: wait for them, or cancel them, before others start."
-        )
+        verb, whom = ("has", "it") if len(rest) == 1 else ("have", "them")
+        raise UserError(f"{name(rest).capitalize()} {verb} not ended: wait for {whom}, or cancel {whom}, first.")
     for state in chosen:
         forget_status(sweep.folder / state.job.folder)
     again = [state.job.number for state in chosen]

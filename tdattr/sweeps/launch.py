@@ -15,6 +15,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext
 from omegaconf import DictConfig, open_dict
 
+from tdattr.cli import DETACHED
 from tdattr.configs import Settings, typed
 from tdattr.errors import UserError
 from tdattr.jobs import Interrupted
@@ -29,7 +30,6 @@ REPLACED = ("hydra.mode", "hydra.run.dir", "hydra.sweep.dir", "hydra.searchpath"
 SUBDIR = "hydra.sweep.subdir"
 RUN_LOG = "run.log"  # of Hydra, in a run's folder
 VARIABLES = ("TDATTR_OUTPUTS", "TDATTR_DATA", "TDATTR_WEIGHTS")  # by which conf/config.yaml finds its paths
-DETACHED = "detached"  # the value of ``sweep`` under which the command does not wait for its jobs
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tdattr.errors import UserError
 from tdattr.sweeps.earlier import SUMMARY, Earlier, read_earlier
 from tdattr.sweeps.lines import count, label_jobs, shorten
 from tdattr.sweeps.record import SWEEP, read_sweep
@@ -33,11 +34,17 @@ def show_outcome(folder: Path) -> None:
 
 
 def show_tables(console: Any, folders: list[Path]) -> None:
-    """Print the report's tables of some runs; ``console`` is the report's."""
+    """Print the report's tables of some runs, or why there are none; ``console`` is the report's."""
     from tdattr.report.command import show_experiment
     from tdattr.report.readable import make_readable
+    from tdattr.report.sheet import as_text
 
-    for experiment, rows, sheets in make_readable(folders)[1]:
+    try:
+        _, made = make_readable(folders)
+    except UserError as error:  # of runs whose artifacts are gone
+        console.print(as_text(str(error)), soft_wrap=True)
+        return
+    for experiment, rows, sheets in made:
         show_experiment(console, experiment, rows, sheets)
 
 

@@ -15,12 +15,12 @@ from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 
+from tdattr.cli import DETACHED
 from tdattr.errors import UserError, first_line
 from tdattr.files import expand
 from tdattr.run_status import forget_status, report_run
 from tdattr.sweeps.composing import Composer
 from tdattr.sweeps.earlier import EARLIER, Earlier, find_finished, write_earlier
-from tdattr.sweeps.launch import DETACHED
 from tdattr.sweeps.lines import shorten
 from tdattr.sweeps.outcome import show_outcome
 from tdattr.sweeps.record import SWEEP

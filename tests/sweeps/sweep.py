@@ -11,7 +11,7 @@ from typing import Any
 from tdattr.run_status import identify_process, now, read_status, write_status
 from tdattr.sweeps.record import Sweep, SweepJob
 
-LONG_ENOUGH_SECONDS = 30.0
+LONG_ENOUGH_SECONDS = 300.0
 RUN = """
 import sys, time
 from pathlib import Path

@@ -2,6 +2,9 @@
 
 import json
 import logging
+import os
+import re
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,9 +16,12 @@ from omegaconf import DictConfig
 
 from tdattr import cli
 from tdattr.errors import UserError
+from tdattr.run_status import is_running, read_status
 from tdattr.sweeps import outcome
 from tdattr.sweeps.earlier import read_earlier
 from tdattr.sweeps.record import read_sweep
+from tdattr.sweeps.states import read_states
+from tests.sweeps.sweep import wait_for
 
 Run = Callable[..., SimpleNamespace]
 
@@ -100,3 +106,38 @@ def test_a_sweep_that_cannot_be_composed_starts_nothing(run: Run) -> None:
     assert "sweep=detach is neither attached nor detached." in run("seed=1,2", "sweep=detach").err
     batched = run("seed=1,2", "sweep=detached", "hydra.sweeper.max_batch_size=1")
     assert batched.code == 1 and "hydra.sweeper.max_batch_size" in batched.err
+
+
+DETACHED = """
+import sys, time
+from pathlib import Path
+from tdattr import cli
+from tdattr.sweeps import outcome
+from tests.sweeps import test_sweeper
+outcome.show_tables = lambda *_: None
+def stage(cfg):
+    while not Path("go").exists():
+        time.sleep(0.02)
+    test_sweeper.stage(cfg)
+sys.argv[1:] = ["-m", "method=random", "seed=1,99", "sweep=detached"]
+cli.compose_and_run(stage, cli.Jobs("config"))
+"""
+
+
+@pytest.mark.slow
+def test_a_sweep_in_one_process_gives_the_terminal_back(tmp_path: Path) -> None:
+    """It goes on alone, and its last words are in a file of its folder."""
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "TDATTR_OUTPUTS": "outputs"}
+    command = [sys.executable, "-c", DETACHED]
+    try:
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+        assert re.search(r"^Started 2 jobs in outputs/runs/\S+: tdattr-sweep status shows them.$", done.stderr, re.M)
+        (folder,) = tmp_path.glob("outputs/runs/*")
+        sweep = read_sweep(folder)
+        assert {job.state for job in read_states(sweep).jobs} <= {"WAITING", "RUNNING"}
+    finally:
+        (tmp_path / "go").touch()
+    said = wait_for(lambda: read_states(sweep).ended and "Sweep: " in (folder / ".sweep.log").read_text())
+    assert said and [job.state for job in read_states(sweep).jobs] == ["DONE", "FAILED"]
+    assert "seed=99 is too much." in (folder / ".sweep.log").read_text()
+    wait_for(lambda: not is_running(read_status(folder)["pid"], read_status(folder)["process"]))
