@@ -4,6 +4,7 @@ Any shell may ask. Nothing heavy is imported, so that the answer is there at onc
 """
 
 import argparse
+import itertools
 import os
 import re
 import sys
@@ -24,6 +25,7 @@ from tdattr.sweeps.states import log_of, read_states
 
 MOST_LINES = 40  # that ``status`` shows without --all
 FOLLOW_SECONDS = 0.5  # between two looks at a log
+LOOKS = 20  # at a log, for one at whether its job is there: SLURM is not to be asked so often
 NUMBERS = re.compile(r"(\d+)(?:-(\d+))?")
 ACTIONS = {
     "status": "how all jobs are",
@@ -143,8 +145,8 @@ def copy_log(sweep: Sweep, job: SweepJob, follow: bool) -> None:
     if not path.exists() and not follow:
         raise UserError(f"Job #{job.number} has no log yet ({path}): it has not started.")
     position = 0
-    while True:
-        running = is_open(sweep, job)  # before the last look at the log
+    for look in itertools.count():
+        running = follow and is_open(sweep, job, look % LOOKS == 0)  # before the last look at the log
         if path.exists():
             with path.open("rb") as file:
                 file.seek(position)
@@ -152,17 +154,17 @@ def copy_log(sweep: Sweep, job: SweepJob, follow: bool) -> None:
                     sys.stdout.buffer.write(block)
                 position = file.tell()
             sys.stdout.flush()
-        if not follow or not running:
+        if not running:
             return
         time.sleep(FOLLOW_SECONDS)
 
 
-def is_open(sweep: Sweep, job: SweepJob) -> bool:
-    """Whether more may come of a job: it says that it runs, or it has not said anything."""
+def is_open(sweep: Sweep, job: SweepJob, thorough: bool) -> bool:
+    """Whether more may come of a job, as it says itself and, if ``thorough``, as its process or SLURM shows."""
     status = read_status(sweep.folder / job.folder)
     if status is not None and status["state"] != RUNNING:
         return False
-    return next(not state.ended for state in read_states(sweep).jobs if state.job.number == job.number)
+    return not thorough or next(not state.ended for state in read_states(sweep).jobs if state.job == job)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from torch.multiprocessing.spawn import ProcessException, ProcessExitedException
 from tdattr.errors import UserError
 from tdattr.jobs import Interrupted, own_job
 from tdattr.progress import Bar
+from tdattr.run_status import close_stage, open_stage
 from tdattr.training.config import TrainerConfig
 from tdattr.training.framework import L
 from tdattr.training.quiet import quieten
@@ -86,6 +87,7 @@ def fit(
     listens to signals. Raises UserError for what the user can mend, in whichever process it happened.
     """
     ranks = Ranks(trainer.threads) if devices > 1 else None
+    stage = None if ranks is None else open_stage(f"Training on {devices} devices")  # its bar is in another process
     with own_job():
         fitter = L.Trainer(**trainer.lightning(), devices=devices, strategy=ranks or "auto", **settings)
         try:
@@ -100,6 +102,7 @@ def fit(
                 raise
             raise explained from error
         finally:
+            close_stage(stage)
             if ranks is not None:
                 ranks.kill()
     return fitter
