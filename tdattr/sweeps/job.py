@@ -90,7 +90,7 @@ class SlurmJob:
             except UncompletedJobError:  # it was queued again too often
                 sweep = read_sweep(Path(self.folder))
                 for number in self.numbers:
-                    note(sweep.folder / sweep.job(number).folder, "failed", TIME_OVER)
+                    end_status(sweep.folder / sweep.job(number).folder, FAILED, TIME_OVER)
         sys.exit(status)
 
     def checkpoint(self) -> Any:
