@@ -58,9 +58,8 @@ def tell_failures(sweep: SweepState) -> list[str]:
         log = log_of(sweep.sweep, job.job)
         place = f" Its log: {shorten(log)}" if log.exists() else ""
         lines.append(f"Job #{job.job.number}{label} {job.state}: {explain(job)}{place}")
-    if rest := len(wrong) - MOST_NAMED:
-        lines += [f"… and {rest} more: tdattr-sweep status shows them."] if rest > 0 else []
-    return lines
+    rest = len(wrong) - MOST_NAMED
+    return [*lines, f"… and {rest} more: tdattr-sweep status shows them."] if rest > 0 else lines
 
 
 def tell_earlier(earlier: Sequence[Earlier]) -> list[str]:

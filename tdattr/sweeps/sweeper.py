@@ -52,8 +52,8 @@ def run(
     composer.check(job for batch in batches for job in batch)
     new = batches if again else [leave_out_finished(batch, composer, config, folder) for batch in batches]
     in_process = isinstance(launcher, BasicLauncher)
-    if detached and (not in_process or not leave_terminal(folder)):
-        started = [] if in_process or not new[0] else [launcher.launch(new[0], 0)]
+    if detached and any(new) and (not in_process or not leave_terminal(folder)):
+        started = [] if in_process else [launcher.launch(new[0], 0)]
         print(f"Started {len(new[0])} jobs in {shorten(folder)}: tdattr-sweep status shows them.", file=sys.stderr)
         return started
     returned: list[Sequence[JobReturn]] = []

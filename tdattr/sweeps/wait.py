@@ -15,8 +15,10 @@ from tdattr.sweeps.lines import Line, choose, count, left_out, tell
 from tdattr.sweeps.record import Sweep
 from tdattr.sweeps.states import FAILURES, SLURM, SweepState, explain, read_states
 
-LOOK_SECONDS = {SLURM: 5.0}  # between two looks; SLURM is not to be asked more often
-OTHER_LOOK_SECONDS = 0.5
+SHORTEST_SECONDS = 0.5  # between two looks; the longer it takes, the fewer
+LONGEST_SECONDS = {SLURM: 15.0}  # SLURM is not to be asked often
+OTHERS_LONGEST_SECONDS = 1.0
+PATIENCE = 0.05  # of the time that has passed
 MOST_RUNNING = 10  # jobs of which a file hears now and then how far they are
 RESERVED_LINES = 3  # of a terminal, for the numbers of all jobs and for where the shell's next line goes
 STYLES = {"RUNNING": "bold", "DONE": "green", "FAILED": "bold red", "LOST": "bold red"}
@@ -26,7 +28,7 @@ def wait(sweep: Sweep, numbers: Collection[int]) -> dict[int, str]:
     """Show how those jobs are until all of them have ended. Gives why those that are not done are not, by number; what
     was cancelled was not wanted any more."""
     view = Picture(sys.stderr) if sys.stderr.isatty() else Lines(sys.stderr)
-    pause = LOOK_SECONDS.get(sweep.launcher, OTHER_LOOK_SECONDS)
+    longest, began = LONGEST_SECONDS.get(sweep.launcher, OTHERS_LONGEST_SECONDS), time.monotonic()
     only = replace(sweep, jobs=[job for job in sweep.jobs if job.number in numbers])
     ended = False
     with view:
@@ -36,7 +38,7 @@ def wait(sweep: Sweep, numbers: Collection[int]) -> dict[int, str]:
             if state.ended and state.unknown is None and ended:
                 return {job.job.number: explain(job) for job in state.jobs if job.state in FAILURES}
             ended = state.ended  # look once more: what has just gone may have more to say, or be queued again
-            time.sleep(pause)
+            time.sleep(min(longest, max(SHORTEST_SECONDS, PATIENCE * (time.monotonic() - began))))
 
 
 class Picture:

@@ -129,7 +129,7 @@ def test_a_file_gets_a_line_for_each_change(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_what_has_not_become_of_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waiting, "OTHER_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(waiting, "SHORTEST_SECONDS", 0.01)
     sweep = make_sweep(tmp_path, 4, process=2**22 + 1)
     say(sweep, 0, "done")
     say(sweep, 1, "lost", error="it was ended by SIGKILL: the same command resumes it.")
