@@ -15,7 +15,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext
 from omegaconf import DictConfig, open_dict
 
-from tdattr.cli import DETACHED
+from tdattr.cli import DETACHED, explain_failures
 from tdattr.configs import Settings, typed
 from tdattr.errors import UserError
 from tdattr.jobs import Interrupted
@@ -113,7 +113,7 @@ def record(request: Request, settings: Mapping[str, Any]) -> Sweep:
 def with_code(sweep: Sweep, request: Request) -> Sweep:
     """The sweep with a copy of the code and the configs, which its jobs run."""
     shutil.rmtree(sweep.folder / CODE, ignore_errors=True)  # of an earlier sweep in the same folder
-    code, searched, revision = copy_code(sweep.folder, request.context.config_loader.get_search_path().get_path())
+    code, searched, revision = copy_code(sweep.folder, request.config.hydra.runtime.config_sources)
     found = [f"hydra.searchpath=[{','.join(map(quote, searched))}]"] if searched else []
     return replace(sweep, code=str(code), revision=revision, hydra=[*sweep.hydra, *found])
 
@@ -129,29 +129,21 @@ def launch(request: Request, kind: type[Launch], values: Any) -> Sequence[JobRet
     cfg = request.compose(0)
     numbers = range(request.first, request.first + len(request.overrides))
     detached = request.config.sweep == DETACHED
-    sweep = settings.start(record(request, values), cfg, numbers, detached)
-    if detached:
-        return []
+    sweep = record(request, values)
     try:
+        sweep = settings.start(sweep, cfg, numbers, detached)
+        if detached:
+            return []
         failed = wait(sweep, numbers)
     except Interrupted as error:
-        raise Interrupted(error.number, settings.interrupt(sweep)) from error
-    return [outcome(sweep.job(number), failed) for number in numbers]
+        raise Interrupted(error.number, settings.interrupt(read_sweep(sweep.folder))) from error
+    said = explain_failures([f"#{number}" for number in sorted(failed)], len(numbers))
+    return [outcome(sweep.job(number), failed, said) for number in numbers]
 
 
-def outcome(job: SweepJob, failed: dict[int, str]) -> JobReturn:
-    """What Hydra is told of a job."""
+def outcome(job: SweepJob, failed: dict[int, str], said: str) -> JobReturn:
+    """What Hydra is told of a job; ``said``: what the command ends with where any has failed."""
     result = JobReturn(overrides=job.overrides)
     result.status = JobStatus.FAILED if job.number in failed else JobStatus.COMPLETED
-    result.return_value = UserError(explain(failed)) if job.number in failed else None
+    result.return_value = UserError(said) if job.number in failed else None
     return result
-
-
-def explain(failed: dict[int, str]) -> str:
-    """What is said at the end of a sweep of which jobs have failed."""
-    numbers = " and ".join(f"#{number}" for number in failed)
-    plural = len(failed) > 1
-    return (
-        f"job{'s' if plural else ''} {numbers} of the sweep {'have' if plural else 'has'} failed, as said above; the "
-        "other jobs are finished."
-    )

@@ -1,9 +1,11 @@
 """Jobs of a sweep as jobs of SLURM, submitted by submitit."""
 
+import os
 import shlex
 import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Any
@@ -19,6 +21,7 @@ from tdattr.sweeps.record import Sweep, SweepJob
 
 FILES = ".submitit"  # in a sweep's folder: what submitit keeps of each job
 ARRAY = 1000  # jobs that are submitted as one array; SLURM takes 1000 unless its administrator says otherwise
+CLUSTER = ("SLURM_CONF", "SLURM_CLUSTERS")  # variables that say which cluster is meant
 
 
 @dataclass(frozen=True)
@@ -56,10 +59,9 @@ class SlurmSettings(Launch):
     def start(self, sweep: Sweep, cfg: DictConfig, numbers: Sequence[int], detached: bool) -> Sweep:
         """Submit the jobs in arrays, ``pack`` of them as one."""
         from submitit.core.utils import FailedJobError
-        from submitit.helpers import clean_env
 
         shared = [tuple(numbers[start : start + self.pack]) for start in range(0, len(numbers), self.pack)]
-        with clean_env():  # the command may itself run inside a job
+        with outside_of_jobs():
             for start in range(0, len(shared), ARRAY):
                 array = shared[start : start + ARRAY]
                 try:
@@ -116,6 +118,18 @@ class SlurmSettings(Launch):
             "Interrupted; the jobs of the sweep go on, as they are SLURM's. To end them, too: "
             f"scancel {' '.join(arrays)}"
         )
+
+
+@contextmanager
+def outside_of_jobs() -> Iterator[None]:
+    """While this lasts, the environment says nothing of a job that the command itself may run in, which the jobs that
+    it submits would inherit; but where the cluster is stays."""
+    from submitit.helpers import clean_env
+
+    kept = {name: os.environ[name] for name in CLUSTER if name in os.environ}
+    with clean_env():
+        os.environ.update(kept)
+        yield
 
 
 def name_jobs(sweep: Sweep, submitted: Mapping[int, Any]) -> Sweep:
