@@ -1,0 +1,76 @@
+"""Small runs that together visit every stage of the store, and which stages the code has."""
+
+import ast
+from pathlib import Path
+
+TDATTR = Path(__file__).parents[2] / "tdattr"
+CALLS = ("plan", "share", "shared")  # what a stage's name is the first argument of
+WEIGHTS = "WEIGHTS"  # in a command: a file of weights that another run has trained
+
+SMALL = [
+    "dataset=digits",
+    "dataset.recipe.guidance=2.0",
+    "remove.groups=[2,3,4,5,6,7,8,9]",
+    "model.blocks=1",
+    "model.width=16",
+    "model.heads=1",
+    "diffusion.steps=4",
+    "train.steps=12",
+    "train.epoch_steps=4",
+    "train.batch_size=8",
+    "queries.attributed=2",
+    "queries.controls=1",
+    "queries.batch_size=2",
+    "trainer.accelerator=cpu",
+    "trainer.threads=1",
+    "trainer.feature_batch=64",
+]
+CLASSIFIER = ["steps=6", "batch_size=8"]
+GRADIENTS = ["method.gradients.draws=2", "method.gradients.projection.dimension=16"]
+ELBO = ["elbo.stride=197", "protocol=logo"]
+
+CASES: dict[str, list[str]] = {
+    "mucs": [
+        "method=mucs",
+        "ablation=auto_schedule",
+        "method.unlearn.max_steps=3",
+        "method.unlearn.batch_size=10",
+        "method.null_loss.batches=2",
+        "method.null_loss.batch_size=10",
+        "method.score.pairs=20",
+    ],
+    "das": ["method=das", *GRADIENTS, "protocol=lds", "protocol.subsets=3", "protocol.repeats=1", "protocol.draws=20"],
+    "abu": [
+        *["method=abu", "method.draws=8", "method.batch_size=8", "method.score.pairs=4", "method.fisher.epochs=2"],
+        *["method.fisher.damping=1.0", "train.mirror=true", f"checkpoint={WEIGHTS}"],
+    ],
+    "guda": [
+        *["method=guda_u", "method.unlearn.steps=9", "method.unlearn.warmup_steps=2", "method.unlearn.batch_size=8"],
+        *["method.unlearn.kept=[3]", *ELBO],
+    ],
+    "features": [
+        *["method=features", *(f"method.extractor.{setting}" for setting in CLASSIFIER)],
+        *["health.samples=6", *(f"health.extractor.{setting}" for setting in CLASSIFIER)],
+    ],
+}
+
+
+def stages_of_code() -> list[str]:
+    """The names of all stages, as the source code has them: the first arguments of the calls that plan artifacts."""
+    stages: set[str] = set()
+    for path in sorted(TDATTR.rglob("*.py")):
+        tree = ast.parse(path.read_text())
+        constants = {
+            target.id: node.value.value
+            for node in tree.body
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+            for target in node.targets
+            if isinstance(target, ast.Name)
+        }
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in CALLS:
+                name = node.args[0] if node.args else None
+                value = constants.get(name.id) if isinstance(name, ast.Name) else getattr(name, "value", None)
+                if isinstance(value, str):
+                    stages.add(value)
+    return sorted(stages)
