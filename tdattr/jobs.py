@@ -8,6 +8,10 @@ from types import FrameType
 
 ENDING = (signal.SIGINT, signal.SIGTERM)  # of a terminal's Ctrl+C; of SLURM, systemd, CI and `timeout`
 STOP = signal.SIGTERM  # by which one process of a job asks another to end and to leave what it resumes from
+WARNING = (
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+)  # of SLURM before a time limit (sbatch --signal), of submitit before it requeues
 RANKS = (  # by which SLURM, torchrun and others tell a process which part of their job it is
     "RANK",
     "LOCAL_RANK",
@@ -34,29 +38,47 @@ class Interrupted(BaseException):
         self.number, self.explained = number, explained
 
 
-@contextmanager
-def interruptible() -> Iterator[list[int]]:
-    """While this lasts, the signals of ``ENDING`` raise Interrupted in the main thread; a second one ends the process
-    at once. Gives the signals that have come.
+class Listener:
+    """Raises Interrupted at the first signal of those that it listens to; a second one ends the process at once.
+    ``received``: those that have come."""
 
-    A signal that was ignored before stays ignored (``nohup``, commands that a script starts in the background).
-    """
-    received: list[int] = []
-    before = {number: handler for number in ENDING if (handler := signal.getsignal(number)) != signal.SIG_IGN}
+    def __init__(self) -> None:
+        self.received: list[int] = []
+        ending = {number: signal.getsignal(number) for number in ENDING}
+        warning = {number: signal.getsignal(number) for number in WARNING}
+        self.before = {number: handler for number, handler in ending.items() if handler != signal.SIG_IGN}
+        self.before |= {number: handler for number, handler in warning.items() if handler == signal.SIG_DFL}
 
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-        for other in before:
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        self.received.append(number)
+        for other in self.before:
             signal.signal(other, signal.SIG_DFL)
         raise Interrupted(number)
 
-    for number in before:
-        signal.signal(number, interrupt)
+
+@contextmanager
+def interruptible() -> Iterator[list[int]]:
+    """While this lasts, the signals of ``ENDING`` and ``WARNING`` raise Interrupted in the main thread. Gives the
+    signals that have come.
+
+    A signal that was ignored before stays ignored (``nohup``, commands that a script starts in the background), and a
+    warning to which another one listens stays his.
+    """
+    listener = Listener()
+    for number in listener.before:
+        signal.signal(number, listener)
     try:
-        yield received
+        yield listener.received
     finally:
-        for number, handler in before.items():
+        for number, handler in listener.before.items():
             signal.signal(number, handler)
+
+
+def leave_signals(*numbers: int) -> None:
+    """In a process that a command has started: what a terminal or a scheduler sends to all processes is left to the
+    command, which ends those that it has started."""
+    for number in (*WARNING, *numbers):
+        signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager

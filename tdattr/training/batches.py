@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from tdattr.data.prepared import Prepared, Split
 from tdattr.diffusion import Diffusion
 from tdattr.diffusion.batch import Batch
+from tdattr.jobs import leave_signals
 from tdattr.networks import Given
 from tdattr.seeding import generator, normal
 from tdattr.training.augmentation import augment
@@ -154,5 +155,5 @@ class TrainingData(L.LightningDataModule):
 
 
 def leave_interrupts(worker: int) -> None:
-    """In a loader's worker: a terminal's Ctrl+C reaches every process, and the command ends its workers itself."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """In a loader's worker: the command ends it itself."""
+    leave_signals(signal.SIGINT)

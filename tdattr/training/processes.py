@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.multiprocessing.spawn import ProcessException, ProcessExitedException
 
 from tdattr.errors import UserError
-from tdattr.jobs import Interrupted, own_job
+from tdattr.jobs import Interrupted, Listener, leave_signals, own_job
 from tdattr.progress import Bar
 from tdattr.run_status import close_stage, open_stage
 from tdattr.training.config import TrainerConfig
@@ -23,16 +24,17 @@ from tdattr.training.quiet import quieten
 
 class Ranks(DDPStrategy):
     """DDP in processes of this machine that the command starts, each with so many CPU ``threads`` (None: its share).
-    They end when the command does."""
+    They end when the command does. ``spared``: SIGTERM is not for them."""
 
-    def __init__(self, threads: int | None) -> None:
+    def __init__(self, threads: int | None, spared: bool) -> None:
         super().__init__(start_method="spawn")
-        self.threads = threads
+        self.threads, self.spared = threads, spared
         self.quiet = Bar.all_hidden
 
     def setup_environment(self) -> None:
         """The first that runs in a rank: it watches the command's process and takes over its settings."""
         end_with_parent()
+        leave_signals()
         quieten()
         Bar.all_hidden = self.quiet
         if self.threads is not None:
@@ -41,12 +43,24 @@ class Ranks(DDPStrategy):
 
     def on_train_start(self) -> None:
         """A rank that is told to end does so at once: Lightning's way waits for the other ones."""
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN if self.spared else signal.SIG_DFL)
 
     def kill(self) -> None:
         """End all ranks that are still there, which must not go on without the command."""
         assert self.launcher is not None
         self.launcher.kill(signal.SIGKILL)
+
+
+class GiveBack(Callback):
+    """Gives SIGTERM back to who had it before Lightning, which takes it to end the training: a command, or submitit,
+    which lets it pass, as a job that ends by itself is not queued again."""
+
+    def __init__(self, handler: Any) -> None:
+        self.handler = handler
+
+    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Lightning has just taken it."""
+        signal.signal(signal.SIGTERM, self.handler)
 
 
 def explain(error: ProcessException) -> UserError | None:
@@ -86,7 +100,11 @@ def fit(
     like success to whoever started the command: Interrupted is raised instead, or KeyboardInterrupt where no command
     listens to signals. Raises UserError for what the user can mend, in whichever process it happened.
     """
-    ranks = Ranks(trainer.threads) if devices > 1 else None
+    handler = signal.getsignal(signal.SIGTERM)
+    free = handler in (signal.SIG_DFL, None)
+    ranks = Ranks(trainer.threads, not free and not isinstance(handler, Listener)) if devices > 1 else None
+    if ranks is None and not free:
+        settings = {**settings, "callbacks": [*settings.get("callbacks", ()), GiveBack(handler)]}
     stage = None if ranks is None else open_stage(f"Training on {devices} devices")  # its bar is in another process
     with own_job():
         fitter = L.Trainer(**trainer.lightning(), devices=devices, strategy=ranks or "auto", **settings)
@@ -94,8 +112,10 @@ def fit(
             fitter.fit(module, **data)
         except SIGTERMException:
             raise Interrupted(signal.SIGTERM) from None
-        except SystemExit:
-            raise KeyboardInterrupt from None
+        except SystemExit as end:
+            if isinstance(end.__context__, KeyboardInterrupt):
+                raise KeyboardInterrupt from None
+            raise  # of submitit, which has queued the job again
         except ProcessException as error:
             explained = explain(error)
             if explained is None:

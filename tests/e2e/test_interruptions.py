@@ -69,7 +69,9 @@ def in_library(patch: pytest.MonkeyPatch, number: int) -> None:
     [
         (in_training, signal.SIGTERM),
         (in_training, signal.SIGINT),
+        (in_training, signal.SIGUSR2),
         (in_generation, signal.SIGINT),
+        (in_generation, signal.SIGUSR1),
         (in_check, signal.SIGTERM),
         (in_library, signal.SIGTERM),
     ],

@@ -60,6 +60,31 @@ def test_a_second_signal_is_not_caught():
     assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
 
 
+def test_signals_to_which_another_one_listens_stay_his(train, monkeypatch):
+    """As in a job of submitit's, which lets SIGTERM pass and ends with SIGUSR2, once the job is queued again."""
+    passed = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR2)}
+
+    def end(self, trainer, *rest):
+        os.kill(os.getpid(), signal.SIGUSR2 if trainer.global_step == 3 else signal.SIGTERM)
+
+    monkeypatch.setattr(Keeper, "on_train_batch_end", end)
+    try:
+        signal.signal(signal.SIGTERM, lambda number, frame: passed.append(number))
+        signal.signal(signal.SIGUSR2, lambda number, frame: sys.exit(7))
+        with pytest.raises(SystemExit) as ended:
+            train()
+        assert ended.value.code == 7
+        assert passed == [signal.SIGTERM] * 2
+        with interruptible():
+            assert signal.getsignal(signal.SIGUSR1) != signal.SIG_DFL
+            with pytest.raises(SystemExit):
+                os.kill(os.getpid(), signal.SIGUSR2)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def test_ranks_of_an_outer_job_are_out_of_sight_for_a_while(monkeypatch):
     for name in RANKS:
         monkeypatch.setenv(name, "1")
