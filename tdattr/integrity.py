@@ -10,6 +10,7 @@ from typing import Any
 
 from tdattr.errors import UserError
 from tdattr.files import digest_once, only_finite, sync_all, to_json
+from tdattr.interim import find_interim
 
 PROVENANCE = "provenance.json"
 FILES = "files"  # in it: size and digest of every other file; artifacts of older versions have none
@@ -17,9 +18,9 @@ SEAL = "sha256"  # in it: the digest of everything else in it
 
 
 def seal(folder: Path, content: Mapping[str, Any]) -> None:
-    """Write the provenance of what a folder holds: ``content``, size and digest of every file, and its own digest. All
-    of it is on the disk when this returns."""
-    paths = [path for path in sorted(folder.rglob("*")) if path != folder / PROVENANCE]
+    """Write the provenance of what a folder holds, but for what it was resumed from: ``content``, size and digest of
+    every file, and its own digest. All of it is on the disk when this returns."""
+    paths = sorted(set(folder.rglob("*")) - find_interim(folder) - {folder / PROVENANCE})
     files = {
         path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": digest_once(path)}
         for path in paths
@@ -74,6 +75,15 @@ def list_damage(folder: Path) -> Iterator[str]:
             if error.errno != errno.EIO:
                 raise
             yield f"{name} cannot be read from the disk"
+
+
+def is_sealed(folder: Path) -> bool:
+    """Whether a folder has its provenance, and its files are what that says: nothing is left to build."""
+    try:
+        check_files(folder)
+    except UserError:
+        return False
+    return True
 
 
 class Damaged(UserError):

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tdattr.files import reserve
+from tdattr.interim import MARK
 
 log = logging.getLogger(__name__)
 BLOCK = 256  # rows that are read at a time
@@ -29,7 +30,7 @@ class Rows:
 
     def __init__(self, folder: Path, name: str, count: int) -> None:
         self.folder, self.name, self.count = folder, name, count
-        self.mark = folder / f"{name}.progress"
+        self.mark = folder / f"{name}{MARK}"
         self.forget()
         if self.mark.exists():
             try:
@@ -114,9 +115,8 @@ class Rows:
         self.mark.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Forget the arrays; they are complete."""
+        """Forget the arrays; they are complete, as the mark says."""
         self.arrays = {}
-        self.mark.unlink(missing_ok=True)
 
 
 def append_lines(path: Path, length: int, lines: np.ndarray) -> None:

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from tdattr.files import sync, writing
-from tdattr.integrity import check_files, read_provenance, seal
+from tdattr.integrity import check_files, is_sealed, read_provenance, seal
+from tdattr.interim import remove_interim
 from tdattr.locks import acquire, read_lease
 from tdattr.progress import Bar
 from tdattr.unfinished import clear_unfinished, open_unfinished
@@ -162,8 +163,18 @@ class Plan:
         return artifact
 
     def write(self, artifact: Artifact, arguments: tuple[Any, ...]) -> None:
-        """Build the artifact. It gets its name once all of it is on the disk, unless another one has it already."""
+        """Build the artifact; what an interrupted attempt has sealed is not built again. It gets its name once all of it
+        is on the disk, unless another one has it already."""
         unfinished = open_unfinished(artifact.folder)
+        if not is_sealed(unfinished):
+            self.make(unfinished, arguments)
+        remove_interim(unfinished)
+        os.replace(unfinished, artifact.folder)  # fails where there is one
+        sync(artifact.folder.parent)
+        self.store.built.append(artifact.name)
+
+    def make(self, unfinished: Path, arguments: tuple[Any, ...]) -> None:
+        """Build what the artifact holds, and seal it."""
         started, elsewhere = time.perf_counter(), self.store.nested[-1]
         facts = self.build(unfinished, *arguments)
         seconds = time.perf_counter() - started - (self.store.nested[-1] - elsewhere)
@@ -177,9 +188,6 @@ class Plan:
             "revision": revision(),
         }
         seal(unfinished, content)
-        os.replace(unfinished, artifact.folder)  # fails where there is one
-        sync(artifact.folder.parent)
-        self.store.built.append(artifact.name)
 
 
 @dataclass

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tdattr import locks
+from tdattr import locks, store
 from tdattr.locks import acquire, name_process
 from tdattr.store import USE_SECONDS, Artifact, Plan, Store, find, provenance, share_out
 
@@ -166,6 +166,47 @@ def test_a_failed_share_leaves_what_was_finished(tmp_path: Path, capsys: pytest.
     built: list[int] = []
     share_out(plans(tmp_path, lambda number, folder: built.append(number), 4))
     assert built == [2, 3]
+
+
+def fail_once(name: str) -> None:
+    """The next call of that function of the store ends the process instead."""
+
+    def fail(*_: Any) -> None:
+        patch.undo()
+        raise KeyboardInterrupt
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(store, name, fail)
+
+
+def resume(folder: Path) -> dict[str, Any]:
+    """A build that goes on where it stood: a line a step, of three, and then the result."""
+    mark = folder / "steps.progress"
+    for step in range(len(mark.read_text()) if mark.exists() else 0, 3):
+        mark.write_text("." * (step + 1))
+        with (folder.parents[1] / "asked.txt").open("a") as asked:
+            asked.write(f"{step} ")
+    return write(folder)
+
+
+@pytest.mark.parametrize("moment", ["seal", "remove_interim", "sync"])
+def test_nothing_is_lost_between_the_last_step_and_the_name(tmp_path: Path, moment: str) -> None:
+    fail_once(moment)
+    with pytest.raises(KeyboardInterrupt):
+        get(tmp_path, resume)
+    artifact = get(tmp_path, resume if moment == "seal" else refuse)
+    assert (tmp_path / "asked.txt").read_text() == "0 1 2 "
+    assert sorted(path.name for path in artifact.folder.iterdir()) == ["provenance.json", "result.txt"]
+    assert provenance(artifact)["facts"] == {"loss": 0.5}
+
+
+def test_what_was_sealed_and_is_damaged_is_built_again(tmp_path: Path) -> None:
+    fail_once("remove_interim")
+    with pytest.raises(KeyboardInterrupt):
+        get(tmp_path, resume)
+    [sealed] = tmp_path.glob("train/.*.unfinished/result.txt")
+    sealed.write_text("dome")
+    assert (get(tmp_path, resume).checked().folder / "result.txt").read_text() == "done"
 
 
 def test_address_is_what_went_in(tmp_path: Path) -> None:

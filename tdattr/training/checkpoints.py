@@ -10,9 +10,9 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from tdattr.files import move_into_place, name_aside, writing
+from tdattr.interim import RESUME
 
 log = logging.getLogger(__name__)
-RESUME = "resume.ckpt"  # exists while a training is unfinished
 
 
 class CheckpointBeside(TorchCheckpointIO):
@@ -62,9 +62,3 @@ def is_intact(path: Path) -> bool:
     except Exception:  # zipfile and torch raise all sorts of things for damaged files
         return False
     return True
-
-
-def remove_checkpoints(folder: Path) -> None:
-    """Delete what a finished training needs no more."""
-    for path in folder.glob(f"{RESUME}*"):
-        path.unlink()

@@ -15,9 +15,10 @@ from tdattr.data.prepared import Prepared
 from tdattr.diffusion import Diffusion
 from tdattr.errors import UserError
 from tdattr.files import move_into_place, name_aside, writing
+from tdattr.interim import RESUME
 from tdattr.progress import Bar
 from tdattr.training.batches import TrainingData
-from tdattr.training.checkpoints import RESUME, find_checkpoint, remove_checkpoints
+from tdattr.training.checkpoints import find_checkpoint
 from tdattr.training.config import WEIGHTS, TrainConfig, TrainerConfig
 from tdattr.training.framework import L
 from tdattr.training.module import Pretraining
@@ -66,7 +67,6 @@ def pretrain(
         ckpt_path=find_checkpoint(folder),
         weights_only=True,
     )
-    remove_checkpoints(folder)
     return {name: float(value) for name, value in fitter.callback_metrics.items()}
 
 

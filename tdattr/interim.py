@@ -1,0 +1,20 @@
+"""What an interrupted build resumes from: files beside those that it makes, deleted once the artifact is sealed and not
+a moment before, as the work would be lost with them."""
+
+from pathlib import Path
+
+RESUME = "resume.ckpt"  # a checkpoint of a training
+MARK = ".progress"  # how many rows of arrays are complete
+PARTIAL = "partial.safetensors"  # sums so far
+PATTERNS = (f"{RESUME}*", f"*{MARK}", PARTIAL)  # a checkpoint that was damaged is beside its place
+
+
+def find_interim(folder: Path) -> set[Path]:
+    """Those in a folder."""
+    return {path for pattern in PATTERNS for path in folder.glob(pattern)}
+
+
+def remove_interim(folder: Path) -> None:
+    """Delete them."""
+    for path in find_interim(folder):
+        path.unlink()
