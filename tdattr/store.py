@@ -163,8 +163,8 @@ class Plan:
         return artifact
 
     def write(self, artifact: Artifact, arguments: tuple[Any, ...]) -> None:
-        """Build the artifact; what an interrupted attempt has sealed is not built again. It gets its name once all of it
-        is on the disk, unless another one has it already."""
+        """Build the artifact; what an interrupted attempt has sealed is not built again. It gets its name once it is on
+        the disk, unless another one has it already."""
         unfinished = open_unfinished(artifact.folder)
         if not is_sealed(unfinished):
             self.make(unfinished, arguments)

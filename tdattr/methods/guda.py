@@ -175,7 +175,7 @@ class Unlearned:
         log.info("%s: %d steps of %d", label, self.count_steps(config.length), config.batch_size)
         curve = context.recorder.curve("unlearn", item)
         parts = unlearn_group(
-            network, self.objective, unlearning, config, context.train, context.trainer, keep, label, curve
+            network, self.objective, unlearning, config, context.train, context.trainer, keep, folder, label, curve
         )
         write_table(folder / LOG, pd.DataFrame(parts))
         return {"steps": self.count_steps(config.points[-1])}

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -25,7 +26,7 @@ from tdattr.training.config import TrainConfig, TrainerConfig
 from tdattr.training.coupling import replace_removed
 from tdattr.training.items import choose_mirrored, unlearning_items
 from tdattr.unlearning.draws import UnlearnBatch, restricted_draw
-from tdattr.unlearning.objectives import Objective, Step, UnlearnContext
+from tdattr.unlearning.objectives import Objective, Stateful, Step, UnlearnContext
 from tdattr.unlearning.saliency import Masks, Saliency
 
 LOGGED_STEPS = 100  # about so many steps of an unlearning are logged
@@ -171,7 +172,7 @@ def order(seed: int, role: str, epoch: int, count: int) -> Int[np.ndarray, " cou
     return generator(seed, f"unlearn.{role}.order", epoch).permutation(count)
 
 
-class Logged:
+class Logged(Stateful):
     """The loss of every step, and about ``LOGGED_STEPS`` of the steps and the last one as the log has them."""
 
     goal = math.inf
@@ -189,6 +190,20 @@ class Logged:
         self.step += 1
         return losses.total, losses.total.detach(), losses.parts
 
+    def state(self) -> dict[str, Any]:
+        """What has been seen so far."""
+        return {
+            "step": self.step,
+            "log": self.log,
+            "loss": self.loss.state() if isinstance(self.loss, Stateful) else None,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on after these steps."""
+        self.step, self.log = state["step"], state["log"]
+        if isinstance(self.loss, Stateful):
+            self.loss.restore(state["loss"])
+
 
 def unlearn_group(
     network: nn.Module,
@@ -198,15 +213,18 @@ def unlearn_group(
     train: TrainConfig,
     trainer: TrainerConfig,
     keep: Callable[[int], None],
+    folder: Path,
     label: str = "Unlearning",
     curve: Curve = keep_nothing,
 ) -> list[dict[str, float]]:
     """Unlearn ``context.forgotten`` from ``network`` in place; returns the parts of the loss along the way.
 
-    ``keep`` is called with each of ``config.points`` once the network has come there. ``label`` stands at the progress
-    bar. ``curve`` takes the parts of the loss too.
+    Resumes from the checkpoint that an interrupted call left in ``folder``, and ends at the same weights. ``keep`` is
+    called with each of ``config.points`` once the network has come there. ``label`` stands at the progress bar.
+    ``curve`` takes the parts of the loss too.
     """
     from tdattr.unlearning.module import Unlearning, unlearn  # Lightning takes seconds to import
+    from tdattr.unlearning.resume import Checkpoints
 
     batches = GroupBatches(
         context.split,
@@ -227,6 +245,8 @@ def unlearn_group(
     points = {config.count_steps(point, *sizes): point for point in config.points}
     steps = max(points)
     logged = Logged(objective.begin(context), steps)
+    checkpoints = Checkpoints(folder, logged)
+    checkpoints.restore_weights(network)
     optimizer: Any = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
     module = Unlearning(
         network,
@@ -238,6 +258,7 @@ def unlearn_group(
         dropout=context.seed if config.dropout else None,
         after_step=lambda step: keep(points[step]) if step in points else None,
         masks=masks,
+        checkpoints=checkpoints,
     )
     unlearn(module, batches, steps, trainer, clip=config.clip, label=label, curve=curve)
     return logged.log

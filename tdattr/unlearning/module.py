@@ -1,5 +1,6 @@
 """The LightningModule that unlearns: it takes optimiser steps on a copy of the trained network."""
 
+import logging
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -17,7 +18,10 @@ from tdattr.seeding import torch_seed
 from tdattr.training.config import TrainerConfig
 from tdattr.training.framework import L
 from tdattr.training.processes import fit
+from tdattr.unlearning.resume import Checkpoints
 from tdattr.unlearning.saliency import Masks, restrict
+
+log = logging.getLogger(__name__)
 
 
 class StepLoss(Protocol):
@@ -47,7 +51,8 @@ class Unlearning(L.LightningModule):
     """Takes optimiser steps until the goal of ``step_loss`` is reached.
 
     There is no moving average of the weights and no condition dropout. ``after_step`` is called after each step, with
-    the number of steps so far. ``masks``: which values of the weights are updated; None: all.
+    the number of steps so far. ``masks``: which values of the weights are updated; None: all. ``checkpoints``: what it
+    resumes from, and leaves to resume from.
     """
 
     def __init__(
@@ -61,6 +66,7 @@ class Unlearning(L.LightningModule):
         dropout: int | None = None,
         after_step: Callable[[int], None] | None = None,
         masks: Masks | None = None,
+        checkpoints: Checkpoints | None = None,
     ) -> None:
         super().__init__()
         self.network = network
@@ -72,7 +78,8 @@ class Unlearning(L.LightningModule):
         self.after_step = after_step
         self.masks = masks
         self.handles: list[RemovableHandle] = []
-        self.steps = 0
+        self.checkpoints = checkpoints
+        self.steps = 0 if checkpoints is None else checkpoints.steps
         self.progress = float("-inf")
         self.bar: Bar | None = None
         self.label = "Unlearning"
@@ -98,6 +105,8 @@ class Unlearning(L.LightningModule):
     def on_train_start(self) -> None:
         """Evaluation mode, unless ``dropout``, a seed, is given."""
         self.network.train(self.dropout is not None)
+        if self.checkpoints is not None:
+            self.checkpoints.restore_optimizer(self.trainer)
 
     def training_step(self, batch: Any, index: int) -> Tensor | None:
         """One step; with ``check_first`` the step that finds the goal reached is not taken."""
@@ -141,6 +150,8 @@ class Unlearning(L.LightningModule):
             self.bar.advance()
         if self.after_step is not None:
             self.after_step(self.steps)
+        if self.checkpoints is not None:
+            self.checkpoints.write(self.steps, self.network, self.trainer)
 
 
 def unlearn(
@@ -158,16 +169,19 @@ def unlearn(
     A step takes the mean gradient of ``accumulate`` batches, at most ``clip`` long. ``label`` stands at the progress
     bar, which counts batches. ``curve`` takes the losses of the steps.
     """
+    done = module.steps
+    if done:
+        log.info("%s resumes after %d of %d steps.", label, done, max_steps)
     settings = {
-        "max_steps": max_steps,
+        "max_steps": max_steps - done,
         "max_epochs": 1,
         "accumulate_grad_batches": accumulate,
         "gradient_clip_val": clip,
         "logger": False,
     }
-    loader = DataLoader(batches, batch_size=None, sampler=range(max_steps * accumulate))
+    loader = DataLoader(batches, batch_size=None, sampler=range(done * accumulate, max_steps * accumulate))
     module.label, module.curve = label, curve
-    module.bar = Bar(label, max_steps * accumulate, nested=True)
+    module.bar = Bar(label, max_steps * accumulate, done * accumulate, nested=True)
     try:
         fit(module, trainer, 1, settings, train_dataloaders=loader)
     finally:

@@ -4,6 +4,8 @@ import math
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -19,10 +21,12 @@ from tdattr.diffusion.edm import EDM
 from tdattr.errors import UserError
 from tdattr.networks import NOTHING
 from tdattr.training.config import TrainConfig, TrainerConfig
-from tdattr.unlearning import group
+from tdattr.unlearning import group, resume
 from tdattr.unlearning.draws import UnlearnBatch
 from tdattr.unlearning.group import GroupBatches, GroupUnlearnConfig, order, unlearn_group
 from tdattr.unlearning.objectives import Losses, Objective, Step, UnlearnContext
+from tdattr.unlearning.objectives.erasediff import EraseDiff
+from tdattr.unlearning.saliency import Saliency
 from tests.conftest import CONF
 from tests.contexts import unused
 
@@ -219,7 +223,8 @@ class Run(Objective):
         def keep(point: int) -> None:
             self.kept[point] = deepcopy(network.state_dict())
 
-        return unlearn_group(network, self, self.context, config, self.train, self.trainer, keep)
+        with TemporaryDirectory() as folder:
+            return unlearn_group(network, self, self.context, config, self.train, self.trainer, keep, Path(folder))
 
     def plain(self, network: nn.Module, config: GroupUnlearnConfig, steps: int) -> nn.Module:
         made = GroupBatches(
@@ -341,3 +346,56 @@ def test_weights_are_kept_along_the_way(
         at_point.load_state_dict(several[point])
         assert float((moved(at_point, tiny_dit(4, spread=0.1)) - expected).norm()) < 2e-3 * float(expected.norm())
     assert all(torch.equal(value, network.state_dict()[name]) for name, value in several[wanted.length].items())
+
+
+@pytest.mark.parametrize("killed_at", [1, 4, 8])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"dropout": True, "mask": Saliency("saliency", 0.5, 2)},
+        {"optimizer": "adam", "weight_decay": 0.0, "clip": 0.1},
+    ],
+)
+def test_an_interrupted_unlearning_ends_at_the_same_weights(
+    run: Run,
+    tiny_dit: Callable[..., nn.Module],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    killed_at: int,
+    changes: dict[str, Any],
+) -> None:
+    """Under an objective that draws noise of its own, step after step."""
+    caplog.set_level("INFO")
+    monkeypatch.setattr(resume, "CHECKPOINT_INTERVAL_SECONDS", 0.0)
+    objective, mask = EraseDiff("erasediff", 0.5), changes.get("mask")
+    wanted = replace(small(steps=9, kept=[3], **(changes | {"mask": None})), mask=mask)
+
+    def unlearn(folder: Path, end: int | None = None) -> tuple[dict[int, dict[str, Tensor]], Any]:
+        folder.mkdir(exist_ok=True)
+        network = tiny_dit(4, spread=0.1, dropout=0.5)
+
+        def keep(point: int) -> None:
+            kept[point] = deepcopy(network.state_dict())
+
+        with monkeypatch.context() as patch:
+            write = resume.Checkpoints.write
+
+            def die(self: Any, steps: int, *rest: Any) -> None:
+                if steps == end:
+                    raise KeyError("killed")
+                write(self, steps, *rest)
+
+            patch.setattr(resume.Checkpoints, "write", die)
+            return kept, unlearn_group(network, objective, run.context, wanted, run.train, run.trainer, keep, folder)
+
+    kept: dict[int, dict[str, Tensor]] = {}
+    _, log = unlearn(tmp_path / "whole")
+    whole, kept = kept, {}
+    with pytest.raises(KeyError):
+        unlearn(tmp_path / "killed", killed_at)
+    assert unlearn(tmp_path / "killed")[1] == log
+    assert (f"Unlearning resumes after {killed_at - 1} of 9 steps." in caplog.text) == (killed_at > 1)
+    assert kept.keys() == whole.keys() == {3, 9}
+    assert all(torch.equal(value, kept[point][name]) for point in whole for name, value in whole[point].items())

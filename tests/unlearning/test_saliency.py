@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -42,6 +43,7 @@ def unlearned(
     tiny_dit: Callable[..., nn.Module],
     tiny_train: Callable[..., TrainConfig],
     tiny_trainer: Callable[..., TrainerConfig],
+    tmp_path: Path,
 ) -> Callable[..., tuple[Tensor, Tensor]]:
     """``unlearned(settings)``: the weights before and after."""
 
@@ -63,7 +65,9 @@ def unlearned(
         )
         before = flat(network)
         trainer = tiny_trainer()
-        unlearn_group(network, made.objective, context, made.unlearn, tiny_train(), trainer, lambda point: None)
+        unlearn_group(
+            network, made.objective, context, made.unlearn, tiny_train(), trainer, lambda point: None, tmp_path
+        )
         return before, flat(network)
 
     return run

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -40,6 +40,18 @@ class Losses:
 
 
 Step = Callable[[nn.Module, UnlearnBatch], Losses]
+
+
+class Stateful(ABC):
+    """What a loss is that depends on more than the network and the batch, so that an unlearning can be resumed."""
+
+    @abstractmethod
+    def state(self) -> Any:
+        """On what, as tensors and plain values."""
+
+    @abstractmethod
+    def restore(self, state: Any) -> None:
+        """Go on from what ``state`` gave."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +98,8 @@ class Objective(Node, ABC):
 
     @abstractmethod
     def begin(self, context: UnlearnContext) -> Step:
-        """Compute what all steps share, and return the function that gives the loss of a step."""
+        """Compute what all steps share, and return the function that gives the loss of a step; one whose result depends
+        on more than its arguments is ``Stateful``."""
 
 
 class Weighted(Objective):

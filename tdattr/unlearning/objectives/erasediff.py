@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tdattr.ranges import Positive
 from tdattr.seeding import torch_seed
 from tdattr.unlearning.draws import UnlearnBatch
 from tdattr.unlearning.objectives import (
     Losses,
+    Stateful,
     Step,
     UnlearnContext,
     Weighted,
@@ -27,14 +28,28 @@ class EraseDiff(Weighted):
 
     def begin(self, context: UnlearnContext) -> Step:
         """The sum of the two losses."""
-        retain = retained_loss(context)
-        rng = torch.Generator().manual_seed(torch_seed(context.seed, "erasediff"))
+        return EraseDiffStep(context, self.weight)
 
-        def step(network: nn.Module, batch: UnlearnBatch) -> Losses:
-            kept = retain(network, batch.retain)
-            noise = batch.forget.noise
-            target = torch.randn(noise.shape, generator=rng).to(noise.device)
-            forgotten = loss_towards(context.diffusion, network, batch.forget, target).mean()
-            return Losses(kept + self.weight * forgotten, retain=kept, forget=forgotten)
 
-        return step
+class EraseDiffStep(Stateful):
+    """The loss of a step; the independent noise is drawn step after step from one generator."""
+
+    def __init__(self, context: UnlearnContext, weight: float) -> None:
+        self.diffusion, self.weight, self.retain = context.diffusion, weight, retained_loss(context)
+        self.rng = torch.Generator().manual_seed(torch_seed(context.seed, "erasediff"))
+
+    def __call__(self, network: nn.Module, batch: UnlearnBatch) -> Losses:
+        """The sum of the two losses."""
+        kept = self.retain(network, batch.retain)
+        noise = batch.forget.noise
+        target = torch.randn(noise.shape, generator=self.rng).to(noise.device)
+        forgotten = loss_towards(self.diffusion, network, batch.forget, target).mean()
+        return Losses(kept + self.weight * forgotten, retain=kept, forget=forgotten)
+
+    def state(self) -> Tensor:
+        """That of the generator."""
+        return self.rng.get_state()
+
+    def restore(self, state: Tensor) -> None:
+        """The generator goes on from there."""
+        self.rng.set_state(state)
