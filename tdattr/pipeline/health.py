@@ -1,7 +1,6 @@
 """Is F1 any good? A cheap look at the queries, and the Fréchet distance of more images to the training items."""
 
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +11,19 @@ from torch import Tensor
 
 from tdattr.features import Embed, Extractor, Images, embed_batches
 from tdattr.ids import Ids, digest_ids
+from tdattr.interim import ROWS
 from tdattr.metrics.frechet import Moments, frechet_distance, moments
 from tdattr.metrics.nearness import describe_scales, share_far
 from tdattr.pipeline.generate import guidance, sample
 from tdattr.pipeline.train import train
 from tdattr.pipeline.workspace import Workspace
 from tdattr.progress import track
+from tdattr.rows import Rows
 from tdattr.seeding import generator
 from tdattr.store import Plan, provenance
 
 log = logging.getLogger(__name__)
+BLOCK_SAMPLES = 256  # generated at a time, at least; what an interruption costs at most
 MOST_ITEMS = 1000  # that queries are compared with, half of them as the held-out ones
 FEWEST_HELD_OUT = 20  # of fewer, 99 % is their maximum, beyond which many good images lie
 
@@ -48,9 +50,7 @@ def plan_health(ws: Workspace) -> Plan | None:
         embed = extractor.load(setting)
         everything = items_moments(ws, extractor, embed)
         repeated = samples > len(ws.ids)
-        ids = generator(ws.seed, "health.conditions").choice(ws.ids, samples, replace=repeated)
-        rngs = [generator(ws.seed, "health.sample", number) for number in range(samples)]
-        _, images = sample(ws, f1, rngs, split.condition(ids), "Generating for the health check")
+        images = generate_samples(ws, f1, samples, folder)
         drawn = split.images(generator(ws.seed, "health.items").choice(ws.ids, samples, replace=repeated))
         return {
             "frechet_distance": frechet_distance(moments(embed_batches(embed, images, setting)), everything),
@@ -58,6 +58,20 @@ def plan_health(ws: Workspace) -> Plan | None:
         }
 
     return ws.store.plan("health", 2, config, {"model": f1.address}, make)
+
+
+def generate_samples(ws: Workspace, f1: Plan, samples: int, folder: Path) -> Images:
+    """So many of F1's images under conditions of items that are drawn; an interrupted call is resumed in ``folder``."""
+    ids = generator(ws.seed, "health.conditions").choice(ws.ids, samples, replace=samples > len(ws.ids))
+    rows = Rows(folder, ROWS, samples)
+    size = ws.queries.batch_size * -(-BLOCK_SAMPLES // ws.queries.batch_size)  # whole batches of the sampler
+    starts = range(rows.done, samples, size)
+    for start in track(starts, "Generating for the health check", len(starts)):
+        block = range(start, min(start + size, samples))
+        rngs = [generator(ws.seed, "health.sample", number) for number in block]
+        _, images = sample(ws, f1, rngs, ws.data.train.condition(ids[block.start : block.stop]))
+        rows.write(images=images.numpy())
+    return torch.from_numpy(rows.arrays["images"])
 
 
 def examine(ws: Workspace) -> dict[str, Any]:
@@ -104,14 +118,14 @@ def items_moments(ws: Workspace, extractor: Extractor, embed: Embed) -> Moments:
     """The moments of the vectors of the items that F1 was trained on: an artifact that all models share."""
     setting = ws.setting()
 
-    def vectors() -> Iterator[Tensor]:
-        starts = range(0, len(ws.ids), setting.batch_size)
+    def make(folder: Path) -> None:
+        rows = Rows(folder, ROWS, len(ws.ids))
+        starts = range(rows.done, len(ws.ids), setting.batch_size)
         for start in track(starts, f"Features ({extractor.name})", len(starts)):
             images = ws.data.train.images(ws.ids[start : start + setting.batch_size])
-            yield from embed_batches(embed, images, setting)
-
-    def make(folder: Path) -> None:
-        computed = moments(vectors())
+            for vectors in embed_batches(embed, images, setting):
+                rows.write(vectors=vectors.numpy())
+        computed = moments(torch.from_numpy(rows.arrays["vectors"]).split(setting.batch_size))
         save_file({"mean": computed.mean, "covariance": computed.covariance}, folder / "moments.safetensors")
 
     config = extractor.describe_with_identity(setting) | {"ids": digest_ids(ws.ids)}
