@@ -34,7 +34,7 @@ class Ranks(DDPStrategy):
     def setup_environment(self) -> None:
         """The first that runs in a rank: it watches the command's process and takes over its settings."""
         end_with_parent()
-        leave_signals()
+        leave_signals(*([signal.SIGTERM] if self.spared else []))
         quieten()
         Bar.all_hidden = self.quiet
         if self.threads is not None:
