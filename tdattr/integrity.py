@@ -81,9 +81,9 @@ def is_sealed(folder: Path) -> bool:
     """Whether a folder has its provenance, and its files are what that says: nothing is left to build."""
     try:
         check_files(folder)
+        return FILES in read_provenance(folder)
     except UserError:
         return False
-    return True
 
 
 class Damaged(UserError):
