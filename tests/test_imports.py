@@ -18,7 +18,7 @@ LAYERS = [  # from the ground up; what stands in one line does not know of each 
     ["errors", "jobs", "ids", "seeding", "schedules", "run_status", "pictures", "recorder", "interim"],
     ["progress"],
     ["files", "locks", "ranges"],
-    ["configs", "experiments", "integrity", "rows", "tables", "unfinished"],
+    ["checkpoints", "configs", "experiments", "integrity", "rows", "tables", "unfinished"],
     ["store"],
     ["scores", "queries", "search_path"],
     ["networks", "codecs", "data", "loggers", "overrides", "identity"],

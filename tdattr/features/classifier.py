@@ -14,6 +14,7 @@ from jaxtyping import Int
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from tdattr.checkpoints import Checkpoint
 from tdattr.data.groups import find_groups
 from tdattr.errors import Unavailable, UserError
 from tdattr.features import Embed, Extractor, Images, Setting
@@ -26,6 +27,7 @@ from tdattr.seeding import generator, torch_seed
 log = logging.getLogger(__name__)
 FILE = "classifier.safetensors"
 REPORT_INTERVAL_STEPS = 20  # between two losses beside the progress bar
+LAST_STEPS = 100  # over which the accuracy is taken
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ class Classifier(Extractor):
         """The trained network: an artifact of its own."""
 
         def make(folder: Path) -> Mapping[str, Any]:
-            model, accuracy = self.train(setting)
+            model, accuracy = self.train(setting, folder)
             save_file({key: value.contiguous() for key, value in model.state_dict().items()}, folder / FILE)
             return {"training_accuracy": accuracy}
 
@@ -97,17 +99,22 @@ class Classifier(Extractor):
 
         return embed
 
-    def train(self, setting: Setting) -> tuple[Any, float]:
-        """The network trained on all groups, and its accuracy over the last hundred batches, in [0, 1]."""
+    def train(self, setting: Setting, folder: Path) -> tuple[Any, float]:
+        """The network trained on all groups, and its accuracy over the last hundred batches, in [0, 1].
+
+        Resumes from the checkpoint that an interrupted call left in ``folder``.
+        """
         groups = self.groups(setting)
         ids = np.concatenate(list(groups.values()))
         labels = np.repeat(np.arange(len(groups)), [len(members) for members in groups.values()])
         model = self.build(setting).train().to(setting.device)
         optimiser = torch.optim.AdamW(model.parameters(), self.learning_rate, weight_decay=self.weight_decay)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, self.learning_rate, total_steps=self.steps + 1)
-        bar = Bar(f"Training the classifier of {len(groups)} groups", self.steps)
-        right: list[float] = []
-        for step in range(self.steps):
+        checkpoint = Checkpoint(folder)
+        parts = {"model": model, "optimiser": optimiser, "schedule": schedule}
+        done, right = restore(checkpoint, parts)
+        bar = Bar(f"Training the classifier of {len(groups)} groups", self.steps, done)
+        for step in range(done, self.steps):
             rng = generator(setting.seed, "classifier.batch", step)
             indices = rng.integers(len(ids), size=self.batch_size)
             images = resize(setting.data.train.images(ids[indices]).to(setting.device), self.size, "bilinear")
@@ -125,7 +132,21 @@ class Classifier(Extractor):
             bar.advance()
             if step % REPORT_INTERVAL_STEPS == 0:
                 bar.show(f"loss {float(loss.detach()):.3f}")
+            if checkpoint.due:
+                states = {name: part.state_dict() for name, part in parts.items()}
+                checkpoint.write(states | {"steps": step + 1, "right": right[-LAST_STEPS:]})
         bar.close()
-        accuracy = float(np.mean(right[-100:]))
+        accuracy = float(np.mean(right[-LAST_STEPS:]))
         log.info("The classifier gets %.1f %% of its training items right.", 100 * accuracy)
         return model.cpu(), accuracy
+
+
+def restore(checkpoint: Checkpoint, parts: Mapping[str, Any]) -> tuple[int, list[float]]:
+    """The steps that are done, and the share that was right in the last of them; ``parts`` stand where they stood."""
+    content = checkpoint.content
+    if content is None:
+        return 0, []
+    for name, part in parts.items():
+        part.load_state_dict(content[name])
+    log.info("The training of the classifier resumes after %d steps.", content["steps"])
+    return content["steps"], content["right"]

@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import Callback
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from tdattr.checkpoints import find_checkpoint
 from tdattr.data.prepared import Prepared
 from tdattr.diffusion import Diffusion
 from tdattr.errors import UserError
@@ -18,7 +19,6 @@ from tdattr.files import move_into_place, name_aside, writing
 from tdattr.interim import RESUME
 from tdattr.progress import Bar
 from tdattr.training.batches import TrainingData
-from tdattr.training.checkpoints import find_checkpoint
 from tdattr.training.config import WEIGHTS, TrainConfig, TrainerConfig
 from tdattr.training.framework import L
 from tdattr.training.module import Pretraining

@@ -47,10 +47,10 @@ SLOW = (  # to import, for which no attempt shall wait
 )
 
 SMALL_BLOCKS: dict[str, dict[str, float]] = {  # so that small runs have as many blocks and checkpoints as large ones
+    "tdattr.checkpoints": {"INTERVAL_SECONDS": 0.0},
     "tdattr.data.preparation": {"BLOCK": 128},
     "tdattr.pipeline.health": {"BLOCK_SAMPLES": 2},
     "tdattr.scoring.loss_table": {"BLOCK_ITEMS": 128},
-    "tdattr.unlearning.resume": {"CHECKPOINT_INTERVAL_SECONDS": 0.0},
 }
 
 

@@ -130,7 +130,8 @@ def read_mark(path: Path, name: str) -> int | None:
     if name == "resume.ckpt":
         import torch
 
-        return int(torch.load(path, "cpu", weights_only=True)["global_step"])
+        content = torch.load(path, "cpu", weights_only=True)
+        return int(content["global_step"] if "global_step" in content else content["steps"])
     return None
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from tests.faults.rounds import FULL, Case, Round, Tally
 
-MOST_ATTEMPTS = 5  # on a disk that is full, which grows from one to the next
+MOST_ATTEMPTS = 2  # on a disk that is full, which grows from one to the next
 ROOM = 1 << 26  # bytes in the end
 
 

@@ -172,13 +172,13 @@ def disturb(
     """A round with up to ``most`` of those signals."""
     current = Round(case, folder, tally)
     for _ in range(min(most, int(rng.integers(1, MOST_FAULTS + 1)))):
-        number = int(signals[rng.integers(len(signals))])
+        number = signals[tally.faults % len(signals)]
         by_itself = alone or (number != signal.SIGKILL and bool(rng.integers(2)))
         kind, blow = current.choose(rng, number, by_itself)
         ended = current.start(blow).wait()
         current.note(ended)
         if ended.struck and ended.status:
-            tally.kinds[kind] += 1
+            tally.kinds[f"{signal.Signals(number).name} {kind}"] += 1
         if (problem := judge(ended, blow)) is not None:
             current.complain(f"attempt {current.attempts} {problem}")
         if ended.status == 0:
@@ -209,7 +209,7 @@ def race(case: Case, folder: Path, tally: Tally, rng: np.random.Generator, most:
     ended = [first, *([current.start().wait()] if first.status else []), other.wait()]
     current.note(*ended)
     if first.struck and first.status:
-        tally.kinds[kind] += 1
+        tally.kinds[f"race {kind}"] += 1
     for which, one in enumerate(ended):
         if one.status not in (0, -signal.SIGKILL if one is first else 0):
             current.complain(f"one of {len(ended)} attempts at once, number {which}, ends with status {one.status}")

@@ -12,6 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from tdattr import checkpoints
+from tdattr.checkpoints import Checkpoint
 from tdattr.errors import UserError
 from tdattr.features import Embed, Extractor, Setting, identities, training_vectors, unit_vectors
 from tdattr.features.classifier import Classifier
@@ -85,6 +87,31 @@ def test_rows_go_on_where_they_stopped(tmp_path: Any) -> None:
 def classifier(**changes: Any) -> Classifier:
     plain = Classifier("classifier", "test_resnet", "label", 16, 60, 16, 3e-3, 0.0, 0.0)
     return replace(plain, **changes)
+
+
+def test_an_interrupted_classifier_ends_at_the_same_weights(
+    setting: Setting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoints, "INTERVAL_SECONDS", 0.0)
+    write, steps = Checkpoint.write, []
+
+    def stop(self: Checkpoint, content: Any) -> None:
+        write(self, content)
+        steps.append(content["steps"])
+        if steps == [1, 2, 3, 4]:
+            raise KeyboardInterrupt
+
+    def train(name: str) -> tuple[Any, float]:
+        (tmp_path / name).mkdir(exist_ok=True)
+        return classifier(steps=6).train(setting, tmp_path / name)
+
+    model, accuracy = train("whole")
+    monkeypatch.setattr(Checkpoint, "write", stop)
+    with pytest.raises(KeyboardInterrupt):
+        train("killed")
+    resumed, found = train("killed")
+    assert steps == [1, 2, 3, 4, 5, 6] and found == accuracy
+    assert all(torch.equal(value, resumed.state_dict()[name]) for name, value in model.state_dict().items())
 
 
 def test_the_classifier_learns_the_groups(setting: Setting) -> None:

@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tdattr.checkpoints import is_intact
 from tdattr.errors import UserError
 from tdattr.interim import remove_interim
-from tdattr.training.checkpoints import is_intact
 from tdattr.training.pretrain import RESUME, Keeper, pretrain
 
 STEPS = 12

@@ -15,6 +15,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
+from tdattr import checkpoints
 from tdattr.configs import typed
 from tdattr.data.prepared import Prepared
 from tdattr.diffusion.edm import EDM
@@ -368,7 +369,7 @@ def test_an_interrupted_unlearning_ends_at_the_same_weights(
 ) -> None:
     """Under an objective that draws noise of its own, step after step."""
     caplog.set_level("INFO")
-    monkeypatch.setattr(resume, "CHECKPOINT_INTERVAL_SECONDS", 0.0)
+    monkeypatch.setattr(checkpoints, "INTERVAL_SECONDS", 0.0)
     objective, mask = EraseDiff("erasediff", 0.5), changes.get("mask")
     wanted = replace(small(steps=9, kept=[3], **(changes | {"mask": None})), mask=mask)
 
