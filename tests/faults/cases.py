@@ -25,7 +25,6 @@ SMALL = [
     "trainer.threads=1",
     "trainer.feature_batch=64",
 ]
-ONE_QUERY = ["queries.attributed=1"]  # two retrainings instead of four
 CLASSIFIER = ["steps=6", "batch_size=8"]
 GRADIENTS = ["method.gradients.draws=2", "method.gradients.projection.dimension=16"]
 ELBO = ["elbo.stride=197", "protocol=logo"]
@@ -43,7 +42,7 @@ CASES: dict[str, list[str]] = {
     "das": ["method=das", *GRADIENTS, "protocol=lds", "protocol.subsets=3", "protocol.repeats=1", "protocol.draws=20"],
     "abu": [
         *["method=abu", "method.draws=8", "method.batch_size=8", "method.score.pairs=4", "method.fisher.epochs=2"],
-        *["method.fisher.damping=1.0", "train.mirror=true", f"checkpoint={WEIGHTS}", *ONE_QUERY],
+        *["method.fisher.damping=1.0", "train.mirror=true", f"checkpoint={WEIGHTS}"],
     ],
     "guda": [
         *["method=guda_u", "method.unlearn.steps=9", "method.unlearn.warmup_steps=2", "method.unlearn.batch_size=8"],
@@ -51,7 +50,7 @@ CASES: dict[str, list[str]] = {
     ],
     "features": [
         *["method=features", *(f"method.extractor.{setting}" for setting in CLASSIFIER)],
-        *[*ONE_QUERY, "health.samples=6", *(f"health.extractor.{setting}" for setting in CLASSIFIER)],
+        *["health.samples=6", *(f"health.extractor.{setting}" for setting in CLASSIFIER)],
     ],
 }
 
