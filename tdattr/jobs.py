@@ -8,10 +8,7 @@ from types import FrameType
 
 ENDING = (signal.SIGINT, signal.SIGTERM)  # of a terminal's Ctrl+C; of SLURM, systemd, CI and `timeout`
 STOP = signal.SIGTERM  # by which one process of a job asks another to end and to leave what it resumes from
-WARNING = (
-    signal.SIGUSR1,
-    signal.SIGUSR2,
-)  # of SLURM before a time limit (sbatch --signal), of submitit before it requeues
+WARNING = (signal.SIGUSR1, signal.SIGUSR2)  # of SLURM before a time limit (sbatch --signal), and of submitit
 RANKS = (  # by which SLURM, torchrun and others tell a process which part of their job it is
     "RANK",
     "LOCAL_RANK",
