@@ -78,12 +78,16 @@ def list_damage(folder: Path) -> Iterator[str]:
 
 
 def is_sealed(folder: Path) -> bool:
-    """Whether a folder has its provenance, and its files are what that says: nothing is left to build."""
+    """Whether an interrupted attempt has sealed a folder, so that nothing is left to build. It is on the disk then."""
     try:
         check_files(folder)
-        return FILES in read_provenance(folder)
+        if FILES not in read_provenance(folder):
+            return False
     except UserError:
         return False
+    for path in (*folder.rglob("*"), folder):  # it may have been interrupted before
+        sync(path)
+    return True
 
 
 class Damaged(UserError):

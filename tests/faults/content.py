@@ -10,7 +10,9 @@ from safetensors import safe_open
 
 from tdattr.integrity import PROVENANCE, check_files
 
-OWN = ("seconds", "finished", "revision", "sha256", "files", "device")  # in a provenance; files are compared themselves
+OWN = ("seconds", "finished", "revision", "sha256", "device")  # in a provenance
+OWN += ("files",)  # which are compared themselves
+OWN += ("uses",)  # what was asked for in the last of several attempts, or by the first of several blocks
 LOCKS = (".lock", ".lease")  # what may be left beside artifacts
 
 
