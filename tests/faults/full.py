@@ -11,6 +11,7 @@ from tests.faults.rounds import FULL, Case, Round, Tally
 
 MOST_ATTEMPTS = 2  # on a disk that is full, which grows from one to the next
 ROOM = 1 << 26  # bytes in the end
+LOG_BYTES = 1 << 14  # of a limit to the size of files: what a command says must be written
 
 
 def fill(case: Case, folder: Path, tally: Tally, rng: np.random.Generator, most: int) -> None:
@@ -19,7 +20,7 @@ def fill(case: Case, folder: Path, tally: Tally, rng: np.random.Generator, most:
     current.outputs.mkdir(parents=True)
     files = [path.stat().st_size for path in (case.folder / "undisturbed").rglob("*") if path.is_file()]
     with small_disk(current.outputs) as mounted:
-        size = int(rng.uniform(0.05, 0.5) * sum(files)) if mounted else int(rng.choice(sorted(set(files))[:-1]))
+        size = int(rng.uniform(0.05, 0.5) * sum(files) if mounted else rng.uniform(LOG_BYTES, max(files)))
         for _ in range(min(most, MOST_ATTEMPTS)):
             if mounted:
                 mount(current.outputs, size, again=True)
