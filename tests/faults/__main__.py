@@ -5,7 +5,7 @@
     python -m tests.faults --kills 20 --race             # two of the same command at once, one of which is killed
     python -m tests.faults --kills 20 --full             # a disk that is full
     python -m tests.faults --kills 8 --signal KILL,TERM,INT,USR1,USR2 --race --full # everything, in turn
-    python -m tests.faults --kills 5 --devices 2 --case features # the main process of a training on two devices
+    python -m tests.faults --kills 5 --devices 2 --case guda # the main process of a training on two devices
 
 The commands (`cases.py`) visit every stage of the store. Half of the moments are before a file operation inside a
 stage, and the same for the same seed; the others are counted by the clock.
