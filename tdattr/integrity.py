@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tdattr.errors import UserError
-from tdattr.files import digest_once, only_finite, sync_all, to_json
+from tdattr.files import digest_once, only_finite, sync, sync_all, to_json
 from tdattr.interim import find_interim
 
 PROVENANCE = "provenance.json"
