@@ -23,6 +23,7 @@ from tdattr.sweeps.record import read_sweep
 from tdattr.sweeps.states import read_states
 from tests.sweeps.sweep import wait_for
 
+pytestmark = pytest.mark.slow
 Run = Callable[..., SimpleNamespace]
 
 
@@ -124,7 +125,6 @@ cli.compose_and_run(stage, cli.Jobs("config"))
 """
 
 
-@pytest.mark.slow
 def test_a_sweep_in_one_process_gives_the_terminal_back(tmp_path: Path) -> None:
     """It goes on alone, and its last words are in a file of its folder."""
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "TDATTR_OUTPUTS": "outputs"}
