@@ -132,6 +132,7 @@ class Outputs:
             "method": {"name": method},
             "train": {"steps": 5},
             "trainer": {"precision": "32-true", "workers": self.count},
+            "workers": self.count,
             "paths": {"artifacts": str(self.root / "artifacts")},
             "logger": {"name": str(self.count)},
         }
