@@ -15,11 +15,11 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from tdattr.errors import UserError
 from tdattr.files import describe_full
-from tdattr.jobs import own_job
+from tdattr.jobs import leave_signals, own_job
 from tdattr.metrics.choice import complete_measures
 from tdattr.pipeline.check import check
 from tdattr.pipeline.evaluate import evaluate
-from tdattr.pipeline.run import own_settings, use_threads
+from tdattr.pipeline.run import EVALUATE, build_until, own_settings, use_threads
 from tdattr.pipeline.train import train
 from tdattr.pipeline.workers import VISIBLE, choose_devices, visible_devices
 from tdattr.pipeline.workspace import Workspace, open_workspace
@@ -32,6 +32,7 @@ HEAD_START_SECONDS = 60.0  # of the first task, to begin with what it alone show
 def main() -> None:
     """Work on a saved config. What goes wrong is a sentence, or a traceback, on standard error, and status 1."""
     threading.Thread(target=end_with_input, daemon=True).start()
+    leave_signals()
     be_quiet()
     config = OmegaConf.load(sys.argv[1])
     assert isinstance(config, DictConfig)
@@ -47,7 +48,10 @@ def main() -> None:
 def do_share(ws: Workspace) -> None:
     """Do units of a run's work until all of it is there."""
     use_threads(ws)
-    evaluate(ws).get()
+    if ws.until == EVALUATE:
+        evaluate(ws).get()
+    else:
+        build_until(ws)
 
 
 def end_with_input() -> None:

@@ -149,7 +149,8 @@ def end_with_parent() -> None:
     """End this process when the one that started it is gone, and so its end of the standard input."""
 
     def listen() -> None:
-        sys.stdin.read()
+        while os.read(sys.stdin.fileno(), 1):  # not by sys.stdin, whose lock Python wants when it ends
+            pass
         os.kill(os.getpid(), STOP)
 
     threading.Thread(target=listen, daemon=True).start()

@@ -52,7 +52,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         tables.clear()
         code = 0
         try:
-            cli.compose_and_run(stage, cli.Jobs("config"))
+            cli.compose_and_run(lambda: stage, cli.Jobs("config"))
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else 1
         out, err = capsys.readouterr()
@@ -121,7 +121,7 @@ def stage(cfg):
         time.sleep(0.02)
     test_sweeper.stage(cfg)
 sys.argv[1:] = ["-m", "method=random", "seed=1,99", "sweep=detached"]
-cli.compose_and_run(stage, cli.Jobs("config"))
+cli.compose_and_run(lambda: stage, cli.Jobs("config"))
 """
 
 
