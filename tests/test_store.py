@@ -429,7 +429,7 @@ def test_what_a_killed_process_leaves_another_one_resumes(tmp_path: Path) -> Non
     assert [each["resumed"] for each in facts] == [number == 1 for number in range(SHARED)]
 
 
-@pytest.mark.parametrize("owner", ["", ".0000beef-12-34", f".{name_process()}"])
+@pytest.mark.parametrize("owner", ["", ".0000beef-12-34", f".{name_process()}"], ids=["none", "gone", "own"])
 def test_what_a_killed_process_had_begun_to_write_is_deleted(tmp_path: Path, owner: str) -> None:
     """Else it would be a file of the artifact, for ever. One of an older version, of another machine, or this one."""
     wanted = plan(tmp_path)
