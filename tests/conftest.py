@@ -28,11 +28,11 @@ from tdattr.diffusion.edm import EDM
 from tdattr.features import Setting
 from tdattr.methods import Context
 from tdattr.networks.dit import DiTConfig
+from tdattr.search_path import CONF
 from tdattr.store import Store
 from tdattr.training.config import AugmentationConfig, TrainConfig, TrainerConfig
 from tests.contexts import plain_context
 
-CONF = Path(__file__).parents[1] / "conf"
 CLASSES = 4
 SIZES = {"train": 48, "test": 8}
 

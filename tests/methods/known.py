@@ -85,6 +85,7 @@ class Unlearning:
         train: object,
         trainer: object,
         keep: Callable[[int], None],
+        folder: object,
         label: str,
         curve: object,
     ) -> list[dict[str, float]]:
