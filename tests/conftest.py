@@ -1,9 +1,11 @@
 """What all tests share: one thread, and a dataset, a network and settings so small that nothing takes long."""
 
 import os
+import signal
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
 os.environ["WANDB_MODE"] = "offline"
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a script's background ignores it, also for children
 
 from tests.shapes import check_annotations
 

@@ -4,7 +4,7 @@ import os
 import re
 import signal
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,14 +20,6 @@ from tdattr.training.pretrain import Keeper
 from tests.e2e.console import TINY, tdattr
 
 RANDOM = [*TINY, "method=random"]
-
-
-@pytest.fixture(autouse=True)
-def listening() -> Iterator[None]:
-    """Also where the tests run in the background of a script, which ignores SIGINT."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 def in_training(patch: pytest.MonkeyPatch, number: int) -> None:

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,14 +19,6 @@ from tests.e2e.console import TINY
 
 CODE = "import sys; from tdattr.cli import main; sys.argv[0] = 'tdattr'; main()"
 LONG = [*(value for value in TINY if "train." not in value), "train.steps=100000", "train.epoch_steps=5"]
-
-
-@pytest.fixture(autouse=True)
-def listening() -> Iterator[None]:
-    """Also where the tests run in the background of a script, which ignores SIGINT."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
