@@ -7,9 +7,10 @@ import signal
 import sys
 import traceback
 from argparse import Namespace
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import hydra
@@ -37,17 +38,46 @@ Stage = Callable[[DictConfig], None]
 T = TypeVar("T")
 DETACHED = "detached"  # the value of ``sweep`` under which the command does not wait for its jobs
 ASKED = "TDATTR_FULL_ERROR"  # what the user said, for the commands that this one starts
+PLAN = "plan=true"
+LAUNCHERS = ("hydra/launcher", "hydra.launcher")  # the group, and the settings of its choice
+MODES = ("run", "sweep")  # of Hydra's, each with its folder
 
 
 def main(jobs: "Jobs | None" = None) -> None:
     """``tdattr``: one run, or a sweep with ``-m``. ``jobs`` learns what becomes of it."""
 
+    planned: list[Any] = []
+
     def load() -> Stage:
         from tdattr.pipeline.run import run
 
-        return partial(run, write_report=write_report)
+        return lambda cfg: plan(cfg) if cfg.plan else run(cfg, write_report)
 
-    compose_and_run(load, jobs or Jobs("config"))
+    def plan(cfg: DictConfig) -> None:
+        from tdattr.planning.command import Planner
+
+        planned[:] = planned or [Planner()]
+        planned[0].add(cfg)
+
+    def finish() -> None:
+        for planner in planned:
+            planner.show()
+
+    with planning(sys.argv[1:]) as sys.argv[1:]:
+        compose_and_run(load, jobs or Jobs("config"), finish)
+
+
+@contextmanager
+def planning(arguments: list[str]) -> Iterator[list[str]]:
+    """The arguments of a command that is to be run, or of one with ``plan=true``: its jobs leave no folders, and no
+    launcher starts them elsewhere."""
+    if PLAN not in (argument.lstrip("+").lower() for argument in arguments):
+        yield arguments
+        return
+    kept = [argument for argument in arguments if not argument.startswith(LAUNCHERS)]
+    with TemporaryDirectory() as folder:
+        folders = [f"hydra.{mode}.dir={folder}" for mode in MODES]
+        yield [*kept, f"{LAUNCHERS[0]}=basic", "hydra/hydra_logging=none", "hydra.output_subdir=null", *folders]
 
 
 def write_report(runs: list[Path], out: Path) -> None:
@@ -199,8 +229,9 @@ def join_names(jobs: Sequence[str]) -> str:
     return f"job{'s' if len(jobs) > 1 else ''} {' and '.join(jobs)}"
 
 
-def compose_and_run(load: Callable[[], Stage], jobs: Jobs) -> None:
-    """Compose a config with the command's overrides and run a stage with it, or answer what is asked instead."""
+def compose_and_run(load: Callable[[], Stage], jobs: Jobs, finish: Callable[[], None] = lambda: None) -> None:
+    """Compose a config with the command's overrides and run a stage with it, or answer what is asked instead.
+    ``finish`` is called after all jobs, also where some have failed."""
     config_name = jobs.config_name
     assert config_name is not None
     if "--version" in sys.argv[1:]:  # Hydra's own says its own
@@ -216,7 +247,15 @@ def compose_and_run(load: Callable[[], Stage], jobs: Jobs) -> None:
     def command(cfg: DictConfig) -> None:
         jobs.attempt(load, cfg)
 
-    sentences(command, jobs)
+    def work() -> None:
+        try:
+            command()
+        except Exception:
+            finish()
+            raise
+        finish()
+
+    sentences(work, jobs)
 
 
 def wants_full_errors() -> bool:

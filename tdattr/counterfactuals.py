@@ -14,6 +14,7 @@ from tdattr.networks import Network
 from tdattr.tables import DataFrame
 
 if TYPE_CHECKING:
+    from tdattr.store import Plan
     from tdattr.training.teacher import Teacher
 
 NEEDS = ("groups", "retraining", "measures")  # what a method or protocol must declare before it gets it
@@ -25,6 +26,16 @@ class Trained:
 
     address: str
     load: Callable[[], Network]  # a new copy, in evaluation mode on the device
+    plans: "Sequence[Plan]" = ()  # what ``load`` builds where it is missing
+
+
+@dataclass(frozen=True)
+class Undecided:
+    """A removal that scores decide which are not there yet: of at least ``least`` items. Those that are decided ``by``
+    the same are the same."""
+
+    by: str
+    least: int
 
 
 @dataclass(frozen=True)
@@ -91,6 +102,14 @@ class Counterfactuals(ABC):
     def regenerate(self, removals: Sequence[Ids]) -> list[Generated]:
         """The run's queries, from their own seeds, as the models without each of those sets generate them; jobs that
         want the same share the work. Needs ``retraining``."""
+
+    @abstractmethod
+    def plan_regenerated(self, removals: Sequence[Ids | Undecided]) -> Sequence["Plan"]:
+        """What ``regenerate`` builds for each of them. Needs ``retraining``."""
+
+    @abstractmethod
+    def plan_query_losses(self, models: Sequence[Trained], draws: int) -> Sequence["Plan"]:
+        """What ``query_losses`` builds."""
 
     @abstractmethod
     def query_losses(self, models: Sequence[Trained], draws: int) -> Float[np.ndarray, "model query"]:

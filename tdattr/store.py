@@ -8,13 +8,14 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from functools import cached_property, lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from tdattr.costs import Cost, record
 from tdattr.files import sync, writing
 from tdattr.integrity import check_files, is_sealed, read_provenance, seal
 from tdattr.interim import remove_interim
@@ -58,7 +59,9 @@ class Plan:
     ``build`` gets a folder that keeps its content when the job is killed, so that it can resume there; what it returns
     is added to the provenance. ``prepare`` runs before the lease is taken: for work that is made of other artifacts,
     which jobs that want this one share out between them. ``build`` then gets what it returned as a second argument.
-    ``label`` says what is built, for one who waits for it.
+    ``label`` says what is built, for one who waits for it. ``cost``: what building it takes, counted beforehand, and
+    what it is made of; None: unknown. ``like``: the seconds of artifacts of its stage with the same value are in
+    proportion to their work; empty: they are next to none.
     """
 
     store: "Store"
@@ -67,6 +70,12 @@ class Plan:
     build: Callable[..., Mapping[str, Any] | None]
     prepare: Callable[[], Any] | None = None
     label: Callable[[], str] | None = None
+    cost: Callable[[], Cost | None] | None = None
+    like: str = ""
+
+    def costing(self, cost: Callable[[], Cost | None]) -> "Plan":
+        """The same artifact, with what it costs."""
+        return replace(self, cost=cost)
 
     @cached_property
     def address(self) -> str:
@@ -81,7 +90,7 @@ class Plan:
     @property
     def name(self) -> str:
         """``stage/address``."""
-        return self.artifact.name
+        return f"{self.stage}/{self.address}"
 
     @property
     def finished(self) -> bool:
@@ -175,6 +184,7 @@ class Plan:
 
     def make(self, unfinished: Path, arguments: tuple[Any, ...]) -> None:
         """Build what the artifact holds, and seal it."""
+        work = record(self.cost(), self.like) if self.like and self.cost is not None else {}
         started, elsewhere = time.perf_counter(), self.store.nested[-1]
         facts = self.build(unfinished, *arguments)
         seconds = time.perf_counter() - started - (self.store.nested[-1] - elsewhere)
@@ -182,6 +192,7 @@ class Plan:
             USES: list(self.store.asked[-1]),
             "facts": dict(facts or {}),
             "seconds": round(seconds, 3),  # its own: without those of other artifacts that it asked for
+            **work,
             "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "device": self.store.device,
             "packages": packages(),
@@ -211,13 +222,15 @@ class Store:
         build: Callable[..., Mapping[str, Any] | None],
         prepare: Callable[[], Any] | None = None,
         label: Callable[[], str] | None = None,
+        cost: Callable[[], Cost | None] | None = None,
+        like: str = "",
     ) -> Plan:
         """The artifact of ``stage`` for that config and those inputs (name -> address); nothing is computed yet.
 
         ``version``: raised whenever the stage computes something else from the same config.
         """
         key = {"stage": stage, "version": version, "config": dict(config), "inputs": dict(inputs)}
-        return Plan(self, stage, key, build, prepare, label)
+        return Plan(self, stage, key, build, prepare, label, cost, like)
 
 
 def use(artifact: Artifact) -> Artifact:

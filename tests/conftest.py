@@ -31,7 +31,7 @@ from tdattr.features import Setting
 from tdattr.methods import Context
 from tdattr.networks.dit import DiTConfig
 from tdattr.search_path import CONF
-from tdattr.store import Store
+from tdattr.store import Plan, Store
 from tdattr.training.config import AugmentationConfig, TrainConfig, TrainerConfig
 from tests.contexts import plain_context
 
@@ -99,10 +99,10 @@ def setting(tiny_data: Prepared, tmp_path: Path) -> Setting:
     """What extractors and measures may use, on the tiny data; artifacts lie in ``tmp_path / artifacts``."""
     store = Store(tmp_path / "artifacts", "cpu")
 
-    def shared(stage: str, version: int, config: Any, build: Any) -> Path:
-        return store.plan(stage, version, config, {"dataset": tiny_data.content}, build).get().folder
+    def plan(stage: str, version: int, config: Any, build: Any) -> Plan:
+        return store.plan(stage, version, config, {"dataset": tiny_data.content}, build)
 
-    return Setting(lambda: tiny_data, torch.device("cpu"), 10, 3, False, shared)
+    return Setting(lambda: tiny_data, torch.device("cpu"), 10, 3, False, plan)
 
 
 @pytest.fixture(scope="session")

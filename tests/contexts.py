@@ -69,6 +69,13 @@ class NoCounterfactuals(Counterfactuals):
         self.require("retraining")
         return self.given.get("regenerate", unused)(removals)
 
+    def plan_regenerated(self, removals: Any) -> Any:
+        self.require("retraining")
+        return self.given.get("plan_regenerated", unused)(removals)
+
+    def plan_query_losses(self, models: Any, draws: int) -> Any:
+        return self.given.get("plan_query_losses", unused)(models, draws)
+
     def query_losses(self, models: Any, draws: int) -> Any:
         return self.given.get("query_losses", unused)(models, draws)
 
@@ -106,6 +113,7 @@ def plain_context(
         "diffusion": diffusion,
         "f1": f1,
         "f0": unused,
+        "skeleton": changes.get("f0", f1.load),
         "train": train,
         "trainer": trainer,
         "device": torch.device("cpu"),

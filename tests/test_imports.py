@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).parents[1] / "tdattr"
 LAYERS = [  # from the ground up; what stands in one line does not know of each other
     ["errors", "jobs", "ids", "seeding", "schedules", "run_status", "pictures", "recorder", "interim"],
     ["progress"],
-    ["files", "locks", "ranges"],
+    ["costs", "files", "locks", "ranges"],
     ["checkpoints", "configs", "experiments", "integrity", "rows", "tables", "unfinished"],
     ["store"],
     ["scores", "queries", "search_path"],
@@ -27,7 +27,7 @@ LAYERS = [  # from the ground up; what stands in one line does not know of each 
     ["scoring", "unlearning"],
     ["methods", "protocols"],
     ["report", "pipeline", "inventory"],
-    ["library", "completion"],
+    ["library", "completion", "planning"],
     ["cli"],
     ["sweeps"],
 ]

@@ -10,7 +10,7 @@ import numpy as np
 
 from tdattr.data.cifar_batches import SIZE, find_files, read_batch, read_names
 from tdattr.data.images import list_folders, list_images, read_image, resize_tensor, stamp
-from tdattr.data.prepared import SPLITS, Example, Source, one_hot
+from tdattr.data.prepared import SPLITS, Example, Outline, Source, one_hot
 from tdattr.errors import UserError
 from tdattr.files import digest, expand
 from tdattr.ranges import Count
@@ -28,6 +28,7 @@ STYLES = [
     "surrealism",
     "ukiyo_e",
 ]
+PUBLISHED = {"train": 50_000, "test": 10_000}
 SPLIT, UNSPLIT, BATCHED = "artbench-10-imagefolder-split", "artbench-10-imagefolder", "artbench-10-batches-py"
 LAYOUTS = {"auto": [SPLIT, UNSPLIT, BATCHED], "folder": [SPLIT, UNSPLIT], "batches": [BATCHED]}
 BATCHES = {"train": [f"data_batch_{number}" for number in range(1, 6)], "test": ["test_batch"]}
@@ -88,6 +89,14 @@ class ArtBench10(Source):
         for image, fields in read_batches(folder, split, rows) if layout == BATCHED else self.list_files(split, rows):
             style = one_hot(STYLES.index(fields["style"]), len(STYLES))
             yield Example(image=image, condition=style if self.condition == "style" else None, fields=fields)
+
+    def outline(self, split: str) -> Outline:
+        """As many works of every style."""
+        import pandas as pd
+
+        count = PUBLISHED[split]
+        items = pd.DataFrame({"id": np.arange(count), "style": np.resize(STYLES, count)})
+        return Outline(items, (self.resolution,) * 2 + (3,), (1, len(STYLES)) if self.condition == "style" else None)
 
     def list_files(self, split: str, rows: list[dict[str, str]]) -> Iterator[Work]:
         """The works of a split that are image files; ``rows``: the table's."""

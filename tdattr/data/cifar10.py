@@ -8,8 +8,8 @@ from typing import ClassVar, Literal
 import numpy as np
 from jaxtyping import Int
 
-from tdattr.data.cifar_batches import find_files, read_batch, read_names, torchvision
-from tdattr.data.prepared import Example, Source, one_hot
+from tdattr.data.cifar_batches import SIZE, find_files, read_batch, read_names, torchvision
+from tdattr.data.prepared import Example, Outline, Source, one_hot
 from tdattr.data.subset import ItemsConfig, SubsetSeed, draw_by_class
 from tdattr.errors import UserError
 from tdattr.files import digest, expand
@@ -19,6 +19,8 @@ BATCHES = {"train": [f"data_batch_{number}" for number in range(1, 6)], "test": 
 ARCHIVE = ["data_batch_4", "test_batch", "data_batch_3", "data_batch_2", "data_batch_5", "data_batch_1"]  # its order
 META = "batches.meta"
 CLASSES = 10
+NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+PUBLISHED = {"train": 50_000, "test": 10_000}
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,17 @@ class Cifar10(Source):
                         fields={"label": names[label]},
                     )
             first += len(images)
+
+    def outline(self, split: str) -> Outline:
+        """Each class has its share of what is published."""
+        import pandas as pd
+
+        used = self.used_labels(list(NAMES))
+        published = PUBLISHED[split] * len(used) // CLASSES
+        count = self.items.of(split, published) or published
+        labels = [NAMES[used[index % len(used)]] for index in range(count)]
+        items = pd.DataFrame({"id": np.arange(count), "label": labels})
+        return Outline(items, (SIZE, SIZE, 3), (1, len(used)) if self.condition == "label" else None)
 
     def used_labels(self, names: list[str]) -> list[int]:
         """The labels that are used, ascending. Raises UserError for the name of an unknown class."""

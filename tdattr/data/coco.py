@@ -7,13 +7,16 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
+
 from tdattr.data.images import list_images, read_image, stamp
-from tdattr.data.prepared import Example, Source
+from tdattr.data.prepared import Example, Outline, Source
 from tdattr.errors import UserError
 from tdattr.files import digest, expand
 from tdattr.ranges import Count
 from tdattr.tables import read_json
 
+PUBLISHED = {"train": 118_287, "test": 5_000}
 NAMES = {"train": "train2017", "test": "val2017"}
 SITE = "http://images.cocodataset.org"
 ANNOTATIONS = f"{SITE}/annotations/annotations_trainval2017.zip"
@@ -83,6 +86,15 @@ class Coco(Source):
                 prompts=captions[: self.captions],
                 fields={"image_id": str(number)},
             )
+
+    def outline(self, split: str) -> Outline:
+        """Photographs with their captions, of which nothing but the number is known."""
+        import pandas as pd
+
+        count = PUBLISHED[split]
+        prompts = {f"prompt{number or ''}": [""] * count for number in range(self.captions)}
+        items = pd.DataFrame({"id": np.arange(count), **prompts, "image_id": np.arange(count).astype(str)})
+        return Outline(items, (self.resolution, self.resolution, 3), None)
 
     def photographs(self, split: str) -> Photographs:
         """Those of a split. Raises UserError where one has too few captions."""

@@ -42,6 +42,16 @@ class Example:
         return self.image() if callable(self.image) else self.image
 
 
+@dataclass(frozen=True)
+class Outline:
+    """What is known of a split before it is prepared: the ``items`` as in ``Split``, the ``shape`` of an image, and
+    that of a condition, [variant, *shape]; None where there is none."""
+
+    items: DataFrame
+    shape: tuple[int, int, int]  # height, width, channels
+    condition: tuple[int, ...] | None
+
+
 class Source(Node, ABC):
     """A ``dataset.source`` config node: reads one dataset as it is published."""
 
@@ -55,6 +65,11 @@ class Source(Node, ABC):
     def skips_unreadable(self) -> bool | None:
         """Whether items whose images cannot be read are left out instead of ending the preparation; None: they are not,
         and the source has no setting that says so."""
+        return None
+
+    def outline(self, split: str) -> Outline | None:
+        """What the settings alone say of a split, for ``plan=true`` where the raw files are not here; None: nothing. A
+        condition that a text encoder makes is not in it."""
         return None
 
     @abstractmethod

@@ -127,6 +127,15 @@ class Diffusion(Node, ABC):
         """The noise that the network sees in the items noised by ``noise``: equal to it where it is perfect."""
         return noise + self.residual(network, x, level, noise, given)
 
+    def count_evaluations(self) -> int | None:
+        """How often the network is evaluated for one sample, without guidance; None: not declared."""
+        return None
+
+    def count_steps(self) -> int:
+        """How many steps a sample takes, of which ``watch`` is told; as many as evaluations, unless a variant says
+        otherwise."""
+        return self.count_evaluations() or 0
+
     @abstractmethod
     def sample(
         self,

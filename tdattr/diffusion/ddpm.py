@@ -191,6 +191,10 @@ class DDPM(Diffusion):
         weights = (1 / self.alpha_bar).clamp(max=MAX_NOISE_WEIGHT).float()
         return weights.to(level.device)[level.long()]
 
+    def count_evaluations(self) -> int:
+        """One for each step; the ancestral sampler takes all timesteps."""
+        return self.timesteps if self.sampler == "ancestral" else self.steps
+
     def sample(
         self,
         network: nn.Module,

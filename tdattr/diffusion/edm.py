@@ -94,6 +94,14 @@ class EDM(Diffusion):
         """(sigma^2 + sigma_data^2) / sigma_data^2: eq. 2's weight times sigma^2."""
         return (level / self.sigma_data) ** 2 + 1
 
+    def count_evaluations(self) -> int:
+        """Two for each step but the last."""
+        return 2 * self.steps - 1
+
+    def count_steps(self) -> int:
+        """As the setting says."""
+        return self.steps
+
     def sample(
         self,
         network: nn.Module,

@@ -92,6 +92,14 @@ class Flow(Diffusion):
         """1 / (1 - t)^2, at most ``MAX_NOISE_WEIGHT``: it has no mean where levels are uniform."""
         return ((1 - level) ** -2).clamp(max=MAX_NOISE_WEIGHT)
 
+    def count_evaluations(self) -> int:
+        """One for each step of Euler; two for each of Heun but the last."""
+        return self.steps if self.sampler == "euler" else 2 * self.steps - 1
+
+    def count_steps(self) -> int:
+        """As the setting says."""
+        return self.steps
+
     def sample(
         self,
         network: nn.Module,

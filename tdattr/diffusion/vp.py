@@ -108,6 +108,10 @@ class VP(Diffusion):
         """
         return self.noise_prediction(network, self.noised(x, level, noise), level, given).float() - noise
 
+    def count_evaluations(self) -> int:
+        """One for each step."""
+        return self.steps
+
     def sample(
         self,
         network: nn.Module,

@@ -1,8 +1,8 @@
 """Features: from images to vectors, by networks that were trained elsewhere or on the dataset's own groups."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,10 +13,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tdattr.configs import Node, walk
+from tdattr.costs import Cost, Work
 from tdattr.data.prepared import Prepared, Split
-from tdattr.errors import UserError
+from tdattr.errors import Unavailable, UserError
 from tdattr.progress import track
 from tdattr.rows import Rows
+from tdattr.store import Build, Plan
 
 Images = Float[Tensor, "batch channel height width"]  # in [-1, 1], gray or colour, on any device
 Embed = Callable[[Images], Float[Tensor, "batch feature"]]
@@ -31,13 +33,18 @@ class Setting:
     batch_size: int
     seed: int
     download: bool  # whether weights may be fetched from a model hub
-    shared: Callable[[str, int, Mapping[str, Any], Callable[[Path], Mapping[str, Any] | None]], Path]
-    # shared(stage, version, config, build): the folder of an artifact that depends on the dataset alone
+    plan: Callable[[str, int, Mapping[str, Any], Build], Plan]
+    # plan(stage, version, config, build): an artifact that depends on the dataset alone
+    weightless: bool = False  # nothing is computed: weights may be missing, and nothing is known of them then
 
     @property
     def data(self) -> Prepared:
         """The dataset."""
         return self.prepared()
+
+    def shared(self, stage: str, version: int, config: Mapping[str, Any], build: Build) -> Path:
+        """The folder of such an artifact, built where it is missing."""
+        return self.plan(stage, version, config, build).get().folder
 
 
 class Loadable(Node, ABC):
@@ -67,7 +74,17 @@ class Loadable(Node, ABC):
         """Its identity, and the versions of the packages of itself and of what it looks through."""
         parts = [self, *(part for _, part in walk(self) if isinstance(part, Loadable))]
         packages = sorted({package for part in parts for package in part.packages})
-        return dict(self.identity(setting)) | {f"version of {package}": version(package) for package in packages}
+        try:
+            identity = dict(self.identity(setting))
+        except Unavailable:
+            if not setting.weightless:
+                raise
+            identity = {"weights": "missing"}
+        return identity | {f"version of {package}": version(package) for package in packages}
+
+    def artifacts(self, setting: Setting) -> Sequence[Plan]:
+        """What ``load`` builds where it is missing."""
+        return [plan for _, part in walk(self) if isinstance(part, Loadable) for plan in part.artifacts(setting)]
 
     @abstractmethod
     def load(self, setting: Setting) -> Callable[..., Tensor]:
@@ -110,20 +127,26 @@ def embed_batches(embed: Embed, images: Images, setting: Setting) -> Iterator[Fl
 
 
 def training_vectors(extractor: Extractor, embed: Embed, setting: Setting) -> Float[np.ndarray, "item feature"]:
-    """The vectors of all training items, of length 1: an artifact, computed in blocks that survive a kill.
+    """The vectors of all training items, of length 1. ``embed``: the loaded extractor."""
+    return np.load(plan_vectors(extractor, embed, setting).get().folder / "train_features.npy", mmap_mode="r")
 
-    ``embed``: the loaded extractor.
-    """
+
+def plan_vectors(extractor: Extractor, embed: Embed | None, setting: Setting) -> Plan:
+    """Those vectors: an artifact, computed in blocks that survive a kill. ``embed``: None where it is not built."""
 
     def build(folder: Path) -> None:
+        assert embed is not None
         split = setting.data.train
         rows = Rows(folder, "train", len(split))
         for images in blocks(split, setting.batch_size, f"Features ({extractor.name})", rows.done):
             rows.write(features=unit_vectors(embed, images, setting).numpy())
         rows.close()
 
-    shared = setting.shared("features", 2, extractor.describe_with_identity(setting), build)
-    return np.load(shared / "train_features.npy", mmap_mode="r")
+    config = extractor.describe_with_identity(setting)
+    plan = setting.plan("features", 2, config, build)
+    # their length is known once they are there, so that the disk that they take is not
+    cost = Cost(Work(looks=len(setting.data.train)), extractor.artifacts(setting), extractor.name)
+    return replace(plan, like=extractor.name, cost=lambda: cost)
 
 
 def blocks(split: Split, size: int, description: str, start: int = 0) -> Iterator[Images]:

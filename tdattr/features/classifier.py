@@ -3,8 +3,8 @@
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tdattr.checkpoints import Checkpoint
+from tdattr.costs import Cost, Work
 from tdattr.data.groups import find_groups
 from tdattr.errors import Unavailable, UserError
 from tdattr.features import Embed, Extractor, Images, Setting
@@ -23,6 +24,7 @@ from tdattr.ids import digest_ids
 from tdattr.progress import Bar
 from tdattr.ranges import Count, PartOrZero, Positive, PositiveOrZero
 from tdattr.seeding import generator, torch_seed
+from tdattr.store import Plan
 
 log = logging.getLogger(__name__)
 FILE = "classifier.safetensors"
@@ -80,7 +82,11 @@ class Classifier(Extractor):
             classes, channels = len(self.groups(setting)), setting.data.channels
             return timm.create_model(self.architecture, num_classes=classes, in_chans=channels)
 
-    def load(self, setting: Setting) -> Embed:
+    def artifacts(self, setting: Setting) -> Sequence[Plan]:
+        """The trained network."""
+        return [self.plan(setting)]
+
+    def plan(self, setting: Setting) -> Plan:
         """The trained network: an artifact of its own."""
 
         def make(folder: Path) -> Mapping[str, Any]:
@@ -88,7 +94,13 @@ class Classifier(Extractor):
             save_file({key: value.contiguous() for key, value in model.state_dict().items()}, folder / FILE)
             return {"training_accuracy": accuracy}
 
-        folder = setting.shared("classifier", 2, self.describe_with_identity(setting), make)
+        plan = setting.plan("classifier", 2, self.describe_with_identity(setting), make)
+        cost = Cost(Work(trainings=1, steps=self.steps, looks=self.steps * self.batch_size), what=self.name)
+        return replace(plan, like=f"{self.architecture} {self.size}", cost=lambda: cost)
+
+    def load(self, setting: Setting) -> Embed:
+        """The trained network."""
+        folder = self.plan(setting).get().folder
         model = self.build(setting)
         model.load_state_dict(load_file(folder / FILE))
         model = model.eval().requires_grad_(False).to(setting.device)

@@ -64,14 +64,16 @@ class ClipImage(Extractor):
 
 @dataclass(frozen=True)
 class ClipText(Node):
-    """The ``dataset.text`` node: projected vectors of texts, of length 1, as the conditions of a dataset."""
+    """The ``dataset.text`` node: projected vectors of texts, of length 1, as the conditions of a dataset. ``width``:
+    how many numbers they have, for plan=true without the weights."""
 
-    unaddressed: ClassVar = ("name", "weights", "batch_size")
+    unaddressed: ClassVar = ("name", "weights", "batch_size", "width")
 
     name: str
     weights: str
     file: str
     batch_size: Count
+    width: Count
 
     def folder(self) -> Path:
         """The folder of the model. Raises UserError where a file is missing."""

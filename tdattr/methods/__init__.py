@@ -1,7 +1,7 @@
 """Attribution methods: from (training set, F1, queries) to scores, one column per training item or per group."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from tdattr.costs import NO_WORK, Work
 from tdattr.counterfactuals import Counterfactuals, Trained
 from tdattr.data.prepared import Prepared
 from tdattr.diffusion import Diffusion
@@ -33,6 +34,7 @@ class Context:
     diffusion: Diffusion
     f1: Trained  # the trained network
     f0: Callable[[], Network]  # the same network freshly initialised
+    skeleton: Callable[[], Network]  # the same network without numbers, for what its size alone decides
     train: TrainConfig
     trainer: TrainerConfig
     device: torch.device
@@ -79,6 +81,18 @@ Scorer = Callable[[int], Scored]  # from the index of a query to its scores
 
 
 @dataclass(frozen=True)
+class MethodWork:
+    """What scoring takes: ``query``, for one query, but for the disk that its scores fill; ``setup``, what all queries
+    share and nothing keeps; and ``needs``, the artifacts that scoring asks for, F1 among them where it is loaded.
+    ``usual``: of a query as a rule, where ``query`` is a bound that is rarely reached."""
+
+    query: Work
+    setup: Work = NO_WORK
+    needs: Sequence[Plan] = ()
+    usual: Work | None = None
+
+
+@dataclass(frozen=True)
 class MethodSetup:
     """What a method may check before anything is trained."""
 
@@ -111,6 +125,11 @@ class Method(Attributor, ABC):
 
     def check(self, setup: MethodSetup) -> None:
         """Raise UserError where the method does not suit the network, variant, dataset or number of items."""
+        return None
+
+    def work(self, context: Context) -> MethodWork | None:
+        """What ``start`` and scoring take, for ``plan=true``: nothing is computed. Of ``context`` the shapes hold, but
+        queries may not be there yet, and no model is loaded. None: unknown."""
         return None
 
     @abstractmethod

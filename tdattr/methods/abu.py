@@ -3,6 +3,7 @@
 One ascent step on the query in the geometry of the training set's Fisher information, then the difference of losses.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,14 +11,15 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from tdattr.costs import NUMBER_BYTES, Cost, Work
 from tdattr.errors import UserError
-from tdattr.methods import Context, Method, MethodSetup, Scored, Scorer
+from tdattr.methods import Context, Method, MethodSetup, MethodWork, Scored, Scorer
 from tdattr.methods.ascend import ascend
-from tdattr.methods.loss_shift import Shift, ShiftConfig, shift_scorer
+from tdattr.methods.loss_shift import Shift, ShiftConfig, count_shift, shift_scorer
 from tdattr.ranges import Count, Positive
 from tdattr.scoring.cells import TrainingItems
 from tdattr.scoring.fisher import FisherConfig, diagonal_fisher, load_fisher, plan_rounds
-from tdattr.store import share_out
+from tdattr.store import Build, Plan, share_out
 from tdattr.unlearning.fisher_step import FisherStep
 
 
@@ -43,12 +45,27 @@ class AbU(Method):
         """The network must have the part that is changed."""
         setup.network.parameter_names(self.trainable)
 
-    def start(self, context: Context) -> Scorer:
-        """The Fisher information and F1's losses."""
-        names = context.f1.load().parameter_names(self.trainable)
+    def work(self, context: Context) -> MethodWork:
+        """The Fisher information, and for each query one step and the losses after it."""
+        shift = count_shift(context, self.score)
+        step = Work(steps=1, trained=self.draws)
+        return MethodWork(step + shift.query, needs=[self.plan_fisher(context)[0], *shift.needs])
+
+    def plan_fisher(self, context: Context) -> tuple[Plan, list[Plan]]:
+        """The Fisher information, of both sides of the items where both are scored, and the rounds that it is the mean
+        of."""
         config = {"epochs": self.fisher.epochs, "mirror": self.score.mirror, "trainable": self.trainable}
         sides = [False, True] if self.score.mirror else [False]
         views = [TrainingItems(context.data.train, context.ids, mirrored) for mirrored in sides]
+        network = context.skeleton()
+        names = network.parameter_names(self.trainable)
+        values = 2 * NUMBER_BYTES * sum(network.get_parameter(name).numel() for name in names)  # they are sums
+        one = Cost(Work(gradients=len(context.ids), bytes=values), context.f1.plans)
+
+        def plan_round(key: Mapping[str, int], build: Build) -> Plan:
+            plan = context.plan("fisher_round", 1, {"trainable": self.trainable, **key}, build)
+            return plan.costing(lambda: one)
+
         rounds = plan_rounds(
             context.f1.load,
             context.diffusion,
@@ -57,16 +74,22 @@ class AbU(Method):
             self.fisher,
             context.seed,
             context.trainer.gradient_batch,
-            lambda key, build: context.plan("fisher_round", 1, {"trainable": self.trainable, **key}, build),
+            plan_round,
         )
 
         def build(folder: Path) -> None:
             diagonal_fisher([part.get() for part in rounds], len(context.ids), folder)
 
         mean = context.plan("fisher", 2, config, build)
+        return mean.costing(lambda: Cost(Work(bytes=values), rounds)), rounds
+
+    def start(self, context: Context) -> Scorer:
+        """The Fisher information and F1's losses."""
+        mean, rounds = self.plan_fisher(context)
         if not mean.finished:
             share_out(rounds, "Fisher information")
         fisher = load_fisher(mean.get().folder, self.fisher.damping)
+        names = context.skeleton().parameter_names(self.trainable)
         information = [fisher[name] for name in names]
         return partial(self.score_query, context, information, shift_scorer(context, self.score))
 

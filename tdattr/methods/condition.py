@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import torch
 
+from tdattr.costs import NO_WORK
 from tdattr.errors import UserError
-from tdattr.methods import Context, Method, MethodSetup, Scored, Scorer
+from tdattr.methods import Context, Method, MethodSetup, MethodWork, Scored, Scorer
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,10 @@ class Condition(Method):
         if self.labels not in setup.data.train.items:
             fields = ", ".join(str(name) for name in setup.data.train.items if name != "id")
             raise UserError(f"method.labels={self.labels} is no field of the items: choose one of {fields}.")
+
+    def work(self, context: Context) -> MethodWork:
+        """Vectors are compared."""
+        return MethodWork(NO_WORK)
 
     def start(self, context: Context) -> Scorer:
         """The conditions or labels of the training items."""

@@ -7,11 +7,24 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tdattr.methods import Context, Scored, Scorer
-from tdattr.methods.gradient_features import Damped, Damping, item_features, kernel, query_features, root_losses
+from tdattr.costs import NO_WORK
+from tdattr.methods import Context, MethodWork, Scored, Scorer
+from tdattr.methods.gradient_features import (
+    Damped,
+    Damping,
+    item_features,
+    kernel,
+    loss_table,
+    plan_item_features,
+    plan_kernel,
+    plan_query_features,
+    query_features,
+    root_losses,
+)
 from tdattr.ranges import Positive
 from tdattr.scoring.gradients import GradientConfig
 from tdattr.scoring.kernel import Kernel
+from tdattr.scoring.pairs import Counted
 
 
 @dataclass(frozen=True)
@@ -32,6 +45,13 @@ class DAS(Damped):
     grid: list[Positive]
     residual: Literal["mean", "published_code"]
     leverage: bool
+
+    def work(self, context: Context) -> MethodWork:
+        """The features of items and queries, the kernel and F1's losses."""
+        config = self.gradients
+        losses = loss_table(context, config, Counted(config.draws, 1)).plan_blocks()
+        kernels = [plan_kernel(context, config, None), *plan_query_features(context, config)]
+        return MethodWork(NO_WORK, needs=[*plan_item_features(context, config), *kernels, *losses])
 
     def start(self, context: Context) -> Scorer:
         """The features of the items, their kernel, residuals and leverages."""

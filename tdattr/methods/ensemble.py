@@ -10,8 +10,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tdattr.configs import Node, name_class
+from tdattr.costs import NO_WORK
 from tdattr.errors import UserError
-from tdattr.methods import Context, Member, Method, MethodSetup, Scored, Scorer
+from tdattr.methods import Context, Member, Method, MethodSetup, MethodWork, Scored, Scorer
 from tdattr.ranges import PositiveOrZero
 
 
@@ -62,6 +63,10 @@ class Ensemble(Method):
         """What its members check."""
         for member in self.uses().values():
             member.check(setup)
+
+    def work(self, context: Context) -> MethodWork:
+        """Ranks are added up; the members are found by ``uses``."""
+        return MethodWork(NO_WORK)
 
     def start(self, context: Context) -> Scorer:
         """The scores of the members."""

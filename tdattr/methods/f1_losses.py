@@ -21,7 +21,7 @@ def f1_table(context: Context, items: TrainingItems, pairs: Pairs, noise: Mappin
     def plan(block: Mapping[str, Any], build: Build) -> Plan:
         return context.plan("losses", 3, dict(noise) | items.describe() | dict(block), build)
 
-    return StoredTable(items, pairs, load, plan, "Losses of F1")
+    return StoredTable(items, pairs, load, plan, "Losses of F1", context.f1.plans)
 
 
 def loss_model(context: Context, network: nn.Module) -> LossModel:

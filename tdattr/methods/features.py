@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import torch
 
-from tdattr.features import Extractor, training_vectors, unit_vectors
-from tdattr.methods import Context, Method, Scored, Scorer
+from tdattr.costs import NO_WORK, Work
+from tdattr.features import Extractor, plan_vectors, training_vectors, unit_vectors
+from tdattr.methods import Context, Method, MethodWork, Scored, Scorer
 
 
 @dataclass(frozen=True)
@@ -14,6 +15,11 @@ class Features(Method):
 
     name: str
     extractor: Extractor
+
+    def work(self, context: Context) -> MethodWork:
+        """The vectors of the training items, and those of the queries."""
+        needs = [*self.extractor.artifacts(context.setting), plan_vectors(self.extractor, None, context.setting)]
+        return MethodWork(NO_WORK, Work(looks=len(context.queries)), needs)
 
     def start(self, context: Context) -> Scorer:
         """The vectors of the training items, and those of the queries."""

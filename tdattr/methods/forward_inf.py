@@ -10,9 +10,10 @@ from typing import ClassVar
 
 import torch
 
-from tdattr.methods import Context, Method, MethodSetup, Scored, Scorer
+from tdattr.costs import Work
+from tdattr.methods import Context, Method, MethodSetup, MethodWork, Scored, Scorer
 from tdattr.methods.ascend import ascend
-from tdattr.methods.loss_shift import Shift, ShiftConfig, shift_scorer
+from tdattr.methods.loss_shift import Shift, ShiftConfig, count_shift, shift_scorer
 from tdattr.ranges import Count, Positive
 from tdattr.training.config import TrainConfig
 
@@ -37,6 +38,12 @@ class ForwardINF(Method):
     def check(self, setup: MethodSetup) -> None:
         """The network must have the part that is changed."""
         setup.network.parameter_names(self.trainable)
+
+    def work(self, context: Context) -> MethodWork:
+        """For each query the ascent, and the losses after it."""
+        shift = count_shift(context, self.score)
+        ascent = Work(steps=self.steps, trained=self.steps * self.batch_size)
+        return MethodWork(ascent + shift.query, needs=shift.needs)
 
     def start(self, context: Context) -> Scorer:
         """F1's losses."""

@@ -1,7 +1,7 @@
 """What all gradient methods share: the features of the training items, stored once, and those of a query."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -12,18 +12,21 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tdattr.configs import describe
+from tdattr.costs import NUMBER_BYTES, Cost, Work
 from tdattr.errors import UserError
 from tdattr.methods import Context, Method, MethodSetup
 from tdattr.methods.f1_losses import f1_table
 from tdattr.ranges import Positive
 from tdattr.scoring.cells import Items, QueryItems, TrainingItems
 from tdattr.scoring.gradients import GradientConfig, Gradients, Stacked, features, items_together
-from tdattr.scoring.kernel import Kernel, decompose, load_kernel
-from tdattr.scoring.pairs import NoiseSet
+from tdattr.scoring.kernel import Kernel, count_products, decompose, load_kernel
+from tdattr.scoring.loss_table import StoredTable
+from tdattr.scoring.pairs import NoiseSet, Pairs
 from tdattr.scoring.projection import spans
 from tdattr.store import Plan, share_out
 
 LEAST, MOST = 256, 1024  # items of a stored block
+DOUBLE_BYTES = 8  # of a float64
 FILE = "features.npy"
 Damping = Positive | Literal["grid"]  # grid: the scores of every damping of ``grid``
 
@@ -33,15 +36,29 @@ Compute = Callable[[Gradients, slice], Float[np.ndarray, "row feature"]]
 
 def item_features(context: Context, config: GradientConfig) -> Stacked:
     """The features of F1's training items."""
+    return stack(plan_item_features(context, config), "items")
+
+
+def plan_item_features(context: Context, config: GradientConfig) -> list[Plan]:
+    """Their artifacts."""
     items = TrainingItems(context.data.train, context.ids)
-    return stack_features(context, config, len(items), {}, "items", compute_features(context, items))
+    return plan_features(context, config, len(items), {}, compute_features(context, items), pass_of(config))
 
 
 def query_features(context: Context, config: GradientConfig) -> Float[Tensor, "query feature"]:
     """Those of the queries, as items."""
+    return torch.from_numpy(stack(plan_query_features(context, config), "queries")[:])
+
+
+def plan_query_features(context: Context, config: GradientConfig) -> list[Plan]:
+    """Their artifacts."""
     items, about = QueryItems(context.queries), {"queries": context.queries.address}
-    found = stack_features(context, config, len(items), about, "queries", compute_features(context, items))
-    return torch.from_numpy(found[:])
+    return plan_features(context, config, len(items), about, compute_features(context, items), pass_of(config))
+
+
+def pass_of(config: GradientConfig) -> Work:
+    """What the gradient of one item takes."""
+    return Work(gradients=config.draws)
 
 
 def compute_features(context: Context, items: Items) -> Compute:
@@ -49,11 +66,19 @@ def compute_features(context: Context, items: Items) -> Compute:
     return lambda gradients, rows: features(gradients, items, rows, context.seed)
 
 
-def stack_features(
-    context: Context, config: GradientConfig, count: int, about: Mapping[str, str], called: str, compute: Compute
-) -> Stacked:
-    """``count`` rows of features: artifacts, a block of rows each, that methods with the same ``config`` share and jobs
-    share out. ``about``: what they depend on besides it, F1 and the training items."""
+def stack(plans: Sequence[Plan], called: str) -> Stacked:
+    """The features of those artifacts, which jobs share out."""
+    files = [artifact.folder / FILE for artifact in share_out(plans, f"Gradients of the {called}")]
+    stops = [plan.key["config"]["rows"][1] for plan in plans]
+    return Stacked(files, [0, *stops], np.load(files[0], mmap_mode="r").shape[1])
+
+
+def plan_features(
+    context: Context, config: GradientConfig, count: int, about: Mapping[str, str], compute: Compute, work: Work
+) -> list[Plan]:
+    """``count`` rows of features: artifacts, a block of rows each, that methods with the same ``config`` share.
+    ``about``: what they depend on besides it, F1 and the training items; ``work``: what a row takes."""
+    parameters = count_parameters(context, config)
 
     @cache
     def gradients() -> Gradients:
@@ -66,17 +91,21 @@ def stack_features(
         def build(folder: Path) -> None:
             np.save(folder / FILE, compute(gradients(), rows))
 
-        return context.plan("gradients", 2, describe(config) | about | {"rows": [rows.start, rows.stop]}, build)
+        length = rows.stop - rows.start
+        kept = Work(
+            projected=config.projection.count_numbers(parameters) * math.ceil(length / items_together(parameters)),
+            bytes=length * config.projection.size(parameters) * NUMBER_BYTES,
+        )
+        cost = Cost(work * length + kept, context.f1.plans)
+        key = describe(config) | about | {"rows": [rows.start, rows.stop]}
+        return context.plan("gradients", 2, key, build).costing(lambda: cost)
 
-    parts = list(spans(count, block_rows(count_parameters(context, config))))
-    artifacts = share_out([plan(rows) for rows in parts], f"Gradients of the {called}")
-    files = [artifact.folder / FILE for artifact in artifacts]
-    return Stacked(files, [*(rows.start for rows in parts), count], np.load(files[0], mmap_mode="r").shape[1])
+    return [plan(rows) for rows in spans(count, block_rows(parameters))]
 
 
 def count_parameters(context: Context, config: GradientConfig) -> int:
-    """How many parameters are differentiated, seen on a fresh network: F1 need not be there where its features are."""
-    network = context.f0()
+    """How many parameters are differentiated; F1 need not be there where its features are."""
+    network = context.skeleton()
     return sum(network.get_parameter(name).numel() for name in network.parameter_names(config.parameters))
 
 
@@ -89,15 +118,33 @@ def block_rows(parameters: int) -> int:
 
 def kernel(context: Context, config: GradientConfig, items: Stacked) -> Kernel:
     """The kernel of the training items' features, decomposed once for all dampings."""
-    folder = context.share("kernel", 2, describe(config), lambda folder: decompose(items, folder))
-    return load_kernel(items, folder)
+    return load_kernel(items, plan_kernel(context, config, items).get().folder)
+
+
+def plan_kernel(context: Context, config: GradientConfig, items: Stacked | None) -> Plan:
+    """Its decomposition; ``items``: None where it is not built."""
+
+    def build(folder: Path) -> None:
+        assert items is not None
+        decompose(items, folder)
+
+    def cost() -> Cost:
+        rows, size = len(context.ids), config.projection.size(count_parameters(context, config))
+        needs = plan_item_features(context, config)
+        return Cost(Work(products=count_products(rows, size), bytes=size * min(rows, size) * DOUBLE_BYTES), needs)
+
+    return context.plan("kernel", 2, describe(config), build).costing(cost)
 
 
 def root_losses(context: Context, config: GradientConfig) -> Float[Tensor, "item draw"]:
     """The root of F1's loss of every training item at every draw: the size of its residual."""
+    return loss_table(context, config, noise_set(context, config)).whole().sqrt()
+
+
+def loss_table(context: Context, config: GradientConfig, pairs: Pairs) -> StoredTable:
+    """F1's losses of the training items at the draws."""
     noise = {"draws": config.draws, "levels": config.levels, "noise": "gradients"}
-    items = TrainingItems(context.data.train, context.ids)
-    return f1_table(context, items, noise_set(context, config), noise).whole().sqrt()
+    return f1_table(context, TrainingItems(context.data.train, context.ids), pairs, noise)
 
 
 def noise_set(context: Context, config: GradientConfig) -> NoiseSet:

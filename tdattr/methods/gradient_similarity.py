@@ -8,8 +8,15 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from tdattr.methods import Context, Scored, Scorer
-from tdattr.methods.gradient_features import Differentiating, item_features, query_features
+from tdattr.costs import NO_WORK
+from tdattr.methods import Context, MethodWork, Scored, Scorer
+from tdattr.methods.gradient_features import (
+    Differentiating,
+    item_features,
+    plan_item_features,
+    plan_query_features,
+    query_features,
+)
 from tdattr.scoring.gradients import GradientConfig
 
 
@@ -20,6 +27,11 @@ class GradientSimilarity(Differentiating):
     name: str
     gradients: GradientConfig
     cosine: bool
+
+    def work(self, context: Context) -> MethodWork:
+        """The features of items and queries."""
+        config = self.gradients
+        return MethodWork(NO_WORK, needs=[*plan_item_features(context, config), *plan_query_features(context, config)])
 
     def start(self, context: Context) -> Scorer:
         """The features of the items."""

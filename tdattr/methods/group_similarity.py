@@ -6,8 +6,9 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from tdattr.features import Extractor, training_vectors, unit_vectors
-from tdattr.methods import Context, Method, Scored, Scorer
+from tdattr.costs import NO_WORK, Work
+from tdattr.features import Extractor, plan_vectors, training_vectors, unit_vectors
+from tdattr.methods import Context, Method, MethodWork, Scored, Scorer
 from tdattr.ranges import Count
 
 
@@ -21,6 +22,11 @@ class GroupSimilarity(Method):
     name: str
     extractor: Extractor
     images: Count | None
+
+    def work(self, context: Context) -> MethodWork:
+        """The vectors of the training items, and those of the queries."""
+        needs = [*self.extractor.artifacts(context.setting), plan_vectors(self.extractor, None, context.setting)]
+        return MethodWork(NO_WORK, Work(looks=len(context.queries)), needs)
 
     def start(self, context: Context) -> Scorer:
         """The mean vector of every group, and the vectors of the queries."""

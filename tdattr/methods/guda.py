@@ -11,12 +11,13 @@ import numpy as np
 from safetensors.torch import load_file, save_file
 
 from tdattr.configs import describe
+from tdattr.costs import NO_WORK, NUMBER_BYTES, Cost, Work
 from tdattr.counterfactuals import Trained, name_removal
 from tdattr.errors import UserError
 from tdattr.ids import Ids, digest_ids
-from tdattr.methods import Context, Method, MethodSetup, Scored, Scorer
+from tdattr.methods import Context, Method, MethodSetup, MethodWork, Scored, Scorer
 from tdattr.methods.failure_signatures import growths, warn_of_failures, warn_of_warm_up
-from tdattr.methods.group_elbo import differences, elbos
+from tdattr.methods.group_elbo import differences, elbos, plan_elbos
 from tdattr.networks import Network
 from tdattr.ranges import Count
 from tdattr.scoring.elbo import ElboConfig
@@ -69,11 +70,21 @@ class GUDA(Method):
         check_objective(self.objective, self.unlearn, setup)
         self.elbo.terms(setup.diffusion)
 
+    def unlearned(self, context: Context) -> "list[Unlearned]":
+        """F1 without each of the groups."""
+        removals = list(context.counterfactuals.groups().values())
+        return unlearn_all(context, self.objective, self.unlearn, removals, self.scored, self.weight_by_size)
+
+    def work(self, context: Context) -> MethodWork:
+        """The unlearnings, and the bounds under each model."""
+        models = self.unlearned(context)
+        bounds = plan_elbos(context, self.elbo, [context.f1, *(model.trained for model in models)])
+        return MethodWork(NO_WORK, needs=[*(model.plan for model in models), *bounds])
+
     def start(self, context: Context) -> Scorer:
         """Unlearn every group, and score all queries under each model."""
         groups = context.counterfactuals.groups()
-        removals = list(groups.values())
-        models = unlearn_all(context, self.objective, self.unlearn, removals, self.scored, self.weight_by_size)
+        models = self.unlearned(context)
         warn_of_warm_up(max(model.steps for model in models), self.unlearn)
         scores = differences(elbos(context, self.elbo, [context.f1, *(model.trained for model in models)]))
         logs = {name: model.log() for name, model in zip(groups, models, strict=True)}
@@ -144,7 +155,24 @@ class Unlearned:
             "condition_dropout": train.condition_dropout,
             "teacher": None if self.teacher is None else self.teacher.address,
         }
-        return self.context.plan("unlearn", 4, key, self.build)
+        return self.context.plan("unlearn", 4, key, self.build).costing(self.cost)
+
+    def cost(self) -> Cost:
+        """What all steps take, and the mask's batches before them."""
+        config, context = self.config, self.context
+        sizes = len(self.retained), len(self.removed)
+        batches = [min(config.batch_size, size) for size in sizes]
+        step = self.objective.work(batches[0], batches[1], config.retain)
+        steps = self.count_steps(config.points[-1])
+        masked = 0 if config.mask is None else config.mask.batches or sizes[1] // batches[1]
+        weights = sum(value.numel() for value in context.skeleton().state_dict().values()) * NUMBER_BYTES
+        once = Work(trained=masked * batches[1], steps=steps, bytes=len(config.points) * weights)
+        return Cost(None if step is None else step * steps + once, self.sources)
+
+    @property
+    def sources(self) -> Sequence[Plan]:
+        """What it is unlearned from."""
+        return [*self.context.f1.plans, *(() if self.teacher is None else self.teacher.plans)]
 
     def build(self, folder: Path) -> Mapping[str, Any]:
         """Unlearn, and keep the weights that are asked for."""
@@ -183,7 +211,7 @@ class Unlearned:
     @property
     def trained(self) -> Trained:
         """The network."""
-        return Trained(f"{self.plan.address}/{self.file(self.point)}", self.load)
+        return Trained(f"{self.plan.address}/{self.file(self.point)}", self.load, [*self.context.f1.plans, self.plan])
 
     def load(self) -> Network:
         """A new copy of it."""

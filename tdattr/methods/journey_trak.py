@@ -10,8 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tdattr.methods import Context
-from tdattr.methods.gradient_features import stack_features
+from tdattr.costs import Work
+from tdattr.methods import Context, MethodWork
+from tdattr.methods.gradient_features import plan_features, stack
 from tdattr.methods.trak import Trak
 from tdattr.networks import Given
 from tdattr.queries import query_generator
@@ -19,6 +20,7 @@ from tdattr.scoring.gradients import Gradients, items_together
 from tdattr.scoring.pairs import NoiseSet
 from tdattr.scoring.projection import project, spans
 from tdattr.seeding import generator, normal
+from tdattr.store import Plan
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,14 @@ class JourneyTrak(Trak):
 
     def query_features(self, context: Context) -> Float[Tensor, "query feature"]:
         """Along the queries' own sampling paths."""
+        return torch.from_numpy(stack(self.plan_queries(context), "queries' sampling paths")[:])
+
+    def work(self, context: Context) -> MethodWork | None:
+        """As TRAK, if the variant says how many steps there are."""
+        return None if context.diffusion.count_evaluations() is None else super().work(context)
+
+    def plan_queries(self, context: Context) -> list[Plan]:
+        """The artifacts of ``query_features``."""
         about = {"queries": context.queries.address, "at": "path"}
 
         def compute(gradients: Gradients, rows: slice) -> Float[np.ndarray, "row feature"]:
@@ -38,9 +48,14 @@ class JourneyTrak(Trak):
                 parts.append(project(along, gradients.config.projection, context.seed).cpu().numpy())
             return np.concatenate(parts)
 
-        count, called = len(context.queries), "queries' sampling paths"
-        found = stack_features(context, self.gradients, count, about, called, compute)
-        return torch.from_numpy(found[:])
+        return plan_features(context, self.gradients, len(context.queries), about, compute, count_path(context))
+
+
+def count_path(context: Context) -> Work:
+    """What a query takes along its path: its generation again, and a gradient at every step."""
+    passes = context.diffusion.count_evaluations() or 0
+    guided = context.queries.guidance not in (None, 1.0) and context.queries.conditions is not None
+    return Work(evaluations=passes * (2 if guided else 1), gradients=context.diffusion.count_steps())
 
 
 def path_gradients(context: Context, gradients: Gradients, rows: slice) -> Float[Tensor, "query parameter"]:

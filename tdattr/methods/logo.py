@@ -8,8 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tdattr.methods import Context, Method, MethodSetup, Scored, Scorer
-from tdattr.methods.group_elbo import differences, elbos
+from tdattr.costs import NO_WORK
+from tdattr.counterfactuals import Trained
+from tdattr.methods import Context, Method, MethodSetup, MethodWork, Scored, Scorer
+from tdattr.methods.group_elbo import differences, elbos, plan_elbos
 from tdattr.ranges import Count, CountOrZero
 from tdattr.scoring.elbo import ElboConfig
 
@@ -36,13 +38,27 @@ class LOGO(Method):
         """Its terms must be levels of the variant."""
         self.elbo.terms(setup.diffusion)
 
+    def models(self, context: Context) -> list[list[Trained]]:
+        """That of everything and those without each group, under every seed."""
+        removals = [np.array([], dtype=np.int64), *context.counterfactuals.groups().values()]
+        return context.counterfactuals.train(removals, repeats=self.repeats, first=self.first)
+
+    def work(self, context: Context) -> MethodWork:
+        """The retrainings, and the bounds under each model."""
+        models = self.models(context)
+        needs = [
+            plan
+            for repeat in range(self.repeats)
+            for plan in plan_elbos(context, self.elbo, [by_seed[repeat] for by_seed in models])
+        ]
+        return MethodWork(NO_WORK, needs=needs)
+
     def terms(self, context: Context) -> list[Float[Tensor, "model query term"]]:
         """For every seed, the KL terms of all queries under a model of everything and those without each group. Jobs
         share out the models of all seeds at once."""
-        removals = [np.array([], dtype=np.int64), *context.counterfactuals.groups().values()]
-        models = context.counterfactuals.train(removals, repeats=self.repeats, first=self.first)
+        models = self.models(context)
         by_repeat = [model for repeat in range(self.repeats) for model in (by_seed[repeat] for by_seed in models)]
-        return list(elbos(context, self.elbo, by_repeat).split(len(removals)))
+        return list(elbos(context, self.elbo, by_repeat).split(len(models)))
 
     def scores(self, context: Context) -> Float[Tensor, "query group"]:
         """Train without each group, and score all queries under each model."""

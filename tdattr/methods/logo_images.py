@@ -5,7 +5,8 @@ from typing import ClassVar
 
 import torch
 
-from tdattr.methods import Context, Method, Scored, Scorer
+from tdattr.costs import NO_WORK, Work
+from tdattr.methods import Context, Method, MethodWork, Scored, Scorer
 from tdattr.metrics.similarity import Measure
 
 
@@ -19,6 +20,12 @@ class LOGOImages(Method):
 
     name: str
     measure: Measure
+
+    def work(self, context: Context) -> MethodWork:
+        """The retrainings and what they generate."""
+        removals = list(context.counterfactuals.groups().values())
+        needs = [*context.counterfactuals.plan_regenerated(removals), *self.measure.artifacts(context.setting)]
+        return MethodWork(NO_WORK, Work(looks=2 * len(removals) * len(context.queries)), needs)
 
     def start(self, context: Context) -> Scorer:
         """Train without each group, generate the queries again, and compare."""

@@ -11,16 +11,17 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from tdattr.costs import Work
 from tdattr.diffusion import Diffusion
 from tdattr.errors import UserError
-from tdattr.methods import Context
+from tdattr.methods import Context, MethodWork
 from tdattr.methods.f1_losses import f1_table, loss_model
-from tdattr.methods.schedule_share import Share, check_share, find_share
+from tdattr.methods.schedule_share import AUTO, Share, check_share, find_share, plan_threshold
 from tdattr.ranges import Count, Positive
 from tdattr.scoring.allocation import AllCells, Rounds, Tally
 from tdattr.scoring.cells import Block, LossModel, QueryItems, TrainingItems
 from tdattr.scoring.loss_table import ComputedTable, LossTable
-from tdattr.scoring.pairs import NoiseSet, OwnNoise, Pairs
+from tdattr.scoring.pairs import Counted, NoiseSet, OwnNoise, Pairs
 from tdattr.seeding import generator, normal
 
 Shift = Callable[[nn.Module, int], Tensor]  # unlearned network, index of the query -> scores [target]
@@ -71,18 +72,10 @@ class ShiftConfig:
 
 def shift_scorer(context: Context, config: ShiftConfig) -> Shift:
     """The function that scores an unlearned network; F1's losses, which all queries share, are computed first."""
-    split = context.data.train
-    captions = split.captions if config.captions == "all" else 1
-    sides = [
-        [TrainingItems(split, context.ids, mirrored, caption) for caption in range(captions)]
-        for mirrored in ([False, True] if config.mirror else [False])
-    ]
+    sides = list_items(context, config)
     draw_pairs = shared_noise(context, config) if config.consistent else own_noise(context, config)
     pairs = draw_pairs(0)
-    noise: dict[str, Any] = {"pairs": config.pairs, "levels": config.levels, "consistent": config.consistent}
-    share = chosen_share(context, config)
-    if share is not None:
-        noise["schedule_share"] = share
+    noise = describe_noise(config, chosen_share(context, config))
     before = {items: f1_table(context, items, pairs, noise) for side in sides for items in side}
     for table in before.values():
         table.whole()
@@ -104,6 +97,40 @@ def shift_scorer(context: Context, config: ShiftConfig) -> Shift:
         return torch.stack([torch.stack([shift(items) for items in side]).mean(0) for side in sides]).amax(0)
 
     return score
+
+
+def list_items(context: Context, config: ShiftConfig) -> list[list[TrainingItems]]:
+    """The items as they are seen: on one side or both, and there under each caption."""
+    split = context.data.train
+    captions = split.captions if config.captions == "all" else 1
+    return [
+        [TrainingItems(split, context.ids, mirrored, caption) for caption in range(captions)]
+        for mirrored in ([False, True] if config.mirror else [False])
+    ]
+
+
+def describe_noise(config: ShiftConfig, share: Share | None) -> dict[str, Any]:
+    """What F1's losses depend on besides the items; ``share``: of the schedule."""
+    noise: dict[str, Any] = {"pairs": config.pairs, "levels": config.levels, "consistent": config.consistent}
+    return noise if share is None else noise | {"schedule_share": share}
+
+
+def count_shift(context: Context, config: ShiftConfig) -> MethodWork:
+    """What ``shift_scorer`` takes for each query: every loss after unlearning, or, of the pairs that moved, at most
+    that. F1's losses are artifacts; while a share of the schedule is to be derived, theirs have no address yet."""
+    share, needs = config.schedule_share, list(context.f1.plans)
+    if share == AUTO:
+        needs.append(plan_threshold(context))
+        if needs[-1].finished:
+            share = chosen_share(context, config)
+    pairs = Counted(config.pairs, 1 if config.consistent else config.pairs)
+    seen = [items for side in list_items(context, config) for items in side]
+    for items in seen:
+        needs += f1_table(context, items, pairs, describe_noise(config, share)).plan_blocks()
+    losses = len(seen) * len(context.ids) * config.pairs
+    chosen = config.kept == "moved"
+    work = Work(evaluations=losses + (2 * config.pairs if chosen else 0), at_most=chosen)
+    return MethodWork(work, needs=needs)
 
 
 def mean_shift(config: ShiftConfig, before: LossTable, after: LossTable, rounds: Rounds) -> Float[Tensor, " target"]:

@@ -14,12 +14,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tdattr.configs import Settings
+from tdattr.costs import Work
 from tdattr.errors import UserError
-from tdattr.methods import Context, Method, MethodSetup, Scored, Scorer
+from tdattr.features import plan_vectors
+from tdattr.methods import Context, Method, MethodSetup, MethodWork, Scored, Scorer
 from tdattr.methods.f1_losses import loss_model
 from tdattr.methods.instance_weights import InstanceWeights
-from tdattr.methods.loss_shift import Shift, ShiftConfig, shift_scorer
-from tdattr.methods.schedule_share import AUTO, Share, check_share, find_share
+from tdattr.methods.loss_shift import Shift, ShiftConfig, count_shift, shift_scorer
+from tdattr.methods.schedule_share import AUTO, Share, check_share, find_share, plan_threshold
 from tdattr.progress import track
 from tdattr.ranges import Count, Positive, PositiveOrZero
 from tdattr.scoring.cells import BatchItems
@@ -28,6 +30,8 @@ from tdattr.seeding import generator
 from tdattr.training.config import TrainConfig
 from tdattr.unlearning.draws import Levels, draw_items, generation_draw
 from tdattr.unlearning.mirrored import Mirrored, MirroredBatches
+
+USUAL_STEPS = 109  # of unlearning a query: as many as MUCS takes where no null loss ends it (Table 2, U-C3)
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,20 @@ class MUCS(Method):
             )
         if self.unlearn.augment and not (setup.train.augmentation.enabled and setup.network.knows_augmentation):
             raise UserError("method.unlearn.augment=true needs a network trained with train.augmentation.enabled=true.")
+
+    def work(self, context: Context) -> MethodWork:
+        """The null loss once, and for each query the unlearning, which its goal ends earlier, and the losses after."""
+        config, setup, shift = self.unlearn, Work(), count_shift(context, self.score)
+        step = Work(steps=1, trained=2 * config.batch_size)
+        bounded = config.stop is not None
+        needs = [*shift.needs, *([plan_threshold(context)] if config.schedule_share == AUTO else [])]
+        if bounded:
+            setup = Work(evaluations=self.null_loss.batches * self.null_loss.batch_size)
+        if config.instance_weights is not None:
+            needs.append(plan_vectors(config.instance_weights.extractor, None, context.setting))
+            setup += Work(looks=len(context.queries))
+        usual = shift.query + step * min(USUAL_STEPS, config.max_steps) if bounded else None
+        return MethodWork(shift.query + (step * config.max_steps).bound(bounded), setup, needs, usual)
 
     def start(self, context: Context) -> Scorer:
         """The null loss and F1's losses, which all queries share."""

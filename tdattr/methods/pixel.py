@@ -5,7 +5,8 @@ from typing import Annotated
 
 import torch
 
-from tdattr.methods import Context, Method, Scored, Scorer
+from tdattr.costs import NO_WORK
+from tdattr.methods import Context, Method, MethodWork, Scored, Scorer
 from tdattr.ranges import Range
 
 BLOCK = 4096  # images compared at a time
@@ -17,6 +18,10 @@ class Pixel(Method):
 
     name: str
     zero: Annotated[float, Range(least=-1, most=1)]
+
+    def work(self, context: Context) -> MethodWork:
+        """Images are compared, without any network."""
+        return MethodWork(NO_WORK)
 
     def start(self, context: Context) -> Scorer:
         """Nothing is shared: the training images are read block by block for every query."""

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
-from tdattr.methods import Context, Method, Scored, Scorer
+from tdattr.costs import NO_WORK
+from tdattr.methods import Context, Method, MethodWork, Scored, Scorer
 from tdattr.seeding import generator
 
 
@@ -13,6 +14,10 @@ class Random(Method):
     """Uniform scores, independent for every query (MUCS §4)."""
 
     name: str
+
+    def work(self, context: Context) -> MethodWork:
+        """Random numbers are drawn."""
+        return MethodWork(NO_WORK)
 
     def start(self, context: Context) -> Scorer:
         """Nothing is shared."""

@@ -16,11 +16,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tdattr import ranges
+from tdattr.costs import Cost, Work
 from tdattr.diffusion import Diffusion
 from tdattr.errors import UserError
 from tdattr.files import to_json
 from tdattr.methods import Context
 from tdattr.progress import track
+from tdattr.store import Plan
 from tdattr.training.items import permutation
 
 AUTO: Literal["auto"] = "auto"
@@ -56,6 +58,11 @@ def find_share(context: Context, wanted: Share, pairs: int) -> float:
 
 def load_threshold(context: Context) -> float:
     """The noise level that separates near training items, as a ratio of noise to signal; estimated once and stored."""
+    return float(json.loads((plan_threshold(context).get().folder / FILE).read_text()))
+
+
+def plan_threshold(context: Context) -> Plan:
+    """The artifact of that level."""
     rule: dict[str, Any] = {
         "batch_size": BATCH_SIZE,
         "batches_before": BATCHES_BEFORE,
@@ -68,7 +75,8 @@ def load_threshold(context: Context) -> float:
         (folder / FILE).write_text(to_json(threshold))
         return {"threshold": threshold}
 
-    return float(json.loads((context.share("threshold", 1, rule, build) / FILE).read_text()))
+    cost = Cost(Work(looks=len(context.ids)))
+    return context.plan("threshold", 1, rule, build).costing(lambda: cost)
 
 
 def training_batches(context: Context, batch_size: int) -> Iterator[Float[Tensor, "batch *x"]]:

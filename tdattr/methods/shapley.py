@@ -5,7 +5,7 @@ Shapley value (Shapley 1953) is its mean contribution over the orders in which g
 drawn (Castro et al. 2009); the model of no group is the freshly initialised network.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -14,10 +14,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from tdattr.costs import NUMBER_BYTES, Work
 from tdattr.counterfactuals import Trained
-from tdattr.methods import Context, Method, MethodSetup, Scored, Scorer
-from tdattr.methods.group_elbo import elbos
-from tdattr.methods.guda import check_objective, compare_unlearning, unlearn_all
+from tdattr.methods import Context, Method, MethodSetup, MethodWork, Scored, Scorer
+from tdattr.methods.group_elbo import elbos, plan_elbos
+from tdattr.methods.guda import Unlearned, check_objective, compare_unlearning, unlearn_all
 from tdattr.ranges import Count, Range
 from tdattr.scoring.elbo import ElboConfig
 from tdattr.seeding import generator
@@ -59,9 +60,9 @@ class Shapley(Method):
         check_objective(self.objective, self.unlearn, setup)
         self.elbo.terms(setup.diffusion)
 
-    def scores(self, context: Context) -> tuple[Float[Tensor, "query group"], Float[Tensor, "query group"], int]:
-        """Unlearn what every order leaves out at each of its steps, and score all queries under each model: the values,
-        their standard errors and the number of steps."""
+    def unlearned(self, context: Context) -> tuple[list[list[int]], list[list[int]], list[Unlearned]]:
+        """Random orders of the groups; the sets of groups that are kept along them, in all but their first and last
+        step; and F1 without the others of each set."""
         groups = context.counterfactuals.groups()
         names = list(groups)
         orders = [generator(context.seed, "shapley", n).permutation(len(names)).tolist() for n in range(self.orders)]
@@ -72,9 +73,25 @@ class Shapley(Method):
             for members in sets
         ]
         models = unlearn_all(context, self.objective, self.unlearn, removals, self.scored, self.weight_by_size)
+        return orders, sets, models
+
+    def scored_models(self, context: Context, models: Sequence[Unlearned]) -> list[Trained]:
+        """F1, the freshly initialised network, and the unlearned ones."""
         fresh = Trained(f"fresh/{context.seed}", context.f0)
-        terms = elbos(context, self.elbo, [context.f1, fresh, *(model.trained for model in models)]).sum(2)
-        values = {frozenset(range(len(names))): -terms[0], frozenset(): -terms[1]}
+        return [context.f1, fresh, *(model.trained for model in models)]
+
+    def work(self, context: Context) -> MethodWork:
+        """The unlearnings, and the bounds under each model."""
+        models = self.unlearned(context)[2]
+        errors = Work(bytes=len(context.counterfactuals.groups()) * NUMBER_BYTES)
+        return MethodWork(errors, needs=plan_elbos(context, self.elbo, self.scored_models(context, models)))
+
+    def scores(self, context: Context) -> tuple[Float[Tensor, "query group"], Float[Tensor, "query group"], int]:
+        """Unlearn what every order leaves out at each of its steps, and score all queries under each model: the values,
+        their standard errors and the number of steps."""
+        orders, sets, models = self.unlearned(context)
+        terms = elbos(context, self.elbo, self.scored_models(context, models)).sum(2)
+        values = {frozenset(orders[0]): -terms[0], frozenset(): -terms[1]}
         values |= {frozenset(members): -elbo for members, elbo in zip(sets, terms[2:], strict=True)}
         return *shapley_values(values, orders), sum(model.steps for model in models)
 

@@ -7,10 +7,21 @@ from typing import ClassVar
 from jaxtyping import Float
 from torch import Tensor
 
-from tdattr.methods import Context, Scored, Scorer
-from tdattr.methods.gradient_features import Damped, Damping, item_features, kernel, query_features
+from tdattr.costs import NO_WORK
+from tdattr.methods import Context, MethodWork, Scored, Scorer
+from tdattr.methods.gradient_features import (
+    Damped,
+    Damping,
+    item_features,
+    kernel,
+    plan_item_features,
+    plan_kernel,
+    plan_query_features,
+    query_features,
+)
 from tdattr.ranges import Positive
 from tdattr.scoring.gradients import GradientConfig
+from tdattr.store import Plan
 
 
 @dataclass(frozen=True)
@@ -23,6 +34,15 @@ class Trak(Damped):
     gradients: GradientConfig
     damping: Damping
     grid: list[Positive]
+
+    def work(self, context: Context) -> MethodWork | None:
+        """The features of items and queries, and the kernel."""
+        items, inverse = plan_item_features(context, self.gradients), plan_kernel(context, self.gradients, None)
+        return MethodWork(NO_WORK, needs=[*items, inverse, *self.plan_queries(context)])
+
+    def plan_queries(self, context: Context) -> list[Plan]:
+        """The artifacts of ``query_features``."""
+        return plan_query_features(context, self.gradients)
 
     def start(self, context: Context) -> Scorer:
         """The features of the items and their kernel."""

@@ -56,7 +56,7 @@ def choose_measures(metrics: Any, nodes: DictConfig, setting: Setting) -> dict[s
         raise UserError(f"metrics {wrong}: name some of {', '.join(sorted(nodes))}, or set metrics=auto.")
     measures = {name: build_measure(nodes, name) for name in dict.fromkeys(names)}
     for measure in measures.values():
-        measure.identity(setting)
+        measure.identity_with_versions(setting)
     return measures
 
 

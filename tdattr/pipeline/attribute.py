@@ -3,7 +3,8 @@
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +12,19 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from tdattr.configs import name_class
+from tdattr.costs import NUMBER_BYTES, Cost, Work
 from tdattr.errors import UserError
 from tdattr.features import identities
 from tdattr.files import to_json
 from tdattr.ids import digest_ids
-from tdattr.methods import Context, Member, Method, Scored, Scorer
+from tdattr.methods import Context, Member, Method, MethodWork, Scored, Scorer
 from tdattr.pipeline.counterfactuals import WorkspaceCounterfactuals
-from tdattr.pipeline.generate import generate, load_queries
+from tdattr.pipeline.generate import blank_queries, generate, load_queries
 from tdattr.pipeline.teacher import find_teachers, open_teacher
 from tdattr.pipeline.train import TRAINED, as_trained, build_network, train, training_config
 from tdattr.pipeline.workspace import Workspace
-from tdattr.queries import TABLE
+from tdattr.queries import TABLE, Queries
 from tdattr.recorder import Recorder
 from tdattr.scores import Scores, load_scores, save_scores
 from tdattr.store import Artifact, Build, Plan, provenance, share_out
@@ -38,10 +41,11 @@ def attribute(ws: Workspace, method: Method | None = None) -> Plan:
     Nothing is computed before the plan's ``get``.
     """
     attribution = Attribution(ws, ws.method if method is None else method)
-    return ws.store.plan("attribute", 2, attribution.config, attribution.inputs, attribution.save, attribution.score)
+    config, inputs, cost = attribution.config, attribution.inputs, attribution.cost
+    return ws.store.plan("attribute", 2, config, inputs, attribution.save, attribution.score, cost=cost)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Attribution:
     """What the plan of ``attribute`` does."""
 
@@ -69,8 +73,17 @@ class Attribution:
         ws, method = self.ws, self.method
         for member in method.uses().values():
             attribute(ws, member).get()  # before the clock starts
-        config, inputs = self.config, self.inputs
         setup = Setup(ws, method)
+        plans = self.plan_queries(setup)
+        if not all(plan.finished for plan in plans):
+            setup.run()  # so that its own progress is shown first
+        artifacts = share_out(plans, f"Attributing ({method.name})")
+        return artifacts, max(provenance(artifact)["facts"][SETUP] for artifact in artifacts)
+
+    def plan_queries(self, setup: "Setup") -> list[Plan]:
+        """The scores of each query."""
+        ws, method = self.ws, self.method
+        config, inputs, like = self.config, self.inputs, f"{ws.size} {name_class(method)}"
 
         def plan_query(query: int) -> Plan:
             def make(folder: Path) -> Mapping[str, Any]:
@@ -79,17 +92,52 @@ class Attribution:
                 scored = scorer(query)
                 facts = {"seconds": time.perf_counter() - started, **scored.facts}
                 recorder_of(ws, method).log("query", "", query, facts)
-                check_scored(scored, method, len(ws.groups) if method.scores_groups else len(ws.ids))
+                check_scored(scored, method, self.targets)
                 save_file(tensors(scored), folder / FILE, {"facts": to_json(facts)})
                 return {SETUP: seconds}
 
-            return ws.store.plan("query_scores", 1, config | {"query": query}, inputs, make)
+            key = config | {"query": query}
+            return ws.store.plan("query_scores", 1, key, inputs, make, cost=lambda: self.cost_of_query, like=like)
 
-        plans = [plan_query(query) for query in range(ws.queries.count)]
-        if not all(plan.finished for plan in plans):
-            setup.run()  # so that its own progress is shown first
-        artifacts = share_out(plans, f"Attributing ({method.name})")
-        return artifacts, max(provenance(artifact)["facts"][SETUP] for artifact in artifacts)
+        return [plan_query(query) for query in range(ws.queries.count)]
+
+    @property
+    def targets(self) -> int:
+        """How many scores a query has, under each damping."""
+        return len(self.ws.groups) if self.method.scores_groups else len(self.ws.ids)
+
+    @cached_property
+    def work(self) -> MethodWork | None:
+        """What the method declares; None: nothing."""
+        return self.method.work(outline_context(self.ws, self.method))
+
+    @property
+    def bytes(self) -> int:
+        """What the scores of a query take on the disk."""
+        return self.targets * len(self.method.dampings or [None]) * NUMBER_BYTES
+
+    @cached_property
+    def cost_of_query(self) -> Cost:
+        """What the scores of one query take, beside what all share."""
+        queries = generate(self.ws, train(self.ws))
+        if self.work is None:
+            return Cost(None, [queries], self.method.name)
+        needs = [queries, *self.work.needs]
+        return Cost(self.work.query + Work(bytes=self.bytes), needs, self.method.name, self.work.usual)
+
+    def cost(self) -> Cost:
+        """The scores of all queries, of which the first that is missing also has what they share, and those of other
+        methods."""
+        plans = self.plan_queries(Setup(self.ws, self.method))
+        first = next((index for index, plan in enumerate(plans) if not plan.finished), None)
+        if first is not None and self.work is not None:
+            own = self.cost_of_query
+            assert own.work is not None
+            usual = None if own.usual is None else own.usual + self.work.setup
+            begun = replace(own, work=own.work + self.work.setup, usual=usual)
+            plans[first] = plans[first].costing(lambda: begun)
+        members = [attribute(self.ws, member) for member in self.method.uses().values()]
+        return Cost(Work(bytes=self.ws.queries.count * self.bytes), [*members, *plans], self.method.name)
 
     def save(self, folder: Path, scored: tuple[list[Artifact], float]) -> Mapping[str, Any]:
         """All queries' scores in one place."""
@@ -192,15 +240,24 @@ def check_scored(scored: Scored, method: Method, targets: int) -> None:
         )
 
 
-def make_context(ws: Workspace, method: Method, used: list[Artifact]) -> Context:
-    """What a method may use; the artifacts that it asks for are noted in ``used``."""
+def outline_context(ws: Workspace, method: Method) -> Context:
+    """What a method may count its work by: queries that are not there yet are blank, but of the right shape."""
+    plan = generate(ws, train(ws))
+    return make_context(ws, method, [], load_queries(ws, plan) if plan.finished else blank_queries(ws, plan))
+
+
+def make_context(ws: Workspace, method: Method, used: list[Artifact], queries: Queries | None = None) -> Context:
+    """What a method may use; the artifacts that it asks for are noted in ``used``. ``queries``: all that are generated;
+    None: as they are stored, generated first where they must be."""
     f1 = train(ws)
+    if queries is None:
+        queries = load_queries(ws, generate(ws, f1))
     inputs = {"model": f1.address, "dataset": ws.data.content}
 
     def plan(stage: str, version: int, config: Mapping[str, Any], build: Build) -> Plan:
         full = dict(config) | {"weights": ws.weights, "seed": ws.seed, "precision": ws.trainer.precision}
         full["diffusion"] = ws.diffusion.describe()  # its generation schedule may be part of what is computed
-        plan = ws.store.plan(stage, version, full, inputs, build)
+        plan = ws.store.plan(stage, version, full, inputs, build, like=ws.size)
         used.append(plan.artifact)
         return plan
 
@@ -211,10 +268,11 @@ def make_context(ws: Workspace, method: Method, used: list[Artifact]) -> Context
     return Context(
         data=ws.data,
         ids=ws.ids,
-        queries=load_queries(ws, generate(ws, f1)).select(ws.queries.indices),
+        queries=queries.select(ws.queries.indices),
         diffusion=ws.diffusion,
         f1=as_trained(ws, f1),
         f0=lambda: build_network(ws).eval().requires_grad_(False).to(ws.device),
+        skeleton=ws.skeleton,
         train=ws.train,
         trainer=ws.trainer,
         device=ws.device,

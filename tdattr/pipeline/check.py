@@ -15,7 +15,7 @@ from tdattr.pipeline.evaluate import evaluate
 from tdattr.pipeline.generate import query_items
 from tdattr.pipeline.health import plan_health
 from tdattr.pipeline.teacher import check_teacher, find_teachers
-from tdattr.pipeline.train import TRAINED, build_network, own_weights, train
+from tdattr.pipeline.train import TRAINED, own_weights, train
 from tdattr.pipeline.unread import check_unread
 from tdattr.pipeline.workspace import Workspace
 from tdattr.protocols import ProtocolSetup
@@ -25,10 +25,11 @@ log = logging.getLogger(__name__)
 MOST_SHOWN = 32  # groups
 
 
-def check(ws: Workspace, overrides: Iterable[str] = (), swept: bool = False) -> None:
+def check(ws: Workspace, overrides: Iterable[str] = (), swept: bool = False, weights: bool = True) -> None:
     """What the config says, against the dataset; weights before the dataset is prepared. Raises UserError.
 
-    ``overrides``: what was given on the command line, which must be read; ``swept``: whether for other runs too.
+    ``overrides``: what was given on the command line, which must be read; ``swept``: whether for other runs too;
+    ``weights``: whether those are loaded with which a result is still to be computed.
     """
     check_unread(ws, overrides, swept)
     placed = {"method": ws.method} | {f"protocol.{role}": method for role, method in other_methods(ws).items()}
@@ -36,7 +37,7 @@ def check(ws: Workspace, overrides: Iterable[str] = (), swept: bool = False) -> 
     if not isinstance(ws.codec, Pixels):
         raise UserError("codec must be pixels: trainings and scores take x from stored pixels so far.")
     for part in loadables([*ws.measures.values(), *methods, *looked_at_by_health(ws)]):
-        part.identity(ws.setting())
+        part.identity_with_versions(ws.setting())
     say_what_there_is(ws)
     check_roles(ws)
     check_groups(ws)
@@ -44,7 +45,7 @@ def check(ws: Workspace, overrides: Iterable[str] = (), swept: bool = False) -> 
     explained = query_items(ws)[ws.queries.indices]
     items = ws.data.train.items.iloc[ws.ids]
     ws.protocol.check(ProtocolSetup(items, ws.query_split.items.iloc[explained], list(names)))
-    network = build_network(ws)
+    network = ws.skeleton()
     if ws.checkpoint is not None:
         check_weights(ws.checkpoint, network, ws.diffusion)
     check_null(ws, network)
@@ -58,7 +59,8 @@ def check(ws: Workspace, overrides: Iterable[str] = (), swept: bool = False) -> 
         raise UserError("train.selection=best needs a test split, which this dataset lacks: use train.selection=last.")
     if ws.train.batch_size % ws.trainer.devices:
         raise UserError(f"train.batch_size must be a multiple of trainer.devices={ws.trainer.devices}.")
-    check_weights_of(ws)
+    if weights:
+        check_weights_of(ws)
     say_what_is_retrained(ws, methods)
     log.info("The network has %.2f M trainable parameters.", sum(p.numel() for p in network.parameters()) / 1e6)
 

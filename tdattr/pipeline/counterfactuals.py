@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import count
 from pathlib import Path
 
@@ -11,12 +12,13 @@ from jaxtyping import Float
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tdattr.counterfactuals import Counterfactuals, Generated, Trained
+from tdattr.costs import Cost, Work
+from tdattr.counterfactuals import Counterfactuals, Generated, Trained, Undecided
 from tdattr.errors import UserError
 from tdattr.ids import Ids
 from tdattr.pipeline.generate import generate, load_queries, plan_batches
 from tdattr.pipeline.teacher import open_teacher
-from tdattr.pipeline.train import as_trained, train
+from tdattr.pipeline.train import as_trained, train, train_undecided
 from tdattr.pipeline.workspace import Workspace
 from tdattr.queries import load_images
 from tdattr.scoring.cells import LossModel, QueryItems
@@ -27,6 +29,7 @@ from tdattr.tables import DataFrame
 from tdattr.training.teacher import Teacher
 
 FILE = "losses.safetensors"
+LOSS_BYTES = 8  # of a float64
 
 
 @dataclass(frozen=True)
@@ -82,26 +85,49 @@ class WorkspaceCounterfactuals(Counterfactuals):
 
     def regenerate(self, removals: Sequence[Ids]) -> list[Generated]:
         """The run's queries as the models without each of those sets generate them."""
-        self.require("retraining")
-        trainings = [train(self.ws, ids, number=f"{n} of {len(removals)}") for n, ids in enumerate(removals, 1)]
+        trainings = self.plan_trainings(removals)
         plans = [generate(self.ws, training) for training in trainings]
         batches = [batch for training in trainings for batch in plan_batches(self.ws, training)]
         self.used.extend(plan.artifact for plan in (*trainings, *batches, *plans))
         share_out([training for training, plan in zip(trainings, plans, strict=True) if not plan.finished])
         return [Generated(load_images(artifact), artifact.name) for artifact in share_out(plans)]
 
+    def plan_regenerated(self, removals: Sequence[Ids | Undecided]) -> list[Plan]:
+        """The generated images, which are made of trainings and batches."""
+        return [generate(self.ws, training) for training in self.plan_trainings(removals)]
+
+    def plan_trainings(self, removals: Sequence[Ids | Undecided]) -> list[Plan]:
+        """The trainings without each of those sets. Of a set that is not decided, one that has no address yet."""
+        self.require("retraining")
+        ws, total = self.ws, len(removals)
+        return [
+            train_undecided(ws, removal)
+            if isinstance(removal, Undecided)
+            else train(ws, removal, number=f"{n} of {total}")
+            for n, removal in enumerate(removals, 1)
+        ]
+
     def query_losses(self, models: Sequence[Trained], draws: int) -> Float[np.ndarray, "model query"]:
         """The loss of every explained query under each model, a mean over ``draws`` pairs of level and noise."""
+        artifacts = share_out(self.plan_query_losses(models, draws))
+        losses = torch.stack([load_file(artifact.folder / FILE)["losses"] for artifact in artifacts])
+        return losses.numpy()[:, self.ws.queries.indices]
+
+    def plan_query_losses(self, models: Sequence[Trained], draws: int) -> list[Plan]:
+        """An artifact for each model, of all queries that were generated."""
         ws = self.ws
         plan = generate(ws, train(ws))
-        queries = load_queries(ws, plan)
         config = {"draws": draws, "seed": ws.seed, "weights": ws.weights, "diffusion": ws.diffusion.describe()}
-        rng = generator(ws.seed, "query_losses")
-        noise = NoiseSet(ws.diffusion.training_levels(rng, draws), normal(rng, draws, *queries.x.shape[1:]))
+
+        @cache
+        def drawn() -> tuple[QueryItems, NoiseSet]:
+            queries, rng = load_queries(ws, plan), generator(ws.seed, "query_losses")
+            levels = ws.diffusion.training_levels(rng, draws)
+            return QueryItems(queries), NoiseSet(levels, normal(rng, draws, *queries.x.shape[1:]))
 
         def plan_losses(model: Trained) -> Plan:
             def make(folder: Path) -> None:
-                items = QueryItems(queries)
+                items, noise = drawn()
                 losses = LossModel(ws.diffusion, model.load(), ws.device, ws.trainer.scoring_batch).table(
                     items, noise, description="Losses of the queries"
                 )
@@ -111,12 +137,12 @@ class WorkspaceCounterfactuals(Counterfactuals):
                     )
                 save_file({"losses": losses.double().mean(1)}, folder / FILE)
 
+            count = ws.queries.generated
+            cost = Cost(Work(evaluations=count * draws, bytes=count * LOSS_BYTES), [plan, *model.plans])
             inputs = {"model": model.address, "queries": plan.address}
-            return ws.store.plan("query_losses", 2, config, inputs, make)
+            return ws.store.plan("query_losses", 2, config, inputs, make, cost=lambda: cost, like=ws.size)
 
-        artifacts = share_out([plan_losses(model) for model in models])
-        losses = torch.stack([load_file(artifact.folder / FILE)["losses"] for artifact in artifacts])
-        return losses.numpy()[:, ws.queries.indices]
+        return [plan_losses(model) for model in models]
 
     def similarities(self, first: Tensor, second: Tensor) -> dict[str, Float[np.ndarray, " query"]]:
         """How alike the images of each pair are, by every measure of the run and to its decimals; higher = more

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from tdattr.costs import NO_WORK, Cost
 from tdattr.files import to_json
 from tdattr.ids import digest_ids
 from tdattr.pipeline.attribute import attribute, describe_needs, other_methods
@@ -16,10 +17,10 @@ from tdattr.pipeline.generate import generate, load_queries
 from tdattr.pipeline.health import measure_far, warn_far
 from tdattr.pipeline.train import TRAINED, train
 from tdattr.pipeline.workspace import Workspace
-from tdattr.protocols import Verdict
+from tdattr.protocols import Judged, Verdict
 from tdattr.queries import TABLE
 from tdattr.recorder import Picture
-from tdattr.scores import load_scores
+from tdattr.scores import Scores, load_scores
 from tdattr.store import Artifact, Plan, provenance
 from tdattr.tables import REBUILD, read_json, read_table, write_table
 
@@ -32,7 +33,8 @@ def evaluate(ws: Workspace) -> Plan:
     """The verdict on the workspace's method. It holds all that a summary says, so that nothing else need be stored any
     more to show it. Nothing is computed before the plan's ``get``."""
     evaluation = Evaluation(ws)
-    return ws.store.plan("evaluate", 6, evaluation.config, evaluation.inputs, evaluation.save, evaluation.judge)
+    config, inputs, cost = evaluation.config, evaluation.inputs, evaluation.cost
+    return ws.store.plan("evaluate", 6, config, inputs, evaluation.save, evaluation.judge, cost=cost)
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,17 @@ class Evaluation:
         others = {role: attribute(self.ws, method).address for role, method in other_methods(self.ws).items()}
         queries = generate(self.ws, train(self.ws)).address
         return {"scores": attribute(self.ws).address, "queries": queries} | others
+
+    def cost(self) -> Cost:
+        """The scores, whatever the protocol asks for, and what looks at images."""
+        ws = self.ws
+        attributions = {role: attribute(ws, method) for role, method in other_methods(ws).items()}
+        judged = {role: Judged(plan.address, known_scores(plan)) for role, plan in attributions.items()}
+        own, models = attribute(ws), WorkspaceCounterfactuals(ws, ws.protocol.needs)
+        asked = ws.protocol.work(Judged(own.address, known_scores(own)), judged, ws.ids, models)
+        measures = [plan for measure in ws.measures.values() for plan in measure.artifacts(ws.setting())]
+        needs = [generate(ws, train(ws)), own, *attributions.values(), *(asked or ()), *measures]
+        return Cost(None if asked is None else NO_WORK, needs, ws.protocol.name)
 
     def judge(self) -> tuple[Verdict, Artifact, float | None]:
         """The verdict: whatever takes long is an artifact of its own, which jobs share out. And how many of the queries
@@ -95,6 +108,11 @@ def draw(images: Tensor) -> Picture:
     from tdattr.pictures import grid  # torchvision takes a second to import
 
     return grid(images)
+
+
+def known_scores(plan: Plan) -> Scores | None:
+    """The scores of an attribution where they are stored."""
+    return load_scores(plan.artifact) if plan.finished else None
 
 
 def mean_facts(attribution: Artifact) -> dict[str, float]:

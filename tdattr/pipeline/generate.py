@@ -1,6 +1,8 @@
 """Generate: the run's queries, from a trained model, each from its own seed."""
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from tdattr.costs import NUMBER_BYTES, Cost, Work
 from tdattr.errors import UserError
 from tdattr.networks import Given
 from tdattr.pipeline.train import load_network
@@ -18,6 +21,8 @@ from tdattr.queries import TABLE, Queries, load_images, load_x, query_generator,
 from tdattr.seeding import generator
 from tdattr.store import Plan, share_out
 from tdattr.tables import write_table
+
+UNGUIDED = 1.0  # the weight of guidance under which a network is left as it is
 
 
 def generate(ws: Workspace, model: Plan) -> Plan:
@@ -43,8 +48,11 @@ def generate(ws: Workspace, model: Plan) -> Plan:
         write_table(folder / TABLE, table)
         return {"batch_size": ws.queries.batch_size}  # on which the last bits of the images depend
 
-    counts = {"attributed": ws.queries.attributed, "controls": ws.queries.controls}
-    return ws.store.plan("generate", 3, generation_config(ws) | counts, {"model": model.address}, make, prepare)
+    def cost() -> Cost:
+        return Cost(Work(bytes=ws.queries.generated * bytes_of_sample(ws)), plan_batches(ws, model))
+
+    config = generation_config(ws) | {"attributed": ws.queries.attributed, "controls": ws.queries.controls}
+    return ws.store.plan("generate", 3, config, {"model": model.address}, make, prepare, cost=cost)
 
 
 def plan_batches(ws: Workspace, model: Plan) -> list[Plan]:
@@ -56,11 +64,29 @@ def plan_batches(ws: Workspace, model: Plan) -> list[Plan]:
             conditions = ws.query_split.condition(query_items(ws)[batch.start : batch.stop])
             save_sampled(folder, *sample(ws, model, rngs, conditions))
 
+        def cost() -> Cost:
+            passes, count = count_evaluations(ws), len(batch)
+            work = None if passes is None else Work(evaluations=count * passes, images=count)
+            return Cost(work and replace(work, bytes=count * bytes_of_sample(ws)), [model])
+
         config = generation_config(ws) | {"queries": [batch.start, batch.stop]}
-        return ws.store.plan("generate_batch", 2, config, {"model": model.address}, make)
+        return ws.store.plan("generate_batch", 2, config, {"model": model.address}, make, cost=cost, like=ws.size)
 
     count, size = ws.queries.generated, ws.queries.batch_size
     return [plan_batch(range(start, min(start + size, count))) for start in range(0, count, size)]
+
+
+def count_evaluations(ws: Workspace) -> int | None:
+    """How often the network is evaluated for one image, guidance and all; None where the variant does not say."""
+    passes = ws.diffusion.count_evaluations()
+    guided = guidance(ws) not in (None, UNGUIDED)
+    return None if passes is None else passes * (2 if guided else 1)
+
+
+def bytes_of_sample(ws: Workspace) -> int:
+    """What x and the image of one query take on the disk."""
+    pixels = ws.data.channels * ws.data.resolution**2
+    return (math.prod(ws.x_shape) + pixels) * NUMBER_BYTES
 
 
 def generation_config(ws: Workspace) -> dict[str, Any]:
@@ -83,10 +109,21 @@ def query_items(ws: Workspace) -> np.ndarray:
 def load_queries(ws: Workspace, plan: Plan) -> Queries:
     """All queries that a plan of ``generate`` holds; generated first where they must be."""
     artifact = plan.get()
-    images = load_images(artifact)
+    return make_queries(ws, plan, load_x(artifact), load_images(artifact))
+
+
+def blank_queries(ws: Workspace, plan: Plan) -> Queries:
+    """What stands for all queries that a plan of ``generate`` will hold: their images are blank and take no memory."""
+    count, data = ws.queries.generated, ws.data
+    images = torch.zeros(1).expand(count, data.channels, data.resolution, data.resolution)
+    return make_queries(ws, plan, torch.zeros(1).expand(count, *ws.x_shape), images)
+
+
+def make_queries(ws: Workspace, plan: Plan, x: Tensor, images: Tensor) -> Queries:
+    """All queries of a plan of ``generate``, from what it holds of them."""
     items = query_items(ws)
     return Queries(
-        x=load_x(artifact),
+        x=x,
         images=images,
         conditions=ws.query_split.condition(items),
         items=ws.query_split.items.iloc[items],

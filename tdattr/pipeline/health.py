@@ -1,6 +1,7 @@
 """Is F1 any good? A cheap look at the queries, and the Fréchet distance of more images to the training items."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,13 @@ import torch
 from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
+from tdattr.costs import Cost, Work
 from tdattr.features import Embed, Extractor, Images, embed_batches
 from tdattr.ids import Ids, digest_ids
 from tdattr.interim import ROWS
 from tdattr.metrics.frechet import Moments, frechet_distance, moments
 from tdattr.metrics.nearness import describe_scales, share_far
-from tdattr.pipeline.generate import guidance, sample
+from tdattr.pipeline.generate import count_evaluations, guidance, sample
 from tdattr.pipeline.train import train
 from tdattr.pipeline.workspace import Workspace
 from tdattr.progress import track
@@ -57,7 +59,13 @@ def plan_health(ws: Workspace) -> Plan | None:
             "frechet_distance_of_items": frechet_distance(moments(embed_batches(embed, drawn, setting)), everything),
         }
 
-    return ws.store.plan("health", 2, config, {"model": f1.address}, make)
+    def cost() -> Cost:
+        passes = count_evaluations(ws)
+        work = None if passes is None else Work(evaluations=samples * passes, images=samples, looks=2 * samples)
+        return Cost(work, [f1, plan_moments(ws, extractor, None)], extractor.name)
+
+    like = f"{ws.size} {extractor.name}"
+    return ws.store.plan("health", 2, config, {"model": f1.address}, make, cost=cost, like=like)
 
 
 def generate_samples(ws: Workspace, f1: Plan, samples: int, folder: Path) -> Images:
@@ -116,9 +124,16 @@ def warn_far(far: float | None, limit: float) -> str | None:
 
 def items_moments(ws: Workspace, extractor: Extractor, embed: Embed) -> Moments:
     """The moments of the vectors of the items that F1 was trained on: an artifact that all models share."""
+    content = load_file(plan_moments(ws, extractor, embed).get().folder / "moments.safetensors")
+    return Moments(content["mean"], content["covariance"])
+
+
+def plan_moments(ws: Workspace, extractor: Extractor, embed: Embed | None) -> Plan:
+    """That artifact; ``embed``: None where it is not built."""
     setting = ws.setting()
 
     def make(folder: Path) -> None:
+        assert embed is not None
         rows = Rows(folder, ROWS, len(ws.ids))
         starts = range(rows.done, len(ws.ids), setting.batch_size)
         for start in track(starts, f"Features ({extractor.name})", len(starts)):
@@ -129,5 +144,5 @@ def items_moments(ws: Workspace, extractor: Extractor, embed: Embed) -> Moments:
         save_file({"mean": computed.mean, "covariance": computed.covariance}, folder / "moments.safetensors")
 
     config = extractor.describe_with_identity(setting) | {"ids": digest_ids(ws.ids)}
-    content = load_file(setting.shared("moments", 2, config, make) / "moments.safetensors")
-    return Moments(content["mean"], content["covariance"])
+    cost = Cost(Work(looks=len(ws.ids)), extractor.artifacts(setting), extractor.name)
+    return replace(setting.plan("moments", 2, config, make), like=extractor.name, cost=lambda: cost)

@@ -31,6 +31,7 @@ from tdattr.pipeline.workers import share_work
 from tdattr.pipeline.workspace import Workspace, open_workspace
 from tdattr.scores import load_scores
 from tdattr.search_path import in_sweep
+from tdattr.store import Plan
 from tdattr.tables import quote_formula, write_table
 from tdattr.training.quiet import quieten
 
@@ -103,10 +104,16 @@ def work(ws: Workspace, logger: Logger, recorder: Recorder, folder: Path, write_
 
 def build_until(ws: Workspace) -> None:
     """The stages of a run that ends before the verdict: another one finds them in the store."""
-    built = [generate(ws, train(ws)).get()]
-    if ws.until == "attribute":
-        built = [attribute(ws, method).get() for method in (ws.method, *other_methods(ws).values())]
-    log.info("until=%s, so there is no verdict. Results: %s", ws.until, built[0].folder)
+    built = [plan.get() for plan in plan_until(ws)]
+    log.info("until=%s, so there is no verdict. Results: %s", ws.until, built[-1].folder)
+
+
+def plan_until(ws: Workspace) -> list[Plan]:
+    """What such a run builds, at last what its method or, without one, F1 comes to."""
+    queries = generate(ws, train(ws))
+    if ws.until == "generate":
+        return [queries]
+    return [queries, *(attribute(ws, method) for method in (*other_methods(ws).values(), ws.method))]
 
 
 def abandon(logger: Logger, started: Any) -> None:

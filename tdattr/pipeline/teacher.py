@@ -15,8 +15,9 @@ from tdattr.errors import UserError
 from tdattr.files import expand
 from tdattr.ids import Ids, digest_ids
 from tdattr.methods import Method
-from tdattr.pipeline.train import build_network, own_weights, train
+from tdattr.pipeline.train import own_weights, train
 from tdattr.pipeline.workspace import Workspace
+from tdattr.store import Plan
 from tdattr.training.teacher import Teacher, group_conditions
 from tdattr.training.weights import check_weights
 
@@ -30,6 +31,11 @@ class TeacherWorkspace(Workspace):
     section: ClassVar = "teacher"
 
     run: Workspace
+
+    @cached_property
+    def prepared(self) -> Plan:
+        """The run's."""
+        return self.run.prepared
 
     @cached_property
     def groups(self) -> dict[str, Ids]:
@@ -76,7 +82,7 @@ def check_teacher(ws: Workspace, teacher: Teacher, place: str) -> None:
         raise UserError(
             f"model@{place}.model must be a network that is told {told[by_variant]}, as the run's, not {told[wanted]}."
         )
-    network = build_network(taught)
+    network = taught.skeleton()
     if not network.conditional:
         raise UserError(
             f"{place} must be told the groups of the items, but its network takes no condition: choose another one "

@@ -1,6 +1,7 @@
 """Train: F1, and every counterfactual model, which is the same training without some of the ids."""
 
 import logging
+import math
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tdattr.configs import describe
-from tdattr.counterfactuals import Trained, name_removal
+from tdattr.costs import Cost, Work
+from tdattr.counterfactuals import Trained, Undecided, name_removal
 from tdattr.files import digest_once
 from tdattr.ids import Ids, digest_ids
 from tdattr.networks import Network
@@ -24,6 +26,7 @@ from tdattr.training.weights import make_metadata
 
 log = logging.getLogger(__name__)
 TRAINED = "pretrain"  # the stage of what was trained here
+RETRAINING = "retraining"  # what a training of another model than F1 is called where costs are counted
 UNUSED_UNLESS_BEST = ("epoch_steps", "validation_draws")  # what no training reads that keeps its last weights
 
 
@@ -63,8 +66,42 @@ def train(ws: Workspace, without: Ids | None = None, seed: int | None = None, nu
         losses = pretrain(network, ws.data, ids, ws.diffusion, ws.train, ws.trainer, seed, folder, label(), recording)
         return losses | {"devices": ws.trainer.devices}  # on which the last bits of the weights depend
 
+    def cost() -> Cost:
+        what = RETRAINING if counterfactual else ws.first
+        return Cost(count_work(ws, len(ids)), [ws.prepared], what)
+
     version = 2 if ws.train.selection == "last" else 3  # 3: the last epoch is validated too where it is shorter
-    return ws.store.plan(TRAINED, version, config, {"dataset": ws.data.content}, make, label=label)
+    inputs = {"dataset": ws.data.content}
+    return ws.store.plan(TRAINED, version, config, inputs, make, label=label, cost=cost, like=ws.size)
+
+
+def train_undecided(ws: Workspace, removal: Undecided) -> Plan:
+    """What stands for a training without a set that is not decided yet: it can be counted, but neither found nor
+    built."""
+
+    def make(folder: Path) -> None:
+        raise TypeError("a removal must be decided before a model is trained without it")
+
+    def cost() -> Cost:
+        most = count_work(ws, max(1, len(ws.ids) - removal.least))
+        return Cost(most.bound(most.at_most or ws.train.steps is None), [ws.prepared], RETRAINING)
+
+    return ws.store.plan(TRAINED, 0, {"undecided": removal.by}, {}, make, cost=cost, like=ws.size)
+
+
+def count_work(ws: Workspace, items: int) -> Work:
+    """What a training on so many items takes, and the validations of its epochs. With patience it may end earlier."""
+    config = ws.train.in_steps(items)
+    steps, size, tested = config.total_steps, config.batch_size, len(ws.data.test)
+    epochs = math.ceil(steps / config.epoch_steps)
+    return Work(
+        trainings=1,
+        steps=steps,
+        trained=steps * size,
+        evaluations=epochs * tested * config.validation_draws,
+        bytes=len(WEIGHTS) * ws.weight_bytes,
+        at_most=config.patience is not None,
+    )
 
 
 def name_retraining(ws: Workspace, ids: Ids, seed: int, number: str) -> str:
@@ -107,7 +144,9 @@ def import_weights(ws: Workspace) -> Plan:
             save_file(state, folder / f"{name}.safetensors", metadata=make_metadata(ws.diffusion))
 
     config = {"model": ws.model.describe(), "diffusion": without_sampling(ws), "ids": digest_ids(ws.ids)}
-    return ws.store.plan("checkpoint", 2, config, inputs | {"dataset": ws.data.content}, make)
+    inputs = inputs | {"dataset": ws.data.content}
+    cost = lambda: Cost(Work(bytes=len(WEIGHTS) * ws.weight_bytes), [ws.prepared], ws.first)  # noqa: E731
+    return ws.store.plan("checkpoint", 2, config, inputs, make, cost=cost)
 
 
 def own_weights(ws: Workspace) -> dict[str, Tensor]:
@@ -140,4 +179,4 @@ def load_network(ws: Workspace, plan: Plan) -> Network:
 
 def as_trained(ws: Workspace, plan: Plan) -> Trained:
     """The model of a training as methods and protocols see it."""
-    return Trained(plan.address, lambda: load_network(ws, plan))
+    return Trained(plan.address, lambda: load_network(ws, plan), [plan])

@@ -1,21 +1,24 @@
 """The workspace: one composed config as typed objects, the store, the device, and the dataset once it is asked for."""
 
+import hashlib
+import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 import torch
 from omegaconf import DictConfig
 
 from tdattr.codecs import Codec
-from tdattr.configs import Settings, build, typed
+from tdattr.configs import Settings, build, name_class, typed
+from tdattr.costs import NUMBER_BYTES, Cost, Work
 from tdattr.data import groups
 from tdattr.data.preparation import UNREADABLE, check_counts, prepare
-from tdattr.data.prepared import Prepared, Split, load
+from tdattr.data.prepared import SPLITS, Prepared, Split, load
 from tdattr.diffusion import Diffusion
 from tdattr.errors import UserError
 from tdattr.features import Extractor, Setting
@@ -24,14 +27,14 @@ from tdattr.ids import Ids
 from tdattr.methods import Method
 from tdattr.metrics.choice import choose_measures
 from tdattr.metrics.similarity import Measure
-from tdattr.networks import NetworkConfig
+from tdattr.networks import Network, NetworkConfig
 from tdattr.pipeline.adopt import adopt_diffusion
 from tdattr.pipeline.dataset import DatasetConfig, derive_recipe, read_dataset
 from tdattr.protocols import Protocol
 from tdattr.queries import QueriesConfig
 from tdattr.ranges import Count, CountOrZero, Probability
 from tdattr.recorder import Recorder
-from tdattr.store import Artifact, Plan, Store
+from tdattr.store import Artifact, Build, Plan, Store
 from tdattr.training.config import TrainConfig, TrainerConfig
 
 log = logging.getLogger(__name__)
@@ -121,7 +124,11 @@ class Workspace:
             encode = None if text is None else text.load(self.device)
             prepare(source, folder, self.dataset.name, encode, self.dataset.counts)
 
-        return self.store.plan("dataset", 2, config, inputs, make)
+        return self.store.plan("dataset", 2, config, inputs, make, cost=self.cost_of_data, like=name_class(source))
+
+    def cost_of_data(self) -> Cost:
+        """What preparing the dataset takes: every image is read once."""
+        return Cost(Work(looks=sum(self.dataset.source.count(split) for split in SPLITS)), what=self.dataset.name)
 
     @cached_property
     def data(self) -> Prepared:
@@ -153,8 +160,24 @@ class Workspace:
     @cached_property
     def has_dropout(self) -> bool:
         """Whether a training draws dropout masks."""
-        with torch.random.fork_rng(devices=[]):
-            return self.model.build(self.data.channels, self.data.resolution, self.data.condition_size).has_dropout
+        return self.skeleton().has_dropout
+
+    def skeleton(self) -> Network:
+        """The network without numbers, for what its size alone decides; it is not kept."""
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            return self.model.build(self.data.channels, self.data.resolution, self.data.condition_size)
+
+    @cached_property
+    def weight_bytes(self) -> int:
+        """What the weights of the network take on the disk."""
+        return sum(value.numel() for value in self.skeleton().state_dict().values()) * NUMBER_BYTES
+
+    @cached_property
+    def size(self) -> str:
+        """A digest of what decides how long a pass through the network takes on a device."""
+        data = self.data
+        shape = [data.channels, data.resolution, data.condition_size, self.trainer.precision, self.trainer.devices]
+        return hashlib.sha256(json.dumps([self.model.describe(), shape]).encode()).hexdigest()[:16]
 
     @property
     def x_shape(self) -> tuple[int, ...]:
@@ -171,13 +194,11 @@ class Workspace:
     def setting(self, used: list[Artifact] | None = None) -> Setting:
         """What feature extractors and measures may use; artifacts that they ask for are noted in ``used``."""
 
-        def shared(
-            stage: str, version: int, config: Mapping[str, Any], make: Callable[[Path], Mapping[str, Any] | None]
-        ) -> Path:
-            plan = self.store.plan(stage, version, config, {"dataset": self.data.content}, make)
+        def plan(stage: str, version: int, config: Mapping[str, Any], build: Build) -> Plan:
+            plan = self.store.plan(stage, version, config, {"dataset": self.data.content}, build)
             if used is not None:
                 used.append(plan.artifact)
-            return plan.get().folder
+            return plan
 
         return Setting(
             prepared=lambda: self.data,
@@ -185,7 +206,7 @@ class Workspace:
             batch_size=self.trainer.feature_batch,
             seed=self.seed,
             download=True,
-            shared=shared,
+            plan=plan,
         )
 
     @cached_property
@@ -194,16 +215,24 @@ class Workspace:
         return choose_measures(self.cfg.metrics, self.cfg.measures, self.setting())
 
 
+W = TypeVar("W", bound=Workspace)
+
+
 def open_workspace(cfg: DictConfig) -> Workspace:
     """The workspace of a composed config, in which numbers take the place of a recipe's ``auto``. Raises UserError,
     naming the override, for what cannot be right."""
+    return open_as(Workspace, cfg)
+
+
+def open_as(kind: type[W], cfg: DictConfig) -> W:
+    """The same, of a class derived from it."""
     derive_recipe(cfg)
     adopt_diffusion(cfg)
     top: TopConfig = typed(TopConfig, {entry.name: cfg[entry.name] for entry in fields(TopConfig)}, "")
     trainer: TrainerConfig = build(cfg.trainer, "trainer")
     device = torch.device(pick_device(trainer.accelerator))
     device_name = torch.cuda.get_device_name() if device.type == "cuda" else device.type
-    workspace = Workspace(
+    workspace = kind(
         cfg=cfg,
         seed=top.seed,
         weights=top.weights,

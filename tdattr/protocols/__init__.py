@@ -1,14 +1,16 @@
 """Protocols: from scores to a verdict. A protocol sees scores, queries and models, never methods."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from tdattr.configs import Node
 from tdattr.counterfactuals import Counterfactuals
+from tdattr.ids import Ids
 from tdattr.queries import Queries
 from tdattr.scores import Attributor, Scores
+from tdattr.store import Plan
 from tdattr.tables import DataFrame
 
 
@@ -31,6 +33,14 @@ class ProtocolSetup:
     items: DataFrame  # what is known of the training items that F1 sees, a row each
     queries: DataFrame  # and of the item that each explained query takes its condition from
     groups: list[str]  # their names, where the protocol judges groups
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What is known of scores before a protocol judges them: their address, and themselves where they are stored."""
+
+    address: str
+    scores: Scores | None
 
 
 class Protocol(Node, ABC):
@@ -62,6 +72,13 @@ class Protocol(Node, ABC):
 
     def check(self, setup: ProtocolSetup) -> None:
         """Raise UserError for settings that cannot work with such items and queries."""
+        return None
+
+    def work(
+        self, scores: Judged, others: Mapping[str, Judged], items: Ids, models: Counterfactuals
+    ) -> Sequence[Plan] | None:
+        """The artifacts that ``evaluate`` asks of ``models``, for ``plan=true``: nothing is computed. ``items``: the
+        ids that F1 is trained on. None: unknown."""
         return None
 
     @abstractmethod

@@ -3,21 +3,23 @@
 Park et al. 2023 (TRAK, arXiv 2303.14186), for diffusion models Zheng et al. 2024 (D-TRAK, arXiv 2311.00500).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from tdattr.counterfactuals import Counterfactuals
+from tdattr.counterfactuals import Counterfactuals, Trained
 from tdattr.errors import UserError
+from tdattr.ids import Ids
 from tdattr.metrics.rank_correlation import bootstrap_mean, spearman
-from tdattr.protocols import Protocol, ProtocolSetup, Verdict, name_interval
+from tdattr.protocols import Judged, Protocol, ProtocolSetup, Verdict, name_interval
 from tdattr.queries import Queries
 from tdattr.ranges import Count, Part, Range
 from tdattr.scores import DAMPING_UNIT, Scores
 from tdattr.seeding import generator
+from tdattr.store import Plan
 from tdattr.tables import DataFrame
 
 MIN_SIZE = 3  # subsets, and items of a subset: with two, a rank correlation is 1 or -1
@@ -60,11 +62,18 @@ class LDS(Protocol):
             [np.sort(generator(seed, "lds.subset", n).choice(items, size, replace=False)) for n in range(self.subsets)]
         )
 
+    def work(self, scores: Judged, others: Mapping[str, Judged], items: Ids, models: Counterfactuals) -> Sequence[Plan]:
+        """The losses under the models of the subsets."""
+        return models.plan_query_losses(self.trained(items, models), self.draws)
+
+    def trained(self, items: Ids, models: Counterfactuals) -> list[Trained]:
+        """The models of every subset, those of all repeats after each other."""
+        removals = [np.delete(items, members) for members in self.members(len(items), models.seed)]
+        return [model for repeats in models.train(removals, repeats=self.repeats) for model in repeats]
+
     def losses(self, scores: Scores, models: Counterfactuals) -> Float[np.ndarray, "subset query"]:
         """The loss of each query after training on each subset, a mean over the repeats."""
-        removals = [np.delete(scores.ids, members) for members in self.members(len(scores.ids), models.seed)]
-        trained = models.train(removals, repeats=self.repeats)
-        losses = models.query_losses([model for repeats in trained for model in repeats], self.draws)
+        losses = models.query_losses(self.trained(scores.ids, models), self.draws)
         return losses.reshape(self.subsets, self.repeats, -1).mean(1)
 
     def evaluate(

@@ -1,14 +1,15 @@
 """Leave-k-out: remove what a method names, retrain from the same seed, see what changes (MUCS §4, A.2)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
-from tdattr.counterfactuals import Counterfactuals
+from tdattr.counterfactuals import Counterfactuals, Undecided
 from tdattr.errors import UserError
+from tdattr.ids import Ids
 from tdattr.metrics.comparison import (
     FEWEST_QUERIES,
     FOOTNOTE,
@@ -21,10 +22,11 @@ from tdattr.metrics.comparison import (
     overlap,
     show_change,
 )
-from tdattr.protocols import Protocol, ProtocolSetup, Verdict, name_interval
+from tdattr.protocols import Judged, Protocol, ProtocolSetup, Verdict, name_interval
 from tdattr.queries import Queries
 from tdattr.ranges import Count, Part
 from tdattr.scores import Attributor, Scores
+from tdattr.store import Plan
 from tdattr.tables import DataFrame
 
 MIN_SHARE_LEFT = 0.05  # of the items, for a retraining
@@ -85,6 +87,16 @@ class LeaveKOut(Protocol):
             )
         if queries < 2:
             raise UserError("leave_k_out compares distributions: set queries.attributed to 2 or more.")
+
+    def work(self, scores: Judged, others: Mapping[str, Judged], items: Ids, models: Counterfactuals) -> Sequence[Plan]:
+        """The images that are generated again after two retrainings. What these leave out, scores decide: at least the
+        k items of one query."""
+        k = self.removed_per_query(len(items))
+
+        def removal(judged: Judged) -> Ids | Undecided:
+            return Undecided(f"{judged.address}/{k}", k) if judged.scores is None else np.unique(judged.scores.top(k))
+
+        return models.plan_regenerated([removal(others["reference"]), removal(scores)])
 
     def evaluate(
         self, scores: Scores, others: Mapping[str, Scores], queries: Queries, models: Counterfactuals

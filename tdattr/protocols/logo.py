@@ -1,17 +1,19 @@
 """Agreement with LOGO: does a method rank groups as retraining without them does? (GUDA)"""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from tdattr.counterfactuals import Counterfactuals
 from tdattr.errors import UserError
+from tdattr.ids import Ids
 from tdattr.metrics.aggregation import AggregateConfig
-from tdattr.protocols import Protocol, ProtocolSetup, Verdict
+from tdattr.protocols import Judged, Protocol, ProtocolSetup, Verdict
 from tdattr.protocols.group_agreement import aggregate_scores, headline, judge
 from tdattr.queries import Queries
 from tdattr.ranges import Count
 from tdattr.scores import Attributor, Scores
+from tdattr.store import Plan
 from tdattr.tables import DataFrame
 
 
@@ -49,6 +51,10 @@ class AgreementWithLOGO(Protocol):
                 "protocol.gold and protocol.ceiling retrain under the same seeds, so that they agree by "
                 f"construction: set protocol.ceiling.first={max(self.gold.seeds) + 1}."
             )
+
+    def work(self, scores: Judged, others: Mapping[str, Judged], items: Ids, models: Counterfactuals) -> Sequence[Plan]:
+        """Nothing is trained or generated for it."""
+        return ()
 
     def evaluate(
         self, scores: Scores, others: Mapping[str, Scores], queries: Queries, models: Counterfactuals

@@ -1,6 +1,6 @@
 """Agreement with the truth, for datasets whose items say what they are composed of."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -9,13 +9,15 @@ from jaxtyping import Float
 
 from tdattr.counterfactuals import Counterfactuals
 from tdattr.data.truth import truth
+from tdattr.ids import Ids
 from tdattr.metrics.aggregation import AggregateConfig
-from tdattr.protocols import Protocol, ProtocolSetup, Verdict
+from tdattr.protocols import Judged, Protocol, ProtocolSetup, Verdict
 from tdattr.protocols.group_agreement import aggregate_scores, headline, judge
 from tdattr.queries import Queries
 from tdattr.ranges import Count
 from tdattr.scores import Scores
 from tdattr.seeding import generator
+from tdattr.store import Plan
 from tdattr.tables import DataFrame
 
 TIE_BREAKS = 20  # random orders of tied groups that the ceiling averages over
@@ -46,6 +48,10 @@ class AgreementWithTruth(Protocol):
     def check(self, setup: ProtocolSetup) -> None:
         """The items must say what they are composed of. Raises UserError; nothing is trained for it."""
         truth(setup.items, setup.queries, setup.groups)
+
+    def work(self, scores: Judged, others: Mapping[str, Judged], items: Ids, models: Counterfactuals) -> Sequence[Plan]:
+        """Nothing is trained or generated for it."""
+        return ()
 
     def evaluate(
         self, scores: Scores, others: Mapping[str, Scores], queries: Queries, models: Counterfactuals

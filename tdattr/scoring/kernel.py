@@ -13,6 +13,7 @@ from tdattr.scoring.projection import spans
 
 FILE = "kernel.safetensors"
 ROWS = 4096  # items at a time
+EIGEN_PRODUCTS = 9  # multiplications for all eigenvectors of a symmetric matrix, over the cube of its size
 NEGLIGIBLE = 1e-12  # of the largest eigenvalue; what is smaller is rounding
 
 
@@ -45,6 +46,12 @@ class Kernel:
         if shares.shape[1] < len(shares):
             complement = complement + (1 - shares.sum(1)).clamp(min=0)
         return complement
+
+
+def count_products(items: int, size: int) -> int:
+    """How many multiplications ``decompose`` takes, to a good factor: those of the matrix, and of its eigenvectors."""
+    small, large = sorted((items, size))
+    return small**2 * large + EIGEN_PRODUCTS * small**3
 
 
 def decompose(features: Stacked, folder: Path) -> None:

@@ -1,7 +1,8 @@
 """Tables of losses, [item, pair], computed block by block when a block is needed."""
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -13,6 +14,7 @@ from jaxtyping import Float
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from tdattr.costs import NUMBER_BYTES, Cost, Work
 from tdattr.scoring.cells import Block, Items, LossModel
 from tdattr.scoring.pairs import Pairs
 from tdattr.store import Build, Plan, share_out
@@ -40,13 +42,14 @@ class LossTable(ABC):
 class StoredTable(LossTable):
     """A table that many ask for, in fixed blocks, each an artifact: it survives a kill, and
     jobs share it out. ``plan(config, build)``: the artifact of a block; ``load``: the model, loaded where a block is
-    missing and then let go. What has been read stays in memory."""
+    missing and then let go; ``needs``: what it is built from. What has been read stays in memory."""
 
     items: Items
     pairs: Pairs
     load: Callable[[], LossModel]
     plan: Callable[[Mapping[str, Any], Build], Plan]
     description: str
+    needs: Sequence[Plan] = ()
 
     @cached_property
     def values(self) -> Float[Tensor, "item pair"]:
@@ -85,6 +88,13 @@ class StoredTable(LossTable):
             self.values[rows, columns] = load_file(artifact.folder / FILE)["losses"]
             self.stored.add((top, left))
 
+    def plan_blocks(self) -> list[Plan]:
+        """The artifacts of all stored blocks."""
+        tops = range(math.ceil(len(self.items) / BLOCK_ITEMS))
+        lefts = range(math.ceil(len(self.pairs) / self.columns))
+        model = cache(self.load)
+        return [self.plan_block(top, left, model) for top in tops for left in lefts]
+
     def plan_block(self, top: int, left: int, model: Callable[[], LossModel]) -> Plan:
         """The artifact of the stored block that is the ``top``-th from above and the ``left``-th from the left."""
         rows = np.arange(top * BLOCK_ITEMS, min((top + 1) * BLOCK_ITEMS, len(self.items)))
@@ -94,7 +104,9 @@ class StoredTable(LossTable):
             losses = model().table(self.items, self.pairs, Block(rows, columns))
             save_file({"losses": losses.contiguous()}, folder / FILE)
 
-        return self.plan({"block": [top, left], "size": [BLOCK_ITEMS, self.columns]}, build)
+        cells = len(rows) * len(columns)
+        cost = Cost(Work(evaluations=cells, bytes=cells * NUMBER_BYTES), self.needs)
+        return self.plan({"block": [top, left], "size": [BLOCK_ITEMS, self.columns]}, build).costing(lambda: cost)
 
 
 @dataclass(frozen=True)

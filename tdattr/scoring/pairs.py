@@ -35,6 +35,26 @@ class Pairs(ABC):
 
 
 @dataclass(frozen=True)
+class Counted(Pairs):
+    """So many pairs that are not drawn, for counting what is computed at them."""
+
+    count: int
+    together: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    @property
+    def drawn_together(self) -> int:
+        """As it is told."""
+        return self.together
+
+    def take(self, ids: Int[np.ndarray, " cell"], pairs: Int[np.ndarray, " cell"]) -> tuple[Levels, Noise]:
+        """There are none."""
+        raise TypeError("pairs that are only counted have neither levels nor noise")
+
+
+@dataclass(frozen=True)
 class NoiseSet(Pairs):
     """The same pairs for every item and every model."""
 

@@ -45,6 +45,10 @@ class ProjectionConfig(Settings):
         """The length of the vectors that come out."""
         return parameters if self.kind == "none" else self.dimension
 
+    def count_numbers(self, parameters: int) -> int:
+        """How many random numbers the matrix for gradients of so many parameters has."""
+        return parameters * {"none": 0, "sparse": self.nonzeros}.get(self.kind, self.dimension)
+
     def own_damping(self, published: float) -> float:
         """What to add to the kernel of these features for a damping in the published unit.
 

@@ -41,8 +41,10 @@ def run(
     again: bool,
 ) -> list[Sequence[JobReturn]]:
     """Run the jobs of a sweep, in the batches that ``split`` makes of its overrides; without ``again`` those alone that
-    no earlier run has done. Raises what a job has failed by, once all have ended."""
-    detached = is_detached(config)
+    no earlier run has done. Raises what a job has failed by, once all have ended. Jobs that make a plan are all run, as
+    it says what is there, and leave nothing to show."""
+    planned = bool(config.get("plan"))
+    detached = is_detached(config) and not planned
     batches = split(OverridesParser.create(config_loader=loader).parse_overrides(list(arguments)))
     if detached and len(batches) > 1:
         raise UserError("A sweep in batches waits for each: leave sweep=detached or hydra.sweeper.max_batch_size out.")
@@ -50,7 +52,7 @@ def run(
     begin(folder, config)
     composer = Composer(loader, config)
     composer.check(job for batch in batches for job in batch)
-    new = batches if again else [leave_out_finished(batch, composer, config, folder) for batch in batches]
+    new = batches if again or planned else [leave_out_finished(batch, composer, config, folder) for batch in batches]
     in_process = isinstance(launcher, BasicLauncher)
     if detached and any(new) and (not in_process or not leave_terminal(folder)):
         started = [] if in_process else [launcher.launch(new[0], 0)]
@@ -60,7 +62,8 @@ def run(
     with report_run(folder, first_line, OUTPUT) if in_process else nullcontext():
         for batch in filter(None, new):
             returned.append(launcher.launch(batch, sum(map(len, returned))))
-    show_outcome(folder)
+    if not planned:
+        show_outcome(folder)
     for job in (job for results in returned for job in results):
         _ = job.return_value  # raises what it has failed by
     return returned

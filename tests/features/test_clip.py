@@ -58,7 +58,7 @@ def test_other_sizes_and_gray_are_made_to_fit(saved: tuple[Path, Any], setting: 
 
 def test_texts(saved: tuple[Path, Any]) -> None:
     folder, model = saved
-    encode = ClipText("c", str(folder), "model.safetensors", batch_size=2).load(torch.device("cpu"))
+    encode = ClipText("c", str(folder), "model.safetensors", batch_size=2, width=8).load(torch.device("cpu"))
     texts = ["a cat", "dogs, 2", "a" * 50, "ein kätzchen – 子猫", "A cat"]
     vectors = encode(texts)
     assert vectors.shape == (5, WIDTH) and vectors.dtype == np.float32

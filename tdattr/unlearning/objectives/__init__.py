@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from tdattr.configs import Node
+from tdattr.costs import Work
 from tdattr.data.prepared import Split
 from tdattr.diffusion import Diffusion
 from tdattr.diffusion.batch import Batch
@@ -96,10 +97,19 @@ class Objective(Node, ABC):
         """The objective with its weight of forgetting, if it has one, multiplied by ``share``."""
         return self
 
+    def work(self, retained: int, forgotten: int, retain: Literal["loss", "distill"]) -> Work | None:
+        """What a step on batches of so many items takes; ``retain`` as in ``UnlearnContext``. None: unknown."""
+        return None
+
     @abstractmethod
     def begin(self, context: UnlearnContext) -> Step:
         """Compute what all steps share, and return the function that gives the loss of a step; one whose result depends
         on more than its arguments is ``Stateful``."""
+
+
+def step_on_both(retained: int, forgotten: int, retain: Literal["loss", "distill"]) -> Work:
+    """The usual step: both batches are trained on, and F1 is asked about the retained one where it is distilled."""
+    return Work(trained=retained + forgotten, evaluations=retained if retain == "distill" else 0)
 
 
 class Weighted(Objective):

@@ -1,10 +1,12 @@
 """EraseDiff's noise target: forgotten items are to look like independent noise (Wu et al. 2024, arXiv 2401.05779)."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from tdattr.costs import Work
 from tdattr.ranges import Positive
 from tdattr.seeding import torch_seed
 from tdattr.unlearning.draws import UnlearnBatch
@@ -16,6 +18,7 @@ from tdattr.unlearning.objectives import (
     Weighted,
     loss_towards,
     retained_loss,
+    step_on_both,
 )
 
 
@@ -25,6 +28,10 @@ class EraseDiff(Weighted):
 
     name: str
     weight: Positive
+
+    def work(self, retained: int, forgotten: int, retain: Literal["loss", "distill"]) -> Work:
+        """The usual step."""
+        return step_on_both(retained, forgotten, retain)
 
     def begin(self, context: UnlearnContext) -> Step:
         """The sum of the two losses."""

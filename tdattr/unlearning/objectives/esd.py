@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from tdattr.costs import Work
 from tdattr.diffusion import Diffusion
 from tdattr.diffusion.batch import Batch
 from tdattr.errors import UserError
@@ -21,6 +23,7 @@ from tdattr.unlearning.objectives import (
     Weighted,
     loss_towards,
     retained_loss,
+    step_on_both,
 )
 
 
@@ -55,6 +58,10 @@ class ESD(Weighted):
     ) -> Float[Tensor, "batch *shape"]:
         """eps_uncond - guidance (eps_cond - eps_uncond), of the two predictions of the noise."""
         return unconditional - self.guidance * (conditional - unconditional)
+
+    def work(self, retained: int, forgotten: int, retain: Literal["loss", "distill"]) -> Work:
+        """The usual step, and two predictions of the teacher's for each forgotten item."""
+        return step_on_both(retained, forgotten, retain) + Work(evaluations=2 * forgotten)
 
     def begin(self, context: UnlearnContext) -> Step:
         """The sum of the two losses."""

@@ -1,11 +1,13 @@
 """Fine-tuning on the retained items alone: whatever is forgotten is forgotten by itself."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import nn
 
+from tdattr.costs import Work
 from tdattr.unlearning.draws import UnlearnBatch
-from tdattr.unlearning.objectives import Losses, Objective, Step, UnlearnContext, retained_loss
+from tdattr.unlearning.objectives import Losses, Objective, Step, UnlearnContext, retained_loss, step_on_both
 
 
 @dataclass(frozen=True)
@@ -13,6 +15,10 @@ class Finetune(Objective):
     """The ``objective=finetune`` node."""
 
     name: str
+
+    def work(self, retained: int, forgotten: int, retain: Literal["loss", "distill"]) -> Work:
+        """The retained batch alone."""
+        return step_on_both(retained, 0, retain)
 
     def begin(self, context: UnlearnContext) -> Step:
         """The loss of the retained batch."""

@@ -1,12 +1,14 @@
 """Gradient ascent on the forgotten items beside descent on the retained ones (NegGrad+, Kurmanji et al. 2023)."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import nn
 
+from tdattr.costs import Work
 from tdattr.ranges import Positive
 from tdattr.unlearning.draws import UnlearnBatch
-from tdattr.unlearning.objectives import Losses, Step, UnlearnContext, Weighted, retained_loss
+from tdattr.unlearning.objectives import Losses, Step, UnlearnContext, Weighted, retained_loss, step_on_both
 
 
 @dataclass(frozen=True)
@@ -15,6 +17,10 @@ class GradientAscent(Weighted):
 
     name: str
     weight: Positive
+
+    def work(self, retained: int, forgotten: int, retain: Literal["loss", "distill"]) -> Work:
+        """The usual step."""
+        return step_on_both(retained, forgotten, retain)
 
     def begin(self, context: UnlearnContext) -> Step:
         """The difference of the two losses."""

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from tdattr.costs import Work
 from tdattr.diffusion import Diffusion
 from tdattr.errors import UserError
 from tdattr.ranges import Count, Positive
@@ -21,6 +22,7 @@ from tdattr.unlearning.objectives import (
     UnlearnContext,
     Weighted,
     retained_loss,
+    step_on_both,
     weighted_distance,
 )
 
@@ -66,6 +68,10 @@ class ReTrack(Weighted):
     def level_window(self) -> tuple[float, float] | None:
         """GUDA's public code draws both batches inside the window."""
         return None if self.window is None else (self.window[0], self.window[1])
+
+    def work(self, retained: int, forgotten: int, retain: Literal["loss", "distill"]) -> Work:
+        """The usual step."""
+        return step_on_both(retained, forgotten, retain)
 
     def begin(self, context: UnlearnContext) -> Step:
         """Find the neighbours; then the sum of the two losses."""

@@ -8,9 +8,10 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from tdattr.costs import Work
 from tdattr.ranges import Positive
 from tdattr.unlearning.draws import UnlearnBatch
-from tdattr.unlearning.objectives import Losses, Objective, Step, UnlearnContext, retained_loss
+from tdattr.unlearning.objectives import Losses, Objective, Step, UnlearnContext, retained_loss, step_on_both
 
 # while its gradient is taken, a loss is multiplied by the first of these that float16 can hold; elsewhere that is exact
 SCALES = (2.0**16, 2.0**8, 1.0)
@@ -31,6 +32,10 @@ class SISS(Objective):
     name: str
     length: Literal["relative", "absolute"]
     strength: Positive
+
+    def work(self, retained: int, forgotten: int, retain: Literal["loss", "distill"]) -> Work:
+        """The usual step."""
+        return step_on_both(retained, forgotten, retain)
 
     def begin(self, context: UnlearnContext) -> Step:
         """The step's gradient; the loss shown is retain - (s / |g_forget|) · forget."""

@@ -1,0 +1,1 @@
+"""``plan=true``: what a command or a sweep would build, and what that costs, without building anything."""

@@ -1,0 +1,148 @@
+"""Measured steps of the actual network on this device, on noise; whatever they give is thrown away."""
+
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tdattr.costs import Work
+from tdattr.networks import Given, Network
+from tdattr.pipeline.train import build_network
+from tdattr.planning.workspace import PlannedWorkspace
+from tdattr.scoring.gradients import GradientConfig, Gradients
+from tdattr.scoring.pairs import NoiseSet
+from tdattr.scoring.projection import ProjectionConfig, project
+from tdattr.seeding import generator, torch_seed
+
+LIMIT_SECONDS = 1.0  # that a measured step may take; larger batches are measured by a part
+ROUNDS, LEAST_SECONDS = 3, 1.0  # that are measured at least, after one round that warms up
+DRAWS = 8  # of a gradient that is measured
+PROJECTED = (8, 4096, 1024)  # gradients, numbers of each, and dimensions
+MATRIX = 512  # rows of the matrices that are multiplied
+
+
+@dataclass(eq=False)
+class Measured:
+    """Seconds of one unit of each kind of work; each is measured when it is first asked for."""
+
+    ws: PlannedWorkspace
+
+    def seconds(self, work: Work) -> float | None:
+        """What work takes; None where some of it is nothing that can be measured beforehand."""
+        if work.looks and not work.passes:
+            return None
+        rates: list[tuple[int, Callable[[], float]]] = [
+            (work.trained, lambda: self.trained),
+            (work.evaluations, lambda: self.evaluated),
+            (work.gradients, lambda: self.gradient),
+            (work.projected, lambda: self.projected),
+            (work.products, lambda: self.product),
+        ]
+        return sum(count * rate() for count, rate in rates if count)
+
+    @cached_property
+    def network(self) -> Network:
+        """At its initialisation, with fresh weights."""
+        return build_network(self.ws).to(self.ws.device)
+
+    def inputs(self, count: int) -> tuple[Tensor, Tensor, Tensor, Given]:
+        """Noise for items, their levels and what the network is told."""
+        ws = self.ws
+        rng = torch.Generator().manual_seed(torch_seed(0, "plan"))
+        x, noise = torch.randn(2, count, *ws.x_shape, generator=rng).to(ws.device)
+        levels = ws.diffusion.training_levels(generator(0, "plan"), count).to(ws.device)
+        told = ws.data.train.condition(torch.arange(count).remainder(len(ws.data.train)).numpy())
+        return x, levels, noise, Given(None if told is None else told.to(ws.device))
+
+    @cached_property
+    def trained(self) -> float:
+        """An item of a step of the training: forward, backward, and its part of the optimiser's step."""
+        ws, network = self.ws, self.network.train().requires_grad_(True)
+        optimizer = torch.optim.AdamW(network.parameters(), lr=0.0)
+        mixed = ws.trainer.precision != "32-true"
+        kind = torch.bfloat16 if ws.trainer.precision == "bf16-mixed" else torch.float16
+
+        def step(count: int) -> Callable[[], Any]:
+            inputs = self.inputs(count)
+
+            def run() -> None:
+                optimizer.zero_grad()
+                with torch.autocast(ws.device.type, kind) if mixed else nullcontext():
+                    loss = ws.diffusion.loss(network, *inputs).mean()
+                loss.backward()
+                optimizer.step()
+
+            return run
+
+        return self.time(step, ws.train.batch_size)
+
+    @cached_property
+    def evaluated(self) -> float:
+        """A forward pass of one item."""
+        ws, network = self.ws, self.network.eval().requires_grad_(False)
+
+        def step(count: int) -> Callable[[], Any]:
+            inputs = self.inputs(count)
+
+            def run() -> None:
+                with torch.inference_mode():
+                    ws.diffusion.loss(network, *inputs)
+
+            return run
+
+        return self.time(step, ws.trainer.scoring_batch)
+
+    @cached_property
+    def gradient(self) -> float:
+        """A gradient of one item at one draw."""
+        ws, network = self.ws, self.network.eval().requires_grad_(False)
+        config = GradientConfig("loss", DRAWS, "training", False, "all", ProjectionConfig("none", 8, 1))
+        names = network.parameter_names("all")
+
+        def step(count: int) -> Callable[[], Any]:
+            x, _, _, given = self.inputs(count)
+            _, levels, noise, _ = self.inputs(DRAWS)
+            gradients = Gradients(
+                network, ws.diffusion, config, names, NoiseSet(levels, noise), ws.trainer.gradient_batch
+            )
+            return lambda: gradients.of(x, given)
+
+        return self.time(step, max(1, ws.trainer.gradient_batch // DRAWS)) / DRAWS
+
+    @cached_property
+    def projected(self) -> float:
+        """A random number of a projection."""
+        items, parameters, dimension = PROJECTED
+        config = ProjectionConfig("rademacher", dimension, 1)
+        gradients = torch.ones(items, parameters, device=self.ws.device)
+        return self.time(lambda _: lambda: project(gradients, config, 0), 1) / (parameters * dimension)
+
+    @cached_property
+    def product(self) -> float:
+        """A multiplication of matrices in double precision, on the CPU as kernels are."""
+        matrix = torch.ones(MATRIX, MATRIX, dtype=torch.float64)
+        return self.time(lambda _: lambda: matrix @ matrix, 1) / MATRIX**3
+
+    def time(self, prepare: Callable[[int], Callable[[], Any]], batch: int) -> float:
+        """Seconds per item of a step on a batch, or on as much of it as the limit of time allows."""
+        once = self.clock(prepare(1))
+        count = min(batch, max(1, int(LIMIT_SECONDS / once)))
+        step = prepare(count)
+        self.clock(step)
+        rounds: list[float] = []
+        while len(rounds) < ROUNDS or sum(rounds) < LEAST_SECONDS:
+            rounds.append(self.clock(step))
+        return sum(rounds) / len(rounds) / count
+
+    def clock(self, step: Callable[[], Any]) -> float:
+        """Seconds of one step, until the device is done."""
+        started = time.perf_counter()
+        step()
+        if self.ws.device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - started
