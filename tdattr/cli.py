@@ -39,13 +39,13 @@ T = TypeVar("T")
 DETACHED = "detached"  # the value of ``sweep`` under which the command does not wait for its jobs
 ASKED = "TDATTR_FULL_ERROR"  # what the user said, for the commands that this one starts
 PLAN = "plan=true"
+CONFIG = "config"  # that of a run
 LAUNCHERS = ("hydra/launcher", "hydra.launcher")  # the group, and the settings of its choice
 MODES = ("run", "sweep")  # of Hydra's, each with its folder
 
 
 def main(jobs: "Jobs | None" = None) -> None:
     """``tdattr``: one run, or a sweep with ``-m``. ``jobs`` learns what becomes of it."""
-
     planned: list[Any] = []
 
     def load() -> Stage:
@@ -64,7 +64,7 @@ def main(jobs: "Jobs | None" = None) -> None:
             planner.show()
 
     with planning(sys.argv[1:]) as sys.argv[1:]:
-        compose_and_run(load, jobs or Jobs("config"), finish)
+        compose_and_run(load, jobs or Jobs(CONFIG), finish)
 
 
 @contextmanager
@@ -162,7 +162,7 @@ class Jobs:
         if self.sweep and (folder / CANCEL).exists():
             log.info("Job %s was cancelled.", self.current)
             return
-        identity = identify(cfg) if self.config_name == "config" else None
+        identity = identify(cfg) if self.config_name == CONFIG else None
         try:
             with report_run(folder, self.describe, self.log, identity=identity):
                 self.work(load, cfg, job)
@@ -182,6 +182,8 @@ class Jobs:
             check_overrides(cfg, hydra)
             if not self.sweep and cfg.get("sweep") == DETACHED:
                 raise UserError(f"sweep={DETACHED} is for a sweep: add -m, also for a single job.")
+            if self.config_name != CONFIG and cfg.plan:
+                raise UserError(f"{PLAN} is for tdattr: leave it out here.")
             import_for_good(load)(cfg)
         except Exception as error:
             if self.signals:  # it hit a process that the job had started, too

@@ -1,7 +1,7 @@
 """What building an artifact takes, counted before it is built: in steps and evaluations, not in seconds."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ class Work:
     """What one artifact takes. All passes are counted item by item, so that a step on a batch of 32 has 32.
 
     ``at_most``: the numbers are a bound, because something that is computed on the way ends the work earlier.
+    ``unsized``: how much disk it takes is not known beforehand.
     """
 
     trainings: int = 0
@@ -29,18 +30,18 @@ class Work:
     looks: int = 0  # images that are read, or seen by another network than the one that is attributed
     bytes: int = 0  # that are left on the disk
     at_most: bool = False
+    unsized: bool = False
 
     def __add__(self, other: "Work") -> "Work":
-        return Work(**{entry.name: getattr(self, entry.name) + getattr(other, entry.name) for entry in COUNTS}).bound(
-            self.at_most or other.at_most
-        )
+        sums = {entry.name: getattr(self, entry.name) + getattr(other, entry.name) for entry in COUNTS}
+        return Work(**sums, at_most=self.at_most or other.at_most, unsized=self.unsized or other.unsized)
 
     def __mul__(self, times: int) -> "Work":
-        return Work(**{entry.name: times * getattr(self, entry.name) for entry in COUNTS}).bound(self.at_most)
+        return replace(self, **{entry.name: times * getattr(self, entry.name) for entry in COUNTS})
 
     def bound(self, at_most: bool) -> "Work":
         """The same numbers, as a bound or not."""
-        return Work(**{entry.name: getattr(self, entry.name) for entry in COUNTS}, at_most=at_most)
+        return replace(self, at_most=at_most)
 
     @property
     def passes(self) -> int:
@@ -60,7 +61,7 @@ class Work:
 
 
 NO_WORK = Work()
-COUNTS = [entry for entry in fields(Work) if entry.name != "at_most"]
+COUNTS = [entry for entry in fields(Work) if entry.name not in ("at_most", "unsized")]
 
 
 def total(works: Sequence[Work]) -> Work:

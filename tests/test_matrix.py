@@ -183,7 +183,7 @@ def context(
         network.load_state_dict(pair.trained.state_dict())
         return network.eval().requires_grad_(False)
 
-    images = replace(setting, shared=lambda *wanted: keep(store, dataset=tiny_data.content)(*wanted).get().folder)
+    images = replace(setting, plan=keep(store, dataset=tiny_data.content))
     plain = make_context(
         ids=IDS,
         images=generated(pair),

@@ -144,8 +144,7 @@ def plan_vectors(extractor: Extractor, embed: Embed | None, setting: Setting) ->
 
     config = extractor.describe_with_identity(setting)
     plan = setting.plan("features", 2, config, build)
-    # their length is known once they are there, so that the disk that they take is not
-    cost = Cost(Work(looks=len(setting.data.train)), extractor.artifacts(setting), extractor.name)
+    cost = Cost(Work(looks=len(setting.data.train), unsized=True), extractor.artifacts(setting), extractor.name)
     return replace(plan, like=extractor.name, cost=lambda: cost)
 
 

@@ -95,7 +95,7 @@ class Classifier(Extractor):
             return {"training_accuracy": accuracy}
 
         plan = setting.plan("classifier", 2, self.describe_with_identity(setting), make)
-        cost = Cost(Work(trainings=1, steps=self.steps, looks=self.steps * self.batch_size), what=self.name)
+        cost = Cost(Work(steps=self.steps, looks=self.steps * self.batch_size, unsized=True), what=self.name)
         return replace(plan, like=f"{self.architecture} {self.size}", cost=lambda: cost)
 
     def load(self, setting: Setting) -> Embed:

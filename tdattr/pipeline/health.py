@@ -144,5 +144,5 @@ def plan_moments(ws: Workspace, extractor: Extractor, embed: Embed | None) -> Pl
         save_file({"mean": computed.mean, "covariance": computed.covariance}, folder / "moments.safetensors")
 
     config = extractor.describe_with_identity(setting) | {"ids": digest_ids(ws.ids)}
-    cost = Cost(Work(looks=len(ws.ids)), extractor.artifacts(setting), extractor.name)
+    cost = Cost(Work(looks=len(ws.ids), unsized=True), extractor.artifacts(setting), extractor.name)
     return replace(setting.plan("moments", 2, config, make), like=extractor.name, cost=lambda: cost)

@@ -77,14 +77,14 @@ def train(ws: Workspace, without: Ids | None = None, seed: int | None = None, nu
 
 def train_undecided(ws: Workspace, removal: Undecided) -> Plan:
     """What stands for a training without a set that is not decided yet: it can be counted, but neither found nor
-    built."""
+    built. Once it is decided, it may turn out to be there."""
 
     def make(folder: Path) -> None:
         raise TypeError("a removal must be decided before a model is trained without it")
 
     def cost() -> Cost:
         most = count_work(ws, max(1, len(ws.ids) - removal.least))
-        return Cost(most.bound(most.at_most or ws.train.steps is None), [ws.prepared], RETRAINING)
+        return Cost(most.bound(True), [ws.prepared], RETRAINING)
 
     return ws.store.plan(TRAINED, 0, {"undecided": removal.by}, {}, make, cost=cost, like=ws.size)
 

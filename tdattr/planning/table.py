@@ -142,8 +142,15 @@ def show_row(name: str, row: Row) -> Sequence[str]:
     time = row.bound + show_seconds(row.seconds)
     if not row.timed:
         time = f"{time} + ?" if row.seconds else "?"
-    disk = show_bytes(row.work.bytes) if row.declared else "?"
-    return (name, *texts, show_work(row), time, ", ".join(sources), disk)
+    return (name, *texts, show_work(row), time, ", ".join(sources), show_disk(row))
+
+
+def show_disk(row: Row) -> str:
+    """What is left on the disk, as far as it is known."""
+    known = show_bytes(row.work.bytes)
+    if row.declared and not row.work.unsized:
+        return known
+    return f"{known} + ?" if row.work.bytes else "?"
 
 
 def show_work(row: Row) -> str:
@@ -174,7 +181,7 @@ def sum_up(row: Row, jobs: int) -> list[str]:
     return [
         f"{many}: {len(missing)} artifacts to build, {there} are there.",
         f"{', '.join(f'{show_count(count)} {unit}' for count, unit in counted)}.",
-        f"Time on one device: {sign}{show_seconds(row.seconds)}{unknown}. Disk: {show_bytes(work.bytes)}.",
+        f"Time on one device: {sign}{show_seconds(row.seconds)}{unknown}. Disk: {show_disk(row)}.",
     ]
 
 

@@ -59,7 +59,7 @@ CASES = {
         "~method.weights.dino", *(part.replace("method.", "method.members.mucs.") for part in MUCS[1:]),
     ],
     "lds": ["method=pixel", "protocol=lds", "protocol.subsets=3", "protocol.repeats=2", "protocol.draws=5"],
-    "logo": ["method=logo", "method.repeats=2", *ELBO],
+    "logo": ["method=logo", "method.first=1", "method.repeats=2", *ELBO],
     "logo, importance": ["method=logo", "method.elbo.importance=2", *ELBO],
     "logo_images": ["method=logo_images", *ELBO],
     "group_similarity": ["method=group_similarity", *CLASSIFIER, *ELBO],
@@ -73,6 +73,10 @@ CASES = {
     "vp": ["method=pixel", "diffusion=vp", "diffusion.steps=3"],
     "flow": ["method=pixel", "diffusion=flow", "diffusion.sampler=heun", "diffusion.steps=3"],
 }  # fmt: skip
+
+
+SAME_REMOVAL = "pixel, guided"  # what the random method removes, an earlier case has left out
+BOUNDS = {name for name in CASES if "mucs" in name} | {"ensemble", "logo, importance", SAME_REMOVAL}
 
 
 @pytest.fixture(scope="module")
@@ -162,12 +166,14 @@ def test_a_run_does_what_its_plan_counts(case: str, outputs: Path, spy: Spy) -> 
     seen = Work(trained=spy.trained, evaluations=spy.evaluations, gradients=spy.gradients)
     built = [name for name in ws.store.built if not name.startswith(("dataset/", "classifier/"))]
     asked = Work(trained=counted.trained, evaluations=counted.evaluations, gradients=counted.gradients)
-    if counted.at_most:
+    assert counted.at_most or case not in BOUNDS
+    if case in BOUNDS:
         assert seen.gradients == asked.gradients and seen.passes <= asked.passes
     else:
         assert seen == asked
-    assert Counter(map(stage_of, built)) == Counter(map(stage_of, names))
-    assert counted.trainings == sum(stage_of(name) == "pretrain" for name in built)
+    if case != SAME_REMOVAL:
+        assert Counter(map(stage_of, built)) == Counter(map(stage_of, names))
+        assert counted.trainings == sum(stage_of(name) == "pretrain" for name in built)
 
     after = plan(ws)
     assert not missing(after) and {entry.plan.name for entry in after} >= set(built)
