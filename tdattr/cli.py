@@ -70,11 +70,12 @@ def main(jobs: "Jobs | None" = None) -> None:
 @contextmanager
 def planning(arguments: list[str]) -> Iterator[list[str]]:
     """The arguments of a command that is to be run, or of one with ``plan=true``: its jobs leave no folders, and no
-    launcher starts them elsewhere."""
+    launcher starts them elsewhere. Hydra does not list them."""
     if PLAN not in (argument.lstrip("+").lower() for argument in arguments):
         yield arguments
         return
     kept = [argument for argument in arguments if not argument.startswith(LAUNCHERS)]
+    logging.getLogger("hydra").setLevel(logging.WARNING)
     with TemporaryDirectory() as folder:
         folders = [f"hydra.{mode}.dir={folder}" for mode in MODES]
         yield [*kept, f"{LAUNCHERS[0]}=basic", "hydra/hydra_logging=none", "hydra.output_subdir=null", *folders]

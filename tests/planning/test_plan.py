@@ -101,12 +101,31 @@ def test_a_sweep_is_planned_as_one_table_and_builds_nothing(tmp_path: Path) -> N
 
 
 @pytest.mark.e2e
+def test_a_plan_starts_nothing_elsewhere(tmp_path: Path) -> None:
+    """Whatever a command says of where its jobs run and who waits for them."""
+    elsewhere = ["hydra/launcher=local", "hydra.launcher.pack=2", "sweep=detached", "workers=2"]
+    planned = tdattr(*SWEEP, *elsewhere, "plan=true", folder=tmp_path)
+    assert list(tmp_path.iterdir()) == [] and "2 jobs:" in planned.stdout
+    assert "#1" not in planned.stderr and "#1" not in planned.stdout
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize(("until", "scores"), [("generate", False), ("attribute", True)])
+def test_a_plan_ends_where_the_run_does(until: str, scores: bool, tmp_path: Path) -> None:
+    planned = tdattr("method=pixel", *TINY, "trainer.accelerator=cpu", f"until={until}", "plan=true", folder=tmp_path)
+    table = rows(planned.stdout)
+    assert "images" in table and ("scores, pixel" in table) == scores
+    assert "retraining" not in table and "verdict, leave_k_out" not in table
+
+
+@pytest.mark.e2e
 def test_a_plan_says_what_is_left(tmp_path: Path) -> None:
     """After the run nothing; after a loss what was lost, at the seconds that like artifacts took."""
     tdattr(*SWEEP, folder=tmp_path)
     before = {path for path in tmp_path.rglob("*") if path.is_file()}
     done = tdattr(*SWEEP, "plan=true", folder=tmp_path)
     assert "everything is there" in done.stdout and "0 s are left" in done.stdout
+    assert "2 jobs:" in done.stdout and "were done by earlier runs" not in done.stderr
     for stage in ("evaluate", "generate", "generate_batch"):
         shutil.rmtree(tmp_path / "outputs/artifacts" / stage)
     left = tdattr(*SWEEP, "plan=true", folder=tmp_path)
