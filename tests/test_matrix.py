@@ -6,7 +6,6 @@ New files in ``conf/diffusion`` and ``conf/method`` are taken up by themselves, 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,6 +29,7 @@ from tdattr.ids import Ids
 from tdattr.methods import Context, Member, Method, MethodSetup
 from tdattr.networks import Given, Network
 from tdattr.scores import Scores
+from tdattr.search_path import CONF
 from tdattr.seeding import generator, normal
 from tdattr.store import Store
 from tdattr.training.config import AugmentationConfig, TrainConfig, TrainerConfig
@@ -37,7 +37,6 @@ from tdattr.training.teacher import Teacher
 from tests.contexts import NoCounterfactuals, keep
 from tests.diffusion.fakes import VARIANTS
 
-CONF = Path(__file__).parents[1] / "conf"
 BASE = ("dataset=digits", "train.augmentation.enabled=true")  # as the tiny data: 8 x 8 gray, groups by label
 SMALL = {  # set wherever a node has the key; a method that takes long needs an entry for what makes it so
     "diffusion": {"steps": 3},
