@@ -10,6 +10,7 @@ has lost it, and network file systems show old content for a while: whoever buil
 its own and moves that into place in one step (see ``store.py``).
 """
 
+import errno
 import hashlib
 import json
 import logging
@@ -29,47 +30,74 @@ PAUSES_SECONDS = (0.05, 1.0)  # between two looks at a lease: at first, and at m
 UNSAID_SECONDS = 2.0  # of waiting for another job that are not worth a line
 BEAT = "{:012}\n"  # at the start of the file, so that a beat writes over the last one
 SUFFIX = ".lease"
+VANISHED = (errno.ENOENT, errno.ESTALE)  # of a file that is deleted; the second while it is read, on NFS
 numbers = count()  # of the leases of this process
 
 
-def acquire(path: Path, describe: Callable[[], str] | None) -> "Lease | None":
+def acquire(path: Path, describe: Callable[[], str] | None, expired: str | None = None) -> "Lease | None":
     """Take the lease of that name. Where another job holds it: None, or with ``describe``, which says what one waits
-    for, as soon as that job gives it back or is gone."""
-    lease = Lease(path.with_name(f"{path.name}{SUFFIX}"))
-    if lease.take():
+    for, as soon as that job gives it back or is gone. While it still holds what ``expired``, nobody holds it."""
+    lease = Lease(name_lease(path))
+    if lease.take(expired):
         return lease
     return None if describe is None else wait(lease, describe)
 
 
+def name_lease(path: Path) -> Path:
+    """The file of the lease of that name."""
+    return path.with_name(f"{path.name}{SUFFIX}")
+
+
 def read_lease(path: Path) -> str | None:
     """Something that changes while the lease of that name is held; None where it is not."""
-    return read(path.with_name(f"{path.name}{SUFFIX}"))
+    return read(name_lease(path))
 
 
 def read(path: Path) -> str | None:
     """What the file of a lease holds, the beat first; None where nobody holds it."""
     try:
         return path.read_text(errors="replace")
-    except FileNotFoundError:
+    except OSError as error:
+        if error.errno not in VANISHED:
+            raise
         return None
 
 
 def wait(lease: "Lease", describe: Callable[[], str]) -> "Lease":
     """Take a lease that another job holds as soon as that is possible."""
-    pause, most = PAUSES_SECONDS
-    seen, still, waited, said = read(lease.path), 0.0, 0.0, False
+    watch = Watch()
+    watch.find_expired(lease.path)
     while True:
-        time.sleep(pause)
-        waited += pause
-        content = read(lease.path)
-        still = still + pause if content == seen else 0.0
-        seen = content
-        if lease.take(expired=seen if still >= LEASE_SECONDS else None):
+        watch.rest(describe)
+        if lease.take(watch.find_expired(lease.path)):
             return lease
-        if not said and waited >= UNSAID_SECONDS:
+
+
+class Watch:
+    """For how long leases have stood still that one waits for, by the rests that one has taken meanwhile."""
+
+    def __init__(self) -> None:
+        self.rested, self.said = 0.0, False
+        self.pause = PAUSES_SECONDS[0]
+        self.seen: dict[Path, tuple[str | None, float]] = {}  # what a lease held, and after how much rest it did first
+
+    def rest(self, describe: Callable[[], str]) -> None:
+        """Sleep until it is time for another look; say what one waits for, once it takes long."""
+        time.sleep(self.pause)
+        self.rested += self.pause
+        self.pause = min(2 * self.pause, PAUSES_SECONDS[1])
+        if not self.said and self.rested >= UNSAID_SECONDS:
             log.info("Waiting for %s.", describe())
-            said = True
-        pause = min(2 * pause, most)
+            self.said = True
+
+    def find_expired(self, path: Path) -> str | None:
+        """What the file of a lease holds, where that has stood still for LEASE_SECONDS; else None."""
+        content = read(path)
+        before, since = self.seen.get(path, (None, 0.0))
+        if content is None or content != before:
+            self.seen[path] = content, self.rested
+            return None
+        return content if self.rested - since >= LEASE_SECONDS else None
 
 
 class Lease:
@@ -127,11 +155,11 @@ class Lease:
             os.rename(self.path, aside)
         except FileNotFoundError:
             return False
-        if find_name(aside.read_text(errors="replace")) == find_name(content):
-            aside.unlink()
+        if find_name(read(aside) or "") == find_name(content):
+            aside.unlink(missing_ok=True)
             return True
         if self.path.exists():
-            aside.unlink()
+            aside.unlink(missing_ok=True)
         else:
             os.rename(aside, self.path)
         return False

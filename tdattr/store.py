@@ -19,7 +19,7 @@ from tdattr.costs import Cost, record
 from tdattr.files import sync, writing
 from tdattr.integrity import check_files, is_sealed, read_provenance, seal
 from tdattr.interim import remove_interim
-from tdattr.locks import acquire, read_lease
+from tdattr.locks import Watch, acquire, name_lease, read_lease
 from tdattr.progress import Bar
 from tdattr.unfinished import clear_unfinished, open_unfinished
 
@@ -103,8 +103,9 @@ class Plan:
         assert artifact is not None
         return artifact
 
-    def offer(self, wait: bool) -> Artifact | None:
-        """``get``, but without ``wait`` None where another job is building it.
+    def offer(self, wait: bool, watch: Watch | None = None) -> Artifact | None:
+        """``get``, but without ``wait`` None where another job is building it; one that is gone, as ``watch`` knows,
+        is not.
 
         The folder is moved into place in one step once ``build`` has returned and everything is on the disk. A lease
         makes a second job that wants the same artifact wait for the first one; where it was lost and two have built it,
@@ -117,19 +118,20 @@ class Plan:
         try:
             if artifact.folder.exists():
                 return use(artifact)
-            return self.build_under_lock(artifact, wait)
+            return self.build_under_lock(artifact, wait, watch)
         finally:
             nested.pop()
             nested[-1] += time.perf_counter() - started
             asked.pop()
             asked[-1][artifact.name] = None
 
-    def build_under_lock(self, artifact: Artifact, wait: bool) -> Artifact | None:
+    def build_under_lock(self, artifact: Artifact, wait: bool, watch: Watch | None = None) -> Artifact | None:
         """``offer`` for an artifact that is not there."""
         arguments = () if self.prepare is None else (self.prepare(),)
         with writing(self.store.root):
             artifact.folder.parent.mkdir(parents=True, exist_ok=True)
-            lease = acquire(self.lease, self.describe_wait if wait else None)
+            expired = None if watch is None else watch.find_expired(name_lease(self.lease))
+            lease = acquire(self.lease, self.describe_wait if wait else None, expired)
         if lease is None:
             return None
         try:
@@ -213,6 +215,12 @@ class Store:
     asked: list[dict[str, None]] = field(default_factory=lambda: [{}])  # their names, in their order
     call_workers: Callable[[], None] = lambda: None  # called when there is something to share out
 
+    def rest(self, watch: Watch, describe: Callable[[], str]) -> None:
+        """Rest while other jobs build what one wants: no work of the artifact that one builds."""
+        started = time.perf_counter()
+        watch.rest(describe)
+        self.nested[-1] += time.perf_counter() - started
+
     def plan(
         self,
         stage: str,
@@ -251,17 +259,17 @@ def share_out(plans: Sequence[Plan], description: str | None = None) -> list[Art
     bar = Bar(description or "", len(plans), len(finished), hidden=description is None or len(finished) == len(plans))
     if len(plans) - len(finished) > 1:
         plans[0].store.call_workers()
+    watch = Watch()
     try:
         while missing := [index for index in range(len(plans)) if index not in finished]:
             before = len(finished)
             for index in missing:
-                artifact = plans[index].offer(wait=False)
+                artifact = plans[index].offer(wait=False, watch=watch)
                 if artifact is not None:
                     finished[index] = artifact
                     bar.advance()
             if len(finished) == before:  # other jobs are building all that is left
-                finished[missing[0]] = plans[missing[0]].get()
-                bar.advance()
+                plans[0].store.rest(watch, plans[missing[0]].describe_wait)
     finally:
         bar.close()
     return [finished[index] for index in range(len(plans))]

@@ -155,6 +155,16 @@ def test_what_another_has_just_taken_over_is_put_back(elsewhere: Callable[[int],
     assert path.read_text() == BEAT.format(3) + ELSEWHERE and list(tmp_path.iterdir()) == [path]
 
 
+def test_a_lease_that_is_deleted_while_it_is_read_is_not_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NFS says so in its own way."""
+
+    def stale(*_: Any, **__: Any) -> str:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    monkeypatch.setattr(Path, "read_text", stale)
+    assert read(tmp_path / ".a.lease") is None
+
+
 def test_a_lease_that_cannot_be_written_is_not_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -11,12 +11,13 @@ from functools import partial
 from pathlib import Path
 from shutil import rmtree
 from threading import Event, Thread
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from tdattr import locks, store
-from tdattr.locks import acquire, name_process
+from tdattr.locks import acquire, name_lease, name_process
 from tdattr.store import USE_SECONDS, Artifact, Plan, Store, find, provenance, share_out
 
 BASE: dict[str, Any] = {"stage": "train", "version": 1, "config": {"steps": 5}, "inputs": {"dataset": "abc"}}
@@ -427,6 +428,33 @@ def test_what_a_killed_process_leaves_another_one_resumes(tmp_path: Path) -> Non
     assert built_by(tmp_path) == [("killed", 0), *(("other", number) for number in (2, 3, 4, 5, 1))]
     facts = [provenance(each.artifact)["facts"] for each in plans(tmp_path, refuse, SHARED)]
     assert [each["resumed"] for each in facts] == [number == 1 for number in range(SHARED)]
+
+
+def test_all_that_a_lost_machine_held_is_free_after_one_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what another job that lives holds is waited for no longer than until it is there."""
+    waits: list[float] = []
+    built: list[tuple[int, float]] = []
+
+    def build(number: int, folder: Path) -> None:
+        built.append((number, sum(waits)))
+
+    wanted = plans(tmp_path, build, 4)
+    for each in wanted:
+        name_lease(each.lease).parent.mkdir(exist_ok=True)
+        name_lease(each.lease).write_text('000000000003\n{"owner": "0000beef-12-34"}')
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        if not wanted[0].finished:
+            name_lease(wanted[0].lease).write_text(f'{len(waits):012}\n{{"owner": "0000beef-12-34"}}')
+        if sum(waits) > 2 * locks.LEASE_SECONDS:
+            get(tmp_path / "other", config={"number": 0}).folder.rename(wanted[0].artifact.folder)
+
+    monkeypatch.setattr(locks, "time", SimpleNamespace(sleep=sleep))
+    share_out(wanted)
+    assert [number for number, _ in built] == [1, 2, 3]
+    assert {waited for _, waited in built} == {built[0][1]}
+    assert locks.LEASE_SECONDS <= built[0][1] < locks.LEASE_SECONDS + 2
 
 
 @pytest.mark.parametrize("owner", ["", ".0000beef-12-34", f".{name_process()}"], ids=["none", "gone", "own"])
