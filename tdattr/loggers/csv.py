@@ -1,5 +1,6 @@
 """Numbers as a CSV file, pictures as PNGs beside it."""
 
+import os
 from collections.abc import Callable, Mapping
 from csv import DictReader, DictWriter, reader
 from dataclasses import dataclass
@@ -41,12 +42,23 @@ class Lines(Recorder):
         """Write a line, and the whole file anew where it has columns that the file does not have yet."""
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
+            self.drop_half_line()
             columns = self.read_columns()
             if new := sorted(line.keys() - set(columns)):
                 self.widen([*columns, *new] if columns else [*FIRST, *sorted(set(new) - set(FIRST))])
                 columns = self.read_columns()
             with self.table.open("a", newline="") as file:
                 DictWriter(file, columns).writerow(line)
+
+    def drop_half_line(self) -> None:
+        """Cut off a last line that was never ended, as a full disk leaves it."""
+        if not self.table.exists() or not self.table.stat().st_size:
+            return
+        with self.table.open("rb+") as file:
+            file.seek(-1, os.SEEK_END)
+            if file.read() != b"\n":
+                file.seek(0)
+                file.truncate(file.read().rfind(b"\n") + 1)
 
     def read_columns(self) -> list[str]:
         """The columns that the file has."""
@@ -59,7 +71,7 @@ class Lines(Recorder):
         """Give the file more columns, in one step."""
         lines = list(DictReader(self.table.read_text().splitlines())) if self.table.exists() else []
         with name_aside(self.table).open("w", newline="") as file:
-            writer = DictWriter(file, columns)
+            writer = DictWriter(file, columns, extrasaction="ignore")  # of lines with more cells than columns
             writer.writeheader()
             writer.writerows(lines)
         move_into_place(name_aside(self.table), self.table)

@@ -107,6 +107,19 @@ def test_csv_goes_on_where_a_run_had_stopped(tmp_path: Path) -> None:
     assert [line["item"] for line in read_csv(tmp_path)] == ["", "query 0", "query 1", "results"] * 2
 
 
+@pytest.mark.parametrize("half", ["train 2 of 9,3,0.", '"2 of 9, wi', "a,2,0.5train,3,0.25,0.125\r\n"])
+def test_csv_goes_on_after_a_line_that_a_full_disk_cut_off(half: str, tmp_path: Path) -> None:
+    """The last of these: an older version wrote the next line behind the cut one."""
+    logger = CSV(str(tmp_path))
+    logger.start(info(tmp_path)).log("train", "", 1, {"loss": 0.5})
+    with (tmp_path / "metrics.csv").open("a", newline="") as file:
+        file.write(half)
+    fill(logger, tmp_path)
+    lines = [line for line in read_csv(tmp_path) if line["item"] != "a"]
+    assert [line["item"] for line in lines][-1] == "results" and lines[-1]["auc_ssim"] == "0.75"
+    assert lines[0]["train/loss"] == "0.5" and not any("9" in line["item"] for line in lines)
+
+
 def test_tensorboard_shows_numbers_pictures_and_what_runs_are_compared_by(tmp_path: Path) -> None:
     fill(TensorBoard(str(tmp_path), "name"), tmp_path)
     events = read_tensorboard(tmp_path)
