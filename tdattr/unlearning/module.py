@@ -83,6 +83,7 @@ class Unlearning(L.LightningModule):
         self.progress = float("-inf")
         self.bar: Bar | None = None
         self.label = "Unlearning"
+        self.last: int | None = None  # the step that ends it, where the goal does not
         self.curve: Curve = keep_nothing
         for name, parameter in network.named_parameters():
             parameter.requires_grad_(name in trainable)
@@ -129,7 +130,7 @@ class Unlearning(L.LightningModule):
     def record(self, parts: Mapping[str, Tensor]) -> None:
         """Let others see the step that is being taken, the first being 1, or the one that is not taken any more."""
         step = self.steps + 1
-        if not (has_two_digits(step) or self.reached or step == self.trainer.max_steps):
+        if not (has_two_digits(step) or self.reached or step == self.last):
             return
         values = {name: float(part.detach()) for name, part in parts.items()}
         group = self.trainer.optimizers[0].param_groups[0]
@@ -180,7 +181,7 @@ def unlearn(
         "logger": False,
     }
     loader = DataLoader(batches, batch_size=None, sampler=range(done * accumulate, max_steps * accumulate))
-    module.label, module.curve = label, curve
+    module.label, module.curve, module.last = label, curve, max_steps * accumulate
     module.bar = Bar(label, max_steps * accumulate, done * accumulate, nested=True)
     try:
         fit(module, trainer, 1, settings, train_dataloaders=loader)

@@ -37,7 +37,7 @@ class Nothing(Dataset[int]):
 
 
 def record(
-    goal: float, most: int, check_first: bool, trainer: TrainerConfig, optimizer: Any = None
+    goal: float, most: int, check_first: bool, trainer: TrainerConfig, optimizer: Any = None, done: int = 0
 ) -> list[tuple[int, dict[str, float]]]:
     """The steps that an unlearning shows."""
     seen: list[tuple[int, dict[str, float]]] = []
@@ -49,6 +49,7 @@ def record(
 
     optimizer = optimizer or partial(torch.optim.SGD, lr=0.5)
     module = Unlearning(nn.Linear(1, 1), Counting(goal), optimizer, ["weight"], check_first=check_first)
+    module.steps = done
     unlearn(module, Nothing(), most, trainer, curve=Seen().curve("unlearn", "query 3"))
     return seen
 
@@ -65,6 +66,11 @@ def test_steps_of_a_long_one_are_thinned_out_and_the_last_one_is_there(
     steps = [step for step, _ in record(math.inf, 127, False, tiny_trainer())]
     assert steps == [*range(1, 101), 110, 120, 127]
     assert [step for step in range(990, 1300) if has_two_digits(step)] == [990, 1000, 1100, 1200]
+
+
+def test_a_resumed_one_has_its_last_step_too(tiny_trainer: Callable[..., TrainerConfig]) -> None:
+    steps = [step for step, _ in record(math.inf, 247, False, tiny_trainer(), done=124)]
+    assert steps == [*range(130, 241, 10), 247]
 
 
 def test_a_mirrored_step_shows_both_losses_and_the_share_of_the_null_loss(edm: EDM) -> None:
