@@ -171,20 +171,32 @@ class Setup:
     def __init__(self, ws: Workspace, method: Method) -> None:
         self.ws, self.method = ws, method
         self.done: tuple[Scorer, float] | None = None
+        self.asked: dict[str, None] = {}  # the artifacts that were asked for meanwhile
 
     def run(self) -> tuple[Scorer, float]:
         """The function that scores a query, and the seconds of what all share; what is shared with other methods
-        counts in full, whether this run built it or another one had."""
+        counts in full, whether this run built it or another one had. Whatever is built meanwhile uses what was asked
+        for, also where that had been done before."""
+        asked = self.ws.store.asked
         if self.done is None:
-            ws = self.ws
-            used: list[Artifact] = []
-            context = make_context(ws, self.method, used)
-            started, elsewhere = time.perf_counter(), ws.store.nested[-1]
-            scorer = self.method.start(context)
-            seconds = time.perf_counter() - started - (ws.store.nested[-1] - elsewhere)
-            shared = {artifact.name: artifact for artifact in used if artifact.folder.exists()}
-            self.done = scorer, seconds + sum(provenance(artifact)["seconds"] for artifact in shared.values())
+            asked.append({})
+            try:
+                self.done = self.start()
+            finally:
+                self.asked = asked.pop()
+        asked[-1].update(self.asked)
         return self.done
+
+    def start(self) -> tuple[Scorer, float]:
+        """``run`` for the first time."""
+        ws = self.ws
+        used: list[Artifact] = []
+        context = make_context(ws, self.method, used)
+        started, elsewhere = time.perf_counter(), ws.store.nested[-1]
+        scorer = self.method.start(context)
+        seconds = time.perf_counter() - started - (ws.store.nested[-1] - elsewhere)
+        shared = {artifact.name: artifact for artifact in used if artifact.folder.exists()}
+        return scorer, seconds + sum(provenance(artifact)["seconds"] for artifact in shared.values())
 
 
 def other_methods(ws: Workspace) -> dict[str, Method]:
