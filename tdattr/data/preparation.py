@@ -20,7 +20,7 @@ from tdattr.data.names import show_bytes, show_name
 from tdattr.data.prepared import FACTS, SPLITS, Counts, Example, Source, Split, find_damage, read_split
 from tdattr.data.strips import cut_lines
 from tdattr.errors import UserError
-from tdattr.files import digest_once, write_json
+from tdattr.files import digest_once, move_into_place, name_aside, write_json
 from tdattr.interim import MARK
 from tdattr.progress import Bar
 from tdattr.rows import Rows
@@ -146,8 +146,10 @@ def write_unreadable(unreadable: Unreadable, folder: Path) -> Path:
     import pandas as pd
 
     table = pd.DataFrame(unreadable, columns=["split", "index", "problem"])
-    write_table(folder / "unreadable.new", table.assign(problem=table["problem"].map(show_name).map(quote_formula)))
-    return (folder / "unreadable.new").replace(folder / UNREADABLE)
+    path = folder / UNREADABLE
+    write_table(name_aside(path), table.assign(problem=table["problem"].map(show_name).map(quote_formula)))
+    move_into_place(name_aside(path), path)
+    return path
 
 
 def refuse_unreadable(source: Source, unreadable: Unreadable, folder: Path, description: str) -> None:
@@ -202,8 +204,9 @@ def prepare_split(
         return unreadable
     if len(items) != count:
         raise UserError(f"{description} should have {count} items but {len(items)} were read.")
-    pd.DataFrame(items).to_csv(folder / "items.new", index=False, quoting=csv.QUOTE_ALL)
-    (folder / "items.new").replace(folder / f"{split}_items.csv")
+    path = folder / f"{split}_items.csv"
+    pd.DataFrame(items).to_csv(name_aside(path), index=False, quoting=csv.QUOTE_ALL)
+    move_into_place(name_aside(path), path)
     return []
 
 

@@ -14,6 +14,7 @@ from tdattr.configs import describe
 from tdattr.costs import NO_WORK, NUMBER_BYTES, Cost, Work
 from tdattr.counterfactuals import Trained, name_removal
 from tdattr.errors import UserError
+from tdattr.files import move_into_place, name_aside
 from tdattr.ids import Ids, digest_ids
 from tdattr.methods import Context, Method, MethodSetup, MethodWork, Scored, Scorer
 from tdattr.methods.failure_signatures import growths, warn_of_failures, warn_of_warm_up
@@ -195,8 +196,10 @@ class Unlearned:
 
         def keep(point: int) -> None:
             check_trained(network, label, "lower method.unlearn.learning_rate")
-            weights = network.state_dict().items()
-            save_file({n: w.detach().float().cpu().contiguous() for n, w in weights}, folder / self.file(point))
+            weights = {n: w.detach().float().cpu().contiguous() for n, w in network.state_dict().items()}
+            path = folder / self.file(point)
+            save_file(weights, name_aside(path))
+            move_into_place(name_aside(path), path)  # on the disk before the checkpoint that says that it was kept
 
         item = f"{self.number}, {name_removal(self.removed, context.counterfactuals.groups())}"
         label = f"Unlearning {item}"

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from tdattr import files
 from tdattr.data import preparation as module
 from tdattr.data.preparation import UNREADABLE, prepare
 from tdattr.data.prepared import FACTS, Counts, Example, Prepared, Source, load, one_hot, read_split
@@ -348,6 +349,16 @@ def test_what_a_kill_leaves_is_read_again_where_it_is_damaged(
     prepare(again, folder, "tiny", lengths)
     assert sorted(again.read) == list(range(30)) and "starting over" in caplog.text
     assert load(folder).content == load(whole).content
+
+
+def test_every_file_is_on_the_disk_before_it_says_that_a_split_is_complete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut would leave a cut table, from which the next call would go on."""
+    synced: list[str] = []
+    monkeypatch.setattr(files, "sync", lambda path: synced.append(path.name.partition(".csv")[0]))
+    prepared(tiny(), tmp_path / "prepared")
+    assert {"train_items", "test_items"} <= set(synced)
 
 
 def test_a_kill_at_the_very_end_costs_nothing_unless_a_file_is_damaged(tmp_path: Path) -> None:

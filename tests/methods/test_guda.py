@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from tdattr import files
 from tdattr.errors import UserError
 from tdattr.methods import Context, guda
 from tdattr.methods.guda import GUDA
@@ -74,6 +75,19 @@ def test_what_is_unlearned_and_what_is_kept_are_f1s_items(context: Context, unle
     assert [step.forgotten.tolist() for _, step in unlearning.calls] == [ids.tolist() for ids in GROUPS.values()]
     for _, step in unlearning.calls:
         assert step.retained.tolist() == np.setdiff1d(IDS, step.forgotten).tolist()
+
+
+def test_weights_are_on_the_disk_once_they_are_kept(
+    context: Context, unlearning: Unlearning, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checkpoint may follow, from which the next attempt goes on without keeping them again."""
+    synced: list[str] = []
+    monkeypatch.setattr(files, "sync", lambda path: synced.append(path.name))
+    scores(method(unlearn=replace(UNLEARN, kept=[2])), context)
+    assert [name.partition(".")[0] for name in synced if ".safetensors" in name and name.endswith(".new")] == [
+        "step_2",
+        "step_4",
+    ] * len(GROUPS)
 
 
 def test_the_growth_of_the_retained_loss_is_a_mean_over_groups(context: Context, unlearning: Unlearning) -> None:
