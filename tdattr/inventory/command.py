@@ -12,7 +12,7 @@ from tdattr.files import describe_full, expand
 from tdattr.inventory.artifacts import Inventory, read_inventory
 from tdattr.inventory.explain import explain, find
 from tdattr.inventory.listing import ORDERS, select, show_list, show_usage
-from tdattr.inventory.prune import TRAININGS, Wanted, choose, prune
+from tdattr.inventory.prune import TRAININGS, Choice, Wanted, choose, prune
 from tdattr.inventory.runs import RunFolder, find_runs
 from tdattr.inventory.uses import find_uses
 from tdattr.inventory.verify import verify
@@ -139,8 +139,7 @@ def read_days(text: str) -> float:
 
 def run(options: argparse.Namespace) -> int:
     """Do what is asked. The status of the command. Raises UserError and OSError for what cannot be done."""
-    inventory = read_inventory(options.artifacts or options.outputs / "artifacts")
-    runs = find_runs([options.outputs / "runs", *options.runs])
+    inventory, runs = read_all(options)
     if options.command == "explain":
         explain(inventory, runs, options.first, options.second)
         return 0
@@ -155,6 +154,18 @@ def run(options: argparse.Namespace) -> int:
     select(inventory, uses, options.stage, None, unused=False)  # a stage that is not there is a mistake
     if options.command == "verify":
         return verify(inventory, runs, uses, options.stage)
+    choice = choose_from(options, inventory, runs)
+    return prune(inventory.root, choice, lambda: choose_from(options, *read_all(options)), options.yes, options.dry_run)
+
+
+def read_all(options: argparse.Namespace) -> tuple[Inventory, list[RunFolder]]:
+    """What is stored, and the runs that are known. Raises UserError where there is no store."""
+    inventory = read_inventory(options.artifacts or options.outputs / "artifacts")
+    return inventory, find_runs([options.outputs / "runs", *options.runs])
+
+
+def choose_from(options: argparse.Namespace, inventory: Inventory, runs: list[RunFolder]) -> Choice:
+    """What may go. Raises UserError where it is not known what a run uses."""
     unclear = next((run for run in runs if run.fault is not None), None)
     if unclear is not None:
         raise UserError(
@@ -163,7 +174,7 @@ def run(options: argparse.Namespace) -> int:
         )
     stages = {*options.stage, *(TRAININGS if options.trainings else ())}
     wanted = Wanted(stages, options.intermediate, options.all, options.days)
-    return prune(inventory, choose(inventory, runs, uses, wanted), options.yes, options.dry_run)
+    return choose(inventory, runs, find_uses(inventory, runs), wanted)
 
 
 def find_run(inventory: Inventory, runs: list[RunFolder], text: str) -> RunFolder:

@@ -5,7 +5,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,12 +17,13 @@ from tdattr.inventory.runs import RunFolder
 from tdattr.inventory.uses import Uses
 from tdattr.inventory.words import count, printable, show_bytes, show_work
 from tdattr.locks import SUFFIX as LEASE
-from tdattr.locks import acquire
+from tdattr.locks import acquire, find_owner, is_gone, name_lease, read_lease
 from tdattr.store import USE_SECONDS
 from tdattr.unfinished import SUFFIX as UNFINISHED
 
 TRAININGS = ("pretrain", "unlearn")  # stages whose results are networks
 DAY_SECONDS = 86400.0
+ABANDONED_SECONDS = DAY_SECONDS  # without a sign of life of a lease's holder, who gives one every ten seconds
 NO_RUN, SERVED = "no run uses", "finished runs no longer need"
 
 
@@ -47,6 +48,16 @@ class Choice:
     def keep(self, reason: str) -> None:
         """Count something that stays."""
         self.kept[reason] = self.kept.get(reason, 0) + 1
+
+    def both(self, other: "Choice") -> "Choice":
+        """What both let go, as this one has it."""
+        artifacts = {artifact.name for artifact in other.all}
+        leftovers = {leftover.path for leftover in other.leftovers}
+        return Choice(
+            {reason: [each for each in some if each.name in artifacts] for reason, some in self.artifacts.items()},
+            [leftover for leftover in self.leftovers if leftover.path in leftovers],
+            self.kept,
+        )
 
     @property
     def bytes(self) -> int:
@@ -78,7 +89,7 @@ def choose(inventory: Inventory, runs: Sequence[RunFolder], uses: Uses, wanted: 
         reason = None
         if leftover.kind == UNFINISHED and leftover.name not in inventory.artifacts:
             reason = find_reason([leftover.changed], runs, wanted, young=True)
-        if reason is None and leftover.kind in (UNFINISHED, LEASE) and is_held(leftover.path, leftover.address):
+        if reason is None and leftover.kind in (UNFINISHED, LEASE) and is_held(leftover.path.parent, leftover.address):
             reason = "which jobs are building"
         if reason is None:
             choice.leftovers.append(leftover)
@@ -103,9 +114,12 @@ def find_reason(times: list[float], runs: Sequence[RunFolder], wanted: Wanted, y
     return None
 
 
-def prune(inventory: Inventory, choice: Choice, yes: bool, dry_run: bool) -> int:
+def prune(root: Path, choice: Choice, again: Callable[[], Choice], yes: bool, dry_run: bool) -> int:
     """Say what goes and what stays, ask, and delete. The status of the command. Raises UserError where nobody can be
-    asked, OSError where something cannot be deleted."""
+    asked, OSError where something cannot be deleted.
+
+    ``again``: what may go by now. It is called once the user has answered: a run may have begun to use some of it.
+    """
     for line in list_choice(choice):
         print(line)
     if not choice.artifacts and not choice.leftovers:
@@ -117,12 +131,15 @@ def prune(inventory: Inventory, choice: Choice, yes: bool, dry_run: bool) -> int
     if not yes and not confirm():
         print("Nothing was deleted.")
         return 1
-    record(inventory.root, choice.artifacts.get(SERVED, []))
+    agreed = len(choice.all) + len(choice.leftovers)
+    if not yes:
+        choice = choice.both(again())
+    record(root, choice.artifacts.get(SERVED, []))
     deleted = [artifact for artifact in choice.all if delete(artifact)]
     cleared = [leftover for leftover in choice.leftovers if clear(leftover)]
     size = sum(artifact.bytes for artifact in deleted) + sum(leftover.bytes for leftover in cleared)
     print(f"Deleted {count(len(deleted), 'artifact')} and {count(len(cleared), 'leftover')}: {show_bytes(size)}.")
-    if held := len(choice.all) + len(choice.leftovers) - len(deleted) - len(cleared):
+    if held := agreed - len(deleted) - len(cleared):
         print(f"{held} stayed: another job has asked for them in the meantime, or holds their leases.")
     return 0
 
@@ -208,7 +225,7 @@ def remove(path: Path) -> None:
 @contextmanager
 def holding(stage: Path, address: str) -> Iterator[bool]:
     """Hold the lease of an address while this lasts; False where a job holds it, perhaps on another machine."""
-    lease = acquire(stage / f".{address}", None)
+    lease = acquire(stage / f".{address}", None, find_abandoned(stage, address))
     try:
         yield lease is not None
     finally:
@@ -216,12 +233,21 @@ def holding(stage: Path, address: str) -> Iterator[bool]:
             lease.release()
 
 
-def is_held(path: Path, address: str) -> bool:
-    """Whether a job is building what lies unfinished at ``path``; also where its lease cannot be tried."""
+def is_held(stage: Path, address: str) -> bool:
+    """Whether a job is building what has this address; also where its lease cannot be read."""
     try:
-        if not path.with_name(f".{address}{LEASE}").exists():
-            return False
-        with holding(path.parent, address) as held:
-            return not held
+        content = read_lease(stage / f".{address}")
+        return content not in (None, find_abandoned(stage, address)) and not is_gone(find_owner(content or ""))
     except OSError:
         return True
+
+
+def find_abandoned(stage: Path, address: str) -> str | None:
+    """What the lease of an address holds, where its holder has not counted in it for ABANDONED_SECONDS: a job of
+    another machine, or from before this one was started, of which nobody can tell that it is gone. Else None."""
+    path = stage / f".{address}"
+    content = read_lease(path)  # before its time: what is written in between is not taken for old
+    try:
+        return content if time.time() - name_lease(path).stat().st_mtime >= ABANDONED_SECONDS else None
+    except FileNotFoundError:
+        return None

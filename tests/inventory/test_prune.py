@@ -166,6 +166,22 @@ def test_an_artifact_that_is_asked_for_meanwhile_stays(outputs: Path, monkeypatc
     assert plan.finished
 
 
+def test_what_a_run_begins_to_use_while_the_user_is_asked_stays(outputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It need not touch what was asked for within the hour, as other runs do that pass by."""
+    plan = Chain(outputs, steps=10).model
+    os.utime(plan.artifact.folder)
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+
+    def answer(prompt: str) -> str:
+        write_status(outputs, started=time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()))
+        return "y"
+
+    monkeypatch.setattr("builtins.input", answer)
+    done = artifacts("prune", "--all", outputs=outputs)
+    assert done.status == 0 and "1 stayed" in done.out
+    assert plan.finished
+
+
 def test_a_kill_leaves_no_half_artifact(outputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = Chain(outputs).model
 
@@ -235,6 +251,28 @@ def test_a_lease_of_another_machine_is_respected_and_that_of_a_killed_job_goes(o
     path.write_text(f'000000000007\n{{"owner": "{name_machine()}-{2**22 + 1}-7"}}')  # no process has that number
     assert "1 lease" in prune(outputs)
     assert not plan.finished and not path.exists()
+
+
+def test_a_lease_in_which_nobody_has_counted_for_a_day_goes(outputs: Path) -> None:
+    """Of another machine, or of this one before it was started again: nobody can tell that its holder is gone."""
+    plan = Chain(outputs, steps=10).scores
+    path = plan.artifact.folder.with_name(f".{plan.address}{LEASE}")
+    path.write_text('000000000007\n{"owner": "0badc0de-7-7"}')
+    moment = time.time() - 1.1 * DAY
+    os.utime(path, (moment, moment))
+    assert "1 lease" in artifacts("prune", "--dry-run", outputs=outputs).out
+    assert path.exists()
+    prune(outputs)
+    assert not plan.finished and not path.exists()
+
+
+def test_looking_leaves_the_leases_of_killed_jobs(outputs: Path) -> None:
+    plan = Chain(outputs, steps=10).scores
+    path = plan.artifact.folder.with_name(f".{plan.address}{LEASE}")
+    path.write_text(f'000000000007\n{{"owner": "{name_machine()}-{2**22 + 1}-7"}}')
+    for command in (["du"], ["prune", "--dry-run"]):
+        assert artifacts(*command, outputs=outputs).status == 0
+        assert path.exists()
 
 
 @pytest.mark.parametrize("days", ["nan", "-1", "inf", "a week"])
