@@ -1,6 +1,5 @@
 """Numbers and pictures in TensorBoard."""
 
-from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,6 @@ class Events(Recorder):
     def __init__(self, folder: Path, run: RunInfo) -> None:
         self.folder, self.run = folder, run
         self.writer: Any = None
-        self.counts: defaultdict[str, int] = defaultdict(int)  # of the steps of each section that has items
 
     def __getstate__(self) -> dict[str, Any]:
         """A writer belongs to a process."""
@@ -33,11 +31,17 @@ class Events(Recorder):
         """Numbers such as ``train/loss``. The items of a section follow one another in one chart: a chart for every
         query would be too many to look at."""
         if item:
-            self.counts[section] += 1
-            step = self.counts[section]
+            step = self.count(section)
         for name, value in values.items():
             self.open().add_scalar(f"{section}/{name}", value, step)
         self.open().flush()  # for those who look on, and as a process may end without closing it
+
+    def count(self, section: str) -> int:
+        """The steps of a section so far, those of other processes and earlier attempts too: a byte each in a file."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / f"{section}.count").open("ab", buffering=0) as file:
+            file.write(b".")
+            return file.tell()
 
     def show(self, name: str, draw: Callable[[], Picture], step: int) -> None:
         """Pictures of one name have a slider over the steps."""

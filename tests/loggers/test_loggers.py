@@ -141,6 +141,18 @@ def test_tensorboard_has_one_folder_for_a_run_that_goes_on(tmp_path: Path) -> No
     assert len(read_tensorboard(tmp_path).Scalars("train/loss")) == 2
 
 
+def test_tensorboard_counts_on_over_processes_and_attempts(tmp_path: Path) -> None:
+    """Else their curves would lie on top of each other."""
+    logger = TensorBoard(str(tmp_path), "name")
+    for attempt in range(2):
+        for process in range(2):
+            recorder = logger.start(info(tmp_path))
+            recorder.log("unlearn", f"query {process}", 1, {"query_loss": 10.0 * attempt + process})
+            recorder.close()
+    points = read_tensorboard(tmp_path).Scalars("unlearn/query_loss")
+    assert sorted((point.step, point.value) for point in points) == [(1, 0), (2, 1), (3, 10), (4, 11)]
+
+
 def wandb_logger(folder: Path | str, offline: bool | None = None) -> WandB:
     return WandB("project", None, None, "name", ["tag"], str(folder), offline)
 
