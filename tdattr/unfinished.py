@@ -7,6 +7,7 @@ from pathlib import Path
 from tdattr.locks import is_gone, name_process
 
 SUFFIX = ".unfinished"
+COPY = ".copy"  # ends the name of what is being copied
 
 
 def open_unfinished(folder: Path) -> Path:
@@ -17,13 +18,18 @@ def open_unfinished(folder: Path) -> Path:
     """
     own = folder.with_name(f".{folder.name}.{name_process()}{SUFFIX}")
     if not own.exists():
-        left = sorted(folder.parent.glob(f".{folder.name}*{SUFFIX}"), key=find_time)
+        left = sorted(filter(holds_files, folder.parent.glob(f".{folder.name}*{SUFFIX}")), key=find_time)
         if left:
             adopt(left[-1], own)
     own.mkdir(exist_ok=True)
     for path in own.rglob("*.new"):  # half-written by a process that was killed
         path.unlink()
     return own
+
+
+def holds_files(path: Path) -> bool:
+    """Whether there is anything in a folder to resume from: not where an attempt could not copy what it had found."""
+    return any(inside.is_file() for inside in path.rglob("*"))
 
 
 def find_time(path: Path) -> float:
@@ -42,7 +48,7 @@ def adopt(left: Path, own: Path) -> None:
         if not owner or is_gone(owner):
             os.rename(left, own)
             return
-        copy = own.with_suffix(".copy")
+        copy = own.with_suffix(COPY)
         shutil.rmtree(copy, ignore_errors=True)
         shutil.copytree(left, copy)
         os.rename(copy, own)

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -9,14 +10,13 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
-from shutil import rmtree
 from threading import Event, Thread
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from tdattr import locks, store
+from tdattr import locks, store, unfinished
 from tdattr.locks import acquire, name_lease, name_process
 from tdattr.store import USE_SECONDS, Artifact, Plan, Store, find, provenance, share_out
 
@@ -122,7 +122,7 @@ def test_who_waits_says_for_what(
         begun.wait()
         wanted.build_under_lock(wanted.artifact, wait=True)
         other.join()
-        rmtree(wanted.artifact.folder)
+        shutil.rmtree(wanted.artifact.folder)
     doing = "" if label is None else ", Training F1"
     assert caplog.messages == [f"Waiting for another job{doing}, which builds {wanted.name}."]
 
@@ -428,6 +428,29 @@ def test_what_a_killed_process_leaves_another_one_resumes(tmp_path: Path) -> Non
     assert built_by(tmp_path) == [("killed", 0), *(("other", number) for number in (2, 3, 4, 5, 1))]
     facts = [provenance(each.artifact)["facts"] for each in plans(tmp_path, refuse, SHARED)]
     assert [each["resumed"] for each in facts] == [number == 1 for number in range(SHARED)]
+
+
+def test_an_attempt_that_could_not_copy_hides_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what a process has left that cannot be seen from here."""
+    wanted = plan(tmp_path)
+    left = wanted.artifact.folder.with_name(f".{wanted.address}.0000beef-12-34.unfinished")
+    left.mkdir(parents=True)
+    (left / "steps.progress").write_text("..")
+    os.utime(left, (0, 0))
+
+    def fail(*_: Any) -> None:
+        raise shutil.Error("it cannot be read for now")
+
+    def stop(folder: Path) -> None:
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "copytree", fail)
+        with pytest.raises(RuntimeError, match="killed"):
+            get(tmp_path, stop)
+    monkeypatch.setattr(unfinished, "name_process", lambda: "0000beef-12-35")  # another process tries again
+    get(tmp_path, resume)
+    assert (tmp_path / "asked.txt").read_text() == "2 "
 
 
 def test_all_that_a_lost_machine_held_is_free_after_one_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

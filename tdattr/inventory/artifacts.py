@@ -14,6 +14,7 @@ from tdattr.integrity import Damaged, read_provenance
 from tdattr.inventory.words import printable
 from tdattr.locks import SUFFIX as LEASE
 from tdattr.store import USES
+from tdattr.unfinished import COPY
 from tdattr.unfinished import SUFFIX as UNFINISHED
 
 PRUNED = ".pruned"  # ends the name of an artifact that is being deleted
@@ -165,8 +166,9 @@ def find_fault(provenance: Any) -> str | None:
 
 def read_leftover(stage: str, path: Path) -> Leftover | None:
     """What a hidden file or folder of a store is; None where it is no concern of the store's."""
-    for kind in (UNFINISHED, PRUNED, LEASE, LOCK):
-        if path.name.endswith(kind):
+    kinds = {UNFINISHED: UNFINISHED, COPY: UNFINISHED, PRUNED: PRUNED, LEASE: LEASE, LOCK: LOCK}
+    for ending, kind in kinds.items():
+        if path.name.endswith(ending) or (kind == LEASE and f"{LEASE}." in path.name):  # one that is being taken over
             address = path.name.lstrip(".").partition(".")[0]  # behind it, the process that was building it
             try:
                 times = [path.lstat().st_mtime, *(facts.st_mtime for facts in walk(path))]

@@ -205,7 +205,7 @@ def delete(artifact: Stored) -> bool:
 def clear(leftover: Leftover) -> bool:
     """Delete a leftover, unless a job holds its lease. That of a job that is gone goes as it is taken over."""
     with holding(leftover.path.parent, leftover.address) as held:
-        if held and leftover.kind != LEASE:
+        if held and leftover.path.name != f".{leftover.address}{LEASE}":
             aside = leftover.path.with_name(f".{leftover.address}{PRUNED}")
             if leftover.path != aside:
                 remove(aside)

@@ -16,8 +16,9 @@ from typing import Any
 import yaml
 
 from tdattr.inventory.words import printable
+from tdattr.run_status import RUNNING, is_running, read_status
 
-SUMMARY, CONFIG, STATUS, OVERRIDES = "summary.json", "config.yaml", "status.json", ".hydra/overrides.yaml"
+SUMMARY, CONFIG, OVERRIDES = "summary.json", "config.yaml", ".hydra/overrides.yaml"
 MODEL = "model"  # the role of F1; what else a summary names is what the run shows
 DEPTH = 3  # folders below that of the runs in which one is looked for; those of a sweep are two below
 NAME = re.compile(r"[\w-]+/[\w-]+")  # stage/address: nothing that leads out of the store
@@ -77,8 +78,9 @@ def find_below(root: Path, folder: Path, depth: int) -> Iterator[RunFolder]:
 def read_run(root: Path, folder: Path) -> RunFolder:
     """A run by its folder, which has a summary or a config."""
     times = list(list_times([folder, *folder.iterdir(), *(folder / ".hydra").glob("*")]))
-    status = read_status(folder / STATUS)
-    began = min([*times, *([status["started"]] if "started" in status else [])])
+    status = read_status(folder) or {}
+    said = find_start(status)
+    began = min(times) if said is None else min(*times, said)
     finished = (folder / SUMMARY).exists()
     artifacts: dict[str, str] = {}
     fault = None
@@ -87,7 +89,9 @@ def read_run(root: Path, folder: Path) -> RunFolder:
             artifacts = read_artifacts(folder / SUMMARY)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             fault = f"its {SUMMARY} cannot be read"
-    going = is_going(status, max(times)) if status else not finished and time.time() - max(times) < SILENT_SECONDS
+    going = (
+        is_going(status, max(times)) if said is not None else not finished and time.time() - max(times) < SILENT_SECONDS
+    )
     return RunFolder(folder, name_run(root, folder), artifacts, began, max(times), finished, going, fault)
 
 
@@ -112,32 +116,19 @@ def read_artifacts(summary: Path) -> dict[str, str]:
     return artifacts
 
 
-def read_status(path: Path) -> dict[str, Any]:
-    """What a run says of how it goes, with ``started`` in seconds since 1970; nothing where it says nothing that can be
-    read."""
+def find_start(status: dict[str, Any]) -> float | None:
+    """When a run says that it began, in seconds since 1970; None where it does not say it."""
     try:
-        status = json.loads(path.read_text())
-        return status | {"started": datetime.fromisoformat(status["started"]).timestamp()}
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
+        return datetime.fromisoformat(status["started"]).timestamp()
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def is_going(status: dict[str, Any], active: float) -> bool:
     """Whether a run that has left this status goes on: its process is there, or may be on another machine."""
-    if status.get("state") != "running":
+    if status.get("state") != RUNNING:
         return False
     process = status.get("pid")
     if status.get("host") == socket.gethostname() and isinstance(process, int):
-        return is_process(process)
+        return is_running(process, status.get("process"))
     return time.time() - active < SILENT_SECONDS
-
-
-def is_process(number: int) -> bool:
-    """Whether a process of this machine has that number."""
-    try:
-        os.kill(number, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # another user's
-        return True
-    return True

@@ -105,12 +105,19 @@ def test_what_a_going_run_has_asked_for_stays(outputs: Path) -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"pid": 2**22 + 1}, {"state": "failed"}, {"state": 3}, {"started": "yesterday"}, {"host": 7, "pid": "x"}],
+    [
+        {"pid": 2**22 + 1},
+        {"process": "1"},
+        {"state": "failed"},
+        {"state": 3},
+        {"started": "yesterday"},
+        {"host": 7, "pid": "x"},
+    ],
     ids=str,
 )
 def test_a_status_says_whether_a_run_goes_on(changes: dict[str, object], outputs: Path) -> None:
     write_status(outputs, **changes)
-    dead = changes in ({"pid": 2**22 + 1}, {"state": "failed"}, {"state": 3})
+    dead = changes in ({"pid": 2**22 + 1}, {"process": "1"}, {"state": "failed"})  # another process has the number
     said = artifacts("du", outputs=outputs).out
     assert any(
         line.startswith("going ") and line.endswith("not finished" if dead else "going") for line in said.splitlines()
@@ -273,6 +280,19 @@ def test_looking_leaves_the_leases_of_killed_jobs(outputs: Path) -> None:
     for command in (["du"], ["prune", "--dry-run"]):
         assert artifacts(*command, outputs=outputs).status == 0
         assert path.exists()
+
+
+@pytest.mark.parametrize("name", [".0123456789abcdef.0badc0de-7-7.copy", ".0123456789abcdef.lease.0badc0de-7-7"])
+def test_what_a_kill_leaves_of_taking_over_goes(name: str, outputs: Path) -> None:
+    path = outputs / "artifacts/pretrain" / name
+    if name.endswith("copy"):
+        path.mkdir()
+        (path / "weights").write_bytes(bytes(10))
+    else:
+        path.write_text('000000000007\n{"owner": "0badc0de-7-7"}')
+    make_older(path, 3)
+    assert "1 unfinished artifact" in prune(outputs) if path.is_dir() else "1 lease" in prune(outputs)
+    assert not path.exists()
 
 
 @pytest.mark.parametrize("days", ["nan", "-1", "inf", "a week"])
