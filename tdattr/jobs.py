@@ -71,6 +71,23 @@ def interruptible() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
+def spares_ending() -> bool:
+    """Whether SIGTERM is let pass by whoever listens to it, such as submitit: it must end no process of the job."""
+    handler = signal.getsignal(signal.SIGTERM)
+    return handler not in (signal.SIG_DFL, None) and not isinstance(handler, Listener)
+
+
+@contextmanager
+def ignored(*numbers: int) -> Iterator[None]:
+    """While this lasts, processes that are started ignore those signals from their first moment on."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def leave_signals(*numbers: int) -> None:
     """In a process that a command has started: what a terminal or a scheduler sends to all processes is left to the
     command, which ends those that it has started."""

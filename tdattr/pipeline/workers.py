@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from tdattr.jobs import WARNING, ignored, spares_ending
 from tdattr.pipeline.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -56,17 +57,19 @@ class Others:
         if self.processes:
             return
         cores = self.ws.trainer.threads or max(1, torch.get_num_threads() // self.ws.workers)
+        spared = (*WARNING, *([signal.SIGTERM] if spares_ending() else ()))
         for worker in range(1, self.ws.workers):
-            process = subprocess.Popen(
-                [sys.executable, "-m", MODULE, str(self.config)],
-                env=os.environ | self.environment(worker, cores),
-                stdin=subprocess.PIPE,  # whose end says that this process has ended
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                text=True,
-                errors="replace",
-                start_new_session=True,  # a terminal's Ctrl+C is for this process, which ends the others
-            )
+            with ignored(*spared):  # which may be sent to all processes of a job before a worker has begun to listen
+                process = subprocess.Popen(
+                    [sys.executable, "-m", MODULE, str(self.config)],
+                    env=os.environ | self.environment(worker, cores),
+                    stdin=subprocess.PIPE,  # whose end says that this process has ended
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                    errors="replace",
+                    start_new_session=True,  # a terminal's Ctrl+C is for this process, which ends the others
+                )
             self.processes.append(process)
             self.relays.append(threading.Thread(target=self.relay, args=(worker, process), daemon=True))
             self.relays[-1].start()

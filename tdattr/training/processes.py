@@ -14,7 +14,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.multiprocessing.spawn import ProcessException, ProcessExitedException
 
 from tdattr.errors import UserError
-from tdattr.jobs import Interrupted, Listener, leave_signals, own_job
+from tdattr.jobs import Interrupted, leave_signals, own_job, spares_ending
 from tdattr.progress import Bar
 from tdattr.run_status import close_stage, open_stage
 from tdattr.training.config import TrainerConfig
@@ -102,7 +102,7 @@ def fit(
     """
     handler = signal.getsignal(signal.SIGTERM)
     free = handler in (signal.SIG_DFL, None)
-    ranks = Ranks(trainer.threads, not free and not isinstance(handler, Listener)) if devices > 1 else None
+    ranks = Ranks(trainer.threads, spares_ending()) if devices > 1 else None
     if ranks is None and not free:
         settings = {**settings, "callbacks": [*settings.get("callbacks", ()), GiveBack(handler)]}
     stage = None if ranks is None else open_stage(f"Training on {devices} devices")  # its bar is in another process

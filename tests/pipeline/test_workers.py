@@ -151,6 +151,24 @@ def test_they_end_with_a_run_that_fails(
     assert processes[0].returncode == -signal.SIGKILL and "ended by" not in caplog.text
 
 
+@pytest.mark.parametrize("spared", [False, True])
+def test_signals_for_all_processes_of_a_job_end_none_that_has_just_begun(
+    ws: Workspace, worker: Callable[[str], Path], caplog: pytest.LogCaptureFixture, spared: bool
+) -> None:
+    """SIGTERM is among them where submitit lets it pass. What listened here before does so again."""
+    asked = "signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM"
+    code = f"import signal, sys; print(*(int(signal.getsignal(s)) for s in ({asked})), file=sys.stderr, flush=True)"
+    before = signal.signal(signal.SIGTERM, (lambda number, frame: None) if spared else signal.SIG_DFL)
+    try:
+        handlers = [signal.getsignal(number) for number in (signal.SIGUSR1, signal.SIGTERM)]
+        with caplog.at_level("WARNING"), share_work(ws, worker(code)) as others:
+            others.start()
+            await_line(caplog, f"Worker 1: 1 1 {int(spared)}")
+        assert [signal.getsignal(number) for number in (signal.SIGUSR1, signal.SIGTERM)] == handlers
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def test_a_launcher_gives_a_job_cores_for_all_its_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         for given, workers, expected in (("8", 2, 4), ("2", 4, 1), ("3", 1, 3), ("", 2, None)):
