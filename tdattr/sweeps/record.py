@@ -58,4 +58,4 @@ def read_sweep(folder: Path) -> Sweep:
     except FileNotFoundError:
         raise UserError(f"There is no sweep in {folder}: it has no {SWEEP}.") from None
     jobs = [SweepJob(**job) for job in content.pop("jobs")]
-    return Sweep(folder=folder, jobs=jobs, **content)
+    return Sweep(folder=folder.absolute(), jobs=jobs, **content)  # jobs start in other folders

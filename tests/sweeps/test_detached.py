@@ -102,6 +102,8 @@ def test_a_detached_sweep_survives_its_terminal_and_leaves_no_process(sweep: Swe
 
 
 def test_jobs_are_started_again_once_the_others_have_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sweep is named by where it is from here, and its jobs start elsewhere."""
+    monkeypatch.chdir(tmp_path.parent)
     started: list[tuple[Sweep, list[int]]] = []
 
     def start(sweep: Sweep, numbers: list[int], detached: bool) -> int:
@@ -117,8 +119,8 @@ def test_jobs_are_started_again_once_the_others_have_ended(tmp_path: Path, monke
         retry(sweep, [0])
     assert states(sweep)[0] == "FAILED"
     say(sweep, 1, "interrupted")
-    assert retry(sweep, [0]) == "Started job #0 again."
+    assert retry(read_sweep(Path(tmp_path.name)), [0]) == "Started job #0 again."
     ((again, numbers),) = started
-    assert numbers == [0] and again.launcher == "local" and again.slots == [{}]
+    assert numbers == [0] and again.launcher == "local" and again.slots == [{}] and again.folder == tmp_path
     assert [job.log for job in again.jobs] == ["0/job.log", "1/job.log", "2/job.log"]
     assert read_sweep(tmp_path).process == 17 and read_status(tmp_path / "0") is None
