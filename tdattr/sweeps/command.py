@@ -85,10 +85,13 @@ def parse(arguments: Sequence[str]) -> Options:
 
 
 def read_numbers(word: str) -> range:
-    """``3`` or ``5-9``."""
+    """``3`` or ``5-9``. Raises UserError for what holds no number, as no numbers mean all jobs."""
     match = NUMBERS.fullmatch(word)
     assert match is not None
-    return range(int(match[1]), int(match[2] or match[1]) + 1)
+    first, last = int(match[1]), int(match[2] or match[1])
+    if last < first:
+        raise UserError(f"{word} holds no job: write {last}-{first}.")
+    return range(first, last + 1)
 
 
 def find_sweep(named: Sequence[Path]) -> Path:

@@ -128,6 +128,7 @@ def test_what_cannot_be_cancelled_from_here_is_left_alone(said: Said, tmp_path: 
     sweep = make_sweep(tmp_path / "runs" / "s", launcher="basic", process=os.getpid())
     say(sweep, 0, "running", os.getpid())
     assert "tdattr-sweep cancel, without numbers, ends all" in said("cancel", "0", fails=True)
+    assert "3-1 holds no job: write 1-3." in said("cancel", "3-1", fails=True)
     assert [job.state for job in read_states(sweep).jobs] == ["RUNNING", "WAITING", "WAITING", "WAITING"]
 
 
