@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
 
-from tdattr.run_status import CANCEL, DONE, FAILED, INTERRUPTED, RUNNING, is_running, read_status
+from tdattr.run_status import CANCEL, DONE, FAILED, INTERRUPTED, LOST, RUNNING, is_running, read_status
 from tdattr.sweeps import queue
 from tdattr.sweeps.record import Sweep, SweepJob
 
@@ -114,7 +114,9 @@ def judge(sweep: Sweep, job: SweepJob, queued: Mapping[str, str] | None, startin
     left = None
     if in_slurm in (FORGOTTEN, *queue.ENDED):
         left = f"SLURM says {in_slurm}" if in_slurm else "it is not in SLURM's queue any more"
-    elif in_slurm is not None and said != RUNNING:
+    elif in_slurm is not None and said == RUNNING:  # it may be suspended, or another attempt, and be silent
+        return JobState(job, "RUNNING", status)
+    elif in_slurm is not None and said != LOST:
         return JobState(job, "RUNNING", {}, "starting")
     gone = left or (why_gone(status) if said == RUNNING else status.get("error"))
     if said == RUNNING and gone is None:

@@ -114,6 +114,7 @@ def test_a_job_of_another_machine_is_believed_while_it_gives_signs_of_life(
         (None, "CANCELLED", "CANCELLED"),
         ("running", "RUNNING", "RUNNING"),
         ("running", "COMPLETING", "RUNNING"),
+        ("running", "SUSPENDED", "RUNNING"),
         ("running", None, "LOST"),
         ("running", "NODE_FAIL", "LOST"),
         ("running", "PENDING", "WAITING"),  # queued again after its node went down
@@ -131,7 +132,7 @@ def test_what_slurm_knows_decides(
     sweep = with_ids(make_sweep(tmp_path, launcher="slurm"))
     asked = squeue(f"77_0|{in_slurm}\\n" if in_slurm else "77_9|RUNNING\\n")
     if said is not None:
-        say(sweep, 0, said, GONE, host="node7")
+        say(sweep, 0, said, GONE, host="node7", updated="2026-01-01T00:00:00+00:00")
     assert state_of(sweep)[0] == expected
     assert len(asked.read_text().splitlines()) == 1 and "--jobs=77" in asked.read_text()
 
@@ -140,9 +141,9 @@ def test_one_of_several_in_a_job_of_slurm_is_lost_alone(tmp_path: Path, squeue: 
     sweep = with_ids(make_sweep(tmp_path, launcher="slurm"))
     squeue("77_0|RUNNING\\n77_1|RUNNING\\n")
     say(sweep, 0, "running", os.getpid())
-    say(sweep, 1, "running", GONE)
+    say(sweep, 1, "lost", GONE, error="it was ended by SIGKILL")
     assert state_of(sweep, 0)[0] == "RUNNING"
-    assert state_of(sweep, 1) == ("LOST", f"its process {GONE} is gone without an end")
+    assert state_of(sweep, 1) == ("LOST", "it was ended by SIGKILL")
 
 
 def test_slurm_that_has_forgotten_all_jobs_is_an_answer(tmp_path: Path, squeue: Callable[..., Path]) -> None:
