@@ -5,9 +5,8 @@ from pathlib import Path
 
 RESUME = "resume.ckpt"  # a checkpoint of a training
 MARK = ".progress"  # how many rows of arrays are complete
-PARTIAL = "partial.safetensors"  # sums so far
 ROWS = "interim"  # the name of arrays that the artifact does not hold
-PATTERNS = (f"{RESUME}*", f"*{MARK}", PARTIAL, f"{ROWS}_*.npy")  # a checkpoint that was damaged is beside its place
+PATTERNS = (f"{RESUME}*", f"*{MARK}", f"{ROWS}_*.npy")  # a checkpoint that was damaged is beside its place
 
 
 def find_interim(folder: Path) -> set[Path]:

@@ -21,7 +21,6 @@ from tdattr.data.prepared import FACTS, SPLITS, Counts, Example, Source, Split, 
 from tdattr.data.strips import cut_lines
 from tdattr.errors import UserError
 from tdattr.files import digest_once, move_into_place, name_aside, write_json
-from tdattr.interim import MARK
 from tdattr.progress import Bar
 from tdattr.rows import Rows
 from tdattr.tables import REBUILD, quote_formula, read_rows, write_table
@@ -78,8 +77,6 @@ def prepare(
     facts["files"] = {path.name: digest_once(path) for path in files}
     facts["content"] = hashlib.sha256(json.dumps(facts["files"], sort_keys=True).encode()).hexdigest()
     write_json(folder / FACTS, facts)
-    for split in SPLITS:
-        (folder / f"{split}{MARK}").unlink(missing_ok=True)
 
 
 def is_complete(folder: Path, split: str, count: int) -> bool:

@@ -8,7 +8,8 @@
     python -m tests.faults --kills 5 --devices 2 --case guda # the main process of a training on two devices
 
 The commands (`cases.py`) visit every stage of the store. Half of the moments are before a file operation inside a
-stage, and the same for the same seed; the others are counted by the clock.
+stage; the others are counted by the clock. `--seed` draws them, but a round depends on how far the one before came, so
+the same seed does not give the same faults again.
 """
 
 import argparse
@@ -69,7 +70,9 @@ def main() -> None:
     for name in SLOW:
         importlib.import_module(name)
     for name, constants in SMALL_BLOCKS.items():
-        vars(importlib.import_module(name)).update(constants)
+        module = vars(importlib.import_module(name))
+        assert constants.keys() <= module.keys(), f"{name} has other constants"
+        module.update(constants)
     folder = Path(options.folder or tempfile.mkdtemp(prefix="tdattr-faults-")).absolute()
     sys.exit(0 if work(options, folder) else 1)
 

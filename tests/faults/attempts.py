@@ -122,11 +122,6 @@ def read_mark(path: Path, name: str) -> int | None:
     """How far the work has come that a file says which is about to get this name; None for other files."""
     if name.endswith(".progress"):
         return int(json.loads(path.read_text())["done"])
-    if name == "partial.safetensors":
-        from safetensors import safe_open
-
-        with safe_open(path, framework="pt") as file:
-            return int(file.metadata()["rounds"])
     if name == "resume.ckpt":
         import torch
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tdattr.inventory.words import KINDS
+from tests.faults.cases import stages_of_code
 from tests.inventory.outputs import QUERIES, artifacts, names, write_run
 
 LIST = "from tdattr.inventory.command import main; main()"
@@ -110,3 +112,7 @@ def test_a_reader_may_leave_and_nothing_heavy_is_loaded(outputs: Path) -> None:
     loaded = set(errors.split())
     assert "tdattr.inventory.listing" in loaded
     assert not {"torch", "lightning", "pandas", "numpy", "matplotlib", "wandb"} & loaded
+
+
+def test_every_stage_has_a_word() -> None:
+    assert set(stages_of_code()) <= KINDS.keys()
