@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from tdattr.errors import UserError
+from tdattr.experiments import HOW
 from tdattr.inventory.artifacts import Inventory, Stored
 from tdattr.inventory.runs import CONFIG, RunFolder, find_runs
 from tdattr.inventory.uses import REFERENCE
@@ -27,7 +28,6 @@ PLURALS = {  # of the roles of inputs
     "regenerated": "regenerated images",
     "regenerated_random": "images regenerated for the reference",
 }
-UNTOLD = ("paths", "logger")  # of a run's config: no result depends on them
 ABSENT = "nothing"  # what a value that is not there is called
 ADDRESS = 16  # letters
 MOST_LETTERS = 80  # of a value
@@ -104,7 +104,7 @@ def read_settings(run: RunFolder) -> dict[str, Any]:
     """A run's composed config. Raises UserError where it cannot be read."""
     try:
         config = yaml.safe_load((run.folder / CONFIG).read_text())
-        return {name: value for name, value in config.items() if name not in UNTOLD}
+        return {name: value for name, value in config.items() if name not in HOW}
     except (OSError, ValueError, AttributeError, yaml.YAMLError) as error:
         raise UserError(f"The {CONFIG} of {printable(run.name)} cannot be read: compare its artifacts.") from error
 

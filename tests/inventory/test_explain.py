@@ -36,6 +36,14 @@ def test_two_runs_are_explained_by_their_configs_and_results(pair: tuple[Chain, 
         assert sum("train.steps" in line for line in lines) == 2  # in the configs, and once where it matters
 
 
+def test_how_the_work_was_done_is_no_difference(pair: tuple[Chain, Chain], tmp_path: Path) -> None:
+    for workers, name in enumerate(("long", "sweep/0"), start=1):
+        path = tmp_path / "runs" / name / "config.yaml"
+        path.write_text(f"{path.read_text()}\nworkers: {workers}\nsweep: {name}\nplan: {workers > 1}\nuntil: {name}\n")
+    done = artifacts("explain", "long", "sweep/0", outputs=tmp_path)
+    assert "train.steps" in done.out and not any(word in done.out for word in ("workers", "plan:", "until"))
+
+
 def test_a_training_that_was_pruned_is_still_known(pair: tuple[Chain, Chain], tmp_path: Path) -> None:
     names = pair[0].scores.name, pair[1].scores.name
     before = artifacts("explain", *names, outputs=tmp_path).out
