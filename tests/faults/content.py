@@ -9,10 +9,12 @@ from typing import Any
 from safetensors import safe_open
 
 from tdattr.integrity import PROVENANCE, check_files
+from tdattr.inventory.artifacts import read_inventory
+from tdattr.inventory.uses import reach
 
 OWN = ("seconds", "finished", "revision", "sha256", "device")  # in a provenance
 OWN += ("files",)  # which are compared themselves
-OWN += ("uses",)  # what was asked for in the last of several attempts, or by the first of several blocks
+OWN += ("uses",)  # which of several blocks, or of those that ask for it in turn, names something: see ``used``
 LOCKS = (".lock", ".lease")  # what may be left beside artifacts
 
 
@@ -36,6 +38,12 @@ def contents(store: Path) -> dict[str, Any]:
 def results(run: Path) -> dict[str, Any]:
     """The files of a run that hold what it found."""
     return {name: read(run / name) for name in ("summary.json", "attributions.csv") if (run / name).exists()}
+
+
+def used(store: Path, run: Path) -> set[str]:
+    """All artifacts that a run has used, as ``tdattr-artifacts`` finds them: whichever attempt asked for them."""
+    named = json.loads((run / "summary.json").read_text())["artifacts"].values()
+    return reach(read_inventory(store), named)
 
 
 def leftovers(store: Path) -> list[str]:

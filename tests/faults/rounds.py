@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tests.faults.attempts import Attempt, Blow, Broken, Ended, attempt
-from tests.faults.content import artifacts, contents, differences, leftovers, results
+from tests.faults.content import artifacts, contents, differences, leftovers, results, used
 
 MOST_FAULTS = 6  # in a round
 KINDS = {"operation": 0.5, "clock": 0.35, "anywhere": 0.15}  # of moments, and how often each is chosen
@@ -44,6 +44,7 @@ class Case:
     seconds: float = 0.0
     contents: dict[str, Any] = field(default_factory=dict)
     results: dict[str, Any] = field(default_factory=dict)
+    used: set[str] = field(default_factory=set)
 
     def run_undisturbed(self) -> None:
         """Raises Broken where it fails, too."""
@@ -58,6 +59,7 @@ class Case:
                 self.built.append(Built(line["name"], line["operations"], line["time"] - begun[line["name"]]))
         self.seconds = ended.said[-1]["time"] - ended.said[0]["time"]
         self.contents, self.results = contents(outputs / "artifacts"), results(run)
+        self.used = used(outputs / "artifacts", run)
 
 
 @dataclass
@@ -143,6 +145,8 @@ class Round:
         self.tally.compared += len(artifacts(store))
         for name in differences(expected, found) + differences(self.case.results, results(run)):
             self.complain(f"{name} is another one")
+        for name in sorted(self.case.used - used(store, run)):
+            self.complain(f"{name} was used, and nothing says it")
         for name in leftovers(store):
             self.complain(f"{name} is left over")
 
