@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from tdattr.files import expand
+from tdattr.search_path import CONF
 
 # nodes of the config that change no result: where things lie, who is told, how many share the work
 IRRELEVANT = ("paths", "logger", "trainer", "sweep", "workers", "plan")
@@ -21,14 +22,16 @@ PRECISION = "precision"  # the one value of the trainer that does
 CALL = re.compile(r"\$\{\s*[\w.]+\s*:")  # of a resolver: what it gives may depend on more than the config
 TARGET = "_target_"
 PACKAGE = Path(__file__).parent
+MEASURES = CONF / "measure"  # configs that a run looks up by name once it is composed
 MOST_FILES = 500_000  # that are looked at for one value
 UNDEFINED = (OmegaConfBaseException, OSError, ValueError)
 
 
 def identify(cfg: DictConfig) -> str | None:
-    """The identity of a job with this composed config, Hydra's own node left out; None where it has none, as a value of
-    the config or a file cannot be read. The same config, with files of the same names, sizes and times of change, and
-    the same code give the same identity; no data is read."""
+    """The identity of a job with this composed config, Hydra's own node left out; None where it has none: a value of
+    the config or a file cannot be read, or nobody knows here what its measures are (`read_measures`). The same config,
+    with files of the same names, sizes and times of change, and the same code give the same identity; no data is
+    read."""
     try:
         return digest(*plain(cfg))
     except UNDEFINED:
@@ -60,10 +63,19 @@ def digest(written: Mapping[str, Any], resolved: Mapping[str, Any]) -> str:
     parts = {
         "config": written,
         "called": called,
+        "measures": read_measures(resolved.get("metrics", []), resolved.get("measures", {})),
         "files": {value: stamp for value in texts.values() if isinstance(value, str) and (stamp := stamp_files(value))},
         "code": [digest_code(name) for name in sorted({PACKAGE.name, *(name.partition(".")[0] for name in targets)})],
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def read_measures(metrics: Any, given: Mapping[str, Any]) -> dict[str, str]:
+    """What the package's configs say of the measures that a run names, but for those that its own config holds whole
+    (``given``). Raises OSError where a measure's config lies elsewhere, and for ``auto``, which is what is there."""
+    names = metrics if isinstance(metrics, list) else [metrics]
+    whole = {name for name, settings in given.items() if isinstance(settings, Mapping) and TARGET in settings}
+    return {name: (MEASURES / f"{name}.yaml").read_text(encoding="utf-8") for name in names if name not in whole}
 
 
 def flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -154,6 +154,22 @@ def test_other_code_is_another_job(
     assert alone(loader, master, []) != before
 
 
+def test_measures_are_known_by_their_configs_or_not_at_all(
+    loader: ConfigLoader, master: DictConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for metrics in ("auto", "mine", "[ssim,mine]"):
+        job = [f"metrics={metrics}"]
+        assert alone(loader, master, job) is Composer(loader, master).identify(job) is None
+    whole = ["metrics=[ssim,mine]", "+measures.mine={_target_:tdattr.metrics.similarity.MSE}"]
+    assert alone(loader, master, whole) is not None
+    before = alone(loader, master, [])
+    shutil.copytree(identity.MEASURES, tmp_path / "measure")
+    monkeypatch.setattr(identity, "MEASURES", tmp_path / "measure")
+    assert alone(loader, master, []) == before
+    (tmp_path / "measure" / "ssim.yaml").write_text("_target_: tdattr.metrics.similarity.SSIM\nsigma: 2.0\n")
+    assert alone(loader, master, []) != before
+
+
 def test_code_of_a_users_own_is_part_of_the_identity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "my_method_of_a_test.py").write_text("x = 1\n")
