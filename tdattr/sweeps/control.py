@@ -125,17 +125,17 @@ def submit(sweep: Sweep, numbers: Sequence[int]) -> None:
     from tdattr.sweeps.slurm import SlurmSettings
 
     settings: SlurmSettings = typed(SlurmSettings, sweep.settings, "hydra.launcher")
-    settings.check()
+    settings.check([])
     settings.start(sweep, DictConfig({}), numbers, detached=True)
 
 
 def run_here(sweep: Sweep, numbers: Sequence[int]) -> None:
     """Run jobs again on this machine, with nobody waiting. Those of a command's own process get one of their own, whose
     words go to a log of their own."""
-    forget_status(sweep.folder)
     if sweep.launcher == BASIC:
         logs = {number: str(Path(sweep.job(number).folder) / JOB_LOG) for number in numbers}
         jobs = [replace(job, log=logs.get(job.number, job.log)) for job in sweep.jobs]
-        sweep = replace(sweep, launcher=LOCAL, slots=[{}], jobs=jobs)
+        sweep = replace(sweep, launcher=LOCAL, jobs=jobs)
+    sweep = replace(sweep, slots=sweep.slots or [{}])  # it may have been interrupted before it had any
     sweep.write()
     replace(sweep, process=start_pool(sweep, numbers, detached=True)).write()

@@ -19,6 +19,7 @@ from tdattr.cli import DETACHED, explain_failures
 from tdattr.configs import Settings, typed
 from tdattr.errors import UserError
 from tdattr.jobs import Interrupted
+from tdattr.ranges import Count
 from tdattr.run_status import forget_status
 from tdattr.sweeps.job import quote
 from tdattr.sweeps.record import Sweep, SweepJob, read_sweep
@@ -30,6 +31,7 @@ REPLACED = ("hydra.mode", "hydra.run.dir", "hydra.sweep.dir", "hydra.searchpath"
 SUBDIR = "hydra.sweep.subdir"
 RUN_LOG = "run.log"  # of Hydra, in a run's folder
 VARIABLES = ("TDATTR_OUTPUTS", "TDATTR_DATA", "TDATTR_WEIGHTS")  # by which conf/config.yaml finds its paths
+MODULES = "PYTHONPATH"  # where Python finds components of a user's own
 
 
 @dataclass(frozen=True)
@@ -55,12 +57,20 @@ class Request:
         return cfg
 
 
+@dataclass(frozen=True)
+class Needs:
+    """Of the config of a job what it needs of a machine."""
+
+    workers: Count
+    devices: Count
+
+
 class Launch(Settings):
     """The base of a launcher's settings."""
 
     @abstractmethod
-    def check(self) -> None:
-        """Raise UserError where this machine cannot do what is asked for."""
+    def check(self, overrides: Sequence[Sequence[str]]) -> None:
+        """Raise UserError where this machine cannot do what is asked for, for jobs with these overrides."""
 
     @abstractmethod
     def start(self, sweep: Sweep, cfg: DictConfig, numbers: Sequence[int], detached: bool) -> Sweep:
@@ -95,7 +105,7 @@ def record(request: Request, settings: Mapping[str, Any]) -> Sweep:
             launcher=request.launcher,
             submitted=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             settings=dict(settings),
-            environment={name: value for name, value in os.environ.items() if name in VARIABLES},
+            environment=read_environment(),
             working_folder=str(Path.cwd()),
             hydra=[o for o in hydra if o.lstrip("+").partition("=")[0] not in REPLACED],
             code=None,
@@ -108,6 +118,12 @@ def record(request: Request, settings: Mapping[str, Any]) -> Sweep:
         sweep = with_code(sweep, request)
     sweep.write()
     return sweep
+
+
+def read_environment() -> dict[str, str]:
+    """What jobs find in their environment wherever they are started, now or again; "" is what is not set."""
+    paths = [os.path.abspath(path) for path in os.environ.get(MODULES, "").split(os.pathsep) if path]
+    return {name: os.environ.get(name, "") for name in VARIABLES} | {MODULES: os.pathsep.join(paths)}
 
 
 def with_code(sweep: Sweep, request: Request) -> Sweep:
@@ -125,8 +141,9 @@ def launch(request: Request, kind: type[Launch], values: Any) -> Sequence[JobRet
     if request.config.hydra.job.config_name != "config":
         raise UserError(f"hydra/launcher={request.launcher} runs the jobs of tdattr alone: leave it out.")
     settings: Launch = typed(kind, values, "hydra.launcher")
-    settings.check()
+    settings.check(request.overrides)
     cfg = request.compose(0)
+    typed(Needs, {"workers": cfg.workers, "devices": cfg.trainer.devices}, "")
     numbers = range(request.first, request.first + len(request.overrides))
     detached = request.config.sweep == DETACHED
     sweep = record(request, values)

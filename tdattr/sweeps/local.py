@@ -14,16 +14,17 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from tdattr.errors import first_line
+from tdattr.errors import UserError, first_line
 from tdattr.jobs import ENDING, STOP, Interrupted, interruptible
 from tdattr.ranges import Count
 from tdattr.run_status import CANCEL, FAILED, INTERRUPTED, LOST, RUNNING, end_status, read_status, report_run
 from tdattr.sweeps.launch import Launch
 from tdattr.sweeps.machine import CORES, count_cores, list_gpus, make_slots, share_cores
-from tdattr.sweeps.pool import POOL_LOG, start_pool
+from tdattr.sweeps.pool import POOL_LOG, end_pools, start_pool
 from tdattr.sweeps.record import Sweep, read_sweep
 
 POLL_SECONDS = 0.1
+NEEDS = ("workers", "trainer", "trainer.devices", "trainer.accelerator")  # settings that say which place a job needs
 GRACE_SECONDS = 60.0  # in which a job that is told to end does so
 WARNINGS = (signal.SIGUSR1, signal.SIGUSR2)  # that SLURM sends to all processes of a job, which one of them answers
 
@@ -35,8 +36,12 @@ class LocalSettings(Launch):
     pack: Count | None
     jobs: Count | None
 
-    def check(self) -> None:
-        """Any machine can."""
+    def check(self, overrides: Sequence[Sequence[str]]) -> None:
+        """The jobs must need the same: each runs wherever one has ended."""
+        for key in NEEDS:
+            asked = {next((given for given in job if is_about(given, key)), "") for job in overrides}
+            if len(asked) > 1:
+                raise UserError(f"hydra/launcher=local gives every job the same place: give {key} a single value.")
 
     def start(self, sweep: Sweep, cfg: DictConfig, numbers: Sequence[int], detached: bool) -> Sweep:
         """Start the process that starts the others, and ends with this one unless it is ``detached``."""
@@ -50,10 +55,13 @@ class LocalSettings(Launch):
 
     def interrupt(self, sweep: Sweep) -> str:
         """End the jobs: they are processes of this command."""
-        if sweep.process is not None:
-            os.kill(sweep.process, STOP)
-            os.waitpid(sweep.process, 0)
+        end_pools()
         return "Interrupted, and the jobs of the sweep that ran with it: the same command resumes them."
+
+
+def is_about(override: str, key: str) -> bool:
+    """Whether an override sets that value, or chooses that group."""
+    return override.lstrip("+").partition("=")[0] == key
 
 
 def run_side_by_side(folder: Path, numbers: Sequence[int], told: Callable[[], bool]) -> int:

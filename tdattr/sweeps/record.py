@@ -31,7 +31,7 @@ class Sweep:
     launcher: str  # basic | local | slurm
     submitted: str  # time, with its zone
     settings: dict[str, Any]  # of the launcher
-    environment: dict[str, str]  # what tdattr reads of it
+    environment: dict[str, str]  # what tdattr and Python's imports read of it
     working_folder: str  # in which the command was given: relative paths start there
     hydra: list[str]  # overrides of Hydra's own settings that all jobs have
     code: str | None  # the folder of the code and configs that the jobs run; None: those of the command's process

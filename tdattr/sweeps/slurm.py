@@ -43,7 +43,7 @@ class SlurmSettings(Launch):
     setup: list[str]
     more: dict[str, Any]
 
-    def check(self) -> None:
+    def check(self, overrides: Sequence[Sequence[str]]) -> None:
         """There must be submitit, and SLURM."""
         if find_spec("submitit") is None:
             raise UserError(
@@ -105,6 +105,7 @@ class SlurmSettings(Launch):
         """What the shell does before a job starts: the cores of each come from the allocation."""
         assert sweep.code is not None
         return [
+            *(f"export {name}={shlex.quote(value)}" for name, value in sweep.environment.items()),
             f"export {CORES}=${{SLURM_CPUS_PER_TASK:-{self.cpus}}}",
             f"export {OMP}=${CORES}",
             *self.setup,

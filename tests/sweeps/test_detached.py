@@ -16,6 +16,7 @@ from tdattr.errors import UserError
 from tdattr.run_status import read_status
 from tdattr.sweeps import control
 from tdattr.sweeps.control import cancel, retry
+from tdattr.sweeps.pool import end_pools, start_pool
 from tdattr.sweeps.record import Sweep, read_sweep
 from tdattr.sweeps.states import read_states
 from tests.sweeps.sweep import make_sweep, say, wait_for
@@ -101,6 +102,18 @@ def test_a_detached_sweep_survives_its_terminal_and_leaves_no_process(sweep: Swe
         end_all(sweep.folder)
 
 
+@pytest.mark.slow
+def test_jobs_of_a_later_batch_are_not_told_by_the_end_of_the_one_before(sweep: Sweep) -> None:
+    (sweep.folder / "go").touch()
+    for number in (0, 1):
+        sweep = replace(sweep, process=start_pool(sweep, [number], False))
+        assert read_states(sweep).jobs[number].state == "WAITING"
+        wait_for(lambda sweep=sweep, number=number: read_states(sweep).jobs[number].ended)
+    assert [job.state for job in read_states(sweep).jobs[:2]] == ["DONE", "DONE"]
+    end_pools()
+    assert read_status(sweep.folder)["state"] == "done"
+
+
 def test_jobs_are_started_again_once_the_others_have_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The sweep is named by where it is from here, and its jobs start elsewhere."""
     monkeypatch.chdir(tmp_path.parent)
@@ -124,3 +137,8 @@ def test_jobs_are_started_again_once_the_others_have_ended(tmp_path: Path, monke
     assert numbers == [0] and again.launcher == "local" and again.slots == [{}] and again.folder == tmp_path
     assert [job.log for job in again.jobs] == ["0/job.log", "1/job.log", "2/job.log"]
     assert read_sweep(tmp_path).process == 17 and read_status(tmp_path / "0") is None
+    for number in (0, 1):
+        say(sweep, number, "interrupted")
+    replace(sweep, launcher="local").write()  # before it had slots
+    retry(read_sweep(tmp_path), [1])
+    assert started[-1][0].slots == [{}]

@@ -14,6 +14,7 @@ from hydra.conf import ConfigSourceInfo
 
 from tdattr.errors import UserError
 from tdattr.sweeps import slurm
+from tdattr.sweeps.launch import read_environment
 from tdattr.sweeps.record import read_sweep
 from tdattr.sweeps.slurm import SlurmSettings
 from tdattr.sweeps.snapshot import copy_code
@@ -115,6 +116,8 @@ def test_values_of_one_s_own_lie_beside_and_give_way_to_the_command_line(tmp_pat
     ("mistake", "sentence"),
     [
         ("hydra.launcher.jobs=0", "hydra.launcher.jobs=0 must be at least 1, or null."),
+        ("workers=0", "workers=0 must be at least 1."),
+        ("workers=1,2", "hydra/launcher=local gives every job the same place: give workers a single value."),
         ("hydra.launcher.job=1", "There is no setting hydra.launcher.job: did you mean hydra.launcher.jobs?"),
     ],
 )
@@ -122,6 +125,18 @@ def test_a_mistake_in_a_launcher_s_settings_is_said(mistake: str, sentence: str,
     done = tdattr("-m", "hydra/launcher=local", mistake, "seed=1,2", folder=tmp_path, check=False)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == f"error: {sentence}"
+
+
+def test_jobs_find_their_modules_and_stores_wherever_they_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["mods", "/elsewhere"]))
+    monkeypatch.setenv("TDATTR_DATA", "data")
+    monkeypatch.delenv("TDATTR_OUTPUTS", raising=False)
+    found = read_environment()
+    assert found["PYTHONPATH"] == f"{tmp_path}/mods{os.pathsep}/elsewhere"
+    assert (found["TDATTR_OUTPUTS"], found["TDATTR_DATA"]) == ("", "data")
 
 
 def test_other_commands_take_no_launcher(tmp_path: Path) -> None:
@@ -134,7 +149,7 @@ def test_what_slurm_needs_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = SlurmSettings(*[None] * 5, 1, None, 1, 1, 1, 0, 1, [], {})
     monkeypatch.setattr(slurm.shutil, "which", lambda name: None)
     with pytest.raises(UserError, match="There is no SLURM on this machine"):
-        settings.check()
+        settings.check([])
     monkeypatch.setattr(slurm, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="hydra/launcher=slurm needs submitit: pip install hydra-submitit-launcher"):
-        settings.check()
+        settings.check([])
