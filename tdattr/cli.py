@@ -243,16 +243,16 @@ def compose_and_run(load: Callable[[], Stage], jobs: Jobs, finish: Callable[[], 
     if sys.argv[1:2] in (["-sc"], ["--shell-completion"]) and len(sys.argv) == 3:
         sentences(lambda: complete(sys.argv[2], config_name), jobs)
         return
-    register_launchers()
-    sys.argv[1:] = arrange(sys.argv[1:])
 
     @hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)
-    def command(cfg: DictConfig) -> None:
+    def composed(cfg: DictConfig) -> None:
         jobs.attempt(load, cfg)
 
     def work() -> None:
+        register_launchers()
+        sys.argv[1:] = arrange(sys.argv[1:])
         try:
-            command()
+            composed()
         except Exception:
             finish()
             raise

@@ -12,6 +12,9 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from omegaconf import DictConfig, OmegaConf
+from yaml import YAMLError
+
+from tdattr.errors import UserError, first_line
 
 HERE = Path(__file__).parent
 CONF = HERE / "conf" if (HERE / "conf").is_dir() else HERE.parent / "conf"  # in a wheel, in a checkout
@@ -54,11 +57,15 @@ def register_launchers() -> None:
 
 def register_local() -> None:
     """Make the files of ``conf/local`` in the working folder choices of the group ``local``, as those of a checkout's
-    ``conf/local`` are: values of one's own, such as those of a cluster, which belong to no package."""
+    ``conf/local`` are: values of one's own, such as those of a cluster, which belong to no package. Raises UserError
+    for a file that cannot be read."""
     store = ConfigStore.instance()
     store.repo.pop(LOCAL, None)  # of another working folder
     for path in sorted(Path("conf", LOCAL).glob("*.yaml")):
-        store.store(path.stem, OmegaConf.load(path), group=LOCAL)
+        try:
+            store.store(path.stem, OmegaConf.load(path), group=LOCAL)
+        except (OSError, ValueError, YAMLError) as error:
+            raise UserError(f"{path} cannot be read: {first_line(error)}.") from error
 
 
 def composing() -> AbstractContextManager[Any]:

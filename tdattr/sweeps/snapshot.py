@@ -1,6 +1,7 @@
 """A copy of the code and the configs in a sweep's folder: what was submitted runs, whatever changes meanwhile."""
 
 import importlib.util
+import os
 import re
 import shutil
 import sys
@@ -13,7 +14,7 @@ from tdattr.store import REVISION, revision
 
 CODE = ".code"  # in a sweep's folder
 PACKAGE = Path(__file__).parents[1]
-PLUGIN = Path("hydra_plugins", "tdattr_launchers.py")  # beside the package, in a checkout and in a wheel
+PLUGINS = "hydra_plugins/tdattr_*.py"  # beside the package, in a checkout and in a wheel
 OWN = ("hydra", "main", "schema")  # providers of configs that are not the user's
 TARGET = re.compile(r"^\s*_target_:\s*['\"]?([A-Za-z_]\w*)\.", re.MULTILINE)
 INSTALLED = ("site-packages", "dist-packages")  # folders of what is installed, which is not copied
@@ -26,7 +27,8 @@ def copy_code(sweep_folder: Path, sources: Iterable[Any]) -> tuple[Path, list[st
     code, copied = sweep_folder / CODE, revision()
     copy(PACKAGE, code / PACKAGE.name)
     copy(CONF, code / CONF.relative_to(PACKAGE.parent))
-    copy(PACKAGE.parent / PLUGIN, code / PLUGIN)
+    for plugin in PACKAGE.parent.glob(PLUGINS):
+        copy(plugin, code / plugin.relative_to(PACKAGE.parent))
     (code / REVISION).write_text(copied or "", encoding="utf-8")
     searched: list[str] = []
     for source in sources:
@@ -36,7 +38,7 @@ def copy_code(sweep_folder: Path, sources: Iterable[Any]) -> tuple[Path, list[st
             searched.append(f"{source.schema}://{source.path}")
             continue
         target = code / "configs" / str(len(searched))
-        copy(Path(source.path), target)
+        copy_configs(Path(source.path).absolute(), target, sweep_folder)
         copy_modules(target, code)
         searched.append(f"file://{target}")
     return code, searched, copied
@@ -49,6 +51,18 @@ def copy(source: Path, target: Path) -> None:
         shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
     elif source.exists():
         shutil.copy2(source, target)
+
+
+def copy_configs(source: Path, target: Path, sweep_folder: Path) -> None:
+    """Copy the configs below a folder, which may also hold all that a user has: not what is hidden, nor the folders in
+    which the sweep lies, with those of other runs."""
+    target.mkdir(parents=True)
+    for place, folders, files in os.walk(source, followlinks=True):
+        below = [name for name in folders if not name.startswith(".")]
+        folders[:] = [name for name in below if not sweep_folder.is_relative_to(Path(place, name))]
+        for name in files:
+            if name.endswith(".yaml"):
+                copy(Path(place, name), target / Path(place, name).relative_to(source))
 
 
 def copy_modules(configs: Path, code: Path) -> None:

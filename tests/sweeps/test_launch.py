@@ -55,11 +55,12 @@ def test_jobs_run_what_was_submitted(tmp_path: Path) -> None:
     folder = wait_for_job(tmp_path, 0)
     (checkout / "tdattr" / "overrides.py").write_text("raise RuntimeError('the new code')")
     (checkout / "conf" / "config.yaml").write_text("new: true")
+    (checkout / "hydra_plugins" / "tdattr_sweeper.py").write_text("not Python")
     _, said = process.communicate()
     assert process.returncode == 1 and "the new code" not in said
     assert [read_status(folder, number)["error"] for number in "01"] == ["paths.data=null must be a folder."] * 2
     sweep = read_sweep(folder)
-    assert sweep.code == str(folder / ".code") and not list(folder.glob(".code/conf/local/*"))
+    assert sweep.code == str(folder / ".code")
     assert "seed=2" in sweep.jobs[1].overrides and sweep.command[:3] == ["tdattr", "-m", "hydra/launcher=local"]
 
 
@@ -99,6 +100,26 @@ def test_modules_of_one_s_own_are_copied_with_the_configs_that_name_them(
     assert (code / "tdattr/cli.py").exists() and (code / "conf/config.yaml").exists()
     assert (code / "hydra_plugins/tdattr_launchers.py").exists()
     assert not list(code.rglob("__pycache__"))
+
+
+def test_a_folder_of_configs_may_hold_the_sweep(tmp_path: Path) -> None:
+    (tmp_path / "method").mkdir()
+    for name in ("method/mine.yaml", "method/data.npy"):
+        (tmp_path / name).touch()
+    sweep = tmp_path / "outputs" / "runs" / "1"
+    (sweep.parent / "0").mkdir(parents=True)
+    (sweep.parent / "0" / "multirun.yaml").touch()
+    code, _, _ = copy_code(sweep, [ConfigSourceInfo(str(tmp_path), "file", "command-line")])
+    copied = [path for path in (code / "configs" / "0").rglob("*") if path.is_file()]
+    assert copied == [code / "configs" / "0" / "method" / "mine.yaml"]
+
+
+def test_a_slip_in_values_of_one_s_own_is_said(tmp_path: Path) -> None:
+    (tmp_path / "conf" / "local").mkdir(parents=True)
+    (tmp_path / "conf" / "local" / "slurm.yaml").write_text("cpus: [3")
+    done = tdattr("--cfg", "job", folder=tmp_path, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: conf/local/slurm.yaml cannot be read: ") and done.stderr.count("\n") == 1
 
 
 def test_values_of_one_s_own_lie_beside_and_give_way_to_the_command_line(tmp_path: Path) -> None:
