@@ -18,12 +18,13 @@ from omegaconf import DictConfig, open_dict
 from tdattr.cli import DETACHED, explain_failures
 from tdattr.configs import Settings, typed
 from tdattr.errors import UserError
+from tdattr.files import expand
 from tdattr.jobs import Interrupted
 from tdattr.ranges import Count
 from tdattr.run_status import forget_status
 from tdattr.sweeps.job import quote
 from tdattr.sweeps.record import Sweep, SweepJob, read_sweep
-from tdattr.sweeps.snapshot import CODE, copy_code
+from tdattr.sweeps.snapshot import CODE, OWN, copy_code
 from tdattr.sweeps.wait import wait
 
 log = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ class Request:
     @property
     def folder(self) -> Path:
         """The sweep's."""
-        return Path(str(self.config.hydra.sweep.dir)).absolute()
+        return expand(str(self.config.hydra.sweep.dir)).absolute()
 
     def compose(self, index: int) -> DictConfig:
         """The config of one of the jobs, with Hydra's own node."""
@@ -114,8 +115,12 @@ def record(request: Request, settings: Mapping[str, Any]) -> Sweep:
             process=None,
             jobs=jobs,
         )
+    sources = request.config.hydra.runtime.config_sources
     if copied and earlier is None:
         sweep = with_code(sweep, request)
+    elif earlier is None:  # a job that is started again finds the user's configs from wherever it is
+        places = [find_place(source) for source in sources if source.provider not in OWN]
+        sweep = replace(sweep, hydra=[*sweep.hydra, *search(places)])
     sweep.write()
     return sweep
 
@@ -130,8 +135,18 @@ def with_code(sweep: Sweep, request: Request) -> Sweep:
     """The sweep with a copy of the code and the configs, which its jobs run."""
     shutil.rmtree(sweep.folder / CODE, ignore_errors=True)  # of an earlier sweep in the same folder
     code, searched, revision = copy_code(sweep.folder, request.config.hydra.runtime.config_sources)
-    found = [f"hydra.searchpath=[{','.join(map(quote, searched))}]"] if searched else []
-    return replace(sweep, code=str(code), revision=revision, hydra=[*sweep.hydra, *found])
+    return replace(sweep, code=str(code), revision=revision, hydra=[*sweep.hydra, *search(searched)])
+
+
+def find_place(source: Any) -> str:
+    """Where a source of configs is, for whoever is in another folder."""
+    path = os.path.abspath(source.path) if source.schema == "file" else source.path
+    return f"{source.schema}://{path}"
+
+
+def search(places: Sequence[str]) -> list[str]:
+    """The override by which a job finds the configs in those places, if there are any."""
+    return [f"hydra.searchpath=[{','.join(map(quote, places))}]"] if places else []
 
 
 def launch(request: Request, kind: type[Launch], values: Any) -> Sequence[JobReturn]:
