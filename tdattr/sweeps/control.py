@@ -29,13 +29,13 @@ def cancel(sweep: Sweep, numbers: Collection[int]) -> str:
         return f"Nothing to cancel: {name(wanted)} {'has' if len(wanted) == 1 else 'have'} ended."
     others = [state for state in states if not state.ended and state not in chosen]
     check_reach(sweep, chosen, others)
-    for state in chosen:
+    if sweep.launcher == SLURM:
+        end_in_slurm(sorted({state.job.id for state in chosen if state.job.id is not None}))
+    for state in chosen:  # after SLURM, which may refuse
         folder = sweep.folder / state.job.folder
         folder.mkdir(parents=True, exist_ok=True)
         (folder / CANCEL).write_text(now())
-    if sweep.launcher == SLURM:
-        end_in_slurm(sorted({state.job.id for state in chosen if state.job.id is not None}))
-    elif sweep.launcher == BASIC:
+    if sweep.launcher == BASIC:
         end_command(sweep)
     for state in chosen:
         if sweep.launcher not in (SLURM, BASIC) and state.state == "RUNNING":
@@ -69,7 +69,8 @@ def end_in_slurm(ids: Sequence[str]) -> None:
     except FileNotFoundError:
         raise UserError("There is no scancel on this machine: give the command on a login node.") from None
     if done.returncode:
-        raise UserError(f"SLURM has not cancelled the jobs: {done.stderr.strip().splitlines()[-1]}")
+        said = done.stderr.strip() or f"scancel ended with status {done.returncode}"
+        raise UserError(f"SLURM has not cancelled the jobs: {said.splitlines()[-1]}")
 
 
 def end_command(sweep: Sweep) -> None:

@@ -115,6 +115,8 @@ class SlurmSettings(Launch):
     def interrupt(self, sweep: Sweep) -> str:
         """Leave the jobs: they are SLURM's."""
         arrays = dict.fromkeys(job.id.partition("_")[0] for job in sweep.jobs if job.id is not None)
+        if not arrays:
+            return "Interrupted before SLURM had taken any job: the same command starts again."
         return (
             "Interrupted; the jobs of the sweep go on, as they are SLURM's. To end them, too: "
             f"scancel {' '.join(arrays)}"
