@@ -11,7 +11,7 @@ from typing import Any
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.utils import JobReturn
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 
@@ -25,6 +25,7 @@ from tdattr.sweeps.lines import shorten
 from tdattr.sweeps.outcome import show_outcome
 from tdattr.sweeps.record import SWEEP
 
+LAUNCHERS = "hydra_plugins.tdattr_launchers"
 ATTACHED = "attached"
 CONFIG = "config"  # the name of the config of a run, whose jobs have an identity
 LOOK_SECONDS = 0.02
@@ -43,6 +44,8 @@ def run(
     """Run the jobs of a sweep, in the batches that ``split`` makes of its overrides; without ``again`` those alone that
     no earlier run has done. Raises what a job has failed by, once all have ended. Jobs that make a plan are all run, as
     it says what is there, and leave nothing to show."""
+    if (kind := type(launcher).__module__) != LAUNCHERS:
+        raise UserError(f"The launcher of {kind} does not run tdattr's jobs: choose hydra/launcher=local or slurm.")
     planned = bool(config.get("plan"))
     detached = is_detached(config) and not planned
     batches = split(OverridesParser.create(config_loader=loader).parse_overrides(list(arguments)))
@@ -56,6 +59,8 @@ def run(
     in_process = isinstance(launcher, BasicLauncher)
     if detached and any(new) and (not in_process or not leave_terminal(folder)):
         started = [] if in_process else [launcher.launch(new[0], 0)]
+        if not (folder / SWEEP).exists():
+            raise UserError(f"The sweep ended before it had started: {shorten(folder / OUTPUT)} says why.")
         print(f"Started {len(new[0])} jobs in {shorten(folder)}: tdattr-sweep status shows them.", file=sys.stderr)
         return started
     returned: list[Sequence[JobReturn]] = []
@@ -65,7 +70,8 @@ def run(
     if not planned:
         show_outcome(folder)
     for job in (job for results in returned for job in results):
-        _ = job.return_value  # raises what it has failed by
+        if job.status == JobStatus.FAILED:
+            raise job._return_value  # as the property does, which also prints the overrides
     return returned
 
 
