@@ -4,8 +4,9 @@ import os
 import signal
 import socket
 import subprocess
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from tdattr.errors import UserError
@@ -108,18 +109,16 @@ def retry(sweep: Sweep, numbers: Collection[int]) -> str:
         rest = [state for state in states.jobs if not state.ended]
         verb, whom = ("has", "it") if len(rest) == 1 else ("have", "them")
         raise UserError(f"{name(rest).capitalize()} {verb} not ended: wait for {whom}, or cancel {whom}, first.")
+    again = [state.job.number for state in chosen]
+    start = prepare_slurm(sweep, again) if sweep.launcher == SLURM else partial(run_here, sweep, again)
     for state in chosen:
         forget_status(sweep.folder / state.job.folder)
-    again = [state.job.number for state in chosen]
-    if sweep.launcher == SLURM:
-        submit(sweep, again)
-    else:
-        run_here(sweep, again)
+    start()
     return f"Started {name(chosen)} again."
 
 
-def submit(sweep: Sweep, numbers: Sequence[int]) -> None:
-    """Have SLURM run jobs again. Raises UserError where it does not."""
+def prepare_slurm(sweep: Sweep, numbers: Sequence[int]) -> Callable[[], object]:
+    """What has SLURM run jobs again. Raises UserError where this machine cannot ask it to."""
     from omegaconf import DictConfig
 
     from tdattr.configs import typed
@@ -127,7 +126,7 @@ def submit(sweep: Sweep, numbers: Sequence[int]) -> None:
 
     settings: SlurmSettings = typed(SlurmSettings, sweep.settings, "hydra.launcher")
     settings.check([])
-    settings.start(sweep, DictConfig({}), numbers, detached=True)
+    return partial(settings.start, sweep, DictConfig({}), numbers, detached=True)
 
 
 def run_here(sweep: Sweep, numbers: Sequence[int]) -> None:

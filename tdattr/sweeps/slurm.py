@@ -67,7 +67,8 @@ class SlurmSettings(Launch):
                 try:
                     jobs = self.executor(sweep).submit_array([SlurmJob(str(sweep.folder), some) for some in array])
                 except FailedJobError as error:
-                    raise UserError(f"SLURM took no jobs: {first_line(error)}") from error
+                    taken = f"of {len(shared)} jobs only the first {start}" if start else "no jobs"
+                    raise UserError(f"SLURM took {taken}: {first_line(error)}") from error
                 names = {number: job for some, job in zip(array, jobs, strict=True) for number in some}
                 sweep = name_jobs(sweep, names)
                 sweep.write()

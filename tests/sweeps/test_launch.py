@@ -102,6 +102,24 @@ def test_modules_of_one_s_own_are_copied_with_the_configs_that_name_them(
     assert not list(code.rglob("__pycache__"))
 
 
+@pytest.mark.slow
+def test_a_sweep_that_cannot_start_says_so(tmp_path: Path) -> None:
+    given = ["-m", "seed=1,2", "sweep=detached", "hydra.sweep.subdir=${nope}"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "TDATTR_OUTPUTS": "outputs"}
+    command = [sys.executable, "-c", MAIN, *given]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1 and "Started" not in done.stderr
+    said = done.stderr.splitlines()[-1]
+    assert said.startswith("error: The sweep ended before it had started: ") and ".sweep.log says why." in said
+
+
+def test_launchers_of_others_are_refused(tmp_path: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    done = tdattr("-m", "seed=1,2", "hydra/launcher=submitit_local", folder=tmp_path, check=False)
+    assert done.returncode == 1 and "choose hydra/launcher=local or slurm." in done.stderr.splitlines()[-1]
+    assert not list(tmp_path.glob("outputs/runs/*"))
+
+
 def test_a_folder_of_configs_may_hold_the_sweep(tmp_path: Path) -> None:
     (tmp_path / "method").mkdir()
     for name in ("method/mine.yaml", "method/data.npy"):
