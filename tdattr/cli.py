@@ -36,6 +36,8 @@ FULL_ERROR = "HYDRA_FULL_ERROR"
 TORCH = "torch"  # most of what is imported
 Stage = Callable[[DictConfig], None]
 T = TypeVar("T")
+ATTACHED = "attached"
+MOST_NAMED = 10  # jobs in a sentence
 DETACHED = "detached"  # the value of ``sweep`` under which the command does not wait for its jobs
 ASKED = "TDATTR_FULL_ERROR"  # what the user said, for the commands that this one starts
 PLAN = "plan=true"
@@ -185,6 +187,8 @@ class Jobs:
                 raise UserError(f"sweep={DETACHED} is for a sweep: add -m, also for a single job.")
             if self.config_name != CONFIG and cfg.plan:
                 raise UserError(f"{PLAN} is for tdattr: leave it out here.")
+            if cfg.get("sweep", ATTACHED) not in (ATTACHED, DETACHED):
+                raise UserError(f"sweep={cfg.sweep} is neither {ATTACHED} nor {DETACHED}.")
             import_for_good(load)(cfg)
         except Exception as error:
             if self.signals:  # it hit a process that the job had started, too
@@ -228,8 +232,10 @@ def explain_failures(failed: Sequence[str], jobs: int) -> str:
 
 
 def join_names(jobs: Sequence[str]) -> str:
-    """``jobs #1 and #2``."""
-    return f"job{'s' if len(jobs) > 1 else ''} {' and '.join(jobs)}"
+    """``job #1``, ``jobs #1, #2 and #4``, or how many there are."""
+    if len(jobs) > MOST_NAMED:
+        return f"{len(jobs)} jobs"
+    return f"job {jobs[0]}" if len(jobs) == 1 else f"jobs {', '.join(jobs[:-1])} and {jobs[-1]}"
 
 
 def compose_and_run(load: Callable[[], Stage], jobs: Jobs, finish: Callable[[], None] = lambda: None) -> None:

@@ -15,7 +15,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 
-from tdattr.cli import DETACHED
+from tdattr.cli import ATTACHED, DETACHED
 from tdattr.errors import UserError, first_line
 from tdattr.files import expand
 from tdattr.run_status import forget_status, report_run
@@ -26,7 +26,6 @@ from tdattr.sweeps.outcome import show_outcome
 from tdattr.sweeps.record import SWEEP
 
 LAUNCHERS = "hydra_plugins.tdattr_launchers"
-ATTACHED = "attached"
 CONFIG = "config"  # the name of the config of a run, whose jobs have an identity
 LOOK_SECONDS = 0.02
 OUTPUT = ".sweep.log"  # of a detached sweep whose jobs run in the command's process
