@@ -169,7 +169,7 @@ def launch(request: Request, kind: type[Launch], values: Any) -> Sequence[JobRet
         failed = wait(sweep, numbers)
     except Interrupted as error:
         raise Interrupted(error.number, settings.interrupt(read_sweep(sweep.folder))) from error
-    said = explain_failures([f"#{number}" for number in sorted(failed)], len(numbers))
+    said = explain_failures([f"#{number}" for number in sorted(failed)], len(numbers)) if failed else ""
     return [outcome(sweep.job(number), failed, said) for number in numbers]
 
 

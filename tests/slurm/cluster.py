@@ -88,7 +88,12 @@ class Cluster:
             self.node("resume")
 
     def hurry(self) -> None:
-        """Let jobs start at once that were queued again, which SLURM makes wait for two minutes."""
+        """Let jobs start at once that were queued again, which SLURM makes wait for two minutes, also where their node
+        refused them because it was still ending them: it is drained then, and they are held."""
+        self.node_up()
+        for job in self.call("squeue", "--noheader", "--array", "--states=PENDING", "--format=%i %r").splitlines():
+            if "held" in job:
+                self.call("scontrol", "release", job.split()[0])
         for job in self.call("squeue", "--noheader", "--array", "--states=PENDING", "--format=%i").split():
             command = ["scontrol", "update", f"JobId={job}", "StartTime=now"]  # fails for one that has just started
             subprocess.run(command, env=os.environ | self.environment, capture_output=True)

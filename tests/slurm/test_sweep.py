@@ -21,7 +21,7 @@ SMALL = [*MIXTURES, *(o for o in TINY if not o.startswith("dataset")), "protocol
 SWEEP = ["-m", "method=random,gated", "seed=1,2", *SMALL, f"hydra.searchpath=[file://{GATED}/conf]"]
 SLURM = ["hydra/launcher=slurm", "hydra.launcher.gpus=null", "hydra.launcher.cpus=1", "hydra.launcher.time=60"]
 MAIN = "import sys; sys.argv[0] = 'tdattr'; from tdattr.cli import main; main()"
-WAIT_SECONDS = 3600.0  # of a busy machine
+WAIT_SECONDS = 900.0  # of a busy machine
 
 
 def until(condition: Callable[[], object], process: "subprocess.Popen[str]") -> None:
@@ -129,7 +129,6 @@ def test_a_sweep_survives_what_happens_to_its_jobs(cluster: Cluster, tmp_path: P
         first = sweeping.wait(2, 3)
         cluster.node("down")
         until(lambda: cluster.states() == ["PENDING"] * 2, process)
-        cluster.node_up()
         second = sweeping.wait(2, 3, but=first)
         cluster.call("scancel", sweeping.id(3))
         cluster.call("scontrol", "requeue", sweeping.id(2))
@@ -145,7 +144,7 @@ def test_a_sweep_survives_what_happens_to_its_jobs(cluster: Cluster, tmp_path: P
         process.wait()
     sweep = sweeping.sweep()
     logs = {job.number: (sweep.folder / job.log).read_text() for job in sweep.jobs}
-    assert "#3" in said and str(sweep.folder / sweep.job(3).log) in said and "Traceback" not in said
+    assert "#3" in said and f"{sweep.folder.name}/{sweep.job(3).log}" in said and "Traceback" not in said
     assert [sweeping.status(number)["state"] for number in range(4)] == ["done"] * 3 + ["interrupted"]
     assert sorted(path.name for path in sweep.folder.iterdir() if path.is_dir()) == [".code", ".submitit", *"0123"]
     assert [logs[number].count("Starting with JobEnvironment") for number in range(4)] == [1, 1, 4, 2]
