@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tdattr.sweeps.machine import count_cores
+from tdattr.jobs import count_cores
 
 COMMAND = "import sys; sys.argv[0] = 'tdattr'; from tdattr.cli import main; main()"
 

@@ -16,9 +16,10 @@ class Basic(BasicLauncher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Note what is started, and run it."""
         from tdattr.sweeps.launch import Request, record
+        from tdattr.sweeps.record import BASIC
 
         assert self.config is not None and self.hydra_context is not None
-        record(Request("basic", self.config, self.hydra_context, job_overrides, initial_job_idx), {})
+        record(Request(BASIC, self.config, self.hydra_context, job_overrides, initial_job_idx), {})
         return super().launch(job_overrides, initial_job_idx)
 
 
@@ -40,8 +41,9 @@ class Local(Settled):
         """Run the jobs, and wait for them."""
         from tdattr.sweeps.launch import Request, launch
         from tdattr.sweeps.local import LocalSettings
+        from tdattr.sweeps.record import LOCAL
 
-        request = Request("local", self.config, self.hydra_context, job_overrides, initial_job_idx)
+        request = Request(LOCAL, self.config, self.hydra_context, job_overrides, initial_job_idx)
         return launch(request, LocalSettings, self.settings)
 
 
@@ -51,7 +53,8 @@ class Slurm(Settled):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Submit the jobs, and wait for them."""
         from tdattr.sweeps.launch import Request, launch
+        from tdattr.sweeps.record import SLURM
         from tdattr.sweeps.slurm import SlurmSettings
 
-        request = Request("slurm", self.config, self.hydra_context, job_overrides, initial_job_idx)
+        request = Request(SLURM, self.config, self.hydra_context, job_overrides, initial_job_idx)
         return launch(request, SlurmSettings, self.settings)

@@ -24,7 +24,7 @@ from tdattr.completion import complete
 from tdattr.errors import UserError
 from tdattr.files import OUTPUTS, describe_full
 from tdattr.identity import identify
-from tdattr.jobs import Interrupted, interruptible, own_job
+from tdattr.jobs import Interrupted, interruptible, join_names, own_job
 from tdattr.overrides import arrange, check_overrides, explain, join_lines
 from tdattr.progress import close_bars
 from tdattr.report.arguments import parse
@@ -37,11 +37,10 @@ TORCH = "torch"  # most of what is imported
 Stage = Callable[[DictConfig], None]
 T = TypeVar("T")
 ATTACHED = "attached"
-MOST_NAMED = 10  # jobs in a sentence
 DETACHED = "detached"  # the value of ``sweep`` under which the command does not wait for its jobs
 ASKED = "TDATTR_FULL_ERROR"  # what the user said, for the commands that this one starts
 PLAN = "plan=true"
-CONFIG = "config"  # that of a run
+CONFIG = "config"  # that of a run, whose jobs have an identity
 LAUNCHERS = ("hydra/launcher", "hydra.launcher")  # the group, and the settings of its choice
 MODES = ("run", "sweep")  # of Hydra's, each with its folder
 
@@ -183,12 +182,10 @@ class Jobs:
         it."""
         try:
             check_overrides(cfg, hydra)
-            if not self.sweep and cfg.get("sweep") == DETACHED:
+            if is_detached(cfg) and not self.sweep:
                 raise UserError(f"sweep={DETACHED} is for a sweep: add -m, also for a single job.")
             if self.config_name != CONFIG and cfg.plan:
                 raise UserError(f"{PLAN} is for tdattr: leave it out here.")
-            if cfg.get("sweep", ATTACHED) not in (ATTACHED, DETACHED):
-                raise UserError(f"sweep={cfg.sweep} is neither {ATTACHED} nor {DETACHED}.")
             import_for_good(load)(cfg)
         except Exception as error:
             if self.signals:  # it hit a process that the job had started, too
@@ -224,18 +221,18 @@ class Jobs:
         )
 
 
+def is_detached(config: DictConfig) -> bool:
+    """What ``sweep`` says. Raises UserError where it says nothing that there is."""
+    if config.get("sweep", ATTACHED) not in (ATTACHED, DETACHED):
+        raise UserError(f"sweep={config.sweep} is neither {ATTACHED} nor {DETACHED}.")
+    return config.get("sweep") == DETACHED
+
+
 def explain_failures(failed: Sequence[str], jobs: int) -> str:
     """What is said at the end of a sweep of so many jobs, of which some have failed."""
     verb = "has" if len(failed) == 1 else "have"
     others = "; the other jobs are finished" if jobs > len(failed) else ""
     return f"{join_names(failed)} of the sweep {verb} failed, as said above{others}."
-
-
-def join_names(jobs: Sequence[str]) -> str:
-    """``job #1``, ``jobs #1, #2 and #4``, or how many there are."""
-    if len(jobs) > MOST_NAMED:
-        return f"{len(jobs)} jobs"
-    return f"job {jobs[0]}" if len(jobs) == 1 else f"jobs {', '.join(jobs[:-1])} and {jobs[-1]}"
 
 
 def compose_and_run(load: Callable[[], Stage], jobs: Jobs, finish: Callable[[], None] = lambda: None) -> None:

@@ -13,11 +13,12 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from tdattr.experiments import HOW
 from tdattr.files import expand
 from tdattr.search_path import CONF
 
-# nodes of the config that change no result: where things lie, who is told, how many share the work
-IRRELEVANT = ("paths", "logger", "trainer", "sweep", "workers", "plan")
+# nodes of the config that change no result; a run that ends before its verdict (`until`) is none that could be taken up
+IRRELEVANT = {*HOW, "trainer"} - {"until"}
 PRECISION = "precision"  # the one value of the trainer that does
 CALL = re.compile(r"\$\{\s*[\w.]+\s*:")  # of a resolver: what it gives may depend on more than the config
 TARGET = "_target_"

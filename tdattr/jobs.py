@@ -2,13 +2,14 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
 ENDING = (signal.SIGINT, signal.SIGTERM)  # of a terminal's Ctrl+C; of SLURM, systemd, CI and `timeout`
 STOP = signal.SIGTERM  # by which one process of a job asks another to end and to leave what it resumes from
 WARNING = (signal.SIGUSR1, signal.SIGUSR2)  # of SLURM before a time limit (sbatch --signal), and of submitit
+MOST_NAMED = 10  # jobs in a sentence
 RANKS = (  # by which SLURM, torchrun and others tell a process which part of their job it is
     "RANK",
     "LOCAL_RANK",
@@ -24,6 +25,18 @@ RANKS = (  # by which SLURM, torchrun and others tell a process which part of th
     "TORCHELASTIC_RUN_ID",
     "TORCHELASTIC_USE_AGENT_STORE",
 )
+
+
+def count_cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def join_names(jobs: Sequence[str]) -> str:
+    """``job #1``, ``jobs #1, #2 and #4``, or how many there are."""
+    if len(jobs) > MOST_NAMED:
+        return f"{len(jobs)} jobs"
+    return f"job {jobs[0]}" if len(jobs) == 1 else f"jobs {', '.join(jobs[:-1])} and {jobs[-1]}"
 
 
 class Interrupted(BaseException):

@@ -23,6 +23,8 @@ from functools import cache
 from itertools import count
 from pathlib import Path
 
+from tdattr.run_status import PROCESSES, identify_process
+
 log = logging.getLogger(__name__)
 BEAT_SECONDS = 10.0
 LEASE_SECONDS = 120.0  # a network file system may show what a file held a minute ago
@@ -223,8 +225,4 @@ def name_machine() -> str:
 def find_start(pid: int) -> str:
     """When a process was started, in ticks since the machine was; empty where there is none, or only what is left of
     one until its parent asks for it. A machine without /proc says the same of all."""
-    try:
-        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return "" if Path("/proc/self/stat").exists() else "0"
-    return "" if state in "ZX" else fields[18]  # proc_pid_stat(5): fields 3 and 22
+    return identify_process(pid) or ("" if PROCESSES.is_dir() else "0")

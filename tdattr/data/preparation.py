@@ -4,7 +4,6 @@ import csv
 import hashlib
 import json
 import logging
-import os
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,6 +20,7 @@ from tdattr.data.prepared import FACTS, SPLITS, Counts, Example, Source, Split, 
 from tdattr.data.strips import cut_lines
 from tdattr.errors import UserError
 from tdattr.files import digest_once, move_into_place, name_aside, write_json
+from tdattr.jobs import count_cores
 from tdattr.progress import Bar
 from tdattr.rows import Rows
 from tdattr.tables import REBUILD, quote_formula, read_rows, write_table
@@ -82,11 +82,6 @@ def prepare(
 def is_complete(folder: Path, split: str, count: int) -> bool:
     """Whether an interrupted call has written the whole of a split, and it is as it was written."""
     return (folder / f"{split}_items.csv").exists() and Rows(folder, split, count).done == count
-
-
-def count_cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def check_counts(sizes: Mapping[str, int], expected: Counts | None, description: str) -> None:

@@ -10,18 +10,15 @@ from functools import partial
 from pathlib import Path
 
 from tdattr.errors import UserError
+from tdattr.jobs import join_names
 from tdattr.run_status import CANCEL, forget_status, is_running, now, read_status
 from tdattr.sweeps.pool import start_pool
-from tdattr.sweeps.record import Sweep
-from tdattr.sweeps.states import ENDS_BADLY, SLURM, JobState, is_starting, read_states
-
-BASIC, LOCAL = "basic", "local"
-JOB_LOG = "job.log"
-MOST_NAMED = 10  # numbers in a sentence
+from tdattr.sweeps.record import BASIC, JOB_LOG, LOCAL, SLURM, Sweep
+from tdattr.sweeps.states import ENDS_BADLY, JobState, is_starting, read_states
 
 
 def cancel(sweep: Sweep, numbers: Collection[int]) -> str:
-    """End those jobs (all, where there are no numbers) that have not ended, or see to it that they do not start. Gives
+    """End those jobs (without numbers, all) that have not ended, or see to it that they do not start. Gives
     what is to be said. Raises UserError where that cannot be done from here; then nothing is done."""
     states = read_states(sweep).jobs
     wanted = [state for state in states if not numbers or state.job.number in numbers]
@@ -89,14 +86,11 @@ def end_process(number: int, identity: str | None) -> None:
 
 def name(states: Sequence[JobState]) -> str:
     """``job #3``, ``jobs #3, #4 and #7``, or how many there are."""
-    if len(states) > MOST_NAMED:
-        return f"{len(states)} jobs"
-    words = [f"#{state.job.number}" for state in states]
-    return f"job {words[0]}" if len(words) == 1 else f"jobs {', '.join(words[:-1])} and {words[-1]}"
+    return join_names([f"#{state.job.number}" for state in states])
 
 
 def retry(sweep: Sweep, numbers: Collection[int]) -> str:
-    """Start those jobs again (all, where there are no numbers) that have ended and are not done: in their folders, with
+    """Start those jobs again (without numbers, all) that have ended and are not done: in their folders, with
     the code that was submitted. Gives what is to be said. Raises UserError where that cannot be done now."""
     states = read_states(sweep)
     wanted = [state for state in states.jobs if not numbers or state.job.number in numbers]

@@ -42,7 +42,7 @@ def run(folder: Path, number: int) -> int:
         return 0
     begin_status(place, log)
     sys.argv[1:] = arguments(sweep, job)
-    jobs = cli.Jobs("config", log)
+    jobs = cli.Jobs(cli.CONFIG, log)
     try:
         cli.main(jobs)
         return 0

@@ -15,22 +15,21 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext
 from omegaconf import DictConfig, open_dict
 
-from tdattr.cli import DETACHED, explain_failures
+from tdattr.cli import CONFIG, DETACHED, explain_failures
 from tdattr.configs import Settings, typed
 from tdattr.errors import UserError
 from tdattr.files import expand
 from tdattr.jobs import Interrupted
 from tdattr.ranges import Count
-from tdattr.run_status import forget_status
+from tdattr.run_status import LOG, forget_status
 from tdattr.sweeps.job import quote
-from tdattr.sweeps.record import Sweep, SweepJob, read_sweep
+from tdattr.sweeps.record import BASIC, JOB_LOG, Sweep, SweepJob, read_sweep
 from tdattr.sweeps.snapshot import CODE, OWN, copy_code
 from tdattr.sweeps.wait import wait
 
 log = logging.getLogger(__name__)
 REPLACED = ("hydra.mode", "hydra.run.dir", "hydra.sweep.dir", "hydra.searchpath")  # overrides a job has of its own
 SUBDIR = "hydra.sweep.subdir"
-RUN_LOG = "run.log"  # of Hydra, in a run's folder
 VARIABLES = ("TDATTR_OUTPUTS", "TDATTR_DATA", "TDATTR_WEIGHTS")  # by which conf/config.yaml finds its paths
 MODULES = "PYTHONPATH"  # where Python finds components of a user's own
 
@@ -86,14 +85,14 @@ class Launch(Settings):
 def record(request: Request, settings: Mapping[str, Any]) -> Sweep:
     """Write down the jobs before any is started. Those of an earlier batch of the same sweep stay."""
     hydra = request.config.hydra.overrides.hydra
-    copied = request.launcher != "basic"
+    copied = request.launcher != BASIC
     earlier = read_sweep(request.folder) if request.first else None
     named = any(override.lstrip("+").startswith(f"{SUBDIR}=") for override in hydra)
     jobs = earlier.jobs if earlier is not None else []
     for index, overrides in enumerate(request.overrides):
         number = request.first + index
         folder = str(request.compose(index).hydra.sweep.subdir) if named else str(number)
-        name = "job.log" if copied else RUN_LOG
+        name = JOB_LOG if copied else LOG
         forget_status(request.folder / folder)
         jobs = [*jobs, SweepJob(number, list(overrides), folder, None, f"{folder}/{name}")]
     request.folder.mkdir(parents=True, exist_ok=True)
@@ -153,7 +152,7 @@ def launch(request: Request, kind: type[Launch], values: Any) -> Sequence[JobRet
     """Start jobs as a launcher's settings say, and wait for them. A job that failed is one in what is returned, so that
     Hydra goes on with the next batch of the sweep; the others' results are there. Raises Interrupted, which says what
     became of the jobs."""
-    if request.config.hydra.job.config_name != "config":
+    if request.config.hydra.job.config_name != CONFIG:
         raise UserError(f"hydra/launcher={request.launcher} runs the jobs of tdattr alone: leave it out.")
     settings: Launch = typed(kind, values, "hydra.launcher")
     settings.check(request.overrides)

@@ -7,26 +7,24 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from tdattr.errors import UserError, first_line
-from tdattr.jobs import ENDING, STOP, Interrupted, interruptible
+from tdattr.jobs import ENDING, STOP, WARNING, Interrupted, count_cores, ignored, interruptible
 from tdattr.ranges import Count
 from tdattr.run_status import CANCEL, FAILED, INTERRUPTED, LOST, RUNNING, end_status, read_status, report_run
 from tdattr.sweeps.launch import Launch
-from tdattr.sweeps.machine import CORES, count_cores, list_gpus, make_slots, share_cores
+from tdattr.sweeps.machine import CORES, list_gpus, make_slots, share_cores
 from tdattr.sweeps.pool import POOL_LOG, end_pools, start_pool
 from tdattr.sweeps.record import Sweep, read_sweep
 
 POLL_SECONDS = 0.1
 NEEDS = ("workers", "trainer", "trainer.devices", "trainer.accelerator")  # settings that say which place a job needs
 GRACE_SECONDS = 60.0  # in which a job that is told to end does so
-WARNINGS = (signal.SIGUSR1, signal.SIGUSR2)  # that SLURM sends to all processes of a job, which one of them answers
 
 
 @dataclass(frozen=True)
@@ -106,7 +104,7 @@ def start(sweep: Sweep, number: int, slot: dict[str, str]) -> "subprocess.Popen[
     """Start one job."""
     job = sweep.job(number)
     (sweep.folder / job.log).parent.mkdir(parents=True, exist_ok=True)
-    with (sweep.folder / job.log).open("a") as output, ignored(WARNINGS):
+    with (sweep.folder / job.log).open("a") as output, ignored(*WARNING):  # which one process of a SLURM job answers
         return subprocess.Popen(
             [sys.executable, "-u", "-m", "tdattr.sweeps.job", str(sweep.folder), str(number)],
             cwd=sweep.code,
@@ -115,17 +113,6 @@ def start(sweep: Sweep, number: int, slot: dict[str, str]) -> "subprocess.Popen[
             stdout=output,
             stderr=output,
         )
-
-
-@contextmanager
-def ignored(signals: Sequence[int]) -> Iterator[None]:
-    """While this lasts, processes that are started ignore those signals."""
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in signals}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def bury(sweep: Sweep, number: int, status: int) -> int:

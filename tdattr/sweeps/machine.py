@@ -2,13 +2,10 @@
 
 import os
 
+from tdattr.jobs import count_cores
+
 CORES, GPUS = "TDATTR_THREADS", "CUDA_VISIBLE_DEVICES"
 OMP = "OMP_NUM_THREADS"  # what torch takes where nobody says how many threads, and other libraries
-
-
-def count_cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def list_gpus() -> list[str]:

@@ -9,6 +9,8 @@ from tdattr.errors import UserError
 from tdattr.files import write_json
 
 SWEEP = "sweep.json"
+BASIC, LOCAL, SLURM = "basic", "local", "slurm"  # launchers
+JOB_LOG = "job.log"  # of a job that is a process of its own, in its folder
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Sweep:
 
     folder: Path
     command: list[str]
-    launcher: str  # basic | local | slurm
+    launcher: str  # BASIC, LOCAL or SLURM
     submitted: str  # time, with its zone
     settings: dict[str, Any]  # of the launcher
     environment: dict[str, str]  # what tdattr and Python's imports read of it

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from tdattr.run_status import CANCEL, DONE, FAILED, INTERRUPTED, LOST, RUNNING, is_running, read_status
 from tdattr.sweeps import queue
-from tdattr.sweeps.record import Sweep, SweepJob
+from tdattr.sweeps.record import SLURM, Sweep, SweepJob
 
 State = Literal["WAITING", "RUNNING", "DONE", "FAILED", "LOST", "CANCELLED", "INTERRUPTED"]
 ENDED: tuple[State, ...] = ("DONE", "FAILED", "LOST", "CANCELLED", "INTERRUPTED")
@@ -17,7 +17,6 @@ FAILURES: tuple[State, ...] = ("FAILED", "LOST", "INTERRUPTED")  # after which a
 ENDS_BADLY: tuple[State, ...] = (*FAILURES, "CANCELLED")  # what can be started again
 STARTING_SECONDS = 60.0  # within which whatever starts the jobs has said that it is there
 SILENT_SECONDS = 300.0  # without a sign of life, of which a run gives one every 20 s, until one elsewhere is lost
-SLURM = "slurm"
 RESUMED = ": the same command resumes it."
 FORGOTTEN = ""  # in SLURM's place for the state of a job that it does not know
 CANCELLED = "CANCELLED"  # in SLURM's words

@@ -15,7 +15,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 
-from tdattr.cli import ATTACHED, DETACHED
+from tdattr.cli import CONFIG, is_detached
 from tdattr.errors import UserError, first_line
 from tdattr.files import expand
 from tdattr.run_status import forget_status, report_run
@@ -26,7 +26,6 @@ from tdattr.sweeps.outcome import show_outcome
 from tdattr.sweeps.record import SWEEP
 
 LAUNCHERS = "hydra_plugins.tdattr_launchers"
-CONFIG = "config"  # the name of the config of a run, whose jobs have an identity
 LOOK_SECONDS = 0.02
 OUTPUT = ".sweep.log"  # of a detached sweep whose jobs run in the command's process
 Batches = list[list[list[str]]]
@@ -98,13 +97,6 @@ def leave_terminal(folder: Path) -> bool:
         for file, number in ((nothing, 0), (output, 1), (output, 2)):
             os.dup2(file.fileno(), number)
     return True
-
-
-def is_detached(config: DictConfig) -> bool:
-    """What ``sweep`` says. Raises UserError where it says nothing that there is."""
-    if config.get("sweep", ATTACHED) not in (ATTACHED, DETACHED):
-        raise UserError(f"sweep={config.sweep} is neither {ATTACHED} nor {DETACHED}.")
-    return config.get("sweep") == DETACHED
 
 
 def leave_out_finished(

@@ -12,8 +12,8 @@ from rich.text import Text
 
 from tdattr.progress import LOG_INTERVAL_SECONDS, duration
 from tdattr.sweeps.lines import Line, choose, count, left_out, tell
-from tdattr.sweeps.record import Sweep
-from tdattr.sweeps.states import FAILURES, SLURM, SweepState, explain, read_states
+from tdattr.sweeps.record import SLURM, Sweep
+from tdattr.sweeps.states import FAILURES, SweepState, explain, read_states
 
 SHORTEST_SECONDS = 0.5  # between two looks; the longer it takes, the fewer
 LONGEST_SECONDS = {SLURM: 15.0}  # SLURM is not to be asked often
