@@ -161,7 +161,7 @@ def write_status(folder: Path, content: dict[str, Any]) -> None:
     """Replace the status in one step; not forced on the disk, as it is about what happens now. Raises OSError."""
     aside = folder / f"{STATUS}.{os.getpid()}.new"
     try:
-        aside.write_text(json.dumps(content, indent=2), encoding="utf-8")
+        aside.write_text(json.dumps(content, indent=2, allow_nan=False), encoding="utf-8")
         os.replace(aside, folder / STATUS)
     except OSError:
         aside.unlink(missing_ok=True)

@@ -214,7 +214,7 @@ def read_runs(folders: list[Path], broken: Mapping[Path, str]) -> tuple[list[Run
                     raise ValueError(f"its summary has no {key}")
             if not isinstance(run.summary.get("title", ""), str):
                 raise ValueError("the title in its summary is not text")
-            experiment_key(config)
+            name_experiment(config)
             name_runs([config])
             run.artifact("evaluation")
         except UNREADABLE as error:

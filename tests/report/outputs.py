@@ -129,6 +129,9 @@ class Outputs:
         full = {
             "seed": seed,
             "dataset": {"name": dataset},
+            "model": {"name": "dit"},
+            "diffusion": {"name": "edm"},
+            "protocol": {"name": found["protocol"]},
             "method": {"name": method},
             "train": {"steps": 5},
             "trainer": {"precision": "32-true", "workers": self.count},

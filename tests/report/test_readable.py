@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 
 from tdattr.errors import UserError
 from tdattr.report import command, page
@@ -78,6 +79,14 @@ def test_a_summary_with_something_missing(outputs: Outputs, edit: str) -> None:
 def test_a_damaged_config(outputs: Outputs, content: str) -> None:
     (outputs.root / "runs" / "run 2" / "config.yaml").write_text(content)
     check_others_are_shown(outputs)
+
+
+@pytest.mark.parametrize("node", ["dataset", "model", "diffusion", "protocol", "method", "trainer"])
+@pytest.mark.parametrize("value", [None, "text", {}, {"name": []}], ids=str)
+def test_a_config_with_something_missing(outputs: Outputs, node: str, value: Any) -> None:
+    path = outputs.root / "runs" / "run 2" / "config.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {node: value}))
+    assert check_others_are_shown(outputs)
 
 
 @pytest.mark.parametrize("content", ["", "query,role\n0,attributed\n", 'query,"role\n', "\0\0"])
