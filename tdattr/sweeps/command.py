@@ -74,9 +74,12 @@ def parse(arguments: Sequence[str]) -> Options:
             action.add_argument("-a", "--all", dest="whole", action="store_true", help="a line for every job")
         if name == "logs":
             action.add_argument("-f", "--follow", action="store_true", help="also what is still to come")
-    given = parser.parse_args(arguments)
-    numbers = [number for word in given.words if NUMBERS.fullmatch(word) for number in read_numbers(word)]
-    folders = [expand(word) for word in given.words if not NUMBERS.fullmatch(word)]
+    given, later = parser.parse_known_args(arguments)  # later: words that stand behind an option
+    if unknown := [word for word in later if word.startswith("-")]:
+        parser.error(f"there is no option {unknown[0]}")
+    said = [*given.words, *later]
+    numbers = [number for word in said if NUMBERS.fullmatch(word) for number in read_numbers(word)]
+    folders = [expand(word) for word in said if not NUMBERS.fullmatch(word)]
     if len(folders) > 1:
         raise UserError(f"Name one sweep, not {len(folders)}: {' '.join(map(str, folders))}.")
     if given.action == "logs" and len(numbers) != 1:

@@ -86,7 +86,10 @@ def test_the_log_of_a_job(said: Said, tmp_path: Path) -> None:
     assert "There is no job #9" in said("logs", "9", fails=True)
     say(sweep, 2, "done")
     (sweep.folder / "2" / "job.log").write_text("Training F1\nResults\n")
-    assert said("logs", "2") == said("logs", "2", "-f") == "Training F1\nResults\n"
+    for given in (["2"], ["2", "-f"], ["2", "-f", "s"], ["-f", "s", "2"], ["s", "-f", "2"], ["-f", "2", "s"]):
+        assert said("logs", *given) == "Training F1\nResults\n"
+    with pytest.raises(SystemExit):
+        command.parse(["logs", "2", "-f", "s", "--follw"])
 
 
 def test_a_log_is_followed_until_its_job_ends(said: Said, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
