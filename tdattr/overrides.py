@@ -16,11 +16,12 @@ from hydra.errors import ConfigCompositionException, HydraException, MissingConf
 from omegaconf import DictConfig
 
 from tdattr.errors import UserError
-from tdattr.search_path import composing
+from tdattr.search_path import CONF, composing
 
 MOST_SUGGESTED = 3
 UNTYPED = ("paths", "elbo")  # nodes of plain values, which no class describes
 LOGGER = "logger"
+LAUNCHER = "hydra/launcher"
 SEVERAL = "several"  # the choice of the group logger that holds others
 
 
@@ -136,6 +137,9 @@ def explain(error: Exception, overrides: Sequence[str], config_name: str) -> str
         hint = f"did you mean {meant[0]}? There" if meant else "there"
         return f"There is no {match[1]}/{match[2]}: {hint} are {', '.join(options)}."
     if match := re.match(r"Could not (?:override|delete from config\.) '(.+?)'", message):
+        if launchers := find_launchers(overrides, config_name, match[1]):
+            which = "it" if len(launchers) == 1 else "one of them"
+            return f"{match[1]} is a setting of {' and of '.join(launchers)}: choose {which}, too."
         return no_setting(match[1], find_settings(overrides, config_name, match[1]))
     if match := re.match(r"Override (.+?)=.* looks like a config group", message):
         return no_setting(match[1], find_settings(overrides, config_name, match[1]))
@@ -213,6 +217,17 @@ def find_settings(overrides: Sequence[str], config_name: str, besides: str) -> l
         return [name for name in flatten(cfg) if name.startswith(f"{besides.rpartition('.')[0]}.")]
     choices = [str(key) for key in cfg.hydra.runtime.choices if not str(key).startswith("hydra/")]
     return [*choices, *(name for name in flatten(cfg) if name.split(".")[0] != "hydra")]
+
+
+def find_launchers(overrides: Sequence[str], config_name: str, setting: str) -> list[str]:
+    """The launchers that have a setting, as one chooses them; none where a command has chosen its launcher."""
+    node, _, name = setting.rpartition(".")
+    if node != LAUNCHER.replace("/", ".") or any(override.startswith(f"{LAUNCHER}=") for override in overrides):
+        return []
+    choices = [f"{LAUNCHER}={path.stem}" for path in sorted((CONF / LAUNCHER).glob("*.yaml"))]
+    with composing():
+        composed = {choice: compose(config_name, [choice], return_hydra_config=True) for choice in choices}
+    return [choice for choice, cfg in composed.items() if name in cfg.hydra.launcher]
 
 
 def join_lines(message: str) -> str:

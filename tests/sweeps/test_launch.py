@@ -166,6 +166,23 @@ def test_a_mistake_in_a_launcher_s_settings_is_said(mistake: str, sentence: str,
     assert done.stderr.splitlines()[-1] == f"error: {sentence}"
 
 
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ("jobs=2", "hydra.launcher.jobs is a setting of hydra/launcher=local: choose it, too."),
+        ("cpus=2", "hydra.launcher.cpus is a setting of hydra/launcher=slurm: choose it, too."),
+        (
+            "pack=2",
+            "hydra.launcher.pack is a setting of hydra/launcher=local and of hydra/launcher=slurm: choose one of them, "
+            "too.",
+        ),
+    ],
+)
+def test_a_setting_of_a_launcher_that_was_not_chosen_says_which(setting: str, sentence: str, tmp_path: Path) -> None:
+    done = tdattr("-m", f"hydra.launcher.{setting}", "seed=1,2", folder=tmp_path, check=False)
+    assert (done.returncode, done.stderr) == (1, f"error: {sentence}\n")
+
+
 def test_jobs_find_their_modules_and_stores_wherever_they_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
