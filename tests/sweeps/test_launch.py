@@ -33,11 +33,14 @@ def start(folder: Path, code: Path, *arguments: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True)
 
 
-def wait_for_job(folder: Path, number: int) -> Path:
-    """Wait until a job of the only sweep has started; the sweep's folder."""
-    while not (found := list(folder.glob(f"outputs/runs/*/{number}/status.json"))):
+def wait_for_job(folder: Path, number: int, process: "subprocess.Popen[str]") -> Path:
+    """Wait until a job of the only sweep has started, for as long as the sweep runs; the sweep's folder."""
+    while True:
+        ended = process.poll() is not None  # before the look at what it has left
+        if found := list(folder.glob(f"outputs/runs/*/{number}/status.json")):
+            return found[0].parents[1]
+        assert not ended, process.communicate()
         time.sleep(0.05)
-    return found[0].parents[1]
 
 
 def read_status(folder: Path, number: str) -> dict:
@@ -52,7 +55,7 @@ def test_jobs_run_what_was_submitted(tmp_path: Path) -> None:
     for name in ("tdattr", "conf", "hydra_plugins"):
         shutil.copytree(ROOT / name, checkout / name)
     process = start(tmp_path, checkout, "hydra.launcher.jobs=1", "seed=1,2", "paths.data=null")
-    folder = wait_for_job(tmp_path, 0)
+    folder = wait_for_job(tmp_path, 0, process)
     (checkout / "tdattr" / "overrides.py").write_text("raise RuntimeError('the new code')")
     (checkout / "conf" / "config.yaml").write_text("new: true")
     (checkout / "hydra_plugins" / "tdattr_sweeper.py").write_text("not Python")
@@ -67,7 +70,7 @@ def test_jobs_run_what_was_submitted(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_an_interruption_ends_local_jobs_and_says_so(tmp_path: Path) -> None:
     process = start(tmp_path, ROOT, "hydra.launcher.jobs=1", "seed=1,2")
-    folder = wait_for_job(tmp_path, 0)
+    folder = wait_for_job(tmp_path, 0, process)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate()
     assert process.returncode == 130
