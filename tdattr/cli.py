@@ -148,6 +148,7 @@ class Jobs:
         self.sweep = False
         self.current = ""
         self.failed: list[str] = []
+        self.cancelled = 0
         self.reason: str | None = None  # why the last one of those failed, or the command
         self.started = 0
         self.signals: list[int] = []  # that have come
@@ -163,6 +164,7 @@ class Jobs:
         folder = Path(job.runtime.output_dir)
         if self.sweep and (folder / CANCEL).exists():
             log.info("Job %s was cancelled.", self.current)
+            self.cancelled += 1
             return
         identity = identify(cfg) if self.config_name == CONFIG else None
         try:
@@ -228,11 +230,13 @@ def is_detached(config: DictConfig) -> bool:
     return config.get("sweep") == DETACHED
 
 
-def explain_failures(failed: Sequence[str], jobs: int) -> str:
-    """What is said at the end of a sweep of so many jobs, of which some have failed."""
+def explain_failures(failed: Sequence[str], jobs: int, cancelled: int) -> str:
+    """What is said at the end of a sweep of so many jobs, of which some have failed and others were cancelled."""
     verb = "has" if len(failed) == 1 else "have"
-    others = "; the other jobs are finished" if jobs > len(failed) else ""
-    return f"{join_names(failed)} of the sweep {verb} failed, as said above{others}."
+    others = [f"{cancelled} {'was' if cancelled == 1 else 'were'} cancelled"] if cancelled else []
+    others += ["the other jobs are finished"] if jobs > len(failed) + cancelled else []
+    rest = f"; {', '.join(others)}" if others else ""
+    return f"{join_names(failed)} of the sweep {verb} failed, as said above{rest}."
 
 
 def compose_and_run(load: Callable[[], Stage], jobs: Jobs, finish: Callable[[], None] = lambda: None) -> None:
@@ -288,7 +292,7 @@ def sentences(command: Callable[[], None], jobs: Jobs) -> None:
             raise
         if not jobs.failed:
             jobs.reason = sentence(error, jobs.config_name)
-        said = explain_failures(jobs.failed, jobs.started) if jobs.failed else jobs.reason
+        said = explain_failures(jobs.failed, jobs.started, jobs.cancelled) if jobs.failed else jobs.reason
         print(f"error: {said}", file=sys.stderr)
         sys.exit(1)
     finally:

@@ -15,7 +15,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext
 from omegaconf import DictConfig, open_dict
 
-from tdattr.cli import CONFIG, DETACHED, explain_failures
+from tdattr.cli import CONFIG, DETACHED
 from tdattr.configs import Settings, typed
 from tdattr.errors import UserError
 from tdattr.files import expand
@@ -168,13 +168,12 @@ def launch(request: Request, kind: type[Launch], values: Any) -> Sequence[JobRet
         failed = wait(sweep, numbers)
     except Interrupted as error:
         raise Interrupted(error.number, settings.interrupt(read_sweep(sweep.folder))) from error
-    said = explain_failures([f"#{number}" for number in sorted(failed)], len(numbers)) if failed else ""
-    return [outcome(sweep.job(number), failed, said) for number in numbers]
+    return [outcome(sweep.job(number), failed.get(number)) for number in numbers]
 
 
-def outcome(job: SweepJob, failed: dict[int, str], said: str) -> JobReturn:
-    """What Hydra is told of a job; ``said``: what the command ends with where any has failed."""
+def outcome(job: SweepJob, why: str | None) -> JobReturn:
+    """What Hydra is told of a job; ``why``: it is not done, if so."""
     result = JobReturn(overrides=job.overrides)
-    result.status = JobStatus.FAILED if job.number in failed else JobStatus.COMPLETED
-    result.return_value = UserError(said) if job.number in failed else None
+    result.status = JobStatus.COMPLETED if why is None else JobStatus.FAILED
+    result.return_value = None if why is None else UserError(why)
     return result

@@ -13,9 +13,9 @@ from tdattr.sweeps.states import ENDS_BADLY, SweepState, explain, log_of, read_s
 MOST_NAMED = 20  # jobs that are not done
 
 
-def show_outcome(folder: Path) -> None:
+def show_outcome(folder: Path) -> SweepState | None:
     """Print what has become of the jobs of the sweep in a folder, and the tables of those that are done, now or
-    earlier."""
+    earlier. Gives how they are; None where all were done earlier."""
     from tdattr.report.command import Terminal
     from tdattr.report.sheet import as_text
 
@@ -31,6 +31,7 @@ def show_outcome(folder: Path) -> None:
     counted = [count(sweep)] if sweep is not None else []
     counted += [f"{len(earlier)} done earlier"] if earlier else []
     console.print(as_text(f"Sweep: {shorten(folder)} ({', '.join(counted)})"), soft_wrap=True)
+    return sweep
 
 
 def show_tables(console: Any, folders: list[Path]) -> None:

@@ -15,7 +15,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 
-from tdattr.cli import CONFIG, is_detached
+from tdattr.cli import CONFIG, explain_failures, is_detached
 from tdattr.errors import UserError, first_line
 from tdattr.files import expand
 from tdattr.run_status import forget_status, report_run
@@ -40,8 +40,9 @@ def run(
     again: bool,
 ) -> list[Sequence[JobReturn]]:
     """Run the jobs of a sweep, in the batches that ``split`` makes of its overrides; without ``again`` those alone that
-    no earlier run has done. Raises what a job has failed by, once all have ended. Jobs that make a plan are all run, as
-    it says what is there, and leave nothing to show."""
+    no earlier run has done. Raises once all have ended: of jobs in this process what the first that failed did, else
+    UserError for all of them. Jobs that make a plan are all run, as it says what is there, and leave nothing to show.
+    """
     if (kind := type(launcher).__module__) != LAUNCHERS:
         raise UserError(f"The launcher of {kind} does not run tdattr's jobs: choose hydra/launcher=local or slurm.")
     planned = bool(config.get("plan"))
@@ -65,11 +66,14 @@ def run(
     with report_run(folder, first_line, OUTPUT) if in_process else nullcontext():
         for batch in filter(None, new):
             returned.append(launcher.launch(batch, sum(map(len, returned))))
-    if not planned:
-        show_outcome(folder)
-    for job in (job for results in returned for job in results):
-        if job.status == JobStatus.FAILED:
-            raise job._return_value  # as the property does, which also prints the overrides
+    state = None if planned else show_outcome(folder)
+    jobs = [job for results in returned for job in results]  # in the order of their numbers
+    failed = [number for number, job in enumerate(jobs) if job.status == JobStatus.FAILED]
+    if failed and in_process:
+        raise jobs[failed[0]]._return_value  # as the property does, which also prints the overrides
+    if failed:
+        cancelled = 0 if state is None else state.count("CANCELLED")
+        raise UserError(explain_failures([f"#{number}" for number in failed], len(jobs), cancelled))
     return returned
 
 

@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,24 +16,28 @@ from omegaconf import DictConfig
 
 from tdattr import cli
 from tdattr.errors import UserError
-from tdattr.run_status import is_running, read_status
-from tdattr.sweeps import outcome
+from tdattr.run_status import CANCEL, is_running, read_status
+from tdattr.sweeps import local, outcome
 from tdattr.sweeps.earlier import read_earlier
-from tdattr.sweeps.record import read_sweep
+from tdattr.sweeps.record import Sweep, read_sweep
 from tdattr.sweeps.states import read_states
-from tests.sweeps.sweep import wait_for
+from tests.sweeps.sweep import say, wait_for
 
 pytestmark = pytest.mark.slow
 Run = Callable[..., SimpleNamespace]
+CANCELLING = 99  # a seed whose job cancels job 2
 
 
 def stage(cfg: DictConfig) -> None:
     """A run: it fails under some seeds, and otherwise leaves a verdict and a summary."""
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    if cfg.seed == CANCELLING:
+        (folder.parent / "2").mkdir()
+        (folder.parent / "2" / CANCEL).touch()
     if cfg.seed > 90:
         raise UserError(f"seed={cfg.seed} is too much.")
     verdict = Path(cfg.paths.artifacts, "evaluate", f"{cfg.method.name}{cfg.seed}")
     verdict.mkdir(parents=True, exist_ok=True)
-    folder = Path(HydraConfig.get().runtime.output_dir)
     (folder / "summary.json").write_text(json.dumps({"artifacts": {"evaluation": f"evaluate/{verdict.name}"}}))
     logging.getLogger(__name__).info("ran %s %d", cfg.method.name, cfg.seed)
 
@@ -99,6 +103,31 @@ def test_a_job_that_failed_hides_no_other_and_is_run_again(run: Run) -> None:
         assert "Job #0 (seed=91) FAILED: seed=91 is too much. Its log: " in said and "(2 failed, 1 done" in said
         assert len(done.of[0]) == 1
         assert done.err.splitlines()[-1].startswith("error: jobs #")
+
+
+def test_the_last_sentence_counts_what_was_cancelled(run: Run) -> None:
+    said = run("method=random", f"seed={CANCELLING},1,2").err.splitlines()[-1]
+    assert said == (
+        "error: job #0 of the sweep has failed, as said above; 1 was cancelled, the other jobs are finished."
+    )
+    assert cli.explain_failures(["#0", "#2"], 4, 2).endswith("have failed, as said above; 2 were cancelled.")
+    assert cli.explain_failures(["#0"], 1, 0) == "job #0 of the sweep has failed, as said above."
+
+
+def test_the_last_sentence_is_of_all_batches(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(self: object, sweep: Sweep, cfg: DictConfig, numbers: Sequence[int], detached: bool) -> Sweep:
+        for number in set(numbers) - {3}:
+            say(sweep, number, "done" if number == 0 else "failed", error="why")
+        if 3 in numbers:
+            (sweep.folder / "3").mkdir()
+            (sweep.folder / "3" / CANCEL).touch()
+        return sweep
+
+    monkeypatch.setattr(local.LocalSettings, "start", start)
+    done = run("method=random", "seed=1,2,3,4", "hydra/launcher=local", "hydra.sweeper.max_batch_size=2")
+    assert done.code == 1 and done.err.splitlines()[-1] == (
+        "error: jobs #1 and #2 of the sweep have failed, as said above; 1 was cancelled, the other jobs are finished."
+    )
 
 
 def test_a_sweep_that_cannot_be_composed_starts_nothing(run: Run) -> None:
