@@ -134,7 +134,14 @@ def close_stage(stage: Stage | None) -> None:
 
 def describe_process() -> dict[str, Any]:
     """This process, as others can find it."""
-    return {"pid": os.getpid(), "process": identify_process(os.getpid()), "host": socket.gethostname()}
+    process = {"pid": os.getpid(), "process": identify_process(os.getpid()), "host": socket.gethostname()}
+    return process | {"attempt": name_attempt()}
+
+
+def name_attempt() -> str | None:
+    """The job of SLURM that this process is in, and how often that was queued again; None outside of one."""
+    job = os.environ.get("SLURM_JOB_ID")
+    return None if job is None else f"{job}.{os.environ.get('SLURM_RESTART_COUNT', '0')}"
 
 
 def begin_status(folder: Path, log: str) -> None:

@@ -40,9 +40,15 @@ def main() -> None:
         with own_job(), own_settings():
             do_share(open_workspace(config))
     except Exception as error:
-        said = describe_full(error) or (str(error) if isinstance(error, UserError) else traceback.format_exc())
-        print(said, file=sys.stderr)
+        print(explain(error), file=sys.stderr)
         sys.exit(1)
+
+
+def explain(error: Exception) -> str:
+    """Why a worker has failed: a sentence where the user can mend it, else a traceback."""
+    if (full := describe_full(error)) is not None:
+        return full
+    return str(error) if isinstance(error, UserError) else "".join(traceback.format_exception(error))
 
 
 def do_share(ws: Workspace) -> None:

@@ -13,6 +13,7 @@ from tdattr.jobs import STOP
 from tdattr.run_status import CANCEL, FAILED, INTERRUPTED, RUNNING, begin_status, end_status, read_status
 from tdattr.sweeps.record import Sweep, SweepJob, read_sweep
 
+TASK, LOCAL_TASK = "SLURM_PROCID", "SLURM_LOCALID"  # of a job of SLURM, and of those on the same machine
 TIME_OVER = "its time was over once too often: the same command resumes it; or raise hydra.launcher.time or requeue."
 
 
@@ -32,11 +33,7 @@ def run(folder: Path, number: int) -> int:
     """Run a job in this process, and note how it ended. Gives its exit status."""
     sweep = read_sweep(folder)
     job = sweep.job(number)
-    os.chdir(sweep.working_folder)
-    if sweep.code is not None:  # for processes that the job starts
-        before = os.environ.get("PYTHONPATH")
-        os.environ["PYTHONPATH"] = sweep.code if not before else f"{sweep.code}{os.pathsep}{before}"
-        os.environ["PYTHONSAFEPATH"] = "1"
+    enter(sweep)
     place, log = sweep.folder / job.folder, str(sweep.folder / job.log)
     if (place / CANCEL).exists():
         return 0
@@ -56,10 +53,20 @@ def run(folder: Path, number: int) -> int:
             end_status(place, INTERRUPTED if jobs.signals else FAILED, jobs.reason)
 
 
+def enter(sweep: Sweep) -> None:
+    """Be where the command was given; processes that are started here find the sweep's code."""
+    os.chdir(sweep.working_folder)
+    if sweep.code is not None:
+        before = os.environ.get("PYTHONPATH")
+        os.environ["PYTHONPATH"] = sweep.code if not before else f"{sweep.code}{os.pathsep}{before}"
+        os.environ["PYTHONSAFEPATH"] = "1"
+
+
 @dataclass(frozen=True)
 class SlurmJob:
-    """What one job of SLURM does: some jobs of a sweep, side by side where there are several. submitit calls it, and
-    has set how the signal is answered that SLURM sends before the time is over: by queueing the job again."""
+    """What one job of SLURM does: some jobs of a sweep, side by side where there are several, or one that several tasks
+    share. submitit calls it in each task, and has set how the signal is answered that SLURM sends to all of them before
+    the time is over: by queueing the job again."""
 
     folder: str
     numbers: tuple[int, ...]
@@ -78,6 +85,10 @@ class SlurmJob:
             signal.raise_signal(STOP)
 
         signal.signal(warning, stop)
+        if os.environ.get(TASK, "0") != "0":
+            from tdattr.sweeps.task import run_task
+
+            sys.exit(run_task(Path(self.folder), self.numbers[0], int(os.environ[LOCAL_TASK])))
         if len(self.numbers) == 1:
             status = run(Path(self.folder), self.numbers[0])
         else:

@@ -69,8 +69,9 @@ class Launch(Settings):
     """The base of a launcher's settings."""
 
     @abstractmethod
-    def check(self, overrides: Sequence[Sequence[str]]) -> None:
-        """Raise UserError where this machine cannot do what is asked for, for jobs with these overrides."""
+    def check(self, overrides: Sequence[Sequence[str]], workers: int) -> None:
+        """Raise UserError where this machine cannot do what is asked for, for jobs with these overrides, the first of
+        which has so many workers."""
 
     @abstractmethod
     def start(self, sweep: Sweep, cfg: DictConfig, numbers: Sequence[int], detached: bool) -> Sweep:
@@ -80,6 +81,11 @@ class Launch(Settings):
     @abstractmethod
     def interrupt(self, sweep: Sweep) -> str:
         """What becomes of the jobs when the command is interrupted: do it, and say it in a sentence."""
+
+
+def is_about(override: str, key: str) -> bool:
+    """Whether an override sets that value, or chooses that group."""
+    return override.lstrip("+").partition("=")[0] == key
 
 
 def record(request: Request, settings: Mapping[str, Any]) -> Sweep:
@@ -155,9 +161,9 @@ def launch(request: Request, kind: type[Launch], values: Any) -> Sequence[JobRet
     if request.config.hydra.job.config_name != CONFIG:
         raise UserError(f"hydra/launcher={request.launcher} runs the jobs of tdattr alone: leave it out.")
     settings: Launch = typed(kind, values, "hydra.launcher")
-    settings.check(request.overrides)
     cfg = request.compose(0)
-    typed(Needs, {"workers": cfg.workers, "devices": cfg.trainer.devices}, "")
+    needs: Needs = typed(Needs, {"workers": cfg.workers, "devices": cfg.trainer.devices}, "")
+    settings.check(request.overrides, needs.workers)
     numbers = range(request.first, request.first + len(request.overrides))
     detached = request.config.sweep == DETACHED
     sweep = record(request, values)

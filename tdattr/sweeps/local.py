@@ -17,7 +17,7 @@ from tdattr.errors import UserError, first_line
 from tdattr.jobs import ENDING, STOP, WARNING, Interrupted, count_cores, ignored, interruptible
 from tdattr.ranges import Count
 from tdattr.run_status import CANCEL, FAILED, INTERRUPTED, LOST, RUNNING, end_status, read_status, report_run
-from tdattr.sweeps.launch import Launch
+from tdattr.sweeps.launch import Launch, is_about
 from tdattr.sweeps.machine import CORES, list_gpus, make_slots, share_cores
 from tdattr.sweeps.pool import POOL_LOG, end_pools, start_pool
 from tdattr.sweeps.record import Sweep, read_sweep
@@ -34,7 +34,7 @@ class LocalSettings(Launch):
     pack: Count | None
     jobs: Count | None
 
-    def check(self, overrides: Sequence[Sequence[str]]) -> None:
+    def check(self, overrides: Sequence[Sequence[str]], workers: int) -> None:
         """The jobs must need the same: each runs wherever one has ended."""
         for key in NEEDS:
             asked = {next((given for given in job if is_about(given, key)), "") for job in overrides}
@@ -55,11 +55,6 @@ class LocalSettings(Launch):
         """End the jobs: they are processes of this command."""
         end_pools()
         return "Interrupted, and the jobs of the sweep that ran with it: the same command resumes them."
-
-
-def is_about(override: str, key: str) -> bool:
-    """Whether an override sets that value, or chooses that group."""
-    return override.lstrip("+").partition("=")[0] == key
 
 
 def run_side_by_side(folder: Path, numbers: Sequence[int], told: Callable[[], bool]) -> int:

@@ -1,5 +1,6 @@
 """Jobs of a sweep as jobs of SLURM, submitted by submitit."""
 
+import math
 import os
 import shlex
 import shutil
@@ -15,12 +16,13 @@ from omegaconf import DictConfig
 from tdattr.errors import UserError, first_line
 from tdattr.ranges import Count, CountOrZero, Positive
 from tdattr.sweeps.job import SlurmJob
-from tdattr.sweeps.launch import Launch
+from tdattr.sweeps.launch import Launch, is_about
 from tdattr.sweeps.machine import CORES, OMP
 from tdattr.sweeps.record import Sweep, SweepJob
 
 FILES = ".submitit"  # in a sweep's folder: what submitit keeps of each job
 ARRAY = 1000  # jobs that are submitted as one array; SLURM takes 1000 unless its administrator says otherwise
+MEGABYTES = 1024  # of a GB, as SLURM counts
 CLUSTER = ("SLURM_CONF", "SLURM_CLUSTERS")  # variables that say which cluster is meant
 
 
@@ -32,6 +34,7 @@ class SlurmSettings(Launch):
     account: str | None
     qos: str | None
     constraint: str | None
+    tasks: Count
     gpus: CountOrZero | None
     cpus: Count
     memory: Positive | None
@@ -43,8 +46,8 @@ class SlurmSettings(Launch):
     setup: list[str]
     more: dict[str, Any]
 
-    def check(self, overrides: Sequence[Sequence[str]]) -> None:
-        """There must be submitit, and SLURM."""
+    def check(self, overrides: Sequence[Sequence[str]], workers: int) -> None:
+        """There must be submitit, and SLURM; and the tasks of a job are all its workers."""
         if find_spec("submitit") is None:
             raise UserError(
                 "hydra/launcher=slurm needs submitit: pip install hydra-submitit-launcher, which is in tdattr's extra "
@@ -54,6 +57,18 @@ class SlurmSettings(Launch):
             raise UserError(
                 "There is no SLURM on this machine (no sbatch): give the command on a login node of the cluster, or "
                 "hydra/launcher=local."
+            )
+        if self.tasks == 1:
+            return
+        if self.pack > 1:
+            raise UserError(
+                f"hydra.launcher.tasks={self.tasks} divides a job, and hydra.launcher.pack={self.pack} puts several "
+                "together: leave one of them out."
+            )
+        given = [override for job in overrides for override in job if is_about(override, "workers")]
+        if workers > 1 or any(override.partition("=")[2] != "1" for override in given):
+            raise UserError(
+                f"With hydra.launcher.tasks={self.tasks} the tasks of a job are its workers: leave workers at 1."
             )
 
     def start(self, sweep: Sweep, cfg: DictConfig, numbers: Sequence[int], detached: bool) -> Sweep:
@@ -84,23 +99,36 @@ class SlurmSettings(Launch):
             "account": self.account,
             "qos": self.qos,
             "constraint": self.constraint,
-            "gpus_per_node": self.gpus or None,
-            "mem": None if self.memory is None else f"{round(1024 * self.memory)}MB",
+            **(self.one_task() if self.tasks == 1 else self.several_tasks()),
         }
         executor.update_parameters(
             **{name: value for name, value in options.items() if value is not None},
             job_name="tdattr",
-            nodes=1,
-            ntasks_per_node=1,
             cpus_per_task=self.cpus,
             time=self.time,
             signal_delay_s=self.notice,
             array_parallelism=self.parallel,
             stderr_to_stdout=True,
             setup=self.lines(sweep),
-            additional_parameters={"requeue" if self.requeue else "no-requeue": True} | self.more,
+            additional_parameters={"requeue" if self.requeue else "no-requeue": True} | self.places() | self.more,
         )
         return executor
+
+    def places(self) -> dict[str, Any]:
+        """Where the tasks of a job may be: SLURM chooses the nodes."""
+        return {} if self.tasks == 1 else {"ntasks": self.tasks, "nodes": f"1-{self.tasks}"}
+
+    def one_task(self) -> dict[str, Any]:
+        """What a job of one task needs."""
+        memory = None if self.memory is None else f"{round(MEGABYTES * self.memory)}MB"
+        return {"nodes": 1, "ntasks_per_node": 1, "gpus_per_node": self.gpus or None, "mem": memory}
+
+    def several_tasks(self) -> dict[str, Any]:
+        """What a job of several needs: for each task, as they may be on different nodes. One that ends, well or not,
+        ends no other, whatever the cluster's default is."""
+        memory = None if self.memory is None else f"{math.ceil(MEGABYTES * self.memory / self.cpus)}MB"
+        step = ["--kill-on-bad-exit=0", "--wait=0", f"--cpus-per-task={self.cpus}"]
+        return {"gpus_per_task": self.gpus or None, "mem_per_cpu": memory, "srun_args": step}
 
     def lines(self, sweep: Sweep) -> list[str]:
         """What the shell does before a job starts: the cores of each come from the allocation."""

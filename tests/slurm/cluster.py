@@ -15,6 +15,7 @@ from pathlib import Path
 PROGRAMS = ("munged", "mungekey", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol", "scancel")
 SYSTEM = "/usr/sbin"  # where the daemons are, also for users whose PATH leaves it out
 START_SECONDS = 120.0  # of a busy machine
+END_SECONDS = 60.0  # of jobs that are killed
 CONFIG = """
 ClusterName=tdattr
 SlurmctldHost={host}(127.0.0.1)
@@ -102,6 +103,15 @@ class Cluster:
         """The states of all jobs that have not ended."""
         return self.call("squeue", "--noheader", "--array", "--format=%T").split()
 
+    def end_jobs(self) -> None:
+        """Kill what a test has left, which would outlive the daemons."""
+        environment = os.environ | self.environment
+        end = time.monotonic() + END_SECONDS
+        while self.states() and time.monotonic() < end:
+            subprocess.run(["scancel", "--me", "--full", "--signal=KILL"], env=environment, capture_output=True)
+            subprocess.run(["scancel", "--me"], env=environment, capture_output=True)
+            time.sleep(0.5)
+
 
 @contextmanager
 def start_cluster(cpus: int) -> Iterator[Cluster]:
@@ -141,7 +151,10 @@ def start_cluster(cpus: int) -> Iterator[Cluster]:
         daemon("slurmd", "-D", "-f", str(config), "-N", host)
         cluster = Cluster(host, {"SLURM_CONF": str(config), "PATH": f"{os.environ['PATH']}{os.pathsep}{SYSTEM}"})
         wait_for(lambda: is_idle(cluster), folder)
-        yield cluster
+        try:
+            yield cluster
+        finally:
+            cluster.end_jobs()
     finally:
         for process in reversed(daemons):
             process.terminate()

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -18,18 +18,19 @@ GATED = Path(__file__).parent / "gated"
 ROOT = Path(__file__).parents[2]
 MIXTURES = ["dataset=mixtures", "dataset.source.groups=3", "dataset.source.items=60", "dataset.source.test_items=12"]
 SMALL = [*MIXTURES, *(o for o in TINY if not o.startswith("dataset")), "protocol=logo", "elbo.stride=200"]
-SWEEP = ["-m", "method=random,gated", "seed=1,2", *SMALL, f"hydra.searchpath=[file://{GATED}/conf]"]
+SEARCH = f"hydra.searchpath=[file://{GATED}/conf]"
+JOBS = ["method=random,gated", "seed=1,2"]
 SLURM = ["hydra/launcher=slurm", "hydra.launcher.gpus=null", "hydra.launcher.cpus=1", "hydra.launcher.time=60"]
 MAIN = "import sys; sys.argv[0] = 'tdattr'; from tdattr.cli import main; main()"
 WAIT_SECONDS = 900.0  # of a busy machine
 
 
-def until(condition: Callable[[], object], process: "subprocess.Popen[str]") -> None:
-    """Wait for something, for as long as the command runs."""
+def until(condition: Callable[[], object], process: "subprocess.Popen[str]", pause: float = 0.5) -> None:
+    """Wait for something, for as long as the command runs; ``pause``: seconds between two looks."""
     end = time.monotonic() + WAIT_SECONDS
     while not condition():
         assert process.poll() is None and time.monotonic() < end, process.communicate(timeout=10)
-        time.sleep(0.5)
+        time.sleep(pause)
 
 
 class Sweeping:
@@ -80,11 +81,11 @@ class Sweeping:
         return [self.pid(number) for number in numbers]
 
 
-def run_basic(folder: Path) -> str:
+def run_basic(folder: Path, jobs: Sequence[str] = JOBS) -> str:
     """What the sweep says whose jobs run one after another."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(GATED))
-        return tdattr(*SWEEP, folder=folder).stderr
+        return tdattr("-m", *jobs, *SMALL, SEARCH, folder=folder).stderr
 
 
 def contents(outputs: Path) -> dict[str, str]:
@@ -101,12 +102,12 @@ def contents(outputs: Path) -> dict[str, str]:
     return found
 
 
-def launch(cluster: Cluster, folder: Path) -> "subprocess.Popen[str]":
+def launch(cluster: Cluster, folder: Path, jobs: Sequence[str] = JOBS, *more: str) -> "subprocess.Popen[str]":
     """Start the sweep on the cluster."""
     environment = os.environ | cluster.environment | {"PYTHONPATH": os.pathsep.join([str(GATED), str(ROOT)])}
     environment.pop("TDATTR_OUTPUTS", None)
     return subprocess.Popen(
-        [sys.executable, "-c", MAIN, *SWEEP, *SLURM],
+        [sys.executable, "-c", MAIN, "-m", *jobs, *SMALL, SEARCH, *SLURM, *more],
         cwd=folder,
         env=environment,
         stdout=subprocess.PIPE,

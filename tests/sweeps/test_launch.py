@@ -7,18 +7,24 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from hydra.conf import ConfigSourceInfo
 
+from tdattr.configs import typed
 from tdattr.errors import UserError
 from tdattr.sweeps import slurm
 from tdattr.sweeps.launch import read_environment
 from tdattr.sweeps.record import read_sweep
 from tdattr.sweeps.slurm import SlurmSettings
 from tdattr.sweeps.snapshot import copy_code
+from tests.conftest import CONF
 from tests.e2e.console import tdattr
+from tests.sweeps.sweep import make_sweep
 
 ROOT = Path(__file__).parents[2]
 MAIN = "import sys; sys.argv[0] = 'tdattr'; from tdattr.cli import main; main()"
@@ -204,11 +210,54 @@ def test_other_commands_take_no_launcher(tmp_path: Path) -> None:
     assert done.stderr.splitlines()[-1] == "error: hydra/launcher=local runs the jobs of tdattr alone: leave it out."
 
 
+def make_settings(**values: Any) -> SlurmSettings:
+    """Those of ``conf/hydra/launcher/slurm.yaml`` and others."""
+    usual = yaml.safe_load((CONF / "hydra/launcher/slurm.yaml").read_text())
+    return typed(SlurmSettings, {key: usual[key] for key in usual if key not in ("defaults", "_target_")} | values, "")
+
+
+@pytest.mark.parametrize(
+    ("values", "overrides", "workers", "sentence"),
+    [
+        ({"pack": 4}, [], 1, "hydra.launcher.tasks=2 divides a job, and hydra.launcher.pack=4 puts several together"),
+        ({}, [], 2, "With hydra.launcher.tasks=2 the tasks of a job are its workers: leave workers at 1."),
+        ({}, [["workers=1"], ["workers=3"]], 1, "With hydra.launcher.tasks=2 the tasks of a job are its workers"),
+    ],
+)
+def test_tasks_are_the_only_workers_of_their_job(
+    values: dict, overrides: list, workers: int, sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slurm.shutil, "which", lambda name: name)
+    monkeypatch.setattr(slurm, "find_spec", lambda name: name)
+    make_settings(**values).check(overrides, 5)  # one task
+    make_settings(tasks=2).check([["workers=1", "seed=3"]], 1)
+    with pytest.raises(UserError, match=sentence):
+        make_settings(tasks=2, **values).check(overrides, workers)
+
+
+def test_every_task_has_what_is_asked_for_and_ends_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    submitit = pytest.importorskip("submitit")
+    monkeypatch.setattr(submitit.SlurmExecutor, "affinity", lambda *_: 1)  # as if there were SLURM
+    sweep = replace(make_sweep(tmp_path, launcher="slurm"), code=str(tmp_path))
+
+    def script(**values: Any) -> list[str]:
+        return make_settings(memory=10, **values).executor(sweep)._make_submission_file_text("python", "").splitlines()
+
+    one, several = script(), script(tasks=4, cpus=3, gpus=2)
+    asked = ["--nodes=1", "--ntasks-per-node=1", "--cpus-per-task=4", "--gpus-per-node=1", "--mem=10240MB"]
+    assert {f"#SBATCH {option}" for option in asked} <= {*one}
+    asked = ["--nodes=1-4", "--ntasks=4", "--cpus-per-task=3", "--gpus-per-task=2", "--mem-per-cpu=3414MB"]
+    assert {f"#SBATCH {option}" for option in asked} <= {*several}
+    assert not any("per-node" in line or "--mem=" in line for line in several)
+    step = next(line for line in several if line.startswith("srun"))
+    assert "--kill-on-bad-exit=0 --wait=0 --cpus-per-task=3" in step
+
+
 def test_what_slurm_needs_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = SlurmSettings(*[None] * 5, 1, None, 1, 1, 1, 0, 1, [], {})
+    settings = make_settings()
     monkeypatch.setattr(slurm.shutil, "which", lambda name: None)
     with pytest.raises(UserError, match="There is no SLURM on this machine"):
-        settings.check([])
+        settings.check([], 1)
     monkeypatch.setattr(slurm, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="hydra/launcher=slurm needs submitit: pip install hydra-submitit-launcher"):
-        settings.check([])
+        settings.check([], 1)

@@ -1,0 +1,91 @@
+"""A job of several tasks: they share its work and leave what one task leaves, whatever happens to one of them."""
+
+import os
+import signal
+from pathlib import Path
+
+from tdattr.sweeps.record import read_sweep
+from tests.e2e.test_workers import holders, is_running
+from tests.slurm.cluster import Cluster
+from tests.slurm.test_jobs import start
+from tests.slurm.test_sweep import WAIT_SECONDS, Sweeping, contents, launch, run_basic, until
+
+OVERRIDES = ["method=gated", "seed=1,2,3"]
+
+
+class Sharing(Sweeping):
+    """A sweep whose jobs have two tasks, each of which waits at the gate."""
+
+    def wait_for_two(self, number: int, known: set[int]) -> tuple[int, int]:
+        """The processes of a job's first and second task, which are none of those that are ``known``, once both are at
+        the gate."""
+        arrived: set[int] = set()
+
+        def both() -> bool:
+            self.cluster.hurry()
+            arrived.update({int(path.name) for path in self.gate.iterdir() if path.name.isdecimal()} - known)
+            return len(arrived) == 2 and self.pid(number) in arrived
+
+        until(both, self.process)
+        first = self.pid(number)
+        (second,) = arrived - {first}
+        known |= arrived
+        return first, second
+
+    def open_until(self, number: int, state: str) -> None:
+        """Let all pass until a job has ended."""
+        (self.gate / "open").touch()
+        until(lambda: self.status(number).get("state") == state, self.process)
+        (self.gate / "open").unlink()
+
+
+def test_tasks_share_a_job_and_one_that_dies_costs_nothing(cluster: Cluster, tmp_path: Path) -> None:
+    """One job is shared to its end, one loses its second task, and the last is queued again and loses its first."""
+    undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
+    for folder in (undisturbed, disturbed):
+        (folder / "outputs" / "gate").mkdir(parents=True)
+    process = launch(cluster, disturbed, OVERRIDES, "hydra.launcher.tasks=2")
+    try:
+        (undisturbed / "outputs" / "gate" / "open").touch()
+        run_basic(undisturbed, OVERRIDES)
+        sweeping, known = Sharing(cluster, disturbed, process), set[int]()
+        _, second = sweeping.wait_for_two(0, known)
+        (sweeping.gate / "open").touch()
+        until(lambda: second in holders(disturbed, "pretrain"), process, 0.02)  # of a fold
+        sweeping.open_until(0, "done")
+        _, second = sweeping.wait_for_two(1, known)
+        os.kill(second, signal.SIGKILL)
+        sweeping.open_until(1, "done")
+        sweeping.wait_for_two(2, known)
+        cluster.call("scontrol", "requeue", sweeping.id(2))
+        first, _ = sweeping.wait_for_two(2, known)
+        os.kill(first, signal.SIGKILL)
+        said, _ = process.communicate(timeout=WAIT_SECONDS)
+    finally:
+        process.kill()
+        process.wait()
+    assert not any(map(is_running, known))
+    sweep = sweeping.sweep()
+    assert [sweeping.status(number)["state"] for number in range(3)] == ["done", "done", "running"]
+    assert "LOST" in said and "Traceback" not in said
+    assert sorted(path.name for path in sweep.folder.iterdir() if path.is_dir()) == [".code", ".submitit", *"012"]
+    assert sorted(path.parent.name for path in sweep.folder.glob("*/summary.json")) == ["0", "1"]
+    for number in (0, 1):
+        log = (sweep.folder / sweep.job(number).log).read_text()
+        assert log.count("Training F1: 12 steps") == log.count("Results: ") == 1 and "Traceback" not in log
+    assert "task 1: Killed" in (sweep.folder / sweep.job(1).log).read_text()
+    (sweeping.gate / "open").touch()
+    run_basic(disturbed, OVERRIDES)
+    assert contents(disturbed / "outputs") == contents(undisturbed / "outputs")
+
+
+def test_a_job_that_fails_has_said_so_once(cluster: Cluster, tmp_path: Path) -> None:
+    """Its other task learns of it, and the sweep ends."""
+    process = start(cluster, tmp_path, "seed=1", "hydra.launcher.tasks=2", "hydra.launcher.cpus=1")
+    said, _ = process.communicate(timeout=WAIT_SECONDS)
+    (path,) = tmp_path.glob("outputs/runs/*/sweep.json")
+    sweep = read_sweep(path.parent)
+    assert process.returncode == 1 and "Traceback" not in said
+    first = (sweep.folder / sweep.job(0).log).read_text()
+    (second,) = sweep.folder.glob(".submitit/*/*_1_log.out")
+    assert first.count("paths.data=null must be a folder.") == 1 and "Traceback" not in second.read_text()
