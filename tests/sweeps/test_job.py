@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tdattr.sweeps import job
+from tdattr.sweeps import job, task
 from tdattr.sweeps.job import SlurmJob
 from tdattr.sweeps.record import Sweep
 
@@ -51,3 +51,15 @@ def test_a_job_that_may_not_be_queued_again_says_why(make_sweep: Callable[..., S
     status = json.loads((sweep.folder / "1" / "status.json").read_text())
     assert (status["state"], status["error"]) == ("failed", job.TIME_OVER)
     assert not (sweep.folder / "0").exists()
+
+
+def test_every_task_but_the_first_does_a_share_alone(
+    make_sweep: Callable[..., Sweep], told: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shares: list[tuple[int, int]] = []
+    monkeypatch.setattr(task, "run_task", lambda folder, number, local_rank: shares.append((number, local_rank)) or 7)
+    monkeypatch.setenv("SLURM_PROCID", "5")
+    monkeypatch.setenv("SLURM_LOCALID", "1")
+    with pytest.raises(SystemExit) as end:
+        SlurmJob(str(make_sweep("", 2).folder), (1,))()
+    assert (end.value.code, shares, told) == (7, [(1, 1)], [])
