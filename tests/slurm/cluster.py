@@ -1,4 +1,4 @@
-"""A cluster of SLURM with one node, this machine, which lives in a temporary folder for as long as it is wanted."""
+"""A cluster of SLURM whose nodes are all this machine, in a temporary folder for as long as it is wanted."""
 
 import os
 import pwd
@@ -20,15 +20,14 @@ CONFIG = """
 ClusterName=tdattr
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={controller}
-SlurmdPort={daemon}
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
 AuthInfo=socket={folder}/munge.socket
 StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
+SlurmdSpoolDir={folder}/spool-%n
 SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
+SlurmdPidFile={folder}/slurmd-%n.pid
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 SelectType=select/cons_tres
@@ -41,9 +40,9 @@ JobAcctGatherType=jobacct_gather/none
 SchedulerParameters=batch_sched_delay=0,sched_interval=2
 MessageTimeout=60
 KillWait=30
-NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} State=UNKNOWN
-PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP
+PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
+NODE = "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={cpus} State=UNKNOWN\n"
 
 
 def missing() -> str | None:
@@ -67,9 +66,9 @@ def find(program: str) -> str | None:
 
 @dataclass(frozen=True)
 class Cluster:
-    """A cluster that runs. ``environment``: what commands of SLURM need to find it."""
+    """A cluster that runs. ``nodes``: their names; ``environment``: what commands of SLURM need to find it."""
 
-    host: str
+    nodes: str
     environment: dict[str, str]
 
     def call(self, *command: str) -> str:
@@ -80,13 +79,15 @@ class Cluster:
         return run.stdout
 
     def node(self, state: str) -> None:
-        """Set the node's state, for example to ``down`` or ``drain``."""
-        self.call("scontrol", "update", f"NodeName={self.host}", f"State={state}", "Reason=test")
+        """Set the state of the nodes, for example to ``down`` or ``drain``."""
+        self.call("scontrol", "update", f"NodeName={self.nodes}", f"State={state}", "Reason=test")
 
     def node_up(self) -> None:
-        """Let the node take jobs again; one that is down may have come back by itself, as its daemon is there."""
-        if self.call("sinfo", "--noheader", "--format=%T").startswith(("down", "drain")):
-            self.node("resume")
+        """Let the nodes take jobs again; one that is down may have come back by itself, as its daemon is there."""
+        for line in self.call("sinfo", "--noheader", "--Node", "--format=%N %T").splitlines():
+            name, state = line.split()
+            if state.startswith(("down", "drain")):
+                self.call("scontrol", "update", f"NodeName={name}", "State=resume")
 
     def hurry(self) -> None:
         """Let jobs start at once that were queued again, which SLURM makes wait for two minutes, also where their node
@@ -114,8 +115,8 @@ class Cluster:
 
 
 @contextmanager
-def start_cluster(cpus: int) -> Iterator[Cluster]:
-    """A cluster with so many CPUs, whatever the machine has; all its processes end with it."""
+def start_cluster(cpus: int, nodes: int = 1) -> Iterator[Cluster]:
+    """A cluster with so many CPUs on each node, whatever the machine has; all its processes end with it."""
     folder = Path(tempfile.mkdtemp(prefix="slurm-"))
     folder.chmod(0o755)  # munged runs as another user
     host = socket.gethostname().partition(".")[0]
@@ -132,8 +133,7 @@ def start_cluster(cpus: int) -> Iterator[Cluster]:
             )
 
     try:
-        for name in ("state", "spool"):
-            (folder / name).mkdir()
+        (folder / "state").mkdir()
         munge = folder / "munge"
         munge.mkdir(mode=0o700)
         subprocess.run([find("mungekey") or "mungekey", "--create", f"--keyfile={munge}/key"], check=True)
@@ -144,12 +144,16 @@ def start_cluster(cpus: int) -> Iterator[Cluster]:
         shutil.chown(folder, "munge")
         daemon("munged", "--foreground", f"--socket={socket_path}", *files, user="munge")
         wait_for(socket_path.exists, folder)
-        controller, port = free_ports(2)
+        controller, *ports = free_ports(1 + nodes)
+        names = [f"node{number}" for number in range(nodes)]
         config = folder / "slurm.conf"
-        config.write_text(CONFIG.format(host=host, controller=controller, daemon=port, folder=folder, cpus=cpus))
+        lines = [NODE.format(name=n, host=host, port=p, cpus=cpus) for n, p in zip(names, ports, strict=True)]
+        config.write_text("".join([CONFIG.format(host=host, controller=controller, folder=folder), *lines]))
         daemon("slurmctld", "-D", "-f", str(config))
-        daemon("slurmd", "-D", "-f", str(config), "-N", host)
-        cluster = Cluster(host, {"SLURM_CONF": str(config), "PATH": f"{os.environ['PATH']}{os.pathsep}{SYSTEM}"})
+        for name in names:
+            daemon("slurmd", "-D", "-f", str(config), "-N", name)
+        path = f"{os.environ['PATH']}{os.pathsep}{SYSTEM}"
+        cluster = Cluster(",".join(names), {"SLURM_CONF": str(config), "PATH": path})
         wait_for(lambda: is_idle(cluster), folder)
         try:
             yield cluster

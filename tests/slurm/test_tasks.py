@@ -2,15 +2,25 @@
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 from tdattr.sweeps.record import read_sweep
 from tests.e2e.test_workers import holders, is_running
-from tests.slurm.cluster import Cluster
+from tests.slurm.cluster import Cluster, start_cluster
 from tests.slurm.test_jobs import start
 from tests.slurm.test_sweep import WAIT_SECONDS, Sweeping, contents, launch, run_basic, until
 
 OVERRIDES = ["method=gated", "seed=1,2,3"]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """A cluster with two nodes of one CPU, so that the two tasks of a job are on different ones."""
+    with start_cluster(1, nodes=2) as cluster:
+        yield cluster
 
 
 class Sharing(Sweeping):
@@ -73,6 +83,7 @@ def test_tasks_share_a_job_and_one_that_dies_costs_nothing(cluster: Cluster, tmp
     for number in (0, 1):
         log = (sweep.folder / sweep.job(number).log).read_text()
         assert log.count("Training F1: 12 steps") == log.count("Results: ") == 1 and "Traceback" not in log
+        assert "node=0(2), global_rank=0(2)" in log
     assert "task 1: Killed" in (sweep.folder / sweep.job(1).log).read_text()
     (sweeping.gate / "open").touch()
     run_basic(disturbed, OVERRIDES)
