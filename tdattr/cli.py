@@ -26,6 +26,7 @@ from tdattr.files import OUTPUTS, describe_full
 from tdattr.identity import identify
 from tdattr.jobs import Interrupted, interruptible, join_names, own_job
 from tdattr.overrides import arrange, check_overrides, explain, join_lines
+from tdattr.plan_notice import NOTICE, Planned
 from tdattr.progress import close_bars
 from tdattr.report.arguments import parse
 from tdattr.run_status import CANCEL, LOG, report_run
@@ -64,22 +65,29 @@ def main(jobs: "Jobs | None" = None) -> None:
         for planner in planned:
             planner.show()
 
-    with planning(sys.argv[1:]) as sys.argv[1:]:
+    given = sys.argv[1:]
+    try:
         compose_and_run(load, jobs or Jobs(CONFIG), finish)
+    except Planned:
+        with planning(given) as sys.argv[1:]:
+            compose_and_run(load, jobs or Jobs(CONFIG), finish)
 
 
 @contextmanager
 def planning(arguments: list[str]) -> Iterator[list[str]]:
-    """The arguments of a command that is to be run, or of one with ``plan=true``: its jobs leave no folders, and no
-    launcher starts them elsewhere. Hydra does not list them."""
-    if PLAN not in (argument.lstrip("+").lower() for argument in arguments):
-        yield arguments
-        return
+    """The arguments by which a command is planned instead of run: its jobs leave no folders, no launcher starts them
+    elsewhere, and Hydra does not list them."""
     kept = [argument for argument in arguments if not argument.startswith(LAUNCHERS)]
-    logging.getLogger("hydra").setLevel(logging.WARNING)
-    with TemporaryDirectory() as folder:
-        folders = [f"hydra.{mode}.dir={folder}" for mode in MODES]
-        yield [*kept, f"{LAUNCHERS[0]}=basic", "hydra/hydra_logging=none", "hydra.output_subdir=null", *folders]
+    listing = logging.getLogger("hydra")
+    before = listing.level
+    listing.setLevel(logging.WARNING)
+    try:
+        with TemporaryDirectory() as folder:
+            folders = [f"hydra.{mode}.dir={folder}" for mode in MODES]
+            quiet = ["hydra/hydra_logging=none", "hydra.output_subdir=null", f"~hydra.callbacks.{NOTICE}"]
+            yield [*kept, f"{LAUNCHERS[0]}=basic", *quiet, *folders]
+    finally:
+        listing.setLevel(before)
 
 
 def write_report(runs: list[Path], out: Path) -> None:
@@ -186,8 +194,6 @@ class Jobs:
             check_overrides(cfg, hydra)
             if is_detached(cfg) and not self.sweep:
                 raise UserError(f"sweep={DETACHED} is for a sweep: add -m, also for a single job.")
-            if self.config_name != CONFIG and cfg.plan:
-                raise UserError(f"{PLAN} is for tdattr: leave it out here.")
             import_for_good(load)(cfg)
         except Exception as error:
             if self.signals:  # it hit a process that the job had started, too
@@ -260,6 +266,10 @@ def compose_and_run(load: Callable[[], Stage], jobs: Jobs, finish: Callable[[], 
         sys.argv[1:] = arrange(sys.argv[1:])
         try:
             composed()
+        except Planned:
+            if config_name != CONFIG:
+                raise UserError(f"{PLAN} is for tdattr: leave it out here.") from None
+            raise
         except Exception:
             finish()
             raise

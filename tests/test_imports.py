@@ -15,7 +15,7 @@ HEAVY = {"lightning", "timm", "diffusers", "transformers", "torchvision", "torch
 HEAVY |= {"pandas", "matplotlib", "rich", "tensorboard"}
 PACKAGE = Path(__file__).parents[1] / "tdattr"
 LAYERS = [  # from the ground up; what stands in one line does not know of each other
-    ["errors", "jobs", "ids", "seeding", "schedules", "run_status", "pictures", "recorder", "interim"],
+    ["errors", "jobs", "ids", "seeding", "schedules", "run_status", "pictures", "recorder", "interim", "plan_notice"],
     ["progress"],
     ["costs", "files", "locks", "ranges"],
     ["checkpoints", "configs", "experiments", "integrity", "rows", "tables", "unfinished"],

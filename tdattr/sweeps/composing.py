@@ -21,6 +21,7 @@ class Composer:
         self.parsed: dict[str, Override] = {}
         self.composed: dict[tuple[str, ...], tuple[Plain, Plain] | None] = {}
         self.choices = set(map(str, master.hydra.runtime.choices))
+        self.plans: set[bool] = set()  # what the jobs say of ``plan``
 
     def check(self, jobs: Iterable[Sequence[str]]) -> None:
         """Compose what has not been composed. Raises Hydra's exception for a job that cannot be."""
@@ -67,6 +68,7 @@ class Composer:
         """The config of these overrides alone."""
         if overrides not in self.composed:
             cfg = self.loader.load_sweep_config(self.master, list(overrides))
+            self.plans.add(bool(cfg.plan))
             try:
                 self.composed[overrides] = plain(cfg)
             except UNDEFINED:

@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from tdattr.cli import CONFIG, explain_failures, is_detached
 from tdattr.errors import UserError, first_line
 from tdattr.files import expand
+from tdattr.plan_notice import NOTICE, Planned
 from tdattr.run_status import forget_status, report_run
 from tdattr.sweeps.composing import Composer
 from tdattr.sweeps.earlier import EARLIER, Earlier, find_finished, write_earlier
@@ -45,15 +46,19 @@ def run(
     """
     if (kind := type(launcher).__module__) != LAUNCHERS:
         raise UserError(f"The launcher of {kind} does not run tdattr's jobs: choose hydra/launcher=local or slurm.")
-    planned = bool(config.get("plan"))
+    planned = NOTICE not in config.hydra.callbacks
     detached = is_detached(config) and not planned
     batches = split(OverridesParser.create(config_loader=loader).parse_overrides(list(arguments)))
     if detached and len(batches) > 1:
         raise UserError("A sweep in batches waits for each: leave sweep=detached or hydra.sweeper.max_batch_size out.")
-    folder = expand(config.hydra.sweep.dir).absolute()
-    begin(folder, config)
     composer = Composer(loader, config)
     composer.check(job for batch in batches for job in batch)
+    if len(composer.plans) > 1:
+        raise UserError("plan is true for some of these jobs alone: add plan=true or plan=false for all of them.")
+    if True in composer.plans and not planned:
+        raise Planned
+    folder = expand(config.hydra.sweep.dir).absolute()
+    begin(folder, config)
     new = batches if again or planned else [leave_out_finished(batch, composer, config, folder) for batch in batches]
     in_process = isinstance(launcher, BasicLauncher)
     if detached and any(new) and (not in_process or not leave_terminal(folder)):

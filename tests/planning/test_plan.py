@@ -1,6 +1,7 @@
 """``plan=true``: it builds nothing, counts what is shared once, says where its times come from, and refuses what a run
 refuses."""
 
+import logging
 import re
 import shutil
 from dataclasses import dataclass
@@ -107,6 +108,47 @@ def test_a_plan_starts_nothing_elsewhere(tmp_path: Path) -> None:
     planned = tdattr(*SWEEP, *elsewhere, "plan=true", folder=tmp_path)
     assert list(tmp_path.iterdir()) == [] and "2 jobs:" in planned.stdout
     assert "#1" not in planned.stderr and "#1" not in planned.stdout
+
+
+@pytest.fixture
+def experiments(tmp_path: Path) -> list[str]:
+    """The options that find two experiments of a user's own, of which one asks for a plan."""
+    (tmp_path / "conf/experiment").mkdir(parents=True)
+    for name, plan in (("planned", "plan: true"), ("plain", "seed: 2")):
+        (tmp_path / f"conf/experiment/{name}.yaml").write_text(f"# @package _global_\n{plan}\n")
+    return ["--config-dir", str(tmp_path / "conf")]
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize(
+    ("given", "jobs"),
+    [
+        (["experiment=planned"], "1 job:"),
+        (["-m", "experiment=planned", "seed=1,2", "hydra/launcher=local"], "2 jobs:"),
+        (["-m", "experiment=planned,plain", "plan=true"], "2 jobs:"),
+    ],
+)
+def test_a_config_file_may_ask_for_a_plan(given: list[str], jobs: str, experiments: list[str], tmp_path: Path) -> None:
+    level = logging.getLogger("hydra").level
+    planned = tdattr(*experiments, *given, *TINY, "trainer.accelerator=cpu", "until=generate", folder=tmp_path)
+    assert jobs in planned.stdout and "training of F1" in rows(planned.stdout)
+    assert [path.name for path in tmp_path.iterdir()] == ["conf"]
+    assert logging.getLogger("hydra").level == level
+
+
+@pytest.mark.parametrize(
+    ("command", "given", "said"),
+    [
+        ("main", ["-m", "experiment=planned,plain"], "plan is true for some of these jobs alone"),
+        ("prepare", ["plan=true"], "plan=true is for tdattr: leave it out here."),
+    ],
+)
+def test_a_plan_that_cannot_be_made(
+    command: str, given: list[str], said: str, experiments: list[str], tmp_path: Path
+) -> None:
+    done = tdattr(*experiments, *given, folder=tmp_path, command=command, check=False)
+    assert done.returncode == 1 and said in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["conf"]
 
 
 @pytest.mark.e2e
