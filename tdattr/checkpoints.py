@@ -11,6 +11,7 @@ import torch
 
 from tdattr.files import move_into_place, name_aside, writing
 from tdattr.interim import RESUME
+from tdattr.stopwatch import note_spent
 
 log = logging.getLogger(__name__)
 INTERVAL_SECONDS = 60.0  # what an interruption costs at most; writing a large checkpoint takes about a second
@@ -34,6 +35,7 @@ class Checkpoint:
     def write(self, content: Mapping[str, Any]) -> None:
         """Tensors and plain values. Raises UserError where the disk is full."""
         save_checkpoint(dict(content), self.path)
+        note_spent(self.path.parent)
         self.written = time.monotonic()
 
 

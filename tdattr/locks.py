@@ -23,7 +23,7 @@ from functools import cache
 from itertools import count
 from pathlib import Path
 
-from tdattr.run_status import PROCESSES, identify_process
+from tdattr.run_status import PROCESSES, Stage, close_stage, identify_process, open_stage
 
 log = logging.getLogger(__name__)
 BEAT_SECONDS = 10.0
@@ -69,10 +69,13 @@ def wait(lease: "Lease", describe: Callable[[], str]) -> "Lease":
     """Take a lease that another job holds as soon as that is possible."""
     watch = Watch()
     watch.find_expired(lease.path)
-    while True:
-        watch.rest(describe)
-        if lease.take(watch.find_expired(lease.path)):
-            return lease
+    try:
+        while True:
+            watch.rest(describe)
+            if lease.take(watch.find_expired(lease.path)):
+                return lease
+    finally:
+        watch.end_wait()
 
 
 class Watch:
@@ -80,17 +83,28 @@ class Watch:
 
     def __init__(self) -> None:
         self.rested, self.said = 0.0, False
+        self.stage: Stage | None = None  # of the run, while it waits
         self.pause = PAUSES_SECONDS[0]
         self.seen: dict[Path, tuple[str | None, float]] = {}  # what a lease held, and after how much rest it did first
 
     def rest(self, describe: Callable[[], str]) -> None:
-        """Sleep until it is time for another look; say what one waits for, once it takes long."""
+        """Sleep until it is time for another look; say what one waits for, once it takes long, and in the run's status
+        until ``end_wait``."""
         time.sleep(self.pause)
         self.rested += self.pause
         self.pause = min(2 * self.pause, PAUSES_SECONDS[1])
-        if not self.said and self.rested >= UNSAID_SECONDS:
+        if self.rested < UNSAID_SECONDS:
+            return
+        if not self.said:
             log.info("Waiting for %s.", describe())
             self.said = True
+        if self.stage is None:
+            self.stage = open_stage(f"Waiting for {describe()}")
+
+    def end_wait(self) -> None:
+        """What one waited for is there, or is one's own to build."""
+        close_stage(self.stage)
+        self.stage = None
 
     def find_expired(self, path: Path) -> str | None:
         """What the file of a lease holds, where that has stood still for LEASE_SECONDS; else None."""

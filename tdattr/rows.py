@@ -13,6 +13,7 @@ import numpy as np
 
 from tdattr.files import reserve
 from tdattr.interim import MARK
+from tdattr.stopwatch import note_spent
 
 log = logging.getLogger(__name__)
 BLOCK = 256  # rows that are read at a time
@@ -95,6 +96,7 @@ class Rows:
         new = self.mark.with_suffix(".new")
         new.write_text(json.dumps(state, allow_nan=False))
         new.replace(self.mark)
+        note_spent(self.folder)
 
     def make(self, key: str, block: np.ndarray) -> np.memmap:
         """An array of rows like those of ``block``, with all the disk that it needs."""

@@ -21,6 +21,7 @@ from tdattr.integrity import check_files, is_sealed, read_provenance, seal
 from tdattr.interim import remove_interim
 from tdattr.locks import Watch, acquire, name_lease, read_lease
 from tdattr.progress import Bar
+from tdattr.stopwatch import timed
 from tdattr.unfinished import clear_unfinished, open_unfinished
 
 log = logging.getLogger(__name__)
@@ -187,13 +188,15 @@ class Plan:
     def make(self, unfinished: Path, arguments: tuple[Any, ...]) -> None:
         """Build what the artifact holds, and seal it."""
         work = record(self.cost(), self.like) if self.like and self.cost is not None else {}
-        started, elsewhere = time.perf_counter(), self.store.nested[-1]
-        facts = self.build(unfinished, *arguments)
-        seconds = time.perf_counter() - started - (self.store.nested[-1] - elsewhere)
+        started, nested = time.perf_counter(), self.store.nested
+        depth, elsewhere = len(nested) - 1, nested[-1]
+        with timed(unfinished, lambda: time.perf_counter() - started - (nested[depth] - elsewhere)) as spent:
+            facts = self.build(unfinished, *arguments)
+            seconds = spent()
         content = dict(self.key) | {
             USES: list(self.store.asked[-1]),
             "facts": dict(facts or {}),
-            "seconds": round(seconds, 3),  # its own: without those of other artifacts that it asked for
+            "seconds": round(seconds, 3),  # of all attempts, without those of other artifacts that it asked for
             **work,
             "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "device": self.store.device,
@@ -266,11 +269,13 @@ def share_out(plans: Sequence[Plan], description: str | None = None) -> list[Art
             for index in missing:
                 artifact = plans[index].offer(wait=False, watch=watch)
                 if artifact is not None:
+                    watch.end_wait()
                     finished[index] = artifact
                     bar.advance()
             if len(finished) == before:  # other jobs are building all that is left
                 plans[0].store.rest(watch, plans[missing[0]].describe_wait)
     finally:
+        watch.end_wait()
         bar.close()
     return [finished[index] for index in range(len(plans))]
 

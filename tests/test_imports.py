@@ -18,6 +18,7 @@ LAYERS = [  # from the ground up; what stands in one line does not know of each 
     ["errors", "jobs", "ids", "seeding", "schedules", "run_status", "pictures", "recorder", "interim", "plan_notice"],
     ["progress"],
     ["costs", "files", "locks", "ranges"],
+    ["stopwatch"],
     ["checkpoints", "configs", "experiments", "integrity", "rows", "tables", "unfinished"],
     ["store"],
     ["scores", "queries", "search_path"],

@@ -1,11 +1,13 @@
 """The store: an address is what went into an artifact, and one is there whole or not at all, built once."""
 
+import json
 import multiprocessing
 import os
 import shutil
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timezone
 from functools import partial
@@ -14,10 +16,14 @@ from threading import Event, Thread
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
-from tdattr import locks, store, unfinished
+from tdattr import locks, run_status, store, unfinished
+from tdattr.checkpoints import Checkpoint
 from tdattr.locks import acquire, name_lease, name_process
+from tdattr.rows import Rows
+from tdattr.run_status import open_stage, report_run
 from tdattr.store import USE_SECONDS, Artifact, Plan, Store, find, provenance, share_out
 
 BASE: dict[str, Any] = {"stage": "train", "version": 1, "config": {"steps": 5}, "inputs": {"dataset": "abc"}}
@@ -104,6 +110,8 @@ def test_who_waits_says_for_what(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, label: str | None
 ) -> None:
     caplog.set_level("INFO")
+    opened: list[Any] = []
+    monkeypatch.setattr(locks, "open_stage", lambda name: opened.append(open_stage(name)) or opened[-1])
     wanted = replace(plan(tmp_path), label=None if label is None else lambda: label)
     wanted.artifact.folder.parent.mkdir()
 
@@ -120,11 +128,15 @@ def test_who_waits_says_for_what(
         other = Thread(target=build_elsewhere)
         other.start()
         begun.wait()
-        wanted.build_under_lock(wanted.artifact, wait=True)
+        with report_run(tmp_path, str):
+            wanted.build_under_lock(wanted.artifact, wait=True)
+            assert run_status.current is not None and run_status.current.stages == []
         other.join()
         shutil.rmtree(wanted.artifact.folder)
     doing = "" if label is None else ", Training F1"
-    assert caplog.messages == [f"Waiting for another job{doing}, which builds {wanted.name}."]
+    said = f"Waiting for another job{doing}, which builds {wanted.name}"
+    assert caplog.messages == [f"{said}."]
+    assert [stage.name for stage in opened] == [said]
 
 
 def test_what_another_job_built_meanwhile_is_not_built_again(tmp_path: Path) -> None:
@@ -311,6 +323,52 @@ def test_seconds_are_those_of_the_artifact_itself(tmp_path: Path) -> None:
     outer = get(store, build)
     assert provenance(slow.artifact)["seconds"] >= 0.5
     assert 0.1 <= provenance(outer)["seconds"] < 0.4
+
+
+def write_a_row(folder: Path, done: int) -> int:
+    """As stages do that resume from rows."""
+    rows = Rows(folder, "values", 3)
+    assert rows.done == done
+    rows.write(numbers=np.zeros((1, 2)))
+    return rows.done
+
+
+def write_a_checkpoint(folder: Path, done: int) -> int:
+    """As stages do that resume from a checkpoint."""
+    checkpoint = Checkpoint(folder)
+    assert done == (0 if checkpoint.content is None else checkpoint.content["steps"])
+    checkpoint.write({"steps": done + 1})
+    return done + 1
+
+
+@pytest.mark.parametrize("keep", [write_a_row, write_a_checkpoint])
+def test_seconds_of_a_resumed_build_are_those_of_its_attempts(
+    keep: Callable[[Path, int], int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But for what came after the last checkpoint, which is done again, and for what another artifact took."""
+    clock, done = [0.0], [0]
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+
+    def build_other(folder: Path) -> None:
+        clock[0] += 1000
+
+    def build(store: Store, folder: Path) -> None:
+        store.plan("other", 1, {}, {}, build_other).get()
+        for _ in range(2 if done[0] == 0 else 1):
+            clock[0] += 10
+            done[0] = keep(folder, done[0])
+        clock[0] += 3
+        if done[0] == 2:
+            raise KeyError
+
+    for _ in range(2):
+        clock[0] += 500  # between the attempts
+        own = Store(tmp_path, "cpu")
+        with suppress(KeyError):
+            own.plan("stage", 1, {}, {}, partial(build, own)).get()
+    [folder] = (tmp_path / "stage").glob("[!.]*")
+    content = json.loads((folder / "provenance.json").read_text())
+    assert content["seconds"] == 2 * 10 + 10 + 3 and not list(folder.glob("*.progress"))
 
 
 def test_find(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from tdattr.errors import UserError
 from tdattr.files import move_into_place, name_aside, writing
 from tdattr.interim import RESUME
 from tdattr.progress import Bar
+from tdattr.stopwatch import find_beginning, note_spent
 from tdattr.training.batches import TrainingData
 from tdattr.training.config import WEIGHTS, TrainConfig, TrainerConfig
 from tdattr.training.framework import L
@@ -79,6 +80,7 @@ class Keeper(Callback):
 
     def __init__(self, folder: Path, config: TrainConfig, label: str) -> None:
         self.folder, self.config, self.label = folder, config, label
+        self.beginning = find_beginning(folder)  # here, as the first rank may be another process
         self.best = float("inf")
         self.waited = 0  # epochs without a better validation loss
         self.losses: dict[str, float] = {}  # the last measured ones by name
@@ -139,6 +141,8 @@ class Keeper(Callback):
         trainer.should_stop = self.exhausted
         if step < self.config.total_steps:
             trainer.save_checkpoint(self.folder / RESUME)
+            if trainer.is_global_zero:
+                note_spent(self.folder, self.beginning)
 
     def select(self, trainer: L.Trainer, module: L.LightningModule, value: float) -> None:
         """Keep the weights of an epoch with that validation loss if it is the best so far and the best are wanted."""
