@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tdattr.loggers import Logger, Picture, Recorder, Results, RunInfo
+from tdattr.loggers import Logger, Picture, Recorder, Results, RunInfo, list_numbers
 
 
 class Events(Recorder):
@@ -67,17 +67,20 @@ class TensorBoard(Logger):
         return Events(Path(self.save_dir) / self.name / run.id, run)
 
     def finish(self, recorder: Any, results: Results) -> None:
-        """The numbers are also the metrics of TensorBoard's table of runs, whose columns are those that runs are
-        compared by; the whole config is a text."""
+        """The main numbers are ``results/…``, and the metrics of TensorBoard's table of runs, whose columns are those
+        that runs are compared by; all others are ``summary/…``: TensorBoard makes a section of what stands before the
+        slash. The whole config is a text."""
         import yaml
         from torch.utils.tensorboard.summary import hparams
 
-        writer, numbers = recorder.open(), results.numbers
+        writer = recorder.open()
+        main = {f"results/{name}": value for name, value in results.headline.items()}
+        others = {f"summary/{name}": value for name, value in list_numbers(results.summary).items()}
         for name, draw in results.pictures.items():
             recorder.show(name, draw, 0)
-        for name, value in numbers.items():
+        for name, value in (main | others).items():
             writer.add_scalar(name, value)
-        for summary in hparams(recorder.run.columns, numbers):
+        for summary in hparams(recorder.run.columns, main):
             writer.file_writer.add_summary(summary)
         text = yaml.safe_dump(recorder.run.config, sort_keys=False, allow_unicode=True)
         writer.add_text("config", f"```yaml\n{text}```")

@@ -22,6 +22,12 @@ TIMEOUT_SECONDS = 30.0  # for W&B to answer
 DATA = "WANDB_DATA_DIR"  # the variable by which W&B knows where to keep files until they are uploaded
 STEPS = {"train": "train/step", "teacher": "teacher/step", "query": "query/step"}  # the axes of sections
 LOGGED = "wandb.jsonl"  # in a run's folder
+CAPTIONS = {  # of pictures that belong to no step
+    "queries": "what F1 generates for the queries",
+    "regenerated": "the same without the items with the highest scores",
+    "regenerated_random": "the same without random items",
+    "attributions": "each row: a query, then what has the highest scores for it",
+}
 COMPARED = ("loss", "retain", "forget")  # ends of the names of numbers that charts compare items by
 MOST_LINES = 64  # in a chart of several items
 
@@ -63,10 +69,10 @@ class History(Recorder):
         self.add(beside | named, {"item": item, "step": step, "values": named} if item else {})
 
     def show(self, name: str, draw: Callable[[], Picture], step: int) -> None:
-        """A picture, with the step below it."""
+        """A picture, with what it shows below it, or the step."""
         import wandb
 
-        self.add({f"images/{name}": wandb.Image(draw(), caption=f"step {step}")}, {})
+        self.add({f"images/{name}": wandb.Image(draw(), caption=CAPTIONS.get(name, f"step {step}"))}, {})
         self.shown.add(name)
 
     def read_lines(self) -> list[dict[str, Any]]:

@@ -125,7 +125,8 @@ def test_tensorboard_shows_numbers_pictures_and_what_runs_are_compared_by(tmp_pa
     events = read_tensorboard(tmp_path)
     assert [(point.step, point.value) for point in events.Scalars("train/loss")] == [(50, 0.5)]
     assert [(point.step, point.value) for point in events.Scalars("unlearn/query_loss")] == [(1, 1.5), (2, 2.5)]
-    assert events.Scalars("auc_ssim")[-1].value == 0.75
+    assert events.Scalars("results/auc_ssim")[-1].value == events.Scalars("summary/metrics/ssim/auc")[-1].value == 0.75
+    assert all("/" in name for name in events.scalars.Keys())  # each without one would be a section of its own
     [picture] = events.Images("images/samples")
     assert picture.step == 50 and (picture.width, picture.height) == (4, 2)
     assert events.Images("images/queries")
@@ -320,7 +321,9 @@ def write_csv(folder: Path, results: Results) -> dict[str, float]:
 def write_tensorboard(folder: Path, results: Results) -> dict[str, float]:
     fill(TensorBoard(str(folder), "name"), folder, results)
     events = read_tensorboard(folder)
-    return {name: events.Scalars(name)[-1].value for name in events.Tags()["scalars"]}
+    sections = ("results/", "summary/")
+    named = {name: events.Scalars(name)[-1].value for name in events.Tags()["scalars"] if name.startswith(sections)}
+    return {name.partition("/")[2]: value for name, value in named.items()}
 
 
 def write_wandb(folder: Path, results: Results) -> dict[str, float]:

@@ -141,7 +141,8 @@ def test_pictures(attempts: list[Kept]) -> None:
     [samples] = attempts[0].series("images/samples")
     assert samples["images/samples.caption"] == "step 100"
     assert (attempts[0].folder / "files" / samples["images/samples.path"]).exists()
-    assert attempts[1].series("images/queries")
+    [queries] = attempts[1].series("images/queries")
+    assert queries["images/queries.caption"] == "what F1 generates for the queries"
 
 
 def test_the_attributions_are_a_table_with_images(attempts: list[Kept]) -> None:
