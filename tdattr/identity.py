@@ -1,5 +1,6 @@
 """What makes a job the same as an earlier run: its config, the files that it names, and the code."""
 
+import errno
 import hashlib
 import importlib.util
 import json
@@ -25,6 +26,7 @@ TARGET = "_target_"
 PACKAGE = Path(__file__).parent
 MEASURES = CONF / "measure"  # configs that a run looks up by name once it is composed
 MOST_FILES = 500_000  # that are looked at for one value
+BROKEN_LINK = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)  # or a file that was deleted meanwhile
 UNDEFINED = (OmegaConfBaseException, OSError, ValueError)
 
 
@@ -113,10 +115,15 @@ def list_files(path: Path) -> Iterator[tuple[str, os.stat_result]]:
         return
     for folder, folders, files in os.walk(path, followlinks=True):
         folders.sort()
-        for name in sorted(files):
-            place = Path(folder, name)
-            if place.exists():  # no broken link
-                yield str(place.relative_to(path)), place.stat()
+        inner = str(Path(folder).relative_to(path))
+        for name in sorted(files):  # as text: paths as objects take three times as long as the file system
+            try:
+                facts = os.stat(os.path.join(folder, name))
+            except OSError as error:
+                if error.errno not in BROKEN_LINK:
+                    raise
+                continue
+            yield name if inner == "." else f"{inner}/{name}", facts
 
 
 @cache
