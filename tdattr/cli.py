@@ -25,7 +25,7 @@ from tdattr.errors import UserError
 from tdattr.files import OUTPUTS, describe_full
 from tdattr.identity import identify
 from tdattr.jobs import Interrupted, interruptible, join_names, own_job
-from tdattr.overrides import arrange, check_overrides, explain, join_lines
+from tdattr.overrides import arrange, check_overrides, compose_bare, explain, join_lines
 from tdattr.plan_notice import NOTICE, Planned
 from tdattr.progress import close_bars
 from tdattr.report.arguments import parse
@@ -152,6 +152,7 @@ class Jobs:
     def __init__(self, config_name: str | None = None, log: str = LOG) -> None:
         self.config_name = config_name  # what Hydra composes for the command, if it does
         self.log = log  # where the words of a run go
+        self.bare: DictConfig | None = None  # what Hydra composes without overrides, once it has been asked for
         self.full = wants_full_errors()
         self.sweep = False
         self.current = ""
@@ -191,7 +192,9 @@ class Jobs:
         """Check the overrides and run a stage. ``hydra``: Hydra's own node. Raises Interrupted where a signal has ended
         it."""
         try:
-            check_overrides(cfg, hydra)
+            if self.bare is None:
+                self.bare = compose_bare(hydra)
+            check_overrides(cfg, hydra, self.bare)
             if is_detached(cfg) and not self.sweep:
                 raise UserError(f"sweep={DETACHED} is for a sweep: add -m, also for a single job.")
             import_for_good(load)(cfg)

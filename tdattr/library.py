@@ -14,7 +14,7 @@ from tdattr.errors import UserError
 from tdattr.ids import Ids
 from tdattr.methods import Method
 from tdattr.metrics.choice import complete_measures
-from tdattr.overrides import check_overrides, choose_loggers, explain
+from tdattr.overrides import check_overrides, choose_loggers, compose_bare, explain
 from tdattr.pipeline import attribute as attribution
 from tdattr.pipeline import evaluate as evaluation
 from tdattr.pipeline import generate as generation
@@ -38,7 +38,7 @@ def compose(overrides: Iterable[str] = ()) -> Workspace:
             cfg = compose_config("config", given, return_hydra_config=True)
         except (HydraException, ValueError, TypeError) as error:
             raise UserError(explain(error, given, "config")) from error
-        check_overrides(cfg, cfg.hydra)
+        check_overrides(cfg, cfg.hydra, compose_bare(cfg.hydra))
         sources = cfg.hydra.runtime.config_sources
         with open_dict(cfg):
             del cfg["hydra"]

@@ -67,12 +67,17 @@ def parse(override: str) -> Override:
 # -- of a composed config ----------------------------------------------------------------------------------------------
 
 
-def check_overrides(cfg: DictConfig, hydra: Any) -> None:
+def compose_bare(hydra: Any) -> DictConfig:
+    """What Hydra composes for a command without overrides, whose own node is ``hydra``."""
+    return compose(hydra.job.config_name, return_hydra_config=True)
+
+
+def check_overrides(cfg: DictConfig, hydra: Any, bare: DictConfig) -> None:
     """Whether everything in a composed config is a setting, and every choice was made as one. Raises UserError.
 
-    ``hydra``: Hydra's own node of the same composition. What lies deeper is checked when its object is built.
+    ``hydra``: Hydra's own node of the same composition; ``bare``: of `compose_bare`, the same for all jobs of a sweep.
+    What lies deeper is checked when its object is built.
     """
-    bare = compose(hydra.job.config_name, return_hydra_config=True)
     overrides = [parse(override) for override in hydra.overrides.task]
     deleted = {override.key_or_group for override in overrides if override.is_delete()}
     for group, usual in bare.hydra.runtime.choices.items():

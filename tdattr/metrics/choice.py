@@ -24,7 +24,11 @@ def complete_measures(cfg: DictConfig, sources: Iterable[Any] | None = None) -> 
     ``sources``: as in `load_group`. Doing it twice changes nothing. Raises UserError for settings of a measure that
     there is not.
     """
-    options = load_group(GROUP, sources)
+    fill_measures(cfg, load_group(GROUP, sources))
+
+
+def fill_measures(cfg: DictConfig, options: dict[str, Any]) -> None:
+    """`complete_measures` with the measures of the group."""
     content = OmegaConf.to_container(cfg.measures)
     assert isinstance(content, dict)
     given = {str(name): settings for name, settings in content.items()}

@@ -3,18 +3,19 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from tdattr.metrics.choice import complete_measures
+from tdattr.metrics.choice import GROUP, fill_measures
 from tdattr.pipeline.check import check
 from tdattr.pipeline.run import own_settings, use_threads
 from tdattr.planning.graph import Graph
 from tdattr.planning.seconds import Estimates
 from tdattr.planning.table import show
 from tdattr.planning.workspace import open_planned
-from tdattr.search_path import in_sweep
+from tdattr.search_path import in_sweep, load_group
 
 log = logging.getLogger(__name__)
 
@@ -24,13 +25,16 @@ class Planner:
 
     def __init__(self) -> None:
         self.graph, self.said = Graph(), set[str]()
+        self.measures: dict[str, Any] | None = None  # the configs of the group, which all jobs have in common
 
     @own_settings()
     def add(self, cfg: DictConfig) -> None:
         """Check a job as a run does, and count what it asks for. Raises UserError."""
         hydra = HydraConfig.get()
         with self.quiet():
-            complete_measures(cfg)
+            if self.measures is None:
+                self.measures = load_group(GROUP)
+            fill_measures(cfg, self.measures)
             ws = open_planned(cfg)
             use_threads(ws)
             check(ws, hydra.overrides.task, swept=in_sweep(hydra), weights=False)

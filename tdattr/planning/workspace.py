@@ -18,6 +18,7 @@ from tdattr.data.prepared import SPLITS, Example, Outline, Prepared, Source, Spl
 from tdattr.errors import UserError
 from tdattr.features import Setting
 from tdattr.features.clip import ClipText
+from tdattr.networks import Network
 from tdattr.pipeline.workspace import Workspace, open_as, pick_device
 from tdattr.store import Artifact, Plan
 
@@ -63,9 +64,18 @@ class PlannedWorkspace(Workspace):
         conditions = sum(split.conditions.nbytes for split in splits if split.conditions is not None)
         return Cost(Work(looks=sum(map(len, splits)), bytes=pixels + conditions), what=self.dataset.name)
 
+    def skeleton(self) -> Network:
+        """One for all jobs with such a network: it has no numbers, and nothing is done with it but to look."""
+        if self.size not in skeletons:
+            skeletons[self.size] = super().skeleton()
+        return skeletons[self.size]
+
     def setting(self, used: list[Artifact] | None = None) -> Setting:
         """Nothing is fetched, and weights may be missing."""
         return replace(super().setting(used), download=False, weightless=True)
+
+
+skeletons: dict[str, Network] = {}  # by the size of the network
 
 
 def refuse(folder: Path) -> Mapping[str, Any]:
