@@ -1,6 +1,7 @@
 """No codec: the diffusion process runs on the image itself."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float
@@ -12,6 +13,8 @@ from tdattr.codecs import Codec
 @dataclass(frozen=True)
 class Pixels(Codec):
     """The ``codec=pixels`` node."""
+
+    latent: ClassVar = False
 
     name: str
 
@@ -29,6 +32,8 @@ class Pixels(Codec):
         """The images themselves, whatever ``rng``."""
         return moments
 
-    def decode(self, x: Float[Tensor, "batch *shape"]) -> Float[Tensor, "batch channel height width"]:
+    def decode(
+        self, x: Float[Tensor, "batch *shape"], channels: int | None = None
+    ) -> Float[Tensor, "batch channel height width"]:
         """``x`` clamped to [-1, 1], the range of images."""
         return x.clamp(-1, 1)

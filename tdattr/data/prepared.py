@@ -14,11 +14,13 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from tdattr.configs import Node
+from tdattr.data.latents import Latents
 from tdattr.data.mapped import MemoryMapped
 from tdattr.data.strips import Strips
 from tdattr.errors import UserError
 from tdattr.files import digest_once
 from tdattr.ranges import Count, CountOrZero
+from tdattr.store import Plan
 from tdattr.tables import DataFrame, read_frame
 
 FACTS = "facts.json"
@@ -112,6 +114,7 @@ class Split(MemoryMapped):
     conditions: np.ndarray | None  # [item, variant, *shape], memory-mapped
     items: DataFrame  # a row per item: id, prompt columns, one column per field
     untold: Bool[np.ndarray, " item"] | None = None  # which have the null condition whatever is drawn; None: none
+    latents: Latents | None = None  # what x is made of; None: of the images, which it is then
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -136,12 +139,32 @@ class Split(MemoryMapped):
         ids: Int[np.ndarray, " batch"],
         mirrored: Bool[np.ndarray, " batch"] | bool = False,
         position: Float[np.ndarray, " batch"] | None = None,
+        rng: np.random.Generator | None = None,
     ) -> Float[Tensor, "batch *x"]:
-        """The items with these ids as networks see them, mirrored or not: under the codec ``pixels``, their images."""
+        """The items with these ids as networks see them, mirrored or not: their images, or the latents of these.
+
+        ``rng``: of a training, by which latents are drawn from their distributions where the codec says so; None: the
+        mode. Images of which windows are seen have no latents.
+        """
+        if self.latents is not None:
+            return self.latents.x(ids, mirrored, rng)
         x = self.images(ids, position)
         if isinstance(mirrored, bool):
             return x.flip(-1) if mirrored else x
         return torch.where(torch.from_numpy(mirrored)[:, None, None, None], x.flip(-1), x)
+
+    def plan_x(self, mirrored: bool) -> list[Plan]:
+        """The artifacts beside the dataset that ``x`` reads, of the mirrored images too where they are seen."""
+        if self.latents is None or not len(self):
+            return []
+        return [self.latents.plans[side] for side in ((False, True) if mirrored else (False,))]
+
+    def open_x(self, mirrored: bool) -> None:
+        """Have them built and open, before a process is started that reads them and can build none."""
+        for plan, side in zip(self.plan_x(mirrored), (False, True), strict=False):
+            plan.get()
+            assert self.latents is not None
+            self.latents.side(side)
 
     def condition(
         self, ids: Int[np.ndarray, " batch"], variant: Int[np.ndarray, " batch"] | int = 0

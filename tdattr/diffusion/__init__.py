@@ -35,6 +35,11 @@ class Diffusion(Node, ABC):
         """Whether c_noise, what the network is told of a level, is a timestep, as diffusers' networks embed it."""
         return False
 
+    @property
+    def clips(self) -> bool:
+        """Whether generation keeps x in the range of images."""
+        return False
+
     @abstractmethod
     def training_levels(self, rng: np.random.Generator, count: int) -> Float[Tensor, " count"]:
         """Levels drawn from the training distribution."""

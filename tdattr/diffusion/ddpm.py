@@ -101,6 +101,11 @@ class DDPM(Diffusion):
         """As ``c_noise`` says."""
         return self.c_noise == "timestep"
 
+    @property
+    def clips(self) -> bool:
+        """As ``clip`` says, where the sampler reads it."""
+        return self.clip is not None and "clip" not in self.unread()
+
     @cached_property
     def alpha_bar(self) -> Float[Tensor, " timesteps"]:
         """The cumulative product of 1 - beta, in double precision."""

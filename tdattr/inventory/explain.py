@@ -19,6 +19,7 @@ DIGEST = re.compile(r"[0-9a-f]{16}|[0-9a-f]{64}")
 PLURALS = {  # of the roles of inputs
     "model": "models",
     "dataset": "datasets",
+    "latents": "latents",
     "queries": "queries",
     "of": "networks",
     "scores": "scores",

@@ -5,6 +5,7 @@ from typing import Any
 
 KINDS = {
     "dataset": "dataset",
+    "latents": "latents",
     "pretrain": "training",
     "checkpoint": "imported weights",
     "generate": "images",
@@ -35,6 +36,7 @@ DETAILS = (  # of a config, in the order in which they are told
     ("model.class", "{}"),
     ("train.steps", "{} steps"),
     ("unlearn.steps", "{} steps"),
+    ("split", "{}"),
     ("query", "query {}"),
     ("queries", "queries {}"),
     ("attributed", "{} queries"),

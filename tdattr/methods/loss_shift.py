@@ -126,6 +126,7 @@ def count_shift(context: Context, config: ShiftConfig) -> MethodWork:
     pairs = Counted(config.pairs, 1 if config.consistent else config.pairs)
     seen = [items for side in list_items(context, config) for items in side]
     for items in seen:
+        needs += items.split.plan_x(items.mirrored)
         needs += f1_table(context, items, pairs, describe_noise(config, share)).plan_blocks()
     losses = len(seen) * len(context.ids) * config.pairs
     chosen = config.kept == "moved"

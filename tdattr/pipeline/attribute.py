@@ -264,7 +264,7 @@ def make_context(ws: Workspace, method: Method, used: list[Artifact], queries: Q
     f1 = train(ws)
     if queries is None:
         queries = load_queries(ws, generate(ws, f1))
-    inputs = {"model": f1.address, "dataset": ws.data.content}
+    inputs = {"model": f1.address} | ws.inputs
 
     def plan(stage: str, version: int, config: Mapping[str, Any], build: Build) -> Plan:
         full = dict(config) | {"weights": ws.weights, "seed": ws.seed, "precision": ws.trainer.precision}

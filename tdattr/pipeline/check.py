@@ -3,9 +3,9 @@
 import logging
 from collections.abc import Iterable, Iterator
 
-from tdattr.codecs.pixels import Pixels
 from tdattr.configs import Node, walk
 from tdattr.data import groups
+from tdattr.data.prepared import SPLITS
 from tdattr.errors import UserError
 from tdattr.features import Extractor, Loadable
 from tdattr.methods import Method, MethodSetup
@@ -34,8 +34,7 @@ def check(ws: Workspace, overrides: Iterable[str] = (), swept: bool = False, wei
     check_unread(ws, overrides, swept)
     placed = {"method": ws.method} | {f"protocol.{role}": method for role, method in other_methods(ws).items()}
     methods = list(placed.values())
-    if not isinstance(ws.codec, Pixels):
-        raise UserError("codec must be pixels: trainings and scores take x from stored pixels so far.")
+    check_codec(ws)
     for part in loadables([*ws.measures.values(), *methods, *looked_at_by_health(ws)]):
         part.identity_with_versions(ws.setting())
     say_what_there_is(ws)
@@ -65,6 +64,31 @@ def check(ws: Workspace, overrides: Iterable[str] = (), swept: bool = False, wei
     log.info("The network has %.2f M trainable parameters.", sum(p.numel() for p in network.parameters()) / 1e6)
 
 
+def check_codec(ws: Workspace) -> None:
+    """Whether the codec is there and can be used with the images, the training and the diffusion variant, as far as is
+    known before the dataset is prepared. Raises UserError."""
+    ws.codec.check()
+    if not ws.codec.latent:
+        return
+    name, source = ws.cfg.codec.name, ws.dataset.source
+    if source.window is not None:
+        raise UserError(
+            f"codec={name} stores one latent of every image, but trainings on dataset={ws.dataset.name} see random "
+            "windows of them: use codec=pixels, or dataset=image_folder with square images."
+        )
+    if ws.train.augmentation.enabled:
+        raise UserError(
+            f"codec={name} stores latents of images as they are, which cannot be turned or stretched afterwards: set "
+            "train.augmentation.enabled=false."
+        )
+    if ws.diffusion.clips:
+        raise UserError(f"Latents do not lie within the range of images: set diffusion.clip=null with codec={name}.")
+    outline = source.outline(SPLITS[0])
+    if outline is not None:
+        height, width, channels = outline.shape
+        ws.codec.shape((channels, height, width))
+
+
 def check_weights_of(ws: Workspace) -> None:
     """Load the model's own weights and whatever looks at images, where a result is still to be computed with them, and
     forget them again: what is damaged is found before the first training step. Raises UserError."""
@@ -72,6 +96,7 @@ def check_weights_of(ws: Workspace) -> None:
         own_weights(ws)
     roots: list[Node] = []
     if not evaluate(ws).finished:
+        ws.codec.load(ws.device)
         methods = [ws.method, *other_methods(ws).values()]
         roots += [*ws.measures.values(), *(method for method in methods if not attribute(ws, method).finished)]
     health = plan_health(ws)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from tdattr.codecs import Codec
 from tdattr.configs import build, typed
 from tdattr.data.prepared import Counts, Source
 from tdattr.errors import UserError
@@ -52,7 +53,8 @@ def derive_recipe(cfg: DictConfig) -> None:
             f"dataset.recipe.{names[0]}=auto needs a rule: give a number, or choose recipe@dataset.recipe=own."
         )
     source: Source = build(cfg.dataset.source, "dataset.source", Source)
-    items, parameters = source.count("train"), count_parameters(source, build(cfg.model, "model", NetworkConfig))
+    model, codec = build(cfg.model, "model", NetworkConfig), build(cfg.codec, "codec", Codec)
+    items, parameters = source.count("train"), count_parameters(source, model, codec)
     given = {name: value for name, value in values.items() if value != AUTO}
     derived = recipe.rule.derive(items, parameters, given)
     numbers = {name: derived[name] for name in names}
@@ -64,16 +66,18 @@ def derive_recipe(cfg: DictConfig) -> None:
     )  # fmt: skip
 
 
-def count_parameters(source: Source, model: NetworkConfig) -> int:
-    """How many parameters the network has for images as the source's first one that can be read; the width of what a
-    text encoder makes is left out."""
+def count_parameters(source: Source, model: NetworkConfig, codec: Codec) -> int:
+    """How many parameters the network has for x of images as the source's first one that can be read; the width of what
+    a text encoder makes is left out."""
     for example in source.examples("train"):
         try:
             image = example.read()
         except UserError:  # the preparation names it, and all others
             continue
         condition = 0 if example.condition is None else example.condition.shape[-1]
+        side = min(image.shape[:2])
+        channels, resolution = codec.shape((image.shape[2], side, side))[:2]
         with torch.random.fork_rng(devices=[]):
-            network = model.build(image.shape[2], min(image.shape[:2]), condition)
+            network = model.build(channels, resolution, condition)
         return sum(parameter.numel() for parameter in network.parameters())
     raise UserError("None of the training images can be read: run tdattr-prepare to see why.")

@@ -160,7 +160,7 @@ def sample(
             x = ws.diffusion.sample(network, list(rngs[part]), ws.x_shape, given, guidance(ws))
             check_sampled(ws, x)
             parts.append(x.float().cpu())
-            images.append(ws.codec.decode(x).float().cpu())
+            images.append(ws.codec.decode(x, ws.data.channels).float().cpu())
     return torch.cat(parts), torch.cat(images)
 
 

@@ -23,6 +23,7 @@ class Samples:
     diffusion: Diffusion
     codec: Codec
     shape: tuple[int, ...]  # of the x of an image
+    channels: int  # of the image
     conditions: Tensor | None
     guidance: float | None
     seed: int
@@ -37,11 +38,11 @@ class Samples:
         rngs = [query_generator(self.seed, index) for index in range(self.count)]
         with torch.inference_mode():
             x = self.diffusion.sample(network, rngs, self.shape, given, self.guidance)
-            return grid(self.codec.decode(x.nan_to_num(-1.0)).float().cpu())
+            return grid(self.codec.decode(x.nan_to_num(-1.0), self.channels).float().cpu())
 
 
 def first_queries(ws: Workspace) -> Samples:
     """Those of a run."""
     count = min(MOST, ws.queries.generated)
     conditions = ws.query_split.condition(query_items(ws)[:count])
-    return Samples(ws.diffusion, ws.codec, ws.x_shape, conditions, guidance(ws), ws.seed, count)
+    return Samples(ws.diffusion, ws.codec, ws.x_shape, ws.data.channels, conditions, guidance(ws), ws.seed, count)

@@ -99,6 +99,8 @@ def check_teacher(ws: Workspace, teacher: Teacher, place: str) -> None:
         own_weights(taught)
     if taught.checkpoint is not None or taught.model.has_weights:
         return
+    if teacher.train.augmentation.enabled and ws.codec.latent:
+        raise UserError(f"Latents cannot be augmented: set {place}.train.augmentation.enabled=false.")
     if teacher.train.augmentation.enabled and not network.knows_augmentation:
         raise UserError(
             f"{place}.train.augmentation needs a network with the label: set {place}.model.augmentation_label=true."

@@ -62,17 +62,18 @@ def train(ws: Workspace, without: Ids | None = None, seed: int | None = None, nu
         else:
             sample = first_queries(ws) if ws.section == Workspace.section else None
             recording = Recording(ws.recorder.curve(ws.section), sample, partial(ws.recorder.show, "samples"))
+        ws.data.train.open_x(ws.train.mirror)
+        ws.data.test.open_x(mirrored=False)
         network = build_network(ws, seed)
         losses = pretrain(network, ws.data, ids, ws.diffusion, ws.train, ws.trainer, seed, folder, label(), recording)
         return losses | {"devices": ws.trainer.devices}  # on which the last bits of the weights depend
 
     def cost() -> Cost:
         what = RETRAINING if counterfactual else ws.first
-        return Cost(count_work(ws, len(ids)), [ws.prepared], what)
+        return Cost(count_work(ws, len(ids)), plan_data(ws), what)
 
     version = 2 if ws.train.selection == "last" else 3  # 3: the last epoch is validated too where it is shorter
-    inputs = {"dataset": ws.data.content}
-    return ws.store.plan(TRAINED, version, config, inputs, make, label=label, cost=cost, like=ws.size)
+    return ws.store.plan(TRAINED, version, config, ws.inputs, make, label=label, cost=cost, like=ws.size)
 
 
 def train_undecided(ws: Workspace, removal: Undecided) -> Plan:
@@ -84,9 +85,14 @@ def train_undecided(ws: Workspace, removal: Undecided) -> Plan:
 
     def cost() -> Cost:
         most = count_work(ws, max(1, len(ws.ids) - removal.least))
-        return Cost(most.bound(True), [ws.prepared], RETRAINING)
+        return Cost(most.bound(True), plan_data(ws), RETRAINING)
 
     return ws.store.plan(TRAINED, 0, {"undecided": removal.by}, {}, make, cost=cost, like=ws.size)
+
+
+def plan_data(ws: Workspace) -> list[Plan]:
+    """What a training reads: the dataset, and what networks see of it where that is stored."""
+    return [ws.prepared, *ws.data.train.plan_x(ws.train.mirror), *ws.data.test.plan_x(mirrored=False)]
 
 
 def count_work(ws: Workspace, items: int) -> Work:
@@ -128,6 +134,8 @@ def training_config(ws: Workspace, removed: bool) -> dict[str, Any]:
     if not removed:
         values["coupled"] = True  # both orders are the same
     config = {"train": values, "precision": ws.trainer.precision}
+    if ws.codec.training:
+        config["codec"] = {name: value for name, value in ws.codec.describe().items() if name in ws.codec.training}
     if ws.trainer.devices > 1 and ws.has_dropout:
         config["ranks"] = ws.trainer.devices  # dropout masks are drawn rank by rank
     return config
@@ -144,29 +152,24 @@ def import_weights(ws: Workspace) -> Plan:
             save_file(state, folder / f"{name}.safetensors", metadata=make_metadata(ws.diffusion))
 
     config = {"model": ws.model.describe(), "diffusion": without_sampling(ws), "ids": digest_ids(ws.ids)}
-    inputs = inputs | {"dataset": ws.data.content}
+    inputs = inputs | ws.inputs
     cost = lambda: Cost(Work(bytes=len(WEIGHTS) * ws.weight_bytes), [ws.prepared], ws.first)  # noqa: E731
     return ws.store.plan("checkpoint", 2, config, inputs, make, cost=cost)
 
 
 def own_weights(ws: Workspace) -> dict[str, Tensor]:
     """The weights that the model brings."""
-    network = ws.model.pretrained(*sizes(ws))
+    network = ws.model.pretrained(*ws.sizes)
     if network is None:
         raise TypeError(f"{type(ws.model).__name__} says that it has weights of its own but gives none")
     return network.state_dict()
-
-
-def sizes(ws: Workspace) -> tuple[int, int, int]:
-    """Channels, resolution and length of the condition, for which a network is built."""
-    return ws.data.channels, ws.data.resolution, ws.data.condition_size
 
 
 def build_network(ws: Workspace, seed: int | None = None) -> Network:
     """The network at its initialisation for a seed (the run's): F0, and where every training starts."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(torch_seed(ws.seed if seed is None else seed, "initialisation"))
-        return ws.model.build(*sizes(ws))
+        return ws.model.build(*ws.sizes)
 
 
 def load_network(ws: Workspace, plan: Plan) -> Network:

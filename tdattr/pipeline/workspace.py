@@ -30,6 +30,7 @@ from tdattr.metrics.similarity import Measure
 from tdattr.networks import Network, NetworkConfig
 from tdattr.pipeline.adopt import adopt_diffusion
 from tdattr.pipeline.dataset import DatasetConfig, derive_recipe, read_dataset
+from tdattr.pipeline.encode import attach_latents
 from tdattr.protocols import Protocol
 from tdattr.queries import QueriesConfig
 from tdattr.ranges import Count, CountOrZero, Probability
@@ -132,13 +133,25 @@ class Workspace:
 
     @cached_property
     def data(self) -> Prepared:
-        """The prepared dataset, every file and the number of items checked."""
+        """The prepared dataset, every file and the number of items checked. What networks see of it is not encoded
+        before it is asked for."""
         folder = self.prepared.get().folder
         data = load(folder)
         check_counts(data.facts["count"], self.dataset.counts, self.dataset.name)
         if left_out := data.facts.get("unreadable"):
             log.warning("Images that cannot be read are left out: %d, listed in %s.", left_out, folder / UNREADABLE)
-        return data
+        return self.attach_latents(data)
+
+    def attach_latents(self, data: Prepared) -> Prepared:
+        """A dataset of the run's items with what its networks see of them."""
+        return attach_latents(data, self.prepared, self.codec, self.store, self.device)
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """What stands for the items in the address of what networks make of them: the dataset and, where x is made of
+        them, the latents."""
+        latents = self.data.train.plan_x(mirrored=False)
+        return {"dataset": self.data.content} | ({"latents": latents[0].address} if latents else {})
 
     @cached_property
     def removed(self) -> Ids:
@@ -165,7 +178,7 @@ class Workspace:
     def skeleton(self) -> Network:
         """The network without numbers, for what its size alone decides; it is not kept."""
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
-            return self.model.build(self.data.channels, self.data.resolution, self.data.condition_size)
+            return self.model.build(*self.sizes)
 
     @cached_property
     def weight_bytes(self) -> int:
@@ -175,14 +188,19 @@ class Workspace:
     @cached_property
     def size(self) -> str:
         """A digest of what decides how long a pass through the network takes on a device."""
-        data = self.data
-        shape = [data.channels, data.resolution, data.condition_size, self.trainer.precision, self.trainer.devices]
+        shape = [*self.sizes, self.trainer.precision, self.trainer.devices]
         return hashlib.sha256(json.dumps([self.model.describe(), shape]).encode()).hexdigest()[:16]
 
     @property
     def x_shape(self) -> tuple[int, ...]:
-        """The shape of what the network sees of one item."""
+        """The shape of what the network sees of one item: channels, height and width."""
         return self.codec.shape((self.data.channels, self.data.resolution, self.data.resolution))
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """Channels and resolution of x, and the length of the condition, for which a network is built."""
+        channels, resolution = self.x_shape[:2]
+        return channels, resolution, self.data.condition_size
 
     @property
     def query_split(self) -> Split:

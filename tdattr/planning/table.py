@@ -10,6 +10,7 @@ from tdattr.planning.seconds import EXPLAINED, FILES, UNKNOWN, Estimate, Estimat
 
 TITLES = {
     "dataset": "dataset",
+    "latents": "latents",
     TRAINED: "training",
     "checkpoint": "weights",
     "generate": "images",

@@ -55,7 +55,7 @@ class PlannedWorkspace(Workspace):
             return super().data
         data = outline_data(self.dataset.source, self.dataset.text, self.prepared)
         check_counts(data.facts["count"], self.dataset.counts, self.dataset.name)
-        return data
+        return self.attach_latents(data)
 
     def cost_of_data(self) -> Cost:
         """Every image is read once, and what is seen of it kept."""

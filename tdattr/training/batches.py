@@ -47,7 +47,8 @@ class Batches(Dataset[Batch]):
         ids = self.slots(step)
         dropped, mirrored, caption = generator(self.seed, "train.choices", step).random((3, len(ids)))
         window = generator(self.seed, "train.window", step).random(len(ids))
-        x, given = training_items(self.split, ids, self.config, mirrored, dropped, caption, window)
+        drawn = generator(self.seed, "train.x", step)
+        x, given = training_items(self.split, ids, self.config, mirrored, dropped, caption, window, drawn)
         if self.config.augmentation.enabled:
             x, label = augment(x, self.config.augmentation, generator(self.seed, "train.augmentation", step))
             given = replace(given, augmentation=label)

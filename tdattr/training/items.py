@@ -27,13 +27,14 @@ def training_items(
     dropped: Float[np.ndarray, " batch"],
     caption: Float[np.ndarray, " batch"],
     window: Float[np.ndarray, " batch"],
+    rng: np.random.Generator,
 ) -> tuple[Float[Tensor, "batch channel height width"], Given]:
     """The items as a training sees them and what it tells of them: some mirrored, some without their condition.
 
     ``mirrored``, ``dropped``, ``caption`` and ``window`` decide which, and which of its captions and windows each item
-    has: draws from [0, 1).
+    has: draws from [0, 1). ``rng``: by which x is drawn, where it is.
     """
-    x = split.x(ids, choose_mirrored(config, mirrored), window)
+    x = split.x(ids, choose_mirrored(config, mirrored), window, rng)
     return x, give_condition(split, ids, (caption * split.captions).astype(int), config, dropped)
 
 
@@ -43,10 +44,12 @@ def unlearning_items(
     config: TrainConfig,
     mirrored: Float[np.ndarray, " batch"],
     dropped: Float[np.ndarray, " batch"],
+    rng: np.random.Generator,
 ) -> tuple[Float[Tensor, "batch channel height width"], Given]:
     """The same for the unlearning of a group, which sees the central windows and the first captions (MUCS's code)."""
     first = np.zeros(len(ids), dtype=int)
-    return split.x(ids, choose_mirrored(config, mirrored)), give_condition(split, ids, first, config, dropped)
+    x = split.x(ids, choose_mirrored(config, mirrored), rng=rng)
+    return x, give_condition(split, ids, first, config, dropped)
 
 
 def choose_mirrored(config: TrainConfig, drawn: Float[np.ndarray, " batch"]) -> Bool[np.ndarray, " batch"]:

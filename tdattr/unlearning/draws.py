@@ -49,7 +49,7 @@ def draw_items(
 ) -> Batch:
     """``count`` different training items, each with its first caption, at noise of their own."""
     ids_drawn = rng.choice(ids, count, replace=False)
-    batch = draw(split.x(ids_drawn), split.condition(ids_drawn), rng, levels)
+    batch = draw(split.x(ids_drawn, rng=rng), split.condition(ids_drawn), rng, levels)
     return replace(batch, ids=torch.from_numpy(ids_drawn))
 
 

@@ -159,7 +159,7 @@ class GroupBatches(Dataset[UnlearnBatch]):
         """The retained or the forgotten batch (``role``) of a step."""
         rng = generator(self.seed, f"unlearn.{role}", step)
         mirrored, dropped = rng.random((2, len(ids)))
-        x, given = unlearning_items(self.split, ids, self.train, mirrored, dropped)
+        x, given = unlearning_items(self.split, ids, self.train, mirrored, dropped, rng)
         levels = self.diffusion.training_levels
         level = (levels if self.window is None else restricted_draw(self.diffusion, self.window))(rng, len(ids))
         flipped = torch.from_numpy(choose_mirrored(self.train, mirrored))

@@ -1,4 +1,4 @@
-"""Nearest neighbours in pixel space, from a memory map that need not fit in memory twice."""
+"""Nearest neighbours of what networks see, from a memory map that need not fit in memory twice."""
 
 import numpy as np
 from jaxtyping import Int
@@ -14,18 +14,19 @@ def nearest(
 ) -> Int[np.ndarray, "item neighbour"]:
     """The ids of the ``count`` (or all, where there are fewer) candidates nearest to each item, nearest first.
 
-    By Euclidean distance of the images, not mirrored. Which of several equally near ones are kept is unspecified.
+    By Euclidean distance of x, the images or their latents, not mirrored. Which of several equally near ones are kept
+    is unspecified.
     """
     from sklearn.neighbors import NearestNeighbors  # takes seconds to import
 
     count = min(count, len(candidates))
-    queries = pixels(split, items)
+    queries = flatten(split, items)
     distances = np.empty((len(items), 0))
     ids = np.empty((len(items), 0), dtype=np.int64)
     starts = range(0, len(candidates), BLOCK)
     for start in track(starts, "Nearest neighbours", len(starts), nested=True):
         block = candidates[start : start + BLOCK]
-        search = NearestNeighbors(n_neighbors=min(count, len(block)), algorithm="brute").fit(pixels(split, block))
+        search = NearestNeighbors(n_neighbors=min(count, len(block)), algorithm="brute").fit(flatten(split, block))
         new_distances, columns = search.kneighbors(queries)
         distances, ids = np.concatenate([distances, new_distances], 1), np.concatenate([ids, block[columns]], 1)
         order = np.lexsort((ids, distances), axis=1)[:, :count]
@@ -33,6 +34,6 @@ def nearest(
     return ids
 
 
-def pixels(split: Split, ids: Int[np.ndarray, " item"]) -> np.ndarray:
-    """The images as rows of float32."""
-    return split.images(ids).flatten(1).numpy()
+def flatten(split: Split, ids: Int[np.ndarray, " item"]) -> np.ndarray:
+    """Their x as rows of float32."""
+    return split.x(ids).flatten(1).numpy()

@@ -34,7 +34,7 @@ CHUNK = 32  # items at a time, so that their differences stay in a processor's c
 class ReTrack(Weighted):
     """The ``objective=retrack`` node.
 
-    ``neighbours``: k; they are found among images that are not mirrored, and those of a mirrored item are mirrored too.
+    ``neighbours``: k; they are found among items that are not mirrored, and those of a mirrored item are mirrored too.
     ``kl_cap``: the correction towards a neighbour is at most sqrt(2 kl_cap) long; None: no cap. ``window``: the lowest
     and the highest noise level that both batches are drawn at, in the diffusion variant's unit; None: all.
     ``weighting`` of the neighbours: ``softmax``, computed on logarithms, or ``published_code``, whose exponentials
