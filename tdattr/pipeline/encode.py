@@ -52,8 +52,8 @@ def plan_latents(
 ) -> Plan:
     """The moments of the items of a split, or of their mirrored images, as one array that is written block by block.
 
-    They are float32: float16 rounds a mean of 5 by up to 0.002, which is about as far as a VAE of Stable Diffusion
-    spreads its latents, and 24 000 items of 256 x 256 pixels take no more than 0.8 GB.
+    They are float32: float16 would round a mean of 5 by up to 0.002, which need not be little beside the spread of a
+    latent, and 24 000 items of 256 x 256 pixels take 0.8 GB under the VAE of Stable Diffusion.
     """
     image = (split.pixels.shape[3], *split.pixels.shape[1:3])
     title = f"Latents ({name}, mirrored)" if mirrored else f"Latents ({name})"

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tdattr.codecs import vae as module
-from tdattr.codecs.vae import CONFIG, WEIGHTS, VAE, load_vae
+from tdattr.codecs.vae import CONFIG, VAE, WEIGHTS, load_vae
 from tdattr.errors import UserError
 from tdattr.seeding import generator, normal
 from tests.codecs.vaes import save_vae

@@ -28,8 +28,9 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported; a process with 
 
 import numpy as np
 
+from tests.codecs.vaes import save_vae
 from tests.faults.attempts import Broken
-from tests.faults.cases import CASES, SMALL, WEIGHTS, stages_of_code
+from tests.faults.cases import CASES, SMALL, VAE, WEIGHTS, stages_of_code
 from tests.faults.full import fill
 from tests.faults.rounds import Case, Tally, describe, disturb, race, save_weights
 
@@ -115,6 +116,9 @@ def prepare_case(name: str, folder: Path, devices: int) -> Case:
     if any(WEIGHTS in argument for argument in arguments):
         weights = save_weights(small, folder / "weights")
         arguments = [argument.replace(WEIGHTS, str(weights)) for argument in arguments]
+    if any(VAE in argument for argument in arguments):
+        save_vae(folder / "vae")
+        arguments = [argument.replace(VAE, str(folder / "vae")) for argument in arguments]
     case = Case(name, arguments, folder / name)
     case.run_undisturbed()
     stages = list(dict.fromkeys(built.stage for built in case.built))

@@ -6,6 +6,7 @@ from pathlib import Path
 TDATTR = Path(__file__).parents[2] / "tdattr"
 CALLS = ("plan", "share", "shared")  # what a stage's name is the first argument of
 WEIGHTS = "WEIGHTS"  # in a command: a file of weights that another run has trained
+VAE = "FOLDER_OF_A_VAE"  # in a command: one with random weights
 
 SMALL = [
     "dataset=digits",
@@ -47,6 +48,10 @@ CASES: dict[str, list[str]] = {
     "guda": [
         *["method=guda_u", "method.unlearn.steps=9", "method.unlearn.warmup_steps=2", "method.unlearn.batch_size=8"],
         *["method.unlearn.kept=[3]", *ELBO],
+    ],
+    "latents": [
+        *["method=abu", "method.draws=8", "method.batch_size=8", "method.score.pairs=4", "method.fisher.epochs=1"],
+        *["method.fisher.damping=1.0", "train.mirror=true", "model.patch=2", "codec=vae", f"codec.weights={VAE}"],
     ],
     "features": [
         *["method=features", *(f"method.extractor.{setting}" for setting in CLASSIFIER)],
