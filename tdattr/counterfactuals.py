@@ -26,7 +26,7 @@ class Trained:
 
     address: str
     load: Callable[[], Network]  # a new copy, in evaluation mode on the device
-    plans: "Sequence[Plan]" = ()  # what ``load`` builds where it is missing
+    plans: "Sequence[Plan]" = ()  # what ``load``, or running it on items, builds where it is missing
 
 
 @dataclass(frozen=True)

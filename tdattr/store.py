@@ -253,14 +253,15 @@ def use(artifact: Artifact) -> Artifact:
     return artifact.checked()
 
 
-def share_out(plans: Sequence[Plan], description: str | None = None) -> list[Artifact]:
-    """The artifacts of those plans, in their order; with a progress bar where it has a ``description``.
+def share_out(plans: Sequence[Plan], description: str | None = None, workers: bool = True) -> list[Artifact]:
+    """The artifacts of those plans, in their order; with a progress bar where it has a ``description``. ``workers``:
+    whether the command's other workers are started for them.
 
     Jobs that want the same artifacts share the work: what another one is building is left for later.
     """
     finished = {index: plan.get() for index, plan in enumerate(plans) if plan.finished}
     bar = Bar(description or "", len(plans), len(finished), hidden=description is None or len(finished) == len(plans))
-    if len(plans) - len(finished) > 1:
+    if workers and len(plans) - len(finished) > 1:
         plans[0].store.call_workers()
     watch = Watch()
     try:

@@ -85,7 +85,12 @@ class VAE(Codec):
             if config[key] is not None:
                 raise UserError(f"{path} has {key}, which is not supported: set {SETTING} to another {KIND}.")
         if config["in_channels"] != config["out_channels"]:
-            raise UserError(f"{path} takes {config['in_channels']} channels and gives {config['out_channels']}.")
+            raise UserError(
+                f"{path} takes {config['in_channels']} channels and gives {config['out_channels']}: set {SETTING} to "
+                f"another {KIND}."
+            )
+        if not (isinstance(config["block_out_channels"], (list, tuple)) and config["latent_channels"]):
+            raise UserError(f"{path} must have a list of block_out_channels, and latent_channels: {SAVE_AGAIN}.")
         return config
 
     def check(self) -> None:

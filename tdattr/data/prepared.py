@@ -20,7 +20,7 @@ from tdattr.data.strips import Strips
 from tdattr.errors import UserError
 from tdattr.files import digest_once
 from tdattr.ranges import Count, CountOrZero
-from tdattr.store import Plan
+from tdattr.store import Plan, share_out
 from tdattr.tables import DataFrame, read_frame
 
 FACTS = "facts.json"
@@ -160,11 +160,13 @@ class Split(MemoryMapped):
         return [self.latents.plans[side] for side in ((False, True) if mirrored else (False,))]
 
     def open_x(self, mirrored: bool) -> None:
-        """Have them built and open, before a process is started that reads them and can build none."""
-        for plan, side in zip(self.plan_x(mirrored), (False, True), strict=False):
-            plan.get()
-            assert self.latents is not None
-            self.latents.side(side)
+        """Have them built and open, before a process is started that reads them and can build none. Jobs share the two
+        sides; other workers would take threads from the training that needs them."""
+        plans = self.plan_x(mirrored)
+        if self.latents is not None and plans:
+            share_out(plans, workers=False)
+            for side in range(len(plans)):
+                self.latents.side(bool(side))
 
     def condition(
         self, ids: Int[np.ndarray, " batch"], variant: Int[np.ndarray, " batch"] | int = 0

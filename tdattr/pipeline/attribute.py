@@ -282,7 +282,7 @@ def make_context(ws: Workspace, method: Method, used: list[Artifact], queries: Q
         ids=ws.ids,
         queries=queries.select(ws.queries.indices),
         diffusion=ws.diffusion,
-        f1=as_trained(ws, f1),
+        f1=replace(as_trained(ws, f1), plans=[f1, *ws.data.train.plan_x(mirrored=False)]),
         f0=lambda: build_network(ws).eval().requires_grad_(False).to(ws.device),
         skeleton=ws.skeleton,
         train=ws.train,

@@ -65,11 +65,11 @@ def plan_latents(
             ids = np.arange(start, min(start + BLOCK, len(split)))
             images = split.images(ids)
             moments = codec.encode((images.flip(-1) if mirrored else images).to(device)).float().cpu()
-            finite = moments.isfinite().flatten(1).all(1)
-            if not finite.all():
+            wrong = ids[(~moments.isfinite()).flatten(1).any(1).numpy()]
+            if len(wrong):
                 raise UserError(
-                    f"The latent of {name_item(split, ids[int(finite.int().argmin())])} of the {name} split is not "
-                    "finite: mend or remove its image, or choose another VAE with codec.weights."
+                    f"The latent of {name_item(split, wrong[0])} of the {name} split is not finite: mend or remove its "
+                    "image, or choose another VAE with codec.weights."
                 )
             rows.write(moments=moments.numpy())
         rows.close()

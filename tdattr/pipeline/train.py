@@ -159,17 +159,23 @@ def import_weights(ws: Workspace) -> Plan:
 
 def own_weights(ws: Workspace) -> dict[str, Tensor]:
     """The weights that the model brings."""
-    network = ws.model.pretrained(*ws.sizes)
+    network = ws.model.pretrained(*sizes(ws))
     if network is None:
         raise TypeError(f"{type(ws.model).__name__} says that it has weights of its own but gives none")
     return network.state_dict()
+
+
+def sizes(ws: Workspace) -> tuple[int, int, int]:
+    """Channels and resolution of x, and the length of the condition, for which a network is built."""
+    channels, resolution = ws.x_shape[:2]
+    return channels, resolution, ws.data.condition_size
 
 
 def build_network(ws: Workspace, seed: int | None = None) -> Network:
     """The network at its initialisation for a seed (the run's): F0, and where every training starts."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(torch_seed(ws.seed if seed is None else seed, "initialisation"))
-        return ws.model.build(*ws.sizes)
+        return ws.model.build(*sizes(ws))
 
 
 def load_network(ws: Workspace, plan: Plan) -> Network:

@@ -177,8 +177,9 @@ class Workspace:
 
     def skeleton(self) -> Network:
         """The network without numbers, for what its size alone decides; it is not kept."""
+        channels, resolution = self.x_shape[:2]
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
-            return self.model.build(*self.sizes)
+            return self.model.build(channels, resolution, self.data.condition_size)
 
     @cached_property
     def weight_bytes(self) -> int:
@@ -188,19 +189,13 @@ class Workspace:
     @cached_property
     def size(self) -> str:
         """A digest of what decides how long a pass through the network takes on a device."""
-        shape = [*self.sizes, self.trainer.precision, self.trainer.devices]
+        shape = [*self.x_shape[:2], self.data.condition_size, self.trainer.precision, self.trainer.devices]
         return hashlib.sha256(json.dumps([self.model.describe(), shape]).encode()).hexdigest()[:16]
 
     @property
     def x_shape(self) -> tuple[int, ...]:
         """The shape of what the network sees of one item: channels, height and width."""
         return self.codec.shape((self.data.channels, self.data.resolution, self.data.resolution))
-
-    @property
-    def sizes(self) -> tuple[int, int, int]:
-        """Channels and resolution of x, and the length of the condition, for which a network is built."""
-        channels, resolution = self.x_shape[:2]
-        return channels, resolution, self.data.condition_size
 
     @property
     def query_split(self) -> Split:

@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tdattr.costs import BACKWARD, Work
 from tdattr.networks import Given
-from tdattr.pipeline.train import TRAINED
+from tdattr.pipeline.train import TRAINED, sizes
 from tdattr.planning.workspace import PlannedWorkspace
 from tdattr.report.papers import read_table
 from tdattr.store import Plan
@@ -78,7 +78,7 @@ known: dict[str, int] = {}  # operations by the size of a network
 def count_operations(ws: PlannedWorkspace) -> int:
     """Multiplications and additions of a forward pass of one item, counted on a network without numbers."""
     if ws.size not in known:
-        network, (channels, resolution, condition) = ws.skeleton().eval().to("meta"), ws.sizes
+        network, (channels, resolution, condition) = ws.skeleton().eval().to("meta"), sizes(ws)
         x, level = torch.zeros(1, channels, resolution, resolution, device="meta"), torch.zeros(1, device="meta")
         given = Given(torch.zeros(1, condition, device="meta")) if condition else Given()
         with FlopCounterMode(display=False) as counter, torch.no_grad():

@@ -154,6 +154,7 @@ FIRST = "encoder.conv_in.weight"
         (settings(scaling_factor="0.18"), "number must stand without quotes"),
         (settings(shift_factor=float("inf")), "shift_factor=inf"),
         (settings(latents_mean=[0.0, 0.0]), "has latents_mean, which is not supported"),
+        (settings(block_out_channels=4), "must have a list of block_out_channels"),
         (settings(out_channels=3), "takes 1 channels and gives 3"),
     ],
 )

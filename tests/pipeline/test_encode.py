@@ -17,6 +17,7 @@ from tdattr.data.latents import FILE
 from tdattr.data.prepared import Prepared, Split
 from tdattr.diffusion.edm import EDM
 from tdattr.errors import UserError
+from tdattr.networks.dit import DiTConfig
 from tdattr.pipeline import encode
 from tdattr.pipeline.dataset import count_parameters
 from tdattr.pipeline.encode import attach_latents
@@ -260,13 +261,6 @@ def test_captions_are_no_part_of_x(data: Prepared, edm: EDM, tiny_train: Callabl
     assert several.captions == 3 and torch.equal(one.x, other.x)
 
 
-def test_a_recipe_counts_the_network_for_x(tiny_source: TinySource, weights: Path) -> None:
-    sizes = []
-
-    class Model:
-        def build(self, *built: int) -> torch.nn.Module:
-            sizes.append(built)
-            return torch.nn.Linear(2, 3)
-
-    assert count_parameters(tiny_source, Model(), VAE("vae", str(weights), True)) == 9  # type: ignore[arg-type]
-    assert sizes == [(2, 4, 4)]
+def test_a_recipe_counts_the_network_for_x(tiny_source: TinySource, tiny_config: DiTConfig, weights: Path) -> None:
+    counts = [sum(part.numel() for part in tiny_config.build(*sizes, 4).parameters()) for sizes in ((2, 4), (1, 8))]
+    assert count_parameters(tiny_source, tiny_config, VAE("vae", str(weights), True)) == counts[0] != counts[1]

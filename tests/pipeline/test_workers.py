@@ -79,6 +79,7 @@ def test_they_start_with_the_first_work_that_can_be_shared(ws: Workspace, worker
         share_out(plans(0))
         assert not others.processes and torch.get_num_threads() == 4
         share_out(plans(0, 1))
+        share_out(plans(7, 8), workers=False)
         assert not others.processes
         share_out(plans(1, 2, 3))
         [process] = others.processes
