@@ -15,13 +15,13 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from safetensors.numpy import load_file
 
-from tdattr.locks import find_owner, find_start, read
 from tdattr.pipeline import attribute, worker
 from tdattr.pipeline.attribute import check_scored
 from tdattr.store import Plan, find, provenance
 from tests.conftest import CONF
 from tests.e2e.console import MUCS, TINY, tdattr
 from tests.e2e.families import RUNS, work
+from tests.e2e.leases import holders, is_running
 
 GROUPS = 2
 COMMAND = "import sys; from tdattr.cli import main; sys.argv[0] = 'tdattr'; main()"
@@ -97,18 +97,6 @@ def newest(folder: Path) -> tuple[Path, dict[str, Any]]:
     summary = json.loads(path.read_text())
     del summary["seconds_per_query"]
     return path.parent, summary
-
-
-def holders(folder: Path, stage: str) -> set[int]:
-    """The processes that are building an artifact of a stage."""
-    leases = folder.glob(f"outputs/artifacts/{stage}/.*.lease")
-    names = [find_owner(read(path) or "") for path in leases]
-    return {int(name.split("-")[1]) for name in names if name}
-
-
-def is_running(process: int) -> bool:
-    """Whether a process is there and no zombie."""
-    return find_start(process) != ""
 
 
 @pytest.mark.slow  # a further process that imports everything

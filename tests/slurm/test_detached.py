@@ -14,8 +14,7 @@ import pytest
 
 from tdattr.sweeps.record import read_sweep
 from tests.slurm.cluster import Cluster
-from tests.slurm.test_jobs import REASON
-from tests.slurm.test_sweep import GATED, MAIN, ROOT, SEARCH, SLURM, SMALL, WAIT_SECONDS
+from tests.slurm.sweeping import GATED, MAIN, REASON, ROOT, SEARCH, SLURM, SMALL, WAIT_SECONDS
 
 JOBS = ["-m", "method=gated", "paths.data=null,data", "seed=1,2,3", "hydra.launcher.requeue=0", "sweep=detached"]
 SWEEP = [sys.executable, "-m", "tdattr.sweeps.command"]

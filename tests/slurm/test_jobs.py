@@ -1,28 +1,13 @@
 """What a cluster does with jobs that fail at once: how they share one of SLURM's, and what they are told."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 from tdattr.sweeps.record import read_sweep
 from tests.slurm.cluster import Cluster
-
-ROOT = Path(__file__).parents[2]
-MAIN = "import sys; sys.argv[0] = 'tdattr'; from tdattr.cli import main; main()"
-FAILING = ["hydra/launcher=slurm", "hydra.launcher.gpus=null", "hydra.launcher.cpus=2", "paths.data=null"]
-REASON = "paths.data=null must be a folder."
-
-
-def start(cluster: Cluster, folder: Path, *arguments: str, **environment: str) -> "subprocess.Popen[str]":
-    """A sweep of jobs that end at once."""
-    given = os.environ | cluster.environment | {"PYTHONPATH": str(ROOT)} | environment
-    given.pop("TDATTR_OUTPUTS", None)
-    command = [sys.executable, "-c", MAIN, "-m", *FAILING, *arguments]
-    return subprocess.Popen(command, cwd=folder, env=given, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+from tests.slurm.sweeping import REASON, start
 
 
 def test_packed_jobs_share_one_of_slurm_s_and_no_job_takes_ranks_of_another(cluster: Cluster, tmp_path: Path) -> None:

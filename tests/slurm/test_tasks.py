@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 from tdattr.sweeps.record import read_sweep
-from tests.e2e.test_workers import holders, is_running
+from tests.e2e.leases import holders, is_running
 from tests.slurm.cluster import Cluster, start_cluster
-from tests.slurm.test_jobs import start
-from tests.slurm.test_sweep import WAIT_SECONDS, Sweeping, contents, launch, run_basic, until
+from tests.slurm.sweeping import WAIT_SECONDS, Sweeping, contents, launch, run_basic, start, until
 
 OVERRIDES = ["method=gated", "seed=1,2,3"]
 
