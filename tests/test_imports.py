@@ -19,7 +19,7 @@ LAYERS = [  # from the ground up; what stands in one line does not know of each 
     ["progress"],
     ["costs", "files", "locks", "ranges"],
     ["stopwatch"],
-    ["checkpoints", "configs", "experiments", "integrity", "rows", "tables", "unfinished"],
+    ["checkpoints", "configs", "experiments", "integrity", "pretrained", "rows", "tables", "unfinished"],
     ["store"],
     ["scores", "queries", "search_path"],
     ["networks", "data", "loggers", "overrides", "identity"],

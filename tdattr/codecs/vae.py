@@ -14,10 +14,10 @@ from torch import Tensor
 
 from tdattr.codecs import Codec
 from tdattr.errors import Unavailable, UserError
-from tdattr.features.weights import HUB_ID, find_folder
 from tdattr.files import digest_once, expand
 from tdattr.networks.diffusers_json import SAVE_AGAIN, check_kinds, read_defaults, read_json
 from tdattr.networks.weights import check_tensors
+from tdattr.pretrained import HUB_ID, find_folder
 from tdattr.seeding import normal
 
 CONFIG = "config.json"

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from tdattr.configs import Node
 from tdattr.data.preparation import Encode
 from tdattr.errors import UserError, first_line
 from tdattr.features import Embed, Extractor, Images, Setting
 from tdattr.features.pixels import standardise
-from tdattr.features.weights import find_folder
+from tdattr.features.text import TextEncoder
 from tdattr.files import digest_once
+from tdattr.pretrained import find_folder
 from tdattr.progress import track
 from tdattr.ranges import Count
 from tdattr.tables import read_json
@@ -63,9 +63,9 @@ class ClipImage(Extractor):
 
 
 @dataclass(frozen=True)
-class ClipText(Node):
-    """The ``dataset.text`` node: projected vectors of texts, of length 1, as the conditions of a dataset. ``width``:
-    how many numbers they have, for plan=true without the weights."""
+class ClipText(TextEncoder):
+    """Projected vectors of texts, of length 1. ``width``: how many numbers they have, for plan=true without the
+    weights."""
 
     unaddressed: ClassVar = ("name", "weights", "batch_size", "width")
 

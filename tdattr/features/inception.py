@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 
 from tdattr.features import Embed, Extractor, Images, Setting
-from tdattr.features.weights import check_digest, find_file
+from tdattr.pretrained import check_digest, find_file
 
 
 @dataclass(frozen=True)

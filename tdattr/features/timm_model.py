@@ -8,8 +8,8 @@ from typing import Any, ClassVar, Literal
 from tdattr.errors import UserError, first_line
 from tdattr.features import Embed, Extractor, Setting
 from tdattr.features.pixels import standardise
-from tdattr.features.weights import find_folder
 from tdattr.files import digest_once, expand
+from tdattr.pretrained import find_folder
 from tdattr.ranges import Count
 
 FILE = "model.safetensors"

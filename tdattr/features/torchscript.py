@@ -10,8 +10,8 @@ import torch
 
 from tdattr.features import Embed, Extractor, Setting
 from tdattr.features.pixels import IMAGENET_MEAN, IMAGENET_STD, standardise
-from tdattr.features.weights import check_digest, find_file
 from tdattr.files import known
+from tdattr.pretrained import check_digest, find_file
 from tdattr.ranges import Count
 
 

@@ -13,8 +13,8 @@ from torch import Tensor
 from tdattr.errors import UserError
 from tdattr.features import Setting
 from tdattr.features.pixels import resize
-from tdattr.features.weights import check_digest, find_file
 from tdattr.metrics.similarity import Compare, Images, Measure, in_batches
+from tdattr.pretrained import check_digest, find_file
 from tdattr.ranges import Count
 
 DIGITS = 8  # of the SHA-256, as many as torchvision writes into its files' names

@@ -122,6 +122,8 @@ class Workspace:
             inputs |= {f"text/{name}": value for name, value in text.identity().items()}
 
         def make(folder: Path) -> None:
+            if text is not None:
+                text.check(prompt for split in SPLITS for item in source.examples(split) for prompt in item.prompts)
             encode = None if text is None else text.load(self.device)
             prepare(source, folder, self.dataset.name, encode, self.dataset.counts)
 

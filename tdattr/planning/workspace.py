@@ -17,7 +17,7 @@ from tdattr.data.preparation import check_counts, collect_rows
 from tdattr.data.prepared import SPLITS, Example, Outline, Prepared, Source, Split
 from tdattr.errors import UserError
 from tdattr.features import Setting
-from tdattr.features.clip import ClipText
+from tdattr.features.text import TextEncoder
 from tdattr.networks import Network
 from tdattr.pipeline.workspace import Workspace, open_as, pick_device
 from tdattr.store import Artifact, Plan
@@ -99,7 +99,7 @@ def open_planned(cfg: DictConfig) -> PlannedWorkspace:
 outlined: dict[str, Prepared] = {}  # by name: most jobs of a sweep have the same dataset
 
 
-def outline_data(source: Source, text: ClipText | None, plan: Plan) -> Prepared:
+def outline_data(source: Source, text: TextEncoder | None, plan: Plan) -> Prepared:
     """A dataset of blank items: their number, sizes and fields are right. Raises UserError where raw files that are
     here cannot be read."""
     if plan.name not in outlined:
@@ -144,12 +144,13 @@ def read_outline(source: Source, split: str) -> Outline:
     return Outline(pd.DataFrame(rows), (shape[0], shape[1], shape[2]), condition)
 
 
-def blank(outline: Outline, text: ClipText | None) -> Split:
+def blank(outline: Outline, text: TextEncoder | None) -> Split:
     """A split of blank items, which take no memory."""
     count, condition = len(outline.items), outline.condition
     if text is not None:
         prompts = [name for name in outline.items.columns if str(name).startswith("prompt")]
         condition = (len(prompts), text.width)
     pixels = np.broadcast_to(np.zeros((), np.uint8), (count, *outline.shape))
-    conditions = None if condition is None else np.broadcast_to(np.zeros((), np.float32), (count, *condition))
+    kind = np.float32 if text is None else text.kind
+    conditions = None if condition is None else np.broadcast_to(np.zeros((), kind), (count, *condition))
     return Split(pixels, conditions, outline.items)

@@ -18,7 +18,7 @@ from tdattr.features import Setting
 from tdattr.features.inception import Inception
 from tdattr.features.timm_model import Timm
 from tdattr.features.torchscript import TorchScript
-from tdattr.features.weights import find_file, find_folder
+from tdattr.pretrained import find_file, find_folder
 
 CONF = Path(__file__).parents[2] / "conf" / "extractor"
 SMALL = {"embed_dim": 32, "depth": 1, "num_heads": 2}
