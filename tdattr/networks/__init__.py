@@ -90,6 +90,11 @@ class Network(nn.Module, ABC):
         names = [name for name, _ in self.named_parameters()]
         return [name for name in names if any(fnmatch.fnmatch(name, pattern) for pattern in self.parts[part])]
 
+    def embed_conditions(self, given: Given, count: int) -> Given:
+        """What to give in place of ``given``, of ``count`` items, where the network is run through ``torch.func``: the
+        same, unless looking up a condition is nothing that can be transformed."""
+        return given
+
     @property
     def has_dropout(self) -> bool:
         """Whether a training draws dropout masks."""
@@ -105,9 +110,12 @@ class NetworkConfig(Node, ABC):
 
     unaddressed: ClassVar[tuple[str, ...]] = ("name", "c_noise")  # the variant's description says c_noise
 
-    has_weights: ClassVar[bool] = False  # whether ``pretrained`` loads weights of its own, which are then F1
-
     c_noise: str
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether ``pretrained`` loads weights of its own, which are then F1."""
+        return False
 
     @abstractmethod
     def build(self, channels: int, resolution: int, condition: int) -> Network:
@@ -116,6 +124,22 @@ class NetworkConfig(Node, ABC):
         For items of ``channels`` x ``resolution`` x ``resolution`` and condition vectors of the length ``condition``,
         0 where there are none. Raises UserError where these do not fit.
         """
+
+    def count_parameters(self, channels: int, resolution: int, condition: int) -> int:
+        """The number of parameters for such items, before it is known what a text encoder makes of their prompts."""
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            network = self.build(channels, resolution, condition)
+        return sum(parameter.numel() for parameter in network.parameters())
+
+    def initialise(self, network: Network) -> None:
+        """Give a network that was built the weights with which every training starts; those that it was built with,
+        unless a model says otherwise. Raises UserError where a file does not hold them."""
+        return
+
+    def check_weights(self) -> None:
+        """Raise UserError where files with which something is to be computed are damaged; before the first training
+        step."""
+        return
 
     def check_diffusion(self, diffusion: "Diffusion") -> None:
         """Raise UserError where the network cannot be run under this variant; before anything is computed."""

@@ -2,7 +2,7 @@
 
 from codecs import BOM_UTF8
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -12,7 +12,7 @@ from tdattr.errors import UserError
 from tdattr.files import digest_once, expand
 from tdattr.networks import NetworkConfig
 from tdattr.networks.diffusers_json import check_kinds, read_defaults, read_json
-from tdattr.networks.diffusers_scheduler import Scheduler, read_scheduler
+from tdattr.networks.diffusers_scheduler import ADOPT, Scheduler, read_scheduler
 from tdattr.networks.diffusers_unet import DiffusersUNet, check_timesteps
 from tdattr.networks.weights import check_tensors
 
@@ -23,7 +23,6 @@ CONFIG = "config.json"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 PICKLE = "diffusion_pytorch_model.bin"
 SCHEDULERS = ("scheduler_config.json", "scheduler/scheduler_config.json", "../scheduler/scheduler_config.json")
-ADOPT = "set diffusion=diffusers, which adopts its scheduler"
 PROJECTIONS = ("projection", "simple_projection")  # embeddings of vectors, not of numbers of classes
 REFUSED = {"center_input_sample": (False, None), "time_cond_proj_dim": (None,)}  # but with these values
 
@@ -38,12 +37,15 @@ class DiffusersConfig(NetworkConfig):
     """
 
     unaddressed: ClassVar = ("name", "c_noise", "path")
-    has_weights: ClassVar = True
-
     name: str
     path: str | None
     augmentation_label: bool
     c_noise: Literal["timestep"]
+
+    @property
+    def has_weights(self) -> bool:
+        """They are F1."""
+        return True
 
     def build(self, channels: int, resolution: int, condition: int) -> DiffusersUNet:
         """A fresh network of that architecture. Raises UserError where it does not fit the images or conditions."""
@@ -103,14 +105,8 @@ class DiffusersConfig(NetworkConfig):
         check_timesteps(self.name, diffusion)
         if diffusion.name != "ddpm":
             raise UserError(f"A diffusers checkpoint was trained as a DDPM: {ADOPT}, or set diffusion=ddpm.")
-        scheduler = self.scheduler
-        said = {} if scheduler is None else scheduler.training()
-        values = asdict(diffusion)  # type: ignore[call-overload]
-        if values["schedule"] == "cosine" == said.get("schedule"):
-            said = {key: value for key, value in said.items() if key not in ("beta_start", "beta_end")}
-        other = [f"diffusion.{key}={value}" for key, value in said.items() if values[key] != value]
-        if scheduler is not None and other:
-            raise UserError(f"The checkpoint was trained with {' '.join(other)} ({scheduler.path}): {ADOPT}.")
+        if self.scheduler is not None:
+            self.scheduler.check_trained(diffusion)
 
     @property
     def folder(self) -> Path:

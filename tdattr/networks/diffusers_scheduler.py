@@ -5,14 +5,18 @@ Every setting that diffusers' class takes is read, is known to matter to nothing
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tdattr.errors import UserError
 from tdattr.networks.diffusers_json import check_kind, check_kinds, read_defaults, read_json
 
+if TYPE_CHECKING:
+    from tdattr.diffusion import Diffusion
+
+ADOPT = "set diffusion=diffusers, which adopts its scheduler"
 SAMPLERS = {"DDIMScheduler": "ddim", "DDPMScheduler": "ancestral", "DPMSolverMultistepScheduler": "dpm_solver"}
 # whatever their way of sampling is: schedulers of networks that were trained as DDPMs
 TRAINED_AS_DDPM = (
@@ -135,6 +139,15 @@ class Scheduler:
         if name == "DDPMScheduler":
             settings |= {"variance": "large" if values["variance_type"] == "fixed_large" else "small"}
         return settings
+
+    def check_trained(self, diffusion: "Diffusion") -> None:
+        """Raise UserError where a variant of ``diffusion=ddpm`` is not how the network was trained."""
+        said, values = self.training(), asdict(diffusion)  # type: ignore[call-overload]
+        if values["schedule"] == "cosine" == said["schedule"]:
+            said = {key: value for key, value in said.items() if key not in ("beta_start", "beta_end")}
+        other = [f"diffusion.{key}={value}" for key, value in said.items() if values[key] != value]
+        if other:
+            raise UserError(f"The checkpoint was trained with {' '.join(other)} ({self.path}): {ADOPT}.")
 
     def check(self, values: Mapping[str, Any], known: Mapping[str, tuple[Any, ...] | None]) -> None:
         """Raise UserError for a value that is not implemented: none of those that are ``known`` of its setting, or

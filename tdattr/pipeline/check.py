@@ -94,6 +94,8 @@ def check_weights_of(ws: Workspace) -> None:
     forget them again: what is damaged is found before the first training step. Raises UserError."""
     if ws.checkpoint is None and ws.model.has_weights and not train(ws).finished:
         own_weights(ws)
+    if not evaluate(ws).finished:
+        ws.model.check_weights()
     roots: list[Node] = []
     if not evaluate(ws).finished:
         ws.codec.load(ws.device)

@@ -3,14 +3,13 @@
 import logging
 from dataclasses import dataclass
 
-import torch
 from omegaconf import DictConfig, OmegaConf
 
 from tdattr.codecs import Codec
 from tdattr.configs import build, typed
 from tdattr.data.prepared import Counts, Source
 from tdattr.errors import UserError
-from tdattr.features.clip import ClipText
+from tdattr.features.text import TextEncoder
 from tdattr.networks import NetworkConfig
 from tdattr.training.recipe import AUTO, Recipe
 
@@ -24,7 +23,7 @@ class DatasetConfig:
     name: str
     source: Source
     recipe: Recipe  # what the train, method and queries nodes read
-    text: ClipText | None  # makes the conditions out of the prompts
+    text: TextEncoder | None  # makes the conditions out of the prompts
     counts: Counts | None  # how many items there must be
     groups: str | None  # a field of the items, or the path of a manifest
     labels: str | None  # a field that method=condition compares where the model is unconditional
@@ -77,7 +76,5 @@ def count_parameters(source: Source, model: NetworkConfig, codec: Codec) -> int:
         condition = 0 if example.condition is None else example.condition.shape[-1]
         side = min(image.shape[:2])
         channels, resolution = codec.shape((image.shape[2], side, side))[:2]
-        with torch.random.fork_rng(devices=[]):
-            network = model.build(channels, resolution, condition)
-        return sum(parameter.numel() for parameter in network.parameters())
+        return model.count_parameters(channels, resolution, condition)
     raise UserError("None of the training images can be read: run tdattr-prepare to see why.")

@@ -173,15 +173,22 @@ def sizes(ws: Workspace) -> tuple[int, int, int]:
 
 def build_network(ws: Workspace, seed: int | None = None) -> Network:
     """The network at its initialisation for a seed (the run's): F0, and where every training starts."""
+    network = build_random(ws, ws.seed if seed is None else seed)
+    ws.model.initialise(network)
+    return network
+
+
+def build_random(ws: Workspace, seed: int) -> Network:
+    """The network with weights that are drawn for a seed."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(torch_seed(ws.seed if seed is None else seed, "initialisation"))
+        torch.manual_seed(torch_seed(seed, "initialisation"))
         return ws.model.build(*sizes(ws))
 
 
 def load_network(ws: Workspace, plan: Plan) -> Network:
     """A new copy of a trained network, in evaluation mode on the device; trained first where it must be."""
     folder = plan.get().folder
-    network = build_network(ws)
+    network = build_random(ws, ws.seed)
     network.load_state_dict(load_file(folder / f"{ws.weights}.safetensors"))
     return network.eval().requires_grad_(False).to(ws.device)
 

@@ -3,6 +3,7 @@
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -78,9 +79,10 @@ known: dict[str, int] = {}  # operations by the size of a network
 def count_operations(ws: PlannedWorkspace) -> int:
     """Multiplications and additions of a forward pass of one item, counted on a network without numbers."""
     if ws.size not in known:
-        network, (channels, resolution, condition) = ws.skeleton().eval().to("meta"), sizes(ws)
+        network, (channels, resolution, _) = ws.skeleton().eval().to("meta"), sizes(ws)
         x, level = torch.zeros(1, channels, resolution, resolution, device="meta"), torch.zeros(1, device="meta")
-        given = Given(torch.zeros(1, condition, device="meta")) if condition else Given()
+        told = ws.data.train.condition(np.zeros(1, int))
+        given = Given(None if told is None else told.to("meta"))
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             network(x, level, given)
         known[ws.size] = counter.get_total_flops()

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call, grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from tdattr.diffusion import Diffusion
-from tdattr.networks import NOTHING, Given
+from tdattr.networks import NOTHING, Given, Network
 from tdattr.progress import track
 from tdattr.ranges import Count, PositiveOrZero
 from tdattr.scoring.cells import Items
@@ -36,7 +36,7 @@ class FisherConfig:
 
 
 def plan_rounds(
-    load: Callable[[], nn.Module],
+    load: Callable[[], Network],
     diffusion: Diffusion,
     views: Sequence[Items],
     names: list[str],
@@ -78,7 +78,7 @@ def diagonal_fisher(rounds: Sequence[Artifact], items: int, folder: Path) -> Non
 
 
 def sum_squares(
-    network: nn.Module,
+    network: Network,
     diffusion: Diffusion,
     items: Items,
     names: list[str],
@@ -106,6 +106,7 @@ def sum_squares(
         rngs = [generator(key[0], "fisher", key[1], key[2], int(item)) for item in ids[span]]
         levels = torch.cat([diffusion.training_levels(rng, 1) for rng in rngs])
         noise = torch.stack([normal(rng, *x.shape[1:]) for rng in rngs])
+        given = network.embed_conditions(given.to(device), len(x))
         conditions = x.new_zeros(len(x), 0) if given.condition is None else given.condition
         with sdpa_kernel(SDPBackend.MATH):  # the other kernels cannot be batched by vmap
             gradients = vmap(grad(loss), in_dims=(None, 0, 0, 0, 0))(

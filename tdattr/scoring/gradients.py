@@ -9,12 +9,12 @@ from typing import Literal
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call, grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from tdattr.diffusion import Diffusion
-from tdattr.networks import NOTHING, Given
+from tdattr.networks import NOTHING, Given, Network
 from tdattr.ranges import Count
 from tdattr.scoring.cells import Items
 from tdattr.scoring.pairs import NoiseSet
@@ -63,7 +63,7 @@ class GradientConfig:
 class Gradients:
     """Gradients of one network's output function with respect to the named parameters, flattened in their order."""
 
-    network: nn.Module  # in evaluation mode
+    network: Network  # in evaluation mode
     diffusion: Diffusion
     config: GradientConfig
     names: list[str]
@@ -94,6 +94,7 @@ class Gradients:
             losses = self.diffusion.loss(network, x.expand(draws, *x.shape), levels, noise, given)
             return OUTPUTS[self.config.output](losses, outputs[0])
 
+        given = self.network.embed_conditions(given, len(x))
         conditions = x.new_zeros(len(x), 0) if given.condition is None else given.condition
         total = x.new_zeros(len(x), self.size)
         draws_at_once = 1 if self.config.normalise else min(len(self.noise), self.batch_size)

@@ -1,0 +1,90 @@
+"""Token ids as conditions: what a Stable Diffusion is told of a prompt, whose network holds the text encoder."""
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Int
+
+from tdattr.data.preparation import Encode
+from tdattr.errors import UserError
+from tdattr.features.text import TextEncoder
+from tdattr.files import digest_once
+from tdattr.networks.prompts import tokenize
+from tdattr.networks.stable_diffusion_folder import find_tokenizer, load_tokenizer
+
+log = logging.getLogger(__name__)
+SETTING = "dataset.text.weights"
+TOGETHER = 4096  # prompts that are checked at a time
+
+
+@dataclass(frozen=True)
+class Tokens(TextEncoder):
+    """The token ids of prompts by the tokenizer of a pipeline, padded to the number that its text encoder takes.
+
+    ``weights``: the folder or hub id of the pipeline. ``truncate``: prompts of more tokens are cut to it, with a
+    warning, instead of refused.
+    """
+
+    unaddressed: ClassVar = ("name", "weights", "truncate")  # what is refused is not stored
+    kind: ClassVar = np.int32
+
+    name: str
+    weights: str
+    truncate: bool
+
+    def tokenizer(self) -> Any:
+        """Of the pipeline. Raises UserError where it is missing or damaged."""
+        return load_tokenizer(Path(find_tokenizer(self.weights, SETTING)[0]))
+
+    @property
+    def width(self) -> int:  # type: ignore[override]  # the tokenizer says it
+        """The tokens of a prompt."""
+        return int(self.tokenizer().model_max_length)
+
+    def identity(self) -> Mapping[str, str]:
+        """The digest of every file of the tokenizer."""
+        folder, files = find_tokenizer(self.weights, SETTING)
+        return {name: digest_once(folder / name) for name in files}
+
+    def check(self, prompts: Iterable[str]) -> None:
+        """Raise UserError where prompts have more tokens than the text encoder takes, or warn of them where they are to
+        be cut."""
+        tokenizer = self.tokenizer()
+        cut, count, first = 0, 0, ""
+        remaining = iter(prompts)
+        while some := list(islice(remaining, TOGETHER)):
+            too_long = find_long(tokenizer, some)
+            first = first or next(iter(too_long), "")
+            cut, count = cut + len(too_long), count + len(some)
+        if not cut:
+            return
+        message = f"{cut} of {count} prompts have more than the {self.width} tokens that the text encoder takes"
+        if not self.truncate:
+            raise UserError(
+                f"{message}: shorten them, or have them cut with dataset.text.truncate=true. The first is {first!r}."
+            )
+        log.warning("%s and are cut, the first: %r", message, first)
+
+    def load(self, device: torch.device) -> Encode:
+        """A function from texts to int32 [text, tokens]. It raises UserError where one would have to be cut and must
+        not be."""
+        tokenizer = self.tokenizer()
+
+        def encode(texts: list[str]) -> Int[np.ndarray, "text tokens"]:
+            if not self.truncate:
+                self.check(texts)
+            return tokenize(tokenizer, texts)
+
+        return encode
+
+
+def find_long(tokenizer: Any, texts: list[str]) -> list[str]:
+    """The texts that have more tokens than the text encoder takes."""
+    lengths = map(len, tokenizer(texts, truncation=False, verbose=False)["input_ids"])
+    return [text for text, length in zip(texts, lengths, strict=True) if length > tokenizer.model_max_length]

@@ -1,0 +1,140 @@
+"""The folder of a Stable Diffusion 1.x as diffusers saves a pipeline: where its parts are, and what is no such folder.
+
+Nothing here runs code that a file brings: weights are safetensors, and pickles are refused.
+"""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from tdattr.errors import Unavailable, UserError, first_line
+from tdattr.files import digest_once, expand
+from tdattr.networks.diffusers_json import check_kinds, read_defaults, read_json
+from tdattr.pretrained import find_folder
+
+SETTING = "model.weights"
+UNET = ("unet/config.json", "unet/diffusion_pytorch_model.safetensors")
+ENCODER = ("text_encoder/config.json", "text_encoder/model.safetensors")
+SCHEDULER = "scheduler/scheduler_config.json"
+PARTS = (*UNET, *ENCODER, SCHEDULER)  # and a tokenizer
+TOKENIZERS = (  # the files of a published folder, and those that newer versions of transformers write
+    ("tokenizer/tokenizer_config.json", "tokenizer/vocab.json", "tokenizer/merges.txt"),
+    ("tokenizer/tokenizer_config.json", "tokenizer/tokenizer.json"),
+)
+PICKLES = (".bin", ".ckpt", ".pt", ".pth")
+MOST_TOKENS = 1 << 16  # more stand for a length that transformers does not know
+# what tells the other families from Stable Diffusion 1.x, whose prompts have vectors of 768 numbers
+SD2_WIDTH, SDXL_WIDTH = 1024, 2048
+MORE_THAN_PROMPTS = ("class_embed_type", "encoder_hid_dim", "encoder_hid_dim_type", "time_cond_proj_dim")
+
+
+def find_pipeline(weights: str) -> Path:
+    """The folder of the pipeline: ``weights`` itself or, fetched where it must be, the hub repository of that id.
+
+    Raises UserError for a folder that lacks a part, naming it, for pickles, and for another family of models.
+    """
+    path = expand(weights)
+    if path.is_dir():
+        refuse_others(path)
+    elif path.is_file():
+        raise UserError(
+            f"{SETTING}={weights} is a single file: give the folder of a pipeline, which diffusers makes of it with "
+            "StableDiffusionPipeline.from_single_file(…).save_pretrained(…)."
+        )
+    root = Path(find_folder(weights, list(PARTS), SETTING, True))
+    find_tokenizer(weights, SETTING)
+    check_configs(root)
+    return root
+
+
+def refuse_others(root: Path) -> None:
+    """Raise UserError where the folder is that of a Stable Diffusion XL, or has pickles in place of safetensors."""
+    if (root / "text_encoder_2").exists():
+        raise UserError(f"{root} has a text_encoder_2, as Stable Diffusion XL: give the folder of a 1.x in {SETTING}.")
+    for name in (UNET[1], ENCODER[1]):
+        file = root / name
+        pickles = [] if file.is_file() or not file.parent.is_dir() else list(file.parent.iterdir())
+        pickle = next((path for path in sorted(pickles) if path.suffix in PICKLES), None)
+        if pickle is not None:
+            raise UserError(
+                f"{pickle} is a pickle, which can run any program: save the pipeline again with diffusers' "
+                f"save_pretrained, which writes {file.name}."
+            )
+
+
+def check_configs(root: Path) -> None:
+    """Raise UserError where the descriptions of the U-Net and the text encoder are those of another family, or do not
+    fit each other."""
+    unet, encoder = read_unet(root), read_json(root / ENCODER[0])
+    width, hidden = unet["cross_attention_dim"], encoder.get("hidden_size")
+    if width == SDXL_WIDTH or unet["addition_embed_type"] is not None:
+        raise UserError(f"{root / UNET[0]} is of a Stable Diffusion XL: give the folder of a 1.x in {SETTING}.")
+    if width == SD2_WIDTH:
+        raise UserError(
+            f"{root / UNET[0]} has cross_attention_dim={width}, as Stable Diffusion 2: give the folder of a 1.x in "
+            f"{SETTING}."
+        )
+    if width != hidden:
+        raise UserError(
+            f"The U-Net in {root} attends to vectors of {width} numbers but its text encoder makes some of {hidden}: "
+            "one of the two is of another model."
+        )
+    more = next((key for key in MORE_THAN_PROMPTS if unet[key] is not None), None)
+    if more is not None:
+        raise UserError(f"{root / UNET[0]} has {more}={unet[more]}: a U-Net that is told more than a prompt.")
+    if unet["in_channels"] != unet["out_channels"]:
+        raise UserError(
+            f"The U-Net in {root} takes {unet['in_channels']} and gives {unet['out_channels']} channels, as one for "
+            "inpainting: give the folder of a text-to-image model."
+        )
+
+
+def read_unet(root: Path) -> dict[str, Any]:
+    """The description of the U-Net, with diffusers' defaults for what it does not say. Raises UserError where it is
+    none."""
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel  # takes seconds to import
+
+    path = root / UNET[0]
+    config = read_json(path)
+    if config.get("_class_name") != UNet2DConditionModel.__name__:
+        raise UserError(f"{path} is of the class {config.get('_class_name')}, not {UNet2DConditionModel.__name__}.")
+    defaults = read_defaults(UNet2DConditionModel)
+    check_kinds(path, config, defaults)
+    return defaults | {key: value for key, value in config.items() if key in defaults}
+
+
+def find_tokenizer(weights: str, setting: str) -> tuple[Path, tuple[str, ...]]:
+    """The folder of the pipeline, and the files of its tokenizer there. Raises UserError where they are missing.
+
+    ``setting``: the config key by which another folder is given.
+    """
+    errors = []
+    for files in TOKENIZERS:
+        try:
+            return find_folder(weights, list(files), setting, True), files
+        except Unavailable as error:
+            errors.append(error)
+    raise errors[0]
+
+
+def digests(weights: str) -> Mapping[str, str]:
+    """The digest of every file that what the network computes depends on."""
+    root, tokenizer = find_pipeline(weights), find_tokenizer(weights, SETTING)[1]
+    return {name: digest_once(root / name) for name in (*UNET, *ENCODER, *tokenizer)}
+
+
+@lru_cache(maxsize=4)
+def load_tokenizer(root: Path) -> Any:
+    """The tokenizer of the pipeline in a folder. Raises UserError where it cannot be read, or does not say how many
+    tokens a prompt has."""
+    from transformers import CLIPTokenizer  # takes seconds to import
+
+    folder = root / "tokenizer"
+    try:
+        tokenizer = CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
+    except Exception as error:  # readers of damaged files raise all sorts of things
+        raise UserError(f"{folder} holds no CLIP tokenizer ({first_line(error)}): fetch it again.") from error
+    if not 0 < tokenizer.model_max_length <= MOST_TOKENS:
+        raise UserError(f"{folder / 'tokenizer_config.json'} does not say model_max_length: write 77 there.")
+    return tokenizer

@@ -1,0 +1,90 @@
+"""Token ids as conditions: those of the tokenizer, and prompts that it would cut."""
+
+import json
+import logging
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import CLIPTokenizer
+
+from tdattr.data.preparation import prepare
+from tdattr.data.prepared import load
+from tdattr.errors import UserError
+from tdattr.features.tokens import Tokens
+from tests.networks.tiny_pipeline import TOKENS, merges, save_pipeline, vocabulary
+
+FITS = "the capital letter a in a bold sans-serif slanted typeface"  # words and marks: one token each
+LONG = "the capital letter q in a typeface of letters that nobody has seen"
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_pipeline(tmp_path_factory.mktemp("weights") / "sd")
+
+
+def test_ids_are_those_of_the_tokenizer(folder: Path) -> None:
+    texts = ["a bold letter", "", FITS, "Digit 7"]
+    found = Tokens("tokens", str(folder), False).load(CPU)(texts)
+    assert found.shape == (4, TOKENS) and found.dtype == np.int32
+    pieces = vocabulary()
+    start, end = pieces["<|startoftext|>"], pieces["<|endoftext|>"]
+    words = [pieces[word] for word in ("a</w>", "bold</w>", "letter</w>")]
+    assert found[0].tolist() == [start, *words, *[end] * (TOKENS - 4)]
+    assert found[1].tolist() == [start, *[end] * (TOKENS - 1)]
+    assert found[3].tolist()[:4] == [start, pieces["digit</w>"], pieces["7</w>"], end]
+
+
+def test_the_files_of_a_published_folder(folder: Path, tmp_path: Path) -> None:
+    """vocab.json and merges.txt, as older versions of transformers wrote them."""
+    (tmp_path / "tokenizer").mkdir()
+    shutil.copy(folder / "tokenizer" / "tokenizer_config.json", tmp_path / "tokenizer")
+    (tmp_path / "tokenizer" / "vocab.json").write_text(json.dumps(vocabulary()))
+    lines = ["#version: 0.2", *(" ".join(pair) for pair in merges())]
+    (tmp_path / "tokenizer" / "merges.txt").write_text("\n".join(lines) + "\n")
+    published = Tokens("tokens", str(tmp_path), False)
+    files = ("merges.txt", "tokenizer_config.json", "vocab.json")
+    assert sorted(published.identity()) == [f"tokenizer/{name}" for name in files]
+    np.testing.assert_array_equal(published.load(CPU)([FITS]), Tokens("tokens", str(folder), False).load(CPU)([FITS]))
+
+
+def test_prompts_that_would_be_cut_are_counted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tdattr.features.tokens.TOGETHER", 2)
+    prompts = [FITS, LONG, FITS, LONG + " 2", LONG]
+    tokens = Tokens("tokens", str(folder), False)
+    with pytest.raises(UserError, match=rf"3 of 5 prompts have more than the {TOKENS} tokens .* The first is '{LONG}'"):
+        tokens.check(iter(prompts))
+    with pytest.raises(UserError, match="1 of 2 prompts .*dataset.text.truncate=true"):
+        tokens.load(CPU)([FITS, LONG])
+    tokens.check(iter([FITS] * 5))
+
+
+def test_cut_prompts_are_named(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    tokens = Tokens("tokens", str(folder), True)
+    with caplog.at_level(logging.WARNING):
+        tokens.check(iter([FITS, LONG, FITS]))
+    assert f"1 of 3 prompts have more than the {TOKENS} tokens" in caplog.text and LONG in caplog.text
+    [row] = tokens.load(CPU)([LONG])
+    whole = CLIPTokenizer.from_pretrained(str(folder / "tokenizer"))(LONG)["input_ids"]
+    assert len(whole) > TOKENS and row.tolist() == [*whole[: TOKENS - 1], whole[-1]]
+
+
+def test_they_are_stored_as_conditions(folder: Path, tmp_path: Path) -> None:
+    from tdattr.data.glyphs import Glyphs
+
+    source = Glyphs(8, "digits", "object", 2)
+    tokens = Tokens("tokens", str(folder), False)
+    prepare(source, tmp_path, "digits", tokens.load(CPU))
+    data = load(tmp_path)
+    assert data.condition_size == TOKENS
+    condition = data.train.condition(np.array([3]))
+    assert condition is not None and condition.dtype == torch.int32
+    np.testing.assert_array_equal(condition.numpy(), tokens.load(CPU)([data.train.items["prompt"][3]]))
+
+
+def test_a_missing_tokenizer(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="tokenizer/vocab.json.* set dataset.text.weights"):
+        Tokens("tokens", str(tmp_path), False).identity()
