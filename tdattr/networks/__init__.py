@@ -109,6 +109,7 @@ class NetworkConfig(Node, ABC):
     """
 
     unaddressed: ClassVar[tuple[str, ...]] = ("name", "c_noise")  # the variant's description says c_noise
+    start: ClassVar[str] = "afresh"  # how retrainings start, for messages
 
     c_noise: str
 

@@ -56,6 +56,7 @@ class StableDiffusionConfig(NetworkConfig):
     """
 
     unaddressed: ClassVar = ("name", "c_noise", "weights", "f1", "checkpoint_activations")
+    start: ClassVar = "from the base weights"
 
     name: str
     weights: str

@@ -15,7 +15,7 @@ from tdattr.pipeline.evaluate import evaluate
 from tdattr.pipeline.generate import query_items
 from tdattr.pipeline.health import plan_health
 from tdattr.pipeline.teacher import check_teacher, find_teachers
-from tdattr.pipeline.train import TRAINED, own_weights, train
+from tdattr.pipeline.train import TRAINED, check_shares, own_weights, train
 from tdattr.pipeline.unread import check_unread
 from tdattr.pipeline.workspace import Workspace
 from tdattr.protocols import ProtocolSetup
@@ -32,6 +32,7 @@ def check(ws: Workspace, overrides: Iterable[str] = (), swept: bool = False, wei
     ``weights``: whether those are loaded with which a result is still to be computed.
     """
     check_unread(ws, overrides, swept)
+    check_shares(ws, "train")
     placed = {"method": ws.method} | {f"protocol.{role}": method for role, method in other_methods(ws).items()}
     methods = list(placed.values())
     check_codec(ws)
@@ -56,8 +57,6 @@ def check(ws: Workspace, overrides: Iterable[str] = (), swept: bool = False, wei
     ws.train.in_steps(len(ws.ids))
     if ws.train.selection == "best" and not len(ws.data.test):
         raise UserError("train.selection=best needs a test split, which this dataset lacks: use train.selection=last.")
-    if ws.train.batch_size % ws.trainer.devices:
-        raise UserError(f"train.batch_size must be a multiple of trainer.devices={ws.trainer.devices}.")
     if weights:
         check_weights_of(ws)
     say_what_is_retrained(ws, methods)
@@ -94,11 +93,10 @@ def check_weights_of(ws: Workspace) -> None:
     forget them again: what is damaged is found before the first training step. Raises UserError."""
     if ws.checkpoint is None and ws.model.has_weights and not train(ws).finished:
         own_weights(ws)
-    if not evaluate(ws).finished:
-        ws.model.check_weights()
     roots: list[Node] = []
     if not evaluate(ws).finished:
         ws.codec.load(ws.device)
+        ws.model.check_weights()
         methods = [ws.method, *other_methods(ws).values()]
         roots += [*ws.measures.values(), *(method for method in methods if not attribute(ws, method).finished)]
     health = plan_health(ws)
@@ -150,8 +148,9 @@ def say_what_is_retrained(ws: Workspace, methods: Iterable[Method]) -> None:
     needs = ws.protocol.needs.union(*(method.needs for method in methods))
     if train(ws).stage != TRAINED and "retraining" in needs:
         log.warning(
-            "F1 is a checkpoint that was not trained here. Retrains start afresh and take the %d steps of this recipe: "
+            "F1 is a checkpoint that was not trained here. Retrains start %s and take the %d steps of this recipe: "
             "they are counterfactuals of this recipe, not of the checkpoint's own training.",
+            ws.model.start,
             ws.train.count_steps(len(ws.ids)),
         )
 

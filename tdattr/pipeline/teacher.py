@@ -15,7 +15,7 @@ from tdattr.errors import UserError
 from tdattr.files import expand
 from tdattr.ids import Ids, digest_ids
 from tdattr.methods import Method
-from tdattr.pipeline.train import own_weights, train
+from tdattr.pipeline.train import check_shares, own_weights, train
 from tdattr.pipeline.workspace import Workspace
 from tdattr.store import Plan
 from tdattr.training.teacher import Teacher, group_conditions
@@ -108,7 +108,6 @@ def check_teacher(ws: Workspace, teacher: Teacher, place: str) -> None:
     grouped = np.isin(taught.ids, np.concatenate([*taught.groups.values()]))
     if not teacher.train.condition_dropout and grouped.all():
         raise UserError(f"{place}.train.condition_dropout=0 leaves the null condition untrained: set it above 0.")
-    if teacher.train.batch_size % ws.trainer.devices:
-        raise UserError(f"{place}.train.batch_size must be a multiple of trainer.devices={ws.trainer.devices}.")
+    check_shares(taught, f"{place}.train")
     if teacher.train.selection == "best" and not len(taught.data.test):
         raise UserError(f"{place}.train.selection=best needs a test split, which this dataset lacks.")

@@ -15,13 +15,13 @@ from torch import Tensor
 from tdattr.configs import describe
 from tdattr.costs import Cost, Work
 from tdattr.counterfactuals import Trained, Undecided, name_removal
+from tdattr.errors import UserError
 from tdattr.files import digest_once
 from tdattr.ids import Ids, digest_ids
 from tdattr.networks import Network
 from tdattr.pipeline.workspace import Workspace
 from tdattr.seeding import torch_seed
 from tdattr.store import Plan
-from tdattr.training.config import WEIGHTS
 from tdattr.training.weights import make_metadata
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ def train(ws: Workspace, without: Ids | None = None, seed: int | None = None, nu
         what = RETRAINING if counterfactual else ws.first
         return Cost(count_work(ws, len(ids)), plan_data(ws), what)
 
-    version = 2 if ws.train.selection == "last" else 3  # 3: the last epoch is validated too where it is shorter
+    version = 4 if ws.train.selection == "last" else 5  # 5: the last epoch is validated too where it is shorter
     return ws.store.plan(TRAINED, version, config, ws.inputs, make, label=label, cost=cost, like=ws.size)
 
 
@@ -105,7 +105,7 @@ def count_work(ws: Workspace, items: int) -> Work:
         steps=steps,
         trained=steps * size,
         evaluations=epochs * tested * config.validation_draws,
-        bytes=len(WEIGHTS) * ws.weight_bytes,
+        bytes=len(ws.train.stored) * ws.weight_bytes,
         at_most=config.patience is not None,
     )
 
@@ -129,6 +129,7 @@ def without_sampling(ws: Workspace) -> dict[str, Any]:
 def training_config(ws: Workspace, removed: bool) -> dict[str, Any]:
     """What trained weights depend on besides network, data and seed; ``removed``: whether some items are left out."""
     values = describe(ws.train)
+    shares = values.pop("accumulate") * ws.trainer.devices
     if ws.train.selection == "last":
         values = {name: value for name, value in values.items() if name not in UNUSED_UNLESS_BEST}
     if not removed:
@@ -136,9 +137,23 @@ def training_config(ws: Workspace, removed: bool) -> dict[str, Any]:
     config = {"train": values, "precision": ws.trainer.precision}
     if ws.codec.training:
         config["codec"] = {name: value for name, value in ws.codec.describe().items() if name in ws.codec.training}
-    if ws.trainer.devices > 1 and ws.has_dropout:
-        config["ranks"] = ws.trainer.devices  # dropout masks are drawn rank by rank
+    if shares > 1 and ws.has_dropout:
+        config["shares"] = shares  # of a batch, in each of which dropout masks are drawn
     return config
+
+
+def check_shares(ws: Workspace, place: str) -> None:
+    """Raise UserError where a batch cannot be shared out, or the weights that are asked for are not kept. ``place``: of
+    the workspace's training in the config."""
+    shares = ws.train.accumulate * ws.trainer.devices
+    if ws.train.batch_size % shares:
+        parts = f" times {place}.accumulate={ws.train.accumulate}" if ws.train.accumulate > 1 else ""
+        raise UserError(f"{place}.batch_size must be a multiple of trainer.devices={ws.trainer.devices}{parts}.")
+    if ws.weights not in ws.train.stored:
+        raise UserError(
+            f"{place}.keep={ws.train.keep} does not store weights={ws.weights}: set {place}.keep=both, or "
+            f"weights={ws.train.keep}."
+        )
 
 
 def import_weights(ws: Workspace) -> Plan:
@@ -148,13 +163,14 @@ def import_weights(ws: Workspace) -> Plan:
 
     def make(folder: Path) -> None:
         state = load_file(path) if path is not None else own_weights(ws)
-        for name in WEIGHTS:
+        for name in ws.train.stored:
             save_file(state, folder / f"{name}.safetensors", metadata=make_metadata(ws.diffusion))
 
     config = {"model": ws.model.describe(), "diffusion": without_sampling(ws), "ids": digest_ids(ws.ids)}
+    config["keep"] = ws.train.keep
     inputs = inputs | ws.inputs
-    cost = lambda: Cost(Work(bytes=len(WEIGHTS) * ws.weight_bytes), [ws.prepared], ws.first)  # noqa: E731
-    return ws.store.plan("checkpoint", 2, config, inputs, make, cost=cost)
+    cost = lambda: Cost(Work(bytes=len(ws.train.stored) * ws.weight_bytes), [ws.prepared], ws.first)  # noqa: E731
+    return ws.store.plan("checkpoint", 3, config, inputs, make, cost=cost)
 
 
 def own_weights(ws: Workspace) -> dict[str, Tensor]:

@@ -28,7 +28,8 @@ from tdattr.training.items import permutation, training_items
 
 @dataclass(frozen=True)
 class Batches(Dataset[Batch]):
-    """``batches[step]`` is this process's share of the batch of that step.
+    """``batches[step]`` is this process's share of the batch of that step, or its share of a part of it: of ``n`` parts
+    the first is ``batches[n * step]`` (``train.accumulate``).
 
     Coupled (``train.coupled``): a step's slots, levels and noise do not depend on what was removed; a slot whose item
     was removed is redrawn from a second generator keyed by the step. Two trainings then differ only where their data
@@ -43,7 +44,8 @@ class Batches(Dataset[Batch]):
     rank: int = 0
     ranks: int = 1
 
-    def __getitem__(self, step: int) -> Batch:
+    def __getitem__(self, index: int) -> Batch:
+        step, part = divmod(index, self.config.accumulate)
         ids = self.slots(step)
         dropped, mirrored, caption = generator(self.seed, "train.choices", step).random((3, len(ids)))
         window = generator(self.seed, "train.window", step).random(len(ids))
@@ -54,7 +56,7 @@ class Batches(Dataset[Batch]):
             given = replace(given, augmentation=label)
         level = self.diffusion.training_levels(generator(self.seed, "train.level", step), len(ids))
         noise = normal(generator(self.seed, "train.noise", step), *x.shape)
-        return Batch(x, level, noise, given)[self.rank :: self.ranks]
+        return Batch(x, level, noise, given)[part * self.ranks + self.rank :: self.config.accumulate * self.ranks]
 
     def slots(self, step: int) -> Int[np.ndarray, " batch"]:
         """The ids of the whole batch: items without replacement, epoch after epoch."""
@@ -95,7 +97,7 @@ class Validation(Dataset[Batch]):
 
 
 class Steps(Sampler[int]):
-    """The steps of the next epoch, counted from the trainer's current step.
+    """The steps of the next epoch, counted from the trainer's current step; every part of their batches.
 
     It has no length: of one that says its length Lightning expects so many in every epoch, and validates after the last
     of them, which the last epoch may not have.
@@ -107,7 +109,8 @@ class Steps(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         start = self.trainer.global_step
-        return iter(range(start, min(start + self.config.epoch_steps, self.config.total_steps)))
+        end, parts = min(start + self.config.epoch_steps, self.config.total_steps), self.config.accumulate
+        return iter(range(start * parts, end * parts))
 
 
 class TrainingData(L.LightningDataModule):
@@ -127,7 +130,7 @@ class TrainingData(L.LightningDataModule):
         self.seed, self.workers = seed, workers
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """One item per step: a whole batch."""
+        """One item per step, a whole batch, or one per part of it."""
         assert self.trainer is not None
         batches = Batches(
             self.data.train,

@@ -31,12 +31,14 @@ class AugmentationConfig(Settings):
 
 @dataclass(frozen=True)
 class TrainConfig(Settings):
-    """The ``train`` node; everything in it matters to the weights, so all of it is part of their address."""
+    """The ``train`` node; everything in it but ``accumulate`` matters to what is stored, so that it is part of its
+    address."""
 
     steps: Count | None  # or
     epochs: Count | None  # times through the items that are left
     drop_last: bool  # of ``epochs``: whether a last batch that would not be full is no step
-    batch_size: Count
+    batch_size: Count  # items of a step
+    accumulate: Count  # parts that they are computed in, one after another; less memory, the same step up to rounding
     learning_rate: Positive
     weight_decay: PositiveOrZero
     betas: list[PartOrZero]  # of Adam's moments
@@ -47,6 +49,8 @@ class TrainConfig(Settings):
     schedule_epochs: Count | None  # planned; None: those that are run
     clip: Positive | None  # the largest length of a step's gradient
     ema: PartOrZero
+    ema_ramp: bool  # whether the average's decay is at most (1 + k) / (10 + k) after k of its updates
+    keep: Literal["raw", "ema", "both"]  # which weights are stored
     condition_dropout: PartOrZero
     mirror: bool
     coupled: bool
@@ -78,6 +82,11 @@ class TrainConfig(Settings):
         """What lengths in epochs alone read."""
         in_epochs = self.epochs is not None or self.schedule_epochs is not None
         return {} if in_epochs else {"drop_last": f"steps={self.steps}"}
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """Those of ``WEIGHTS`` that are stored."""
+        return WEIGHTS if self.keep == "both" else (self.keep,)
 
     def in_steps(self, items: int) -> "TrainConfig":
         """The same, every length in steps: of a training on so many items.

@@ -21,11 +21,12 @@ class Pretraining(L.LightningModule):
     def __init__(self, network: nn.Module, diffusion: Diffusion, config: TrainConfig, seed: int, mixed: bool) -> None:
         super().__init__()
         self.network = network
-        self.average = AveragedModel(network, multi_avg_fn=partial(approach, decay=config.ema))
+        self.average = AveragedModel(network, multi_avg_fn=partial(approach, decay=config.ema, ramp=config.ema_ramp))
         self.average.requires_grad_(False).eval()
         self.diffusion = diffusion
         self.config = config
         self.seed = seed
+        self.step_loss = torch.zeros(())  # the mean of the batch, of the parts of it so far
         self.mixed = mixed  # precision, under which Lightning clips no gradients of a fused optimiser
 
     def configure_optimizers(self) -> Any:
@@ -46,16 +47,26 @@ class Pretraining(L.LightningModule):
         self.network.train()
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
-        """The mean loss of the batch; dropout masks are a function of the step too, so a resumed run repeats them."""
-        torch.manual_seed(torch_seed(self.seed, "train.dropout", self.trainer.global_step, self.global_rank))
+        """The mean loss of a part of the batch, of which Lightning takes the share; dropout masks are a function of the
+        step too, so a resumed run repeats them."""
+        part = index % self.config.accumulate
+        share = part * self.trainer.world_size + self.global_rank
+        torch.manual_seed(torch_seed(self.seed, "train.dropout", self.trainer.global_step, share))
         loss = self.losses(self.network, batch).mean()
-        if (self.trainer.global_step + 1) % 50 == 0:  # the last of these is noted of the training
-            self.log("train_loss", loss)
+        so_far = loss.detach() / self.config.accumulate
+        self.step_loss = self.step_loss + so_far if part else so_far
+        if self.ends_step(index) and (self.trainer.global_step + 1) % 50 == 0:  # the last is noted of the training
+            self.log("train_loss", self.step_loss)
         return loss
 
-    def on_train_batch_end(self, *_: Any) -> None:
+    def ends_step(self, index: int) -> bool:
+        """Whether the part of that number, counted from the start of the epoch, is the last of its step."""
+        return (index + 1) % self.config.accumulate == 0
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, index: int) -> None:
         """Update the moving average."""
-        self.average.update_parameters(self.network)
+        if self.ends_step(index):
+            self.average.update_parameters(self.network)
 
     def validation_step(self, batch: Batch, index: int) -> None:
         """The loss of the averaged weights on the test split, at noise that is the same in every epoch."""
@@ -67,6 +78,9 @@ class Pretraining(L.LightningModule):
         return self.diffusion.loss(network, *batch.inputs)
 
 
-def approach(averages: Any, weights: Any, count: Tensor | int, decay: float) -> None:
-    """One step of an exponential moving average; a function of its own because torch's cannot be sent to a process."""
+def approach(averages: Any, weights: Any, count: Tensor | int, decay: float, ramp: bool = False) -> None:
+    """One step of an exponential moving average after ``count`` others, the first of which copies; a function of its
+    own because torch's cannot be sent to a process. ``ramp``: as ``TrainConfig.ema_ramp``."""
+    if ramp:
+        decay = min(decay, float((1 + count) / (10 + count)))  # diffusers' EMAModel
     torch._foreach_lerp_(averages, weights, 1 - decay)

@@ -42,7 +42,8 @@ def pretrain(
     label: str,
     recording: Recording | None = None,
 ) -> dict[str, float]:
-    """Train ``network`` from its present weights and write ``raw.safetensors`` and ``ema.safetensors`` to ``folder``.
+    """Train ``network`` from its present weights and write ``raw.safetensors`` and ``ema.safetensors``, or the one of
+    them that is kept, to ``folder``.
 
     Resumes from the checkpoint that an interrupted training left in ``folder``, and ends at the same weights.
     ``recording``: what lets others see how it goes. Returns the last measured losses by name. Raises UserError where
@@ -55,6 +56,7 @@ def pretrain(
         "max_steps": config.total_steps,
         "max_epochs": -1,
         "gradient_clip_val": config.clip,
+        "accumulate_grad_batches": config.accumulate,
         "logger": False,
         "callbacks": [keeper] if recording is None else [keeper, recording],
         "default_root_dir": folder,
@@ -108,11 +110,15 @@ class Keeper(Callback):
         self.bar = Bar(self.label, self.config.total_steps, trainer.global_step, hidden=not trainer.is_global_zero)
         trainer.should_stop = self.exhausted
 
-    def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, *_: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, index: int
+    ) -> None:
         """Count; look at the loss now and then (asking for its value makes a GPU wait)."""
-        assert self.bar is not None
+        assert self.bar is not None and isinstance(module, Pretraining)
+        if not module.ends_step(index):
+            return
         self.bar.advance()
-        self.loss = outputs["loss"].detach()
+        self.loss = module.step_loss
         step = trainer.global_step
         if step % 100 == 0 or step == self.config.total_steps:
             self.bar.show(f"loss {self.read_loss(step):.3f}")
@@ -171,12 +177,14 @@ class Keeper(Callback):
             self.bar = None
 
     def save_weights(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        """Both sets of weights as safetensors, float32 on the CPU."""
+        """The sets of weights that are kept as safetensors, float32 on the CPU."""
         assert isinstance(module, Pretraining)
         if trainer.is_global_zero:
             metadata = make_metadata(module.diffusion)
             for name, source in zip(WEIGHTS, (module.network, module.average.module), strict=True):
                 check_trained(source, self.label)
+                if name not in self.config.stored:
+                    continue
                 state = {key: value.detach().float().cpu().contiguous() for key, value in source.state_dict().items()}
                 path = self.folder / f"{name}.safetensors"
                 with writing(self.folder):

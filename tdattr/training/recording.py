@@ -48,17 +48,19 @@ class Recording(Callback):
         self.began = self.recorded = time.perf_counter()
         self.start = self.step = trainer.global_step
 
-    def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, *_: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, index: int
+    ) -> None:
         """Record, and look at samples, where it is time."""
         assert isinstance(module, Pretraining)
         step, total = trainer.global_step, module.config.total_steps
-        if not trainer.is_global_zero:
+        if not trainer.is_global_zero or not module.ends_step(index):
             return
         if step % min(INTERVAL_STEPS, max(1, total // FEWEST_RECORDS)) == 0 or step == total:
             now = time.perf_counter()
             images = (step - self.step) * module.config.batch_size
             numbers = {
-                "loss": float(outputs["loss"]),
+                "loss": float(module.step_loss),
                 "learning_rate": module.config.learning_rate * module.config.rate(step - 1),
                 "images_per_second": images / (now - self.recorded),
                 "peak_memory_gib": peak_memory(module.device),

@@ -54,6 +54,7 @@ def test_what_changes_no_result_is_in_no_address(override: str, tmp_path: Path) 
         ("diffusion.steps=5", {"generate", "attribute", "evaluate"}),
         ("train.steps=13", {"train", "generate", "attribute", "evaluate"}),
         ("queries.attributed=2", {"generate", "attribute", "evaluate"}),
+        ("train.keep=ema", {"train", "generate", "attribute", "evaluate"}),  # another artifact
         ("seed=2", {"train", "generate", "attribute", "evaluate"}),
         ("remove.ids=[3]", {"train", "generate", "attribute", "evaluate"}),
         ("train.coupled=false", {"evaluate"}),  # F1 is the same; what is retrained is not
@@ -68,7 +69,11 @@ def test_the_number_of_ranks_matters_where_there_is_dropout(tmp_path: Path) -> N
     two = ["trainer.accelerator=cpu", "trainer.devices=2"]
     assert train(workspace(tmp_path, *two)).address == train(workspace(tmp_path)).address
     dropout = "model.dropout=0.1"
-    assert train(workspace(tmp_path, dropout, *two)).address != train(workspace(tmp_path, dropout)).address
+    shared = train(workspace(tmp_path, dropout, *two)).address
+    assert shared != train(workspace(tmp_path, dropout)).address
+    parts = "train.accumulate=2"  # likewise, and with the same masks
+    assert train(workspace(tmp_path, parts)).address == train(workspace(tmp_path)).address
+    assert train(workspace(tmp_path, dropout, parts)).address == shared
 
 
 def test_what_is_assumed_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

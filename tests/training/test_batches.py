@@ -72,6 +72,15 @@ def test_shares_of_two_processes_make_up_the_whole_batch(tiny_data, tiny_train, 
             assert torch.equal(getattr(expected.given, name), getattr(share.given, name))
 
 
+def test_parts_of_a_step_make_up_its_batch(tiny_data, tiny_train, edm):
+    ids = np.arange(48)
+    whole = Batches(tiny_data.train, ids, edm, tiny_train(), 3)[4]
+    parts = [Batches(tiny_data.train, ids, edm, tiny_train(accumulate=2), 3, rank, 2) for rank in range(2)]
+    seen = [parts[rank][4 * 2 + part] for part in range(2) for rank in range(2)]
+    for share, batch in enumerate(seen):
+        assert len(batch) == 2 and torch.equal(batch.noise, whole.noise[share::4])
+
+
 def test_mirror_flips_about_half(tiny_data, tiny_train, edm):
     ids = np.arange(48)
     plain = Batches(tiny_data.train, ids, edm, tiny_train(), 3)

@@ -2,16 +2,20 @@
 
 import resource
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from diffusers.training_utils import EMAModel
 from safetensors.torch import load_file
+from torch.optim.swa_utils import AveragedModel
 
 from tdattr.checkpoints import is_intact
 from tdattr.errors import UserError
 from tdattr.interim import remove_interim
+from tdattr.training.module import approach
 from tdattr.training.pretrain import RESUME, Keeper, pretrain
 
 STEPS = 12
@@ -29,7 +33,7 @@ def train(tiny_data, tiny_dit, tiny_train, tiny_trainer, edm, tmp_path):
         config = tiny_train(**({"steps": STEPS, "epoch_steps": 5} | overrides))
         ids = np.arange(len(tiny_data.train)) if ids is None else ids
         facts = pretrain(network, tiny_data, ids, edm, config, trainer or tiny_trainer(), 3, folder, "test")
-        return {part: load_file(folder / f"{part}.safetensors") for part in ("raw", "ema")} | {"facts": facts}
+        return {part: load_file(folder / f"{part}.safetensors") for part in config.stored} | {"facts": facts}
 
     return run
 
@@ -52,6 +56,62 @@ def test_the_average_follows_the_weights(train):
     weights = train("a")
     assert not torch.equal(weights["raw"]["embed.weight"], weights["ema"]["embed.weight"])
     assert weights["facts"]["validation_loss"] > 0
+
+
+def test_a_batch_in_parts_is_the_same_step(train, tmp_path):
+    whole = train("whole", dropout=0.0, clip=0.5)
+    parts = train("parts", dropout=0.0, clip=0.5, accumulate=4)
+    assert close(whole, parts) and not same(whole, parts)  # sums have another order
+    assert parts["facts"]["validation_loss"] == pytest.approx(whole["facts"]["validation_loss"], rel=1e-4)
+    first = train("dropout", accumulate=2)
+    assert same(first, train("again", accumulate=2)) and not close(first, train("one mask", accumulate=1))
+
+
+def test_a_killed_training_in_parts_resumes_to_the_same_weights(train, monkeypatch):
+    expected = train("whole", accumulate=2)
+    steps = Keeper.on_train_batch_end
+
+    def die(self, trainer, module, *rest):
+        steps(self, trainer, module, *rest)
+        if trainer.global_step == 8:
+            raise RuntimeError("killed")
+
+    monkeypatch.setattr(Keeper, "on_train_batch_end", die)
+    with pytest.raises(RuntimeError, match="killed"):
+        train("killed", accumulate=2)
+    monkeypatch.undo()
+    assert same(train("killed", accumulate=2), expected)
+
+
+def test_the_ramp_of_the_average_is_that_of_diffusers():
+    rng = torch.Generator().manual_seed(0)
+    weights = torch.nn.Linear(3, 2)
+    theirs = EMAModel(weights.parameters(), decay=0.3)
+    ours = AveragedModel(weights, multi_avg_fn=partial(approach, decay=0.3, ramp=True))
+    decays = []
+    for _ in range(8):
+        with torch.no_grad():
+            weights.weight.add_(torch.randn(2, 3, generator=rng))
+        theirs.step(weights.parameters())
+        ours.update_parameters(weights)
+        decays.append(theirs.cur_decay_value)
+        torch.testing.assert_close(ours.module.weight, theirs.shadow_params[0])
+    assert decays[1] == pytest.approx(2 / 11) and decays[-1] == 0.3  # first the ramp, then the decay itself
+
+
+@pytest.mark.parametrize("kept", ["raw", "ema"])
+def test_only_the_weights_that_are_kept_are_stored(train, tmp_path, kept):
+    both, one = train("both"), train("one", keep=kept)
+    assert [path.name for path in (tmp_path / "one").glob("*.safetensors")] == [f"{kept}.safetensors"]
+    assert all(torch.equal(both[kept][name], value) for name, value in one[kept].items())
+
+
+def test_the_average_keeps_small_steps_also_in_mixed_precision(train, tiny_trainer):
+    """In half precision an average does not move by a step of a ten thousandth of it."""
+    weights = train("a", trainer=tiny_trainer(precision="bf16-mixed"), learning_rate=1e-6, ema=0.999)
+    moved = [(weights["ema"][name] - value) for name, value in weights["raw"].items()]
+    assert {value.dtype for value in weights["ema"].values()} == {torch.float32}
+    assert any(value.abs().max() > 0 for value in moved)
 
 
 def test_a_killed_training_resumes_to_the_same_weights(train, monkeypatch, tmp_path, caplog):

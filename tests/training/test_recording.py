@@ -90,14 +90,14 @@ def test_looking_takes_its_share_of_the_time_and_no_more(edm: EDM, monkeypatch: 
         nonlocal now
         looks.clear()
         watching = Recording(lambda step, values: None, lambda network: np.zeros((1, 1, 3), np.uint8), show)
-        config = SimpleNamespace(total_steps=1000, batch_size=4, learning_rate=1.0, rate=lambda step: 1.0)
+        config = SimpleNamespace(total_steps=1000, batch_size=4, accumulate=1, learning_rate=1.0, rate=lambda step: 1.0)
         module: Any = make_module(edm, config)
         trainer = Mock(spec=L.Trainer, global_step=0, is_global_zero=True)
         watching.on_train_start(trainer, module)
         for step in range(1, 1001):
             now += seconds
             trainer.global_step = step
-            watching.on_train_batch_end(trainer, module, {"loss": torch.zeros(())})
+            watching.on_train_batch_end(trainer, module, {}, None, 0)
         return list(looks)
 
     assert finish(0.1) == [100, 200, 300, 400, 500]
@@ -109,7 +109,7 @@ def make_module(edm: EDM, config: Any) -> Any:
     """A module that has the values that are read of it."""
     module = Pretraining.__new__(Pretraining)
     nn.Module.__init__(module)
-    module.config = config
+    module.config, module.step_loss = config, torch.zeros(())
     module.average = SimpleNamespace(module=None)  # type: ignore[assignment]
     module.__dict__["_device"] = torch.device("cpu")
     return module
@@ -118,14 +118,14 @@ def make_module(edm: EDM, config: Any) -> Any:
 def test_other_ranks_record_nothing(edm: EDM) -> None:
     records: list[Record] = []
     watching = Recording(lambda step, values: records.append((step, values)))
-    config = SimpleNamespace(total_steps=4, batch_size=4, learning_rate=1.0, rate=lambda step: 1.0)
+    config = SimpleNamespace(total_steps=4, batch_size=4, accumulate=1, learning_rate=1.0, rate=lambda step: 1.0)
     for first, expected in ((False, 0), (True, 2)):
         losses = {"validation_loss": torch.ones(())}
         trainer = Mock(spec=L.Trainer, global_step=0, is_global_zero=first, callback_metrics=losses)
         module = make_module(edm, config)
         watching.on_train_start(trainer, module)
         trainer.global_step = 1
-        watching.on_train_batch_end(trainer, module, {"loss": torch.zeros(())})
+        watching.on_train_batch_end(trainer, module, {}, None, 0)
         watching.on_validation_end(trainer, module)
         assert len(records) == expected
 
