@@ -15,7 +15,7 @@ from tdattr.data.prepared import Counts, Source
 from tdattr.diffusion import Diffusion
 from tdattr.errors import UserError
 from tdattr.features import Extractor
-from tdattr.features.clip import ClipText
+from tdattr.features.text import TextEncoder
 from tdattr.features.torchscript import TorchScript
 from tdattr.loggers import Logger
 from tdattr.methods import Method
@@ -46,7 +46,7 @@ KINDS: dict[str, type] = {
     "trainer": TrainerConfig,
     "extractor": Extractor,
     "measure": Measure,
-    "text": ClipText,
+    "text": TextEncoder,
     "logger": Logger,
 }
 PLACES = {

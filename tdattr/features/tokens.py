@@ -35,12 +35,20 @@ class Tokens(TextEncoder):
     kind: ClassVar = np.int32
 
     name: str
-    weights: str
+    weights: str | None
     truncate: bool
+
+    def find(self) -> tuple[Path, tuple[str, ...]]:
+        """The folder of the pipeline, and the files of its tokenizer there. Raises UserError where they are missing."""
+        if self.weights is None:
+            raise UserError(
+                "+text@dataset.text=tokens needs a tokenizer: choose model=sd15, or set dataset.text.weights."
+            )
+        return find_tokenizer(self.weights, SETTING)
 
     def tokenizer(self) -> Any:
         """Of the pipeline. Raises UserError where it is missing or damaged."""
-        return load_tokenizer(Path(find_tokenizer(self.weights, SETTING)[0]))
+        return load_tokenizer(self.find()[0])
 
     @property
     def width(self) -> int:  # type: ignore[override]  # the tokenizer says it
@@ -49,7 +57,7 @@ class Tokens(TextEncoder):
 
     def identity(self) -> Mapping[str, str]:
         """The digest of every file of the tokenizer."""
-        folder, files = find_tokenizer(self.weights, SETTING)
+        folder, files = self.find()
         return {name: digest_once(folder / name) for name in files}
 
     def check(self, prompts: Iterable[str]) -> None:

@@ -88,3 +88,5 @@ def test_they_are_stored_as_conditions(folder: Path, tmp_path: Path) -> None:
 def test_a_missing_tokenizer(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="tokenizer/vocab.json.* set dataset.text.weights"):
         Tokens("tokens", str(tmp_path), False).identity()
+    with pytest.raises(UserError, match="needs a tokenizer: choose model=sd15, or set dataset.text.weights"):
+        Tokens("tokens", None, False).identity()

@@ -1,0 +1,81 @@
+"""A Stable Diffusion from the command line, at the size of a toy: prompts, base weights, MUCS and LOGO on pixels."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.e2e.console import tdattr
+from tests.networks.tiny_pipeline import save_pipeline
+
+SMALL = [
+    *["model=sd15", "model.weights=sd", "diffusion=diffusers", "diffusion.steps=3", "queries.guidance=7.5"],
+    *["dataset=glyphs", "dataset.source.characters=digits", "dataset.source.resolution=8"],
+    *["train.steps=3", "train.batch_size=8", "train.accumulate=2", "train.epoch_steps=2", "train.keep=raw"],
+    *["weights=raw", "queries.attributed=2", "queries.controls=0", "trainer.threads=1"],
+]
+TOKENS = "+text@dataset.text=tokens"
+UNLEARN = ["method.unlearn.max_steps=2", "method.unlearn.batch_size=4", "method.score.pairs=2"]
+MUCS = [*UNLEARN, "method.null_loss.batches=1", "method.null_loss.batch_size=4", "until=attribute"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sd")
+    save_pipeline(folder / "sd")
+    return folder
+
+
+def weights(folder: Path) -> list[dict[str, torch.Tensor]]:
+    return [load_file(path) for path in sorted(folder.glob("outputs/artifacts/pretrain/*/raw.safetensors"))]
+
+
+def test_mucs_and_logo(folder: Path) -> None:
+    base = load_file(folder / "sd" / "unet" / "diffusion_pytorch_model.safetensors")
+    encoder = (folder / "sd" / "text_encoder" / "model.safetensors").read_bytes()
+    done = tdattr("method=mucs", *MUCS, *SMALL, TOKENS, folder=folder)
+    assert "Adopted from the checkpoint" in done.stderr and "diffusion.sampler=dpm_solver" in done.stderr
+    [f1] = weights(folder)
+    assert f1.keys() == {f"unet.{name}" for name in base}  # the U-Net alone
+    moved = max(float((f1[f"unet.{name}"] - value).abs().max()) for name, value in base.items())
+    assert 0 < moved < 0.1  # it starts from the base
+    assert not list(folder.glob("outputs/artifacts/pretrain/*/ema.safetensors"))
+
+    done = tdattr("method=logo", "protocol=logo", "elbo.stride=300", *SMALL, TOKENS, folder=folder)
+    assert "Retraining 9 of 9" in done.stderr
+    folds = weights(folder)
+    assert len(folds) == 1 + 9
+    for fold in folds:  # also they start from there
+        assert max(float((fold[f"unet.{name}"] - value).abs().max()) for name, value in base.items()) < 0.1
+    summary = json.loads(max(folder.glob("outputs/runs/**/summary.json"), key=lambda p: p.stat().st_mtime).read_text())
+    assert summary["agreement"]["spearman"]["mean"] == 1
+    assert (folder / "sd" / "text_encoder" / "model.safetensors").read_bytes() == encoder
+
+
+def test_the_base_as_f1(folder: Path) -> None:
+    before = len(weights(folder))
+    done = tdattr("method=random", "until=generate", "model.f1=base", *SMALL, TOKENS, folder=folder)
+    assert "Training" not in done.stderr and len(weights(folder)) == before
+    [f1] = [load_file(path) for path in folder.glob("outputs/artifacts/checkpoint/*/raw.safetensors")]
+    base = load_file(folder / "sd" / "unet" / "diffusion_pytorch_model.safetensors")
+    assert all(torch.equal(f1[f"unet.{name}"], value) for name, value in base.items())
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        ([], "is told prompts but the dataset has conditions of 62 numbers: choose +text@dataset.text=tokens"),
+        ([TOKENS, "weights=ema"], "train.keep=raw does not store weights=ema: set train.keep=both, or weights=raw."),
+        ([TOKENS, "train.accumulate=3"], "multiple of trainer.devices=1 times train.accumulate=3."),
+        ([TOKENS, "diffusion=edm"], "set diffusion=diffusers, which adopts its scheduler."),
+        ([TOKENS, "model.weights=nowhere"], "expected in nowhere"),
+        ([TOKENS, "dataset=digits"], "has no prompt to make a condition of"),
+    ],
+)
+def test_what_does_not_fit(folder: Path, overrides: list[str], sentence: str) -> None:
+    characters = [] if "dataset=digits" in overrides else ["dataset.source.characters=all"]
+    small = [value for value in SMALL if characters or not value.startswith("dataset.source")]
+    done = tdattr(*small, *characters, *overrides, folder=folder, check=False)
+    assert done.returncode == 1 and sentence in " ".join(done.stderr.split())
