@@ -4,6 +4,7 @@ Nothing here runs code that a file brings: weights are safetensors, and pickles 
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ UNET = ("unet/config.json", "unet/diffusion_pytorch_model.safetensors")
 ENCODER = ("text_encoder/config.json", "text_encoder/model.safetensors")
 SCHEDULER = "scheduler/scheduler_config.json"
 PARTS = (*UNET, *ENCODER, SCHEDULER)  # and a tokenizer
+DESCRIPTIONS = (UNET[0], ENCODER[0])
 TOKENIZERS = (  # the files of a published folder, and those that newer versions of transformers write
     ("tokenizer/tokenizer_config.json", "tokenizer/vocab.json", "tokenizer/merges.txt"),
     ("tokenizer/tokenizer_config.json", "tokenizer/tokenizer.json"),
@@ -42,7 +44,10 @@ def find_pipeline(weights: str) -> Path:
             f"{SETTING}={weights} is a single file: give the folder of a pipeline, which diffusers makes of it with "
             "StableDiffusionPipeline.from_single_file(…).save_pretrained(…)."
         )
-    root = Path(find_folder(weights, list(PARTS), SETTING, True))
+    else:
+        with suppress(Unavailable):  # which the next call explains whole
+            check_configs(find_folder(weights, list(DESCRIPTIONS), SETTING, True))  # before gigabytes are fetched
+    root = find_folder(weights, list(PARTS), SETTING, True)
     find_tokenizer(weights, SETTING)
     check_configs(root)
     return root

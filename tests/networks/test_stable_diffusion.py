@@ -13,14 +13,17 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from tdattr.diffusion.batch import Batch
 from tdattr.diffusion.ddpm import DDPM
 from tdattr.networks import Given
 from tdattr.networks.stable_diffusion import StableDiffusion, StableDiffusionConfig
 from tdattr.networks.stable_diffusion_folder import UNET
+from tdattr.scoring.cells import BatchItems
+from tdattr.scoring.fisher import sum_squares
 from tdattr.scoring.gradients import GradientConfig, Gradients
 from tdattr.scoring.pairs import NoiseSet
 from tdattr.scoring.projection import ProjectionConfig
-from tdattr.seeding import normal
+from tdattr.seeding import generator, normal
 from tests.diffusion.fakes import rngs, variant
 from tests.networks.tiny_pipeline import TOKENS, WIDTH, save_pipeline
 from tests.parity.golden import golden
@@ -210,6 +213,24 @@ def test_gradients_of_single_items(folder: Path, ddpm: DDPM, ids: Tensor, x: Ten
         ddpm.loss(network, x[item].expand(2, 1, 8, 8), levels, noise, given).mean().backward()
         expected = torch.cat([network.get_parameter(name).grad.flatten() for name in names])
         torch.testing.assert_close(found[item], expected, atol=1e-6, rtol=1e-4)
+
+
+def test_fisher_information_of_keys_and_values(network: StableDiffusion, ddpm: DDPM, ids: Tensor, x: Tensor) -> None:
+    """What AbU divides by: the squared gradients of single items, one by one."""
+    names = network.parameter_names("cross_attention_kv")
+    items = BatchItems(Batch(x, T, x, Given(ids)))
+    found = sum_squares(network, ddpm, items, names, (3, 1, 0), 4, "Fisher")
+    expected = {name: torch.zeros(network.get_parameter(name).shape) for name in names}
+    for item in range(4):
+        rng = generator(3, "fisher", 1, 0, item)
+        level, noise = ddpm.training_levels(rng, 1), normal(rng, 1, 8, 8)[None]
+        network.zero_grad()
+        ddpm.loss(network, x[item : item + 1], level, noise, Given(ids[item : item + 1])).sum().backward()
+        for name, total in expected.items():
+            total += network.get_parameter(name).grad.square()  # type: ignore[union-attr]
+    for name, total in expected.items():
+        torch.testing.assert_close(found[name].float(), total, atol=1e-9, rtol=1e-3)
+        assert total.sum() > 0
 
 
 def test_under_bfloat16_prompts_keep_float32(network: StableDiffusion, ids: Tensor, x: Tensor) -> None:

@@ -113,6 +113,22 @@ def test_a_hub_id_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
         open_folder("nobody/nothing")
 
 
+def test_another_family_on_the_hub_is_refused_before_its_weights_are_fetched(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edit(UNET[0], cross_attention_dim=2048)(folder)
+    fetched: list[str] = []
+
+    def find(weights: str, files: list[str], setting: str, download: bool) -> Path:
+        fetched.extend(files)
+        return folder
+
+    monkeypatch.setattr("tdattr.networks.stable_diffusion_folder.find_folder", find)
+    with pytest.raises(UserError, match="is of a Stable Diffusion XL"):
+        open_folder("somebody/xl")
+    assert not [name for name in fetched if name.endswith(".safetensors")]
+
+
 def test_another_variant(folder: Path) -> None:
     for diffusion in (variant("edm"), variant("ddpm")):  # which is told log sigma
         with pytest.raises(UserError, match=r"model=sd15 was trained as a DDPM .*: set diffusion=diffusers"):
