@@ -41,7 +41,7 @@ def note_spent(folder: Path, beginning: float | None = None) -> None:
         return
     path = folder / SPENT
     with writing(folder):
-        name_aside(path).write_text(json.dumps(time.perf_counter() - beginning))
+        name_aside(path).write_text(json.dumps(time.perf_counter() - beginning, allow_nan=False))
         os.replace(name_aside(path), path)
 
 
