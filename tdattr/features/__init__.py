@@ -16,6 +16,7 @@ from tdattr.configs import Node, walk
 from tdattr.costs import Cost, Work
 from tdattr.data.prepared import Prepared, Split
 from tdattr.errors import Unavailable, UserError
+from tdattr.features.text import TextEncoder
 from tdattr.progress import track
 from tdattr.rows import Rows
 from tdattr.store import Build, Plan
@@ -102,8 +103,20 @@ class Extractor(Loadable):
 
 
 def identities(node: Node, setting: Setting) -> dict[str, Any]:
-    """The identities and versions of all extractors and measures inside a config node, by dotted name."""
-    return {name: part.identity_with_versions(setting) for name, part in walk(node) if isinstance(part, Loadable)}
+    """The identities and versions of all extractors and measures, and the identities of all text encoders, inside a
+    config node, by dotted name."""
+    found = {name: part.identity_with_versions(setting) for name, part in walk(node) if isinstance(part, Loadable)}
+    return found | {name: identity_of_text(part, setting) for name, part in walk(node) if isinstance(part, TextEncoder)}
+
+
+def identity_of_text(encoder: TextEncoder, setting: Setting) -> dict[str, str]:
+    """The identity of a text encoder."""
+    try:
+        return dict(encoder.identity())
+    except Unavailable:
+        if not setting.weightless:
+            raise
+        return {"weights": "missing"}
 
 
 def unit_vectors(embed: Embed, images: Images, setting: Setting) -> Float[Tensor, "image feature"]:

@@ -1,6 +1,6 @@
 """CLIP (Radford et al. 2021): vectors of images and of texts, from a folder in the form of ``transformers``."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 from jaxtyping import Float
+from torch import Tensor
 
 from tdattr.data.preparation import Encode
 from tdattr.errors import UserError, first_line
@@ -77,7 +78,7 @@ class ClipText(TextEncoder):
 
     def folder(self) -> Path:
         """The folder of the model. Raises UserError where a file is missing."""
-        return find_folder(self.weights, [self.file, *TEXT_FILES], "dataset.text.weights", True)
+        return find_folder(self.weights, [self.file, *TEXT_FILES], f"`weights` of text {self.name}", True)
 
     def identity(self) -> Mapping[str, str]:
         """The digest of every file."""
@@ -86,32 +87,51 @@ class ClipText(TextEncoder):
 
     def load(self, device: torch.device) -> Encode:
         """A function from texts to float32 [text, size]; texts longer than the model's context are cut off."""
-        from transformers import CLIPTokenizer
-
         folder = self.folder()
         model = load_model(folder, self.file).to(device)
-        try:
-            tokenizer = CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"))
-        except Exception as error:  # readers of damaged files raise all sorts of things
-            raise UserError(f"{folder} holds no CLIP tokenizer ({first_line(error)}): fetch it again.") from error
+        tokenizer = load_tokenizer(folder)
         context = model.config.text_config.max_position_embeddings
 
-        def encode(texts: list[str]) -> Float[np.ndarray, "text size"]:
-            parts = []
-            for start in track(range(0, len(texts), self.batch_size), "Texts", -(-len(texts) // self.batch_size), True):
-                tokens = tokenizer(
-                    texts[start : start + self.batch_size],
-                    padding="max_length",
-                    max_length=context,
-                    truncation=True,
-                    return_tensors="pt",
-                ).to(device)
-                with torch.inference_mode():
-                    vectors = model.text_projection(model.text_model(**tokens).pooler_output)
-                    parts.append(torch.nn.functional.normalize(vectors.float(), dim=1).cpu().numpy())
-            return np.concatenate(parts)
+        def embed(tokens: Mapping[str, Tensor]) -> Tensor:
+            return model.text_projection(model.text_model(**tokens).pooler_output)
 
-        return encode
+        return make_encode(tokenizer, context, embed, self.batch_size, device)
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer of ``vocab.json`` and ``merges.txt``. Raises UserError where it is damaged."""
+    from transformers import CLIPTokenizer
+
+    try:
+        return CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"))
+    except Exception as error:  # readers of damaged files raise all sorts of things
+        raise UserError(f"{folder} holds no CLIP tokenizer ({first_line(error)}): fetch it again.") from error
+
+
+def make_encode(
+    tokenizer: Any,
+    context: int,
+    embed: Callable[[Mapping[str, Tensor]], Float[Tensor, "text size"]],
+    batch_size: int,
+    device: torch.device,
+) -> Encode:
+    """From texts, cut off at ``context`` tokens, to float32 vectors of length 1; ``embed`` gives those of tokens."""
+
+    def encode(texts: list[str]) -> Float[np.ndarray, "text size"]:
+        parts = []
+        for start in track(range(0, len(texts), batch_size), "Texts", -(-len(texts) // batch_size), True):
+            tokens = tokenizer(
+                texts[start : start + batch_size],
+                padding="max_length",
+                max_length=context,
+                truncation=True,
+                return_tensors="pt",
+            ).to(device)
+            with torch.inference_mode():
+                parts.append(torch.nn.functional.normalize(embed(tokens).float(), dim=1).cpu().numpy())
+        return np.concatenate(parts)
+
+    return encode
 
 
 def load_model(folder: Path, file: str) -> Any:
