@@ -79,7 +79,11 @@ class Counterfactuals(ABC):
 
     @abstractmethod
     def groups(self) -> dict[str, Ids]:
-        """The groups of the training items that F1 has seen, by name. Needs ``groups``."""
+        """The groups of the training items that F1 has seen and that are attributed, by name. Needs ``groups``."""
+
+    @abstractmethod
+    def all_groups(self) -> dict[str, Ids]:
+        """Also those that are not attributed. Needs ``groups``."""
 
     @abstractmethod
     def items(self) -> DataFrame:

@@ -51,6 +51,9 @@ class NoCounterfactuals(Counterfactuals):
         self.require("groups")
         return self.given.get("groups", unused)()
 
+    def all_groups(self) -> dict[str, Ids]:
+        return self.groups()
+
     def items(self) -> pd.DataFrame:
         return self.given.get("items", unused)()
 

@@ -6,9 +6,13 @@ are "An image of {object} in {style} style". No style is read from GUDA's evalua
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-DESCRIBED = ", artistic style featuring "  # what follows are descriptors, with commas between them
+from tdattr.errors import UserError
+
+FORM = "A depiction of {object}, artistic style featuring {descriptors}"  # GUDA-C's prompts for training
+FIELDS = re.compile(r"(.*)\{object\}(.+)\{descriptors\}(.*)")
 NAMED = re.compile(r"\s+in\s.*\bstyle\b", re.IGNORECASE)
 OBJECT = re.compile(r"(?:a depiction|a photo|an image) of (.+)", re.IGNORECASE)
 
@@ -22,10 +26,45 @@ class StylePrompt:
     descriptors: tuple[str, ...]  # of the style, as they are written; none where the prompt has none
 
 
-def parse_prompt(prompt: str) -> StylePrompt:
-    """Take a prompt apart."""
-    text, separator, words = prompt.partition(DESCRIBED)
-    without_style = (text if separator else NAMED.sub("", prompt)).strip()
-    found = OBJECT.search(without_style)
-    descriptors = tuple(stripped for word in words.split(",") if (stripped := word.strip()))
-    return StylePrompt(without_style, found[1].strip() if found else without_style, descriptors)
+@dataclass(frozen=True)
+class PromptForm:
+    """How prompts are written: ``{object}`` and, after it and something else, ``{descriptors}`` with commas between
+    them. Raises UserError for another form."""
+
+    text: str = FORM
+
+    def __post_init__(self) -> None:
+        if not FIELDS.fullmatch(self.text):
+            raise UserError(
+                f"The form of prompts {self.text!r} must hold {{object}} and, after some words, {{descriptors}}."
+            )
+
+    @property
+    def words(self) -> tuple[str, str, str]:
+        """What stands before the object, between both, and after the descriptors."""
+        found = FIELDS.fullmatch(self.text)
+        assert found is not None
+        return found[1], found[2], found[3]
+
+    def parse(self, prompt: str) -> StylePrompt:
+        """Take a prompt apart."""
+        before, between, after = self.words
+        text, separator, words = prompt.partition(between)
+        without_style = (text if separator else NAMED.sub("", prompt)).strip()
+        if before and without_style.lower().startswith(before.lower()):
+            name = without_style[len(before) :]
+        else:
+            found = OBJECT.search(without_style)
+            name = found[1] if found else without_style
+        listed = words.removesuffix(after).split(",")
+        return StylePrompt(without_style, name.strip(), split_descriptors(listed))
+
+    def write(self, name: str, descriptors: Sequence[str]) -> str:
+        """The prompt of an object with these descriptors."""
+        before, between, after = self.words
+        return f"{before}{name}{between}{', '.join(descriptors)}{after}"
+
+
+def split_descriptors(words: Sequence[str]) -> tuple[str, ...]:
+    """The descriptors without what is blank around them; empty ones are none."""
+    return tuple(stripped for word in words if (stripped := word.strip()))

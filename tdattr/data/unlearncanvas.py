@@ -34,7 +34,7 @@ class UnlearnCanvas(Source):
     """
 
     unaddressed: ClassVar = ("root",)
-    code_version: ClassVar = 2  # images are resized bilinearly or, squashed, bicubically
+    code_version: ClassVar = 3  # items have the field ``number``
 
     root: str
     resolution: Count
@@ -78,13 +78,14 @@ class UnlearnCanvas(Source):
     def examples(self, split: str) -> Iterator[Example]:
         """Style by style, object by object, in the order of their numbers.
 
-        The fields are ``style``, ``object`` and, where they are given, ``descriptors``.
+        The fields are ``style``, ``object``, ``number`` and, where they are given, ``descriptors``.
         """
         splits = self.splits()
         styles, objects = (sorted({picture[axis] for picture in splits["train"]}) for axis in (0, 1))
         prompts, descriptors = self.texts(split, list(splits[split]))
         for picture, path in splits[split].items():
-            style, name, _ = picture
+            style, name, number = picture
+            fields = {"style": style, "object": name, "number": str(number)}
             yield Example(
                 image=partial(read_image, path, self.resolution, 3, self.fit),
                 condition={
@@ -93,7 +94,7 @@ class UnlearnCanvas(Source):
                     "object": one_hot(objects.index(name), len(objects)),
                 }[self.condition],
                 prompts=(prompts[picture],),
-                fields={"style": style, "object": name} | ({"descriptors": descriptors[style]} if descriptors else {}),
+                fields=fields | ({"descriptors": descriptors[style]} if descriptors else {}),
             )
 
     def splits(self) -> dict[str, dict[Picture, Path]]:

@@ -13,9 +13,11 @@ from torch import Tensor
 
 from tdattr.costs import NO_WORK, Work
 from tdattr.counterfactuals import Counterfactuals, Trained
+from tdattr.data.preparation import Encode
 from tdattr.data.prepared import Prepared
 from tdattr.diffusion import Diffusion
 from tdattr.features import Setting
+from tdattr.ids import Ids
 from tdattr.networks import Network
 from tdattr.queries import Queries
 from tdattr.recorder import Recorder
@@ -44,6 +46,7 @@ class Context:
     # plan(stage, version, config, build): an artifact that depends on F1, the seed and ``config``
     counterfactuals: Counterfactuals  # models of other training sets, as far as ``needs`` declares them
     member: Callable[[str], "Member"]  # the stored scores of a method that this one ``uses``
+    encode: Callable[[], Encode] | None = None  # loads what makes conditions of prompts; None: nothing does
     recorder: Recorder = Recorder()  # what lets others see how a computation goes  # noqa: RUF009
 
     def count_steps(self, without: Int[np.ndarray, " removed"] | None = None) -> int:
@@ -101,6 +104,9 @@ class MethodSetup:
     data: Prepared
     items: int  # that F1 is trained on
     train: TrainConfig
+    prompted: bool = False  # whether conditions are made of the items' prompts
+    groups: Mapping[str, Ids] = field(default_factory=dict)  # of these items, where the method scores groups
+    attributed: Mapping[str, Ids] = field(default_factory=dict)  # those that it scores
 
 
 class Method(Attributor, ABC):

@@ -14,6 +14,7 @@ from tdattr.configs import describe
 from tdattr.costs import NO_WORK, NUMBER_BYTES, Cost, Work
 from tdattr.counterfactuals import Trained, name_removal
 from tdattr.errors import UserError
+from tdattr.features import identities
 from tdattr.files import move_into_place, name_aside
 from tdattr.ids import Ids, digest_ids
 from tdattr.methods import Context, Method, MethodSetup, MethodWork, Scored, Scorer
@@ -27,7 +28,7 @@ from tdattr.tables import DataFrame, read_table, write_table
 from tdattr.training.config import TrainConfig
 from tdattr.training.weights import check_trained
 from tdattr.unlearning.group import GroupUnlearnConfig, unlearn_group
-from tdattr.unlearning.objectives import Objective, UnlearnContext, Weighted
+from tdattr.unlearning.objectives import Objective, ObjectiveSetup, UnlearnContext
 
 log = logging.getLogger(__name__)
 LOG = "log.csv"
@@ -60,7 +61,7 @@ class GUDA(Method):
 
     def unread(self) -> dict[str, str]:
         """Whether a weight grows with the group, where the objective has none."""
-        return {} if isinstance(self.objective, Weighted) else {"weight_by_size": f"objective={self.objective.name}"}
+        return {} if self.objective.weighted else {"weight_by_size": f"objective={self.objective.name}"}
 
     def compared(self, train: TrainConfig) -> Mapping[str, float]:
         """Those of the unlearning."""
@@ -99,14 +100,16 @@ class GUDA(Method):
 
 def compare_unlearning(objective: Objective, config: GroupUnlearnConfig) -> dict[str, float]:
     """What runs that unlearn groups are compared by: the objective's weight, if it has one, and the learning rate."""
-    weight = {"lambda": objective.weight} if isinstance(objective, Weighted) else {}
-    return weight | {"unlearning_rate": config.learning_rate}
+    return {**objective.compared(), "unlearning_rate": config.learning_rate}
 
 
 def check_objective(objective: Objective, config: GroupUnlearnConfig, setup: MethodSetup) -> None:
     """Raise UserError where an objective cannot serve the model, or not with this way of retaining."""
     conditional = bool(setup.data.condition_size) and setup.network.conditional and setup.network.has_null
-    objective.check(setup.diffusion, conditional)
+    split = setup.data.train
+    objective.check(ObjectiveSetup(setup.diffusion, conditional, split, setup.groups, setup.prompted))
+    if config.condition_dropout and setup.network.conditional and not setup.network.has_null:
+        raise UserError("The network has no label for an item without a condition: set unlearn.condition_dropout=0.")
     if config.retain not in objective.retains:
         raise UserError(
             f"objective={objective.name} cannot be run with method.unlearn.retain={config.retain}: set it to "
@@ -132,6 +135,11 @@ class Unlearned:
         return np.setdiff1d(self.context.ids, self.removed)
 
     @property
+    def groups(self) -> Mapping[str, Ids]:
+        """Those of the items that F1 has seen."""
+        return self.context.counterfactuals.all_groups()
+
+    @property
     def steps(self) -> int:
         """Those that lead to it."""
         return self.count_steps(self.point)
@@ -147,22 +155,25 @@ class Unlearned:
     @cached_property
     def plan(self) -> Plan:
         """The unlearning, whichever of its points is wanted."""
-        train = self.context.train
+        train = self.config.adapt(self.context.train)
         key = {
             "objective": self.objective.describe(),
+            "identity": identities(self.objective, self.context.setting),
             "unlearn": describe(self.config),
             "removed": digest_ids(self.removed),
             "mirror": train.mirror,
             "condition_dropout": train.condition_dropout,
             "teacher": None if self.teacher is None else self.teacher.address,
         }
-        return self.context.plan("unlearn", 4, key, self.build).costing(self.cost)
+        if self.objective.reads_groups:
+            key["groups"] = {name: digest_ids(ids) for name, ids in self.groups.items()}
+        return self.context.plan("unlearn", 5, key, self.build).costing(self.cost)
 
     def cost(self) -> Cost:
         """What all steps take, and the mask's batches before them."""
         config, context = self.config, self.context
         sizes = len(self.retained), len(self.removed)
-        batches = [min(config.batch_size, size) for size in sizes]
+        batches = [min(config.batch_size, sizes[0]), min(config.forgotten_size, sizes[1])]
         step = self.objective.work(batches[0], batches[1], config.retain)
         steps = self.count_steps(config.points[-1])
         masked = 0 if config.mask is None else config.mask.batches or sizes[1] // batches[1]
@@ -190,8 +201,9 @@ class Unlearned:
             context.device,
             context.seed,
             config.retain,
-            context.counterfactuals.groups(),
+            self.groups,
             None if self.teacher is None else self.teacher.load,
+            context.encode,
         )
 
         def keep(point: int) -> None:
@@ -201,7 +213,7 @@ class Unlearned:
             save_file(weights, name_aside(path))
             move_into_place(name_aside(path), path)  # on the disk before the checkpoint that says that it was kept
 
-        item = f"{self.number}, {name_removal(self.removed, context.counterfactuals.groups())}"
+        item = f"{self.number}, {name_removal(self.removed, self.groups)}"
         label = f"Unlearning {item}"
         log.info("%s: %d steps of %d", label, self.count_steps(config.length), config.batch_size)
         curve = context.recorder.curve("unlearn", item)
@@ -243,7 +255,7 @@ def unlearn_all(
     gradient of what is to be forgotten is a mean over items, and what leaving a group out changes is, to first order, a
     sum (influence functions; Koh and Liang 2017, section 2).
     """
-    mean_size = len(context.ids) / len(context.counterfactuals.groups())
+    mean_size = len(context.ids) / len(context.counterfactuals.all_groups())
     config_of_teacher = objective.teacher_config()
     teacher = None if config_of_teacher is None else context.counterfactuals.teacher(config_of_teacher)
     scaled = [objective.scale_weight(len(ids) / mean_size) if weight_by_size else objective for ids in removals]

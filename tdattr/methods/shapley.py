@@ -16,6 +16,7 @@ from torch import Tensor
 
 from tdattr.costs import NUMBER_BYTES, Work
 from tdattr.counterfactuals import Trained
+from tdattr.errors import UserError
 from tdattr.methods import Context, Method, MethodSetup, MethodWork, Scored, Scorer
 from tdattr.methods.group_elbo import elbos, plan_elbos
 from tdattr.methods.guda import Unlearned, check_objective, compare_unlearning, unlearn_all
@@ -24,7 +25,7 @@ from tdattr.scoring.elbo import ElboConfig
 from tdattr.seeding import generator
 from tdattr.training.config import TrainConfig
 from tdattr.unlearning.group import GroupUnlearnConfig
-from tdattr.unlearning.objectives import Objective, Weighted
+from tdattr.unlearning.objectives import Objective
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Shapley(Method):
 
     def unread(self) -> dict[str, str]:
         """Whether a weight grows with the group, where the objective has none."""
-        return {} if isinstance(self.objective, Weighted) else {"weight_by_size": f"objective={self.objective.name}"}
+        return {} if self.objective.weighted else {"weight_by_size": f"objective={self.objective.name}"}
 
     def compared(self, train: TrainConfig) -> Mapping[str, float]:
         """Those of the unlearning."""
@@ -57,6 +58,8 @@ class Shapley(Method):
 
     def check(self, setup: MethodSetup) -> None:
         """The objective must serve such a model, and its terms must be levels of the variant."""
+        if len(setup.attributed) < len(setup.groups):
+            raise UserError("method=shapley shares out the whole score among all groups: set attributed_groups=null.")
         check_objective(self.objective, self.unlearn, setup)
         self.elbo.terms(setup.diffusion)
 

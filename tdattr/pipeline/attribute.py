@@ -104,7 +104,7 @@ class Attribution:
     @property
     def targets(self) -> int:
         """How many scores a query has, under each damping."""
-        return len(self.ws.groups) if self.method.scores_groups else len(self.ws.ids)
+        return len(self.ws.attributed) if self.method.scores_groups else len(self.ws.ids)
 
     @cached_property
     def work(self) -> MethodWork | None:
@@ -154,7 +154,7 @@ class Attribution:
         method, ws = self.method, self.ws
         if errors and len(errors) < len(values):
             raise TypeError(f"{method.name} gives standard errors for some queries only")
-        groups = list(ws.groups) if method.scores_groups else None
+        groups = list(ws.attributed) if method.scores_groups else None
         standard_errors = torch.stack(errors) if errors else None
         save_scores(Scores(torch.stack(values), ws.ids, method.dampings, groups, standard_errors), folder)
         table = pd.DataFrame([{"query": query} | noted for query, noted in enumerate(facts)])
@@ -213,6 +213,8 @@ def describe_needs(ws: Workspace, needs: frozenset[str]) -> dict[str, Any]:
     config: dict[str, Any] = {}
     if "groups" in needs:
         config["groups"] = {name: digest_ids(ids) for name, ids in ws.groups.items()}
+        if len(ws.attributed) < len(ws.groups):
+            config["attributed"] = list(ws.attributed)
     if "retraining" in needs:
         config |= training_config(ws, removed=True)
     if "measures" in needs:
@@ -277,6 +279,7 @@ def make_context(ws: Workspace, method: Method, used: list[Artifact], queries: Q
         artifact = attribute(ws, method.uses()[name]).get()
         return Member(load_scores(artifact), provenance(artifact)["facts"]["seconds_per_query"])
 
+    text = ws.dataset.text
     return Context(
         data=ws.data,
         ids=ws.ids,
@@ -293,6 +296,7 @@ def make_context(ws: Workspace, method: Method, used: list[Artifact], queries: Q
         plan=plan,
         counterfactuals=WorkspaceCounterfactuals(ws, method.needs, used),
         member=member,
+        encode=None if text is None else lambda: text.load(ws.device),
         recorder=recorder_of(ws, method),
     )
 

@@ -2,12 +2,14 @@
 
 import logging
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from tdattr.configs import Node, walk
 from tdattr.data import groups
 from tdattr.data.prepared import SPLITS
 from tdattr.errors import UserError
-from tdattr.features import Extractor, Loadable
+from tdattr.features import Extractor, Loadable, identities
+from tdattr.features.text import TextEncoder
 from tdattr.methods import Method, MethodSetup
 from tdattr.networks import Network
 from tdattr.pipeline.attribute import attribute, other_methods
@@ -38,10 +40,12 @@ def check(ws: Workspace, overrides: Iterable[str] = (), swept: bool = False, wei
     check_codec(ws)
     for part in loadables([*ws.measures.values(), *methods, *looked_at_by_health(ws)]):
         part.identity_with_versions(ws.setting())
+    for method in methods:
+        identities(method, ws.setting())
     say_what_there_is(ws)
     check_roles(ws)
     check_groups(ws)
-    names = ws.groups if ws.protocol.judges_groups else {}
+    names = ws.attributed if ws.protocol.judges_groups else {}
     explained = query_items(ws)[ws.queries.indices]
     items = ws.data.train.items.iloc[ws.ids]
     ws.protocol.check(ProtocolSetup(items, ws.query_split.items.iloc[explained], list(names)))
@@ -50,7 +54,8 @@ def check(ws: Workspace, overrides: Iterable[str] = (), swept: bool = False, wei
         check_weights(ws.checkpoint, network, ws.diffusion)
     check_null(ws, network)
     for method in methods:
-        method.check(MethodSetup(network, ws.diffusion, ws.data, len(ws.ids), ws.train))
+        setup = MethodSetup(network, ws.diffusion, ws.data, len(ws.ids), ws.train, ws.dataset.text is not None)
+        method.check(replace(setup, groups=ws.groups, attributed=ws.attributed) if method.scores_groups else setup)
     for place, method in placed.items():
         for name, teacher in find_teachers(method):
             check_teacher(ws, teacher, f"{place}.{name}")
@@ -104,6 +109,9 @@ def check_weights_of(ws: Workspace) -> None:
         roots += looked_at_by_health(ws)
     for part in loadables(roots):
         part.load(ws.setting())
+    for encoder in (part for root in roots for _, part in walk(root)):
+        if isinstance(encoder, TextEncoder):
+            encoder.load(ws.device)
 
 
 def looked_at_by_health(ws: Workspace) -> list[Extractor]:
@@ -200,7 +208,9 @@ def check_groups(ws: Workspace) -> None:
             f"dataset.groups={ws.dataset.groups} gives {len(ws.groups)} group of the items that F1 sees: leaving it "
             "out would leave nothing, so choose groups of which there are at least two."
         )
-    alone = [name for name, ids in ws.groups.items() if len(ids) == 1]
+    if len(ws.attributed) < 2:
+        raise UserError("attributed_groups must name at least two groups, whose scores can be compared, or be null.")
+    alone = [name for name, ids in ws.attributed.items() if len(ids) == 1]
     if alone:
         raise UserError(
             f"Group {alone[0]!r} has a single item, whose removal cannot be told from chance: leave it out with "

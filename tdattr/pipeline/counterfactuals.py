@@ -46,7 +46,12 @@ class WorkspaceCounterfactuals(Counterfactuals):
         return self.ws.seed
 
     def groups(self) -> dict[str, Ids]:
-        """The groups of the training items that F1 has seen, by name."""
+        """The groups of the training items that F1 has seen and that are attributed, by name."""
+        self.require("groups")
+        return self.ws.attributed
+
+    def all_groups(self) -> dict[str, Ids]:
+        """Also those that are not attributed."""
         self.require("groups")
         return self.ws.groups
 

@@ -17,6 +17,7 @@ from tdattr.codecs import Codec
 from tdattr.configs import Settings, build, name_class, typed
 from tdattr.costs import NUMBER_BYTES, Cost, Work
 from tdattr.data import groups
+from tdattr.data.names import compose
 from tdattr.data.preparation import UNREADABLE, check_counts, prepare
 from tdattr.data.prepared import SPLITS, Prepared, Split, load
 from tdattr.diffusion import Diffusion
@@ -78,6 +79,7 @@ class TopConfig:
     checkpoint: str | None
     until: Literal["generate", "attribute", "evaluate"]
     workers: Count
+    attributed_groups: list[str] | None
 
 
 @dataclass(eq=False)
@@ -106,6 +108,7 @@ class Workspace:
     device: torch.device
     store: Store
     workers: int = 1  # processes that a command shares its work among
+    attributed_groups: list[str] | None = None  # the names of the groups that are attributed; None: all
     recorder: Recorder = field(
         default_factory=Recorder
     )  # lets others see how the run goes; results do not depend on it
@@ -171,6 +174,22 @@ class Workspace:
         every = groups.find_groups(self.data, self.dataset.groups)
         seen = {name: np.intersect1d(ids, self.ids) for name, ids in every.items()}
         return {name: ids for name, ids in seen.items() if len(ids)}
+
+    @cached_property
+    def attributed(self) -> dict[str, Ids]:
+        """Those of the groups that are left out and scored one by one. Raises UserError for a name that is none of
+        them."""
+        if self.attributed_groups is None:
+            return self.groups
+        wanted = {compose(name) for name in self.attributed_groups}
+        known = {compose(name): name for name in self.groups}
+        unknown = sorted(wanted - known.keys())
+        if unknown:
+            raise UserError(
+                f"attributed_groups names {unknown[0]!r}, which is no group of items that F1 sees; the groups by "
+                f"{self.dataset.groups} are {', '.join(self.groups)}."
+            )
+        return {name: self.groups[name] for key, name in known.items() if key in wanted}
 
     @cached_property
     def has_dropout(self) -> bool:
@@ -267,6 +286,7 @@ def open_as(kind: type[W], cfg: DictConfig) -> W:
         device=device,
         store=Store(expand(cfg.paths.artifacts), device_name),
         workers=top.workers,
+        attributed_groups=top.attributed_groups,
     )
     workspace.model.check_diffusion(workspace.diffusion)
     return workspace

@@ -18,6 +18,8 @@ class UnlearnRecipe:
 
     epochs: Count | None
     steps: Count | Auto | None  # one of the two
+    kept: list[Count]
+    scored: Count | None
     batch_size: Count | Auto
     learning_rate: Positive | Auto
     schedule_steps: Count | None  # None: all

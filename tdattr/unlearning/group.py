@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +18,7 @@ from tdattr.data.prepared import Split
 from tdattr.diffusion import Diffusion
 from tdattr.diffusion.batch import Batch
 from tdattr.errors import UserError
-from tdattr.ranges import Count, CountOrZero, Positive, PositiveOrZero
+from tdattr.ranges import Count, CountOrZero, PartOrZero, Positive, PositiveOrZero
 from tdattr.recorder import Curve, keep_nothing
 from tdattr.schedules import RateSchedule, rate
 from tdattr.seeding import generator, normal
@@ -41,12 +41,21 @@ class GroupUnlearnConfig(Settings):
     ``cosine``, planned for ``schedule_steps`` (None: those that are run), after ``warmup_steps``.
     ``mask``: which weights are updated; None: all. ``coupled``: the retained batches of all groups hold the same items
     wherever these are retained, so that scores of groups differ by what was removed, not by the order of what was not.
+
+    ``batch_size``: the retained items of a step, and also the forgotten ones unless there are ``forgotten`` of them.
+    ``composition``: ``fixed``, or ``published_code`` (GUDA-C): each place of the whole is taken by either kind in
+    proportion to these numbers, and both kinds have at least one. ``mirror`` and ``condition_dropout``: None: as in
+    training.
     """
 
     epochs: Count | None
     steps: Count | None
     kept: list[Count]
     batch_size: Count
+    forgotten: Count | None
+    composition: Literal["fixed", "published_code"]
+    mirror: bool | None
+    condition_dropout: PartOrZero | None
     learning_rate: Positive
     optimizer: Literal["adam", "adamw"]
     weight_decay: PositiveOrZero
@@ -104,7 +113,19 @@ class GroupUnlearnConfig(Settings):
 
     def count_steps(self, point: int, retained: int, forgotten: int) -> int:
         """The steps of so many epochs, or steps, for sets of these sizes."""
-        return point * (max(1, min(retained, forgotten) // self.batch_size) if self.unit == "epoch" else 1)
+        epoch = max(1, min(retained // self.batch_size, forgotten // self.forgotten_size))
+        return point * (epoch if self.unit == "epoch" else 1)
+
+    @property
+    def forgotten_size(self) -> int:
+        """How many forgotten items a step has."""
+        return self.batch_size if self.forgotten is None else self.forgotten
+
+    def adapt(self, train: TrainConfig) -> TrainConfig:
+        """How items are seen: as in that training, but for what is set here."""
+        mirror = train.mirror if self.mirror is None else self.mirror
+        dropout = train.condition_dropout if self.condition_dropout is None else self.condition_dropout
+        return replace(train, mirror=mirror, condition_dropout=dropout)
 
     def factor(self, retained: int, forgotten: int) -> Callable[[int], float]:
         """The learning rate's factor at every step, for sets of these sizes."""
@@ -117,6 +138,8 @@ class GroupBatches(Dataset[UnlearnBatch]):
     """Step by step: a retained and a forgotten batch, each item at its own level and noise, mirrored as in training.
 
     ``window``: the levels of both are drawn between these two; None: from the whole training distribution.
+    ``forgotten_size``: of the forgotten batch; None: ``batch_size``. ``mixed``: how many of both together are of either
+    kind is drawn, in proportion.
     """
 
     split: Split
@@ -128,15 +151,38 @@ class GroupBatches(Dataset[UnlearnBatch]):
     seed: int
     coupled: bool
     window: tuple[float, float] | None = None
+    forgotten_size: int | None = None
+    mixed: bool = False
 
     def __getitem__(self, step: int) -> UnlearnBatch:
         retained = self.choose_coupled(step) if self.coupled else self.choose_items(self.retained, "retain", step)
         forgotten = self.choose_items(self.forgotten, "forget", step)
+        if self.mixed:
+            count = self.count_forgotten(step)
+            retained, forgotten = retained[: self.total - count], forgotten[:count]
         return UnlearnBatch(self.draw_batch("retain", retained, step), self.draw_batch("forget", forgotten, step))
+
+    @property
+    def total(self) -> int:
+        """The items of both batches of a step together."""
+        return self.batch_size + (self.batch_size if self.forgotten_size is None else self.forgotten_size)
+
+    def size(self, role: str) -> int:
+        """How many items are chosen for a batch: where sizes are drawn, as many as it can have."""
+        if self.mixed:
+            return self.total - 1
+        return self.batch_size if role == "retain" else self.total - self.batch_size
+
+    def count_forgotten(self, step: int) -> int:
+        """How many of a step's items are forgotten ones, where that is drawn: at least one, and not all."""
+        rng, share = generator(self.seed, "unlearn.composition", step), 1 - self.batch_size / self.total
+        while not 0 < (count := int(rng.binomial(self.total, share))) < self.total:
+            pass
+        return count
 
     def choose_items(self, ids: Int[np.ndarray, " item"], role: str, step: int) -> Int[np.ndarray, " batch"]:
         """The ids of a batch. Batches go through the set epoch by epoch; a small set gives batches of its own size."""
-        count = min(self.batch_size, len(ids))
+        count = min(self.size(role), len(ids))
         epoch, batch = divmod(step, len(ids) // count)
         return ids[order(self.seed, role, epoch, len(ids))[batch * count : (batch + 1) * count]]
 
@@ -147,7 +193,8 @@ class GroupBatches(Dataset[UnlearnBatch]):
 
     def saliency_batches(self, count: int | None) -> Iterator[Batch]:
         """So many batches of forgotten items, drawn for themselves; None: as many as one pass over them has."""
-        for step in range(len(self.forgotten) // min(self.batch_size, len(self.forgotten)) if count is None else count):
+        size = min(self.size("saliency"), len(self.forgotten))
+        for step in range(len(self.forgotten) // size if count is None else count):
             yield self.draw_batch("saliency", self.choose_items(self.forgotten, "saliency", step), step)
 
     @cached_property
@@ -232,10 +279,12 @@ def unlearn_group(
         context.forgotten,
         context.diffusion,
         config.batch_size,
-        train,
+        config.adapt(train),
         context.seed,
         config.coupled,
         objective.level_window(),
+        config.forgotten,
+        config.composition == "published_code",
     )
     masks: Masks | None = None
     if config.mask is not None:

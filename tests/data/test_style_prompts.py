@@ -2,7 +2,7 @@
 
 import pytest
 
-from tdattr.data.style_prompts import StylePrompt, parse_prompt
+from tdattr.data.style_prompts import PromptForm, StylePrompt
 from tdattr.data.unlearncanvas import PROMPT
 
 
@@ -25,4 +25,4 @@ from tdattr.data.unlearncanvas import PROMPT
     ],
 )
 def test_parts(prompt: str, expected: tuple[str, str, tuple[str, ...]]) -> None:
-    assert parse_prompt(prompt) == StylePrompt(*expected)
+    assert PromptForm().parse(prompt) == StylePrompt(*expected)

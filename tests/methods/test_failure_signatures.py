@@ -10,7 +10,27 @@ from tdattr.methods.failure_signatures import growths, warn_of_failures, warn_of
 from tdattr.training.config import TrainConfig
 from tdattr.unlearning.group import GroupUnlearnConfig
 
-CONFIG = GroupUnlearnConfig(None, 100, [], 8, 1e-3, "adamw", 0.0, None, "constant", None, 10, "loss", True, None, False)
+CONFIG = GroupUnlearnConfig(
+    None,
+    100,
+    [],
+    8,
+    None,
+    "fixed",
+    None,
+    None,
+    1e-3,
+    "adamw",
+    0.0,
+    None,
+    "constant",
+    None,
+    10,
+    "loss",
+    True,
+    None,
+    False,
+)
 STEADY = pd.DataFrame({"retain": [1.0, 1.1, 0.9, 1.0, 1.05] * 20})
 GROWN = pd.DataFrame({"retain": [1.0] * 7 + [2.0] * 93})  # soon after the start
 

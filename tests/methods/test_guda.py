@@ -23,7 +23,9 @@ from tests.methods.known import DIFFUSION, ELBO, IMAGES, QUERIES, Models, Unlear
 GROUPS = {"round": np.array([2, 3, 5, 7, 11]), "square": np.array([13, 17, 47])}
 F1 = torch.tensor([0.5, 0.0, 1.0, 0.2])
 AFTER = {5: torch.tensor([0.7, 0.1, 1.0, 0.0]), 3: torch.tensor([0.5, 2.0, -3.0, 0.2])}  # by the size of the group
-UNLEARN = GroupUnlearnConfig(None, 4, [], 8, 1e-3, "adamw", 0.0, None, "constant", None, 0, "loss", True, None, False)
+UNLEARN = GroupUnlearnConfig(
+    None, 4, [], 8, None, "fixed", None, None, 1e-3, "adamw", 0.0, None, "constant", None, 0, "loss", True, None, False
+)
 
 
 def method(weight_by_size: bool = False, **changes: Any) -> GUDA:

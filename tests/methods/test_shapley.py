@@ -67,7 +67,25 @@ def test_scores_and_their_standard_errors_by_hand(
     unlearning = Unlearning(after)
     monkeypatch.setattr(guda, "unlearn_group", unlearning)
     unlearn = GroupUnlearnConfig(
-        None, 3, [], 8, 1e-3, "adamw", 0.0, None, "constant", None, 0, "loss", True, None, False
+        None,
+        3,
+        [],
+        8,
+        None,
+        "fixed",
+        None,
+        None,
+        1e-3,
+        "adamw",
+        0.0,
+        None,
+        "constant",
+        None,
+        0,
+        "loss",
+        True,
+        None,
+        False,
     )
     method = Shapley("shapley", ORDERS, GradientAscent("gradient_ascent", 0.06), unlearn, None, False, ELBO)
     models = NoCounterfactuals(needs=method.needs, groups=lambda: GROUPS)

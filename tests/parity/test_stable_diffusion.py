@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tdattr.data.style_prompts import parse_prompt
+from tdattr.data.style_prompts import PromptForm
 from tdattr.diffusion.ddpm import DDPM
 from tdattr.diffusion.dpm_solver import make_scheduler
 from tdattr.networks import Given
@@ -75,6 +75,6 @@ def test_anchors(output: str) -> None:
 
 @pytest.mark.parametrize("prompt", golden("sd15.prompts").outputs)
 def test_prompts(prompt: str) -> None:
-    parts = parse_prompt(prompt)
+    parts = PromptForm().parse(prompt)
     found = {"without style": parts.without_style, "object": parts.object, "descriptors": list(parts.descriptors)}
     golden("sd15.prompts").check(prompt, found)

@@ -22,7 +22,7 @@ from tdattr.training.config import TrainConfig
 from tdattr.training.teacher import Teacher
 from tdattr.unlearning.draws import UnlearnBatch
 from tdattr.unlearning.group import GroupBatches
-from tdattr.unlearning.objectives import UnlearnContext, erasediff
+from tdattr.unlearning.objectives import ObjectiveSetup, UnlearnContext, erasediff
 from tests.conftest import CONF
 from tests.diffusion.fakes import variant
 
@@ -193,7 +193,15 @@ def test_the_parts_of_the_loss_make_up_the_whole(world: World) -> None:
     assert alone.forget is None and alone.log() == {"retain": float(alone.total.detach())}
 
 
-def test_what_cannot_work_is_refused(tiny_train: Callable[..., TrainConfig]) -> None:
+@pytest.fixture
+def setup(tiny_data: Prepared) -> Callable[..., ObjectiveSetup]:
+    """What an objective may check under a variant."""
+    return lambda kind, conditional=True: ObjectiveSetup(variant(kind), conditional, tiny_data.train)
+
+
+def test_what_cannot_work_is_refused(
+    setup: Callable[..., ObjectiveSetup], tiny_train: Callable[..., TrainConfig], tiny_data: Prepared
+) -> None:
     for key, value in (("neighbours", 0), ("kl_cap", 0.0), ("weighting", "argmax")):
         with pytest.raises(UserError, match=rf"objective\.{key}={value}"):
             objective("retrack", **{key: value})
@@ -205,12 +213,17 @@ def test_what_cannot_work_is_refused(tiny_train: Callable[..., TrainConfig]) -> 
     with pytest.raises(UserError, match=r"objective\.length=share is unknown: choose relative or absolute"):
         objective("siss", length="share")
     for name in NAMES:
-        objective(name).check(variant("edm"), conditional=True)
+        objective(name).check(setup("edm"))
         if name != "esd":
-            objective(name).check(variant("edm"), conditional=False)
+            objective(name).check(setup("edm", conditional=False))
     with pytest.raises(UserError, match=r"objective=esd with teacher=null steers away from a condition of F1"):
-        objective("esd").check(variant("edm"), conditional=False)
-    replace(objective("esd"), teacher=Teacher(None, tiny_train(), None)).check(variant("edm"), conditional=False)
+        objective("esd").check(setup("edm", conditional=False))
+    taught = replace(objective("esd"), teacher=Teacher(None, tiny_train(), None))
+    taught.check(setup("edm", conditional=False))
+    ids = replace(tiny_data.train, conditions=np.zeros((48, 1, 7), np.int32))
+    with pytest.raises(UserError, match=r"^objective=esd would train a teacher that is told groups.*teacher=null"):
+        taught.check(replace(setup("edm"), split=ids))
+    objective("esd").check(replace(setup("edm"), split=ids))
 
 
 def test_retrack_s_contrast_is_its_loss_less_that_of_the_true_noise(world: World) -> None:
@@ -227,11 +240,15 @@ def test_retrack_s_contrast_is_its_loss_less_that_of_the_true_noise(world: World
 
 @pytest.mark.parametrize(("kind", "window"), [("edm", [0.1, 0.5]), ("ddpm", [400, 402]), ("flow", [0.2, 0.3])])
 def test_retrack_draws_both_batches_inside_its_window(
-    kind: str, window: list[float], tiny_data: Prepared, tiny_train: Callable[..., TrainConfig]
+    kind: str,
+    window: list[float],
+    setup: Callable[..., ObjectiveSetup],
+    tiny_data: Prepared,
+    tiny_train: Callable[..., TrainConfig],
 ) -> None:
     """As often as training does there, and the same in every visit of a step."""
     made, diffusion = objective("retrack", window=window), variant(kind)
-    made.check(diffusion, conditional=False)
+    made.check(setup(kind, conditional=False))
     batches = GroupBatches(
         tiny_data.train, RETAINED, FORGOTTEN, diffusion, 8, tiny_train(), 5, False, made.level_window()
     )
@@ -249,14 +266,14 @@ def test_retrack_draws_both_batches_inside_its_window(
     assert objective("retrack").level_window() is None
 
 
-def test_a_window_without_levels_is_refused_before_any_training() -> None:
+def test_a_window_without_levels_is_refused_before_any_training(setup: Callable[..., ObjectiveSetup]) -> None:
     for kind in ("edm", "ddpm", "vp", "flow"):
         for window in ([-2.0, -1.0], [1e6, 1e7]):
             with pytest.raises(UserError, match=r"method\.objective\.window=.* holds no level of training"):
-                objective("retrack", window=window).check(variant(kind), conditional=True)
+                objective("retrack", window=window).check(setup(kind))
     with pytest.raises(UserError, match=r"holds no level of training"):
-        objective("retrack", window=[3.2, 3.8]).check(variant("ddpm"), conditional=True)
-    objective("retrack", window=[3.2, 4.0]).check(variant("ddpm"), conditional=True)  # one level of a thousand
+        objective("retrack", window=[3.2, 3.8]).check(setup("ddpm"))
+    objective("retrack", window=[3.2, 4.0]).check(setup("ddpm"))  # one level of a thousand
     with pytest.raises(UserError, match=r"method.objective.window=\[3.0, 1.0\] must be the lowest and a higher level"):
         objective("retrack", window=[3.0, 1.0])
 

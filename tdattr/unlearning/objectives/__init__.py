@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from tdattr.configs import Node
 from tdattr.costs import Work
+from tdattr.data.preparation import Encode
 from tdattr.data.prepared import Split
 from tdattr.diffusion import Diffusion
 from tdattr.diffusion.batch import Batch
@@ -69,21 +70,36 @@ class UnlearnContext:
     retain: Literal["loss", "distill"]  # loss: the usual one; distill: stay near F1's predictions
     groups: Mapping[str, Ids] = field(default_factory=dict)  # of the items that F1 has seen
     teacher: Callable[[], nn.Module] | None = None  # a new frozen copy of it
+    encode: Callable[[], Encode] | None = None  # loads what makes conditions of prompts; None: nothing does
+
+
+@dataclass(frozen=True)
+class ObjectiveSetup:
+    """What an objective may check before anything is trained."""
+
+    diffusion: Diffusion
+    conditional: bool  # whether the model is told conditions of the items, and also works without them
+    split: Split
+    groups: Mapping[str, Ids] = field(default_factory=dict)  # of the items that F1 sees
+    prompted: bool = False  # whether conditions are made of the items' prompts
 
 
 class Objective(Node, ABC):
     """An ``objective`` config node: a frozen dataclass whose fields are its constants."""
 
     retains: ClassVar[tuple[str, ...]] = ("loss", "distill")  # the values of unlearn.retain that it supports
+    weighted: ClassVar[bool] = False  # whether ``scale_weight`` changes it
+    reads_groups: ClassVar[bool] = False  # whether its loss depends on which groups there are
 
     name: str
 
-    def check(self, diffusion: Diffusion, conditional: bool) -> None:
-        """Raise UserError where the objective does not suit the variant or the model; called before any training.
-
-        ``conditional``: whether the model is told conditions of the items, and also works without them.
-        """
+    def check(self, setup: ObjectiveSetup) -> None:
+        """Raise UserError where it does not suit the variant, the model or the items; called before any training."""
         return None
+
+    def compared(self) -> Mapping[str, float]:
+        """Those of its settings that runs are compared by: ``lambda``, its weight, if it has one."""
+        return {}
 
     def teacher_config(self) -> Teacher | None:
         """The teacher that it learns from besides F1; None: none."""
@@ -115,18 +131,29 @@ def step_on_both(retained: int, forgotten: int, retain: Literal["loss", "distill
 class Weighted(Objective):
     """An objective that adds the loss of what is forgotten with a weight."""
 
+    weighted: ClassVar = True
+
     weight: float
+
+    def compared(self) -> Mapping[str, float]:
+        """The weight."""
+        return {"lambda": self.weight}
 
     def scale_weight(self, share: float) -> "Weighted":
         """The same objective with a multiple of its weight."""
         return replace(self, weight=self.weight * share)  # type: ignore[type-var]
 
 
-def retained_loss(context: UnlearnContext) -> Callable[[nn.Module, Batch], Float[Tensor, ""]]:
-    """The mean loss of a retained batch: the usual one, or the distance from F1's predictions under the same weight."""
+def retained_loss(
+    context: UnlearnContext, f1: nn.Module | None = None
+) -> Callable[[nn.Module, Batch], Float[Tensor, ""]]:
+    """The mean loss of a retained batch: the usual one, or the distance from F1's predictions under the same weight.
+
+    ``f1``: a frozen copy of F1 that is there already; None: another is loaded where it is needed.
+    """
     if context.retain == "loss":
         return lambda network, batch: context.diffusion.loss(network, *batch.inputs).mean()
-    f1 = context.f1()
+    f1 = context.f1() if f1 is None else f1
 
     def distance(network: nn.Module, batch: Batch) -> Tensor:
         with torch.no_grad():

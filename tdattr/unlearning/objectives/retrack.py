@@ -18,6 +18,7 @@ from tdattr.unlearning.draws import UnlearnBatch, restricted_draw
 from tdattr.unlearning.neighbours import nearest
 from tdattr.unlearning.objectives import (
     Losses,
+    ObjectiveSetup,
     Step,
     UnlearnContext,
     Weighted,
@@ -59,11 +60,11 @@ class ReTrack(Weighted):
                 f"method.objective.window={self.window} must be the lowest and a higher level, or null: all."
             )
 
-    def check(self, diffusion: Diffusion, conditional: bool) -> None:
+    def check(self, setup: ObjectiveSetup) -> None:
         """The window must hold levels of training."""
         window = self.level_window()
         if window is not None:
-            restricted_draw(diffusion, window)(generator(0, "retrack.window"), 1)
+            restricted_draw(setup.diffusion, window)(generator(0, "retrack.window"), 1)
 
     def level_window(self) -> tuple[float, float] | None:
         """GUDA's public code draws both batches inside the window."""
