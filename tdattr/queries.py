@@ -9,6 +9,7 @@ from jaxtyping import Float, Shaped
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from tdattr.configs import Settings
 from tdattr.errors import UserError
 from tdattr.ranges import Count, CountOrZero, PositiveOrZero
 from tdattr.seeding import generator
@@ -20,18 +21,38 @@ TABLE = "queries.csv"
 
 
 @dataclass(frozen=True)
-class QueriesConfig:
-    """The ``queries`` node: how many images F1 generates to be explained, and how."""
+class QueriesConfig(Settings):
+    """The ``queries`` node: how many images F1 generates to be explained, and how.
+
+    ``prompts``, a file, or one ``prompt`` takes the place of the test split. ``where``: by the key of a line of the
+    file, which values are used; None: all.
+    """
 
     attributed: Count
     controls: CountOrZero
     guidance: PositiveOrZero | None
     batch_size: Count
     explained: Literal["attributed", "controls"]
+    prompts: str | None
+    prompt: str | None
+    where: dict[str, list[str]] | None
 
     def __post_init__(self) -> None:
         if self.explained == "controls" and self.controls < 1:
             raise UserError("queries.explained=controls needs queries.controls of at least 1.")
+        if self.prompts is not None and self.prompt is not None:
+            raise UserError("queries.prompts and queries.prompt are both given: leave one of them out.")
+        if self.prompt is not None and not self.prompt.strip():
+            raise UserError("queries.prompt is empty: write what the queries are to show, or leave it out.")
+
+    def unread(self) -> dict[str, str]:
+        """Which lines of a file are used, where there is none."""
+        return {} if self.prompts is not None else {"where": "prompts=null"}
+
+    @property
+    def prompted(self) -> bool:
+        """Whether their conditions are those of prompts that are no items of the dataset."""
+        return self.prompts is not None or self.prompt is not None
 
     @property
     def generated(self) -> int:

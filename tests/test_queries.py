@@ -51,6 +51,7 @@ def test_no_two_selections_have_one_address(queries: Queries) -> None:
 
 def config(**changes: Any) -> QueriesConfig:
     plain = {"attributed": 4, "controls": 3, "guidance": None, "batch_size": 5, "explained": "attributed"}
+    plain |= {"prompts": None, "prompt": None, "where": None}
     return QueriesConfig(**(plain | changes))
 
 

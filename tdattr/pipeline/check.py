@@ -137,12 +137,12 @@ def say_what_there_is(ws: Workspace) -> None:
         log.info("Groups by %s: %s%s", ws.dataset.groups, ", ".join(sizes[:MOST_SHOWN]), more)
     if len(ws.removed):
         log.info("F1 is trained without %d items; %d are left.", len(ws.removed), len(ws.ids))
-    if ws.queries.generated > len(ws.query_split):
+    if ws.queries.generated > len(ws.query_split) and not ws.prompts:
         log.warning(
             "%d queries take their conditions from %d items of the %s split, so that some have the same.",
             ws.queries.generated, len(ws.query_split), "test" if len(ws.data.test) else "training",
         )  # fmt: skip
-    if not len(ws.data.test) and ws.data.condition_size:
+    if not len(ws.data.test) and ws.data.condition_size and not ws.prompts:
         log.warning("The dataset has no test split: queries take their conditions from training items.")
     if ws.queries.guidance is not None and not ws.data.condition_size:
         log.warning(

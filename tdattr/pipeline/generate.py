@@ -14,6 +14,7 @@ from torch import Tensor
 from tdattr.costs import NUMBER_BYTES, Cost, Work
 from tdattr.errors import UserError
 from tdattr.networks import Given
+from tdattr.pipeline.prompted import digest_prompts
 from tdattr.pipeline.train import load_network
 from tdattr.pipeline.workspace import Workspace
 from tdattr.progress import track
@@ -91,7 +92,8 @@ def bytes_of_sample(ws: Workspace) -> int:
 
 def generation_config(ws: Workspace) -> dict[str, Any]:
     """What generated images depend on besides the model and their number."""
-    return {
+    given = {"prompts": digest_prompts(ws.prompts)} if ws.prompts else {}
+    return given | {
         "diffusion": ws.diffusion.describe(),
         "codec": ws.codec.describe() | {"identity": dict(ws.codec.identity())},
         "guidance": guidance(ws),
@@ -102,8 +104,11 @@ def generation_config(ws: Workspace) -> dict[str, Any]:
 
 def query_items(ws: Workspace) -> np.ndarray:
     """For each query, the item of ``query_split`` that it takes its condition from: a permutation of them under this
-    seed, the attributed queries first (as in the code of MUCS), repeated where there are more queries than items."""
-    return np.resize(generator(ws.seed, "queries").permutation(len(ws.query_split)), ws.queries.generated)
+    seed, the attributed queries first (as in the code of MUCS), repeated where there are more queries than items. Given
+    prompts stay in their order."""
+    count = len(ws.query_split)
+    order = np.arange(count) if ws.prompts else generator(ws.seed, "queries").permutation(count)
+    return np.resize(order, ws.queries.generated)
 
 
 def load_queries(ws: Workspace, plan: Plan) -> Queries:

@@ -32,6 +32,7 @@ from tdattr.networks import Network, NetworkConfig
 from tdattr.pipeline.adopt import adopt_diffusion
 from tdattr.pipeline.dataset import DatasetConfig, derive_recipe, read_dataset
 from tdattr.pipeline.encode import attach_latents
+from tdattr.pipeline.prompted import FILE, make_split, plan_conditions, read_prompts
 from tdattr.protocols import Protocol
 from tdattr.queries import QueriesConfig
 from tdattr.ranges import Count, CountOrZero, Probability
@@ -218,9 +219,18 @@ class Workspace:
         """The shape of what the network sees of one item: channels, height and width."""
         return self.codec.shape((self.data.channels, self.data.resolution, self.data.resolution))
 
-    @property
+    @cached_property
+    def prompts(self) -> list[dict[str, str]]:
+        """The prompts of queries that are given in place of items, each with what else is known of it; none: none."""
+        return read_prompts(self.queries)
+
+    @cached_property
     def query_split(self) -> Split:
-        """Where queries take their conditions from: the test split, or the training split where there is no other."""
+        """Where queries take their conditions from: given prompts, the test split, or the training split where there is
+        no other."""
+        if self.prompts:
+            plan = plan_conditions(self.store, self.prompts, self.dataset.text, self.device)
+            return make_split(self.prompts, np.load(plan.get().folder / FILE), self.data)
         return self.data.test if len(self.data.test) else self.data.train
 
     # -- what looks at images ------------------------------------------------------------------------------------

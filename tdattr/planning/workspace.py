@@ -19,6 +19,7 @@ from tdattr.errors import UserError
 from tdattr.features import Setting
 from tdattr.features.text import TextEncoder
 from tdattr.networks import Network
+from tdattr.pipeline.prompted import make_split, plan_conditions
 from tdattr.pipeline.workspace import Workspace, open_as, pick_device
 from tdattr.store import Artifact, Plan
 
@@ -56,6 +57,15 @@ class PlannedWorkspace(Workspace):
         data = outline_data(self.dataset.source, self.dataset.text, self.prepared)
         check_counts(data.facts["count"], self.dataset.counts, self.dataset.name)
         return self.attach_latents(data)
+
+    @cached_property
+    def query_split(self) -> Split:
+        """Given prompts without their conditions, where these are not stored: nothing is encoded."""
+        if not self.prompts or plan_conditions(self.store, self.prompts, self.dataset.text, self.device).finished:
+            return super().query_split
+        assert self.dataset.text is not None
+        blank = np.broadcast_to(np.zeros((), self.dataset.text.kind), (len(self.prompts), self.dataset.text.width))
+        return make_split(self.prompts, blank, self.data)
 
     def cost_of_data(self) -> Cost:
         """Every image is read once, and what is seen of it kept."""

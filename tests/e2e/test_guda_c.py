@@ -102,7 +102,7 @@ def test_scores_do_not_depend_on_the_number_of_workers(folder: Path, tmp_path: P
         }
         for place in (folder, tmp_path)
     ]
-    assert len(values[1]) == 2
+    assert len(values[1]) == 2 * 2  # of the method and of LOGO, for each query
     assert all(values[0][name].equal(value) for name, value in values[1].items())
 
 
@@ -110,7 +110,7 @@ def test_scores_do_not_depend_on_the_number_of_workers(folder: Path, tmp_path: P
     ("overrides", "words"),
     [
         (["dataset.text=null"], "objective=awss changes prompts, and this model's conditions are not made of any"),
-        (["method.objective.prompt='A depiction of {object}, in {descriptors}'"], "of which 114 items have none"),
+        (["method.objective.prompt='A depiction of {object}, in {descriptors}'"], "of which 162 items have none"),
         (["dataset.groups=nothing"], "dataset.groups=nothing is neither a field of the items"),
         (["method.scored=3"], "method.scored=3 is not among the steps whose weights are kept, [2, 4]"),
         (["attributed_groups=[DejaVu Sans,Nope]"], "attributed_groups names 'Nope', which is no group of items"),

@@ -48,6 +48,8 @@ DIFFUSION = {
     "diffusion.sampler": "dpm_solver",
     "diffusion.steps": 50,
     "queries.guidance": 7.5,
+    "queries.prompts": "data/unlearncanvas/eval_prompts_ffsd_very_relaxed.jsonl",
+    "queries.where": {"style": STYLES},
     "queries.attributed": 320,
     "queries.controls": 0,
 }
@@ -97,11 +99,11 @@ def composed(*overrides: str) -> DictConfig:
 
 def select(config: DictConfig, name: str) -> Any:
     value = OmegaConf.select(config, name, throw_on_missing=True)
-    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 
 def test_the_experiment() -> None:
-    config = composed("experiment=guda_unlearncanvas", "method=guda_c")
+    config = composed("experiment=guda_unlearncanvas", "method=guda_c", "paths.data=data")
     expected = TRAINING | DIFFUSION | UNLEARNING | SCORING
     assert {name: select(config, name) for name in expected} == expected
     method, diffusion = build(config.method, "method"), build(config.diffusion, "diffusion")
