@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from tdattr.errors import UserError
 
-FORM = "A depiction of {object}, artistic style featuring {descriptors}"  # GUDA-C's prompts for training
+DESCRIBED = ", artistic style featuring "  # what follows are descriptors, with commas between them
+FORM = f"A depiction of {{object}}{DESCRIBED}{{descriptors}}"  # GUDA-C's prompts for training
 FIELDS = re.compile(r"(.*)\{object\}(.+)\{descriptors\}(.*)")
 NAMED = re.compile(r"\s+in\s.*\bstyle\b", re.IGNORECASE)
 OBJECT = re.compile(r"(?:a depiction|a photo|an image) of (.+)", re.IGNORECASE)

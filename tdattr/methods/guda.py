@@ -1,4 +1,4 @@
-"""GUDA-U: groups are unlearned from F1 instead of retraining without them, and queries scored by their ELBO."""
+"""GUDA-U and GUDA-C: groups are unlearned from F1 instead of retraining without them, queries scored by their ELBO."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -36,7 +36,7 @@ LOG = "log.csv"
 
 @dataclass(frozen=True)
 class GUDA(Method):
-    """The ``method=guda_u`` node: an objective, how it is run, and the score.
+    """The ``method=guda_u`` and ``method=guda_c`` nodes: an objective, how it is run, and the score.
 
     ``scored``: after how many epochs (or steps, where ``unlearn`` counts these) the unlearned models are scored, one of
     those whose weights are kept; None: the last of them. ``weight_by_size``: the objective's weight holds for a group

@@ -22,7 +22,7 @@ def check_prompted(setup: ObjectiveSetup, name: str) -> None:
     if not (setup.prompted and setup.conditional):
         raise UserError(
             f"objective={name} changes prompts, and this model's conditions are not made of any: choose "
-            "text@dataset.text=… and a model that takes conditions, or objective=matched_retain."
+            "+text@dataset.text=… and a model that takes conditions, or objective=matched_retain."
         )
 
 
@@ -33,15 +33,14 @@ def parse_prompts(split: Split, ids: Ids, form: PromptForm) -> dict[int, StylePr
 
 
 def collect_descriptors(split: Split, groups: Mapping[str, Ids], form: PromptForm) -> dict[str, tuple[str, ...]]:
-    """The different descriptors of each style, in the order of its items: of their field, or of their prompts where
-    there is none."""
+    """The different descriptors of each style, in the order of its items: those of their prompts or, where these have
+    none, of their field."""
     collected = {}
     for name, ids in groups.items():
-        if FIELD in split.items:
+        words = [parts.descriptors for parts in parse_prompts(split, ids, form).values()]
+        if FIELD in split.items and not any(words):
             fields = split.items[FIELD].iloc[ids].unique().tolist()
             words = [split_descriptors(field.split(",")) for field in fields]
-        else:
-            words = [parts.descriptors for parts in parse_prompts(split, ids, form).values()]
         collected[name] = tuple(dict.fromkeys(word for part in words for word in part))
     return collected
 

@@ -46,6 +46,11 @@ def write(name: str, *descriptors: str) -> str:
     return f"A depiction of {name}, artistic style featuring {', '.join(descriptors)}"
 
 
+def choose(words: tuple[str, ...], number: int) -> list[str]:
+    """Three of the words, others for another number."""
+    return [words[(number + place) % len(words)] for place in range(3)]
+
+
 def vectors(*texts: str) -> Tensor:
     return torch.from_numpy(WORDS.load(torch.device("cpu"))(list(texts)))
 
@@ -62,7 +67,7 @@ def objective(name: str, **changes: Any) -> Any:
 @pytest.fixture(scope="module")
 def split(tiny_data: Prepared) -> Split:
     """The tiny items, in styles; their conditions are made of their prompts."""
-    prompts = [write(name, *STYLES[style][:3]) for style, name, _ in PICTURES]
+    prompts = [write(name, *choose(STYLES[style], int(number))) for style, name, number in PICTURES]
     styles, objects, numbers = zip(*PICTURES, strict=True)
     fields = {"style": styles, "object": objects, "number": numbers}
     items = pd.DataFrame({"id": range(48), "prompt": prompts} | fields)
@@ -200,10 +205,16 @@ def test_anchors_come_from_styles_that_are_there(context: UnlearnContext) -> Non
         assert {style_of(prompt) for prompt in drawn(objective("awss"), only, item, 50)} == {"Sketch"}
 
 
-def test_descriptors_are_read_from_prompts_where_there_is_no_field(context: UnlearnContext) -> None:
-    bare = replace(context.split, items=context.split.items.drop(columns="descriptors"))
-    prompts = objective("uniform").anchor_prompts(replace(context, split=bare))
-    assert prompts.described == {name: words[:3] for name, words in STYLES.items()}
+def test_descriptors_are_read_from_the_field_where_prompts_have_none(context: UnlearnContext) -> None:
+    items, expected = context.split.items, {name: set(words) for name, words in STYLES.items()}
+    plain = [f"An image of {name} in {style} style" for style, name, _ in PICTURES]
+    for changed_items in (items.drop(columns="descriptors"), items.assign(descriptors="x"), items.assign(prompt=plain)):
+        split = replace(context.split, items=changed_items)
+        prompts = objective("uniform").anchor_prompts(replace(context, split=split))
+        assert {name: set(words) for name, words in prompts.described.items()} == expected
+        assert prompts.draw(int(FORGOTTEN[3]), generator(0, "test")).startswith(
+            "A depiction of Sea, artistic style feat"
+        )
 
 
 def test_the_style_is_taken_out_of_the_prompt(context: UnlearnContext, batches: Callable[..., GroupBatches]) -> None:
@@ -305,7 +316,7 @@ def test_what_cannot_work_is_said_in_a_sentence(setup: ObjectiveSetup) -> None:
     objective("style_removed").check(changed(setup, prompt=[f"An image of {o} in {s} style" for s, o, _ in PICTURES]))
     empty = ["" if style == "Sketch" else "a, b" for style, _, _ in PICTURES]
     with pytest.raises(UserError, match=r"^objective=uniform draws descriptors, and none are known of Sketch: "):
-        objective("uniform").check(changed(setup, descriptors=empty))
+        objective("uniform").check(changed(setup, prompt=plain, descriptors=empty))
     with pytest.raises(UserError, match=r"^objective=matched_retain matches items by the field kind, which they lack"):
         objective("matched_retain", fields=["kind"]).check(setup)
     alone = ["Moon" if style == "Sketch" else name for style, name, _ in PICTURES]
@@ -318,7 +329,10 @@ def test_what_cannot_work_is_said_in_a_sentence(setup: ObjectiveSetup) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"text": None}, r"^method\.objective\.eta=0\.3 compares descriptors: choose text@method\.objective\.text="),
+        (
+            {"text": None},
+            r"^method\.objective\.eta=0\.3 compares descriptors, .*: choose objective@method\.objective=awss",
+        ),
         ({"prompt": "A picture"}, r"^The form of prompts 'A picture' must hold"),
         ({"eta": 1.5}, r"^method\.objective\.eta=1\.5 must be at least 0 and at most 1"),
         ({"descriptors": 0}, r"^method\.objective\.descriptors=0 must be at least 1"),

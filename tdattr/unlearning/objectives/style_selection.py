@@ -49,8 +49,8 @@ class StyleSelection(Anchored):
         PromptForm(self.prompt)
         if self.text is None and self.eta < UNIFORM:
             raise UserError(
-                f"method.objective.eta={self.eta:g} compares descriptors: choose text@method.objective.text=clip_l14 "
-                "or another encoder, or objective=uniform."
+                f"method.objective.eta={self.eta:g} compares descriptors, which takes an encoder in "
+                "method.objective.text: choose objective@method.objective=awss, or eta=1."
             )
 
     def unread(self) -> dict[str, str]:
