@@ -50,11 +50,6 @@ class QueriesConfig(Settings):
         return {} if self.prompts is not None else {"where": "prompts=null"}
 
     @property
-    def prompted(self) -> bool:
-        """Whether their conditions are those of prompts that are no items of the dataset."""
-        return self.prompts is not None or self.prompt is not None
-
-    @property
     def generated(self) -> int:
         """How many images are generated."""
         return self.attributed + self.controls

@@ -16,6 +16,7 @@ from tdattr.pipeline.attribute import attribute, other_methods
 from tdattr.pipeline.evaluate import evaluate
 from tdattr.pipeline.generate import query_items
 from tdattr.pipeline.health import plan_health
+from tdattr.pipeline.prompted import check_prompts
 from tdattr.pipeline.teacher import check_teacher, find_teachers
 from tdattr.pipeline.train import TRAINED, check_shares, own_weights, train
 from tdattr.pipeline.unread import check_unread
@@ -42,6 +43,7 @@ def check(ws: Workspace, overrides: Iterable[str] = (), swept: bool = False, wei
         part.identity_with_versions(ws.setting())
     for method in methods:
         identities(method, ws.setting())
+    check_prompts(ws.prompts, ws.dataset.text)
     say_what_there_is(ws)
     check_roles(ws)
     check_groups(ws)

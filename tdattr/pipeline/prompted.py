@@ -42,19 +42,22 @@ def digest_prompts(rows: list[dict[str, str]]) -> str:
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
-def plan_conditions(store: Store, rows: list[dict[str, str]], text: TextEncoder | None, device: torch.device) -> Plan:
-    """The conditions of these prompts. Raises UserError where nothing makes any of them."""
-    if text is None:
+def check_prompts(rows: list[dict[str, str]], text: TextEncoder | None) -> None:
+    """Raise UserError where nothing makes conditions of prompts, or one of these cannot be encoded."""
+    if rows and text is None:
         raise UserError(
             "queries.prompts and queries.prompt need a model whose conditions are made of prompts: choose "
             "+text@dataset.text=…, or take conditions from the dataset's items."
         )
-    encoder = text
+    if rows and text is not None:
+        text.check(row[KEY] for row in rows)
+
+
+def plan_conditions(store: Store, rows: list[dict[str, str]], text: TextEncoder, device: torch.device) -> Plan:
+    """The conditions of these prompts."""
 
     def make(folder: Path) -> None:
-        prompts = [row[KEY] for row in rows]
-        encoder.check(prompts)
-        np.save(folder / FILE, encoder.load(device)(prompts))
+        np.save(folder / FILE, text.load(device)([row[KEY] for row in rows]))
 
     inputs = {f"text/{name}": value for name, value in text.identity().items()} | {"prompts": digest_prompts(rows)}
     return store.plan("prompts", 1, {"text": text.describe()}, inputs, make)

@@ -229,6 +229,7 @@ class Workspace:
         """Where queries take their conditions from: given prompts, the test split, or the training split where there is
         no other."""
         if self.prompts:
+            assert self.dataset.text is not None  # check_prompts
             plan = plan_conditions(self.store, self.prompts, self.dataset.text, self.device)
             return make_split(self.prompts, np.load(plan.get().folder / FILE), self.data)
         return self.data.test if len(self.data.test) else self.data.train

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from tdattr.costs import Cost, Work
 from tdattr.data.preparation import check_counts, collect_rows
 from tdattr.data.prepared import SPLITS, Example, Outline, Prepared, Source, Split
-from tdattr.errors import UserError
+from tdattr.errors import Unavailable, UserError
 from tdattr.features import Setting
 from tdattr.features.text import TextEncoder
 from tdattr.networks import Network
@@ -61,9 +61,14 @@ class PlannedWorkspace(Workspace):
     @cached_property
     def query_split(self) -> Split:
         """Given prompts without their conditions, where these are not stored: nothing is encoded."""
-        if not self.prompts or plan_conditions(self.store, self.prompts, self.dataset.text, self.device).finished:
+        if not self.prompts:
             return super().query_split
-        assert self.dataset.text is not None
+        assert self.dataset.text is not None  # check_prompts
+        try:
+            if plan_conditions(self.store, self.prompts, self.dataset.text, self.device).finished:
+                return super().query_split
+        except Unavailable:
+            log.warning("The weights that encode prompts are not here: nothing is found that was made with them.")
         blank = np.broadcast_to(np.zeros((), self.dataset.text.kind), (len(self.prompts), self.dataset.text.width))
         return make_split(self.prompts, blank, self.data)
 
