@@ -12,6 +12,7 @@ from torch import Tensor
 
 from tdattr.costs import Work
 from tdattr.networks import Given, Network
+from tdattr.pipeline.encode import BLOCK
 from tdattr.pipeline.train import build_network
 from tdattr.planning.workspace import PlannedWorkspace
 from tdattr.scoring.gradients import GradientConfig, Gradients
@@ -113,6 +114,17 @@ class Measured:
             return lambda: gradients.of(x, given)
 
         return self.time(step, max(1, ws.trainer.gradient_batch // DRAWS)) / DRAWS
+
+    @cached_property
+    def encoded(self) -> float:
+        """An image that the codec encodes."""
+        data, device = self.ws.data, self.ws.device
+
+        def step(count: int) -> Callable[[], Any]:
+            images = torch.zeros(count, data.channels, data.resolution, data.resolution, device=device)
+            return lambda: self.ws.codec.encode(images)
+
+        return self.time(step, BLOCK)
 
     @cached_property
     def projected(self) -> float:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tdattr.errors import UserError
 from tdattr.integrity import read_provenance
+from tdattr.pipeline.encode import LATENTS
 from tdattr.planning.graph import Entry
 from tdattr.planning.measure import Measured
 from tdattr.planning.published import SCALED, SOURCES, look_up, scale
@@ -55,7 +56,8 @@ class Estimates:
         if plan.stage == ws.prepared.stage and READING in ws.data.facts:
             return Estimate(ws.data.facts[READING], MEASURED)
         if not ws.absent:
-            seconds = self.measured.setdefault(ws.size, Measured(ws)).seconds(work)
+            measured = self.measured.setdefault(ws.size, Measured(ws))
+            seconds = measured.encoded * work.looks if plan.stage == LATENTS else measured.seconds(work)
             return Estimate(seconds, UNKNOWN if seconds is None else MEASURED)
         return Estimate(scale(work, ws), SCALED) if work.passes else Estimate(None, UNKNOWN)
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from tdattr.codecs import vae as module
 from tdattr.codecs.vae import CONFIG, VAE, WEIGHTS, load_vae
-from tdattr.errors import UserError
+from tdattr.errors import Unavailable, UserError
 from tdattr.seeding import generator, normal
 from tests.codecs.vaes import save_vae
 
@@ -85,6 +85,24 @@ def test_a_folder_of_a_pipeline_is_its_vae(folder: Path, tmp_path: Path) -> None
     assert inside.identity() == alone.identity() and inside.describe() == alone.describe()
     save_vae(tmp_path / "vae", seed=1)
     assert codec(tmp_path).identity()[WEIGHTS] != alone.identity()[WEIGHTS]
+
+
+def test_a_hub_id_is_that_of_a_pipeline_or_of_a_vae(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    holds: list[str] = []
+
+    def find(hub_id: str, files: list[str], setting: str, download: bool) -> Path:
+        assert (hub_id, setting) == ("artist/pictures", "codec.weights")
+        if files != holds:
+            raise Unavailable(f"{files[0]} is missing")
+        return folder.parent if "/" in files[0] else folder
+
+    monkeypatch.setattr(module, "find_folder", find)
+    for names, expected in (([f"vae/{CONFIG}", f"vae/{WEIGHTS}"], folder.parent / "vae"), ([CONFIG, WEIGHTS], folder)):
+        holds[:] = names
+        assert VAE("vae", "artist/pictures", True).folder == expected
+    holds.clear()
+    with pytest.raises(UserError, match=r"vae/config.json is missing"):
+        VAE("vae", "artist/pictures", True).check()
 
 
 def test_a_loader_gets_x_without_the_network(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from tdattr.pipeline.generate import generate
 from tdattr.pipeline.train import train
 from tdattr.pipeline.workspace import Workspace
 from tdattr.planning.graph import Graph
+from tdattr.planning.seconds import Estimates
 from tdattr.planning.workspace import open_planned
 from tests.codecs.vaes import save_vae
 from tests.e2e.console import tdattr as command
@@ -109,6 +110,8 @@ def test_a_plan_counts_latents_and_encodes_none(vae: str, tmp_path: Path) -> Non
         ("test", False), ("train", False), ("train", True),
     ]  # fmt: skip
     assert all(entry.missing and entry.cost.work.bytes and entry.cost.work.looks for entry in entries)
+    estimates = [Estimates().estimate(entry) for entry in entries]
+    assert all(found.source == "measured" and found.seconds > 0 for found in estimates)
     assert not list(tmp_path.glob("artifacts/latents/*"))
 
 

@@ -203,7 +203,7 @@ def test_trainings_draw_x_by_seed_step_and_slot(
     assert replaced > 0 and abs(float(total.mean())) < 0.05 and float(total.std()) == pytest.approx(1, abs=0.05)
     assert len({float(part.flatten()[0]) for part in total}) == 12
     other = Batches(data.train, np.arange(48), edm, config, seed=4)
-    assert not torch.isclose(noise_of(other[0].x, data.train, other.slots(0)), noise[0]).any(1).all()
+    assert (noise_of(other[0].x, data.train, other.slots(0)) - noise[0]).abs().mean() > 0.5
 
 
 def test_mirrored_slots_are_drawn_from_the_mirrored_moments(
