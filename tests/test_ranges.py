@@ -76,6 +76,7 @@ def commands() -> Iterator[list[str]]:
     for group, place in BESIDE_GUDA.items():
         yield from (["method=guda_u", f"{place}={choice}"] for choice in one_per_class(group))
     yield from ([f"ablation={choice}"] for choice in one_per_class("ablation"))
+    yield ["+text@dataset.text=tokens"]  # the other text encoder is coco's
 
 
 @pytest.fixture(scope="module")
