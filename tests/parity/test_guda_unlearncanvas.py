@@ -19,6 +19,12 @@ STYLES = [
     "Defoliation",
 ]
 TRAINING = {
+    "model.name": "sd15",
+    "model.f1": "trained",
+    "codec.name": "vae",
+    "codec.weights": "stable-diffusion-v1-5/stable-diffusion-v1-5",
+    "codec.draw": True,
+    "dataset.text.name": "tokens",
     "dataset.counts.train": 24000,  # 60 styles x 20 objects x 20
     "dataset.source.resolution": 256,
     "dataset.source.fit": "crop",
@@ -26,6 +32,7 @@ TRAINING = {
     "dataset.groups": "style",
     "train.steps": 10000,
     "train.batch_size": 80,
+    "train.accumulate": 5,
     "train.learning_rate": 1e-6,
     "train.weight_decay": 0.01,
     "train.betas": [0.9, 0.999],
@@ -33,6 +40,8 @@ TRAINING = {
     "train.schedule": "constant",
     "train.clip": 1.0,
     "train.ema": 0.9999,
+    "train.ema_ramp": True,
+    "train.keep": "ema",
     "train.mirror": True,
     "train.condition_dropout": 0.0,
     "train.selection": "last",
