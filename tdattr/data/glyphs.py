@@ -1,16 +1,21 @@
-"""Letters and digits in the typefaces that ship inside matplotlib: small, real, style x object, no download."""
+"""Letters and digits in typefaces that packages bring along: small, real, style x object, no download."""
 
 import string
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
+from jaxtyping import Float
 
 from tdattr.data.prepared import Example, Source, one_hot
-from tdattr.ranges import Count, Range
+from tdattr.data.style_prompts import DESCRIBED
+from tdattr.data.typefaces import COLLECTIONS, STYLES, Typeface, find_font, list_packages
+from tdattr.errors import UserError
+from tdattr.ranges import Count, CountOrZero
+from tdattr.seeding import generator
 
 OBJECTS = string.ascii_uppercase + string.ascii_lowercase + string.digits
 CHARACTERS = {
@@ -19,92 +24,109 @@ CHARACTERS = {
     "small": string.ascii_lowercase,
     "digits": string.digits,
 }
-# file, family (the coarser grouping), cut, descriptors
-TYPEFACES = [
-    ("DejaVuSans", "DejaVu Sans", "Regular", "sans-serif upright"),
-    ("DejaVuSans-Bold", "DejaVu Sans", "Bold", "bold sans-serif upright"),
-    ("DejaVuSans-Oblique", "DejaVu Sans", "Oblique", "sans-serif slanted"),
-    ("DejaVuSans-BoldOblique", "DejaVu Sans", "Bold Oblique", "bold sans-serif slanted"),
-    ("DejaVuSansMono", "DejaVu Sans Mono", "Regular", "monospaced sans-serif upright"),
-    ("DejaVuSansMono-Bold", "DejaVu Sans Mono", "Bold", "bold monospaced sans-serif upright"),
-    ("DejaVuSansMono-Oblique", "DejaVu Sans Mono", "Oblique", "monospaced sans-serif slanted"),
-    ("DejaVuSansMono-BoldOblique", "DejaVu Sans Mono", "Bold Oblique", "bold monospaced sans-serif slanted"),
-    ("DejaVuSerif", "DejaVu Serif", "Regular", "serif upright"),
-    ("DejaVuSerif-Bold", "DejaVu Serif", "Bold", "bold serif upright"),
-    ("DejaVuSerif-Italic", "DejaVu Serif", "Italic", "serif slanted"),
-    ("DejaVuSerif-BoldItalic", "DejaVu Serif", "Bold Italic", "bold serif slanted"),
-    ("STIXGeneral", "STIX General", "Regular", "serif upright"),
-    ("STIXGeneralBol", "STIX General", "Bold", "bold serif upright"),
-    ("STIXGeneralItalic", "STIX General", "Italic", "serif slanted"),
-    ("STIXGeneralBolIta", "STIX General", "Bold Italic", "bold serif slanted"),
-    ("cmr10", "Computer Modern Roman", "Regular", "serif upright"),
-    ("cmss10", "Computer Modern Sans", "Regular", "sans-serif upright"),
-    ("cmtt10", "Computer Modern Typewriter", "Regular", "monospaced serif upright"),
-    ("cmb10", "Computer Modern Bold", "Bold", "bold serif upright"),
-    ("cmti10", "Computer Modern Italic", "Italic", "serif slanted"),
-]
-DESCRIPTORS = ["bold", "monospaced", "sans-serif", "serif", "slanted", "upright"]
 SUPERSAMPLING = 8  # glyphs are drawn this much larger and averaged down
+WORDS = 3  # of a style in a prompt, as in GUDA-C's
+WORDS_SEED = 0  # draws which, and their order
 INK = 1.0  # the share of the image's height that the tallest glyph of a typeface may fill
 
 
 @dataclass(frozen=True)
 class Glyphs(Source):
-    """62 characters x 21 typefaces, white on black, ``resolution`` pixels square.
+    """62 characters x the typefaces of a collection, white on black, ``resolution`` pixels square.
 
-    ``characters``: ``all`` of them, or only the ``capitals``, ``small`` letters or ``digits``. ``condition``: ``none``,
-    ``object`` (one of the characters), ``style`` (one of 21), ``family`` (one of 9), or ``prompt`` (object and
-    descriptors together). ``held_out`` typefaces of every character form the test split.
+    ``typefaces``: ``matplotlib`` (21) or ``fontpkg`` (44, the extra ``fonts``). ``characters``: ``all`` of them, or
+    only the ``capitals``, ``small`` letters or ``digits``. ``condition``: ``none``, ``object`` (one of the characters),
+    ``style`` (one of the typefaces), ``family`` (one of theirs), or ``prompt`` (object and descriptors together).
+    ``prompts``: what the prompts say, ``typeface`` or ``depiction``: as GUDA-C's do, with three words for the style.
+    ``held_out`` typefaces of every character form the test split.
     """
 
     resolution: Count
+    typefaces: Literal["matplotlib", "fontpkg"]
     characters: Literal["all", "capitals", "small", "digits"]
     condition: Literal["none", "object", "style", "family", "prompt"]
-    held_out: Annotated[int, Range(least=0, below=len(TYPEFACES))]
+    prompts: Literal["typeface", "depiction"]
+    held_out: CountOrZero
+
+    def __post_init__(self) -> None:
+        if self.held_out >= len(self.collection):
+            count = len(self.collection)
+            raise UserError(f"dataset.source.held_out={self.held_out} must be below {count}, the number of typefaces.")
 
     @property
     def objects(self) -> str:
         """The characters that are drawn."""
         return CHARACTERS[self.characters]
 
+    @property
+    def collection(self) -> list[Typeface]:
+        """The typefaces that they are drawn in."""
+        return COLLECTIONS[self.typefaces]
+
     def fingerprint(self) -> dict[str, str]:
-        """The drawing depends on the fonts (matplotlib) and on the renderer (Pillow)."""
-        return {name: version(name) for name in ("matplotlib", "pillow")}
+        """The drawing depends on the fonts (their packages) and on the renderer (Pillow)."""
+        return list_packages(self.typefaces) | {"pillow": version("pillow")}
 
     def count(self, split: str) -> int:
         """``held_out`` test items of every character; the others train."""
-        return len(self.objects) * (self.held_out if split == "test" else len(TYPEFACES) - self.held_out)
+        return len(self.objects) * (self.held_out if split == "test" else len(self.collection) - self.held_out)
 
     def examples(self, split: str) -> Iterator[Example]:
         """Items character by character, typeface by typeface."""
-        drawn = [draw(typeface[0], self.resolution) for typeface in TYPEFACES]
-        families = sorted({family for _, family, _, _ in TYPEFACES})
+        typefaces = self.collection
+        drawn = [draw(find_font(self.typefaces, typeface), self.resolution) for typeface in typefaces]
         for index, character in enumerate(self.objects):
-            for number, (_, family, cut, descriptors) in enumerate(TYPEFACES):
+            for number, typeface in enumerate(typefaces):
                 # the held-out typefaces move on from character to character, so that each is held out equally often
-                held_out = (number - index * self.held_out) % len(TYPEFACES) < self.held_out
+                held_out = (number - index * self.held_out) % len(typefaces) < self.held_out
                 if held_out != (split == "test"):
                     continue
-                words = descriptors.split()
                 yield Example(
                     image=drawn[number][character],
-                    condition={
-                        "none": None,
-                        "object": one_hot(index, len(self.objects)),
-                        "style": one_hot(number, len(TYPEFACES)),
-                        "family": one_hot(families.index(family), len(families)),
-                        "prompt": np.concatenate(
-                            [one_hot(index, len(self.objects))[0], [float(word in words) for word in DESCRIPTORS]]
-                        ).astype(np.float32)[None],
-                    }[self.condition],
-                    prompts=(f"the {kind(character)} {character} in a {descriptors} typeface",),
+                    condition=self.describe_item(index, number),
+                    prompts=(self.prompt(index, number),),
                     fields={
                         "object": character,
-                        "style": f"{family} {cut}",
-                        "family": family,
-                        "descriptors": descriptors,
+                        "style": f"{typeface.family} {typeface.cut}",
+                        "family": typeface.family,
+                        "descriptors": typeface.descriptors,
                     },
                 )
+
+    def describe_item(self, index: int, number: int) -> Float[np.ndarray, "1 size"] | None:
+        """The condition of a character in a typeface, by their indices."""
+        typeface = self.collection[number]
+        if self.condition == "none":
+            return None
+        if self.condition == "object":
+            return one_hot(index, len(self.objects))
+        if self.condition == "style":
+            return one_hot(number, len(self.collection))
+        if self.condition == "family":
+            families = sorted({typeface.family for typeface in self.collection})
+            return one_hot(families.index(typeface.family), len(families))
+        known = sorted({word for typeface in self.collection for word in typeface.descriptors.split()})
+        words = [float(word in typeface.descriptors.split()) for word in known]
+        return np.concatenate([one_hot(index, len(self.objects))[0], words]).astype(np.float32)[None]
+
+    def prompt(self, index: int, number: int) -> str:
+        """The prompt of a character in a typeface, by their indices."""
+        typeface, character = self.collection[number], self.objects[index]
+        if self.prompts == "typeface":
+            return name_glyph(character, typeface.descriptors)
+        words = STYLES.get(typeface.family, typeface.descriptors.split())
+        rng = generator(WORDS_SEED, "glyphs.words", OBJECTS.index(character), number)
+        return depict(character, [words[place] for place in rng.permutation(len(words))[:WORDS]])
+
+
+def name_glyph(character: str, descriptors: str) -> str:
+    """A prompt that names a character and a typeface."""
+    return f"the {kind(character)} {character} in a {descriptors} typeface"
+
+
+def depict(character: str, words: Sequence[str]) -> str:
+    """A prompt as GUDA-C's are. CLIP's tokenizers do not see the case of a letter, so that it is said."""
+    return f"A depiction of the {kind(character)} {character}{DESCRIBED}{', '.join(words)}"
 
 
 def kind(character: str) -> str:
@@ -114,12 +136,10 @@ def kind(character: str) -> str:
     return "capital letter" if character.isupper() else "small letter"
 
 
-def draw(typeface: str, resolution: int) -> dict[str, np.ndarray]:
-    """Every character of a typeface on one baseline: uint8 [resolution, resolution, 1], white on black."""
-    import matplotlib
+def draw(path: Path, resolution: int) -> dict[str, np.ndarray]:
+    """Every character of a font's file on one baseline: uint8 [resolution, resolution, 1], white on black."""
     from PIL import Image, ImageDraw, ImageFont
 
-    path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{typeface}.ttf"
     size = resolution * SUPERSAMPLING
     probe = ImageFont.truetype(str(path), size)
     boxes = [probe.getbbox(character, anchor="ls") for character in OBJECTS]
