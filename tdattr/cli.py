@@ -119,6 +119,17 @@ def groups() -> None:
     compose_and_run(load, Jobs("noisy_groups"))
 
 
+def base() -> None:
+    """``tdattr-base``: train the small text-to-image model that ``model=sd_tiny`` starts from."""
+
+    def load() -> Stage:
+        from tdattr.pipeline.base import train_base
+
+        return train_base
+
+    compose_and_run(load, Jobs("base"))
+
+
 def report() -> None:
     """``tdattr-report``: collect finished runs into tables and a page."""
 

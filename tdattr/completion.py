@@ -12,7 +12,7 @@ from hydra.types import RunMode
 from tdattr.errors import UserError
 from tdattr.search_path import composing
 
-COMMANDS = ("tdattr", "tdattr-prepare", "tdattr-groups")
+COMMANDS = ("tdattr", "tdattr-prepare", "tdattr-groups", "tdattr-base")
 # readline takes @ for the end of a word
 BASH = f"""COMP_WORDBREAKS=${{COMP_WORDBREAKS//@}}
 complete -o nospace -o default -F hydra_bash_completion {" ".join(COMMANDS)}"""

@@ -165,7 +165,7 @@ def test_several_loggers_are_choices_of_their_own() -> None:
         assert choose_loggers([other]) == [other]
 
 
-@pytest.mark.parametrize("command", ["main", "prepare", "groups", "report"])
+@pytest.mark.parametrize("command", ["main", "prepare", "groups", "base", "report"])
 def test_every_command_says_its_version_and_what_it_is_for(command: str, tmp_path: Path) -> None:
     name = {"main": "tdattr"}.get(command, f"tdattr-{command}")
     assert tdattr("--version", folder=tmp_path, command=command).stdout == f"tdattr {tdattr_package.__version__}\n"
@@ -182,6 +182,7 @@ def test_the_version_is_that_of_the_package() -> None:
     [
         ("prepare", "tdattr-prepare dataset=dig", ["dataset=digits"]),
         ("groups", "tdattr-groups noise.m", ["noise.moved="]),
+        ("base", "tdattr-base base.unet.dr", ["base.unet.drop="]),
         ("main", "tdattr objective@method.objective=es", ["objective@method.objective=esd"]),
         ("main", "tdattr method=guda_u mask@", ["mask@method.unlearn.mask="]),
         ("main", "tdattr method=guda_u obj", ["objective", "objective@method.objective="]),
@@ -197,7 +198,7 @@ def test_the_shell_completes_settings_and_choices(command: str, line: str, words
 def test_completion_is_installed_for_every_command(tmp_path: Path) -> None:
     script = tdattr("-sc", "install=bash", folder=tmp_path).stdout
     done = subprocess.run(["bash"], input=f"{script}\ncomplete -p", capture_output=True, text=True, check=True)
-    for name in ("tdattr", "tdattr-prepare", "tdattr-groups"):
+    for name in ("tdattr", "tdattr-prepare", "tdattr-groups", "tdattr-base"):
         assert f"hydra_bash_completion {name}\n" in done.stdout
     for request in ("install=tcsh", "nothing", "nothing=bash"):
         assert "write -sc install= and one of bash, fish, zsh" in refusal("-sc", request, folder=tmp_path)

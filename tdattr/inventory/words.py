@@ -26,6 +26,9 @@ KINDS = {
     "classifier": "classifier",
     "unlearn": "unlearning",
     "health": "health check",
+    "base_vae": "VAE of a base model",
+    "base_clip": "CLIP of a base model",
+    "base": "base model",
 }
 DETAILS = (  # of a config, in the order in which they are told
     ("class", "{}"),
