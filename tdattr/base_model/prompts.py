@@ -58,7 +58,8 @@ def make_tokenizer(prompts: Iterable[str], tokens: int) -> Any:
     merges = learn_merges({text for words in read for text, _ in words})
     letters = sorted(ByteLevel.alphabet())
     pieces = [*letters, *(letter + WORD_END for letter in letters), *map("".join, merges), START, END]
-    return CLIPTokenizer({piece: index for index, piece in enumerate(pieces)}, merges, model_max_length=tokens)
+    vocabulary = {piece: index for index, piece in enumerate(pieces)}
+    return CLIPTokenizer(vocabulary, merges, model_max_length=tokens)  # type: ignore[arg-type]  # pairs, though it says not
 
 
 def learn_merges(words: Set[str]) -> list[tuple[str, str]]:

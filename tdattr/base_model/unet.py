@@ -70,7 +70,7 @@ def train_unet(
     prompts, indices = word(data.items, wordings, seed)
     told = encode_prompts(encoder, tokenize(tokenizer, ["", *prompts]))
     means, deviations = encode_images(autoencoder, data)
-    scheduler = PNDMScheduler(**SCHEDULER)
+    scheduler: Any = PNDMScheduler(**SCHEDULER)
     unet = build_unet(config, means.shape[1], means.shape[2], told.shape[2], seed).to(device)
 
     def loss(step: int) -> Float[Tensor, ""]:
@@ -86,7 +86,7 @@ def train_unet(
         return nn.functional.mse_loss(predicted, noise.to(device))
 
     last = fit(unet, loss, config.train, folder, "Training the U-Net", "base.unet.train")
-    pipeline = StableDiffusionPipeline(
+    pipeline: Any = StableDiffusionPipeline(
         vae=autoencoder.cpu(),
         text_encoder=encoder.cpu(),
         tokenizer=tokenizer,
@@ -104,10 +104,10 @@ def train_unet(
 
 def load_encoder(clip: Path) -> Any:
     """The text tower of a CLIP, without the projection, as Stable Diffusion has it."""
-    from transformers import CLIPModel, CLIPTextModel
+    from transformers import CLIPModel, CLIPTextConfig, CLIPTextModel
 
     state = CLIPModel.from_pretrained(clip).text_model.state_dict()
-    encoder = CLIPTextModel(CLIPTextModel.config_class.from_pretrained(clip))
+    encoder = CLIPTextModel(CLIPTextConfig.from_pretrained(clip))
     encoder.load_state_dict({name: state[name.removeprefix("text_model.")] for name in encoder.state_dict()})
     return encoder.eval()
 
