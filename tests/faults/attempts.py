@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tdattr.stopwatch import SPENT
+
 OPERATIONS = ("open", "os.mkdir", "os.rename", "os.remove")  # the audit events of Python that are looked at
 UNFINISHED = re.compile(r"\.(?P<address>[0-9a-f]{16})(\..*)?\.unfinished")  # the folder of what is being built
 LIMIT_SECONDS = 600.0  # after which an attempt hangs
@@ -120,6 +122,8 @@ def name_artifact(path: Path) -> str | None:
 
 def read_mark(path: Path, name: str) -> int | None:
     """How far the work has come that a file says which is about to get this name; None for other files."""
+    if name == SPENT:  # a time, and no work
+        return None
     if name.endswith(".progress"):
         return int(json.loads(path.read_text())["done"])
     if name == "resume.ckpt":

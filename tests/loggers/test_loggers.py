@@ -359,4 +359,4 @@ def test_what_another_process_has_logged_stays(make: Callable[[str], Logger], tm
         assert (last["train/loss"], last["item"], last["metrics/ssim/auc"]) == ("", "results", "0.75")
     else:
         events = read_tensorboard(tmp_path)
-        assert [point.step for point in events.Scalars("train/loss")] == [7] and events.Scalars("auc_ssim")
+        assert [point.step for point in events.Scalars("train/loss")] == [7] and events.Scalars("results/auc_ssim")
