@@ -76,7 +76,8 @@ def commands() -> Iterator[list[str]]:
     for group, place in BESIDE_GUDA.items():
         yield from (["method=guda_u", f"{place}={choice}"] for choice in one_per_class(group))
     yield from ([f"ablation={choice}"] for choice in one_per_class("ablation"))
-    yield ["+text@dataset.text=tokens"]  # the other text encoder is coco's
+    yield ["+text@dataset.text=tokens"]  # another text encoder is coco's, and the third may compare words
+    yield ["method=guda_c", "objective@method.objective=awss", "text@method.objective.text=pipeline"]
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +101,7 @@ def nodes() -> dict[type, tuple[dict[str, Any], str]]:
         for name in config.measures:
             build_measure(config.measures, str(name))
         build(composed(name="noisy_groups").noise, "noise")
+        build(composed(name="base").base, "base")
     return seen
 
 

@@ -13,7 +13,7 @@ from tdattr.data.style_prompts import PromptForm, StylePrompt
 from tdattr.diffusion.batch import Batch
 from tdattr.errors import UserError
 from tdattr.features.text import TextEncoder
-from tdattr.ranges import Count, Positive, Probability
+from tdattr.ranges import Count, Positive, PositiveOrZero, Probability
 from tdattr.unlearning.anchors import anchor_distribution, mean_direction
 from tdattr.unlearning.draws import UnlearnBatch
 from tdattr.unlearning.objectives import ObjectiveSetup, UnlearnContext
@@ -39,7 +39,7 @@ class StyleSelection(Anchored):
 
     name: str
     weight: Positive
-    beta: float
+    beta: PositiveOrZero
     eta: Probability
     descriptors: Count
     prompt: str
