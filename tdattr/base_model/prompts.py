@@ -55,7 +55,7 @@ def make_tokenizer(prompts: Iterable[str], tokens: int) -> Any:
 
     reader = CLIPTokenizer().backend_tokenizer
     read = (reader.pre_tokenizer.pre_tokenize_str(reader.normalizer.normalize_str(prompt)) for prompt in prompts)
-    merges = learn_merges({text for words in read for text, _ in words})
+    merges: Any = learn_merges({text for words in read for text, _ in words})
     letters = sorted(ByteLevel.alphabet())
     pieces = [*letters, *(letter + WORD_END for letter in letters), *map("".join, merges), START, END]
     vocabulary = {piece: index for index, piece in enumerate(pieces)}

@@ -104,10 +104,11 @@ def train_unet(
 
 def load_encoder(clip: Path) -> Any:
     """The text tower of a CLIP, without the projection, as Stable Diffusion has it."""
-    from transformers import CLIPModel, CLIPTextConfig, CLIPTextModel
+    from transformers import CLIPModel, CLIPTextModel
 
-    state = CLIPModel.from_pretrained(clip).text_model.state_dict()
-    encoder = CLIPTextModel(CLIPTextConfig.from_pretrained(clip))
+    whole: Any = CLIPModel.from_pretrained(clip)
+    state = whole.text_model.state_dict()
+    encoder = CLIPTextModel(whole.config.text_config)
     encoder.load_state_dict({name: state[name.removeprefix("text_model.")] for name in encoder.state_dict()})
     return encoder.eval()
 
