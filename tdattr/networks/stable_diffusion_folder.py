@@ -24,6 +24,8 @@ TOKENIZERS = (  # the files of a published folder, and those that newer versions
     ("tokenizer/tokenizer_config.json", "tokenizer/vocab.json", "tokenizer/merges.txt"),
     ("tokenizer/tokenizer_config.json", "tokenizer/tokenizer.json"),
 )
+# what transformers reads too where it is there: each of them can change the ids of a prompt
+TOKENIZER_EXTRAS = ("tokenizer/tokenizer.json", "tokenizer/special_tokens_map.json", "tokenizer/added_tokens.json")
 PICKLES = (".bin", ".ckpt", ".pt", ".pth")
 MOST_TOKENS = 1 << 16  # more stand for a length that transformers does not know
 # what tells the other families from Stable Diffusion 1.x, whose prompts have vectors of 768 numbers
@@ -110,16 +112,19 @@ def read_unet(root: Path) -> dict[str, Any]:
 
 
 def find_tokenizer(weights: str, setting: str) -> tuple[Path, tuple[str, ...]]:
-    """The folder of the pipeline, and the files of its tokenizer there. Raises UserError where they are missing.
+    """The folder of the pipeline, and all files there that its tokenizer is read from. Raises UserError where one that
+    it needs is missing.
 
     ``setting``: the config key by which another folder is given.
     """
     errors = []
     for files in TOKENIZERS:
         try:
-            return find_folder(weights, list(files), setting, True), files
+            root = find_folder(weights, list(files), setting, True)
         except Unavailable as error:
             errors.append(error)
+            continue
+        return root, (*files, *(name for name in TOKENIZER_EXTRAS if name not in files and (root / name).is_file()))
     raise errors[0]
 
 

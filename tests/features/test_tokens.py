@@ -51,6 +51,20 @@ def test_the_files_of_a_published_folder(folder: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(published.load(CPU)([FITS]), Tokens("tokens", str(folder), False).load(CPU)([FITS]))
 
 
+@pytest.mark.parametrize(
+    ("name", "content"), [("special_tokens_map", {"pad_token": "a</w>"}), ("added_tokens", {"letter": 200})]
+)
+def test_every_file_that_changes_ids_is_in_the_identity(
+    name: str, content: dict[str, object], folder: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "sd"
+    shutil.copytree(folder, copy)
+    (copy / "tokenizer" / f"{name}.json").write_text(json.dumps(content))
+    before, after = Tokens("tokens", str(folder), False), Tokens("tokens", str(copy), False)
+    assert not np.array_equal(before.load(CPU)(["a bold letter"]), after.load(CPU)(["a bold letter"]))
+    assert after.identity().keys() - before.identity().keys() == {f"tokenizer/{name}.json"}
+
+
 def test_prompts_that_would_be_cut_are_counted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tdattr.features.tokens.TOGETHER", 2)
     prompts = [FITS, LONG, FITS, LONG + " 2", LONG]
