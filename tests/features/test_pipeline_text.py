@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from tdattr.errors import UserError
-from tdattr.features.pipeline_text import FILES, PipelineText
+from tdattr.features.pipeline_text import PipelineText
+from tdattr.networks.stable_diffusion_folder import ENCODER
 from tests.features.tiny_clip import save_clip
+from tests.networks.tiny_pipeline import WIDTH, save_pipeline
 
 CPU = torch.device("cpu")
 
@@ -28,6 +30,8 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "tokenizer").mkdir()
     for name in ("vocab.json", "merges.txt"):
         shutil.copy(folder / "clip" / name, folder / "tokenizer")
+    context = {"model_max_length": text.config.max_position_embeddings}
+    (folder / "tokenizer" / "tokenizer_config.json").write_text(json.dumps(context))
     return folder
 
 
@@ -46,15 +50,22 @@ def test_vectors_are_the_pooled_states(pipeline: Path) -> None:
 
 
 def test_what_is_missing_or_damaged_is_one_sentence(pipeline: Path, tmp_path: Path) -> None:
-    assert set(PipelineText("pipeline", str(pipeline), 3, 16).identity()) == set(FILES)
+    tokenizer = {f"tokenizer/{name}" for name in ("vocab.json", "merges.txt", "tokenizer_config.json")}
+    assert set(PipelineText("pipeline", str(pipeline), 3, 16).identity()) == tokenizer | set(ENCODER)
     with pytest.raises(UserError, match=r"^The run's model is no pipeline: set `weights` of text pipeline to"):
         PipelineText("pipeline", None, 3, 16).identity()
     folder = tmp_path / "copy"
     shutil.copytree(pipeline, folder)
     path = folder / "text_encoder" / "model.safetensors"
     path.write_bytes(path.read_bytes()[:500])
-    with pytest.raises(UserError, match=r"text_encoder holds no CLIP text model \(.*: fetch it again\.$"):
+    with pytest.raises(UserError, match=r"safetensors holds no CLIP text encoder \(.*: fetch it again\.$"):
         PipelineText("pipeline", str(folder), 3, 16).load(CPU)
     path.unlink()
     with pytest.raises(UserError, match=r"text_encoder/model\.safetensors expected in .*`weights` of text pipeline"):
         PipelineText("pipeline", str(folder), 3, 16).identity()
+
+
+def test_a_pipeline_as_newer_versions_of_transformers_save_it(tmp_path: Path) -> None:
+    """With tokenizer.json in place of vocab.json, as ``model=`` and ``text=tokens`` take it too."""
+    [vector] = PipelineText("pipeline", str(save_pipeline(tmp_path)), 3, WIDTH).load(CPU)(["a bold letter"])
+    assert vector.shape == (WIDTH,) and np.isfinite(vector).all()
