@@ -103,7 +103,8 @@ def scores_groups(method: str) -> bool:
     return get_class(composed(f"method={method}").method._target_).scores_groups
 
 
-OF_GROUPS = [method for method in choices("method") if scores_groups(method)]
+PROMPTED = {"guda_c"}  # method=guda_u with objectives that need prompts: tests/e2e/test_guda_c.py
+OF_GROUPS = [method for method in choices("method") if scores_groups(method) and method not in PROMPTED]
 METHODS = [method for method in choices("method") if not needs_weights(method) and not scores_groups(method)]
 OF_FEATURES = [method for method in choices("method") if needs_weights(method) and not scores_groups(method)]
 

@@ -81,18 +81,18 @@ class MatchedRetain(Anchored):
                 rng.choice(partners[item] if looked_up else find_in_batch(keys, item, retained))
                 for item in batch.forget.ids.tolist()
             ]
-            return self.noise_alike(split, np.array(chosen), batch.forget)
+            return self.noise_alike(split, np.array(chosen), batch.forget, rng)
 
         return choose
 
-    def noise_alike(self, split: Split, partners: Ids, forget: Batch) -> Batch:
+    def noise_alike(self, split: Split, partners: Ids, forget: Batch, rng: np.random.Generator) -> Batch:
         """The partners at the noise and level of the forgotten items, or these under their conditions."""
         told = tell(forget, split.condition(partners))
         if self.noised == "forgotten":
             return told
         mirrored = np.zeros(len(partners), bool) if forget.mirrored is None else forget.mirrored.cpu().numpy()
         ids = torch.from_numpy(partners).to(forget.x.device)
-        return replace(told, x=split.x(partners, mirrored).to(forget.x.device), ids=ids)
+        return replace(told, x=split.x(partners, mirrored, rng=rng).to(forget.x.device), ids=ids)
 
 
 def find_partners(keys: Sequence[Key], forgotten: Ids, retained: Ids) -> dict[int, Ids]:
