@@ -311,6 +311,15 @@ def test_what_cannot_work_is_said_in_a_sentence(setup: ObjectiveSetup) -> None:
     with pytest.raises(UserError, match=r"^objective=awss weighs styles .* of which 48 items have none, first item 0 "):
         objective("awss").check(changed(setup, prompt=plain))
     objective("uniform").check(changed(setup, prompt=plain))
+    otherwise = [f"A depiction of {name} with {STYLES[style][1]}" for style, name, _ in PICTURES]
+    known = [", ".join(STYLES[style]) for style, _, _ in PICTURES]
+    with pytest.raises(
+        UserError, match=r"^objective=uniform replaces the style .*, which 48 items say in another form"
+    ):
+        objective("uniform").check(changed(setup, prompt=otherwise, descriptors=known))
+    objective("uniform", prompt="A depiction of {object} with {descriptors}").check(
+        changed(setup, prompt=otherwise, descriptors=known)
+    )
     with pytest.raises(UserError, match=r"^objective=style_removed takes the style out .* 48 items name none"):
         objective("style_removed").check(changed(setup, prompt=plain))
     objective("style_removed").check(changed(setup, prompt=[f"An image of {o} in {s} style" for s, o, _ in PICTURES]))

@@ -1,5 +1,6 @@
 """AWSS: the anchor of a forgotten item is its object in another style, drawn by how near its words are (GUDA-C)."""
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -68,13 +69,24 @@ class StyleSelection(Anchored):
                     f"objective={self.name} draws descriptors, and none are known of {name}: give its items the field "
                     f"descriptors (dataset.source.descriptors=…), or prompts of the form {self.prompt!r}."
                 )
-        ids = np.concatenate([*setup.groups.values()]) if self.eta < UNIFORM else np.array([], np.int64)
-        bare = [item for item, parts in parse_prompts(setup.split, ids, form).items() if not parts.descriptors]
-        if bare:
+        bare, styled = [], []  # items without descriptors in their prompts, and those whose object still says the style
+        for name, ids in setup.groups.items():
+            for item, parts in parse_prompts(setup.split, ids, form).items():
+                if not parts.descriptors:
+                    bare.append(item)
+                    if any(is_said(word, parts.object) for word in described[name]):
+                        styled.append(item)
+        if bare and self.eta < UNIFORM:
             raise UserError(
                 f"objective={self.name} weighs styles by the descriptors in a prompt, of which {len(bare)} items have "
                 f"none, first item {bare[0]} ({setup.split.items['prompt'].iloc[bare[0]]!r}): give prompts of the form "
                 "method.objective.prompt, or use objective=uniform."
+            )
+        if styled:
+            raise UserError(
+                f"objective={self.name} replaces the style in a prompt, which {len(styled)} items say in another form, "
+                f"first item {styled[0]} ({setup.split.items['prompt'].iloc[styled[0]]!r}): give their form with "
+                "method.objective.prompt."
             )
 
     def anchors(self, context: UnlearnContext) -> Choose:
@@ -140,6 +152,11 @@ class AnchorPrompts:
         pool = self.described[self.others[name][rng.choice(len(shares), p=shares)]]
         drawn = rng.permutation(len(pool))[: self.count]
         return self.form.write(parts.object, [pool[index] for index in drawn])
+
+
+def is_said(word: str, text: str) -> bool:
+    """Whether a descriptor stands in a text, as words of it."""
+    return re.search(rf"\b{re.escape(word)}(?!\w)", text, re.IGNORECASE) is not None
 
 
 def direction(words: Sequence[str], vectors: Vectors) -> Float[Tensor, " width"]:
