@@ -83,11 +83,20 @@ class Cluster:
         self.call("scontrol", "update", f"NodeName={self.nodes}", f"State={state}", "Reason=test")
 
     def node_up(self) -> None:
-        """Let the nodes take jobs again; one that is down may have come back by itself, as its daemon is there."""
-        for line in self.call("sinfo", "--noheader", "--Node", "--format=%N %T").splitlines():
-            name, state = line.split()
-            if state.startswith(("down", "drain")):
-                self.call("scontrol", "update", f"NodeName={name}", "State=resume")
+        """Let the nodes take jobs again; one that is down may come back by itself, as its daemon is there, also between
+        the question and the command, which SLURM then refuses."""
+        end = time.monotonic() + END_SECONDS
+        while closed := self.closed():
+            for name in closed:
+                command = ["scontrol", "update", f"NodeName={name}", "State=resume"]
+                done = subprocess.run(command, env=os.environ | self.environment, capture_output=True, text=True)
+                assert time.monotonic() < end, done.stderr or f"{name} stays closed"
+            time.sleep(0.1)
+
+    def closed(self) -> list[str]:
+        """The nodes that take no jobs."""
+        lines = self.call("sinfo", "--noheader", "--Node", "--format=%N %T").splitlines()
+        return [name for name, state in map(str.split, lines) if state.startswith(("down", "drain"))]
 
     def hurry(self) -> None:
         """Let jobs start at once that were queued again, which SLURM makes wait for two minutes, also where their node
