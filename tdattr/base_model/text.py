@@ -119,7 +119,7 @@ def save_clip(model: Any, tokenizer: Any, resolution: int, folder: Path) -> None
     for place in (folder / CLIP, folder / TOKENIZER):
         tokenizer.save_pretrained(place)
         content = json.loads((place / "tokenizer.json").read_text())["model"]
-        (place / "vocab.json").write_text(json.dumps(content["vocab"]))
+        (place / "vocab.json").write_text(json.dumps(content["vocab"], allow_nan=False))
         lines = [" ".join(pair) for pair in content["merges"]]
         (place / "merges.txt").write_text("\n".join(["#version: 0.2", *lines, ""]))
     model.save_pretrained(folder / CLIP)

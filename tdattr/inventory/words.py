@@ -6,6 +6,7 @@ from typing import Any
 KINDS = {
     "dataset": "dataset",
     "latents": "latents",
+    "prompts": "conditions of prompts",
     "pretrain": "training",
     "checkpoint": "imported weights",
     "generate": "images",

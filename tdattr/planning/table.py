@@ -11,6 +11,7 @@ from tdattr.planning.seconds import EXPLAINED, FILES, UNKNOWN, Estimate, Estimat
 TITLES = {
     "dataset": "dataset",
     "latents": "latents",
+    "prompts": "conditions of prompts",
     TRAINED: "training",
     "checkpoint": "weights",
     "generate": "images",

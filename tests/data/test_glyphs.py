@@ -13,7 +13,7 @@ from tdattr.data import glyphs, typefaces
 from tdattr.data.glyphs import OBJECTS, Glyphs
 from tdattr.data.preparation import prepare
 from tdattr.data.prepared import Prepared, Source, load
-from tdattr.data.style_prompts import parse_prompt
+from tdattr.data.style_prompts import PromptForm
 from tdattr.data.typefaces import FONTPKG, MATPLOTLIB, STYLES, find_font, list_packages
 from tdattr.errors import UserError
 
@@ -123,7 +123,7 @@ def test_depictions_are_read_as_the_prompts_of_guda_c_are(undrawn: None) -> None
     examples = list(replace(SOURCE, prompts="depiction", held_out=0).examples("train"))
     words: dict[str, set[frozenset[str]]] = {}
     for example in examples:
-        prompt = parse_prompt(example.prompts[0])
+        prompt = PromptForm().parse(example.prompts[0])
         character = example.fields["object"]
         assert prompt.object.startswith("the ") and prompt.object.endswith(f" {character}")
         said = "digit" if character.isdigit() else "capital" if character.isupper() else "small"
@@ -141,7 +141,7 @@ def test_the_other_typefaces(undrawn: None) -> None:
     examples = list(source.examples("train"))
     assert len(examples) == source.count("train") == 10 * (len(FONTPKG) - 2)
     for example in examples:
-        words = parse_prompt(example.prompts[0]).descriptors
+        words = PromptForm().parse(example.prompts[0]).descriptors
         assert len(set(words)) == 3 and set(words) <= set(example.fields["descriptors"].split())
         assert example.condition is not None and example.condition[0, 10:].sum() == len(
             example.fields["descriptors"].split()

@@ -89,7 +89,7 @@ def test_cut_prompts_are_named(folder: Path, caplog: pytest.LogCaptureFixture) -
 def test_they_are_stored_as_conditions(folder: Path, tmp_path: Path) -> None:
     from tdattr.data.glyphs import Glyphs
 
-    source = Glyphs(8, "digits", "object", 2)
+    source = Glyphs(8, "matplotlib", "digits", "object", "typeface", 2)
     tokens = Tokens("tokens", str(folder), False)
     prepare(source, tmp_path, "digits", tokens.load(CPU))
     data = load(tmp_path)
