@@ -5,6 +5,7 @@ import time
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -32,9 +33,15 @@ class Checkpoint:
         """Whether it is time for another one."""
         return time.monotonic() - self.written >= INTERVAL_SECONDS
 
-    def write(self, content: Mapping[str, Any]) -> None:
-        """Tensors and plain values. Raises UserError where the disk is full."""
-        save_checkpoint(dict(content), self.path)
+    def restore(self, parts: Mapping[str, Any]) -> None:
+        """Give parts, by name, the states in which the content has them."""
+        assert self.content is not None
+        for name, part in parts.items():
+            part.load_state_dict(self.content[name])
+
+    def write(self, content: Mapping[str, Any], parts: Mapping[str, Any] = MappingProxyType({})) -> None:
+        """Tensors and plain values, and the states of parts by name. Raises UserError where the disk is full."""
+        save_checkpoint(dict(content) | {name: part.state_dict() for name, part in parts.items()}, self.path)
         note_spent(self.path.parent)
         self.written = time.monotonic()
 

@@ -10,6 +10,7 @@ from tdattr.files import digest_once, expand
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 CONNECT_SECONDS = 5.0
+PICKLES = (".bin", ".ckpt", ".pt", ".pth")
 
 
 def find_folder(weights: str, files: list[str], setting: str, download: bool) -> Path:
@@ -34,6 +35,12 @@ def find_folder(weights: str, files: list[str], setting: str, download: bool) ->
     if missing:
         raise missing_weights(path, missing, f"put them there, or set {setting} to their folder")
     return path
+
+
+def find_pickle(folder: Path) -> Path | None:
+    """The first file of a folder, if there is such a folder, that is a pickle by its name."""
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    return next((path for path in files if path.suffix in PICKLES), None)
 
 
 def find_file(weights: str, url: str, setting: str) -> Path:

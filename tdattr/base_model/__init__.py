@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from tdattr.configs import Node
 from tdattr.errors import UserError
 from tdattr.ranges import Count, CountOrZero, PartOrZero, Positive
+from tdattr.schedules import rate
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,10 @@ class Training:
     batch_size: Count
     learning_rate: Positive
     warmup_steps: CountOrZero
+
+    def factor(self, step: int) -> float:
+        """Of the learning rate at a step."""
+        return rate(step, self.warmup_steps, "cosine", self.steps)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +30,12 @@ def fit(
     the config. Raises UserError where the loss is not finite.
     """
     optimiser = torch.optim.AdamW(module.parameters(), training.learning_rate)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate(training, step))
+    factor = partial(Training.factor, training)  # of which checkpoints hold nothing, unlike of a bound method
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
     parts: dict[str, Any] = {"module": module, "optimiser": optimiser, "schedule": schedule}
     checkpoint, done, value = Checkpoint(folder), 0, math.nan
     if checkpoint.content is not None:
-        for name, part in parts.items():
-            part.load_state_dict(checkpoint.content[name])
+        checkpoint.restore(parts)
         done, value = checkpoint.content["steps"], checkpoint.content["loss"]
         log.info("%s resumes after %d of %d steps.", label, done, training.steps)
     module.train()
@@ -54,16 +55,7 @@ def fit(
                 raise UserError(f"{label}: the loss is {value} at step {step}; lower {node}.learning_rate.")
             bar.show(f"loss {value:.4f}")
         if checkpoint.due and not last:
-            states = {name: part.state_dict() for name, part in parts.items()}
-            checkpoint.write(states | {"steps": step + 1, "loss": value})
+            checkpoint.write({"steps": step + 1, "loss": value}, parts)
     bar.close()
     module.eval()
     return value
-
-
-def rate(training: Training, step: int) -> float:
-    """The share of the learning rate that a step has."""
-    if step < training.warmup_steps:
-        return (step + 1) / training.warmup_steps
-    passed = (step - training.warmup_steps) / max(1, training.steps - training.warmup_steps)
-    return (1 + math.cos(math.pi * passed)) / 2

@@ -16,13 +16,12 @@ from tdattr.codecs import Codec
 from tdattr.errors import Unavailable, UserError
 from tdattr.files import digest_once, expand
 from tdattr.networks.diffusers_json import SAVE_AGAIN, check_kinds, read_defaults, read_json
-from tdattr.networks.weights import check_tensors
-from tdattr.pretrained import HUB_ID, find_folder
+from tdattr.networks.weights import load_saved
+from tdattr.pretrained import HUB_ID, find_folder, find_pickle
 from tdattr.seeding import normal
 
 CONFIG = "config.json"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
-PICKLES = "*.bin", "*.ckpt", "*.pt"
 INSIDE = "vae"  # where a pipeline has it
 SETTING = "codec.weights"
 KIND = "AutoencoderKL"
@@ -182,8 +181,7 @@ def find_local(root: Path) -> Path:
         )
     if (folder / WEIGHTS).is_file():
         return folder
-    pickle = next((path for pattern in PICKLES for path in sorted(folder.glob(pattern))), None)
-    if pickle is not None:
+    if (pickle := find_pickle(folder)) is not None:
         raise UserError(f"{pickle} is a pickle, which can run any program: {SAVE_AGAIN}, which writes {WEIGHTS}.")
     raise UserError(f"{folder} has no {WEIGHTS}: set {SETTING} to a folder that diffusers has saved.")
 
@@ -206,22 +204,5 @@ def load_vae(folder: Path, digest: str, device: torch.device) -> Any:
     damaged, not finite or of another network."""
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
-    path = folder / WEIGHTS
-    try:
-        check_tensors(path, str(path))
-        vae, loading = AutoencoderKL.from_pretrained(
-            str(folder),
-            use_safetensors=True,
-            local_files_only=True,
-            low_cpu_mem_usage=False,
-            torch_dtype=torch.float32,
-            output_loading_info=True,
-        )
-    except UserError:
-        raise
-    except Exception as error:  # diffusers, safetensors and torch raise many
-        raise UserError(f"{path} does not hold the weights of the VAE in its {CONFIG}.") from error
-    wrong = [*loading["missing_keys"], *loading["unexpected_keys"], *loading["mismatched_keys"]]
-    if wrong:
-        raise UserError(f"{path} does not hold the weights of the VAE in its {CONFIG}: see {wrong[0]}.")
+    vae = load_saved(AutoencoderKL, folder / WEIGHTS, "VAE")
     return vae.eval().requires_grad_(False).to(device)

@@ -43,9 +43,9 @@ class PromptForm:
     @property
     def words(self) -> tuple[str, str, str]:
         """What stands before the object, between both, and after the descriptors."""
-        found = FIELDS.fullmatch(self.text)
-        assert found is not None
-        return found[1], found[2], found[3]
+        match = FIELDS.fullmatch(self.text)
+        assert match is not None
+        return match[1], match[2], match[3]
 
     def parse(self, prompt: str) -> StylePrompt:
         """Take a prompt apart."""
@@ -55,8 +55,8 @@ class PromptForm:
         if before and without_style.lower().startswith(before.lower()):
             name = without_style[len(before) :]
         else:
-            found = OBJECT.search(without_style)
-            name = found[1] if found else without_style
+            match = OBJECT.search(without_style)
+            name = match[1] if match else without_style
         listed = words.removesuffix(after).split(",")
         return StylePrompt(without_style, name.strip(), split_descriptors(listed))
 

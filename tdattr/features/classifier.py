@@ -145,8 +145,7 @@ class Classifier(Extractor):
             if step % REPORT_INTERVAL_STEPS == 0:
                 bar.show(f"loss {float(loss.detach()):.3f}")
             if checkpoint.due:
-                states = {name: part.state_dict() for name, part in parts.items()}
-                checkpoint.write(states | {"steps": step + 1, "right": right[-LAST_STEPS:]})
+                checkpoint.write({"steps": step + 1, "right": right[-LAST_STEPS:]}, parts)
         bar.close()
         accuracy = float(np.mean(right[-LAST_STEPS:]))
         log.info("The classifier gets %.1f %% of its training items right.", 100 * accuracy)
@@ -158,7 +157,6 @@ def restore(checkpoint: Checkpoint, parts: Mapping[str, Any]) -> tuple[int, list
     content = checkpoint.content
     if content is None:
         return 0, []
-    for name, part in parts.items():
-        part.load_state_dict(content[name])
+    checkpoint.restore(parts)
     log.info("The training of the classifier resumes after %d steps.", content["steps"])
     return content["steps"], content["right"]

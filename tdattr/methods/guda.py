@@ -260,6 +260,6 @@ def unlearn_all(
     teacher = None if config_of_teacher is None else context.counterfactuals.teacher(config_of_teacher)
     scaled = [objective.scale_weight(len(ids) / mean_size) if weight_by_size else objective for ids in removals]
     return [
-        Unlearned(context, own, config, ids, config.choose(scored), teacher, f"{n} of {len(removals)}")
-        for n, (ids, own) in enumerate(zip(removals, scaled, strict=True), start=1)
+        Unlearned(context, weighted, config, ids, config.choose(scored), teacher, f"{n} of {len(removals)}")
+        for n, (ids, weighted) in enumerate(zip(removals, scaled, strict=True), start=1)
     ]

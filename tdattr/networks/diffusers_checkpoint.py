@@ -6,15 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import torch
-
 from tdattr.errors import UserError
 from tdattr.files import digest_once, expand
 from tdattr.networks import NetworkConfig
 from tdattr.networks.diffusers_json import check_kinds, read_defaults, read_json
 from tdattr.networks.diffusers_scheduler import ADOPT, Scheduler, read_scheduler
 from tdattr.networks.diffusers_unet import DiffusersUNet, check_timesteps
-from tdattr.networks.weights import check_tensors
+from tdattr.networks.weights import load_saved
 
 if TYPE_CHECKING:
     from tdattr.diffusion import Diffusion
@@ -65,23 +63,7 @@ class DiffusersConfig(NetworkConfig):
                 f"{self.folder / CONFIG} begins with a byte order mark, which diffusers cannot read: save it as UTF-8 "
                 "without one."
             )
-        try:
-            check_tensors(self.weights, str(self.weights))
-            unet, loading = model_class(config).from_pretrained(
-                str(self.weights.parent),
-                use_safetensors=True,
-                local_files_only=True,
-                low_cpu_mem_usage=False,
-                torch_dtype=torch.float32,
-                output_loading_info=True,
-            )
-        except UserError:
-            raise
-        except Exception as error:  # diffusers, safetensors and torch raise many
-            raise UserError(f"{self.weights} does not hold the weights of the network in its {CONFIG}.") from error
-        wrong = [*loading["missing_keys"], *loading["unexpected_keys"], *loading["mismatched_keys"]]
-        if wrong:
-            raise UserError(f"{self.weights} does not hold the weights of the network in its {CONFIG}: see {wrong[0]}.")
+        unet = load_saved(model_class(config), self.weights, "network")
         return DiffusersUNet(unet, augmentation_label=False, has_null=count_labels(config) != condition)
 
     def identity(self) -> Mapping[str, str]:

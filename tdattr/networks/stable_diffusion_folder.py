@@ -12,7 +12,7 @@ from typing import Any
 from tdattr.errors import Unavailable, UserError, first_line
 from tdattr.files import digest_once, expand
 from tdattr.networks.diffusers_json import check_kinds, read_defaults, read_json
-from tdattr.pretrained import find_folder
+from tdattr.pretrained import find_folder, find_pickle
 
 SETTING = "model.weights"
 UNET = ("unet/config.json", "unet/diffusion_pytorch_model.safetensors")
@@ -26,7 +26,6 @@ TOKENIZERS = (  # the files of a published folder, and those that newer versions
 )
 # what transformers reads too where it is there: each of them can change the ids of a prompt
 TOKENIZER_EXTRAS = ("tokenizer/tokenizer.json", "tokenizer/special_tokens_map.json", "tokenizer/added_tokens.json")
-PICKLES = (".bin", ".ckpt", ".pt", ".pth")
 MOST_TOKENS = 1 << 16  # more stand for a length that transformers does not know
 # what tells the other families from Stable Diffusion 1.x, whose prompts have vectors of 768 numbers
 SD2_WIDTH, SDXL_WIDTH = 1024, 2048
@@ -61,8 +60,7 @@ def refuse_others(root: Path) -> None:
         raise UserError(f"{root} has a text_encoder_2, as Stable Diffusion XL: give the folder of a 1.x in {SETTING}.")
     for name in (UNET[1], ENCODER[1]):
         file = root / name
-        pickles = [] if file.is_file() or not file.parent.is_dir() else list(file.parent.iterdir())
-        pickle = next((path for path in sorted(pickles) if path.suffix in PICKLES), None)
+        pickle = None if file.is_file() else find_pickle(file.parent)
         if pickle is not None:
             raise UserError(
                 f"{pickle} is a pickle, which can run any program: save the pipeline again with diffusers' "

@@ -1,7 +1,9 @@
 """Files of weights: what every network needs of them, before anything is computed with them."""
 
 from pathlib import Path
+from typing import Any
 
+import torch
 from safetensors import safe_open
 
 from tdattr.errors import UserError
@@ -22,3 +24,28 @@ def check_tensors(path: Path, subject: str) -> None:
                     f"{subject} holds {name} with {wrong} of {tensor.numel()} numbers that are not finite: give other "
                     "weights."
                 )
+
+
+def load_saved(kind: Any, path: Path, what: str) -> Any:
+    """A model that diffusers has saved, of its class ``kind``, in float32. ``path``: its safetensors file, beside which
+    its description lies. Raises UserError where the file is damaged, not finite or of another one; ``what``: the model
+    as the message names it."""
+    wrong_weights = f"{path} does not hold the weights of the {what} in its config.json"
+    try:
+        check_tensors(path, str(path))
+        model, loading = kind.from_pretrained(
+            str(path.parent),
+            use_safetensors=True,
+            local_files_only=True,
+            low_cpu_mem_usage=False,
+            torch_dtype=torch.float32,
+            output_loading_info=True,
+        )
+    except UserError:
+        raise
+    except Exception as error:  # diffusers, safetensors and torch raise many
+        raise UserError(f"{wrong_weights}.") from error
+    wrong = [*loading["missing_keys"], *loading["unexpected_keys"], *loading["mismatched_keys"]]
+    if wrong:
+        raise UserError(f"{wrong_weights}: see {wrong[0]}.")
+    return model

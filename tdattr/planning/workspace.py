@@ -80,7 +80,7 @@ class PlannedWorkspace(Workspace):
         return Cost(Work(looks=sum(map(len, splits)), bytes=pixels + conditions), what=self.dataset.name)
 
     def skeleton(self) -> Network:
-        """One for all jobs with such a network: it has no numbers, and nothing is done with it but to look."""
+        """The network on the meta device, built once for all jobs that have the same one: only its shapes are read."""
         if self.size not in skeletons:
             skeletons[self.size] = super().skeleton()
         return skeletons[self.size]

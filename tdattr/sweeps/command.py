@@ -88,7 +88,7 @@ def parse(arguments: Sequence[str]) -> Options:
 
 
 def read_numbers(word: str) -> range:
-    """``3`` or ``5-9``. Raises UserError for what holds no number, as no numbers mean all jobs."""
+    """The numbers that ``3`` or ``5-9`` stands for. Raises UserError for an empty range such as ``9-5``."""
     match = NUMBERS.fullmatch(word)
     assert match is not None
     first, last = int(match[1]), int(match[2] or match[1])

@@ -8,7 +8,7 @@ import torch
 from omegaconf import OmegaConf
 
 from tdattr.base_model import BaseConfig, Training
-from tdattr.base_model.loop import fit, rate
+from tdattr.base_model.loop import fit
 from tdattr.configs import build
 from tdattr.errors import UserError
 from tests.base_model.parts import CONFIG
@@ -17,7 +17,7 @@ from tests.conftest import CONF
 
 def test_the_shares_of_the_learning_rate() -> None:
     training = Training(steps=110, batch_size=1, learning_rate=1.0, warmup_steps=10)
-    assert [rate(training, step) for step in (0, 4, 9, 10, 60, 110)] == pytest.approx([0.1, 0.5, 1, 1, 0.5, 0])
+    assert [training.factor(step) for step in (0, 4, 9, 10, 60, 110)] == pytest.approx([0.1, 0.5, 1, 1, 0.5, 0])
 
 
 def test_a_training_that_diverges_is_a_sentence(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from tdattr.planning.seconds import Estimates
 from tdattr.planning.workspace import open_planned
 from tests.codecs.vaes import save_vae
 from tests.e2e.console import tdattr as command
+from tests.small_methods import GRADIENTS, MUCS, SHIFT, UNLEARN
 
 SMALL = [
     "dataset=glyph_digits", "dataset.source.resolution=8", "codec=vae", "model.blocks=1", "model.width=16",
@@ -25,14 +26,7 @@ SMALL = [
     "train.warmup_steps=1", "train.epoch_steps=3", "train.batch_size=8", "train.mirror=true", "queries.attributed=2",
     "queries.controls=1", "trainer.accelerator=cpu", "trainer.threads=1", "logger=none",
 ]  # fmt: skip
-MUCS = [
-    "method=mucs", "method.null_loss.batches=2", "method.null_loss.batch_size=8", "method.unlearn.batch_size=8",
-    "method.unlearn.max_steps=3", "method.score.pairs=6",
-]  # fmt: skip
-GRADIENTS = ["method.gradients.draws=2", "method.gradients.projection.dimension=16"]
 GROUPS = ["elbo.stride=250", "protocol=logo"]
-UNLEARN = ["method=guda_u", "method.unlearn.steps=2", "method.unlearn.warmup_steps=1", "method.unlearn.batch_size=8"]
-SHIFT = ["method.batch_size=8", "method.score.pairs=4"]
 ESD = ["objective@method.objective=esd"]
 TEACHER = [f"method.objective.teacher.train.{value}" for value in ("steps=2", "warmup_steps=1", "batch_size=8")]
 FAMILIES = {

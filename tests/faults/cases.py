@@ -3,6 +3,8 @@
 import ast
 from pathlib import Path
 
+from tests.small_methods import GRADIENTS
+
 TDATTR = Path(__file__).parents[2] / "tdattr"
 CALLS = ("plan", "share", "shared")  # what a stage's name is the first argument of
 WEIGHTS = "WEIGHTS"  # in a command: a file of weights that another run has trained
@@ -27,7 +29,6 @@ SMALL = [
     "trainer.feature_batch=64",
 ]
 CLASSIFIER = ["steps=6", "batch_size=8"]
-GRADIENTS = ["method.gradients.draws=2", "method.gradients.projection.dimension=16"]
 ELBO = ["elbo.stride=197", "protocol=logo"]
 
 CASES: dict[str, list[str]] = {

@@ -95,8 +95,8 @@ def test_an_interrupted_classifier_ends_at_the_same_weights(
     monkeypatch.setattr(checkpoints, "INTERVAL_SECONDS", 0.0)
     write, steps = Checkpoint.write, []
 
-    def stop(self: Checkpoint, content: Any) -> None:
-        write(self, content)
+    def stop(self: Checkpoint, content: Any, parts: Any) -> None:
+        write(self, content, parts)
         steps.append(content["steps"])
         if steps == [1, 2, 3, 4]:
             raise KeyboardInterrupt

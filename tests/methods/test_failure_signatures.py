@@ -9,28 +9,9 @@ from torch import Tensor
 from tdattr.methods.failure_signatures import growths, warn_of_failures, warn_of_warm_up
 from tdattr.training.config import TrainConfig
 from tdattr.unlearning.group import GroupUnlearnConfig
+from tests.methods.unlearning import UNLEARN
 
-CONFIG = GroupUnlearnConfig(
-    None,
-    100,
-    [],
-    8,
-    None,
-    "fixed",
-    None,
-    None,
-    1e-3,
-    "adamw",
-    0.0,
-    None,
-    "constant",
-    None,
-    10,
-    "loss",
-    True,
-    None,
-    False,
-)
+CONFIG = replace(UNLEARN, steps=100, warmup_steps=10)
 STEADY = pd.DataFrame({"retain": [1.0, 1.1, 0.9, 1.0, 1.05] * 20})
 GROWN = pd.DataFrame({"retain": [1.0] * 7 + [2.0] * 93})  # soon after the start
 

@@ -14,18 +14,15 @@ from tdattr.errors import UserError
 from tdattr.methods import Context, guda
 from tdattr.methods.guda import GUDA
 from tdattr.store import Store
-from tdattr.unlearning.group import GroupUnlearnConfig
 from tdattr.unlearning.objectives.finetune import Finetune
 from tdattr.unlearning.objectives.gradient_ascent import GradientAscent
 from tests.contexts import IDS, keep
 from tests.methods.known import DIFFUSION, ELBO, IMAGES, QUERIES, Models, Unlearning, total
+from tests.methods.unlearning import UNLEARN
 
 GROUPS = {"round": np.array([2, 3, 5, 7, 11]), "square": np.array([13, 17, 47])}
 F1 = torch.tensor([0.5, 0.0, 1.0, 0.2])
 AFTER = {5: torch.tensor([0.7, 0.1, 1.0, 0.0]), 3: torch.tensor([0.5, 2.0, -3.0, 0.2])}  # by the size of the group
-UNLEARN = GroupUnlearnConfig(
-    None, 4, [], 8, None, "fixed", None, None, 1e-3, "adamw", 0.0, None, "constant", None, 0, "loss", True, None, False
-)
 
 
 def method(weight_by_size: bool = False, **changes: Any) -> GUDA:

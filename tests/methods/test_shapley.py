@@ -14,10 +14,10 @@ from tdattr.methods import Context, guda
 from tdattr.methods.shapley import Shapley, shapley_values
 from tdattr.seeding import generator
 from tdattr.store import Store
-from tdattr.unlearning.group import GroupUnlearnConfig
 from tdattr.unlearning.objectives.gradient_ascent import GradientAscent
 from tests.contexts import NoCounterfactuals, keep
 from tests.methods.known import DIFFUSION, ELBO, IMAGES, QUERIES, Known, Models, Unlearning, total
+from tests.methods.unlearning import UNLEARN
 
 PLAYERS = 4
 WORTH = torch.tensor([[1.0, 2.0, 0.0, 5.0], [0.5, 0.0, -1.0, 3.0]], dtype=torch.float64)  # [query, group]
@@ -66,27 +66,7 @@ def test_scores_and_their_standard_errors_by_hand(
 
     unlearning = Unlearning(after)
     monkeypatch.setattr(guda, "unlearn_group", unlearning)
-    unlearn = GroupUnlearnConfig(
-        None,
-        3,
-        [],
-        8,
-        None,
-        "fixed",
-        None,
-        None,
-        1e-3,
-        "adamw",
-        0.0,
-        None,
-        "constant",
-        None,
-        0,
-        "loss",
-        True,
-        None,
-        False,
-    )
+    unlearn = replace(UNLEARN, steps=3)
     method = Shapley("shapley", ORDERS, GradientAscent("gradient_ascent", 0.06), unlearn, None, False, ELBO)
     models = NoCounterfactuals(needs=method.needs, groups=lambda: GROUPS)
     plain = make_context(

@@ -20,6 +20,7 @@ from tdattr.planning.graph import Graph
 from tdattr.planning.workspace import open_planned
 from tdattr.scoring import fisher
 from tdattr.scoring.gradients import Gradients
+from tests.small_methods import GRADIENTS, MUCS, SHIFT, UNLEARN
 
 pytestmark = pytest.mark.slow
 
@@ -28,15 +29,8 @@ SMALL = [
     "model.embedding_width=8", "diffusion.steps=3", "train.steps=4", "train.warmup_steps=1", "train.epoch_steps=3",
     "train.batch_size=8", "queries.attributed=2", "queries.controls=1", "trainer.accelerator=cpu", "logger=none",
 ]  # fmt: skip
-MUCS = [
-    "method=mucs", "method.null_loss.batches=2", "method.null_loss.batch_size=8", "method.unlearn.batch_size=8",
-    "method.unlearn.max_steps=3", "method.score.pairs=6",
-]  # fmt: skip
-GRADIENTS = ["method.gradients.draws=2", "method.gradients.projection.dimension=16"]
 ELBO = ["elbo.stride=250", "protocol=logo"]
-UNLEARN = ["method=guda_u", "method.unlearn.steps=2", "method.unlearn.warmup_steps=1", "method.unlearn.batch_size=8"]
 CLASSIFIER = ["method.extractor.steps=2", "method.extractor.batch_size=8"]
-SHIFT = ["method.batch_size=8", "method.score.pairs=4"]
 CASES = {
     "random": ["method=random"],
     "pixel, guided": ["method=pixel", "queries.guidance=2.0"],

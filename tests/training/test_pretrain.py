@@ -69,17 +69,7 @@ def test_a_batch_in_parts_is_the_same_step(train, tmp_path):
 
 def test_a_killed_training_in_parts_resumes_to_the_same_weights(train, monkeypatch):
     expected = train("whole", accumulate=2)
-    steps = Keeper.on_train_batch_end
-
-    def die(self, trainer, module, *rest):
-        steps(self, trainer, module, *rest)
-        if trainer.global_step == 8:
-            raise RuntimeError("killed")
-
-    monkeypatch.setattr(Keeper, "on_train_batch_end", die)
-    with pytest.raises(RuntimeError, match="killed"):
-        train("killed", accumulate=2)
-    monkeypatch.undo()
+    kill(train, monkeypatch, accumulate=2)
     assert same(train("killed", accumulate=2), expected)
 
 
@@ -117,16 +107,8 @@ def test_the_average_keeps_small_steps_also_in_mixed_precision(train, tiny_train
 def test_a_killed_training_resumes_to_the_same_weights(train, monkeypatch, tmp_path, caplog):
     caplog.set_level("INFO")
     expected = train("whole")
+    kill(train, monkeypatch)
     steps = Keeper.on_train_batch_end
-
-    def die(self, trainer, module, *rest):
-        steps(self, trainer, module, *rest)
-        if trainer.global_step == 8:
-            raise RuntimeError("killed")
-
-    monkeypatch.setattr(Keeper, "on_train_batch_end", die)
-    with pytest.raises(RuntimeError, match="killed"):
-        train("killed")
     assert (tmp_path / "killed" / RESUME).exists()
     assert not (tmp_path / "killed" / "ema.safetensors").exists()
     assert "resumes" not in caplog.text
@@ -144,7 +126,7 @@ def test_a_killed_training_resumes_to_the_same_weights(train, monkeypatch, tmp_p
     assert same(expected, resumed)
 
 
-def kill(train, monkeypatch, step=8):
+def kill(train, monkeypatch, step=8, **settings):
     """Begin a training and end it after some steps; its last checkpoint is that of step 5."""
     steps = Keeper.on_train_batch_end
 
@@ -156,7 +138,7 @@ def kill(train, monkeypatch, step=8):
     with monkeypatch.context() as patch:
         patch.setattr(Keeper, "on_train_batch_end", die)
         with pytest.raises(RuntimeError, match="killed"):
-            train("killed")
+            train("killed", **settings)
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "bit", "text", "program"])

@@ -105,9 +105,9 @@ class StyleSelection(Anchored):
         form, groups = PromptForm(self.prompt), context.groups
         described = collect_descriptors(context.split, groups, form)
         parts = parse_prompts(context.split, context.forgotten, form)
-        own = {int(item): name for name, ids in groups.items() for item in np.intersect1d(ids, context.forgotten)}
+        styles = {int(item): name for name, ids in groups.items() for item in np.intersect1d(ids, context.forgotten)}
         kept = [name for name, ids in groups.items() if np.isin(ids, context.retained).any()]
-        keys = {(own[item], part.descriptors) for item, part in parts.items()}
+        keys = {(styles[item], part.descriptors) for item, part in parts.items()}
         others = {name: [other for other in kept if other != name] for name, _ in keys}
         if self.eta == UNIFORM:
             shares = {key: np.full(len(others[key[0]]), 1 / len(others[key[0]])) for key in keys}
@@ -124,7 +124,7 @@ class StyleSelection(Anchored):
                 )[1:].numpy()
                 for name, words in keys
             }
-        return AnchorPrompts(form, self.descriptors, described, parts, own, others, shares)
+        return AnchorPrompts(form, self.descriptors, described, parts, styles, others, shares)
 
     def embed(self, words: Collection[str], context: UnlearnContext) -> Vectors:
         """The vectors of descriptors."""
@@ -141,13 +141,13 @@ class AnchorPrompts:
     count: int  # of the descriptors that a prompt has, at most
     described: Mapping[str, tuple[str, ...]]  # by style, its descriptors
     parts: Mapping[int, StylePrompt]  # of the prompts of forgotten items
-    own: Mapping[int, str]  # their styles
+    styles: Mapping[int, str]  # by item
     others: Mapping[str, Sequence[str]]  # by style, those that are drawn
     shares: Mapping[Key, Float[np.ndarray, " other"]]  # by style and descriptors of an item, how likely each of them is
 
     def draw(self, item: int, rng: np.random.Generator) -> str:
         """One for this item: its object with descriptors of the drawn style, in random order."""
-        name, parts = self.own[item], self.parts[item]
+        name, parts = self.styles[item], self.parts[item]
         shares = self.shares[name, parts.descriptors]
         pool = self.described[self.others[name][rng.choice(len(shares), p=shares)]]
         drawn = rng.permutation(len(pool))[: self.count]
