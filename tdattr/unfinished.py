@@ -8,6 +8,7 @@ from tdattr.locks import is_gone, name_process
 
 SUFFIX = ".unfinished"
 COPY = ".copy"  # ends the name of what is being copied
+HALF_WRITTEN = ("*.new", ".tmp*")  # our files aside (``files.name_aside``), and those of safetensors
 
 
 def open_unfinished(folder: Path) -> Path:
@@ -22,8 +23,9 @@ def open_unfinished(folder: Path) -> Path:
         if left:
             adopt(left[-1], own)
     own.mkdir(exist_ok=True)
-    for path in own.rglob("*.new"):  # half-written by a process that was killed
-        path.unlink()
+    for pattern in HALF_WRITTEN:  # by a process that was killed
+        for path in own.rglob(pattern):
+            path.unlink()
     return own
 
 

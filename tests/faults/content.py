@@ -11,6 +11,7 @@ from safetensors import safe_open
 from tdattr.integrity import PROVENANCE, check_files
 from tdattr.inventory.artifacts import read_inventory
 from tdattr.inventory.uses import reach
+from tdattr.unfinished import HALF_WRITTEN
 
 OWN = ("seconds", "finished", "revision", "sha256", "device")  # in a provenance
 OWN += ("files",)  # which are compared themselves
@@ -49,7 +50,7 @@ def used(store: Path, run: Path) -> set[str]:
 def leftovers(store: Path) -> list[str]:
     """What is in a store besides finished artifacts and the files of locks."""
     return [str(path.relative_to(store)) for path in store.glob("*/.*") if not path.name.endswith(LOCKS)] + [
-        str(path.relative_to(store)) for path in store.glob("*/*/**/*.new")
+        str(path.relative_to(store)) for pattern in HALF_WRITTEN for path in store.glob(f"*/*/**/{pattern}")
     ]
 
 
