@@ -21,7 +21,7 @@ from tdattr.scoring.projection import ProjectionConfig, project
 from tdattr.seeding import generator, torch_seed
 
 LIMIT_SECONDS = 1.0  # that a measured step may take; larger batches are measured by a part
-ROUNDS, LEAST_SECONDS = 3, 1.0  # that are measured at least, after one round that warms up
+ROUNDS, LEAST_SECONDS = 3, 1.0  # that are measured at least, once warm
 DRAWS = 8  # of a gradient that is measured
 PROJECTED = (8, 4096, 1024)  # gradients, numbers of each, and dimensions
 MATRIX = 512  # rows of the matrices that are multiplied
@@ -141,11 +141,16 @@ class Measured:
         return self.time(lambda _: lambda: matrix @ matrix, 1) / MATRIX**3
 
     def time(self, prepare: Callable[[int], Callable[[], Any]], batch: int) -> float:
-        """Seconds per item of a step on a batch, or on as much of it as the limit of time allows."""
-        once = self.clock(prepare(1))
-        count = min(batch, max(1, int(LIMIT_SECONDS / once)))
-        step = prepare(count)
+        """Seconds per item of a step on a batch, or on as much of it as the limit of time allows.
+
+        The first call warms up and says nothing: on a GPU it takes seconds. Nor does one item say there what many
+        take, so that the batch grows until a step takes half of the limit.
+        """
+        count, step = 1, prepare(1)
         self.clock(step)
+        while (once := self.clock(step)) < LIMIT_SECONDS / 2 and count < batch:
+            count = min(batch, max(2 * count, int(count * LIMIT_SECONDS / 2 / once)))
+            step = prepare(count)
         rounds: list[float] = []
         while len(rounds) < ROUNDS or sum(rounds) < LEAST_SECONDS:
             rounds.append(self.clock(step))
