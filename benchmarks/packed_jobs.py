@@ -5,7 +5,7 @@ another, then all of them at once (`hydra.launcher.pack`). Each job is a process
 to start one. Prints the seconds of both, the ratio, and how busy the machine was: the ratio says something where it is
 idle.
 
-    python benchmarks/packed_jobs.py [--jobs 4] [--steps 500] [--rounds 1]
+    python benchmarks/packed_jobs.py [--jobs 4] [--steps 500] [--rounds 1] [--accelerator cpu]
 """
 
 import argparse
@@ -22,13 +22,13 @@ from tdattr.jobs import count_cores
 COMMAND = "import sys; sys.argv[0] = 'tdattr'; from tdattr.cli import main; main()"
 
 
-def sweep(folder: Path, jobs: int, steps: int, *launcher: str) -> float:
+def sweep(folder: Path, jobs: int, steps: int, accelerator: str, *launcher: str) -> float:
     """The seconds that a sweep takes."""
     settings = [
         "method=random",
         "until=generate",
         f"train.steps={steps}",
-        "trainer.accelerator=cpu",
+        f"trainer.accelerator={accelerator}",
         "trainer.threads=1",
     ]
     seeds = "seed=" + ",".join(str(seed) for seed in range(1, jobs + 1))
@@ -50,14 +50,17 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=4)
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--accelerator", choices=["cpu", "gpu"], default="cpu")
     options = parser.parse_args()
     print(f"{count_cores()} cores; other work at the start: {os.getloadavg()[0]:.1f} processes")
     ratios = []
     for _ in range(options.rounds):
         with tempfile.TemporaryDirectory() as folder:
             one, many = Path(folder, "one"), Path(folder, "many")
-            alone = sweep(one, options.jobs, options.steps, "hydra.launcher.jobs=1")
-            packed = sweep(many, options.jobs, options.steps, f"hydra.launcher.pack={options.jobs}")
+            alone = sweep(one, options.jobs, options.steps, options.accelerator, "hydra.launcher.jobs=1")
+            packed = sweep(
+                many, options.jobs, options.steps, options.accelerator, f"hydra.launcher.pack={options.jobs}"
+            )
         ratios.append(alone / packed)
         print(f"{options.jobs} jobs: one after another {alone:.1f} s, at once {packed:.1f} s, ratio {ratios[-1]:.2f}")
     print(f"throughput at once / one after another: {statistics.median(ratios):.2f} (median of {len(ratios)})")
