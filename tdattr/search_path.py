@@ -25,6 +25,7 @@ FOLDERS = ("file", "pkg")  # kinds of sources that hold configs as files
 # of the environment; one that is empty counts as not set, as everywhere in a shell
 OmegaConf.register_new_resolver("variable", lambda name, default: os.environ.get(name) or default, replace=True)
 OmegaConf.register_new_resolver("share_threads", lambda *given: share_threads(*given), replace=True)
+OmegaConf.register_new_resolver("conf", lambda name: str(CONF / name), replace=True)  # a file beside the configs
 OmegaConf.register_new_resolver("expanduser", os.path.expanduser, replace=True)  # of Hydra's own folders: ~ is not ./~
 
 
