@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# GUDA-C on UnlearnCanvas with Stable Diffusion 1.5 (arXiv 2601.22651): LOGO's 16 folds, the anchors, ESD and gradient ascent,
+# similarities, and the ablations of weighted style selection; `toy` on the typeface families of glyphs with a base model
+# that is trained first, and a CPU. Further arguments go to every command; LAUNCHER=local or slurm runs jobs at once.
+set -euo pipefail
+# shellcheck source=launchers/common.sh
+source "$(dirname "$0")/common.sh"
+scale="${1:-paper}"
+shift || true
+objective="objective@method.objective"
+
+case "$scale" in
+  paper)
+    setting=(experiment=guda_unlearncanvas)
+    verdicts() {
+      sweep "${setting[@]}" method=guda_c "$objective=awss,uniform,style_removed,matched_retain,matched_retain_published_code" "$@"
+      sweep "${setting[@]}" method=guda_c "$objective=esd,gradient_ascent" "$@"
+      # 400 images of a style, as published
+      sweep "${setting[@]}" method=group_similarity extractor@method.extractor=clip_l14_openai method.images=400 "$@"
+      sweep "${setting[@]}" method=logo_images,pixel,random "$@"
+      sweep experiment=guda_c_ablations "$@"
+    }
+    ;;
+  toy)
+    tdattr-base
+    setting=(experiment=guda_c_glyphs method@protocol.ceiling=logo_again)
+    # the base model's own CLIP
+    text=(text@method.objective.text=clip_sd_tiny)
+    clip=(extractor@method.extractor=clip_sd_tiny)
+    verdicts() {
+      sweep "${setting[@]}" method=random,pixel,logo_images,group_similarity "$@"
+      sweep "${setting[@]}" method=group_similarity,clip "${clip[@]}" "$@"
+      sweep "${setting[@]}" method=guda_c "$objective=awss" "${text[@]}" "$@"
+      sweep "${setting[@]}" method=guda_c "$objective=uniform,style_removed,matched_retain,esd,gradient_ascent" "$@"
+      # ten of the hundred pairs of a level and noise, as 80 queries would take hours otherwise
+      sweep "${setting[@]}" method=mucs method.score.pairs=10 "$@"
+    }
+    ;;
+  *) usage ;;
+esac
+models() { sweep "${setting[@]}" "$@"; }
+stages "$@"
