@@ -1,6 +1,6 @@
 """tdattr's launchers, where Hydra looks for plugins; what they do is in tdattr.sweeps, imported when a sweep starts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
@@ -12,6 +12,9 @@ from omegaconf import DictConfig, OmegaConf
 
 class Basic(BasicLauncher):
     """Hydra's own: one job after another, in the process of the command."""
+
+    def check(self, needs: Sequence[Mapping[str, Any]]) -> None:
+        """Each job has the whole machine."""
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Note what is started, and run it."""
@@ -37,6 +40,14 @@ class Settled(Launcher):
 class Local(Settled):
     """Several jobs at once on this machine."""
 
+    def check(self, needs: Sequence[Mapping[str, Any]]) -> None:
+        """Whether there is a place for jobs that need this. Raises UserError."""
+        from tdattr.sweeps.launch import check
+        from tdattr.sweeps.local import LocalSettings
+        from tdattr.sweeps.record import LOCAL
+
+        check(LOCAL, LocalSettings, self.settings, self.config, needs)
+
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the jobs, and wait for them."""
         from tdattr.sweeps.launch import Request, launch
@@ -49,6 +60,14 @@ class Local(Settled):
 
 class Slurm(Settled):
     """Jobs of SLURM, by submitit."""
+
+    def check(self, needs: Sequence[Mapping[str, Any]]) -> None:
+        """Whether SLURM is there, and can be asked for jobs that need this. Raises UserError."""
+        from tdattr.sweeps.launch import check
+        from tdattr.sweeps.record import SLURM
+        from tdattr.sweeps.slurm import SlurmSettings
+
+        check(SLURM, SlurmSettings, self.settings, self.config, needs)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Submit the jobs, and wait for them."""

@@ -22,6 +22,7 @@ class Composer:
         self.composed: dict[tuple[str, ...], tuple[Plain, Plain] | None] = {}
         self.choices = set(map(str, master.hydra.runtime.choices))
         self.plans: set[bool] = set()  # what the jobs say of ``plan``
+        self.needs: list[Plain] = []  # what they say of the place that they need: `launch.Needs`
 
     def check(self, jobs: Iterable[Sequence[str]]) -> None:
         """Compose what has not been composed. Raises Hydra's exception for a job that cannot be."""
@@ -70,10 +71,16 @@ class Composer:
             cfg = self.loader.load_sweep_config(self.master, list(overrides))
             self.plans.add(bool(cfg.plan))
             try:
+                self.needs.append(read_needs(cfg))
                 self.composed[overrides] = plain(cfg)
             except UNDEFINED:
                 self.composed[overrides] = None
         return self.composed[overrides]
+
+
+def read_needs(cfg: DictConfig) -> Plain:
+    """What a job's config says of the place that it needs."""
+    return {"workers": cfg.workers, "trainer": {name: cfg.trainer[name] for name in ("devices", "accelerator")}}
 
 
 def has(config: Any, names: Sequence[str]) -> bool:

@@ -119,7 +119,7 @@ def prepare_slurm(sweep: Sweep, numbers: Sequence[int]) -> Callable[[], object]:
     from tdattr.sweeps.slurm import SlurmSettings
 
     settings: SlurmSettings = typed(SlurmSettings, sweep.settings, "hydra.launcher")
-    settings.check([], 1)
+    settings.check([])
     return partial(settings.start, sweep, DictConfig({}), numbers, detached=True)
 
 

@@ -5,7 +5,7 @@ import os
 import shutil
 import sys
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -22,6 +22,7 @@ from tdattr.files import expand
 from tdattr.jobs import Interrupted
 from tdattr.ranges import Count
 from tdattr.run_status import LOG, forget_status
+from tdattr.sweeps.composing import read_needs
 from tdattr.sweeps.job import quote
 from tdattr.sweeps.record import BASIC, JOB_LOG, Sweep, SweepJob, read_sweep
 from tdattr.sweeps.snapshot import CODE, OWN, copy_code
@@ -58,20 +59,27 @@ class Request:
 
 
 @dataclass(frozen=True)
+class Devices:
+    """Of the ``trainer`` node what is said of the machine."""
+
+    devices: Count
+    accelerator: str
+
+
+@dataclass(frozen=True)
 class Needs:
     """Of the config of a job what it needs of a machine."""
 
     workers: Count
-    devices: Count
+    trainer: Devices
 
 
 class Launch(Settings):
     """The base of a launcher's settings."""
 
     @abstractmethod
-    def check(self, overrides: Sequence[Sequence[str]], workers: int) -> None:
-        """Raise UserError where this machine cannot do what is asked for, for jobs with these overrides, the first of
-        which has so many workers."""
+    def check(self, needs: Sequence[Needs]) -> None:
+        """Raise UserError where this machine cannot do what is asked for, for jobs with these needs."""
 
     @abstractmethod
     def start(self, sweep: Sweep, cfg: DictConfig, numbers: Sequence[int], detached: bool) -> Sweep:
@@ -81,11 +89,6 @@ class Launch(Settings):
     @abstractmethod
     def interrupt(self, sweep: Sweep) -> str:
         """What becomes of the jobs when the command is interrupted: do it, and say it in a sentence."""
-
-
-def is_about(override: str, key: str) -> bool:
-    """Whether an override sets that value, or chooses that group."""
-    return override.lstrip("+").partition("=")[0] == key
 
 
 def record(request: Request, settings: Mapping[str, Any]) -> Sweep:
@@ -154,16 +157,24 @@ def search(places: Sequence[str]) -> list[str]:
     return [f"hydra.searchpath=[{','.join(map(quote, places))}]"] if places else []
 
 
+def check(
+    launcher: str, kind: type[Launch], values: Any, config: DictConfig, needs: Iterable[Mapping[str, Any]]
+) -> Launch:
+    """A launcher's settings. Raises UserError where jobs that need this cannot be started so. ``config``: the
+    sweep's."""
+    if config.hydra.job.config_name != CONFIG:
+        raise UserError(f"hydra/launcher={launcher} runs the jobs of tdattr alone: leave it out.")
+    settings: Launch = typed(kind, values, "hydra.launcher")
+    settings.check([typed(Needs, dict(need), "") for need in needs])
+    return settings
+
+
 def launch(request: Request, kind: type[Launch], values: Any) -> Sequence[JobReturn]:
     """Start jobs as a launcher's settings say, and wait for them. A job that failed is one in what is returned, so that
     Hydra goes on with the next batch of the sweep; the others' results are there. Raises Interrupted, which says what
     became of the jobs."""
-    if request.config.hydra.job.config_name != CONFIG:
-        raise UserError(f"hydra/launcher={request.launcher} runs the jobs of tdattr alone: leave it out.")
-    settings: Launch = typed(kind, values, "hydra.launcher")
     cfg = request.compose(0)
-    needs: Needs = typed(Needs, {"workers": cfg.workers, "devices": cfg.trainer.devices}, "")
-    settings.check(request.overrides, needs.workers)
+    settings = check(request.launcher, kind, values, request.config, [read_needs(cfg)])  # sweepers of others do not
     numbers = range(request.first, request.first + len(request.overrides))
     detached = request.config.sweep == DETACHED
     sweep = record(request, values)

@@ -17,13 +17,12 @@ from tdattr.errors import UserError, first_line
 from tdattr.jobs import ENDING, STOP, WARNING, Interrupted, count_cores, ignored, interruptible
 from tdattr.ranges import Count
 from tdattr.run_status import CANCEL, FAILED, INTERRUPTED, LOST, RUNNING, end_status, read_status, report_run
-from tdattr.sweeps.launch import Launch, is_about
+from tdattr.sweeps.launch import Launch, Needs
 from tdattr.sweeps.machine import CORES, list_gpus, make_slots, share_cores
 from tdattr.sweeps.pool import POOL_LOG, end_pools, start_pool
 from tdattr.sweeps.record import Sweep, read_sweep
 
 POLL_SECONDS = 0.1
-NEEDS = ("workers", "trainer", "trainer.devices", "trainer.accelerator")  # settings that say which place a job needs
 GRACE_SECONDS = 60.0  # in which a job that is told to end does so
 
 
@@ -34,11 +33,15 @@ class LocalSettings(Launch):
     pack: Count | None
     jobs: Count | None
 
-    def check(self, overrides: Sequence[Sequence[str]], workers: int) -> None:
+    def check(self, needs: Sequence[Needs]) -> None:
         """The jobs must need the same: each runs wherever one has ended."""
-        for key in NEEDS:
-            asked = {next((given for given in job if is_about(given, key)), "") for job in overrides}
-            if len(asked) > 1:
+        asked: dict[str, set[int] | set[str]] = {
+            "workers": {need.workers for need in needs},
+            "trainer.devices": {need.trainer.devices for need in needs},
+            "trainer.accelerator": {need.trainer.accelerator for need in needs},
+        }
+        for key, values in asked.items():
+            if len(values) > 1:
                 raise UserError(f"hydra/launcher=local gives every job the same place: give {key} a single value.")
 
     def start(self, sweep: Sweep, cfg: DictConfig, numbers: Sequence[int], detached: bool) -> Sweep:

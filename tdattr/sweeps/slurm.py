@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 from tdattr.errors import UserError, first_line
 from tdattr.ranges import Count, CountOrZero, Positive
 from tdattr.sweeps.job import SlurmJob
-from tdattr.sweeps.launch import Launch, is_about
+from tdattr.sweeps.launch import Launch, Needs
 from tdattr.sweeps.machine import CORES, OMP
 from tdattr.sweeps.record import Sweep, SweepJob
 
@@ -46,7 +46,7 @@ class SlurmSettings(Launch):
     setup: list[str]
     more: dict[str, Any]
 
-    def check(self, overrides: Sequence[Sequence[str]], workers: int) -> None:
+    def check(self, needs: Sequence[Needs]) -> None:
         """There must be submitit, and SLURM; and the tasks of a job are all its workers."""
         if find_spec("submitit") is None:
             raise UserError(
@@ -65,8 +65,7 @@ class SlurmSettings(Launch):
                 f"hydra.launcher.tasks={self.tasks} divides a job, and hydra.launcher.pack={self.pack} puts several "
                 "together: leave one of them out."
             )
-        given = [override for job in overrides for override in job if is_about(override, "workers")]
-        if workers > 1 or any(override.partition("=")[2] != "1" for override in given):
+        if any(need.workers > 1 for need in needs):
             raise UserError(
                 f"With hydra.launcher.tasks={self.tasks} the tasks of a job are its workers: leave workers at 1."
             )

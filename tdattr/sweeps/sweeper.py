@@ -3,10 +3,10 @@
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, cast
 
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.config_loader import ConfigLoader
@@ -30,6 +30,13 @@ LAUNCHERS = "hydra_plugins.tdattr_launchers"
 LOOK_SECONDS = 0.02
 OUTPUT = ".sweep.log"  # of a detached sweep whose jobs run in the command's process
 Batches = list[list[list[str]]]
+
+
+class Checking(Protocol):
+    """What tdattr's launchers have besides what Hydra's do."""
+
+    def check(self, needs: Sequence[Mapping[str, Any]]) -> None:
+        """Raise UserError where jobs cannot be started that say this of the place that they need (`launch.Needs`)."""
 
 
 def run(
@@ -57,6 +64,7 @@ def run(
         raise UserError("plan is true for some of these jobs alone: add plan=true or plan=false for all of them.")
     if True in composer.plans and not planned:
         raise Planned
+    cast(Checking, launcher).check(composer.needs)
     folder = expand(config.hydra.sweep.dir).absolute()
     begin(folder, config)
     new = batches if again or planned else [leave_out_finished(batch, composer, config, folder) for batch in batches]

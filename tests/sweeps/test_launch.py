@@ -18,7 +18,7 @@ from hydra.conf import ConfigSourceInfo
 from tdattr.configs import typed
 from tdattr.errors import UserError
 from tdattr.sweeps import slurm
-from tdattr.sweeps.launch import read_environment
+from tdattr.sweeps.launch import Devices, Needs, read_environment
 from tdattr.sweeps.record import read_sweep
 from tdattr.sweeps.slurm import SlurmSettings
 from tdattr.sweeps.snapshot import copy_code
@@ -217,22 +217,23 @@ def make_settings(**values: Any) -> SlurmSettings:
 
 
 @pytest.mark.parametrize(
-    ("values", "overrides", "workers", "sentence"),
+    ("values", "workers", "sentence"),
     [
-        ({"pack": 4}, [], 1, "hydra.launcher.tasks=2 divides a job, and hydra.launcher.pack=4 puts several together"),
-        ({}, [], 2, "With hydra.launcher.tasks=2 the tasks of a job are its workers: leave workers at 1."),
-        ({}, [["workers=1"], ["workers=3"]], 1, "With hydra.launcher.tasks=2 the tasks of a job are its workers"),
+        ({"pack": 4}, [1], "hydra.launcher.tasks=2 divides a job, and hydra.launcher.pack=4 puts several together"),
+        ({}, [2], "With hydra.launcher.tasks=2 the tasks of a job are its workers: leave workers at 1."),
+        ({}, [1, 3], "With hydra.launcher.tasks=2 the tasks of a job are its workers"),
     ],
 )
 def test_tasks_are_the_only_workers_of_their_job(
-    values: dict, overrides: list, workers: int, sentence: str, monkeypatch: pytest.MonkeyPatch
+    values: dict, workers: list[int], sentence: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(slurm.shutil, "which", lambda name: name)
     monkeypatch.setattr(slurm, "find_spec", lambda name: name)
-    make_settings(**values).check(overrides, 5)  # one task
-    make_settings(tasks=2).check([["workers=1", "seed=3"]], 1)
+    needs = [Needs(count, Devices(1, "cpu")) for count in workers]
+    make_settings(**values).check(needs)  # one task
+    make_settings(tasks=2).check([Needs(1, Devices(count, "cpu")) for count in (1, 2)])
     with pytest.raises(UserError, match=sentence):
-        make_settings(tasks=2, **values).check(overrides, workers)
+        make_settings(tasks=2, **values).check(needs)
 
 
 def test_every_task_has_what_is_asked_for_and_ends_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,7 +258,7 @@ def test_what_slurm_needs_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = make_settings()
     monkeypatch.setattr(slurm.shutil, "which", lambda name: None)
     with pytest.raises(UserError, match="There is no SLURM on this machine"):
-        settings.check([], 1)
+        settings.check([])
     monkeypatch.setattr(slurm, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="hydra/launcher=slurm needs submitit: pip install hydra-submitit-launcher"):
-        settings.check([], 1)
+        settings.check([])

@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from tdattr import cli
 from tdattr.errors import UserError
 from tdattr.run_status import CANCEL, is_running, read_status
-from tdattr.sweeps import local, outcome
+from tdattr.sweeps import local, outcome, slurm
 from tdattr.sweeps.earlier import read_earlier
 from tdattr.sweeps.record import Sweep, read_sweep
 from tdattr.sweeps.states import read_states
@@ -136,6 +136,30 @@ def test_a_sweep_that_cannot_be_composed_starts_nothing(run: Run) -> None:
     assert "sweep=detach is neither attached nor detached." in run("seed=1,2", "sweep=detach").err
     batched = run("seed=1,2", "sweep=detached", "hydra.sweeper.max_batch_size=1")
     assert batched.code == 1 and "hydra.sweeper.max_batch_size" in batched.err
+
+
+@pytest.mark.parametrize(
+    ("launcher", "sentence"),
+    [
+        (
+            ["slurm", "hydra.launcher.tasks=2"],
+            "With hydra.launcher.tasks=2 the tasks of a job are its workers: leave workers at 1.",
+        ),
+        (["local"], "hydra/launcher=local gives every job the same place: give workers a single value."),
+    ],
+)
+def test_what_an_experiment_needs_of_a_machine_is_checked_for_every_job(
+    launcher: list[str], sentence: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything is written; jobs that differ in values alone are composed once."""
+    monkeypatch.setattr(slurm.shutil, "which", lambda name: name)
+    (tmp_path / "experiment").mkdir()
+    for name, workers in (("first", 1), ("second", 2)):
+        (tmp_path / "experiment" / f"{name}.yaml").write_text(f"# @package _global_\nworkers: {workers}\n")
+    searched = f"hydra.searchpath=[file://{tmp_path}]"
+    done = run(searched, "experiment=first,second", "seed=1,2", f"hydra/launcher={launcher[0]}", *launcher[1:])
+    assert done.code == 1 and done.err == f"error: {sentence}\n"
+    assert done.folder is None
 
 
 DETACHED = """
