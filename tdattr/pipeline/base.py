@@ -1,5 +1,6 @@
 """The base model of ``model=sd_tiny``: three artifacts, of which the last is a pipeline, and a copy to use it from."""
 
+import glob
 import logging
 import os
 import shutil
@@ -13,14 +14,16 @@ from tdattr.base_model import BaseConfig
 from tdattr.configs import build, describe
 from tdattr.data.glyphs import Glyphs
 from tdattr.errors import UserError
-from tdattr.files import expand, name_aside, sync, sync_all, writing
+from tdattr.files import expand, sync, sync_all, writing
 from tdattr.integrity import PROVENANCE, read_provenance
+from tdattr.locks import acquire, name_process
 from tdattr.pipeline.run import own_settings, use_threads
 from tdattr.pipeline.workspace import Workspace, open_workspace
 from tdattr.store import Artifact, Plan, provenance, share_out
 
 log = logging.getLogger(__name__)
 STAGE = "base"
+ASIDE = ".unfinished"  # ends the names of folders beside the one that is written, which no other job needs
 
 
 @own_settings()
@@ -88,20 +91,46 @@ def check_folder(folder: Path) -> None:
 
 
 def publish(artifact: Artifact, folder: Path) -> None:
-    """Copy an artifact to ``folder``: written aside, moved into place. One that is there already stays."""
-    if folder.exists() and read_provenance(folder) == read_provenance(artifact.folder):
+    """Copy an artifact to ``folder``: written aside, moved into place. One that is there already stays. What an attempt
+    has left aside that was killed is deleted."""
+    if holds(folder, artifact) and not list_left(folder):
         return
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = name_aside(folder)
     with writing(folder.parent, "folder=…"):
-        shutil.rmtree(aside, ignore_errors=True)
-        shutil.copytree(artifact.folder, aside)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lease = acquire(folder.with_name(f".{folder.name}"), lambda: f"another job, which writes {folder}")
+        assert lease is not None  # it waits
+        try:
+            for left in list_left(folder):
+                shutil.rmtree(left)
+            if not holds(folder, artifact):
+                replace_folder(folder, artifact.folder)
+        finally:
+            lease.release()
+
+
+def holds(folder: Path, artifact: Artifact) -> bool:
+    """Whether a folder is a copy of an artifact."""
+    return folder.exists() and read_provenance(folder) == read_provenance(artifact.folder)
+
+
+def list_left(folder: Path) -> list[Path]:
+    """What lies beside a folder of attempts to write it."""
+    return list(folder.parent.glob(f".{glob.escape(folder.name)}.*{ASIDE}"))
+
+
+def replace_folder(folder: Path, source: Path) -> None:
+    """Have ``folder`` hold a copy of ``source`` in place of what it may hold, which is not missing for longer than it
+    takes to give both another name."""
+    process = name_process()
+    aside, former = (folder.with_name(f".{folder.name}.{process}.{which}{ASIDE}") for which in ("new", "former"))
+    try:
+        shutil.copytree(source, aside)
         sync_all([aside, *aside.rglob("*")])
-    if folder.exists():
-        former = folder.with_name(f"{aside.name}.former")
-        os.rename(folder, former)
+        if folder.exists():
+            os.rename(folder, former)
         os.rename(aside, folder)
-        shutil.rmtree(former)
-    else:
-        os.rename(aside, folder)
-    sync(folder.parent)
+        sync(folder.parent)
+        if former.exists():
+            shutil.rmtree(former)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)

@@ -1,5 +1,6 @@
 """One attempt of a command in a process of its own: it says what it does to the store, and may be ended on the way."""
 
+import importlib
 import json
 import os
 import re
@@ -18,7 +19,7 @@ from typing import Any
 from tdattr.stopwatch import SPENT
 
 OPERATIONS = ("open", "os.mkdir", "os.rename", "os.remove")  # the audit events of Python that are looked at
-UNFINISHED = re.compile(r"\.(?P<address>[0-9a-f]{16})(\..*)?\.unfinished")  # the folder of what is being built
+UNFINISHED = re.compile(r"\.(?P<address>[0-9a-f]{16}|sd_tiny)(\..*)?\.unfinished")  # the folder of what is being built
 LIMIT_SECONDS = 600.0  # after which an attempt hangs
 LINGER_SECONDS = 30.0  # for which processes may outlive the one that started them
 
@@ -134,21 +135,21 @@ def read_mark(path: Path, name: str) -> int | None:
     return None
 
 
-def attempt(
-    arguments: list[str], outputs: Path, log: Path, blow: Blow | None = None, largest: int | None = None
-) -> Ended:
-    """Run the command to its end, or to that of the blow."""
-    return Attempt(arguments, outputs, log, blow, largest).wait()
-
-
 class Attempt:
-    """``tdattr`` with those arguments and outputs, in a process that is forked from this one, which has imported what
-    takes long; the leader of a group of its own. ``largest``: a limit to the size of files, in bytes."""
+    """A ``command``, a function of `tdattr.cli`, with those arguments and outputs, in a process that is forked from
+    this one, which has imported what takes long; the leader of a group of its own. ``largest``: a limit to the size of
+    files, in bytes."""
 
     def __init__(
-        self, arguments: list[str], outputs: Path, log: Path, blow: Blow | None = None, largest: int | None = None
+        self,
+        command: str,
+        arguments: list[str],
+        outputs: Path,
+        log: Path,
+        blow: Blow | None = None,
+        largest: int | None = None,
     ) -> None:
-        self.outputs, self.log, self.blow = outputs, log, blow
+        self.command, self.outputs, self.log, self.blow = command, outputs, log, blow
         self.pipe, theirs = os.pipe()
         sys.stdout.flush()
         self.began = time.monotonic()
@@ -171,9 +172,7 @@ class Attempt:
             signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background of a script
             sys.argv = ["tdattr", *arguments, f"paths.outputs={self.outputs}"]
             sys.addaudithook(Watch(self.outputs / "artifacts", pipe, self.blow))
-            from tdattr.cli import main
-
-            main()
+            getattr(importlib.import_module("tdattr.cli"), self.command)()
             status = 0
         except SystemExit as end:
             status = end.code if isinstance(end.code, int) else 1

@@ -3,17 +3,18 @@
 import ast
 from pathlib import Path
 
+from tests.base_model.command import SMALL as BASE_MODEL
+from tests.features.words import NODE as WORDS
 from tests.small_methods import GRADIENTS
 
 TDATTR = Path(__file__).parents[2] / "tdattr"
 CALLS = ("plan", "share", "shared")  # what a stage's name is the first argument of
 WEIGHTS = "WEIGHTS"  # in a command: a file of weights that another run has trained
 VAE = "FOLDER_OF_A_VAE"  # in a command: one with random weights
+BASE = "base"  # the case of tdattr-base
+PUBLISHED = "published/sd_tiny"  # its folder, in the store so that it is looked at as artifacts are
 
 SMALL = [
-    "dataset=digits",
-    "dataset.recipe.guidance=2.0",
-    "remove.groups=[2,3,4,5,6,7,8,9]",
     "model.blocks=1",
     "model.width=16",
     "model.heads=1",
@@ -28,11 +29,14 @@ SMALL = [
     "trainer.threads=1",
     "trainer.feature_batch=64",
 ]
+DIGITS = [*SMALL, "dataset=digits", "dataset.recipe.guidance=2.0", "remove.groups=[2,3,4,5,6,7,8,9]"]
 CLASSIFIER = ["steps=6", "batch_size=8"]
 ELBO = ["elbo.stride=197", "protocol=logo"]
+ABU = ["method=abu", "method.draws=8", "method.batch_size=8", "method.score.pairs=4", "method.fisher.damping=1.0"]
 
 CASES: dict[str, list[str]] = {
     "mucs": [
+        *DIGITS,
         "method=mucs",
         "ablation=auto_schedule",
         "method.unlearn.max_steps=3",
@@ -41,23 +45,30 @@ CASES: dict[str, list[str]] = {
         "method.null_loss.batch_size=10",
         "method.score.pairs=20",
     ],
-    "das": ["method=das", *GRADIENTS, "protocol=lds", "protocol.subsets=3", "protocol.repeats=1", "protocol.draws=20"],
-    "abu": [
-        *["method=abu", "method.draws=8", "method.batch_size=8", "method.score.pairs=4", "method.fisher.epochs=2"],
-        *["method.fisher.damping=1.0", "train.mirror=true", f"checkpoint={WEIGHTS}"],
+    "das": [
+        *[*DIGITS, "method=das", *GRADIENTS, "protocol=lds"],
+        *["protocol.subsets=3", "protocol.repeats=1", "protocol.draws=20"],
     ],
+    "abu": [*DIGITS, *ABU, "method.fisher.epochs=2", "train.mirror=true", f"checkpoint={WEIGHTS}"],
     "guda": [
-        *["method=guda_u", "method.unlearn.steps=9", "method.unlearn.warmup_steps=2", "method.unlearn.batch_size=8"],
-        *["method.unlearn.kept=[3]", *ELBO],
+        *[*DIGITS, "method=guda_u", "method.unlearn.steps=9", "method.unlearn.warmup_steps=2"],
+        *["method.unlearn.batch_size=8", "method.unlearn.kept=[3]", *ELBO],
+    ],
+    "prompts": [
+        *[*SMALL, "dataset=glyph_digits", f"dataset.text={WORDS}", "dataset.groups=family", "queries.prompt=a bold 4"],
+        *["attributed_groups=[DejaVu Sans,DejaVu Serif]", "method=guda_c", "objective@method.objective=style_removed"],
+        *["method.objective.prompt='{object} in a {descriptors} typeface'", "method.unlearn.steps=6"],
+        *["method.unlearn.kept=[3]", "method.unlearn.batch_size=4", *ELBO],
     ],
     "latents": [
-        *["method=abu", "method.draws=8", "method.batch_size=8", "method.score.pairs=4", "method.fisher.epochs=1"],
-        *["method.fisher.damping=1.0", "train.mirror=true", "model.patch=2", "codec=vae", f"codec.weights={VAE}"],
+        *[*DIGITS, *ABU, "method.fisher.epochs=1", "train.mirror=true"],
+        *["model.patch=2", "codec=vae", f"codec.weights={VAE}"],
     ],
     "features": [
-        *["method=features", *(f"method.extractor.{setting}" for setting in CLASSIFIER)],
+        *[*DIGITS, "method=features", *(f"method.extractor.{setting}" for setting in CLASSIFIER)],
         *["health.samples=6", *(f"health.extractor.{setting}" for setting in CLASSIFIER)],
     ],
+    BASE: [*BASE_MODEL, "trainer.threads=1", f"folder=${{paths.artifacts}}/{PUBLISHED}"],
 }
 
 

@@ -42,7 +42,10 @@ def results(run: Path) -> dict[str, Any]:
 
 
 def used(store: Path, run: Path) -> set[str]:
-    """All artifacts that a run has used, as ``tdattr-artifacts`` finds them: whichever attempt asked for them."""
+    """All artifacts that a run has used, as ``tdattr-artifacts`` finds them: whichever attempt asked for them; none for
+    a command that leaves no summary."""
+    if not (run / "summary.json").exists():
+        return set()
     named = json.loads((run / "summary.json").read_text())["artifacts"].values()
     return reach(read_inventory(store), named)
 

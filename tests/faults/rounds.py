@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.faults.attempts import Attempt, Blow, Broken, Ended, attempt
+from tests.faults.attempts import Attempt, Blow, Broken, Ended
 from tests.faults.content import artifacts, contents, differences, leftovers, results, used
 
 MOST_FAULTS = 6  # in a round
@@ -35,11 +35,12 @@ class Built:
 
 @dataclass
 class Case:
-    """A command, and what an undisturbed run of it builds, holds and finds."""
+    """A command, a function of `tdattr.cli`, and what an undisturbed run of it builds, holds and finds."""
 
     name: str
     arguments: list[str]
     folder: Path
+    command: str = "main"
     built: list[Built] = field(default_factory=list)
     seconds: float = 0.0
     contents: dict[str, Any] = field(default_factory=dict)
@@ -50,7 +51,8 @@ class Case:
         """Raises Broken where it fails, too."""
         outputs, run = self.folder / "undisturbed", self.folder / "undisturbed" / "run"
         outputs.mkdir(parents=True)
-        ended = attempt([*self.arguments, f"hydra.run.dir={run}"], outputs, self.folder / "undisturbed.log")
+        arguments = [*self.arguments, f"hydra.run.dir={run}"]
+        ended = Attempt(self.command, arguments, outputs, self.folder / "undisturbed.log").wait()
         if ended.status:
             raise Broken(f"{self.name} fails undisturbed: see {self.folder / 'undisturbed.log'}")
         begun = {line["name"]: line["time"] for line in ended.said if line["what"] == "begin"}
@@ -98,7 +100,8 @@ class Round:
         self.outputs.mkdir(parents=True, exist_ok=True)
         run = self.outputs / f"run_{self.attempts}"
         log = self.folder / f"attempt_{self.attempts}.log"
-        return Attempt([*self.case.arguments, f"hydra.run.dir={run}"], self.outputs, log, blow, largest)
+        arguments = [*self.case.arguments, f"hydra.run.dir={run}"]
+        return Attempt(self.case.command, arguments, self.outputs, log, blow, largest)
 
     def note(self, *attempts: Ended) -> None:
         """Count what was lost: what was begun though it had been finished, and work that had come further before."""

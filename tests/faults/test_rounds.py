@@ -21,7 +21,7 @@ FIRST, SECOND = "train/0123456789abcdef", "scores/fedcba9876543210"
 @pytest.fixture
 def current(tmp_path: Path) -> Round:
     built = [Built(FIRST, 5, 1.0), Built(SECOND, 3, 0.5)]
-    return Round(Case("small", [], tmp_path, built, 2.0), tmp_path, Tally())
+    return Round(Case("small", [], tmp_path, built=built, seconds=2.0), tmp_path, Tally())
 
 
 def lines(*said: tuple[str, str, int]) -> list[dict[str, Any]]:
