@@ -9,6 +9,7 @@ import pytest
 
 from tdattr.sweeps.record import read_sweep
 from tests.e2e.leases import holders, is_running
+from tests.loggers.reader import read_wandb
 from tests.slurm.cluster import Cluster, start_cluster
 from tests.slurm.sweeping import WAIT_SECONDS, Sweeping, contents, launch, run_basic, start, until
 
@@ -86,6 +87,43 @@ def test_tasks_share_a_job_and_one_that_dies_costs_nothing(cluster: Cluster, tmp
     assert "task 1: Killed" in (sweep.folder / sweep.job(1).log).read_text()
     (sweeping.gate / "open").touch()
     run_basic(disturbed, OVERRIDES)
+    assert contents(disturbed / "outputs") == contents(undisturbed / "outputs")
+
+
+def test_a_job_whose_time_is_over_is_queued_again_and_both_tasks_resume(cluster: Cluster, tmp_path: Path) -> None:
+    """It leaves one run in W&B, of both attempts, which the first task alone has logged."""
+    undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
+    for folder in (undisturbed, disturbed):
+        (folder / "outputs" / "gate").mkdir(parents=True)
+    wandb = ["logger=wandb", "logger.offline=true"]
+    process = launch(cluster, disturbed, OVERRIDES[:1], "hydra.launcher.tasks=2", *wandb)
+    try:
+        (undisturbed / "outputs" / "gate" / "open").touch()
+        run_basic(undisturbed, OVERRIDES[:1])
+        sweeping, known = Sharing(cluster, disturbed, process), set[int]()
+        sweeping.wait_for_two(0, known)
+        first = set(known)
+        cluster.call("scontrol", "update", f"JobId={sweeping.id(0)}", f"TimeLimit={sweeping.minutes(0) + 2}")
+        until(lambda: not any(map(is_running, first)), process)  # soon, as notice is two minutes
+        cluster.call("scontrol", "update", f"JobId={sweeping.id(0)}", "TimeLimit=60")
+        sweeping.wait_for_two(0, known)
+        (sweeping.gate / "open").touch()
+        said, _ = process.communicate(timeout=WAIT_SECONDS)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 0 and "Traceback" not in said
+    sweep = sweeping.sweep()
+    logs = [path.read_text() for path in sorted(sweep.folder.glob(".submitit/*/*_log.out"))]
+    assert [log.count("Starting with JobEnvironment") for log in logs] == [2, 2]
+    assert "Caught signal SIGUSR2" in logs[0] and not any("Traceback" in log for log in logs)
+    assert logs[0].count("Training F1: 12 steps") == logs[0].count("Results: ") == 1
+    assert not any("DUE TO TIME LIMIT" in log for log in logs)  # they ended in time, by themselves
+    attempts = read_wandb(sweep.folder / "0")
+    assert len({kept.state["run_id"] for kept in attempts}) == 1
+    assert [kept.state["exit_code"] for kept in attempts] == [1, 0]
+    assert [item["attempt"] for item in attempts[1].series("attempt")] == [2]
+    assert len([*disturbed.rglob("*.wandb")]) == 2
     assert contents(disturbed / "outputs") == contents(undisturbed / "outputs")
 
 
