@@ -184,7 +184,9 @@ class Unlearned:
     @property
     def sources(self) -> Sequence[Plan]:
         """What it is unlearned from."""
-        return [*self.context.f1.plans, *(() if self.teacher is None else self.teacher.plans)]
+        mirror = self.config.adapt(self.context.train).mirror
+        seen = self.context.data.train.plan_x(mirror)
+        return [*self.context.f1.plans, *seen, *(() if self.teacher is None else self.teacher.plans)]
 
     def build(self, folder: Path) -> Mapping[str, Any]:
         """Unlearn, and keep the weights that are asked for."""

@@ -20,6 +20,8 @@ from tdattr.planning.graph import Graph
 from tdattr.planning.workspace import open_planned
 from tdattr.scoring import fisher
 from tdattr.scoring.gradients import Gradients
+from tests.codecs.vaes import save_vae
+from tests.features.words import NODE as WORDS
 from tests.small_methods import GRADIENTS, MUCS, SHIFT, UNLEARN
 
 pytestmark = pytest.mark.slow
@@ -30,6 +32,8 @@ SMALL = [
     "train.batch_size=8", "queries.attributed=2", "queries.controls=1", "trainer.accelerator=cpu", "logger=none",
 ]  # fmt: skip
 ELBO = ["elbo.stride=250", "protocol=logo"]
+VAE = "FOLDER_OF_A_VAE"
+LATENTS = ["codec=vae", f"codec.weights={VAE}", "dataset.source.resolution=16", "model.patch=2"]
 CLASSIFIER = ["method.extractor.steps=2", "method.extractor.batch_size=8"]
 CASES = {
     "random": ["method=random"],
@@ -66,6 +70,14 @@ CASES = {
     "ddpm": ["method=pixel", "diffusion=ddpm", "diffusion.timesteps=50", "diffusion.steps=3"],
     "vp": ["method=pixel", "diffusion=vp", "diffusion.steps=3"],
     "flow": ["method=pixel", "diffusion=flow", "diffusion.sampler=heun", "diffusion.steps=3"],
+    "guda_c on latents, which alone mirrors": [
+        "method=guda_c", "objective@method.objective=uniform", f"dataset.text={WORDS}", *LATENTS,
+        "method.objective.prompt='{object} in a {descriptors} typeface'", "method.unlearn.steps=2",
+        "method.unlearn.kept=[1]", "method.unlearn.batch_size=8", "method.unlearn.mirror=true", *ELBO,
+    ],
+    "abu on latents, which alone mirrors": [
+        "method=abu", "method.draws=16", "method.fisher.epochs=1", "method.score.mirror=true", *SHIFT, *LATENTS,
+    ],
 }  # fmt: skip
 
 
@@ -75,8 +87,10 @@ BOUNDS = {name for name in CASES if "mucs" in name} | {"ensemble", "logo, import
 
 @pytest.fixture(scope="module")
 def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One store for all cases, which share the dataset and, most of them, F1."""
-    return tmp_path_factory.mktemp("outputs")
+    """One store for all cases, which share the dataset and, most of them, F1; beside it a VAE."""
+    folder = tmp_path_factory.mktemp("truth")
+    save_vae(folder / "vae")
+    return folder / "outputs"
 
 
 class Spy:
@@ -148,7 +162,8 @@ def stage_of(name: str) -> str:
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_run_does_what_its_plan_counts(case: str, outputs: Path, spy: Spy) -> None:
-    ws = tdattr.compose([*SMALL, *CASES[case], f"paths.outputs={outputs}"])
+    overrides = [override.replace(VAE, str(outputs.parent / "vae")) for override in CASES[case]]
+    ws = tdattr.compose([*SMALL, *overrides, f"paths.outputs={outputs}"])
     ws.data  # noqa: B018  # of data that are not prepared, artifacts have no addresses
     planned = plan(ws)
     counted, names = work(planned), {entry.plan.name for entry in planned if entry.missing}
