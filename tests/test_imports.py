@@ -5,6 +5,7 @@ import ast
 import re
 import subprocess
 import sys
+from itertools import permutations
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,16 @@ def test_imports_point_downwards(path: Path) -> None:
 def test_every_part_has_a_layer() -> None:
     parts = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in FILES}
     assert parts == set(RANKS)
+
+
+def test_the_picture_shows_the_layers() -> None:
+    """What is in a lower layer stands below in docs/design.svg."""
+    picture = (PACKAGE.parent / "docs" / "design.svg").read_text()
+    layers = picture[picture.index("The layers:") :]
+    heights = {name: int(y) for y, name in re.findall(r'class="name" x="\d+" y="(\d+)">(\w+)<', layers)}
+    assert {"codecs", "data", "features", "methods", "cli"} <= heights.keys() <= RANKS.keys()
+    for lower, higher in permutations(heights, 2):
+        assert RANKS[lower] >= RANKS[higher] or heights[lower] > heights[higher], f"{lower} must stand below {higher}"
 
 
 def test_a_mistake_in_the_configuration_costs_no_heavy_import() -> None:
