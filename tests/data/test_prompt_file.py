@@ -26,6 +26,16 @@ def test_one_a_line(tmp_path: Path) -> None:
     assert [row["prompt"] for row in read_prompt_file(path, {})] == ["a cat", "ein Kätzchen", "子猫"]
 
 
+@pytest.mark.parametrize("name", ["prompts.txt", "prompts.jsonl"])
+def test_files_of_windows_say_the_same(name: str, tmp_path: Path) -> None:
+    """A byte order mark, and two characters at the end of each line."""
+    prompts = ["ein Kätzchen", "a cat"]
+    lines = prompts if name.endswith("txt") else [json.dumps({"prompt": p}, ensure_ascii=False) for p in prompts]
+    path = tmp_path / name
+    path.write_bytes(("\ufeff" + "\r\n".join([*lines, ""])).encode())
+    assert [row["prompt"] for row in read_prompt_file(path, {})] == prompts
+
+
 def test_lines_of_json_keep_what_is_known_of_a_prompt(tmp_path: Path) -> None:
     path = write(tmp_path, "\n".join(map(json.dumps, LINES)) + "\n")
     first, second, third = read_prompt_file(path, {})

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from tdattr.configs import build
 from tdattr.data.preparation import prepare
 from tdattr.data.prepared import Prepared, Source, load
-from tdattr.data.unlearncanvas import UnlearnCanvas
+from tdattr.data.unlearncanvas import UnlearnCanvas, read_prompts
 from tdattr.errors import UserError
 
 YAML = Path(__file__).parents[2] / "conf" / "dataset" / "unlearncanvas.yaml"
@@ -172,6 +172,15 @@ def test_prompts_and_descriptors(root: Path, tmp_path: Path) -> None:
     assert list(zip(data.test.items["style"], data.test.items.object, strict=True)) == tests
     assert set(data.train.items[data.train.items["style"] == "Cubism"].descriptors) == {"naïve, flat planes."}
     assert (len(data.train), len(data.test)) == (wanted.count("train"), wanted.count("test")) == (12, 6)
+
+
+def test_prompts_of_windows_say_the_same(tmp_path: Path) -> None:
+    """A byte order mark, and two characters at the end of each line."""
+    path = tmp_path / "train.jsonl"
+    write_lines(path, train_rows())
+    expected = read_prompts(path)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    assert b"\r\n" in path.read_bytes() and read_prompts(path) == expected
 
 
 def test_test_items_without_prompts_of_their_own(root: Path, tmp_path: Path) -> None:
