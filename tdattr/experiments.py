@@ -8,7 +8,7 @@ from tdattr.files import name_file
 
 HOW = ("paths", "logger", "sweep", "until", "workers", "plan")  # how work is done: no result depends on these
 # what may differ between the runs of one experiment
-VARIED = {"seed", "method", "ablation", "elbo", "trainer", "health", "metrics", "measures", *HOW}
+VARIED = {"seed", "method", "ablation", "elbo", "trainer", "health", "accuracy", "metrics", "measures", *HOW}
 VARIED_OF_PROTOCOL = ("ceiling", "aggregate")
 NAMED = ("dataset", "model", "diffusion", "protocol")  # the nodes whose names a name holds
 DIGITS = 6  # of the digest in a name

@@ -35,8 +35,9 @@ def find_groups(data: Prepared, by: str | None) -> dict[str, Ids]:
     return {name: np.array(sorted(members[name])) for name in sorted(members)}
 
 
-def list_owners(items: DataFrame, by: str | None) -> list[tuple[int, str]]:
-    """The id of every training item, each with its group; see ``find_groups``."""
+def list_owners(items: DataFrame, by: str | None, setting: str = "dataset.groups") -> list[tuple[int, str]]:
+    """The id of every training item, each with its group; see ``find_groups``. ``setting``: where ``by`` stands in the
+    config, for messages."""
     by = "null" if by is None else by
     fields = [name for name in items.columns if name != "id" and not name.startswith("prompt")]
     if by in fields:
@@ -44,7 +45,7 @@ def list_owners(items: DataFrame, by: str | None) -> list[tuple[int, str]]:
     path = expand(by)
     if path.suffix.lower() not in SUFFIXES:
         raise UserError(
-            f"dataset.groups={by} is neither a field of the items ({', '.join(fields) or 'there are none'}) "
+            f"{setting}={by} is neither a field of the items ({', '.join(fields) or 'there are none'}) "
             "nor the path of a .csv, .tsv or .json manifest."
         )
     pairs = read_manifest(path, items)

@@ -20,7 +20,7 @@ from tdattr.data.groups import find_groups
 from tdattr.errors import Unavailable, UserError
 from tdattr.features import Embed, Extractor, Images, Setting
 from tdattr.features.pixels import resize
-from tdattr.ids import digest_ids
+from tdattr.ids import Ids, digest_ids
 from tdattr.progress import Bar
 from tdattr.ranges import Count, PartOrZero, Positive, PositiveOrZero
 from tdattr.seeding import generator, torch_seed
@@ -40,7 +40,7 @@ class Classifier(Extractor):
     a one-cycle schedule up to ``learning_rate``; images are shifted by up to ``shift`` of their size, never mirrored.
     """
 
-    unaddressed: ClassVar = ("name", "by")  # the groups are in the identity
+    unaddressed: ClassVar[tuple[str, ...]] = ("name", "by")  # the groups are in the identity
     packages: ClassVar = ("timm",)
 
     name: str
@@ -63,7 +63,7 @@ class Classifier(Extractor):
         groups = hashlib.sha256(json.dumps(members).encode()).hexdigest()
         return {"seed": str(setting.seed), "groups": groups}
 
-    def groups(self, setting: Setting) -> Mapping[str, Int[np.ndarray, " _id"]]:
+    def groups(self, setting: Setting) -> Mapping[str, Ids]:
         """The groups that it learns. Raises UserError where there are fewer than two."""
         groups = {} if self.by is None else find_groups(setting.data, self.by)
         if len(groups) < 2:
@@ -92,18 +92,26 @@ class Classifier(Extractor):
         def make(folder: Path) -> Mapping[str, Any]:
             model, accuracy = self.train(setting, folder)
             save_file({key: value.contiguous() for key, value in model.state_dict().items()}, folder / FILE)
-            return {"training_accuracy": accuracy}
+            return {"training_accuracy": accuracy, **self.examine(model, setting)}
 
         plan = setting.plan("classifier", 2, self.describe_with_identity(setting), make)
         cost = Cost(Work(steps=self.steps, looks=self.steps * self.batch_size, unsized=True), what=self.name)
         return replace(plan, like=f"{self.architecture} {self.size}", cost=lambda: cost)
 
-    def load(self, setting: Setting) -> Embed:
-        """The trained network."""
+    def examine(self, model: Any, setting: Setting) -> Mapping[str, float]:
+        """What is found of the trained network, for its provenance."""
+        return {}
+
+    def load_trained(self, setting: Setting) -> Any:
+        """The trained network, on the device."""
         folder = self.plan(setting).get().folder
         model = self.build(setting)
         model.load_state_dict(load_file(folder / FILE))
-        model = model.eval().requires_grad_(False).to(setting.device)
+        return model.eval().requires_grad_(False).to(setting.device)
+
+    def load(self, setting: Setting) -> Embed:
+        """The trained network without its last layer."""
+        model = self.load_trained(setting)
 
         def embed(images: Images) -> Tensor:
             features = model.forward_features(resize(images, self.size, "bilinear"))
@@ -111,15 +119,22 @@ class Classifier(Extractor):
 
         return embed
 
+    def start(self, setting: Setting) -> Any:
+        """The network that training begins with."""
+        return self.build(setting)
+
+    def learned(self, setting: Setting) -> list[Ids]:
+        """The items of every group that it is trained on."""
+        return list(self.groups(setting).values())
+
     def train(self, setting: Setting, folder: Path) -> tuple[Any, float]:
         """The network trained on all groups, and its accuracy over the last hundred batches, in [0, 1].
 
         Resumes from the checkpoint that an interrupted call left in ``folder``.
         """
-        groups = self.groups(setting)
-        ids = np.concatenate(list(groups.values()))
-        labels = np.repeat(np.arange(len(groups)), [len(members) for members in groups.values()])
-        model = self.build(setting).train().to(setting.device)
+        groups = self.learned(setting)
+        ids, labels = label(groups)
+        model = self.start(setting).train().to(setting.device)
         optimiser = torch.optim.AdamW(model.parameters(), self.learning_rate, weight_decay=self.weight_decay)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, self.learning_rate, total_steps=self.steps + 1)
         checkpoint = Checkpoint(folder)
@@ -150,6 +165,11 @@ class Classifier(Extractor):
         accuracy = float(np.mean(right[-LAST_STEPS:]))
         log.info("The classifier gets %.1f %% of its training items right.", 100 * accuracy)
         return model.cpu(), accuracy
+
+
+def label(groups: Sequence[Ids]) -> tuple[Ids, Int[np.ndarray, " item"]]:
+    """The items of all groups, and the index of the group of each."""
+    return np.concatenate(groups), np.repeat(np.arange(len(groups)), [len(members) for members in groups])
 
 
 def restore(checkpoint: Checkpoint, parts: Mapping[str, Any]) -> tuple[int, list[float]]:

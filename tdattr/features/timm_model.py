@@ -34,35 +34,37 @@ class Timm(Extractor):
     interpolation: Literal["bilinear", "bicubic"]
     arguments: dict[str, Any]
 
-    def path(self, download: bool) -> Path:
-        """The file of the weights. Raises UserError where it is missing."""
-        path = expand(self.weights)
-        if path.is_file():
-            return path
-        return find_folder(self.weights, [FILE], f"`weights` of extractor {self.name}", download) / FILE
-
     def identity(self, setting: Setting) -> Mapping[str, str]:
         """The digest of the weights."""
-        return {"weights": digest_once(self.path(setting.download))}
+        return {"weights": digest_once(find_weights(self.weights, self.name, setting.download))}
 
     def load(self, setting: Setting) -> Embed:
         """Raises UserError where the weights are not those of the architecture."""
-        import timm
-
-        if not timm.is_model(self.architecture):
-            raise UserError(f"timm has no network {self.architecture}: set `architecture` of extractor {self.name}.")
-        path = self.path(setting.download)
-        try:
-            model: Any = timm.create_model(
-                self.architecture,
-                pretrained=True,
-                pretrained_cfg_overlay={"file": str(path)},
-                num_classes=0,
-                **self.arguments,
-            )
-        except Exception as error:  # readers of damaged files raise all sorts of things
-            reason = first_line(error)
-            raise UserError(f"{path} holds no weights of {self.architecture} ({reason}): fetch it again.") from error
+        path = find_weights(self.weights, self.name, setting.download)
+        model = create_pretrained(self.architecture, path, self.name, num_classes=0, **self.arguments)
         model = model.eval().requires_grad_(False).to(setting.device)
         mean, std = model.pretrained_cfg["mean"], model.pretrained_cfg["std"]
         return lambda images: model(standardise(images, self.size, mean, std, self.interpolation))
+
+
+def find_weights(weights: str, extractor: str, download: bool) -> Path:
+    """The file of an extractor's weights, of which this is a hub id, a folder or the file. Raises UserError where it is
+    missing."""
+    path = expand(weights)
+    if path.is_file():
+        return path
+    return find_folder(weights, [FILE], f"`weights` of extractor {extractor}", download) / FILE
+
+
+def create_pretrained(architecture: str, path: Path, extractor: str, **arguments: Any) -> Any:
+    """A network of timm with the weights in a file; a last layer of another size than theirs is drawn anew. Raises
+    UserError where there is no such network, and where the weights are not its."""
+    import timm
+
+    if not timm.is_model(architecture):
+        raise UserError(f"timm has no network {architecture}: set `architecture` of extractor {extractor}.")
+    try:
+        return timm.create_model(architecture, pretrained=True, pretrained_cfg_overlay={"file": str(path)}, **arguments)
+    except Exception as error:  # readers of damaged files raise all sorts of things
+        reason = first_line(error)
+        raise UserError(f"{path} holds no weights of {architecture} ({reason}): fetch it again.") from error

@@ -133,6 +133,11 @@ class Method(Attributor, ABC):
         """Raise UserError where the method does not suit the network, variant, dataset or number of items."""
         return None
 
+    def without(self, context: Context) -> Mapping[str, Trained]:
+        """The models without a group by which it scores, by the group: what it has in place of F1 trained on the rest.
+        None is trained before it is loaded; of ``context`` the queries may not be there yet."""
+        return {}
+
     def work(self, context: Context) -> MethodWork | None:
         """What ``start`` and scoring take, for ``plan=true``: nothing is computed. Of ``context`` the shapes hold, but
         queries may not be there yet, and no model is loaded. None: unknown."""

@@ -77,6 +77,11 @@ class GUDA(Method):
         removals = list(context.counterfactuals.groups().values())
         return unlearn_all(context, self.objective, self.unlearn, removals, self.scored, self.weight_by_size)
 
+    def without(self, context: Context) -> Mapping[str, Trained]:
+        """Those that are scored."""
+        models = self.unlearned(context)
+        return {name: model.trained for name, model in zip(context.counterfactuals.groups(), models, strict=True)}
+
     def work(self, context: Context) -> MethodWork:
         """The unlearnings, and the bounds under each model."""
         models = self.unlearned(context)

@@ -1,5 +1,6 @@
 """LOGO: leave one group out, retrain, and see how much less likely each query has become: GUDA's gold standard."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -42,6 +43,12 @@ class LOGO(Method):
         """That of everything and those without each group, under every seed."""
         removals = [np.array([], dtype=np.int64), *context.counterfactuals.groups().values()]
         return context.counterfactuals.train(removals, repeats=self.repeats, first=self.first)
+
+    def without(self, context: Context) -> Mapping[str, Trained]:
+        """Those under the first of its seeds."""
+        _, *models = self.models(context)
+        groups = context.counterfactuals.groups()
+        return {name: by_seed[0] for name, by_seed in zip(groups, models, strict=True)}
 
     def work(self, context: Context) -> MethodWork:
         """The retrainings, and the bounds under each model."""

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tdattr.costs import NUMBER_BYTES, Cost, Work
 from tdattr.errors import UserError
-from tdattr.networks import Given
+from tdattr.networks import Given, Network
 from tdattr.pipeline.prompted import digest_prompts
 from tdattr.pipeline.train import load_network
 from tdattr.pipeline.workspace import Workspace
@@ -92,8 +92,12 @@ def bytes_of_sample(ws: Workspace) -> int:
 
 def generation_config(ws: Workspace) -> dict[str, Any]:
     """What generated images depend on besides the model and their number."""
-    given = {"prompts": digest_prompts(ws.prompts)} if ws.prompts else {}
-    return given | {
+    return ({"prompts": digest_prompts(ws.prompts)} if ws.prompts else {}) | sampling_config(ws)
+
+
+def sampling_config(ws: Workspace) -> dict[str, Any]:
+    """The same, besides the conditions."""
+    return {
         "diffusion": ws.diffusion.describe(),
         "codec": ws.codec.describe() | {"identity": dict(ws.codec.identity())},
         "guidance": guidance(ws),
@@ -150,11 +154,21 @@ def sample(
     conditions: Tensor | None,
     description: str | None = None,
 ) -> tuple[Float[Tensor, "image *x"], Float[Tensor, "image channel height width"]]:
+    """``sample_from`` a trained model."""
+    return sample_from(ws, load_network(ws, model), rngs, conditions, description)
+
+
+def sample_from(
+    ws: Workspace,
+    network: Network,
+    rngs: Sequence[np.random.Generator],
+    conditions: Tensor | None,
+    description: str | None = None,
+) -> tuple[Float[Tensor, "image *x"], Float[Tensor, "image channel height width"]]:
     """For each generator and condition x as the sampler leaves it, and the image in [-1, 1].
 
     ``queries.batch_size`` at a time, with the queries' guidance. Raises UserError where they are not finite.
     """
-    network = load_network(ws, model)
     size = ws.queries.batch_size
     starts: Any = range(0, len(rngs), size)
     parts, images = [], []

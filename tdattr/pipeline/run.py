@@ -20,6 +20,7 @@ from tdattr.files import expand, write_json
 from tdattr.loggers import Guarded, Logger, Recorder
 from tdattr.loggers.none import NoLogger
 from tdattr.metrics.choice import complete_measures
+from tdattr.pipeline.accuracy import examine_accuracy, plan_accuracy
 from tdattr.pipeline.attribute import attribute, other_methods
 from tdattr.pipeline.check import check
 from tdattr.pipeline.evaluate import evaluate, summarise
@@ -31,7 +32,7 @@ from tdattr.pipeline.workers import share_work
 from tdattr.pipeline.workspace import Workspace, open_workspace
 from tdattr.scores import load_scores
 from tdattr.search_path import in_sweep
-from tdattr.store import Plan
+from tdattr.store import Artifact, Plan
 from tdattr.tables import quote_formula, write_table
 from tdattr.training.quiet import quieten
 
@@ -83,11 +84,13 @@ def run(cfg: DictConfig, write_report: WriteReport) -> None:
 def work(ws: Workspace, logger: Logger, recorder: Recorder, folder: Path, write_report: WriteReport) -> None:
     """Everything of a run that takes time, and what it leaves; a logger that fails costs it nothing of that."""
     if ws.until != EVALUATE:
-        build_until(ws)
+        last = build_until(ws)
+        examine_accuracy(ws, folder)
+        log.info("until=%s, so there is no verdict. Results: %s", ws.until, last.folder)
         return
     health = examine(ws)
     summary, lines = summarise(ws, evaluate(ws))
-    summary |= health
+    summary |= health | examine_accuracy(ws, folder)
     write_json(folder / SUMMARY, summary)
     save_attributions(ws, folder / ATTRIBUTIONS)
     try:
@@ -102,18 +105,19 @@ def work(ws: Workspace, logger: Logger, recorder: Recorder, folder: Path, write_
         log.info("Results: %s", folder / SUMMARY)
 
 
-def build_until(ws: Workspace) -> None:
-    """The stages of a run that ends before the verdict: another one finds them in the store."""
-    built = [plan.get() for plan in plan_until(ws)]
-    log.info("until=%s, so there is no verdict. Results: %s", ws.until, built[-1].folder)
+def build_until(ws: Workspace) -> Artifact:
+    """The stages of a run that ends before the verdict: another one finds them in the store. Gives what it ends
+    with."""
+    return [plan.get() for plan in plan_until(ws)][-1]
 
 
 def plan_until(ws: Workspace) -> list[Plan]:
     """What such a run builds, at last what its method or, without one, F1 comes to."""
-    queries = generate(ws, train(ws))
+    accuracy = plan_accuracy(ws)
+    plans = [*([] if accuracy is None else [accuracy]), generate(ws, train(ws))]
     if ws.until == "generate":
-        return [queries]
-    return [queries, *(attribute(ws, method) for method in (*other_methods(ws).values(), ws.method))]
+        return plans
+    return [*plans, *(attribute(ws, method) for method in (*other_methods(ws).values(), ws.method))]
 
 
 def abandon(logger: Logger, started: Any) -> None:

@@ -17,6 +17,7 @@ from tdattr.errors import UserError
 from tdattr.files import describe_full
 from tdattr.jobs import leave_signals, own_job
 from tdattr.metrics.choice import complete_measures
+from tdattr.pipeline.accuracy import plan_accuracy
 from tdattr.pipeline.check import check
 from tdattr.pipeline.evaluate import evaluate
 from tdattr.pipeline.run import EVALUATE, build_until, own_settings, use_threads
@@ -56,6 +57,8 @@ def do_share(ws: Workspace) -> None:
     use_threads(ws)
     if ws.until == EVALUATE:
         evaluate(ws).get()
+        if (accuracy := plan_accuracy(ws)) is not None:
+            accuracy.get()
     else:
         build_until(ws)
 

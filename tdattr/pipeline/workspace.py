@@ -28,6 +28,7 @@ from tdattr.ids import Ids
 from tdattr.methods import Method
 from tdattr.metrics.choice import choose_measures
 from tdattr.metrics.similarity import Measure
+from tdattr.metrics.unlearning_accuracy import UnlearningAccuracy
 from tdattr.networks import Network, NetworkConfig
 from tdattr.pipeline.adopt import adopt_diffusion
 from tdattr.pipeline.dataset import DatasetConfig, derive_recipe, read_dataset
@@ -108,6 +109,7 @@ class Workspace:
     remove: RemoveConfig
     device: torch.device
     store: Store
+    accuracy: UnlearningAccuracy | None = None  # what F1 and the models without a group are classified by
     workers: int = 1  # processes that a command shares its work among
     attributed_groups: list[str] | None = None  # the names of the groups that are attributed; None: all
     recorder: Recorder = field(
@@ -296,6 +298,7 @@ def open_as(kind: type[W], cfg: DictConfig) -> W:
         remove=build(cfg.remove, "remove", RemoveConfig),
         device=device,
         store=Store(expand(cfg.paths.artifacts), device_name),
+        accuracy=None if cfg.accuracy is None else build(cfg.accuracy, "accuracy", UnlearningAccuracy),
         workers=top.workers,
         attributed_groups=top.attributed_groups,
     )

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from tdattr.costs import Cost
+from tdattr.pipeline.accuracy import plan_accuracy
 from tdattr.pipeline.evaluate import evaluate
 from tdattr.pipeline.health import plan_health
 from tdattr.pipeline.run import EVALUATE, plan_until
@@ -38,8 +39,8 @@ def ends(ws: PlannedWorkspace) -> list[Plan]:
     """What a job ends with."""
     if ws.until != EVALUATE:
         return plan_until(ws)
-    health = plan_health(ws)
-    return [*([] if health is None else [health]), evaluate(ws)]
+    beside = [plan for plan in (plan_health(ws), plan_accuracy(ws)) if plan is not None]
+    return [*beside, evaluate(ws)]
 
 
 class Graph:

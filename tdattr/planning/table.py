@@ -31,6 +31,9 @@ TITLES = {
     "moments": "moments of features",
     "classifier": "classifier",
     "health": "health check",
+    "decoded": "decoded training items",
+    "prompted_images": "images of styles and objects",
+    "accuracy": "accuracies of unlearning",
     "evaluate": "verdict",
 }  # of stages; those of one title are one row
 HEADERS = ("", "artifacts", "there", "shared", "to build", "work", "time", "from", "disk")

@@ -83,9 +83,11 @@ class Outputs:
         settings: dict[str, Any] | None = None,
         steps: int | None = None,
         names: Sequence[str] | None = None,
+        summary: dict[str, Any] | None = None,
         **config: Any,
     ) -> None:
-        """A run judged by its agreement with a gold matrix, [query, group]; ``ceiling`` is a second one."""
+        """A run judged by its agreement with a gold matrix, [query, group]; ``ceiling`` is a second one. ``summary``
+        adds entries."""
         verdict = judge(
             gold,
             scores,
@@ -94,7 +96,7 @@ class Outputs:
             [] if ceiling is None else [ceiling],
         )
         facts = {} if steps is None else {"training_steps": float(steps)}
-        found = {"protocol": "logo", "title": verdict.title, "facts": facts, **verdict.summary}
+        found = {"protocol": "logo", "title": verdict.title, "facts": facts, **verdict.summary, **(summary or {})}
         table = pd.DataFrame(verdict.table)
         own = {"protocol": {"name": "logo"}, "method": {"name": method} | (settings or {})}
         self.write(method, seed, "tiny", table, found, own | config)

@@ -1,6 +1,7 @@
 """The papers' tables of pretended runs, against numbers computed here in another way."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -427,3 +428,57 @@ def test_the_interval_of_a_seed_is_the_runs_own(outputs: Outputs) -> None:
     (experiment,) = collect([outputs.root]).experiments
     own = experiment.runs["mucs"][1].summary["agreement"]["spearman"]
     assert (row["low"].value, row["high"].value) == pytest.approx((own["low"], own["high"]))
+
+
+def accuracy(style: float, unlearned: dict[str, tuple[float, float, float, float]] | None = None) -> dict[str, Any]:
+    """What a run found of two groups, in the form of its summary."""
+    keys = ("ua", "ira", "cra", "cra_forgotten")
+    f1 = {"serif": (0.25, 0.5, 0.75, 1.0), "sans": (0.75, 0.5, 0.75, 0.0)}
+    groups: list[dict[str, Any]] = [{"group": name, "f1": dict(zip(keys, f1[name], strict=True))} for name in f1]
+    found: dict[str, Any] = {"images": 8, "f1": {"style": style, "object": 0.75}, "groups": groups}
+    if unlearned is not None:
+        for row in groups:
+            row["unlearned"] = dict(zip(keys, unlearned[row["group"]], strict=True))
+        found["means"] = {
+            of: {key: float(np.mean([row[of][key] for row in groups])) for key in keys} for of in ("unlearned", "f1")
+        }
+    return {"accuracy": found | {"classifiers": {"style": 0.9, "object": 0.995}}}
+
+
+def test_the_accuracies_of_unlearning_stand_beside_f1s(outputs: Outputs) -> None:
+    gold = np.random.default_rng(0).random((QUERIES, 3))
+    for seed, shift in ((1, 0.0), (2, 0.25)):
+        unlearned = {"serif": (1.0 - shift, 0.5, 0.25, 0.5), "sans": (0.5, 0.25, 0.75, 0.0)}
+        outputs.groups("guda_c-awss", seed, gold, gold, summary=accuracy(0.5, unlearned))
+    outputs.groups("pixel", 1, gold, gold, summary=accuracy(0.5))
+    outputs.groups("random", 1, gold, gold)
+    sheets = made(outputs)
+    rows = shown(sheets["accuracies"], "model")
+    assert list(rows) == ["F1", "guda_c-awss"]
+    assert rows["F1"] == {
+        **{"model": "F1", "style": "50.0", "object": "75.0", "UA": "50.0", "IRA": "50.0", "CRA": "75.0"},
+        **{"CRA, forgotten": "50.0", "images": "8"},
+    }
+    found = rows["guda_c-awss"]
+    assert [found[key] for key in ("style", "UA", "IRA", "CRA", "CRA, forgotten")] == [
+        "–",
+        "68.8",
+        "37.5",
+        "50.0",
+        "25.0",
+    ]
+    assert "90.0% of styles and 99.5% of objects right" in sheets["accuracies"].caption
+    of_groups = [[str(cell) for cell in row.values()] for row in sheets["accuracies_of_groups"].rows]
+    assert of_groups == [
+        ["serif", "F1", "25.0", "50.0", "75.0", "100.0"],
+        ["serif", "guda_c-awss", "87.5", "50.0", "25.0", "50.0"],
+        ["sans", "F1", "75.0", "50.0", "75.0", "0.0"],
+        ["sans", "guda_c-awss", "50.0", "25.0", "75.0", "0.0"],
+    ]
+    assert not sheets["accuracies_of_groups"].printed
+
+
+def test_runs_that_did_not_look_have_no_such_table(outputs: Outputs) -> None:
+    gold = np.random.default_rng(0).random((QUERIES, 3))
+    outputs.groups("pixel", 1, gold, gold)
+    assert not {name for name in made(outputs) if name.startswith("accuracies")}

@@ -1,0 +1,293 @@
+"""Did unlearning do what it claims? Images of every style and object, by F1 and by the models without a group,
+classified (UnlearnCanvas)."""
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from tdattr.costs import Cost, Work
+from tdattr.counterfactuals import Trained
+from tdattr.data.groups import list_owners
+from tdattr.errors import UserError
+from tdattr.features import Setting
+from tdattr.features.label_classifier import Name
+from tdattr.files import to_json
+from tdattr.ids import digest_ids
+from tdattr.metrics.unlearning_accuracy import MEASURES, UnlearningAccuracy, measure_unlearning
+from tdattr.pipeline.attribute import outline_context
+from tdattr.pipeline.decode import decoded_setting, pack, plan_decoded, unpack
+from tdattr.pipeline.generate import count_evaluations, sample_from, sampling_config
+from tdattr.pipeline.train import as_trained, train
+from tdattr.pipeline.workspace import Workspace
+from tdattr.progress import track
+from tdattr.rows import Rows
+from tdattr.seeding import generator
+from tdattr.store import Artifact, Plan, share_out
+from tdattr.tables import REBUILD, DataFrame, read_json, write_table
+
+log = logging.getLogger(__name__)
+F1 = "F1"  # among the models
+GENERATE = "generate"  # the stage before a method is asked
+ROWS, IMAGES = "generated", "images"  # of the arrays of an artifact
+BLOCK_SAMPLES = 256  # generated at a time, at least; what an interruption costs at most
+FOUND = "accuracy.json"
+TABLE = "accuracy.csv"  # of a run: a row for every group
+NAMED = "images.csv"  # of an artifact: what the classifiers see in every image
+
+
+def plan_accuracy(ws: Workspace) -> Plan | None:
+    """The accuracies of F1 and of the method's models without a group; of F1 alone where the run ends before its method
+    is asked. None where none are asked for. The images of every model are an artifact, which jobs share out."""
+    config = ws.accuracy
+    if config is None:
+        return None
+    setting = judging(ws, config)
+    models = list_models(ws)
+    prompts = choose_items(ws, config)
+    plans = {name: plan_images(ws, model, prompts) for name, model in models.items()}
+    classifiers = [classifier.plan(setting) for classifier in config.classifiers]
+
+    def prepare() -> dict[str, Artifact]:
+        share_out(classifiers)
+        return dict(zip(plans, share_out(list(plans.values()), "Generating for the accuracies"), strict=True))
+
+    def make(folder: Path, generated: Mapping[str, Artifact]) -> None:
+        named = name_images(config, setting, generated, prompts)
+        write_table(folder / NAMED, named)
+        found = measure(named)
+        found["classifiers"] = {
+            "style": config.style_classifier.accuracy(setting),
+            "object": config.object_classifier.accuracy(setting),
+        }
+        (folder / FOUND).write_text(to_json(found))
+
+    def cost() -> Cost:
+        looks = 2 * len(prompts) * len(plans)
+        decoded = [plan_decoded(ws)] if setting.data is not ws.data else []
+        return Cost(Work(looks=looks, unsized=True), [*plans.values(), *decoded, *classifiers], "accuracy")
+
+    key = {
+        "style_classifier": config.style_classifier.describe_with_identity(setting),
+        "object_classifier": config.object_classifier.describe_with_identity(setting),
+        "shown": [[row.style, row.object] for row in prompts.itertuples()],
+    }
+    inputs = {f"images/{name}": plan.address for name, plan in plans.items()}
+    return ws.store.plan("accuracy", 1, key, inputs, make, prepare, cost=cost)
+
+
+def judging(ws: Workspace, config: UnlearningAccuracy) -> Setting:
+    """What the classifiers may use."""
+    return decoded_setting(ws) if config.decoded and ws.codec.latent else ws.setting()
+
+
+def list_models(ws: Workspace) -> dict[str, Trained]:
+    """F1 and, by the group, the method's models without one."""
+    models = {F1: as_trained(ws, train(ws))}
+    if ws.until != GENERATE:
+        models |= {name_without(name): m for name, m in ws.method.without(outline_context(ws, ws.method)).items()}
+    return models
+
+
+def name_without(group: str) -> str:
+    """The name of the model without a group."""
+    return f"without {group}"
+
+
+def choose_items(ws: Workspace, config: UnlearningAccuracy) -> DataFrame:
+    """The training items whose conditions images are generated under: columns id, style and object, a row an image."""
+    import pandas as pd
+
+    items = ws.data.train.items
+    styles = dict(list_owners(items, config.style_classifier.by, "accuracy.style_classifier.by"))
+    objects = dict(list_owners(items, config.object_classifier.by, "accuracy.object_classifier.by"))
+    shown = sorted(set(objects.values()))
+    if config.objects is not None:
+        drawn = generator(ws.seed, "accuracy.objects").permutation(len(shown))[: config.objects]
+        shown = [shown[index] for index in sorted(drawn)]
+    wanted = ws.attributed if config.styles == "attributed" else ws.groups
+    members: dict[tuple[str, str], list[int]] = {}
+    for item in map(int, ws.ids):
+        members.setdefault((styles[item], objects[item]), []).append(item)
+    rng = generator(ws.seed, "accuracy.items")
+    rows = [
+        {"id": int(rng.choice(members[style, name])), "style": style, "object": name}
+        for style in wanted
+        for name in shown
+        if (style, name) in members
+        for _ in range(config.images)
+    ]
+    return pd.DataFrame(rows, columns=["id", "style", "object"])
+
+
+def plan_images(ws: Workspace, model: Trained, prompts: DataFrame) -> Plan:
+    """The images of one model, uint8 [image, height, width, channel]; each from its own seed, the same for all
+    models."""
+    ids = prompts["id"].to_numpy()
+    shape = (ws.data.resolution, ws.data.resolution, ws.data.channels)
+
+    def make(folder: Path) -> dict[str, Any]:
+        rows, network = Rows(folder, ROWS, len(ids)), model.load()
+        size = ws.queries.batch_size * -(-BLOCK_SAMPLES // ws.queries.batch_size)  # whole batches of the sampler
+        starts = range(rows.done, len(ids), size)
+        for start in track(starts, "Generating for the accuracies", len(starts)):
+            block = ids[start : start + size]
+            rngs = [generator(ws.seed, "accuracy.sample", start + offset) for offset in range(len(block))]
+            _, images = sample_from(ws, network, rngs, ws.data.train.condition(block))
+            rows.write(**{IMAGES: pack(images)})
+        rows.close()
+        return {"batch_size": ws.queries.batch_size}  # on which the last bits of the images depend
+
+    def cost() -> Cost:
+        passes, count = count_evaluations(ws), len(ids)
+        work = None if passes is None else Work(evaluations=count * passes, images=count)
+        return Cost(work and replace(work, bytes=count * int(np.prod(shape))), model.plans)
+
+    config = sampling_config(ws) | {"conditions": digest_ids(ids), "data": ws.data.content}
+    return ws.store.plan("prompted_images", 1, config, {"model": model.address}, make, cost=cost, like=ws.size)
+
+
+def load_generated(artifact: Artifact) -> UInt8[np.ndarray, "image height width channel"]:
+    """The images of a model."""
+    images: np.ndarray = np.load(artifact.folder / f"{ROWS}_{IMAGES}.npy", mmap_mode="r")
+    return images
+
+
+def name_images(
+    config: UnlearningAccuracy, setting: Setting, generated: Mapping[str, Artifact], prompts: DataFrame
+) -> DataFrame:
+    """What the classifiers see in the images of every model: columns model, id, style, object, style_named and
+    object_named."""
+    import pandas as pd
+
+    name_styles = config.style_classifier.load_names(setting)
+    name_objects = config.object_classifier.load_names(setting)
+    tables = []
+    for model, artifact in generated.items():
+        images = load_generated(artifact)
+        table = prompts.assign(
+            style_named=list(look(name_styles, images, setting)), object_named=list(look(name_objects, images, setting))
+        )
+        table.insert(0, "model", model)
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+def look(name: Name, images: UInt8[np.ndarray, "image height width channel"], setting: Setting) -> Iterable[str]:
+    """The name of each image, a batch at a time."""
+    for start in range(0, len(images), setting.batch_size):
+        yield from name(unpack(images[start : start + setting.batch_size]))
+
+
+def measure(named: DataFrame) -> dict[str, Any]:
+    """The accuracies by what was seen in the images: of F1; for every group those of the model without it, where there
+    is one, and beside them what F1 comes to by the same measures; and the means of both."""
+    named = named.assign(
+        style_right=named["style"] == named["style_named"], object_right=named["object"] == named["object_named"]
+    )
+    images = {str(model): table for model, table in named.groupby("model", sort=False)}
+    f1 = images[F1]
+    groups = []
+    for group in map(str, dict.fromkeys(f1["style"])):
+        row: dict[str, Any] = {"group": group, "f1": measure_images(f1, group)}
+        if name_without(group) in images:
+            row["unlearned"] = measure_images(images[name_without(group)], group)
+        groups.append(row)
+    compared = [row for row in groups if "unlearned" in row]
+    accuracies = {"style": float(f1["style_right"].mean()), "object": float(f1["object_right"].mean())}
+    found: dict[str, Any] = {"images": len(f1), "f1": accuracies, "groups": groups}
+    if compared:
+        found["means"] = {of: mean_measures([row[of] for row in compared]) for of in ("unlearned", "f1")}
+    return found
+
+
+def measure_images(table: DataFrame, group: str) -> dict[str, float]:
+    """UnlearnCanvas's measures of one model's images, a group being forgotten."""
+    forgotten, style, shown = (table["style"] == group, table["style_right"], table["object_right"])
+    return measure_unlearning(forgotten.to_numpy(bool), style.to_numpy(bool), shown.to_numpy(bool))
+
+
+def mean_measures(rows: list[dict[str, float]]) -> dict[str, float]:
+    """The mean of each measure."""
+    return {key: float(np.mean([row[key] for row in rows])) for key in MEASURES}
+
+
+def check_accuracy(ws: Workspace) -> None:
+    """Raise UserError where images of styles and objects cannot be generated, or nothing would be compared."""
+    config = ws.accuracy
+    if config is None:
+        return
+    if ws.dataset.groups is None:
+        raise UserError("accuracy needs styles: set dataset.groups to a field of the items or a manifest.")
+    if not ws.data.condition_size:
+        raise UserError(
+            "accuracy needs a model that is told what to show: choose +text@dataset.text=… or dataset.source.condition."
+        )
+    if config.style_classifier.by != ws.dataset.groups:
+        raise UserError(
+            f"accuracy.style_classifier.by={config.style_classifier.by} must be dataset.groups={ws.dataset.groups}, "
+            "whose groups are forgotten: leave it out."
+        )
+    prompts = choose_items(ws, config)
+    for classifier in config.classifiers:
+        classifier.identity_with_versions(ws.setting())
+    missing = [name for name in ws.attributed if name not in set(prompts["style"])]
+    if missing:
+        raise UserError(f"accuracy finds no object that is drawn in group {missing[0]!r}: set accuracy.objects=null.")
+    if prompts["style"].nunique() < 2 or prompts["object"].nunique() < 2:
+        raise UserError(
+            f"accuracy needs two styles and two objects, of which {prompts['style'].nunique()} and "
+            f"{prompts['object'].nunique()} are there: set accuracy.styles=all, accuracy.objects=null or "
+            "accuracy.object_classifier.by."
+        )
+
+
+def check_classifiers(ws: Workspace) -> None:
+    """Raise UserError where the weights are damaged that classifiers start from which are still to be trained."""
+    plan = plan_accuracy(ws)
+    if ws.accuracy is None or plan is None or plan.finished:
+        return
+    setting = judging(ws, ws.accuracy)
+    for classifier in ws.accuracy.classifiers:
+        if not classifier.plan(setting).finished:
+            classifier.start(setting)
+
+
+def examine_accuracy(ws: Workspace, folder: Path) -> dict[str, Any]:
+    """What ``plan_accuracy`` finds, for the summary, said in the log and as a table in a run's folder; nothing where
+    none is asked for."""
+    import pandas as pd
+
+    plan = plan_accuracy(ws)
+    if plan is None:
+        return {}
+    found = read_json(plan.get().folder / FOUND, REBUILD)
+    rows = [
+        {"group": row["group"], **row.get("unlearned", {}), **{f"f1_{key}": value for key, value in row["f1"].items()}}
+        for row in found["groups"]
+    ]
+    write_table(folder / TABLE, pd.DataFrame(rows))
+    for line in describe_accuracy(found):
+        log.info("%s", line)
+    return {"accuracy": found}
+
+
+def describe_accuracy(found: Mapping[str, Any]) -> list[str]:
+    """The lines that a run prints."""
+    f1, classifiers = found["f1"], found["classifiers"]
+    lines = [
+        f"The classifiers name {100 * classifiers['style']:.1f} % of the styles and "
+        f"{100 * classifiers['object']:.1f} % of the objects of held-out items right.",
+        f"Of {found['images']} images of F1, {100 * f1['style']:.1f} % have the style and {100 * f1['object']:.1f} % "
+        "the object of their prompt.",
+    ]
+    if "means" in found:
+        means = found["means"]
+        parts = [f"{key.upper()} {100 * means['unlearned'][key]:.1f} %" for key in MEASURES[:3]]
+        reference = [f"{100 * means['f1'][key]:.1f}" for key in MEASURES[:3]]
+        lines.append(f"Models without a group: {', '.join(parts)} (F1: {', '.join(reference)}).")
+    return lines

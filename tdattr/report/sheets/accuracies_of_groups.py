@@ -1,0 +1,31 @@
+"""UnlearnCanvas's measures of every single model without a group."""
+
+from tdattr.report.collect import Experiment
+from tdattr.report.sheet import Cell, Sheet, drop_empty_columns
+from tdattr.report.sheets.accuracies import CAPTION, PROTOCOLS, collect_accuracies, describe_classifiers, show_measures
+
+__all__ = ["PROTOCOLS", "make_sheet"]
+
+
+def make_sheet(experiment: Experiment) -> Sheet | None:
+    """For every group, a row for F1, as if it were the model without it, and one for every method's model without
+    it."""
+    found = collect_accuracies(experiment)
+    every = [accuracy for accuracies in found.values() for accuracy in accuracies]
+    rows: list[dict[str, Cell]] = []
+    for group in dict.fromkeys(row["group"] for accuracy in every for row in accuracy["groups"]):
+        measured = {"F1": [row["f1"] for accuracy in every for row in accuracy["groups"] if row["group"] == group]}
+        for method, accuracies in found.items():
+            listed = [row for accuracy in accuracies for row in accuracy["groups"] if row["group"] == group]
+            measured[method] = [row["unlearned"] for row in listed if "unlearned" in row]
+        rows += [{"forgotten": group, "model": name} | show_measures(of) for name, of in measured.items() if of]
+    if not rows:
+        return None
+    caption = f"{CAPTION} {describe_classifiers(every)}"
+    return Sheet(
+        "accuracies_of_groups",
+        "Accuracies of unlearning, of every group, %",
+        caption,
+        drop_empty_columns(rows, keep=2),
+        printed=False,
+    )

@@ -1,0 +1,150 @@
+"""UnlearnCanvas's accuracies of F1, of unlearned models and of LOGO's, from the command line."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import tdattr as library
+from tdattr.pipeline.accuracy import choose_items, judging, list_models, plan_images
+from tdattr.pipeline.generate import sample_from
+from tdattr.seeding import generator
+from tests.codecs.vaes import save_vae
+from tests.e2e.console import TINY, tdattr
+from tests.features.words import NODE
+
+FAMILIES = ["DejaVu Sans", "DejaVu Serif"]
+ACCURACY = [
+    "accuracy=classifier",
+    "accuracy.objects=3",
+    "accuracy.style_classifier.steps=30",
+    "accuracy.style_classifier.size=16",
+    "accuracy.object_classifier.steps=20",
+]
+GLYPHS = [
+    *(setting for setting in TINY if not setting.startswith("dataset=")),
+    *["dataset=glyph_digits", f"dataset.text={NODE}", "dataset.groups=family", f"attributed_groups={FAMILIES}"],
+    *["train.ema=0.5", "elbo.stride=300", "protocol=logo", *ACCURACY],
+]
+UNIFORM = [
+    *["method=guda_c", "objective@method.objective=uniform", "method.unlearn.steps=3", "method.unlearn.batch_size=4"],
+    "method.unlearn.learning_rate=0.02",  # so that images change
+    "method.objective.prompt='{object} in a {descriptors} typeface'",
+]
+
+
+def newest(folder: Path) -> Path:
+    return max(folder.glob("outputs/runs/**/config.yaml"), key=lambda path: path.stat().st_mtime).parent
+
+
+def summary(folder: Path) -> dict[str, Any]:
+    return json.loads((newest(folder) / "summary.json").read_text())["accuracy"]
+
+
+def looked(folder: Path) -> Iterator[tuple[pd.DataFrame, Path]]:
+    """What was seen in the images, and the artifacts, of every command."""
+    for path in folder.glob("outputs/artifacts/accuracy/*"):
+        yield pd.read_csv(path / "images.csv"), path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where F1 was looked at alone, before anything was unlearned or retrained."""
+    folder = tmp_path_factory.mktemp("accuracy")
+    done = tdattr("until=generate", "method=random", *GLYPHS, folder=folder)
+    assert "6 images of F1" in done.stderr and "of held-out items right" in done.stderr
+    assert "Models without" not in done.stderr and not list(folder.glob("outputs/artifacts/unlearn/*"))
+    return folder
+
+
+def test_f1_alone(folder: Path) -> None:
+    table = pd.read_csv(newest(folder) / "accuracy.csv")
+    assert table["group"].tolist() == FAMILIES
+    assert set(table) == {"group", "f1_ua", "f1_ira", "f1_cra", "f1_cra_forgotten"}
+    [(seen, _)] = looked(folder)
+    assert len(seen) == 6 and set(seen["model"]) == {"F1"}
+    for row in table.itertuples():
+        own = seen[seen["style"] == row.group]
+        assert row.f1_ua == pytest.approx((own["style"] != own["style_named"]).mean())
+        assert row.f1_ira == pytest.approx((seen["style"] == seen["style_named"])[seen["style"] != row.group].mean())
+        assert row.f1_cra == pytest.approx((seen["object"].astype(str) == seen["object_named"].astype(str)).mean())
+
+
+@pytest.mark.parametrize("method", [["method=logo"], UNIFORM], ids=["logo", "guda_c"])
+def test_models_without_a_group(method: list[str], folder: Path) -> None:
+    before = len(list(folder.glob("outputs/artifacts/prompted_images/*")))
+    done = tdattr(*method, *GLYPHS, folder=folder)
+    found = summary(folder)
+    assert [row["group"] for row in found["groups"]] == FAMILIES
+    assert all(set(row) == {"group", "f1", "unlearned"} for row in found["groups"])
+    assert len(list(folder.glob("outputs/artifacts/prompted_images/*"))) == before + len(FAMILIES)  # F1's are there
+    mean = np.mean([row["unlearned"]["ua"] for row in found["groups"]])
+    assert found["means"]["unlearned"]["ua"] == pytest.approx(mean)
+    assert f"Models without a group: UA {100 * mean:.1f} %" in done.stderr
+    assert "accuracies" in tdattr(folder=folder, command="report").stdout.lower()
+
+
+def test_images_are_of_each_models_own_weights_under_the_same_seeds(folder: Path) -> None:
+    """Sampled here one by one, of items that show what is said."""
+    ws = library.compose([*GLYPHS, *UNIFORM, f"paths.outputs={folder}/outputs"])
+    assert ws.accuracy is not None
+    prompts = choose_items(ws, ws.accuracy)
+    items = ws.data.train.items.iloc[prompts["id"]]
+    assert items["family"].tolist() == prompts["style"].tolist()
+    assert items["object"].tolist() == prompts["object"].tolist()
+    seen = []
+    for model in list_models(ws).values():
+        stored = np.load(plan_images(ws, model, prompts).get().folder / "generated_images.npy")
+        for index, item in enumerate(prompts["id"]):
+            rngs = [generator(ws.seed, "accuracy.sample", index)]
+            _, image = sample_from(ws, model.load(), rngs, ws.data.train.condition(np.array([item])))
+            own = ((image[0].clamp(-1, 1) + 1) * 127.5).permute(1, 2, 0).numpy()
+            assert np.abs(stored[index] - own).max() < 1
+        seen.append(stored.astype(int))
+    assert len(seen) == 3 and all(np.abs(seen[0] - other).max() > 3 for other in seen[1:])
+
+
+def test_classifiers_learn_images_as_the_codec_gives_them_back(tmp_path: Path) -> None:
+    save_vae(tmp_path / "vae")
+    latent = ["codec=vae", f"codec.weights={tmp_path}/vae", "model.patch=2", "diffusion.sigma_data=1"]
+    given = [*GLYPHS, *latent, "method=random", f"paths.outputs={tmp_path}/outputs"]
+    ws = library.compose(given)
+    assert ws.accuracy is not None
+    setting, split = judging(ws, ws.accuracy), ws.data.train
+    ids = np.array([3, 100, 7])
+    expected = ws.codec.decode(split.x(ids), 1)
+    assert (setting.data.train.images(ids) - expected).abs().max() < 1 / 127
+    assert (expected - split.images(ids)).abs().max() > 0.1
+    plain = library.compose([*given, "accuracy.decoded=false"])
+    assert plain.accuracy is not None and judging(plain, plain.accuracy).data is plain.data
+    addresses = [each.accuracy.style_classifier.plan(judging(each, each.accuracy)).address for each in (ws, plain)]
+    assert addresses[0] != addresses[1]
+    assert plain.accuracy.style_classifier.plan(plain.setting()).address == addresses[1]
+
+
+@pytest.mark.slow
+def test_workers_share_the_models(folder: Path, tmp_path: Path) -> None:
+    tdattr("method=logo", *GLYPHS, "workers=2", folder=tmp_path)
+    tdattr("method=logo", *GLYPHS, folder=folder)
+    assert summary(tmp_path) == summary(folder)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["dataset.text=null", "dataset.source.condition=none"], "accuracy needs a model that is told what to show"),
+        (["accuracy.style_classifier.by=object"], "must be dataset.groups=family, whose groups are forgotten"),
+        (["accuracy.object_classifier.by=nothing"], "accuracy.object_classifier.by=nothing is neither a field"),
+        (["accuracy.objects=1"], "needs two styles and two objects, of which 2 and 1 are there"),
+        (["accuracy.style_classifier.held_out=1"], "held_out=1.0 must be above 0 and below 1"),
+    ],
+)
+def test_what_cannot_work_is_said_before_any_training(overrides: list[str], words: str, tmp_path: Path) -> None:
+    done = tdattr("method=random", "until=generate", *GLYPHS, *overrides, folder=tmp_path, check=False)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert words in " ".join(done.stderr.split())
+    assert not list(tmp_path.glob("outputs/artifacts/pretrain/*"))
