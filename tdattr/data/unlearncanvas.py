@@ -1,6 +1,6 @@
 """UnlearnCanvas (Zhang et al. 2024, arXiv 2402.11846): 60 styles x 20 objects x 20 pictures, as GUDA-C uses it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -8,15 +8,20 @@ from typing import Any, ClassVar, Literal
 
 from tdattr.data.images import list_folders, list_images, read_image, stamp
 from tdattr.data.prepared import SPLITS, Example, Source, one_hot
+from tdattr.data.style_prompts import PromptForm
 from tdattr.errors import UserError
 from tdattr.files import digest, expand
 from tdattr.ranges import Count, CountOrZero
+from tdattr.seeding import generator
 from tdattr.tables import read_json, read_json_lines
 
 FOLDER = "UnlearnCanvas"
 SEEDS = {"Seed Images", "Seed Image"}  # the photographs that were stylised: not a style
 FILES = ["prompts", "eval_prompts", "descriptors"]
 PROMPT = "An image of {object} in {style} style"  # where no prompts are given
+DRAWN = "from_descriptors"  # in place of a file of prompts
+WORDS = 3  # of a style in a prompt of GUDA-C's
+WORDS_SEED = 0  # draws which, and their order
 SITE = "https://huggingface.co/datasets/OPTML-Group/UnlearnCanvas"
 Picture = tuple[str, str, int]  # style, object, number
 
@@ -30,7 +35,8 @@ class UnlearnCanvas(Source):
     ``object`` (one of those that are used). The last ``held_out`` pictures of every object in every style are test.
     Files, sought in ``root`` unless their paths are absolute: ``prompts`` (JSON lines with rel_path and prompt),
     ``eval_prompts`` (with style, object and prompt) for the test items, and ``descriptors`` (JSON {style:
-    [descriptor, …]}).
+    [descriptor, …]}). ``prompts=from_descriptors``: in the form of GUDA-C's, with three descriptors drawn for every
+    picture.
     """
 
     unaddressed: ClassVar = ("root",)
@@ -55,6 +61,12 @@ class UnlearnCanvas(Source):
                 "dataset.source.held_out=1 or more, or eval_prompts=null."
             )
 
+        if self.prompts == DRAWN and self.descriptors is None:
+            raise UserError(
+                f"dataset.source.prompts={DRAWN} draws from the descriptors of the styles: give their file with "
+                "dataset.source.descriptors=<file>."
+            )
+
     def fingerprint(self) -> dict[str, str]:
         """A digest of the pictures' names, sizes and times of change, and the SHA-256 of each file that is used.
 
@@ -62,11 +74,10 @@ class UnlearnCanvas(Source):
         """
         splits = self.splits()
         digests = {"images": stamp((path for pictures in splits.values() for path in pictures.values()), self.folder)}
-        for key in FILES:
-            if getattr(self, key) and not self.file(key).is_file():
-                raise UserError(f"{self.file(key)} is missing: mend dataset.source.{key}=<file>, or set it to null.")
-            if getattr(self, key):
-                digests[key] = digest(self.file(key))
+        for key in self.files:
+            if not self.file(key).is_file():
+                raise UserError(f"{self.file(key)} is missing: {self.remedy(key)}.")
+            digests[key] = digest(self.file(key))
         for split, pictures in splits.items():
             self.texts(split, list(pictures))
         return digests
@@ -157,7 +168,17 @@ class UnlearnCanvas(Source):
         Raises UserError where a file cannot be read or leaves something out.
         """
         key = "eval_prompts" if split == "test" and self.eval_prompts else "prompts"
-        if not getattr(self, key):
+        descriptors = read_descriptors(self.file("descriptors")) if self.descriptors else {}
+        styles = sorted({style for style, _, _ in pictures}) if self.descriptors else []
+        bare = [style for style in styles if not descriptors.get(style)]
+        if bare:
+            raise UserError(
+                f"{self.file('descriptors')} has no descriptors of {bare[0]}: add them, or set "
+                "dataset.source.descriptors=null."
+            )
+        if key == "prompts" and self.prompts == DRAWN:
+            prompts = {picture: draw_prompt(picture, descriptors[picture[0]]) for picture in pictures}
+        elif not getattr(self, key):
             prompts = {picture: PROMPT.format(object=picture[1], style=picture[0]) for picture in pictures}
         else:
             texts = read_prompts(self.file(key))
@@ -170,14 +191,21 @@ class UnlearnCanvas(Source):
                     f"{self.file(key)} has no prompt for {len(missing)} images, first {style}/{name}/{number}: add "
                     f"them, or set dataset.source.{key}=null."
                 )
-        descriptors = read_descriptors(self.file("descriptors")) if self.descriptors else {}
-        bare = sorted({style for style, _, _ in pictures} - descriptors.keys()) if self.descriptors else []
-        if bare:
-            raise UserError(
-                f"{self.file('descriptors')} has no descriptors of {bare[0]}: add them, or set "
-                "dataset.source.descriptors=null."
+        return prompts, {style: ", ".join(words) for style, words in descriptors.items()}
+
+    @property
+    def files(self) -> list[str]:
+        """The settings that name a file."""
+        return [key for key in FILES if getattr(self, key) and not (key == "prompts" and self.prompts == DRAWN)]
+
+    def remedy(self, key: str) -> str:
+        """What to do where the file of a setting is missing."""
+        if key == "prompts":
+            return (
+                f"give another one with dataset.source.prompts=<file>, have prompts made of each style's descriptors "
+                f"with dataset.source.prompts={DRAWN}, or of its name with dataset.source.prompts=null"
             )
-        return prompts, descriptors
+        return f"mend dataset.source.{key}=<file>, or set it to null"
 
     def file(self, key: str) -> Path:
         """Where one of the files lies that name prompts or descriptors."""
@@ -224,11 +252,21 @@ def read_prompts(path: Path) -> dict[Any, str]:
     return prompts
 
 
-def read_descriptors(path: Path) -> dict[str, str]:
-    """Style -> its descriptors, joined by commas. Raises UserError where the file cannot be read as such."""
+def draw_prompt(picture: Picture, descriptors: Sequence[str]) -> str:
+    """A prompt in the form of GUDA-C's, with some of the style's descriptors."""
+    style, name, number = picture
+    order = generator(WORDS_SEED, f"unlearncanvas.words {style} {name}", number).permutation(len(descriptors))
+    return PromptForm().write(name, [descriptors[index] for index in order[:WORDS]])
+
+
+def read_descriptors(path: Path) -> dict[str, list[str]]:
+    """Style -> its descriptors. Raises UserError where the file cannot be read as such."""
     remedy = "write JSON {style: [descriptor, …]}"
     content = read_json(path, remedy)
     try:
-        return {plain(style): ", ".join(words) for style, words in content.items() if not isinstance(words, str)}
+        listed = {plain(style): list(words) for style, words in content.items() if not isinstance(words, str)}
+        if not all(isinstance(word, str) for words in listed.values() for word in words):
+            raise TypeError("a descriptor is no text")
+        return listed
     except (TypeError, AttributeError) as error:
         raise UserError(f"{path} holds no descriptors ({type(error).__name__}: {error}): {remedy}.") from error

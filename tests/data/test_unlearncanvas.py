@@ -1,6 +1,7 @@
 """UnlearnCanvas read from small folders in the published layout, with the prompt files that GUDA publishes."""
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,10 @@ from tdattr.configs import build
 from tdattr.data.preparation import prepare
 from tdattr.data.prepared import Prepared, Source, load
 from tdattr.data.unlearncanvas import UnlearnCanvas, read_prompts
+from tdattr.data.preparation import check_counts, prepare
+from tdattr.data.prepared import Counts, Prepared, Source, load
+from tdattr.data.style_prompts import PromptForm
+from tdattr.data.unlearncanvas import UnlearnCanvas
 from tdattr.errors import UserError
 
 YAML = Path(__file__).parents[2] / "conf" / "dataset" / "unlearncanvas.yaml"
@@ -222,7 +227,7 @@ def test_wrong_prompts_are_refused_early(root: Path, rows: list[dict[str, Any]],
 
 
 def test_wrong_files_are_refused_early(root: Path) -> None:
-    for key in ("prompts", "eval_prompts", "descriptors"):
+    for key in ("eval_prompts", "descriptors"):
         with pytest.raises(UserError, match=rf"nowhere\.json is missing: mend dataset\.source\.{key}=<file>"):
             source(root, held_out=1, **{key: "nowhere.json"}).fingerprint()
     (root / "bytes.jsonl").write_bytes(b"\xff\xfe")
@@ -238,6 +243,88 @@ def test_wrong_files_are_refused_early(root: Path) -> None:
         (root / "words.json").write_text(content)
         with pytest.raises(UserError, match=rf"words\.json.*{complaint}"):
             source(root, descriptors="words.json").fingerprint()
+
+
+@pytest.mark.slow
+def test_the_published_layout_at_its_size(root: Path, tmp_path: Path) -> None:
+    """60 styles x 20 objects x 20 numbers, every picture a link to one file, and what else lies there."""
+    folder, picture = tmp_path / "whole" / "UnlearnCanvas", path(root, *PICTURES[0])
+    styles, objects = [f"Style {n:02d}" for n in range(60)], [f"Object {n:02d}" for n in range(20)]
+    endings = ("jpg", "JPG", "jpeg", "Jpg")
+    rows = []
+    for style in styles:
+        for thing in objects:
+            (folder / style / thing).mkdir(parents=True)
+            for number in range(1, 21):
+                os.link(picture, folder / style / thing / f"{number}.{endings[number % 4]}")
+                name = f"UnlearnCanvas/{style}/{thing}/{number}"
+                said = {"image_id": name, "rel_path": f"{name}.jpg", "style": style, "object": thing}
+                rows.append(said | {"prompt": f"A depiction of {thing}, artistic style featuring {style}, {number}"})
+    for extra in ("Seed_Images/Object 00", "Seed Images/Object 01", ".cache/x", "__MACOSX", "notes/empty"):
+        (folder / extra).mkdir(parents=True)
+    os.link(picture, folder / "Seed_Images/Object 00/1.jpg")
+    os.link(picture, folder / "Seed Images/Object 01/2.jpg")
+    write_lines(tmp_path / "whole" / "train.jsonl", rows)
+    wanted = source(tmp_path / "whole", prompts="train.jsonl")
+    assert set(wanted.fingerprint()) == {"images", "prompts"} and wanted.count("train") == 24_000
+    check_counts({"train": 24_000, "test": 0}, Counts(24_000, 0), "unlearncanvas")
+    examples = list(wanted.examples("train"))
+    found = [(part.fields["style"], part.fields["object"], int(part.fields["number"])) for part in examples]
+    assert found == [(style, thing, number) for style in styles for thing in objects for number in range(1, 21)]
+    assert examples[777].prompts == ("A depiction of {1}, artistic style featuring {0}, {2}".format(*found[777]),)
+    (folder / styles[3] / objects[4] / "20.jpg").unlink()  # a number that is missing, though it has a prompt
+    assert source(tmp_path / "whole", prompts="train.jsonl").count("train") == 23_999
+    with pytest.raises(UserError, match=r"should have 24000 items in train but 23999 were found: complete its files"):
+        check_counts({"train": 23_999, "test": 0}, Counts(24_000, 0), "unlearncanvas")
+
+
+@pytest.mark.parametrize("ending", ["JPG", "jpeg", "JPEG", "Jpg", "png"])
+def test_endings_of_all_kinds(ending: str, root: Path, tmp_path: Path) -> None:
+    before = prepared(source(root), tmp_path / "before")
+    for picture in root.rglob("*.jpg"):
+        picture.rename(picture.with_suffix(f".{ending}"))
+    write_lines(root / "train.jsonl", train_rows())  # which names them .jpg
+    data = prepared(source(root, prompts="train.jsonl"), tmp_path / "out")
+    assert np.array_equal(data.train.pixels, before.train.pixels)
+
+
+def test_numbers_that_are_missing_change_no_other_item(root: Path, tmp_path: Path) -> None:
+    write_lines(root / "train.jsonl", train_rows())
+    whole = prepared(source(root, prompts="train.jsonl"), tmp_path / "whole")
+    gone = [("Cubism", "Cats", 2), ("Ukiyoe", "Sea", 1)]
+    for picture in gone:
+        path(root, *picture).unlink()
+    data = prepared(source(root, prompts="train.jsonl"), tmp_path / "out")
+    left = [index for index, picture in enumerate(PICTURES) if picture not in gone]
+    assert np.array_equal(data.train.pixels, whole.train.pixels[left])
+    for column in ("style", "object", "number", "prompt"):
+        assert data.train.items[column].tolist() == whole.train.items[column].iloc[left].tolist()
+
+
+WORDS = {style: [f"{style} {word}" for word in "abcde"] for style in STYLES}
+
+
+def test_prompts_are_made_of_descriptors_where_there_is_no_file(root: Path, tmp_path: Path) -> None:
+    (root / "words.json").write_text(json.dumps(WORDS))
+    words = r"train\.jsonl is missing: .* with dataset\.source\.prompts=from_descriptors, or of its name"
+    with pytest.raises(UserError, match=words):
+        source(root, prompts="train.jsonl", descriptors="words.json").fingerprint()
+    wanted = source(root, prompts="from_descriptors", descriptors="words.json", held_out=1)
+    assert set(wanted.fingerprint()) == {"images", "descriptors"}
+    data = prepared(wanted, tmp_path / "out")
+    drawn = set()
+    for split in (data.train, data.test):
+        for row in split.items.itertuples():
+            parts = PromptForm().parse(row.prompt)
+            assert parts.object == row.object and len(set(parts.descriptors)) == 3
+            assert set(parts.descriptors) <= set(WORDS[row.style])
+            drawn.add((row.style, parts.descriptors))
+    assert len(drawn) > len(STYLES) * 2  # each picture has its own
+    path(root, *PICTURES[0]).unlink()
+    again = prepared(wanted, tmp_path / "again").train.items
+    assert again.prompt.tolist() == data.train.items.prompt.tolist()[1:]  # whatever else is there
+    with pytest.raises(UserError, match=r"prompts=from_descriptors draws .* with dataset\.source\.descriptors=<file>"):
+        source(root, prompts="from_descriptors")
 
 
 def test_nothing_there(tmp_path: Path, root: Path) -> None:
