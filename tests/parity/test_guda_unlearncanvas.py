@@ -2,6 +2,7 @@
 value."""
 
 import json
+from itertools import product
 from typing import Any
 
 import pytest
@@ -99,6 +100,12 @@ ABLATIONS = {(beta, eta, 3, 2.0) for beta, eta in GRID}
 ABLATIONS |= {(beta, 0.3, 3, 2.0) for beta in (0.5, 1.0, 2.0, 4.0)}
 ABLATIONS |= {(2.0, 0.3, count, 2.0) for count in (1, 3, 5)}
 ABLATIONS |= {(2.0, 0.3, 3, weight) for weight in (1.0, 2.0, 3.0)}
+ABLATIONS |= {(2.0, 1.0, 3, 2.0)}  # styles drawn uniformly
+# the learning rate, λ and ε of both lists of nine, the base first
+LISTED = [
+    *[(1e-6, 2.0, 0.1), (5e-7, 2.0, 0.1), (2e-6, 2.0, 0.1), (1e-6, 1.0, 0.1), (1e-6, 3.0, 0.1), (1e-6, 2.0, 0.05)],
+    *[(1e-6, 2.0, 0.2), (5e-7, 3.0, 0.05), (2e-6, 1.0, 0.2)],
+]
 
 
 def composed(*overrides: str) -> DictConfig:
@@ -137,15 +144,35 @@ def test_the_other_anchors(objective: str, values: dict[str, Any]) -> None:
     assert build(config.method, "method").name == f"guda_c-{objective}"
 
 
+def swept(experiment: str, *names: str) -> list[Any]:
+    """The methods of the sweep's jobs, without its points along the way, which are all five; ``names`` of its values."""
+    params = composed(f"experiment={experiment}").hydra.sweeper.params
+    assert params["method.scored"] == "1000,2000,3000,4000,5000" and set(params) == {*names, "method.scored"}
+    parsed = OverridesParser.create().parse_overrides([f"{name}={params[name]}" for name in names])
+    values = [
+        [f"{name}={value}" for value in one.sweep_string_iterator()] for name, one in zip(names, parsed, strict=True)
+    ]
+    jobs = product(*values)
+    return [build(composed(f"experiment={experiment}", *job).method, "method") for job in jobs]
+
+
 def test_the_ablations() -> None:
     """The sweep has every setting of the lists once, and all five points of each."""
-    params = composed("experiment=guda_c_ablations").hydra.sweeper.params
-    assert params["method.scored"] == "1000,2000,3000,4000,5000"
-    (override,) = OverridesParser.create().parse_overrides([f"method.objective={params['method.objective']}"])
     jobs = []
-    for choice in override.sweep_string_iterator():
-        method = build(composed("experiment=guda_c_ablations", f"method.objective={choice}").method, "method")
+    for method in swept("guda_c_ablations", "method.objective"):
         made = method.objective
         jobs.append((made.beta, made.eta, made.descriptors, made.weight))
         assert json.dumps(method.describe())  # each has an address
     assert len(jobs) == len(set(jobs)) and set(jobs) == ABLATIONS
+
+
+def test_the_grids() -> None:
+    """Both lists of learning rates and weights, in which points that differ in ε alone are one."""
+    jobs = []
+    for method in swept("guda_c_grids", "objective@method.objective", "method"):
+        made = method.objective
+        jobs.append((made.name, method.unlearn.learning_rate, made.weight))
+        assert method.unlearn.points == [1000, 2000, 3000, 4000, 5000]
+        assert json.dumps(method.describe())
+    assert len(jobs) == len(set(jobs))
+    assert set(jobs) == {(name, rate, weight) for name in ("awss", "style_removed") for rate, weight, _ in LISTED}
