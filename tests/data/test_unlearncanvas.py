@@ -13,13 +13,10 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from tdattr.configs import build
-from tdattr.data.preparation import prepare
-from tdattr.data.prepared import Prepared, Source, load
-from tdattr.data.unlearncanvas import UnlearnCanvas, read_prompts
 from tdattr.data.preparation import check_counts, prepare
 from tdattr.data.prepared import Counts, Prepared, Source, load
 from tdattr.data.style_prompts import PromptForm
-from tdattr.data.unlearncanvas import UnlearnCanvas
+from tdattr.data.unlearncanvas import UnlearnCanvas, read_prompts
 from tdattr.errors import UserError
 
 YAML = Path(__file__).parents[2] / "conf" / "dataset" / "unlearncanvas.yaml"
