@@ -1,7 +1,7 @@
 """Text encoders: from prompts to the conditions of a dataset, or to vectors by which words are compared."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,6 +23,10 @@ class TextEncoder(Node, ABC):
     def check(self, prompts: Iterable[str]) -> None:
         """Raise UserError where one of all prompts of a dataset is none that can be encoded; before any is."""
         return
+
+    def measure(self, texts: Sequence[str]) -> list[int]:
+        """How long each is of what ``check`` takes only so much; 0: it takes any."""
+        return [0] * len(texts)
 
     @abstractmethod
     def identity(self) -> Mapping[str, str]:

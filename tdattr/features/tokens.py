@@ -1,7 +1,7 @@
 """Token ids as conditions: what a Stable Diffusion is told of a prompt, whose network holds the text encoder."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -79,6 +79,10 @@ class Tokens(TextEncoder):
             )
         log.warning("%s and are cut, the first: %r", message, first)
 
+    def measure(self, texts: Sequence[str]) -> list[int]:
+        """The tokens of each, with those at its start and end."""
+        return count_tokens(self.tokenizer(), texts) if texts else []
+
     def load(self, device: torch.device) -> Encode:
         """A function from texts to int32 [text, tokens]. It raises UserError where one would have to be cut and must
         not be."""
@@ -94,5 +98,10 @@ class Tokens(TextEncoder):
 
 def find_long(tokenizer: Any, texts: list[str]) -> list[str]:
     """The texts that have more tokens than the text encoder takes."""
-    lengths = map(len, tokenizer(texts, truncation=False, verbose=False)["input_ids"])
+    lengths = count_tokens(tokenizer, texts)
     return [text for text, length in zip(texts, lengths, strict=True) if length > tokenizer.model_max_length]
+
+
+def count_tokens(tokenizer: Any, texts: Sequence[str]) -> list[int]:
+    """The number of tokens of each text."""
+    return list(map(len, tokenizer(list(texts), truncation=False, verbose=False)["input_ids"]))

@@ -17,6 +17,7 @@ from tdattr.data.preparation import Encode
 from tdattr.data.prepared import Prepared
 from tdattr.diffusion import Diffusion
 from tdattr.features import Setting
+from tdattr.features.text import TextEncoder
 from tdattr.ids import Ids
 from tdattr.networks import Network
 from tdattr.queries import Queries
@@ -104,7 +105,7 @@ class MethodSetup:
     data: Prepared
     items: int  # that F1 is trained on
     train: TrainConfig
-    prompted: bool = False  # whether conditions are made of the items' prompts
+    text: TextEncoder | None = None  # makes conditions of the items' prompts; None: nothing does
     groups: Mapping[str, Ids] = field(default_factory=dict)  # of these items, where the method scores groups
     attributed: Mapping[str, Ids] = field(default_factory=dict)  # those that it scores
 

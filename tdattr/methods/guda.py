@@ -112,7 +112,7 @@ def check_objective(objective: Objective, config: GroupUnlearnConfig, setup: Met
     """Raise UserError where an objective cannot serve the model, or not with this way of retaining."""
     conditional = bool(setup.data.condition_size) and setup.network.conditional and setup.network.has_null
     split = setup.data.train
-    objective.check(ObjectiveSetup(setup.diffusion, conditional, split, setup.groups, setup.prompted))
+    objective.check(ObjectiveSetup(setup.diffusion, conditional, split, setup.groups, setup.text))
     if config.condition_dropout and setup.network.conditional and not setup.network.has_null:
         raise UserError("The network has no label for an item without a condition: set unlearn.condition_dropout=0.")
     if config.retain not in objective.retains:

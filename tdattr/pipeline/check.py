@@ -58,7 +58,7 @@ def check(ws: Workspace, overrides: Iterable[str] = (), swept: bool = False, wei
         check_weights(ws.checkpoint, network, ws.diffusion)
     check_null(ws, network)
     for method in methods:
-        setup = MethodSetup(network, ws.diffusion, ws.data, len(ws.ids), ws.train, ws.dataset.text is not None)
+        setup = MethodSetup(network, ws.diffusion, ws.data, len(ws.ids), ws.train, ws.dataset.text)
         method.check(replace(setup, groups=ws.groups, attributed=ws.attributed) if method.scores_groups else setup)
     for place, method in placed.items():
         for name, teacher in find_teachers(method):

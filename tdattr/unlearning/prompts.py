@@ -19,7 +19,7 @@ FIELD = "descriptors"  # of an item, with commas between them
 
 def check_prompted(setup: ObjectiveSetup, name: str) -> None:
     """Raise UserError where a model cannot be told another prompt."""
-    if not (setup.prompted and setup.conditional):
+    if setup.text is None or not setup.conditional:
         raise UserError(
             f"objective={name} changes prompts, and this model's conditions are not made of any: choose "
             "+text@dataset.text=… and a model that takes conditions, or objective=matched_retain."

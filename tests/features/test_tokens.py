@@ -74,6 +74,8 @@ def test_prompts_that_would_be_cut_are_counted(folder: Path, monkeypatch: pytest
     with pytest.raises(UserError, match="1 of 2 prompts .*dataset.text.truncate=true"):
         tokens.load(CPU)([FITS, LONG])
     tokens.check(iter([FITS] * 5))
+    fits, long = tokens.measure([FITS, LONG])
+    assert fits <= TOKENS < long and tokens.measure([]) == []
 
 
 def test_cut_prompts_are_named(folder: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,8 +1,9 @@
 """GUDA-C's anchors, and its loss against its formula in plain loops."""
 
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -77,7 +78,7 @@ def split(tiny_data: Prepared) -> Split:
 
 @pytest.fixture
 def setup(split: Split) -> ObjectiveSetup:
-    return ObjectiveSetup(variant("ddpm"), True, split, GROUPS, True)
+    return ObjectiveSetup(variant("ddpm"), True, split, GROUPS, WORDS)
 
 
 @pytest.fixture
@@ -305,8 +306,8 @@ def test_what_cannot_work_is_said_in_a_sentence(setup: ObjectiveSetup) -> None:
         with pytest.raises(
             UserError, match=rf"^objective={name} changes prompts, and .*or objective=matched_retain\.$"
         ):
-            objective(name).check(replace(setup, prompted=False))
-    objective("matched_retain").check(replace(setup, prompted=False, conditional=False))
+            objective(name).check(replace(setup, text=None))
+    objective("matched_retain").check(replace(setup, text=None, conditional=False))
     plain = [f"A depiction of {name}" for _, name, _ in PICTURES]
     with pytest.raises(UserError, match=r"^objective=awss weighs styles .* of which 48 items have none, first item 0 "):
         objective("awss").check(changed(setup, prompt=plain))
@@ -333,6 +334,42 @@ def test_what_cannot_work_is_said_in_a_sentence(setup: ObjectiveSetup) -> None:
         objective("matched_retain").check(changed(setup, object=alone))
     with pytest.raises(UserError, match=r"noised=forgotten tells F1 another condition, and it takes none"):
         objective("matched_retain", noised="forgotten").check(replace(setup, conditional=False))
+
+
+@dataclass(frozen=True)
+class Short(Words):
+    """A text encoder that takes so many ``words``."""
+
+    words: int = 0
+
+    def measure(self, texts: Sequence[str]) -> list[int]:
+        return [len(text.split()) for text in texts]
+
+    def check(self, prompts: Iterable[str]) -> None:
+        longest = max(prompts, key=lambda prompt: len(prompt.split()))
+        if len(longest.split()) > self.words:
+            raise UserError(f"{longest!r} is too long.")
+
+
+@pytest.mark.parametrize("name", ["awss", "uniform"])
+@pytest.mark.parametrize("count", [1, 2, 3, 9])
+def test_anchors_that_are_too_long_are_found_before_one_is_drawn(
+    name: str, count: int, setup: ObjectiveSetup, context: UnlearnContext
+) -> None:
+    """Of all that can be drawn the longest decides, and it comes from a style that is not the item's own."""
+    possible = {
+        write(thing, *drawn)
+        for style, thing, _ in PICTURES
+        for other, pool in STYLES.items()
+        if other != style
+        for drawn in permutations(pool, min(count, len(pool)))
+    }
+    most = max(len(prompt.split()) for prompt in possible)
+    made = objective(name, descriptors=count)
+    made.check(replace(setup, text=Short(width=4, words=most)))
+    with pytest.raises(UserError, match=rf"^Anchors of objective={name} with method.objective.descriptors={count} are"):
+        made.check(replace(setup, text=Short(width=4, words=most - 1)))
+    assert set(drawn(made, context, int(FORGOTTEN[0]), 40)) <= possible
 
 
 @pytest.mark.parametrize(

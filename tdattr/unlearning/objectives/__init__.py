@@ -16,6 +16,7 @@ from tdattr.data.preparation import Encode
 from tdattr.data.prepared import Split
 from tdattr.diffusion import Diffusion
 from tdattr.diffusion.batch import Batch
+from tdattr.features.text import TextEncoder
 from tdattr.ids import Ids
 from tdattr.training.teacher import Teacher
 from tdattr.unlearning.draws import UnlearnBatch
@@ -81,7 +82,7 @@ class ObjectiveSetup:
     conditional: bool  # whether the model is told conditions of the items, and also works without them
     split: Split
     groups: Mapping[str, Ids] = field(default_factory=dict)  # of the items that F1 sees
-    prompted: bool = False  # whether conditions are made of the items' prompts
+    text: TextEncoder | None = None  # makes conditions of the items' prompts; None: nothing does
 
 
 class Objective(Node, ABC):

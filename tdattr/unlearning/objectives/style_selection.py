@@ -88,6 +88,27 @@ class StyleSelection(Anchored):
                 f"first item {styled[0]} ({setup.split.items['prompt'].iloc[styled[0]]!r}): give their form with "
                 "method.objective.prompt."
             )
+        self.check_longest(setup, form, described)
+
+    def check_longest(self, setup: ObjectiveSetup, form: PromptForm, described: Mapping[str, tuple[str, ...]]) -> None:
+        """Raise UserError where the longest anchors that may be drawn are not such as the text encoder takes."""
+        assert setup.text is not None  # check_prompted
+        words = list(set().union(*described.values()))
+        lengths = dict(zip(words, setup.text.measure(words), strict=True))
+        longest = {
+            name: sorted(pool, key=lengths.__getitem__, reverse=True)[: self.descriptors]
+            for name, pool in described.items()
+        }
+        prompts: dict[str, None] = {}
+        for name, ids in setup.groups.items():
+            objects = {parts.object for parts in parse_prompts(setup.split, ids, form).values()}
+            others = [drawn for other, drawn in longest.items() if other != name]
+            prompts |= dict.fromkeys(form.write(shown, drawn) for shown in sorted(objects) for drawn in others)
+        try:
+            setup.text.check(prompts)
+        except UserError as error:
+            setting = f"method.objective.descriptors={self.descriptors}"
+            raise UserError(f"Anchors of objective={self.name} with {setting} are too long: {error}") from error
 
     def anchors(self, context: UnlearnContext) -> Choose:
         """The conditions of prompts that are drawn for each forgotten item."""
