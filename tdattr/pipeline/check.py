@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from tdattr.configs import Node, walk
 from tdattr.data import groups
-from tdattr.data.prepared import SPLITS
+from tdattr.data.prepared import SPLITS, Source
 from tdattr.errors import UserError
 from tdattr.features import Extractor, Loadable, identities
 from tdattr.features.text import TextEncoder
@@ -45,8 +45,10 @@ def check(ws: Workspace, overrides: Iterable[str] = (), swept: bool = False, wei
     for method in methods:
         identities(method, ws.setting())
     check_prompts(ws.prompts, ws.dataset.text)
-    say_what_there_is(ws)
     check_roles(ws)
+    ws.protocol.check_settings(ws.queries.count)
+    check_sizes(ws)
+    say_what_there_is(ws)
     check_groups(ws)
     check_accuracy(ws)
     names = ws.attributed if ws.protocol.judges_groups else {}
@@ -95,6 +97,34 @@ def check_codec(ws: Workspace) -> None:
     if outline is not None:
         height, width, channels = outline.shape
         ws.codec.shape((channels, height, width))
+
+
+def check_sizes(ws: Workspace) -> None:
+    """Whether the network can be built for what its x and conditions are going to be, as far as that is known before
+    the dataset is prepared. Raises UserError."""
+    outline = None if ws.prepared.finished else outline_item(ws.dataset.source)
+    if outline is None:
+        return
+    (height, width, channels), condition = outline
+    x_channels, resolution = ws.codec.shape((channels, height, width))[:2]
+    text = ws.dataset.text
+    size = text.width if text is not None else 0 if condition is None else condition[-1] if condition[1:] else 1
+    ws.outline_network(x_channels, resolution, size)
+
+
+def outline_item(source: Source) -> tuple[tuple[int, int, int], tuple[int, ...] | None] | None:
+    """The shapes of the images of a dataset and, [variant, *shape], of their conditions, by its settings or, where
+    these do not say them, by its first item; None where that cannot be read, which its preparation will say."""
+    if (outline := source.outline(SPLITS[0])) is not None:
+        return outline.shape, outline.condition
+    try:
+        first = next(iter(source.examples(SPLITS[0])))
+        height, width, channels = first.read().shape
+    except (StopIteration, UserError):
+        return None
+    if source.window is not None:
+        height = width = source.window
+    return (height, width, channels), None if first.condition is None else (1, *first.condition.shape)
 
 
 def check_weights_of(ws: Workspace) -> None:

@@ -202,8 +202,12 @@ class Workspace:
     def skeleton(self) -> Network:
         """The network without numbers, for what its size alone decides; it is not kept."""
         channels, resolution = self.x_shape[:2]
+        return self.outline_network(channels, resolution, self.data.condition_size)
+
+    def outline_network(self, channels: int, resolution: int, condition: int) -> Network:
+        """The same for any x and conditions of any length. Raises UserError where the network does not fit them."""
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
-            return self.model.build(channels, resolution, self.data.condition_size)
+            return self.model.build(channels, resolution, condition)
 
     @cached_property
     def weight_bytes(self) -> int:

@@ -70,6 +70,11 @@ class Protocol(Node, ABC):
         under short names: ``lds``, ``lds_low``, ``lds_high``."""
         return {}
 
+    def check_settings(self, queries: int) -> None:
+        """Raise UserError for settings that cannot work with any items, or with so many queries; before the dataset is
+        prepared."""
+        return None
+
     def check(self, setup: ProtocolSetup) -> None:
         """Raise UserError for settings that cannot work with such items and queries."""
         return None

@@ -70,6 +70,11 @@ class LeaveKOut(Protocol):
         """k for a training set of that size."""
         return self.k if self.k is not None else round(self.share * items)
 
+    def check_settings(self, queries: int) -> None:
+        """One query has no distribution."""
+        if queries < 2:
+            raise UserError("leave_k_out compares distributions: set queries.attributed to 2 or more.")
+
     def check(self, setup: ProtocolSetup) -> None:
         """k must leave something to train on."""
         items, queries = len(setup.items), len(setup.queries)
@@ -85,8 +90,6 @@ class LeaveKOut(Protocol):
                 f"Removing {k} items for each of {queries} queries at random leaves about {left:.0f} of {items}: "
                 "lower protocol.k, protocol.share or queries.attributed."
             )
-        if queries < 2:
-            raise UserError("leave_k_out compares distributions: set queries.attributed to 2 or more.")
 
     def work(self, scores: Judged, others: Mapping[str, Judged], items: Ids, models: Counterfactuals) -> Sequence[Plan]:
         """The images that are generated again after two retrainings. What these leave out, scores decide: at least the

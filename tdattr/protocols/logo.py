@@ -8,7 +8,7 @@ from tdattr.counterfactuals import Counterfactuals
 from tdattr.errors import UserError
 from tdattr.ids import Ids
 from tdattr.metrics.aggregation import AggregateConfig
-from tdattr.protocols import Judged, Protocol, ProtocolSetup, Verdict
+from tdattr.protocols import Judged, Protocol, Verdict
 from tdattr.protocols.group_agreement import aggregate_scores, headline, judge
 from tdattr.queries import Queries
 from tdattr.ranges import Count
@@ -42,7 +42,7 @@ class AgreementWithLOGO(Protocol):
         """The agreement by the measures that people are shown."""
         return headline(summary)
 
-    def check(self, setup: ProtocolSetup) -> None:
+    def check_settings(self, queries: int) -> None:
         """There must be a gold standard, and it and the ceiling must not be the same trainings. Raises UserError."""
         if self.gold is None:
             raise UserError("protocol=logo needs a gold standard: leave out protocol.gold=null.")

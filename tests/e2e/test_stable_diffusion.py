@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from tests.e2e.console import tdattr
@@ -79,3 +80,29 @@ def test_what_does_not_fit(folder: Path, overrides: list[str], sentence: str) ->
     small = [value for value in SMALL if characters or not value.startswith("dataset.source")]
     done = tdattr(*small, *characters, *overrides, folder=folder, check=False)
     assert done.returncode == 1 and sentence in " ".join(done.stderr.split())
+
+
+@pytest.mark.parametrize("dataset", ["glyphs", "image_folder"])
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        ([], "is told prompts but the dataset has "),
+        ([TOKENS, "model.weights=wide"], "takes x of 4 channels, not "),
+        ([TOKENS, "protocol=leave_k_out", "queries.attributed=1"], "set queries.attributed to 2 or more."),
+    ],
+)
+def test_what_does_not_fit_any_item_is_said_before_they_are_prepared(
+    folder: Path, tmp_path: Path, dataset: str, overrides: list[str], sentence: str
+) -> None:
+    (tmp_path / "sd").symlink_to(folder / "sd")
+    save_pipeline(tmp_path / "wide", in_channels=4, out_channels=4)
+    (tmp_path / "images").mkdir()
+    Image.new("L", (9, 9)).save(tmp_path / "images" / "one.png")
+    if dataset == "image_folder":
+        small = [value for value in SMALL if not value.startswith("dataset")]
+        small += ["dataset=image_folder", "dataset.source.root=images", "dataset.source.resolution=8"]
+    else:
+        small = SMALL
+    done = tdattr(*small, *overrides, folder=tmp_path, check=False)
+    assert done.returncode == 1 and sentence in done.stderr.splitlines()[-1]
+    assert not list(tmp_path.glob("outputs/artifacts/*/*"))

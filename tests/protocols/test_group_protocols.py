@@ -165,7 +165,7 @@ def test_the_ceiling_is_golds_agreement_with_itself_and_the_fraction_a_share_of_
 def test_settings_that_cannot_work_are_refused_before_anything_is_trained() -> None:
     setup = ProtocolSetup(Pretended().items(), composed([{"wide": 1.0}]), NAMES)
     with pytest.raises(UserError, match=r"needs a gold standard: leave out"):
-        protocol("logo").check(setup)
+        protocol("logo").check_settings(3)
     protocol("truth").check(setup)
     with pytest.raises(UserError, match=r"which is none of the groups"):
         protocol("truth").check(replace(setup, queries=composed([{"unheard-of": 1.0}])))
@@ -184,13 +184,12 @@ class Retrained(Attributor):
 
 
 def test_gold_and_its_ceiling_must_not_be_the_same_trainings() -> None:
-    setup = ProtocolSetup(Pretended().items(), composed([{"wide": 1.0}]), NAMES)
     three = replace(protocol("logo"), gold=Retrained(0))
     assert list(three.others()) == ["gold"]
     with pytest.raises(UserError, match=r"agree by construction: set protocol.ceiling.first=3"):
-        replace(three, ceiling=Retrained(2)).check(setup)
+        replace(three, ceiling=Retrained(2)).check_settings(3)
     whole = replace(three, ceiling=Retrained(3))
-    whole.check(setup)
+    whole.check_settings(3)
     assert list(whole.others()) == ["gold", "ceiling"]
 
 

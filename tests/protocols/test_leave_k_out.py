@@ -255,7 +255,8 @@ def test_possible_numbers_are_accepted() -> None:
 
 def test_a_single_query_is_refused() -> None:
     with pytest.raises(UserError, match=r"queries.attributed to 2 or more"):
-        protocol(k=3).check(setup(30, 1))
+        protocol(k=3).check_settings(1)
+    protocol(k=3).check_settings(2)
 
 
 def test_removing_everything_is_refused_before_any_training() -> None:
