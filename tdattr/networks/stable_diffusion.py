@@ -155,8 +155,10 @@ class StableDiffusionConfig(NetworkConfig):
 
     def own_diffusion(self, sampler: str | None) -> dict[str, Any]:
         """What the pipeline's scheduler says of the training, and DPM-Solver++ or another ``sampler`` with what that
-        has in common with it (GUDA-C takes DPM-Solver++, whichever scheduler is in the folder)."""
-        return self.scheduler.training() | self.scheduler.sampling(sampler or "dpm_solver")
+        has in common with it (GUDA-C takes DPM-Solver++, whichever scheduler is in the folder). Nothing is clipped, as
+        x is a latent: diffusers' StableDiffusionPipeline switches ``clip_sample`` off where a file has it on, and its
+        DPM-Solver++ thresholds nothing unless it is told to."""
+        return self.scheduler.training() | self.scheduler.sampling(sampler or "dpm_solver") | {"clip": None}
 
     def check_diffusion(self, diffusion: "Diffusion") -> None:
         """Raise UserError where the folder is no Stable Diffusion 1.x, or the weights were trained under another

@@ -5,6 +5,7 @@ import logging
 from omegaconf import DictConfig, OmegaConf
 
 from tdattr.configs import build
+from tdattr.diffusion import Diffusion
 from tdattr.networks import NetworkConfig
 
 log = logging.getLogger(__name__)
@@ -12,7 +13,8 @@ log = logging.getLogger(__name__)
 
 def adopt_diffusion(cfg: DictConfig) -> None:
     """Give every missing setting of ``cfg.diffusion`` the value by which the model's own weights were trained and are
-    sampled, and say so; nothing where none is missing. Raises UserError where it is not known."""
+    sampled, and say so of those that are read; nothing where none is missing. Raises UserError where it is not known.
+    """
     node = cfg.diffusion
     missing = [str(key) for key in node if OmegaConf.is_missing(node, key)]
     if not missing:
@@ -21,4 +23,6 @@ def adopt_diffusion(cfg: DictConfig) -> None:
     adopted = model.own_diffusion(None if "sampler" in missing else node.sampler)
     for key in missing:
         node[key] = adopted[key]
-    log.info("Adopted from the checkpoint: %s", ", ".join(f"diffusion.{key}={adopted[key]}" for key in missing))
+    diffusion: Diffusion = build(node, "diffusion", Diffusion)
+    read = [key for key in missing if key not in diffusion.unread()]
+    log.info("Adopted from the checkpoint: %s", ", ".join(f"diffusion.{key}={adopted[key]}" for key in read))

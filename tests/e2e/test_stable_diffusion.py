@@ -38,6 +38,7 @@ def test_mucs_and_logo(folder: Path) -> None:
     encoder = (folder / "sd" / "text_encoder" / "model.safetensors").read_bytes()
     done = tdattr("method=mucs", *MUCS, *SMALL, TOKENS, folder=folder)
     assert "Adopted from the checkpoint" in done.stderr and "diffusion.sampler=dpm_solver" in done.stderr
+    assert "diffusion.clip" not in done.stderr  # which DPM-Solver++ does not do
     [f1] = weights(folder)
     assert f1.keys() == {f"unet.{name}" for name in base}  # the U-Net alone
     moved = max(float((f1[f"unet.{name}"] - value).abs().max()) for name, value in base.items())

@@ -137,6 +137,16 @@ def test_another_variant(folder: Path) -> None:
         node(folder).check_diffusion(variant("ddpm", c_noise="timestep"))
 
 
+@pytest.mark.parametrize("sampler", [None, "dpm_solver", "ddim", "ancestral"])
+@pytest.mark.parametrize("said", [True, False, "remove"])
+def test_latents_are_not_clipped_whatever_the_scheduler_says(
+    folder: Path, said: bool | str, sampler: str | None
+) -> None:
+    """As in diffusers' pipeline."""
+    edit(SCHEDULER, clip_sample=said)(folder)
+    assert node(folder).own_diffusion(sampler)["clip"] is None
+
+
 def test_velocities_are_adopted_from_a_pipeline_that_predicts_them(folder: Path) -> None:
     edit(SCHEDULER, prediction_type="v_prediction")(folder)
     assert node(folder).own_diffusion(None)["prediction"] == "v_prediction"

@@ -46,6 +46,7 @@ def test_a_pipeline_is_sampled_as_diffusers_samples_it(tmp_path: Path, caplog: p
     with caplog.at_level(logging.INFO):
         ws = workspace(tmp_path, *PLAIN)
     assert "Adopted from the checkpoint: diffusion.timesteps=1000, " in caplog.text
+    assert "diffusion.clip=1.0" in caplog.text and "diffusion.variance" not in caplog.text  # which DDIM does not read
     assert "they are counterfactuals of this recipe, not of the checkpoint's own training" in caplog.text
     assert ws.cfg.diffusion.prediction == "v_prediction"  # what is stored beside the run
     queries = tdattr.generate(ws)
