@@ -74,6 +74,20 @@ def test_jobs_run_what_was_submitted(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_jobs_find_files_from_where_the_command_was_given(tmp_path: Path) -> None:
+    """That one was read whose path is relative, what is wrong with it says."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "prompts.txt").write_text("a bold 4\na thin 9\n")
+    process = start(
+        tmp_path, ROOT, "seed=1", "queries.prompts=mine/prompts.txt", "queries.attributed=1", "queries.controls=0"
+    )
+    _, said = process.communicate()
+    (folder,) = tmp_path.glob("outputs/runs/*")
+    assert process.returncode == 1, said
+    assert "mine/prompts.txt holds 2 prompts for 1 queries: set" in read_status(folder, "0")["error"]
+
+
+@pytest.mark.slow
 def test_an_interruption_ends_local_jobs_and_says_so(tmp_path: Path) -> None:
     process = start(tmp_path, ROOT, "hydra.launcher.jobs=1", "seed=1,2")
     folder = wait_for_job(tmp_path, 0, process)
