@@ -21,7 +21,7 @@ from tdattr.stopwatch import SPENT
 OPERATIONS = ("open", "os.mkdir", "os.rename", "os.remove")  # the audit events of Python that are looked at
 UNFINISHED = re.compile(r"\.(?P<address>[0-9a-f]{16}|sd_tiny)(\..*)?\.unfinished")  # the folder of what is being built
 LIMIT_SECONDS = 600.0  # after which an attempt hangs
-LINGER_SECONDS = 30.0  # for which processes may outlive the one that started them
+IDLE_SECONDS = 60.0  # for which processes may do nothing that have outlived the one that started them
 
 
 class Broken(Exception):
@@ -220,18 +220,24 @@ class Attempt:
         return ended
 
     def check_gone(self) -> None:
-        """Raise Broken where other processes go on without the command's."""
-        deadline = time.monotonic() + LINGER_SECONDS
+        """Raise Broken where other processes go on without the command's. A rank of a training that has just been
+        started notices that it is gone once it has imported, which takes long on a busy machine."""
+        seen: dict[int, str] = {}
+        began = moved = time.monotonic()
         while left := members(self.process):
-            if time.monotonic() > deadline:
+            now = time.monotonic()
+            if left != seen:
+                seen, moved = left, now
+            if now - moved > IDLE_SECONDS or now - began > LIMIT_SECONDS:
                 for process in left:
                     os.kill(process, signal.SIGKILL)
                 raise Broken(f"{len(left)} of its processes have outlived it: see {self.log}")
             time.sleep(0.1)
 
 
-def members(group: int) -> list[int]:
-    """The processes of a group that are alive."""
-    table = subprocess.run(["ps", "-A", "-o", "pid=,pgid=,stat="], capture_output=True, text=True, check=True).stdout
+def members(group: int) -> dict[int, str]:
+    """The processes of a group that are alive, and the processor time that each has had."""
+    command = ["ps", "-A", "-o", "pid=,pgid=,stat=,time="]
+    table = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     rows = (line.split() for line in table.splitlines())
-    return [int(process) for process, of, state in rows if int(of) == group and not state.startswith("Z")]
+    return {int(process): spent for process, of, state, spent in rows if int(of) == group and not state.startswith("Z")}
