@@ -16,7 +16,7 @@ def read_prompt_file(path: Path, where: Mapping[str, Sequence[str]]) -> list[dic
     """The prompts in their order, each with the other values of its line, of which lists are joined by commas.
 
     ``where``: only lines whose values of these keys are among those. Raises UserError where the file is missing, a line
-    holds no prompt, or no line is left.
+    holds no prompt, none has one of the values, or no line is left.
     """
     if not path.is_file():
         raise UserError(f"queries.prompts: {path} does not exist: {REMEDY}.")
@@ -29,9 +29,13 @@ def read_prompt_file(path: Path, where: Mapping[str, Sequence[str]]) -> list[dic
         empty = [number for number, line in enumerate(lines, 1) if not line.strip()]
     if empty:
         raise UserError(f"{path}, line {empty[0]}, is empty: take it out, or {REMEDY}.")
-    for key in where:
-        if not any(key in row for row in rows):
+    for key, values in where.items():
+        known = {row[key] for row in rows if key in row}
+        if not known:
             raise UserError(f"queries.where names {key}, which no line of {path} has: leave it out.")
+        for value in values:
+            if value not in known:
+                raise UserError(f"queries.where names the {key} {value!r}, which no line of {path} has: leave it out.")
     chosen = [row for row in rows if all(row.get(key) in values for key, values in where.items())]
     if not chosen:
         raise UserError(f"{path} holds no prompt{' that queries.where leaves' if where else ''}: {REMEDY}.")

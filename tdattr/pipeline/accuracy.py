@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from tdattr.costs import Cost, Work
+from tdattr.costs import NO_WORK, Cost, Work
 from tdattr.counterfactuals import Trained
 from tdattr.data.groups import list_owners
 from tdattr.errors import UserError
@@ -67,9 +67,8 @@ def plan_accuracy(ws: Workspace) -> Plan | None:
         (folder / FOUND).write_text(to_json(found))
 
     def cost() -> Cost:
-        looks = 2 * len(prompts) * len(plans)
         decoded = [plan_decoded(ws)] if setting.data is not ws.data else []
-        return Cost(Work(looks=looks, unsized=True), [*plans.values(), *decoded, *classifiers], "accuracy")
+        return Cost(NO_WORK, [*plans.values(), *decoded, *classifiers])
 
     key = {
         "style_classifier": config.style_classifier.describe_with_identity(setting),

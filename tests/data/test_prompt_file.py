@@ -41,7 +41,7 @@ def test_lines_of_json_keep_what_is_known_of_a_prompt(tmp_path: Path) -> None:
     first, second, third = read_prompt_file(path, {})
     assert first == LINES[0] | {"prompt": "An artwork of Sea, with a, b", "descriptors": "a, b"}
     assert second["source"] == "eval" and "descriptors" not in third
-    chosen = read_prompt_file(path, {"style": ["Cubism", "Fauvism"]})
+    chosen = read_prompt_file(path, {"style": ["Cubism"]})
     assert [row["object"] for row in chosen] == ["Sea", "Cats"]
     assert len(read_prompt_file(path, {"style": ["Cubism"], "object": ["Cats"]})) == 1
 
@@ -69,5 +69,9 @@ def test_a_file_or_a_choice_that_is_not_there_is_one_sentence(tmp_path: Path) ->
     path = write(tmp_path, "\n".join(map(json.dumps, LINES)))
     with pytest.raises(UserError, match=r"^queries\.where names kind, which no line of .* has"):
         read_prompt_file(path, {"kind": ["a"]})
+    with pytest.raises(
+        UserError, match=r"^queries\.where names the style 'Fauvism', which no line of .* has: leave it"
+    ):
+        read_prompt_file(path, {"style": ["Cubism", "Fauvism"]})
     with pytest.raises(UserError, match=r"holds no prompt that queries\.where leaves"):
-        read_prompt_file(path, {"style": ["Fauvism"]})
+        read_prompt_file(path, {"style": ["Dadaism"], "object": ["Cats"]})

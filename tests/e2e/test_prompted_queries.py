@@ -76,6 +76,7 @@ def test_one_prompt_for_all(folder: Path) -> None:
         ),
         (["queries.prompts=prompts.txt", "queries.prompt=a"], "queries.prompts and queries.prompt are both given"),
         (["queries.prompt=' '"], "queries.prompt is empty"),
+        (["queries.prompts=gap.txt"], "gap.txt, line 2, is empty: take it out, or write a prompt on each line"),
         (["queries.prompt=a", "dataset.text=null"], "need a model whose conditions are made of prompts"),
         (["queries.where={style: [bold]}"], "has no effect with queries.prompts=null: leave it out"),
     ],
@@ -84,6 +85,7 @@ def test_what_cannot_work_is_said_before_any_training(
     overrides: list[str], words: str, folder: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "prompts.txt").write_text((folder / "prompts.txt").read_text())
+    (tmp_path / "gap.txt").write_text("a bold 4\n\na thin 9\n")
     done = command(*GLYPHS, *overrides, folder=tmp_path, check=False)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert words in done.stderr.splitlines()[-1]
