@@ -194,6 +194,10 @@ CASES: dict[str, list[str]] = {
     "best_weights": ["train.selection=best", "method=pixel"],
     "mirrored": ["train.mirror=true", "method=abu", "method.score.mirror=true", *ABU[1:]],
     "health": ["health.samples=8", "method=random", *within("health.extractor", CLASSIFIER)],
+    "accuracies": [
+        *["method=random", "accuracy=classifier", "accuracy.object_classifier.by=label"],
+        *within("accuracy.style_classifier", CLASSIFIER),
+    ],
     "measures": ["metrics=[ssim,mse,classifier]", "method=pixel", *within("measures.classifier.extractor", CLASSIFIER)],
 }
 

@@ -63,6 +63,8 @@ CASES: dict[str, list[str]] = {
     "latents": [
         *[*DIGITS, *ABU, "method.fisher.epochs=1", "train.mirror=true"],
         *["model.patch=2", "codec=vae", f"codec.weights={VAE}"],
+        *["accuracy=classifier", "accuracy.images=3", "accuracy.object_classifier.by=label"],
+        *(f"accuracy.style_classifier.{setting}" for setting in CLASSIFIER),
     ],
     "features": [
         *[*DIGITS, "method=features", *(f"method.extractor.{setting}" for setting in CLASSIFIER)],

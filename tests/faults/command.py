@@ -53,6 +53,8 @@ SLOW = (  # to import, for which no attempt shall wait
 SMALL_BLOCKS: dict[str, dict[str, float]] = {  # so that small runs have as many blocks and checkpoints as large ones
     "tdattr.checkpoints": {"INTERVAL_SECONDS": 0.0},
     "tdattr.data.preparation": {"BLOCK": 128},
+    "tdattr.pipeline.accuracy": {"BLOCK_SAMPLES": 2},
+    "tdattr.pipeline.decode": {"BLOCK": 512},
     "tdattr.pipeline.health": {"BLOCK_SAMPLES": 2},
     "tdattr.scoring.loss_table": {"BLOCK_ITEMS": 128},
 }
