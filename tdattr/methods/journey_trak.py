@@ -15,6 +15,7 @@ from tdattr.methods import Context, MethodWork
 from tdattr.methods.gradient_features import plan_features, stack
 from tdattr.methods.trak import Trak
 from tdattr.networks import Given
+from tdattr.progress import track
 from tdattr.queries import query_generator
 from tdattr.scoring.gradients import Gradients, items_together
 from tdattr.scoring.pairs import NoiseSet
@@ -44,8 +45,9 @@ class JourneyTrak(Trak):
         def compute(gradients: Gradients, rows: slice) -> Float[np.ndarray, "row feature"]:
             parts = []
             for span in spans(rows.stop - rows.start, items_together(gradients.size)):
-                along = path_gradients(context, gradients, slice(rows.start + span.start, rows.start + span.stop))
-                parts.append(project(along, gradients.config.projection, context.seed).cpu().numpy())
+                part = slice(rows.start + span.start, rows.start + span.stop)
+                along, which = path_gradients(context, gradients, part), f"Projection of {part.start + 1}-{part.stop}"
+                parts.append(project(along, gradients.config.projection, context.seed, which).cpu().numpy())
             return np.concatenate(parts)
 
         return plan_features(context, self.gradients, len(context.queries), about, compute, count_path(context))
@@ -64,7 +66,8 @@ def path_gradients(context: Context, gradients: Gradients, rows: slice) -> Float
     rng = generator(context.seed, "journey.noise")
     given = given_queries(context, rows)
     total = torch.zeros(rows.stop - rows.start, gradients.size, device=context.device)
-    for level, x in zip(levels, clean, strict=True):
+    steps = zip(levels, clean, strict=True)
+    for level, x in track(steps, f"Gradients along paths of {rows.start + 1}-{rows.stop}", len(clean), nested=True):
         noise = NoiseSet(level[None], normal(rng, 1, *x.shape[1:])).to(context.device)
         total += replace(gradients, noise=noise).of(x, given) / len(levels)
     return total

@@ -1,6 +1,6 @@
 """Per-example gradients of a named output function at a shared noise set: what TRAK, D-TRAK, DAS and TracIn compare."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -15,6 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from tdattr.diffusion import Diffusion
 from tdattr.networks import NOTHING, Given, Network
+from tdattr.progress import track
 from tdattr.ranges import Count
 from tdattr.scoring.cells import Items
 from tdattr.scoring.pairs import NoiseSet
@@ -75,8 +76,11 @@ class Gradients:
         """The number of parameters."""
         return sum(self.network.get_parameter(name).numel() for name in self.names)
 
-    def of(self, x: Float[Tensor, "item *x"], given: Given) -> Float[Tensor, "item parameter"]:
-        """The gradient of each item, averaged over the draws; float32 on the network's device."""
+    def of(
+        self, x: Float[Tensor, "item *x"], given: Given, description: str | None = None
+    ) -> Float[Tensor, "item parameter"]:
+        """The gradient of each item, averaged over the draws; float32 on the network's device. With a progress bar
+        where it has a ``description``."""
         parameters = {name: value.detach() for name, value in self.network.named_parameters()}
         selected = {name: parameters[name] for name in self.names}
         rest = {name: value for name, value in parameters.items() if name not in selected}
@@ -97,24 +101,29 @@ class Gradients:
         given = self.network.embed_conditions(given, len(x))
         conditions = x.new_zeros(len(x), 0) if given.condition is None else given.condition
         total = x.new_zeros(len(x), self.size)
+        batches = list(self.batches(len(x)))
+        for draws, part in batches if description is None else track(batches, description, len(batches), nested=True):
+            levels, noise = self.noise.levels[draws], self.noise.noise[draws]
+            with sdpa_kernel(SDPBackend.MATH):  # the other kernels cannot be batched by vmap
+                gradients = vmap(grad(output), in_dims=(None, 0, None, None, 0))(
+                    selected, x[part], levels, noise, conditions[part]
+                )
+            blocks = [gradients[name].flatten(1) for name in self.names]
+            scale = x.new_full((len(blocks[0]), 1), len(levels) / len(self.noise))
+            if self.config.normalise:
+                lengths = torch.stack([torch.linalg.vector_norm(block, dim=1) for block in blocks]).norm(dim=0)
+                scale = scale / lengths.clamp(min=MIN_LENGTH)[:, None]
+            columns = total[part].split([block.shape[1] for block in blocks], dim=1)
+            for target, block in zip(columns, blocks, strict=True):  # in one pass over memory, which is what limits
+                target.addcmul_(block, scale)
+        return total
+
+    def batches(self, items: int) -> Iterator[tuple[slice, slice]]:
+        """What is computed at a time: some of the draws of some of so many items; one draw where each is normalised."""
         draws_at_once = 1 if self.config.normalise else min(len(self.noise), self.batch_size)
         for draws in spans(len(self.noise), draws_at_once):
-            levels, noise = self.noise.levels[draws], self.noise.noise[draws]
-            share = len(levels) / len(self.noise)
-            for part in spans(len(x), max(1, self.batch_size // len(levels))):
-                with sdpa_kernel(SDPBackend.MATH):  # the other kernels cannot be batched by vmap
-                    gradients = vmap(grad(output), in_dims=(None, 0, None, None, 0))(
-                        selected, x[part], levels, noise, conditions[part]
-                    )
-                blocks = [gradients[name].flatten(1) for name in self.names]
-                scale = x.new_full((len(blocks[0]), 1), share)
-                if self.config.normalise:
-                    lengths = torch.stack([torch.linalg.vector_norm(block, dim=1) for block in blocks]).norm(dim=0)
-                    scale = scale / lengths.clamp(min=MIN_LENGTH)[:, None]
-                columns = total[part].split([block.shape[1] for block in blocks], dim=1)
-                for target, block in zip(columns, blocks, strict=True):  # in one pass over memory, which is what limits
-                    target.addcmul_(block, scale)
-        return total
+            count = len(range(len(self.noise))[draws])
+            yield from ((draws, part) for part in spans(items, max(1, self.batch_size // count)))
 
 
 @dataclass(frozen=True)
@@ -153,7 +162,9 @@ def features(gradients: Gradients, items: Items, rows: slice, seed: int) -> Floa
     device = gradients.noise.levels.device
     parts = []
     for span in spans(rows.stop - rows.start, items_together(gradients.size)):
-        x, given = items.take(np.arange(rows.start + span.start, rows.start + span.stop))
-        projected = project(gradients.of(x.to(device), given.to(device)), gradients.config.projection, seed)
-        parts.append(projected.cpu().numpy())
+        first, stop = rows.start + span.start, rows.start + span.stop
+        x, given = items.take(np.arange(first, stop))
+        which = f"of {first + 1}-{stop}"
+        of_items = gradients.of(x.to(device), given.to(device), f"Gradients {which}")
+        parts.append(project(of_items, gradients.config.projection, seed, f"Projection {which}").cpu().numpy())
     return np.concatenate(parts)

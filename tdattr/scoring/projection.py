@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tdattr.configs import Settings
 from tdattr.errors import UserError
+from tdattr.progress import track
 from tdattr.ranges import Count
 from tdattr.seeding import torch_seed
 
@@ -60,20 +61,27 @@ class ProjectionConfig(Settings):
 
 
 def project(
-    gradients: Float[Tensor, "item parameter"], config: ProjectionConfig, seed: int
+    gradients: Float[Tensor, "item parameter"], config: ProjectionConfig, seed: int, description: str | None = None
 ) -> Float[Tensor, "item feature"]:
-    """The projected gradients: the same matrix for the same seed and kind of device, whatever the number of items."""
+    """The projected gradients: the same matrix for the same seed and kind of device, whatever the number of items. With
+    a progress bar where it has a ``description``."""
     if config.kind == "none":
         return gradients
     features = gradients.new_zeros(len(gradients), config.dimension)
     per_parameter = config.nonzeros if config.kind == "sparse" else config.dimension
-    for number, span in enumerate(spans(gradients.shape[1], max(1, MATRIX_ENTRIES // per_parameter))):
+    rows = min(max(1, MATRIX_ENTRIES // per_parameter), gradients.shape[1])
+    # for one block of the matrix after another: fresh memory for each takes as long as drawing it
+    memory = gradients.new_empty(0 if config.kind == "sparse" else rows * config.dimension)
+    blocks = list(spans(gradients.shape[1], rows))
+    numbered = enumerate(blocks)
+    for number, span in numbered if description is None else track(numbered, description, len(blocks), nested=True):
         rng = torch.Generator(gradients.device).manual_seed(torch_seed(seed, "projection", number))
         block = gradients[:, span]
         if config.kind == "rademacher":
-            features += block @ signs(block.shape[1], config.dimension, rng)
+            features += block @ signs(block.shape[1], config.dimension, rng, memory)
         elif config.kind == "normal":
-            features += block @ torch.randn(block.shape[1], config.dimension, generator=rng, device=rng.device)
+            matrix = memory[: block.shape[1] * config.dimension].view(-1, config.dimension)
+            features += block @ torch.randn(matrix.shape, generator=rng, device=rng.device, out=matrix)
         else:
             for _ in range(config.nonzeros):
                 coordinates = torch.randint(config.dimension, (block.shape[1],), generator=rng, device=rng.device)
@@ -81,12 +89,16 @@ def project(
     return features / math.sqrt(per_parameter)
 
 
-def signs(rows: int, columns: int, rng: torch.Generator) -> Float[Tensor, "row column"]:
-    """Random ±1, eight of them out of every random byte, which a table turns into them in one pass over memory."""
+def signs(
+    rows: int, columns: int, rng: torch.Generator, memory: Float[Tensor, " entry"] | None = None
+) -> Float[Tensor, "row column"]:
+    """Random ±1, eight of them out of every random byte, which a table turns into them in one pass over memory; written
+    into ``memory``, of at least so many entries, where it is given."""
     random_bytes = torch.randint(256, (rows * columns // 8,), generator=rng, device=rng.device, dtype=torch.uint8)
     byte_values = torch.arange(256, device=rng.device, dtype=torch.uint8)[:, None]
     table = (byte_values >> torch.arange(8, device=rng.device, dtype=torch.uint8) & 1).float() * 2 - 1
-    return table.index_select(0, random_bytes.int()).view(rows, columns)
+    out = None if memory is None else memory[: rows * columns].view(-1, 8)
+    return torch.index_select(table, 0, random_bytes.int(), out=out).view(rows, columns)
 
 
 def spans(total: int, size: int) -> Iterator[slice]:

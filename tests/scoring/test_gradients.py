@@ -22,6 +22,7 @@ from tdattr.scoring.cells import TrainingItems
 from tdattr.scoring.gradients import GradientConfig, Gradients, Stacked, features, items_together
 from tdattr.scoring.kernel import decompose, load_kernel
 from tdattr.scoring.projection import ProjectionConfig, project, signs
+from tdattr.seeding import torch_seed
 from tdattr.store import Store
 from tests.contexts import keep
 from tests.methods.plain import one_by_one
@@ -89,6 +90,19 @@ IDS = np.array([40, 2, 7, 30, 11])
 PARTS = (gradient_features.item_features, gradient_features.query_features)
 
 
+def test_progress_is_shown_batch_by_batch(
+    build: Build, tiny_data: Prepared, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of the gradients of a block, in batches of three items and one draw, and of their projection."""
+    monkeypatch.setattr("tdattr.progress.LOG_INTERVAL_SECONDS", 0.0)
+    gradients = build(batch_size=3, normalise=True, projection=PROJECTIONS[0])
+    monkeypatch.setattr("tdattr.scoring.projection.MATRIX_ENTRIES", 64 * (gradients.size // 4 + 1))
+    features(gradients, TrainingItems(tiny_data.train, np.arange(9)), slice(2, 7), SEED)
+    shown = capsys.readouterr().err
+    assert "Gradients of 3-7: 1 of 10 (10%)" in shown and "Gradients of 3-7: 9 of 10" in shown
+    assert "Projection of 3-7: 3 of 4 (75%)" in shown
+
+
 @pytest.mark.parametrize("projection", PROJECTIONS)
 def test_features_do_not_depend_on_how_many_fit_into_memory(
     build: Build, tiny_data: Prepared, monkeypatch: pytest.MonkeyPatch, projection: ProjectionConfig
@@ -100,7 +114,7 @@ def test_features_do_not_depend_on_how_many_fit_into_memory(
     np.testing.assert_allclose(features(gradients, items, slice(0, 5), SEED), expected, **close)
     monkeypatch.setattr("tdattr.scoring.gradients.BUFFER_VALUES", 2 * gradients.size)  # two items at a time
     asked, of = list[int](), Gradients.of
-    monkeypatch.setattr(Gradients, "of", lambda self, x, given: asked.append(len(x)) or of(self, x, given))
+    monkeypatch.setattr(Gradients, "of", lambda self, x, *given: asked.append(len(x)) or of(self, x, *given))
     np.testing.assert_allclose(features(gradients, items, slice(1, 4), SEED), expected[1:4], **close)
     assert asked == [2, 1]
 
@@ -127,18 +141,18 @@ def test_stored_features_are_blocks_that_survive_a_kill(
     monkeypatch.setattr(gradient_features, "MOST", 2)
     asked, of = list[int](), Gradients.of
 
-    def interrupted(self: Gradients, x: Tensor, given: Given) -> Tensor:
+    def interrupted(self: Gradients, x: Tensor, *given: Any) -> Tensor:
         if len(asked) == 1:
             raise KeyboardInterrupt
         asked.append(len(x))
-        return of(self, x, given)
+        return of(self, x, *given)
 
     with monkeypatch.context() as patch:
         patch.setattr(Gradients, "of", interrupted)
         with pytest.raises(KeyboardInterrupt):
             gradient_features.item_features(context, wanted)
     assert asked == [2] and len(store.built) == 1
-    monkeypatch.setattr(Gradients, "of", lambda self, x, given: asked.append(len(x)) or of(self, x, given))
+    monkeypatch.setattr(Gradients, "of", lambda self, x, *given: asked.append(len(x)) or of(self, x, *given))
     items, queries = (part(context, wanted) for part in PARTS)
     assert asked == [2, 2, 1, 2, 2]  # what is left of the items, and the queries
     network, noise = loaded[-1], wanted.noise_set(context.diffusion, (1, 8, 8), context.seed)
@@ -223,6 +237,10 @@ def test_projections_are_linear_and_the_same_in_any_pieces(kind: str, monkeypatc
         project(x[:1] + 2 * x[1:2], wanted, 5), together[:1] + 2 * together[1:2], atol=1e-4, rtol=1e-4
     )
     assert not torch.allclose(project(x, wanted, 6), together)
+    if kind == "normal":  # 120 rows at a time
+        blocks = [torch.Generator().manual_seed(torch_seed(5, "projection", number)) for number in range(5)]
+        rows = [torch.randn(120 if number < 4 else 20, 32, generator=rng) for number, rng in enumerate(blocks)]
+        torch.testing.assert_close(together, x @ torch.cat(rows) / 32**0.5, atol=1e-4, rtol=1e-4)
     assert torch.equal(project(x, ProjectionConfig("none", 32, 2), 5), x)
 
 
@@ -231,6 +249,10 @@ def test_signs_are_fair_coins() -> None:
     assert set(found.unique().tolist()) == {-1.0, 1.0}
     assert found.mean(0).abs().max() < 5 / 4000**0.5 and found.mean(1).abs().mean() < 0.2
     assert (found.T @ found / 4000 - torch.eye(64)).abs().max() < 5 / 4000**0.5
+    used = torch.full((4001 * 64,), 7.0)  # more than it takes, and what an earlier block left
+    assert (
+        torch.equal(signs(4000, 64, torch.Generator().manual_seed(1), used), found) and (used[4000 * 64 :] == 7).all()
+    )
 
 
 @pytest.mark.parametrize(("items", "size"), [(30, 12), (12, 30), (20, 20)])
