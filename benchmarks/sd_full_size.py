@@ -30,7 +30,8 @@ from tdattr.configs import build
 from tdattr.diffusion.batch import Batch
 from tdattr.diffusion.ddpm import DDPM
 from tdattr.networks import Given
-from tdattr.networks.prompts import open_prompts, tokenize
+from tdattr.networks.clip_tokenizer import tokenize
+from tdattr.networks.prompts import open_prompts
 from tdattr.networks.stable_diffusion import StableDiffusion
 from tdattr.networks.stable_diffusion_folder import load_tokenizer
 from tdattr.scoring.cells import BatchItems, LossModel

@@ -16,13 +16,14 @@ from tdattr.features import Embed, Extractor, Images, Setting
 from tdattr.features.pixels import standardise
 from tdattr.features.text import TextEncoder
 from tdattr.files import digest_once
+from tdattr.networks.clip_tokenizer import find_tokenizer, load_tokenizer
 from tdattr.pretrained import find_folder
 from tdattr.progress import track
 from tdattr.ranges import Count
 from tdattr.tables import read_json
 
-IMAGE_FILES = ["config.json", "preprocessor_config.json"]
-TEXT_FILES = ["config.json", "vocab.json", "merges.txt"]
+CONFIG = "config.json"
+IMAGE_FILES = [CONFIG, "preprocessor_config.json"]
 
 
 @dataclass(frozen=True)
@@ -76,18 +77,18 @@ class ClipText(TextEncoder):
     batch_size: Count
     width: Count
 
-    def folder(self) -> Path:
-        """The folder of the model. Raises UserError where a file is missing."""
-        return find_folder(self.weights, [self.file, *TEXT_FILES], f"`weights` of text {self.name}", True)
+    def find(self) -> tuple[Path, tuple[str, ...]]:
+        """The folder of the model, and the files in it that are read. Raises UserError where one is missing."""
+        return find_tokenizer(self.weights, f"`weights` of text {self.name}", needed=(self.file, CONFIG))
 
     def identity(self) -> Mapping[str, str]:
         """The digest of every file."""
-        folder = self.folder()
-        return {name: digest_once(folder / name) for name in (self.file, *TEXT_FILES)}
+        folder, files = self.find()
+        return {name: digest_once(folder / name) for name in files}
 
     def load(self, device: torch.device) -> Encode:
         """A function from texts to float32 [text, size]; texts longer than the model's context are cut off."""
-        folder = self.folder()
+        folder, _ = self.find()
         model = load_model(folder, self.file).to(device)
         tokenizer = load_tokenizer(folder)
         context = model.config.text_config.max_position_embeddings
@@ -96,16 +97,6 @@ class ClipText(TextEncoder):
             return model.text_projection(model.text_model(**tokens).pooler_output)
 
         return make_encode(tokenizer, context, embed, self.batch_size, device)
-
-
-def load_tokenizer(folder: Path) -> Any:
-    """The tokenizer of ``vocab.json`` and ``merges.txt``. Raises UserError where it is damaged."""
-    from transformers import CLIPTokenizer
-
-    try:
-        return CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"))
-    except Exception as error:  # readers of damaged files raise all sorts of things
-        raise UserError(f"{folder} holds no CLIP tokenizer ({first_line(error)}): fetch it again.") from error
 
 
 def make_encode(

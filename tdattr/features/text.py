@@ -9,6 +9,7 @@ import torch
 
 from tdattr.configs import Node
 from tdattr.data.preparation import Encode
+from tdattr.networks import NetworkConfig
 
 
 class TextEncoder(Node, ABC):
@@ -19,6 +20,15 @@ class TextEncoder(Node, ABC):
 
     name: str
     width: int
+
+    @property
+    def gives_ids(self) -> bool:
+        """Whether what stands for a text is token ids, which are no vector."""
+        return np.issubdtype(self.kind, np.integer)
+
+    def check_network(self, model: NetworkConfig) -> None:
+        """Raise UserError where a network cannot be told what it makes of prompts; before the dataset is prepared."""
+        return
 
     def check(self, prompts: Iterable[str]) -> None:
         """Raise UserError where one of all prompts of a dataset is none that can be encoded; before any is."""

@@ -15,7 +15,8 @@ from tdattr.data.preparation import Encode
 from tdattr.errors import UserError
 from tdattr.features.text import TextEncoder
 from tdattr.files import digest_once
-from tdattr.networks.prompts import tokenize
+from tdattr.networks import NetworkConfig
+from tdattr.networks.clip_tokenizer import gives_same_ids, tokenize
 from tdattr.networks.stable_diffusion_folder import find_tokenizer, load_tokenizer
 
 log = logging.getLogger(__name__)
@@ -59,6 +60,20 @@ class Tokens(TextEncoder):
         """The digest of every file of the tokenizer."""
         folder, files = self.find()
         return {name: digest_once(folder / name) for name in files}
+
+    def check_network(self, model: NetworkConfig) -> None:
+        """The network must be told token ids, and by a tokenizer that gives the same."""
+        if model.tokenizer is None:
+            raise UserError(
+                "+text@dataset.text=tokens gives token ids, which this model is not told: choose model=sd15 or another "
+                "text, such as +text@dataset.text=clip_l14."
+            )
+        own = find_tokenizer(model.tokenizer, "model.weights")[0]
+        if own != self.find()[0] and not gives_same_ids(self.tokenizer(), load_tokenizer(own)):
+            raise UserError(
+                f"The tokenizer of {SETTING}={self.weights} gives other token ids than that of "
+                f"model.weights={model.tokenizer}, which the model reads: leave {SETTING} out."
+            )
 
     def check(self, prompts: Iterable[str]) -> None:
         """Raise UserError where prompts have more tokens than the text encoder takes, or warn of them where they are to

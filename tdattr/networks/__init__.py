@@ -137,6 +137,12 @@ class NetworkConfig(Node, ABC):
         unless a model says otherwise. Raises UserError where a file does not hold them."""
         return
 
+    @property
+    def tokenizer(self) -> str | None:
+        """The folder or hub id of the pipeline by whose tokenizer the token ids are made that the network is told as
+        conditions; None: it is told none."""
+        return None
+
     def check_weights(self) -> None:
         """Raise UserError where files with which something is to be computed are damaged; before the first training
         step."""

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from tdattr.errors import UserError, first_line
+from tdattr.networks.clip_tokenizer import tokenize
 from tdattr.networks.diffusers_json import read_json
 from tdattr.networks.stable_diffusion_folder import ENCODER, load_tokenizer
 
@@ -102,11 +103,3 @@ def load_encoder(root: Path) -> Any:
     if wrong:
         raise UserError(f"{path} does not hold the text encoder that its config.json describes: see {wrong[0]}.")
     return model.eval().requires_grad_(False)
-
-
-def tokenize(tokenizer: Any, texts: list[str]) -> Int[np.ndarray, "text tokens"]:
-    """The token ids of texts, padded and cut to the number of tokens that the text encoder takes; int32."""
-    ids = tokenizer(
-        texts, padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="np"
-    )["input_ids"]
-    return np.asarray(ids, np.int32)

@@ -149,6 +149,11 @@ class StableDiffusionConfig(NetworkConfig):
         return digests(self.weights)
 
     @property
+    def tokenizer(self) -> str:
+        """The pipeline's."""
+        return self.weights
+
+    @property
     def scheduler(self) -> Scheduler:
         """The pipeline's. Raises UserError where it is none of a network that was trained as a DDPM."""
         return read_scheduler(find_pipeline(self.weights) / SCHEDULER)

@@ -5,12 +5,12 @@ Nothing here runs code that a file brings: weights are safetensors, and pickles 
 
 from collections.abc import Mapping
 from contextlib import suppress
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from tdattr.errors import Unavailable, UserError, first_line
+from tdattr.errors import Unavailable, UserError
 from tdattr.files import digest_once, expand
+from tdattr.networks import clip_tokenizer
 from tdattr.networks.diffusers_json import check_kinds, read_defaults, read_json
 from tdattr.pretrained import find_folder, find_pickle
 
@@ -20,12 +20,7 @@ ENCODER = ("text_encoder/config.json", "text_encoder/model.safetensors")
 SCHEDULER = "scheduler/scheduler_config.json"
 PARTS = (*UNET, *ENCODER, SCHEDULER)  # and a tokenizer
 DESCRIPTIONS = (UNET[0], ENCODER[0])
-TOKENIZERS = (  # the files of a published folder, and those that newer versions of transformers write
-    ("tokenizer/tokenizer_config.json", "tokenizer/vocab.json", "tokenizer/merges.txt"),
-    ("tokenizer/tokenizer_config.json", "tokenizer/tokenizer.json"),
-)
-# what transformers reads too where it is there: each of them can change the ids of a prompt
-TOKENIZER_EXTRAS = ("tokenizer/tokenizer.json", "tokenizer/special_tokens_map.json", "tokenizer/added_tokens.json")
+TOKENIZER = "tokenizer"  # its folder; tokenizer_config.json there says how many tokens a prompt has
 MOST_TOKENS = 1 << 16  # more stand for a length that transformers does not know
 # what tells the other families from Stable Diffusion 1.x, whose prompts have vectors of 768 numbers
 SD2_WIDTH, SDXL_WIDTH = 1024, 2048
@@ -115,15 +110,7 @@ def find_tokenizer(weights: str, setting: str) -> tuple[Path, tuple[str, ...]]:
 
     ``setting``: the config key by which another folder is given.
     """
-    errors = []
-    for files in TOKENIZERS:
-        try:
-            root = find_folder(weights, list(files), setting, True)
-        except Unavailable as error:
-            errors.append(error)
-            continue
-        return root, (*files, *(name for name in TOKENIZER_EXTRAS if name not in files and (root / name).is_file()))
-    raise errors[0]
+    return clip_tokenizer.find_tokenizer(weights, setting, f"{TOKENIZER}/", ("tokenizer_config.json",))
 
 
 def digests(weights: str) -> Mapping[str, str]:
@@ -132,17 +119,11 @@ def digests(weights: str) -> Mapping[str, str]:
     return {name: digest_once(root / name) for name in (*UNET, *ENCODER, *tokenizer)}
 
 
-@lru_cache(maxsize=4)
 def load_tokenizer(root: Path) -> Any:
     """The tokenizer of the pipeline in a folder. Raises UserError where it cannot be read, or does not say how many
     tokens a prompt has."""
-    from transformers import CLIPTokenizer  # takes seconds to import
-
-    folder = root / "tokenizer"
-    try:
-        tokenizer = CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
-    except Exception as error:  # readers of damaged files raise all sorts of things
-        raise UserError(f"{folder} holds no CLIP tokenizer ({first_line(error)}): fetch it again.") from error
+    folder = root / TOKENIZER
+    tokenizer = clip_tokenizer.load_tokenizer(folder)
     if not 0 < tokenizer.model_max_length <= MOST_TOKENS:
         raise UserError(f"{folder / 'tokenizer_config.json'} does not say model_max_length: write 77 there.")
     return tokenizer

@@ -40,6 +40,8 @@ def check(ws: Workspace, overrides: Iterable[str] = (), swept: bool = False, wei
     placed = {"method": ws.method} | {f"protocol.{role}": method for role, method in other_methods(ws).items()}
     methods = list(placed.values())
     check_codec(ws)
+    if ws.dataset.text is not None:
+        ws.dataset.text.check_network(ws.model)
     for part in loadables([*ws.measures.values(), *methods, *looked_at_by_health(ws)]):
         part.identity_with_versions(ws.setting())
     for method in methods:

@@ -14,6 +14,8 @@ from tdattr.data.preparation import prepare
 from tdattr.data.prepared import load
 from tdattr.errors import UserError
 from tdattr.features.tokens import Tokens
+from tdattr.networks.dit import DiTConfig
+from tdattr.networks.stable_diffusion import StableDiffusionConfig
 from tests.networks.tiny_pipeline import TOKENS, merges, save_pipeline, vocabulary
 
 FITS = "the capital letter a in a bold sans-serif slanted typeface"  # words and marks: one token each
@@ -40,11 +42,8 @@ def test_ids_are_those_of_the_tokenizer(folder: Path) -> None:
 
 def test_the_files_of_a_published_folder(folder: Path, tmp_path: Path) -> None:
     """vocab.json and merges.txt, as older versions of transformers wrote them."""
-    (tmp_path / "tokenizer").mkdir()
+    save_published(tmp_path, vocabulary())
     shutil.copy(folder / "tokenizer" / "tokenizer_config.json", tmp_path / "tokenizer")
-    (tmp_path / "tokenizer" / "vocab.json").write_text(json.dumps(vocabulary()))
-    lines = ["#version: 0.2", *(" ".join(pair) for pair in merges())]
-    (tmp_path / "tokenizer" / "merges.txt").write_text("\n".join(lines) + "\n")
     published = Tokens("tokens", str(tmp_path), False)
     files = ("merges.txt", "tokenizer_config.json", "vocab.json")
     assert sorted(published.identity()) == [f"tokenizer/{name}" for name in files]
@@ -86,6 +85,43 @@ def test_cut_prompts_are_named(folder: Path, caplog: pytest.LogCaptureFixture) -
     [row] = tokens.load(CPU)([LONG])
     whole = CLIPTokenizer.from_pretrained(str(folder / "tokenizer"))(LONG)["input_ids"]
     assert len(whole) > TOKENS and row.tolist() == [*whole[: TOKENS - 1], whole[-1]]
+
+
+def model(folder: Path) -> StableDiffusionConfig:
+    return StableDiffusionConfig("sd15", str(folder), "trained", False, False, "timestep")
+
+
+def save_published(folder: Path, pieces: dict[str, int]) -> Path:
+    """The files of a published tokenizer."""
+    (folder / "tokenizer").mkdir(parents=True)
+    (folder / "tokenizer" / "vocab.json").write_text(json.dumps(pieces))
+    lines = ["#version: 0.2", *(" ".join(pair) for pair in merges())]
+    (folder / "tokenizer" / "merges.txt").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def test_the_network_must_read_the_same_ids(folder: Path, tmp_path: Path, tiny_config: DiTConfig) -> None:
+    """Whichever files they are from; a network of another tokenizer, or one that is told no ids, is refused."""
+    Tokens("tokens", str(folder), False).check_network(model(folder))
+    same, other = save_published(tmp_path / "same", vocabulary()), tmp_path / "other"
+    pieces = list(vocabulary())
+    save_published(other, {piece: index for index, piece in enumerate([*pieces[:2], *pieces[:1:-1]])})
+    for place in (same, other):
+        shutil.copy(folder / "tokenizer" / "tokenizer_config.json", place / "tokenizer")
+    Tokens("tokens", str(same), False).check_network(model(folder))
+    with pytest.raises(UserError) as error:
+        Tokens("tokens", str(other), False).check_network(model(folder))
+    assert str(error.value) == (
+        f"The tokenizer of dataset.text.weights={other} gives other token ids than that of model.weights={folder}, "
+        "which the model reads: leave dataset.text.weights out."
+    )
+    config = json.loads((same / "tokenizer" / "tokenizer_config.json").read_text())
+    longer = save_published(tmp_path / "longer", vocabulary())
+    (longer / "tokenizer" / "tokenizer_config.json").write_text(json.dumps(config | {"model_max_length": TOKENS + 1}))
+    with pytest.raises(UserError, match="gives other token ids"):
+        Tokens("tokens", str(longer), False).check_network(model(folder))
+    with pytest.raises(UserError, match="gives token ids, which this model is not told: choose model=sd15"):
+        Tokens("tokens", str(folder), False).check_network(tiny_config)
 
 
 def test_they_are_stored_as_conditions(folder: Path, tmp_path: Path) -> None:

@@ -32,4 +32,13 @@ class Words(TextEncoder):
         return torch.nn.functional.normalize(total, dim=0).numpy()
 
 
+@dataclass(frozen=True)
+class SameWords(Words):
+    """Another encoder, which happens to give the same vectors."""
+
+    def identity(self) -> Mapping[str, str]:
+        return {"weights": "others"}
+
+
+SAME = "{_target_: tests.features.words.SameWords, name: words, width: 12}"
 NODE = "{_target_: tests.features.words.Words, name: words, width: 12}"
