@@ -172,6 +172,8 @@ class Unlearned:
         }
         if self.objective.reads_groups:
             key["groups"] = {name: digest_ids(ids) for name, ids in self.groups.items()}
+        if self.objective.encodes_prompts:
+            key["text"] = dict(self.context.text)
         return self.context.plan("unlearn", 5, key, self.build).costing(self.cost)
 
     def cost(self) -> Cost:
@@ -210,7 +212,7 @@ class Unlearned:
             config.retain,
             self.groups,
             None if self.teacher is None else self.teacher.load,
-            context.encode,
+            context.encode if self.objective.encodes_prompts else None,
         )
 
         def keep(point: int) -> None:

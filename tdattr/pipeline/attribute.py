@@ -12,7 +12,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from tdattr.configs import name_class
+from tdattr.configs import name_class, walk
 from tdattr.costs import NUMBER_BYTES, Cost, Work
 from tdattr.errors import UserError
 from tdattr.features import identities
@@ -21,6 +21,7 @@ from tdattr.ids import digest_ids
 from tdattr.methods import Context, Member, Method, MethodWork, Scored, Scorer
 from tdattr.pipeline.counterfactuals import WorkspaceCounterfactuals
 from tdattr.pipeline.generate import blank_queries, generate, load_queries
+from tdattr.pipeline.prompted import describe_text
 from tdattr.pipeline.teacher import find_teachers, open_teacher
 from tdattr.pipeline.train import TRAINED, as_trained, build_network, train, training_config
 from tdattr.pipeline.workspace import Workspace
@@ -29,6 +30,7 @@ from tdattr.recorder import Recorder
 from tdattr.scores import Scores, load_scores, save_scores
 from tdattr.store import Artifact, Build, Plan, provenance, share_out
 from tdattr.tables import write_table
+from tdattr.unlearning.objectives import Objective
 
 FILE = "scores.safetensors"  # of one query
 ERRORS = "standard_errors"
@@ -58,6 +60,8 @@ class Attribution:
         ws, method = self.ws, self.method
         config = {"method": method.describe(), "seed": ws.seed, "weights": ws.weights} | training_of_imported(ws)
         config |= {"identity": identities(method, ws.setting()), "explained": ws.queries.explained}
+        if any(isinstance(node, Objective) and node.encodes_prompts for _, node in walk(method)):
+            config["text"] = text_of(ws)
         return config | describe_needs(ws, method.needs | ({"groups"} if method.scores_groups else frozenset()))
 
     @property
@@ -297,8 +301,14 @@ def make_context(ws: Workspace, method: Method, used: list[Artifact], queries: Q
         counterfactuals=WorkspaceCounterfactuals(ws, method.needs, used),
         member=member,
         encode=None if text is None else lambda: text.load(ws.device),
+        text=text_of(ws),
         recorder=recorder_of(ws, method),
     )
+
+
+def text_of(ws: Workspace) -> dict[str, Any]:
+    """All that the conditions of prompts depend on; nothing where none are made of them."""
+    return {} if ws.dataset.text is None else describe_text(ws.dataset.text, ws.setting())
 
 
 def recorder_of(ws: Workspace, method: Method) -> Recorder:

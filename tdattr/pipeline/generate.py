@@ -14,7 +14,7 @@ from torch import Tensor
 from tdattr.costs import NUMBER_BYTES, Cost, Work
 from tdattr.errors import UserError
 from tdattr.networks import Given, Network
-from tdattr.pipeline.prompted import digest_prompts
+from tdattr.pipeline.prompted import describe_text, digest_prompts
 from tdattr.pipeline.train import load_network
 from tdattr.pipeline.workspace import Workspace
 from tdattr.progress import track
@@ -92,7 +92,11 @@ def bytes_of_sample(ws: Workspace) -> int:
 
 def generation_config(ws: Workspace) -> dict[str, Any]:
     """What generated images depend on besides the model and their number."""
-    return ({"prompts": digest_prompts(ws.prompts)} if ws.prompts else {}) | sampling_config(ws)
+    given: dict[str, Any] = {}
+    if ws.prompts:
+        assert ws.dataset.text is not None  # check_prompts
+        given = {"prompts": digest_prompts(ws.prompts), "text": describe_text(ws.dataset.text, ws.setting())}
+    return given | sampling_config(ws)
 
 
 def sampling_config(ws: Workspace) -> dict[str, Any]:

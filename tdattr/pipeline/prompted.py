@@ -3,6 +3,7 @@
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ import torch
 from tdattr.data.prepared import Prepared, Split
 from tdattr.data.prompt_file import KEY, read_prompt_file
 from tdattr.errors import UserError
+from tdattr.features import Setting, identity_of_text
 from tdattr.features.text import TextEncoder
 from tdattr.files import expand
 from tdattr.queries import QueriesConfig
@@ -51,6 +53,11 @@ def check_prompts(rows: list[dict[str, str]], text: TextEncoder | None) -> None:
         )
     if rows and text is not None:
         text.check(row[KEY] for row in rows)
+
+
+def describe_text(text: TextEncoder, setting: Setting) -> dict[str, Any]:
+    """All that the conditions of prompts depend on besides the prompts."""
+    return text.describe() | {"identity": identity_of_text(text, setting)}
 
 
 def plan_conditions(store: Store, rows: list[dict[str, str]], text: TextEncoder, device: torch.device) -> Plan:

@@ -145,7 +145,7 @@ def test_the_other_anchors(objective: str, values: dict[str, Any]) -> None:
 
 
 def swept(experiment: str, *names: str) -> list[Any]:
-    """The methods of the sweep's jobs without its points along the way, which are all five; ``names`` of its values."""
+    """The methods of the sweep's jobs at one of the five points along the way; ``names``: what else it varies."""
     params = composed(f"experiment={experiment}").hydra.sweeper.params
     assert params["method.scored"] == "1000,2000,3000,4000,5000" and set(params) == {*names, "method.scored"}
     parsed = OverridesParser.create().parse_overrides([f"{name}={params[name]}" for name in names])

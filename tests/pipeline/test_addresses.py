@@ -5,12 +5,14 @@ from pathlib import Path
 import pytest
 
 import tdattr
-from tdattr.pipeline.attribute import attribute
+from tdattr.methods.guda import GUDA
+from tdattr.pipeline.attribute import attribute, outline_context
 from tdattr.pipeline.evaluate import evaluate
 from tdattr.pipeline.generate import generate
 from tdattr.pipeline.train import train
 from tdattr.pipeline.workspace import Workspace
 from tests.e2e.console import TINY
+from tests.features.words import NODE, SAME
 
 pytestmark = pytest.mark.slow  # each composes a config
 
@@ -74,6 +76,40 @@ def test_the_number_of_ranks_matters_where_there_is_dropout(tmp_path: Path) -> N
     parts = "train.accumulate=2"  # likewise, and with the same masks
     assert train(workspace(tmp_path, parts)).address == train(workspace(tmp_path)).address
     assert train(workspace(tmp_path, dropout, parts)).address == shared
+
+
+STYLES = ["dataset=glyph_digits", "protocol=logo", "method=guda_c", "method.unlearn.steps=2", "method.unlearn.kept=[]"]
+FORM = "method.objective.prompt='{object} in a {descriptors} typeface'"
+
+
+def prompted(folder: Path, text: str, *overrides: str) -> Workspace:
+    tiny = [setting for setting in TINY if not setting.startswith("dataset")]
+    return tdattr.compose([*tiny, *STYLES, f"dataset.text={text}", f"paths.outputs={folder}", *overrides])
+
+
+def unlearned(ws: Workspace) -> str:
+    assert isinstance(ws.method, GUDA)
+    return ws.method.unlearned(outline_context(ws, ws.method))[0].plan.address
+
+
+@pytest.mark.parametrize(
+    ("overrides", "changed"),
+    [
+        (["objective@method.objective=uniform", FORM], {"attribute", "evaluate", "unlearn"}),
+        (["objective@method.objective=style_removed", FORM], {"attribute", "evaluate", "unlearn"}),
+        (["objective@method.objective=retrack"], set()),  # it is told of no other prompt
+        (["objective@method.objective=retrack", "queries.prompt=a bold 4"], {"generate", "attribute", "evaluate"}),
+    ],
+)
+def test_what_encodes_other_prompts_is_in_their_address(
+    overrides: list[str], changed: set[str], tmp_path: Path
+) -> None:
+    """Another encoder that gives the items the same conditions: F1 is the same."""
+    before, after = (
+        addresses(ws) | {"unlearn": unlearned(ws)}
+        for ws in (prompted(tmp_path, text, *overrides) for text in (NODE, SAME))
+    )
+    assert {stage for stage in before if before[stage] != after[stage]} == changed
 
 
 def test_what_is_assumed_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -71,7 +71,7 @@ class UnlearnContext:
     retain: Literal["loss", "distill"]  # loss: the usual one; distill: stay near F1's predictions
     groups: Mapping[str, Ids] = field(default_factory=dict)  # of the items that F1 has seen
     teacher: Callable[[], nn.Module] | None = None  # a new frozen copy of it
-    encode: Callable[[], Encode] | None = None  # loads what makes conditions of prompts; None: nothing does
+    encode: Callable[[], Encode] | None = None  # loads what makes conditions of prompts, where it declares that it does
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,7 @@ class Objective(Node, ABC):
     retains: ClassVar[tuple[str, ...]] = ("loss", "distill")  # the values of unlearn.retain that it supports
     weighted: ClassVar[bool] = False  # whether ``scale_weight`` changes it
     reads_groups: ClassVar[bool] = False  # whether its loss depends on which groups there are
+    encodes_prompts: ClassVar[bool] = False  # whether it makes conditions of prompts that are no item's
 
     name: str
 

@@ -1,6 +1,7 @@
 """The anchor of a forgotten item is its prompt without what it says of the style (GUDA-C's ablation)."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -18,6 +19,8 @@ from tdattr.unlearning.prompts import PromptConditions, check_prompted, parse_pr
 class StyleRemoved(Anchored):
     """The ``objective=style_removed`` node: the same noised item under the shorter prompt. ``prompt``: how prompts are
     written."""
+
+    encodes_prompts: ClassVar = True
 
     name: str
     weight: Positive

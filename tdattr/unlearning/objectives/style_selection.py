@@ -37,6 +37,7 @@ class StyleSelection(Anchored):
     """
 
     reads_groups: ClassVar = True
+    encodes_prompts: ClassVar = True
 
     name: str
     weight: Positive
