@@ -30,6 +30,7 @@ from tdattr.diffusion.edm import EDM
 from tdattr.features import Setting
 from tdattr.methods import Context
 from tdattr.networks.dit import DiTConfig
+from tdattr.networks.lora import LoraConfig
 from tdattr.search_path import CONF
 from tdattr.store import Plan, Store
 from tdattr.training.config import AugmentationConfig, TrainConfig, TrainerConfig
@@ -195,6 +196,7 @@ def tiny_train(augmentation: Callable[..., AugmentationConfig]) -> Callable[...,
             clip=None,
             selection="last",
             patience=None,
+            lora=LoraConfig(None, None, []),
             augmentation=augmentation(enabled=False),
         )
         return replace(config, **changes)

@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import CONF
 
 HEAVY = {"lightning", "timm", "diffusers", "transformers", "torchvision", "torchmetrics", "sklearn", "scipy", "wandb"}
-HEAVY |= {"pandas", "matplotlib", "rich", "tensorboard"}
+HEAVY |= {"pandas", "matplotlib", "rich", "tensorboard", "peft", "accelerate"}
 PACKAGE = Path(__file__).parents[1] / "tdattr"
 LAYERS = [  # from the ground up; what stands in one line does not know of each other
     ["errors", "jobs", "ids", "seeding", "schedules", "run_status", "pictures", "recorder", "interim", "plan_notice"],

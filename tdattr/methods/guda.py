@@ -21,6 +21,7 @@ from tdattr.methods import Context, Method, MethodSetup, MethodWork, Scored, Sco
 from tdattr.methods.failure_signatures import growths, warn_of_failures, warn_of_warm_up
 from tdattr.methods.group_elbo import differences, elbos, plan_elbos
 from tdattr.networks import Network
+from tdattr.networks.lora import adapter_metadata
 from tdattr.ranges import Count
 from tdattr.scoring.elbo import ElboConfig
 from tdattr.store import Plan
@@ -217,9 +218,8 @@ class Unlearned:
 
         def keep(point: int) -> None:
             check_trained(network, label, "lower method.unlearn.learning_rate")
-            weights = {n: w.detach().float().cpu().contiguous() for n, w in network.state_dict().items()}
             path = folder / self.file(point)
-            save_file(weights, name_aside(path))
+            save_file(network.weights(), name_aside(path), metadata=adapter_metadata(context.train.lora) or None)
             move_into_place(name_aside(path), path)  # on the disk before the checkpoint that says that it was kept
 
         item = f"{self.number}, {name_removal(self.removed, self.groups)}"
@@ -240,7 +240,7 @@ class Unlearned:
     def load(self) -> Network:
         """A new copy of it."""
         network = self.context.f1.load()
-        network.load_state_dict(load_file(self.plan.get().folder / self.file(self.point)))
+        network.load_weights(load_file(self.plan.get().folder / self.file(self.point)))
         return network
 
     def log(self) -> DataFrame:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from tdattr.configs import Node
 from tdattr.errors import UserError
+from tdattr.networks.lora import name_adapted, name_in_file, name_in_network
 
 if TYPE_CHECKING:
     from tdattr.diffusion import Diffusion
@@ -69,13 +70,15 @@ class Network(nn.Module, ABC):
 
     ``conditional``: whether it sees conditions; ``has_null``: whether it then also works without one.
     ``knows_augmentation``: whether it takes ``Given.augmentation``. ``parts``: the parts that can be trained by
-    themselves, as patterns of names of parameters.
+    themselves, as patterns of names of parameters. ``adapted``: whether its parameters are those of a LoRA adapter
+    (``tdattr.networks.lora``).
     """
 
     parts: ClassVar[Mapping[str, tuple[str, ...]]]
     conditional: bool
     has_null: bool = True
     knows_augmentation: bool
+    adapted: bool = False
 
     @abstractmethod
     def forward(
@@ -84,11 +87,30 @@ class Network(nn.Module, ABC):
         """The network's output for noised items ``x``; ``c_noise`` is the noise level as the network is told it."""
 
     def parameter_names(self, part: str) -> list[str]:
-        """The names of the parameters of one of ``parts``, in their order. Raises UserError for an unknown part."""
+        """The names of the parameters of one of ``parts``, in their order; of an adapter those that change its weights.
+        Raises UserError for an unknown part, and one that the adapter does not change."""
         if part not in self.parts:
             raise UserError(f"The network has no part {part!r}: choose one of {', '.join(self.parts)}.")
-        names = [name for name, _ in self.named_parameters()]
-        return [name for name in names if any(fnmatch.fnmatch(name, pattern) for pattern in self.parts[part])]
+        names = {name: name_adapted(name) for name, _ in self.named_parameters()}
+        patterns = self.parts[part]
+        chosen = [name for name, weight in names.items() if any(fnmatch.fnmatch(weight, at) for at in patterns)]
+        if self.adapted and not chosen:
+            raise UserError(
+                f"The adapter of train.lora changes nothing in the part {part!r}, which is to be trained or "
+                "differentiated: choose another one, such as all, or give train.lora.targets its layers."
+            )
+        return chosen
+
+    def weights(self) -> dict[str, Tensor]:
+        """What a training changes, of an adapted network the adapter, under the names that files have; float32 on the
+        CPU."""
+        state = self.state_dict()
+        return {name_in_file(name): value.detach().float().cpu().contiguous() for name, value in state.items()}
+
+    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Take what ``weights`` gave."""
+        rename = name_in_network if self.adapted else str
+        self.load_state_dict({rename(name): value for name, value in weights.items()})
 
     def embed_conditions(self, given: Given, count: int) -> Given:
         """What to give in place of ``given``, of ``count`` items, where the network is run through ``torch.func``: the
@@ -131,6 +153,11 @@ class NetworkConfig(Node, ABC):
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
             network = self.build(channels, resolution, condition)
         return sum(parameter.numel() for parameter in network.parameters())
+
+    def outline(self) -> Network:
+        """The network on the meta device, whatever the items, whose layers ``train.lora`` may adapt. Raises UserError
+        where ``initialise`` gives no base weights."""
+        raise UserError("train.lora adapts a model that has base weights: choose model=sd15 or model=sd_tiny.")
 
     def initialise(self, network: Network) -> None:
         """Give a network that was built the weights with which every training starts; those that it was built with,

@@ -107,6 +107,12 @@ class StableDiffusionConfig(NetworkConfig):
             unet = self.build_unet(find_pipeline(self.weights))
         return sum(parameter.numel() for parameter in unet.parameters())
 
+    def outline(self) -> "StableDiffusion":
+        """The U-Net on the meta device."""
+        root = find_pipeline(self.weights)
+        with torch.device("meta"):
+            return StableDiffusion(self.build_unet(root), open_prompts(root), self.checkpoint_activations)
+
     def initialise(self, network: Network) -> None:
         """Give the U-Net the pipeline's weights, with which every training starts. Raises UserError where the file
         holds those of another one."""

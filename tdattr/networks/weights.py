@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
+from torch import Tensor
 
 from tdattr.errors import UserError
 
@@ -14,16 +15,19 @@ def check_tensors(path: Path, subject: str) -> None:
     that is not finite. ``subject``: the file as the message names it. One tensor is in memory at a time."""
     with safe_open(path, framework="pt") as file:
         for name in file.keys():  # noqa: SIM118
-            tensor = file.get_tensor(name)
-            if not tensor.is_floating_point():
-                kind = str(tensor.dtype).removeprefix("torch.")
-                raise UserError(f"{subject} holds {name} as {kind}, not as floating-point numbers: give other weights.")
-            wrong = int((~tensor.float().isfinite()).sum())
-            if wrong:
-                raise UserError(
-                    f"{subject} holds {name} with {wrong} of {tensor.numel()} numbers that are not finite: give other "
-                    "weights."
-                )
+            check_finite(name, file.get_tensor(name), subject)
+
+
+def check_finite(name: str, tensor: Tensor, subject: str) -> None:
+    """The same for one tensor of that name."""
+    if not tensor.is_floating_point():
+        kind = str(tensor.dtype).removeprefix("torch.")
+        raise UserError(f"{subject} holds {name} as {kind}, not as floating-point numbers: give other weights.")
+    wrong = int((~tensor.float().isfinite()).sum())
+    if wrong:
+        raise UserError(
+            f"{subject} holds {name} with {wrong} of {tensor.numel()} numbers that are not finite: give other weights."
+        )
 
 
 def load_saved(kind: Any, path: Path, what: str) -> Any:

@@ -1,12 +1,17 @@
-"""``diffusion=diffusers``: what it leaves open is filled in from the model's own weights, before anything reads it."""
+"""What ``diffusion=diffusers`` and ``train.lora`` leave open is filled in from weights, before anything reads it."""
 
 import logging
 
 from omegaconf import DictConfig, OmegaConf
 
-from tdattr.configs import build
+from tdattr.configs import build, typed
 from tdattr.diffusion import Diffusion
+from tdattr.errors import UserError
+from tdattr.files import expand
 from tdattr.networks import NetworkConfig
+from tdattr.networks.lora import LoraConfig, find_layers
+from tdattr.networks.lora_file import holds_lora, read_lora
+from tdattr.training.weights import read_header
 
 log = logging.getLogger(__name__)
 
@@ -26,3 +31,29 @@ def adopt_diffusion(cfg: DictConfig) -> None:
     diffusion: Diffusion = build(node, "diffusion", Diffusion)
     read = [key for key in missing if key not in diffusion.unread()]
     log.info("Adopted from the checkpoint: %s", ", ".join(f"diffusion.{key}={adopted[key]}" for key in read))
+
+
+def adopt_lora(cfg: DictConfig) -> None:
+    """Give ``cfg.train.lora`` the rank, alpha and layers of a LoRA that ``checkpoint`` brings as F1, unless it has a
+    rank, and say so. Raises UserError where the file is none of the model, or another one than ``cfg.train.lora``."""
+    if not isinstance(cfg.checkpoint, str):
+        return
+    path, node = expand(cfg.checkpoint), cfg.train.lora
+    given: LoraConfig = typed(LoraConfig, OmegaConf.to_container(node, resolve=True), "train.lora")
+    subject = f"checkpoint={path}"
+    if holds_lora(read_header(path, "checkpoint")[0]):
+        model: NetworkConfig = build(cfg.model, "model", NetworkConfig)
+        own = read_lora(path, model.outline(), given, subject).config
+        if given.rank is None:
+            node.rank, node.alpha, node.targets = own.rank, own.alpha, own.targets
+            log.info("Adopted from the LoRA: train.lora.rank=%s train.lora.targets=%s", own.rank, own.targets)
+    elif given.rank is not None:
+        raise UserError(
+            f"{subject} is no LoRA, which train.lora.rank={given.rank} says that it is: leave one of them out."
+        )
+
+
+def check_lora(model: NetworkConfig, lora: LoraConfig) -> None:
+    """Raise UserError where a model has no base weights to adapt, or not the layers that are named."""
+    if lora.rank is not None:
+        find_layers(model.outline(), lora.targets)

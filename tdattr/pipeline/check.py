@@ -23,7 +23,7 @@ from tdattr.pipeline.train import TRAINED, check_shares, own_weights, train
 from tdattr.pipeline.unread import check_unread
 from tdattr.pipeline.workspace import Workspace
 from tdattr.protocols import ProtocolSetup
-from tdattr.training.weights import check_weights
+from tdattr.training.weights import check_variant, check_weights
 
 log = logging.getLogger(__name__)
 MOST_SHOWN = 32  # groups
@@ -58,7 +58,9 @@ def check(ws: Workspace, overrides: Iterable[str] = (), swept: bool = False, wei
     items = ws.data.train.items.iloc[ws.ids]
     ws.protocol.check(ProtocolSetup(items, ws.query_split.items.iloc[explained], list(names)))
     network = ws.skeleton()
-    if ws.checkpoint is not None:
+    if ws.checkpoint is not None and network.adapted:
+        check_variant(ws.checkpoint, ws.diffusion, "checkpoint")
+    elif ws.checkpoint is not None:
         check_weights(ws.checkpoint, network, ws.diffusion)
     check_null(ws, network)
     for method in methods:

@@ -19,6 +19,8 @@ from tdattr.errors import UserError
 from tdattr.files import digest_once
 from tdattr.ids import Ids, digest_ids
 from tdattr.networks import Network
+from tdattr.networks.lora import adapt
+from tdattr.networks.lora_file import read_lora
 from tdattr.pipeline.workspace import Workspace
 from tdattr.seeding import torch_seed
 from tdattr.store import Plan
@@ -129,6 +131,8 @@ def without_sampling(ws: Workspace) -> dict[str, Any]:
 def training_config(ws: Workspace, removed: bool) -> dict[str, Any]:
     """What trained weights depend on besides network, data and seed; ``removed``: whether some items are left out."""
     values = describe(ws.train)
+    if ws.train.lora.rank is None:
+        del values["lora"]
     shares = values.pop("accumulate") * ws.trainer.devices
     if ws.train.selection == "last":
         values = {name: value for name, value in values.items() if name not in UNUSED_UNLESS_BEST}
@@ -162,23 +166,34 @@ def import_weights(ws: Workspace) -> Plan:
     inputs = dict(ws.model.identity()) | ({} if path is None else {"checkpoint": digest_once(path)})
 
     def make(folder: Path) -> None:
-        state = load_file(path) if path is not None else own_weights(ws)
+        state = own_weights(ws) if path is None else load_checkpoint(ws, path)
         for name in ws.train.stored:
-            save_file(state, folder / f"{name}.safetensors", metadata=make_metadata(ws.diffusion))
+            save_file(state, folder / f"{name}.safetensors", metadata=make_metadata(ws.diffusion, ws.train.lora))
 
     config = {"model": ws.model.describe(), "diffusion": without_sampling(ws), "ids": digest_ids(ws.ids)}
     config["keep"] = ws.train.keep
+    if ws.train.lora.rank is not None:
+        config["lora"] = describe(ws.train.lora)
     inputs = inputs | ws.inputs
     cost = lambda: Cost(Work(bytes=len(ws.train.stored) * ws.weight_bytes), [ws.prepared], ws.first)  # noqa: E731
     return ws.store.plan("checkpoint", 3, config, inputs, make, cost=cost)
 
 
 def own_weights(ws: Workspace) -> dict[str, Tensor]:
-    """The weights that the model brings."""
+    """The weights that the model brings; with an adapter those of one that changes nothing yet."""
+    if ws.train.lora.rank is not None:
+        return build_network(ws).weights()
     network = ws.model.pretrained(*sizes(ws))
     if network is None:
         raise TypeError(f"{type(ws.model).__name__} says that it has weights of its own but gives none")
     return network.state_dict()
+
+
+def load_checkpoint(ws: Workspace, path: Path) -> dict[str, Tensor]:
+    """The user's own weights, those of a LoRA as the adapter has them."""
+    if ws.train.lora.rank is None:
+        return load_file(path)
+    return read_lora(path, ws.model.outline(), ws.train.lora, f"checkpoint={path}").weights
 
 
 def sizes(ws: Workspace) -> tuple[int, int, int]:
@@ -189,8 +204,11 @@ def sizes(ws: Workspace) -> tuple[int, int, int]:
 
 def build_network(ws: Workspace, seed: int | None = None) -> Network:
     """The network at its initialisation for a seed (the run's): F0, and where every training starts."""
-    network = build_random(ws, ws.seed if seed is None else seed)
+    seed = ws.seed if seed is None else seed
+    network = build_random(ws, seed)
     ws.model.initialise(network)
+    if ws.train.lora.rank is not None:
+        adapt(network, ws.train.lora, seed)
     return network
 
 
@@ -204,8 +222,8 @@ def build_random(ws: Workspace, seed: int) -> Network:
 def load_network(ws: Workspace, plan: Plan) -> Network:
     """A new copy of a trained network, in evaluation mode on the device; trained first where it must be."""
     folder = plan.get().folder
-    network = build_random(ws, ws.seed)
-    network.load_state_dict(load_file(folder / f"{ws.weights}.safetensors"))
+    network = build_random(ws, ws.seed) if ws.train.lora.rank is None else build_network(ws)
+    network.load_weights(load_file(folder / f"{ws.weights}.safetensors"))
     return network.eval().requires_grad_(False).to(ws.device)
 
 

@@ -14,7 +14,7 @@ import torch
 from omegaconf import DictConfig
 
 from tdattr.codecs import Codec
-from tdattr.configs import Settings, build, name_class, typed
+from tdattr.configs import Settings, build, describe, name_class, typed
 from tdattr.costs import NUMBER_BYTES, Cost, Work
 from tdattr.data import groups
 from tdattr.data.names import compose
@@ -30,7 +30,8 @@ from tdattr.metrics.choice import choose_measures
 from tdattr.metrics.similarity import Measure
 from tdattr.metrics.unlearning_accuracy import UnlearningAccuracy
 from tdattr.networks import Network, NetworkConfig
-from tdattr.pipeline.adopt import adopt_diffusion
+from tdattr.networks.lora import adapt
+from tdattr.pipeline.adopt import adopt_diffusion, adopt_lora, check_lora
 from tdattr.pipeline.dataset import DatasetConfig, derive_recipe, read_dataset
 from tdattr.pipeline.encode import attach_latents
 from tdattr.pipeline.prompted import FILE, make_split, plan_conditions, read_prompts
@@ -207,17 +208,21 @@ class Workspace:
     def outline_network(self, channels: int, resolution: int, condition: int) -> Network:
         """The same for any x and conditions of any length. Raises UserError where the network does not fit them."""
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
-            return self.model.build(channels, resolution, condition)
+            network = self.model.build(channels, resolution, condition)
+            if self.train.lora.rank is not None:
+                adapt(network, self.train.lora)
+        return network
 
     @cached_property
     def weight_bytes(self) -> int:
-        """What the weights of the network take on the disk."""
+        """What the weights of the network, or those of its adapter, take on the disk."""
         return sum(value.numel() for value in self.skeleton().state_dict().values()) * NUMBER_BYTES
 
     @cached_property
     def size(self) -> str:
         """A digest of what decides how long a pass through the network takes on a device."""
         shape = [*self.x_shape[:2], self.data.condition_size, self.trainer.precision, self.trainer.devices]
+        shape += [describe(self.train.lora)] if self.train.lora.rank is not None else []
         return hashlib.sha256(json.dumps([self.model.describe(), shape]).encode()).hexdigest()[:16]
 
     @property
@@ -279,6 +284,7 @@ def open_as(kind: type[W], cfg: DictConfig) -> W:
     """The same, of a class derived from it."""
     derive_recipe(cfg)
     adopt_diffusion(cfg)
+    adopt_lora(cfg)
     top: TopConfig = typed(TopConfig, {entry.name: cfg[entry.name] for entry in fields(TopConfig)}, "")
     trainer: TrainerConfig = build(cfg.trainer, "trainer")
     device = torch.device(pick_device(trainer.accelerator))
@@ -307,6 +313,7 @@ def open_as(kind: type[W], cfg: DictConfig) -> W:
         attributed_groups=top.attributed_groups,
     )
     workspace.model.check_diffusion(workspace.diffusion)
+    check_lora(workspace.model, workspace.train.lora)
     return workspace
 
 

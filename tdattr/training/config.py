@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from tdattr.configs import Settings
 from tdattr.errors import UserError
+from tdattr.networks.lora import LoraConfig
 from tdattr.ranges import Count, CountOrZero, PartOrZero, Positive, PositiveOrZero, Probability
 from tdattr.schedules import RateSchedule, rate
 
@@ -58,6 +59,7 @@ class TrainConfig(Settings):
     validation_draws: Count
     selection: Literal["last", "best"]  # last: the weights after `steps`; best: those with the lowest validation loss
     patience: Count | None  # epochs without a better validation loss before training stops; needs selection=best
+    lora: LoraConfig  # whether an adapter is trained in place of all weights
     augmentation: AugmentationConfig
 
     def __post_init__(self) -> None:

@@ -9,6 +9,8 @@ from torch.optim.swa_utils import AveragedModel
 
 from tdattr.diffusion import Diffusion
 from tdattr.diffusion.batch import Batch
+from tdattr.networks import Network
+from tdattr.networks.lora import share_base
 from tdattr.seeding import torch_seed
 from tdattr.training.config import TrainConfig
 from tdattr.training.framework import L
@@ -18,7 +20,7 @@ class Pretraining(L.LightningModule):
     """Minimises the mean of the variant's losses with AdamW: linear warm-up, then a constant rate (MUCS A.3) or a
     cosine (GUDA)."""
 
-    def __init__(self, network: nn.Module, diffusion: Diffusion, config: TrainConfig, seed: int, mixed: bool) -> None:
+    def __init__(self, network: Network, diffusion: Diffusion, config: TrainConfig, seed: int, mixed: bool) -> None:
         super().__init__()
         self.network = network
         self.average = AveragedModel(network, multi_avg_fn=partial(approach, decay=config.ema, ramp=config.ema_ramp))
@@ -29,8 +31,14 @@ class Pretraining(L.LightningModule):
         self.step_loss = torch.zeros(())  # the mean of the batch, of the parts of it so far
         self.mixed = mixed  # precision, under which Lightning clips no gradients of a fused optimiser
 
+    @property
+    def averaged(self) -> Network:
+        """The network with the averaged weights."""
+        assert isinstance(self.average.module, Network)
+        return self.average.module
+
     def configure_optimizers(self) -> Any:
-        """AdamW over all weights of the network; its rate is scaled by ``TrainConfig.rate``."""
+        """AdamW over all parameters of the network; its rate is scaled by ``TrainConfig.rate``."""
         optimizer = torch.optim.AdamW(
             self.network.parameters(),
             lr=self.config.learning_rate,
@@ -43,8 +51,10 @@ class Pretraining(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_fit_start(self) -> None:
-        """Lightning keeps the mode that a module comes in."""
+        """Lightning keeps the mode that a module comes in, and has just moved it to its device."""
         self.network.train()
+        if self.network.adapted:
+            share_base(self.network, self.averaged)
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """The mean loss of a part of the batch, of which Lightning takes the share; dropout masks are a function of the

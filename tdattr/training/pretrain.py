@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Int
 from lightning.pytorch.callbacks import Callback
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from tdattr.checkpoints import find_checkpoint
 from tdattr.data.prepared import Prepared
@@ -17,6 +17,7 @@ from tdattr.diffusion import Diffusion
 from tdattr.errors import UserError
 from tdattr.files import move_into_place, name_aside, writing
 from tdattr.interim import RESUME
+from tdattr.networks import Network
 from tdattr.progress import Bar
 from tdattr.stopwatch import find_beginning, note_spent
 from tdattr.training.batches import TrainingData
@@ -31,7 +32,7 @@ log = logging.getLogger(__name__)
 
 
 def pretrain(
-    network: nn.Module,
+    network: Network,
     data: Prepared,
     ids: Int[np.ndarray, " kept"],
     diffusion: Diffusion,
@@ -180,13 +181,12 @@ class Keeper(Callback):
         """The sets of weights that are kept as safetensors, float32 on the CPU."""
         assert isinstance(module, Pretraining)
         if trainer.is_global_zero:
-            metadata = make_metadata(module.diffusion)
-            for name, source in zip(WEIGHTS, (module.network, module.average.module), strict=True):
+            metadata = make_metadata(module.diffusion, self.config.lora)
+            for name, source in zip(WEIGHTS, (module.network, module.averaged), strict=True):
                 check_trained(source, self.label)
                 if name not in self.config.stored:
                     continue
-                state = {key: value.detach().float().cpu().contiguous() for key, value in source.state_dict().items()}
                 path = self.folder / f"{name}.safetensors"
                 with writing(self.folder):
-                    save_file(state, name_aside(path), metadata=metadata)
+                    save_file(source.weights(), name_aside(path), metadata=metadata)
                     move_into_place(name_aside(path), path)

@@ -27,7 +27,8 @@ class Ranks(DDPStrategy):
     They end when the command does. ``spared``: SIGTERM is not for them."""
 
     def __init__(self, threads: int | None, spared: bool) -> None:
-        super().__init__(start_method="spawn")
+        # no buffer of a network changes in a training, and those of an adapted one hold its base
+        super().__init__(start_method="spawn", broadcast_buffers=False)
         self.threads, self.spared = threads, spared
         self.quiet = Bar.all_hidden
 

@@ -11,7 +11,9 @@ from torch import nn
 
 from tdattr.diffusion import Diffusion
 from tdattr.errors import UserError
+from tdattr.networks.lora import LoraConfig, adapter_metadata
 from tdattr.networks.weights import check_tensors
+from tdattr.pretrained import PICKLES
 
 log = logging.getLogger(__name__)
 TRAINED_FOR = "tdattr.diffusion"  # in the metadata of a file that a training wrote
@@ -19,9 +21,10 @@ RENAMED = {"code": "c_noise"}  # old names of settings, which older files may ho
 ADDED = {"ddpm": {"prediction": "epsilon", "zero_terminal_snr": False}}  # what older files do not say was so
 
 
-def make_metadata(diffusion: Diffusion) -> dict[str, str]:
-    """The metadata of a file of weights: the settings of the variant that they were trained for."""
-    return {TRAINED_FOR: json.dumps(training_values(diffusion))}
+def make_metadata(diffusion: Diffusion, adapter: LoraConfig) -> dict[str, str]:
+    """The metadata of a file of weights: the settings of the variant that they were trained for, and those of the
+    adapter that they are."""
+    return {TRAINED_FOR: json.dumps(training_values(diffusion))} | adapter_metadata(adapter)
 
 
 def check_trained(network: nn.Module, label: str, remedy: str = "lower train.learning_rate") -> None:
@@ -42,14 +45,7 @@ def check_weights(path: Path, network: nn.Module, diffusion: Diffusion, key: str
     for another variant or another number of timesteps, or holds numbers that are not finite; before anything is
     computed. Warns where it does not say what it was trained for.
     ``key``: where the path stands in the config."""
-    if not path.is_file():
-        raise UserError(f"{key}={path} is not a file: give the path of a .safetensors file.")
-    try:
-        with safe_open(path, framework="pt") as file:
-            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-            trained: dict[str, Any] = json.loads((file.metadata() or {}).get(TRAINED_FOR, "{}"))
-    except Exception as error:
-        raise UserError(f"{key}={path} is not a readable safetensors file ({error}).") from error
+    shapes = read_header(path, key)[0]
     expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     if shapes != expected:
         wrong = sorted(name for name in shapes.keys() | expected.keys() if shapes.get(name) != expected.get(name))
@@ -59,6 +55,34 @@ def check_weights(path: Path, network: nn.Module, diffusion: Diffusion, key: str
             "choose the model that it was trained with."
         )
     check_tensors(path, f"{key}={path}")
+    check_variant(path, diffusion, key)
+
+
+def read_header(path: Path, key: str) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
+    """The shapes of the tensors in a safetensors file, by their names, and its metadata. Raises UserError where it is
+    none, and for pickles, which are not opened."""
+    if path.suffix.lower() in PICKLES:
+        raise UserError(f"{key}={path} is a pickle, which can run any program: give a .safetensors file.")
+    if not path.is_file():
+        raise UserError(f"{key}={path} is not a file: give the path of a .safetensors file.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            metadata: dict[str, str] = file.metadata() or {}
+    except Exception as error:
+        raise UserError(f"{key}={path} is not a readable safetensors file ({error}).") from error
+    if not shapes:
+        raise UserError(f"{key}={path} holds no tensors: give a file with weights.")
+    return shapes, metadata
+
+
+def check_variant(path: Path, diffusion: Diffusion, key: str) -> None:
+    """Raise UserError where a safetensors file says that its weights were trained for another variant; warns where it
+    says nothing."""
+    try:
+        trained: dict[str, Any] = json.loads(read_header(path, key)[1].get(TRAINED_FOR, "{}"))
+    except ValueError as error:
+        raise UserError(f"{key}={path} is not a readable safetensors file ({error}).") from error
     trained = {RENAMED.get(name, name): value for name, value in trained.items()}
     trained = ADDED.get(trained.get("name", ""), {}) | trained
     values = training_values(diffusion)

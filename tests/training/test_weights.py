@@ -9,8 +9,11 @@ from torch import nn
 
 from tdattr.diffusion.ddpm import DDPM
 from tdattr.errors import UserError
+from tdattr.networks.lora import LoraConfig
 from tdattr.training.weights import TRAINED_FOR, check_weights, make_metadata, training_values
 from tests.diffusion.fakes import variant
+
+NO_LORA = LoraConfig(None, None, [])
 
 
 def ddpm(timesteps: int, steps: int = 10) -> DDPM:
@@ -26,7 +29,7 @@ def test_checkpoints_of_another_number_of_timesteps_or_another_variant_are_refus
     check_weights(path, network, ddpm(1000))
     assert "does not say what it was trained for" in caplog.text and "'timesteps': 1000" in caplog.text
     caplog.clear()
-    save_file(network.state_dict(), path, metadata=make_metadata(ddpm(4000)))
+    save_file(network.state_dict(), path, metadata=make_metadata(ddpm(4000), NO_LORA))
     check_weights(path, network, ddpm(4000, steps=20))  # sampling does not matter
     assert not caplog.text
     with pytest.raises(UserError, match=r"trained with diffusion.timesteps=4000: set that"):
