@@ -32,6 +32,7 @@ from tdattr.tables import REBUILD, DataFrame, read_json, write_table
 
 log = logging.getLogger(__name__)
 F1 = "F1"  # among the models
+LABELS = ("style", "object")
 GENERATE = "generate"  # the stage before a method is asked
 ROWS, IMAGES = "generated", "images"  # of the arrays of an artifact
 BLOCK_SAMPLES = 256  # generated at a time, at least; what an interruption costs at most
@@ -53,6 +54,7 @@ def plan_accuracy(ws: Workspace) -> Plan | None:
     classifiers = [classifier.plan(setting) for classifier in config.classifiers]
 
     def prepare() -> dict[str, Artifact]:
+        train(ws).get()  # with all threads, before they are divided among workers
         share_out(classifiers)
         return dict(zip(plans, share_out(list(plans.values()), "Generating for the accuracies"), strict=True))
 
@@ -60,22 +62,17 @@ def plan_accuracy(ws: Workspace) -> Plan | None:
         named = name_images(config, setting, generated, prompts)
         write_table(folder / NAMED, named)
         found = measure(named)
-        found["classifiers"] = {
-            "style": config.style_classifier.accuracy(setting),
-            "object": config.object_classifier.accuracy(setting),
-        }
+        own = [classifier.accuracy(setting) for classifier in config.classifiers]
+        found["classifiers"] = dict(zip(LABELS, own, strict=True))
         (folder / FOUND).write_text(to_json(found))
 
     def cost() -> Cost:
         decoded = [plan_decoded(ws)] if setting.data is not ws.data else []
         return Cost(NO_WORK, [*plans.values(), *decoded, *classifiers])
 
-    key = {
-        "style_classifier": config.style_classifier.describe_with_identity(setting),
-        "object_classifier": config.object_classifier.describe_with_identity(setting),
-        "shown": [[row.style, row.object] for row in prompts.itertuples()],
-    }
+    key = {"shown": [[row.style, row.object] for row in prompts.itertuples()]}
     inputs = {f"images/{name}": plan.address for name, plan in plans.items()}
+    inputs |= {f"classifiers/{name}": plan.address for name, plan in zip(LABELS, classifiers, strict=True)}
     return ws.store.plan("accuracy", 1, key, inputs, make, prepare, cost=cost)
 
 

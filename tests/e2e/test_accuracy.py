@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import tdattr as library
-from tdattr.pipeline.accuracy import choose_items, judging, list_models, plan_images
+from tdattr.pipeline.accuracy import choose_items, judging, list_models, plan_accuracy, plan_images
 from tdattr.pipeline.generate import sample_from
 from tdattr.seeding import generator
 from tests.codecs.vaes import save_vae
@@ -123,6 +123,8 @@ def test_classifiers_learn_images_as_the_codec_gives_them_back(tmp_path: Path) -
     assert plain.accuracy is not None and judging(plain, plain.accuracy).data is plain.data
     addresses = [each.accuracy.style_classifier.plan(judging(each, each.accuracy)).address for each in (ws, plain)]
     assert addresses[0] != addresses[1]
+    plans = [plan_accuracy(ws), plan_accuracy(plain)]
+    assert plans[0] is not None and plans[1] is not None and plans[0].address != plans[1].address
     assert plain.accuracy.style_classifier.plan(plain.setting()).address == addresses[1]
 
 
