@@ -131,6 +131,11 @@ class Method(Attributor, ABC):
         of forgetting, and ``unlearning_rate``, the learning rate of unlearning. ``train``: how F1 is trained."""
         return {}
 
+    def check_text(self, text: TextEncoder | None) -> None:
+        """Raise UserError where the method does not suit what makes conditions of prompts, None for nothing; before the
+        dataset is prepared."""
+        return None
+
     def check(self, setup: MethodSetup) -> None:
         """Raise UserError where the method does not suit the network, variant, dataset or number of items."""
         return None

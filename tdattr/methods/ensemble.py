@@ -12,6 +12,7 @@ from torch import Tensor
 from tdattr.configs import Node, name_class
 from tdattr.costs import NO_WORK
 from tdattr.errors import UserError
+from tdattr.features.text import TextEncoder
 from tdattr.methods import Context, Member, Method, MethodSetup, MethodWork, Scored, Scorer
 from tdattr.ranges import PositiveOrZero
 
@@ -58,6 +59,11 @@ class Ensemble(Method):
             "members": members,
             "weights": self.active,
         }
+
+    def check_text(self, text: TextEncoder | None) -> None:
+        """What its members check."""
+        for member in self.uses().values():
+            member.check_text(text)
 
     def check(self, setup: MethodSetup) -> None:
         """What its members check."""

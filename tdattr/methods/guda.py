@@ -15,6 +15,7 @@ from tdattr.costs import NO_WORK, NUMBER_BYTES, Cost, Work
 from tdattr.counterfactuals import Trained, name_removal
 from tdattr.errors import UserError
 from tdattr.features import identities
+from tdattr.features.text import TextEncoder
 from tdattr.files import move_into_place, name_aside
 from tdattr.ids import Ids, digest_ids
 from tdattr.methods import Context, Method, MethodSetup, MethodWork, Scored, Scorer
@@ -59,6 +60,7 @@ class GUDA(Method):
 
     def __post_init__(self) -> None:
         self.unlearn.choose(self.scored)
+        check_retain(self.objective, self.unlearn)
 
     def unread(self) -> dict[str, str]:
         """Whether a weight grows with the group, where the objective has none."""
@@ -67,6 +69,10 @@ class GUDA(Method):
     def compared(self, train: TrainConfig) -> Mapping[str, float]:
         """Those of the unlearning."""
         return compare_unlearning(self.objective, self.unlearn)
+
+    def check_text(self, text: TextEncoder | None) -> None:
+        """What the objective checks."""
+        self.objective.check_text(text)
 
     def check(self, setup: MethodSetup) -> None:
         """The objective must serve such a model, and its terms must be levels of the variant."""
@@ -109,18 +115,22 @@ def compare_unlearning(objective: Objective, config: GroupUnlearnConfig) -> dict
     return {**objective.compared(), "unlearning_rate": config.learning_rate}
 
 
-def check_objective(objective: Objective, config: GroupUnlearnConfig, setup: MethodSetup) -> None:
-    """Raise UserError where an objective cannot serve the model, or not with this way of retaining."""
-    conditional = bool(setup.data.condition_size) and setup.network.conditional and setup.network.has_null
-    split = setup.data.train
-    objective.check(ObjectiveSetup(setup.diffusion, conditional, split, setup.groups, setup.text))
-    if config.condition_dropout and setup.network.conditional and not setup.network.has_null:
-        raise UserError("The network has no label for an item without a condition: set unlearn.condition_dropout=0.")
+def check_retain(objective: Objective, config: GroupUnlearnConfig) -> None:
+    """Raise UserError where an objective does not go with this way of retaining."""
     if config.retain not in objective.retains:
         raise UserError(
             f"objective={objective.name} cannot be run with method.unlearn.retain={config.retain}: set it to "
             f"{' or '.join(objective.retains)}."
         )
+
+
+def check_objective(objective: Objective, config: GroupUnlearnConfig, setup: MethodSetup) -> None:
+    """Raise UserError where an objective cannot serve the model."""
+    conditional = bool(setup.data.condition_size) and setup.network.conditional and setup.network.has_null
+    split = setup.data.train
+    objective.check(ObjectiveSetup(setup.diffusion, conditional, split, setup.groups, setup.text))
+    if config.condition_dropout and setup.network.conditional and not setup.network.has_null:
+        raise UserError("The network has no label for an item without a condition: set unlearn.condition_dropout=0.")
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,10 @@ from torch import Tensor
 from tdattr.costs import NUMBER_BYTES, Work
 from tdattr.counterfactuals import Trained
 from tdattr.errors import UserError
+from tdattr.features.text import TextEncoder
 from tdattr.methods import Context, Method, MethodSetup, MethodWork, Scored, Scorer
 from tdattr.methods.group_elbo import elbos, plan_elbos
-from tdattr.methods.guda import Unlearned, check_objective, compare_unlearning, unlearn_all
+from tdattr.methods.guda import Unlearned, check_objective, check_retain, compare_unlearning, unlearn_all
 from tdattr.ranges import Count, Range
 from tdattr.scoring.elbo import ElboConfig
 from tdattr.seeding import generator
@@ -47,6 +48,7 @@ class Shapley(Method):
 
     def __post_init__(self) -> None:
         self.unlearn.choose(self.scored)
+        check_retain(self.objective, self.unlearn)
 
     def unread(self) -> dict[str, str]:
         """Whether a weight grows with the group, where the objective has none."""
@@ -55,6 +57,10 @@ class Shapley(Method):
     def compared(self, train: TrainConfig) -> Mapping[str, float]:
         """Those of the unlearning."""
         return compare_unlearning(self.objective, self.unlearn)
+
+    def check_text(self, text: TextEncoder | None) -> None:
+        """What the objective checks."""
+        self.objective.check_text(text)
 
     def check(self, setup: MethodSetup) -> None:
         """The objective must serve such a model, and its terms must be levels of the variant."""

@@ -42,6 +42,8 @@ def check(ws: Workspace, overrides: Iterable[str] = (), swept: bool = False, wei
     check_codec(ws)
     if ws.dataset.text is not None:
         ws.dataset.text.check_network(ws.model)
+    for method in methods:
+        method.check_text(ws.dataset.text)
     for part in loadables([*ws.measures.values(), *methods, *looked_at_by_health(ws)]):
         part.identity_with_versions(ws.setting())
     for method in methods:

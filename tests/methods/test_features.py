@@ -27,7 +27,7 @@ def test_feature_scores_are_cosines_of_the_items_that_f1_has_seen(context: Conte
 def test_condition_scores_are_cosines_of_the_first_captions(context: Context) -> None:
     queries = torch.tensor([[1.0, 0, 0, 0], [0, 2.0, 2.0, 0]])
     two = with_queries(context, images=context.queries.images[:2], conditions=queries)
-    scorer = Condition("condition", None).start(two)
+    scorer = Condition("condition", None, None).start(two)
     assert context.data.train.conditions is not None
     expected = cosine_similarity(queries, context.data.train.conditions[IDS, 0])
     np.testing.assert_allclose(torch.stack([scorer(0).scores, scorer(1).scores]), expected, atol=1e-6)
@@ -35,20 +35,20 @@ def test_condition_scores_are_cosines_of_the_first_captions(context: Context) ->
 
 def test_what_they_serve(make_setup: Callable[..., MethodSetup], tiny_data: Prepared) -> None:
     Features("features", Rows()).check(make_setup(items=1))
-    Condition("condition", None).check(make_setup(items=1))
+    Condition("condition", None, None).check(make_setup(items=1))
     bare = replace(tiny_data, train=replace(tiny_data.train, conditions=None))
     with pytest.raises(UserError, match=r"method=condition .* dataset.source.condition"):
-        Condition("condition", None).check(make_setup(data=bare, items=1))
+        Condition("condition", None, None).check(make_setup(data=bare, items=1))
 
 
 def test_labels_stand_for_conditions_that_a_model_has_not(
     context: Context, make_setup: Callable[..., MethodSetup], tiny_data: Prepared
 ) -> None:
     bare = replace(tiny_data, train=replace(tiny_data.train, conditions=None))
-    scorer = Condition("condition", "label").start(replace(context, data=bare))
+    scorer = Condition("condition", "label", None).start(replace(context, data=bare))
     labels, wanted = tiny_data.train.items["label"].to_numpy()[IDS], context.queries.items["label"].to_numpy()
     for query in range(4):
         assert scorer(query).scores.tolist() == [float(label == wanted[query]) for label in labels]
     with pytest.raises(UserError, match=r"method.labels=colour is no field of the items: choose one of label"):
-        Condition("condition", "colour").check(make_setup(data=bare, items=1))
-    Condition("condition", "label").check(make_setup(data=bare, items=1))
+        Condition("condition", "colour", None).check(make_setup(data=bare, items=1))
+    Condition("condition", "label", None).check(make_setup(data=bare, items=1))

@@ -95,6 +95,11 @@ class Objective(Node, ABC):
 
     name: str
 
+    def check_text(self, text: TextEncoder | None) -> None:
+        """Raise UserError where it does not suit what makes conditions of prompts, None for nothing; before the dataset
+        is prepared."""
+        return None
+
     def check(self, setup: ObjectiveSetup) -> None:
         """Raise UserError where it does not suit the variant, the model or the items; called before any training."""
         return None

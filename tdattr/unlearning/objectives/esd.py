@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from tdattr.costs import Work
 from tdattr.diffusion.batch import Batch
 from tdattr.errors import UserError
+from tdattr.features.text import TextEncoder
 from tdattr.networks import Given
 from tdattr.ranges import Positive, PositiveOrZero
 from tdattr.training.teacher import Teacher, group_conditions
@@ -42,20 +42,20 @@ class ESD(Weighted):
     guidance: PositiveOrZero
     teacher: Teacher | None
 
+    def check_text(self, text: TextEncoder | None) -> None:
+        """A network that is told token ids cannot be told groups instead."""
+        if text is not None and text.gives_ids and self.teacher is not None and self.teacher.model is None:
+            raise UserError(
+                f"objective={self.name} would train a teacher that is told groups, and the run's network reads "
+                "prompts: set method.objective.teacher=null, so that F1 itself is the teacher."
+            )
+
     def check(self, setup: ObjectiveSetup) -> None:
-        """Without a teacher it needs a conditional model. Where conditions are token ids the run's network cannot be
-        told groups instead."""
+        """Without a teacher it needs a conditional model."""
         if self.teacher is None and not setup.conditional:
             raise UserError(
                 f"objective={self.name} with teacher=null steers away from a condition of F1, which has none, or "
                 "does not work without: leave teacher=null out, or choose another dataset.source.condition or model."
-            )
-        conditions = setup.split.conditions
-        told_ids = conditions is not None and np.issubdtype(conditions.dtype, np.integer)
-        if told_ids and self.teacher is not None and self.teacher.model is None:
-            raise UserError(
-                f"objective={self.name} would train a teacher that is told groups, and the run's network reads "
-                "prompts: set method.objective.teacher=null, so that F1 itself is the teacher."
             )
 
     def teacher_config(self) -> Teacher | None:

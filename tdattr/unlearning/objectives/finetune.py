@@ -1,7 +1,7 @@
 """Fine-tuning on the retained items alone: whatever is forgotten is forgotten by itself."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import nn
 
@@ -13,6 +13,8 @@ from tdattr.unlearning.objectives import Losses, Objective, Step, UnlearnContext
 @dataclass(frozen=True)
 class Finetune(Objective):
     """The ``objective=finetune`` node."""
+
+    retains: ClassVar = ("loss",)  # a distance from F1 is zero at F1, where nothing would be learned
 
     name: str
 
