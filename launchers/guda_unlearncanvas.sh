@@ -8,13 +8,15 @@ source "$(dirname "$0")/common.sh"
 scale="${1:-paper}"
 shift || true
 objective="objective@method.objective"
+teacher="method.objective.teacher=null" # F1 itself, under the empty prompt
 
 case "$scale" in
   paper)
-    setting=(experiment=guda_unlearncanvas)
+    setting=(experiment=guda_unlearncanvas accuracy=vit)
     verdicts() {
       sweep "${setting[@]}" method=guda_c "$objective=awss,uniform,style_removed,matched_retain,matched_retain_published_code" "$@"
-      sweep "${setting[@]}" method=guda_c "$objective=esd,gradient_ascent" "$@"
+      sweep "${setting[@]}" method=guda_c "$objective=gradient_ascent" "$@"
+      sweep "${setting[@]}" method=guda_c "$objective=esd" "$teacher" "$@"
       # 400 images of a style, as published
       sweep "${setting[@]}" method=group_similarity extractor@method.extractor=clip_l14_openai method.images=400 "$@"
       sweep "${setting[@]}" method=logo_images,pixel,random "$@"
@@ -23,15 +25,15 @@ case "$scale" in
     ;;
   toy)
     tdattr-base
-    setting=(experiment=guda_c_glyphs method@protocol.ceiling=logo_again)
-    # the base model's own CLIP
-    text=(text@method.objective.text=clip_sd_tiny)
-    clip=(extractor@method.extractor=clip_sd_tiny)
+    setting=(experiment=guda_c_glyphs method@protocol.ceiling=logo_again accuracy=classifier accuracy.objects=5)
+    text="text@method.objective.text=clip_sd_tiny" # the base model's own CLIP
+    clip="extractor@method.extractor=clip_sd_tiny"
     verdicts() {
       sweep "${setting[@]}" method=random,pixel,logo_images,group_similarity "$@"
-      sweep "${setting[@]}" method=group_similarity,clip "${clip[@]}" "$@"
-      sweep "${setting[@]}" method=guda_c "$objective=awss" "${text[@]}" "$@"
-      sweep "${setting[@]}" method=guda_c "$objective=uniform,style_removed,matched_retain,esd,gradient_ascent" "$@"
+      sweep "${setting[@]}" method=group_similarity,clip "$clip" "$@"
+      sweep "${setting[@]}" method=guda_c "$objective=awss" "$text" "$@"
+      sweep "${setting[@]}" method=guda_c "$objective=uniform,style_removed,matched_retain,gradient_ascent" "$@"
+      sweep "${setting[@]}" method=guda_c "$objective=esd" "$teacher" "$@"
       # ten of the hundred pairs of a level and noise, as 80 queries would take hours otherwise
       sweep "${setting[@]}" method=mucs method.score.pairs=10 "$@"
     }
