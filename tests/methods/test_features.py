@@ -10,10 +10,12 @@ from sklearn.metrics.pairwise import cosine_similarity
 
 from tdattr.data.prepared import Prepared
 from tdattr.errors import UserError
+from tdattr.features.tokens import Tokens
 from tdattr.methods import Context, MethodSetup
 from tdattr.methods.condition import Condition
 from tdattr.methods.features import Features
 from tests.contexts import IDS, with_queries
+from tests.features.words import Words
 from tests.methods.plain import Rows
 
 
@@ -52,3 +54,23 @@ def test_labels_stand_for_conditions_that_a_model_has_not(
     with pytest.raises(UserError, match=r"method.labels=colour is no field of the items: choose one of label"):
         Condition("condition", "colour", None).check(make_setup(data=bare, items=1))
     Condition("condition", "label", None).check(make_setup(data=bare, items=1))
+
+
+def test_prompts_are_compared_where_conditions_are_token_ids(
+    context: Context, make_setup: Callable[..., MethodSetup], tiny_data: Prepared
+) -> None:
+    prompts = np.array([f"{colour} {kind}" for colour in ("red", "blue", "green") for kind in ("cat", "dog")] * 8)
+    data = replace(tiny_data, train=replace(tiny_data.train, items=tiny_data.train.items.assign(prompt=prompts)))
+    asked = ["blue dog", "a green cat", "red cat", "something"]
+    queries = replace(context.queries, items=context.queries.items.assign(prompt=asked))
+    method, encode = Condition("condition", None, Words()), Words().load(torch.device("cpu"))
+    scorer = method.start(replace(context, data=data, queries=queries))
+    found = torch.stack([scorer(query).scores for query in range(4)])
+    np.testing.assert_allclose(found, encode(asked) @ encode(prompts[IDS].tolist()).T, atol=1e-5)
+    assert set(prompts[IDS][found[0] > 0.999]) == {"blue dog"}
+    method.check_text(Tokens("tokens", None, False))
+    Condition("condition", None, None).check_text(Words())
+    with pytest.raises(UserError, match=r"method=condition compares prompts, which the items lack"):
+        method.check(make_setup(items=1))
+    with pytest.raises(UserError, match=r"conditions are token ids: choose .*text@method.text=pipeline"):
+        Condition("condition", None, None).check_text(Tokens("tokens", None, False))
