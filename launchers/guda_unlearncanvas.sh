@@ -30,7 +30,8 @@ case "$scale" in
     clip="extractor@method.extractor=clip_sd_tiny"
     verdicts() {
       sweep "${setting[@]}" method=random,pixel,logo_images,group_similarity "$@"
-      sweep "${setting[@]}" method=group_similarity,clip "$clip" "$@"
+      sweep "${setting[@]}" method=group_similarity "$clip" "$@"
+      sweep "${setting[@]}" method=clip "$clip" "$@"
       sweep "${setting[@]}" method=guda_c "$objective=awss" "$text" "$@"
       sweep "${setting[@]}" method=guda_c "$objective=uniform,style_removed,matched_retain,gradient_ascent" "$@"
       sweep "${setting[@]}" method=guda_c "$objective=esd" "$teacher" "$@"

@@ -145,6 +145,11 @@ def explain(error: Exception, overrides: Sequence[str], config_name: str) -> str
         if launchers := find_launchers(overrides, config_name, match[1]):
             which = "it" if len(launchers) == 1 else "one of them"
             return f"{match[1]} is a setting of {' and of '.join(launchers)}: choose {which}, too."
+        if (swept := find_swept(overrides, match[1])) is not None:
+            return (
+                f"Hydra reads {match[1]} before it sweeps over {swept}, and without {swept} there is no such setting: "
+                f"give it in a command with one {swept}."
+            )
         return no_setting(match[1], find_settings(overrides, config_name, match[1]))
     if match := re.match(r"Override (.+?)=.* looks like a config group", message):
         return no_setting(match[1], find_settings(overrides, config_name, match[1]))
@@ -163,6 +168,13 @@ def explain(error: Exception, overrides: Sequence[str], config_name: str) -> str
     if isinstance(error, (ValueError, TypeError)):
         return explain_choice(overrides) or f"The command line cannot be read: {join_lines(message)}."
     return join_lines(message)
+
+
+def find_swept(overrides: Sequence[str], name: str) -> str | None:
+    """The group that a sweep goes over and that a setting, or a group inside of it, belongs to."""
+    place = (name.partition("@")[2] or name).partition(".")[0]
+    swept = [override.key_or_group for override in filter_readable(overrides) if override.is_sweep_override()]
+    return place if place in swept and place != name else None
 
 
 def explain_syntax(override: str) -> str:

@@ -61,6 +61,12 @@ def jobs(command: list[str]) -> list[list[str]]:
     return [first, *others]
 
 
+def unswept(command: list[str]) -> list[str]:
+    """The overrides that all jobs of a sweep have."""
+    parser = OverridesParser.create()
+    return [override for override in command if not parser.parse_override(override).is_sweep_override()]
+
+
 @pytest.mark.slow
 @both_scales
 def test_every_command_composes(commands, script: Path, scale: str | None) -> None:
@@ -70,6 +76,7 @@ def test_every_command_composes(commands, script: Path, scale: str | None) -> No
     with initialize_config_dir(str(CONF), version_base="1.3"):
         for program, multirun, launcher, *overrides in said[:-1]:
             assert (program, multirun, launcher) == ("tdattr", "-m", "hydra/launcher=local")
+            compose("config", unswept(overrides))  # as Hydra does before it sweeps
             for job in jobs([override for override in overrides if not override.startswith("until=")]):
                 if tuple(job) in seen:
                     continue
