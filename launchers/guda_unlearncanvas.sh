@@ -35,8 +35,8 @@ case "$scale" in
       sweep "${setting[@]}" method=guda_c "$objective=awss" "$text" "$@"
       sweep "${setting[@]}" method=guda_c "$objective=uniform,style_removed,matched_retain,gradient_ascent" "$@"
       sweep "${setting[@]}" method=guda_c "$objective=esd" "$teacher" "$@"
-      # ten of the hundred pairs of a level and noise, as 80 queries would take hours otherwise
-      sweep "${setting[@]}" method=mucs method.score.pairs=10 "$@"
+      # as 80 queries would take hours otherwise
+      sweep "${setting[@]}" method=mucs method.score.pairs=5 method.unlearn.max_steps=20 "$@"
     }
     ;;
   *) usage ;;

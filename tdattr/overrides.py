@@ -150,7 +150,10 @@ def explain(error: Exception, overrides: Sequence[str], config_name: str) -> str
                 f"Hydra reads {match[1]} before it sweeps over {swept}, and without {swept} there is no such setting: "
                 f"give it in a command with one {swept}."
             )
-        return no_setting(match[1], find_settings(overrides, config_name, match[1]))
+        known = find_settings(overrides, config_name, match[1])
+        if match[1] in known:
+            return f"{match[1]} holds other keys than those that are given: add one with +{match[1]}.KEY=VALUE."
+        return no_setting(match[1], known)
     if match := re.match(r"Override (.+?)=.* looks like a config group", message):
         return no_setting(match[1], find_settings(overrides, config_name, match[1]))
     if match := re.match(r"Could not append to config\. An item is already at '(.+?)'", message):

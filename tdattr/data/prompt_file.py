@@ -1,6 +1,7 @@
 """Files of prompts that users bring for queries: one a line, or JSON lines."""
 
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +33,13 @@ def read_prompt_file(path: Path, where: Mapping[str, Sequence[str]]) -> list[dic
     for key, values in where.items():
         known = {row[key] for row in rows if key in row}
         if not known:
-            raise UserError(f"queries.where names {key}, which no line of {path} has: leave it out.")
+            keys = ", ".join(dict.fromkeys(key for row in rows for key in row))
+            raise UserError(f"queries.where names {key}, which no line of {path} has: choose one of {keys}.")
         for value in values:
             if value not in known:
-                raise UserError(f"queries.where names the {key} {value!r}, which no line of {path} has: leave it out.")
+                meant = get_close_matches(value, known, 1)
+                hint = f"did you mean {meant[0]!r}?" if meant else f"choose among {', '.join(sorted(known))}."
+                raise UserError(f"queries.where names the {key} {value!r}, which no line of {path} has: {hint}")
     chosen = [row for row in rows if all(row.get(key) in values for key, values in where.items())]
     if not chosen:
         raise UserError(f"{path} holds no prompt{' that queries.where leaves' if where else ''}: {REMEDY}.")
