@@ -1,4 +1,4 @@
-"""Sets of training ids, and what stands for one in the address of an artifact."""
+"""Training ids, and what stands for them in the address of an artifact."""
 
 import hashlib
 
@@ -13,3 +13,8 @@ def digest_ids(ids: Ids) -> str:
     ascending = bool((ids[1:] > ids[:-1]).all())  # as most are: to sort them takes a hundred times as long
     unique = ids if ascending else np.unique(ids)
     return hashlib.sha256(unique.astype("<i8").tobytes()).hexdigest()[:16]
+
+
+def digest_order(ids: Ids) -> str:
+    """The same of a list of ids, whose order and repeats count."""
+    return hashlib.sha256(ids.astype("<i8").tobytes()).hexdigest()[:16]

@@ -17,7 +17,7 @@ from tdattr.errors import UserError
 from tdattr.features import Setting
 from tdattr.features.label_classifier import Name
 from tdattr.files import to_json
-from tdattr.ids import digest_ids
+from tdattr.ids import digest_order
 from tdattr.metrics.unlearning_accuracy import MEASURES, UnlearningAccuracy, measure_unlearning
 from tdattr.pipeline.attribute import outline_context
 from tdattr.pipeline.decode import decoded_setting, pack, plan_decoded, unpack
@@ -111,11 +111,11 @@ def choose_items(ws: Workspace, config: UnlearningAccuracy) -> DataFrame:
         members.setdefault((styles[item], objects[item]), []).append(item)
     rng = generator(ws.seed, "accuracy.items")
     rows = [
-        {"id": int(rng.choice(members[style, name])), "style": style, "object": name}
+        {"id": int(item), "style": style, "object": name}
         for style in wanted
         for name in shown
         if (style, name) in members
-        for _ in range(config.images)
+        for item in np.resize(rng.permutation(members[style, name]), config.images)  # again where there are fewer
     ]
     return pd.DataFrame(rows, columns=["id", "style", "object"])
 
@@ -143,8 +143,8 @@ def plan_images(ws: Workspace, model: Trained, prompts: DataFrame) -> Plan:
         work = None if passes is None else Work(evaluations=count * passes, images=count)
         return Cost(work and replace(work, bytes=count * int(np.prod(shape))), model.plans)
 
-    config = sampling_config(ws) | {"conditions": digest_ids(ids), "data": ws.data.content}
-    return ws.store.plan("prompted_images", 1, config, {"model": model.address}, make, cost=cost, like=ws.size)
+    config = sampling_config(ws) | {"conditions": digest_order(ids), "data": ws.data.content}
+    return ws.store.plan("prompted_images", 2, config, {"model": model.address}, make, cost=cost, like=ws.size)
 
 
 def load_generated(artifact: Artifact) -> UInt8[np.ndarray, "image height width channel"]:

@@ -12,7 +12,7 @@ import pytest
 from tdattr.data.groups import find_groups, list_owners, read_manifest, select_removed
 from tdattr.data.prepared import Prepared
 from tdattr.errors import UserError
-from tdattr.ids import digest_ids
+from tdattr.ids import digest_ids, digest_order
 
 COUNT = 48
 Write = Callable[[str, str], str]
@@ -178,6 +178,12 @@ def test_digest_is_of_the_set() -> None:
     assert {digest_ids(other) for other in same} == {digest_ids(ids)}
     others = [np.array([], dtype=int), np.array([0]), np.array([3, 1]), np.array([3, 1, 41]), np.array([31, 40])]
     assert len({digest_ids(other) for other in [ids, *others]}) == 6
+
+
+def test_digest_is_of_the_order() -> None:
+    lists = [[3, 1, 40], [1, 3, 40], [3, 1, 1, 40], [3, 1, 40, 40], [3, 1]]
+    assert len({digest_order(np.array(ids)) for ids in lists}) == 5
+    assert digest_order(np.array([3, 1], dtype=np.int32)) == digest_order(np.array([3, 1]))
 
 
 @pytest.fixture

@@ -108,6 +108,22 @@ def test_images_are_of_each_models_own_weights_under_the_same_seeds(folder: Path
     assert len(seen) == 3 and all(np.abs(seen[0] - other).max() > 3 for other in seen[1:])
 
 
+def test_images_of_a_cell_are_of_different_items_and_their_order_is_in_the_address(folder: Path) -> None:
+    ws = library.compose([*GLYPHS, "method=random", "accuracy.images=150", f"paths.outputs={folder}/outputs"])
+    assert ws.accuracy is not None
+    prompts = choose_items(ws, ws.accuracy)
+    items = ws.data.train.items
+    repeated = 0
+    for (style, name), cell in prompts.groupby(["style", "object"]):
+        members = len(items[(items["family"] == style) & (items["object"] == name)])
+        assert len(cell) == 150 and cell["id"].nunique() == min(members, 150)
+        repeated += members < 150
+    assert repeated
+    model = list_models(ws)["F1"]
+    tables = [prompts[:1], prompts.iloc[[0, 0]], prompts.iloc[[0, 1]], prompts.iloc[[1, 0]]]
+    assert len({plan_images(ws, model, table).address for table in tables}) == 4
+
+
 def test_classifiers_learn_images_as_the_codec_gives_them_back(tmp_path: Path) -> None:
     save_vae(tmp_path / "vae")
     latent = ["codec=vae", f"codec.weights={tmp_path}/vae", "model.patch=2", "diffusion.sigma_data=1"]
