@@ -90,9 +90,12 @@ def work(ws: Workspace, logger: Logger, recorder: Recorder, folder: Path, write_
         return
     health = examine(ws)
     summary, lines = summarise(ws, evaluate(ws))
-    summary |= health | examine_accuracy(ws, folder)
+    summary |= health
     write_json(folder / SUMMARY, summary)
     save_attributions(ws, folder / ATTRIBUTIONS)
+    if accuracy := examine_accuracy(ws, folder):  # where it fails, the verdict is there
+        summary |= accuracy
+        write_json(folder / SUMMARY, summary)
     try:
         logger.finish(recorder, gather(ws, summary, folder, write_report))
     finally:
@@ -106,15 +109,23 @@ def work(ws: Workspace, logger: Logger, recorder: Recorder, folder: Path, write_
 
 
 def build_until(ws: Workspace) -> Artifact:
-    """The stages of a run that ends before the verdict: another one finds them in the store. Gives what it ends
-    with."""
-    return [plan.get() for plan in plan_until(ws)][-1]
+    """The stages of a run that ends before the verdict: another one finds them in the store. Gives what its method or,
+    without one, F1 comes to."""
+    *_, last = [plan.get() for plan in plan_stages(ws)]
+    if (accuracy := plan_accuracy(ws)) is not None:
+        accuracy.get()
+    return last
 
 
 def plan_until(ws: Workspace) -> list[Plan]:
-    """What such a run builds, at last what its method or, without one, F1 comes to."""
+    """What such a run builds: the accuracies, which nothing else needs, at last."""
     accuracy = plan_accuracy(ws)
-    plans = [*([] if accuracy is None else [accuracy]), generate(ws, train(ws))]
+    return [*plan_stages(ws), *([] if accuracy is None else [accuracy])]
+
+
+def plan_stages(ws: Workspace) -> list[Plan]:
+    """Its stages, at last what its method or, without one, F1 comes to."""
+    plans = [generate(ws, train(ws))]
     if ws.until == "generate":
         return plans
     return [*plans, *(attribute(ws, method) for method in (*other_methods(ws).values(), ws.method))]

@@ -1,0 +1,70 @@
+"""What a run leaves where the accuracies, which come last, fail."""
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tdattr as library
+from tdattr.errors import UserError
+from tdattr.loggers.none import NoLogger
+from tdattr.pipeline import run as running
+from tdattr.pipeline.workspace import Workspace
+from tdattr.store import Plan
+from tests.e2e.console import TINY
+
+
+def fail(*_: Any) -> dict[str, Any]:
+    raise UserError("no accuracies")
+
+
+@pytest.fixture
+def ws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """Of a run whose stages make a file each, and whose accuracies fail."""
+    ws = library.compose([*TINY, "method=pixel", f"paths.outputs={tmp_path}"])
+
+    def write(folder: Path) -> None:
+        (folder / "made").write_text("it")
+
+    def plan(stage: str, make: Callable[[Path], Any] = write) -> Plan:
+        return ws.store.plan(stage, 1, {}, {}, make)
+
+    monkeypatch.setattr(running, "train", lambda ws: plan("pretrain"))
+    monkeypatch.setattr(running, "generate", lambda ws, model: plan("generate"))
+    monkeypatch.setattr(running, "other_methods", lambda ws: {})
+    monkeypatch.setattr(running, "attribute", lambda ws, method: plan("attribute"))
+    monkeypatch.setattr(running, "plan_accuracy", lambda ws: plan("accuracy", fail))
+    return ws
+
+
+def test_the_verdict_is_written_before_the_accuracies_fail(
+    ws: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    summary = {"auc": 0.5, "seconds_per_query": 1.0, "warnings": []}
+    monkeypatch.setattr(running, "examine", lambda ws: {"healthy": 1})
+    monkeypatch.setattr(running, "evaluate", lambda ws: None)
+    monkeypatch.setattr(running, "summarise", lambda ws, plan: (dict(summary), ["AUC 0.5"]))
+    monkeypatch.setattr(running, "save_attributions", lambda ws, path: path.write_text("query\n"))
+    monkeypatch.setattr(running, "gather", lambda *arguments: None)
+    monkeypatch.setattr(NoLogger, "finish", lambda *arguments: None)
+    monkeypatch.setattr(running, "examine_accuracy", fail)
+    logger = NoLogger()
+    with pytest.raises(UserError, match="no accuracies"):
+        running.work(ws, logger, ws.recorder, tmp_path, lambda *arguments: None)
+    assert json.loads((tmp_path / "summary.json").read_text()) == summary | {"healthy": 1}
+    assert (tmp_path / "attributions.csv").exists()
+    monkeypatch.setattr(running, "examine_accuracy", lambda ws, folder: {"accuracy": {"f1": 1}})
+    running.work(ws, logger, ws.recorder, tmp_path, lambda *arguments: None)
+    assert json.loads((tmp_path / "summary.json").read_text()) == summary | {"healthy": 1, "accuracy": {"f1": 1}}
+
+
+def test_scores_are_there_before_the_accuracies_fail(ws: Workspace, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.CRITICAL)
+    ws.until = "attribute"
+    assert [plan.stage for plan in running.plan_until(ws)] == ["generate", "attribute", "accuracy"]
+    with pytest.raises(UserError, match="no accuracies"):
+        running.build_until(ws)
+    assert running.plan_stages(ws)[-1].finished
