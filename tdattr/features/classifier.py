@@ -42,6 +42,7 @@ class Classifier(Extractor):
 
     unaddressed: ClassVar[tuple[str, ...]] = ("name", "by")  # the groups are in the identity
     packages: ClassVar = ("timm",)
+    version: ClassVar[int] = 2  # of the stage
 
     name: str
     architecture: str
@@ -94,7 +95,7 @@ class Classifier(Extractor):
             save_file({key: value.contiguous() for key, value in model.state_dict().items()}, folder / FILE)
             return {"training_accuracy": accuracy, **self.examine(model, setting)}
 
-        plan = setting.plan("classifier", 2, self.describe_with_identity(setting), make)
+        plan = setting.plan("classifier", self.version, self.describe_with_identity(setting), make)
         cost = Cost(Work(steps=self.steps, looks=self.steps * self.batch_size, unsized=True), what=self.name)
         return replace(plan, like=f"{self.architecture} {self.size}", cost=lambda: cost)
 

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -32,10 +33,12 @@ class LabelClassifier(Classifier):
     """A `Classifier` whose last layer is used too.
 
     ``weights`` of timm that training starts from, for images in [-1, 1]: a hub id, a folder or a file; None: random
-    ones. The share ``held_out`` of every group's items is never trained on: at least one where there are two.
+    ones. The share ``held_out`` of every group's items is never trained on: where there are two at least one, and never
+    all.
     """
 
     unaddressed: ClassVar = ("name", "by", "weights")
+    version: ClassVar = 3
 
     weights: str | None
     held_out: Part
@@ -48,16 +51,20 @@ class LabelClassifier(Classifier):
                 f"The classifier {self.name} has one item in every group by {self.by}, so that none can be held out: "
                 "choose larger groups."
             )
-        if self.weights is not None:
-            identity["weights"] = digest_once(find_weights(self.weights, self.name, setting.download))
+        if (path := self.find_weights(setting)) is not None:
+            identity["weights"] = digest_once(path)
         return identity
+
+    def find_weights(self, setting: Setting) -> Path | None:
+        """The file of the weights, where there are some; needs no dataset. Raises UserError where it is missing."""
+        return None if self.weights is None else find_weights(self.weights, self.name, setting.download)
 
     def split(self, setting: Setting) -> tuple[list[Ids], list[Ids]]:
         """The items of every group that are trained on, and those that are held out."""
         learned, held_out = [], []
         for index, ids in enumerate(self.groups(setting).values()):
             shuffled = generator(setting.seed, "classifier.held_out", index).permutation(ids)
-            count = 0 if len(ids) < 2 else max(1, round(self.held_out * len(ids)))
+            count = min(max(1, round(self.held_out * len(ids))), len(ids) - 1)  # one at least stays to learn from
             held_out.append(np.sort(shuffled[:count]))
             learned.append(np.sort(shuffled[count:]))
         return learned, held_out
@@ -68,9 +75,8 @@ class LabelClassifier(Classifier):
 
     def start(self, setting: Setting) -> Any:
         """The pretrained network with a new last layer, where there are weights."""
-        if self.weights is None:
+        if (path := self.find_weights(setting)) is None:
             return super().start(setting)
-        path = find_weights(self.weights, self.name, setting.download)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(torch_seed(setting.seed, "classifier.initialisation"))
             classes, channels = len(self.groups(setting)), setting.data.channels

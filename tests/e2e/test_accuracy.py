@@ -151,10 +151,26 @@ def test_workers_share_the_models(folder: Path, tmp_path: Path) -> None:
     assert summary(tmp_path) == summary(folder)
 
 
+@pytest.mark.parametrize("kind", ["style", "object"])
+def test_missing_weights_are_said_before_the_dataset_is_prepared(kind: str, tmp_path: Path) -> None:
+    weights = f"accuracy.{kind}_classifier.weights={tmp_path}/nowhere"
+    done = tdattr("method=random", "until=generate", *GLYPHS, weights, folder=tmp_path, check=False)
+    assert done.returncode == 1 and f"`weights` of extractor {kind}_classifier" in " ".join(done.stderr.split())
+    assert not list(tmp_path.glob("outputs/artifacts/dataset/*"))
+
+
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
         (["dataset.text=null", "dataset.source.condition=none"], "accuracy needs a model that is told what to show"),
+        (
+            ["dataset.text=null", "dataset.source.condition=family"],
+            "needs a model that is told the object: items",
+        ),
+        (
+            ["dataset.text=null", "dataset.source.condition=object"],
+            "needs a model that is told the style: items",
+        ),
         (["accuracy.style_classifier.by=object"], "must be dataset.groups=family, whose groups are forgotten"),
         (["accuracy.object_classifier.by=nothing"], "accuracy.object_classifier.by=nothing is neither a field"),
         (["accuracy.objects=1"], "needs two styles and two objects, of which 2 and 1 are there"),
