@@ -24,7 +24,7 @@ def open_unfinished(folder: Path) -> Path:
             adopt(left[-1], own)
     own.mkdir(exist_ok=True)
     for pattern in HALF_WRITTEN:  # by a process that was killed
-        for path in own.rglob(pattern):
+        for path in filter(Path.is_file, own.rglob(pattern)):
             path.unlink()
     return own
 

@@ -544,10 +544,12 @@ def test_what_a_killed_process_had_begun_to_write_is_deleted(tmp_path: Path, own
     wanted = plan(tmp_path)
     unfinished = wanted.artifact.folder.with_name(f".{wanted.address}{owner}.unfinished")
     (unfinished / "deep").mkdir(parents=True)
+    (unfinished / "folder.new").mkdir()  # no file
     for name in ("a.safetensors.123.new", "deep/facts.json.4.new", ".tmpPtgwfo", "deep/.tmpa", "kept"):
         (unfinished / name).write_text("half")
     names = {path.name for path in wanted.get().folder.rglob("*")}
-    assert "kept" in names and not any(name.endswith(".new") or name.startswith(".tmp") for name in names)
+    left = {name for name in names if name.endswith(".new") or name.startswith(".tmp")}
+    assert "kept" in names and left == {"folder.new"}
 
 
 def test_a_provenance_names_what_was_asked_for_while_the_artifact_was_built(tmp_path: Path) -> None:

@@ -11,11 +11,11 @@ from safetensors import safe_open
 from tdattr.integrity import PROVENANCE, check_files
 from tdattr.inventory.artifacts import read_inventory
 from tdattr.inventory.uses import reach
-from tdattr.unfinished import HALF_WRITTEN
 
 OWN = ("seconds", "finished", "revision", "sha256", "device")  # in a provenance
 OWN += ("files",)  # which are compared themselves
 OWN += ("uses",)  # which of several blocks, or of those that ask for it in turn, names something: see ``used``
+HALF_WRITTEN = ("*.new", ".tmp*")  # written out, so that the code under test does not say what it leaves
 LOCKS = (".lock", ".lease")  # what may be left beside artifacts
 
 
