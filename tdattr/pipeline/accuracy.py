@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from tdattr.costs import NO_WORK, Cost, Work
+from tdattr.costs import Cost, Work
 from tdattr.counterfactuals import Trained
 from tdattr.data.groups import list_owners
 from tdattr.errors import UserError
@@ -69,12 +69,14 @@ def plan_accuracy(ws: Workspace) -> Plan | None:
 
     def cost() -> Cost:
         decoded = [plan_decoded(ws)] if setting.data is not ws.data else []
-        return Cost(NO_WORK, [*plans.values(), *decoded, *classifiers])
+        looks = len(models) * len(prompts) * len(config.classifiers)
+        return Cost(Work(looks=looks), [*plans.values(), *decoded, *classifiers])
 
     key = {"shown": [[row.style, row.object] for row in prompts.itertuples()]}
     inputs = {f"images/{name}": plan.address for name, plan in plans.items()}
     inputs |= {f"classifiers/{name}": plan.address for name, plan in zip(LABELS, classifiers, strict=True)}
-    return ws.store.plan("accuracy", 1, key, inputs, make, prepare, cost=cost)
+    like = " ".join(f"{one.architecture} {one.size}" for one in config.classifiers)
+    return ws.store.plan("accuracy", 1, key, inputs, make, prepare, cost=cost, like=like)
 
 
 def judging(ws: Workspace, config: UnlearningAccuracy) -> Setting:

@@ -69,7 +69,8 @@ def plan_decoded(ws: Workspace) -> Plan:
         return Cost(Work(looks=len(split), bytes=int(np.prod(split.pixels.shape))), [ws.prepared, *split.plan_x(False)])
 
     config = {"codec": ws.codec.describe() | {"identity": dict(ws.codec.identity())}}
-    return ws.store.plan("decoded", 1, config, ws.inputs, make, cost=cost)
+    like = f"{ws.cfg.codec.name} {ws.data.resolution}"
+    return ws.store.plan("decoded", 1, config, ws.inputs, make, cost=cost, like=like)
 
 
 def decoded_setting(ws: Workspace) -> Setting:
