@@ -46,7 +46,7 @@ class LoraConfig(Settings):
     def scaled(self) -> float:
         """Alpha as a number."""
         assert self.rank is not None
-        return float(self.rank) if self.alpha is None else self.alpha
+        return float(self.rank if self.alpha is None else self.alpha)
 
 
 def adapt(network: "Network", config: LoraConfig, seed: int = 0) -> None:
@@ -85,6 +85,11 @@ def find_layers(network: nn.Module, targets: list[str]) -> set[str]:
     if not layers:
         raise UserError("train.lora.targets is empty: give the ends of names of layers, such as [to_k,to_q].")
     return layers
+
+
+def describe_adapter(model: nn.Module, config: LoraConfig) -> dict[str, Any]:
+    """What the results of an adapter of a model, an outline, depend on, however ``config`` says it."""
+    return {"rank": config.rank, "alpha": config.scaled, "layers": sorted(find_layers(model, config.targets))}
 
 
 def share_base(network: nn.Module, copy: nn.Module) -> None:

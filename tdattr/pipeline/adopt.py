@@ -46,7 +46,10 @@ def adopt_lora(cfg: DictConfig) -> None:
         own = read_lora(path, model.outline(), given, subject).config
         if given.rank is None:
             node.rank, node.alpha, node.targets = own.rank, own.alpha, own.targets
-            log.info("Adopted from the LoRA: train.lora.rank=%s train.lora.targets=%s", own.rank, own.targets)
+            log.info(
+                "Adopted from the LoRA: train.lora.rank=%s train.lora.alpha=%g train.lora.targets=%s",
+                own.rank, own.scaled, own.targets,
+            )  # fmt: skip
     elif given.rank is not None:
         raise UserError(
             f"{subject} is no LoRA, which train.lora.rank={given.rank} says that it is: leave one of them out."

@@ -131,8 +131,9 @@ def without_sampling(ws: Workspace) -> dict[str, Any]:
 def training_config(ws: Workspace, removed: bool) -> dict[str, Any]:
     """What trained weights depend on besides network, data and seed; ``removed``: whether some items are left out."""
     values = describe(ws.train)
-    if ws.train.lora.rank is None:
-        del values["lora"]
+    del values["lora"]  # as all that is unread: without a rank nothing of it is read, and no address has it
+    if ws.adapter:
+        values["lora"] = ws.adapter
     shares = values.pop("accumulate") * ws.trainer.devices
     if ws.train.selection == "last":
         values = {name: value for name, value in values.items() if name not in UNUSED_UNLESS_BEST}
@@ -172,8 +173,8 @@ def import_weights(ws: Workspace) -> Plan:
 
     config = {"model": ws.model.describe(), "diffusion": without_sampling(ws), "ids": digest_ids(ws.ids)}
     config["keep"] = ws.train.keep
-    if ws.train.lora.rank is not None:
-        config["lora"] = describe(ws.train.lora)
+    if ws.adapter:
+        config["lora"] = ws.adapter
     inputs = inputs | ws.inputs
     cost = lambda: Cost(Work(bytes=len(ws.train.stored) * ws.weight_bytes), [ws.prepared], ws.first)  # noqa: E731
     return ws.store.plan("checkpoint", 3, config, inputs, make, cost=cost)

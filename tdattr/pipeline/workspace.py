@@ -14,7 +14,7 @@ import torch
 from omegaconf import DictConfig
 
 from tdattr.codecs import Codec
-from tdattr.configs import Settings, build, describe, name_class, typed
+from tdattr.configs import Settings, build, name_class, typed
 from tdattr.costs import NUMBER_BYTES, Cost, Work
 from tdattr.data import groups
 from tdattr.data.names import compose
@@ -30,7 +30,7 @@ from tdattr.metrics.choice import choose_measures
 from tdattr.metrics.similarity import Measure
 from tdattr.metrics.unlearning_accuracy import UnlearningAccuracy
 from tdattr.networks import Network, NetworkConfig
-from tdattr.networks.lora import adapt
+from tdattr.networks.lora import adapt, describe_adapter
 from tdattr.pipeline.adopt import adopt_diffusion, adopt_lora, check_lora
 from tdattr.pipeline.dataset import DatasetConfig, derive_recipe, read_dataset
 from tdattr.pipeline.encode import attach_latents
@@ -214,6 +214,12 @@ class Workspace:
         return network
 
     @cached_property
+    def adapter(self) -> dict[str, Any]:
+        """What stands for ``train.lora`` in addresses; nothing where all weights are trained."""
+        lora = self.train.lora
+        return {} if lora.rank is None else describe_adapter(self.model.outline(), lora)
+
+    @cached_property
     def weight_bytes(self) -> int:
         """What the weights of the network, or those of its adapter, take on the disk."""
         return sum(value.numel() for value in self.skeleton().state_dict().values()) * NUMBER_BYTES
@@ -221,8 +227,8 @@ class Workspace:
     @cached_property
     def size(self) -> str:
         """A digest of what decides how long a pass through the network takes on a device."""
-        shape = [*self.x_shape[:2], self.data.condition_size, self.trainer.precision, self.trainer.devices]
-        shape += [describe(self.train.lora)] if self.train.lora.rank is not None else []
+        shape: list[Any] = [*self.x_shape[:2], self.data.condition_size, self.trainer.precision, self.trainer.devices]
+        shape += [self.adapter] if self.adapter else []
         return hashlib.sha256(json.dumps([self.model.describe(), shape]).encode()).hexdigest()[:16]
 
     @property

@@ -2,17 +2,22 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.torch import save_file
 
 import tdattr
 from tdattr.methods.guda import GUDA
 from tdattr.pipeline.attribute import attribute, outline_context
 from tdattr.pipeline.evaluate import evaluate
 from tdattr.pipeline.generate import generate
-from tdattr.pipeline.train import train
+from tdattr.pipeline.train import build_network, train
 from tdattr.pipeline.workspace import Workspace
+from tdattr.training.weights import make_metadata
 from tests.e2e.console import TINY
+from tests.e2e.test_stable_diffusion import SMALL, TOKENS
 from tests.features.words import NODE, SAME
+from tests.networks.tiny_pipeline import save_pipeline
 
 pytestmark = pytest.mark.slow  # each composes a config
 
@@ -121,3 +126,29 @@ def test_what_is_assumed_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixtur
         workspace(tmp_path, "dataset.source.condition=none", "queries.attributed=200", "protocol.k=1")
     assert any("202 queries take their conditions from 176 items of the test split" in each for each in caplog.messages)
     assert any("queries.guidance=2.0 has no effect: the model is unconditional" in each for each in caplog.messages)
+
+
+TARGETS = "train.lora.targets=[to_q,to_v,to_out.0,to_k]"  # not in the order of the config
+
+
+def test_a_lora_has_one_address_however_it_is_said(tmp_path: Path) -> None:
+    """Alpha and layers that are left to the default, said, or adopted from a file that was stored here."""
+    save_pipeline(tmp_path / "sd")
+
+    def adapted(*overrides: str) -> Workspace:
+        folders = [f"model.weights={tmp_path}/sd", f"paths.outputs={tmp_path}"]
+        return tdattr.compose(["method=random", *SMALL, TOKENS, *folders, *overrides])
+
+    def addresses(*overrides: str) -> tuple[str, str, str]:
+        ws = adapted(*overrides)
+        return train(ws, without=np.array([0, 1])).address, ws.size, train(ws).address
+
+    rank, own = "train.lora.rank=2", tmp_path / "own.safetensors"
+    ws = adapted(rank)
+    save_file(build_network(ws).weights(), own, metadata=make_metadata(ws.diffusion, ws.train.lora))
+    plain = addresses(rank)
+    assert addresses(rank, "train.lora.alpha=2", TARGETS) == plain
+    imported = addresses(f"checkpoint={own}")
+    assert imported[:2] == plain[:2] and imported == addresses(f"checkpoint={own}", rank, TARGETS)
+    for other in ("train.lora.alpha=1", "train.lora.targets=[to_k]"):
+        assert addresses(rank, other)[0] != plain[0]
