@@ -1,5 +1,6 @@
 """Trainings in this process, or in several that it starts: how they end, and that none of them outlives the command."""
 
+import inspect
 import multiprocessing
 import os
 import signal
@@ -12,6 +13,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.multiprocessing.spawn import ProcessException, ProcessExitedException
+from torch.nn.parallel import DistributedDataParallel
 
 from tdattr.errors import UserError
 from tdattr.jobs import Interrupted, leave_signals, own_job, spares_ending
@@ -21,6 +23,10 @@ from tdattr.training.config import TrainerConfig
 from tdattr.training.framework import L
 from tdattr.training.quiet import quieten
 
+# what DDP calls it whether every forward pass makes the buffers of the ranks the same; new in torch 2.14
+NEW, OLD = "forward_sync_buffers", "broadcast_buffers"
+SYNC_BUFFERS = NEW if NEW in inspect.signature(DistributedDataParallel).parameters else OLD
+
 
 class Ranks(DDPStrategy):
     """DDP in processes of this machine that the command starts, each with so many CPU ``threads`` (None: its share).
@@ -28,15 +34,19 @@ class Ranks(DDPStrategy):
 
     def __init__(self, threads: int | None, spared: bool) -> None:
         # no buffer of a network changes in a training, and those of an adapted one hold its base
-        super().__init__(start_method="spawn", broadcast_buffers=False)
+        super().__init__(start_method="spawn", **{SYNC_BUFFERS: False})
         self.threads, self.spared = threads, spared
         self.quiet = Bar.all_hidden
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """A rank receives this before Lightning says anything there."""
+        super().__setstate__(state)
+        quieten()
+
     def setup_environment(self) -> None:
-        """The first that runs in a rank: it watches the command's process and takes over its settings."""
+        """Before a rank trains it watches the command's process and takes over its settings."""
         end_with_parent()
         leave_signals(*([signal.SIGTERM] if self.spared else []))
-        quieten()
         Bar.all_hidden = self.quiet
         if self.threads is not None:
             torch.set_num_threads(self.threads)

@@ -97,6 +97,17 @@ def test_nothing_is_said_of_a_scheduler(train, monkeypatch, tmp_path):
 
 
 @pytest.mark.slow  # two processes that each import everything
+def test_ranks_warn_of_nothing(train, monkeypatch, tmp_path, capfd):
+    (tmp_path / "srun").touch(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    with warnings.catch_warnings():
+        quieten()
+        train(devices=2)
+    said = capfd.readouterr().err
+    assert "Warning" not in said and "deprecated" not in said
+
+
+@pytest.mark.slow  # two processes that each import everything
 def test_a_training_that_diverges_on_two_devices_ends_with_a_sentence(train, monkeypatch):
     """And they find each other whatever an outer job has told."""
     for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID", "NODE_RANK"):
