@@ -106,6 +106,10 @@ def convert(path: Path, subject: str) -> tuple[dict[str, Tensor], set[float]]:
     for name, value in state.items():
         check_finite(name, value, subject)
     said = {float(alpha) for alpha in (alphas or {}).values()} | settings
+    if alphas:  # kohya's, of each layer; one without has the rank in its place
+        own = {IN_FILE.sub("", name.removesuffix(".alpha")) for name in convert_unet_state_dict_to_peft(alphas)}
+        down = {IN_FILE.sub("", name): tensor for name, tensor in state.items() if ".lora_A." in name}
+        said |= {float(tensor.shape[0]) for layer, tensor in down.items() if layer not in own}
     return {name: value.float().contiguous() for name, value in state.items()}, said
 
 

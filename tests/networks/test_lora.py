@@ -194,6 +194,21 @@ def test_files_of_others_are_read_as_diffusers_reads_them(
     torch.testing.assert_close(predict(network, x), theirs(folder, path, x), atol=1e-6, rtol=1e-5)
 
 
+def test_a_layer_without_an_alpha_has_its_rank(folder: Path, tmp_path: Path) -> None:
+    weights, path = adapted(folder, trained=True).weights(), tmp_path / FILE
+
+    def read(alpha: float) -> float | None:
+        by_kohya(weights, path, alpha)
+        state = load_file(path)
+        del state[next(name for name in state if name.endswith(".alpha"))]
+        save_file(state, path)
+        return read_lora(path, node(folder).outline(), NOTHING, "checkpoint=x").config.alpha
+
+    assert read(2.0) == 2
+    with pytest.raises(UserError, match=r"and the alphas \[1.0, 2.0\]: give a LoRA with one rank and one alpha"):
+        read(1.0)
+
+
 def test_the_layers_of_a_file_get_the_shortest_names(folder: Path, tmp_path: Path) -> None:
     layers = ["to_v", "ff.net.0.proj", "down_blocks.0.resnets.0.conv1"]
     save_file(adapted(folder, LoraConfig(2, None, layers)).weights(), tmp_path / FILE)
