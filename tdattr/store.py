@@ -25,7 +25,7 @@ from tdattr.stopwatch import timed
 from tdattr.unfinished import clear_unfinished, open_unfinished
 
 log = logging.getLogger(__name__)
-PACKAGES = ("torch", "lightning", "numpy", "timm", "torchmetrics")
+PACKAGES = ("torch", "lightning", "numpy", "timm", "torchmetrics", "diffusers", "peft", "transformers")
 USES = "uses"  # in a provenance: the artifacts that were asked for while it was built; older versions did not note it
 USE_SECONDS = 3600.0  # to which it is known when an artifact was last asked for
 REVISION = "REVISION"  # a file beside a copy of the package that says which revision was copied

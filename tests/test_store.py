@@ -254,7 +254,7 @@ def test_provenance_says_what_went_in_and_how_it_came_about(tmp_path: Path) -> N
     assert found["device"] == "abacus"
     assert 0 <= found["seconds"] < 3600
     assert before <= datetime.fromisoformat(found["finished"]) <= datetime.now(timezone.utc)
-    assert {"torch", "numpy"} <= set(found["packages"])
+    assert {"torch", "numpy", "diffusers", "peft", "transformers"} <= set(found["packages"])
     assert "revision" in found
 
 
