@@ -136,6 +136,11 @@ class Method(Attributor, ABC):
         dataset is prepared."""
         return None
 
+    def check_network(self, network: Network) -> None:
+        """Raise UserError where the network, which may have no numbers, lacks a part that the method trains or
+        differentiates; before the dataset is prepared."""
+        return None
+
     def check(self, setup: MethodSetup) -> None:
         """Raise UserError where the method does not suit the network, variant, dataset or number of items."""
         return None

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from tdattr.costs import NUMBER_BYTES, Cost, Work
 from tdattr.errors import UserError
-from tdattr.methods import Context, Method, MethodSetup, MethodWork, Scored, Scorer
+from tdattr.methods import Context, Method, MethodWork, Scored, Scorer
 from tdattr.methods.ascend import ascend
 from tdattr.methods.loss_shift import Shift, ShiftConfig, count_shift, shift_scorer
+from tdattr.networks import Network
 from tdattr.ranges import Count, Positive
 from tdattr.scoring.cells import TrainingItems
 from tdattr.scoring.fisher import FisherConfig, diagonal_fisher, load_fisher, plan_rounds
@@ -41,9 +42,9 @@ class AbU(Method):
         if self.draws % self.batch_size:
             raise UserError(f"method.draws={self.draws} must be a multiple of method.batch_size={self.batch_size}.")
 
-    def check(self, setup: MethodSetup) -> None:
+    def check_network(self, network: Network) -> None:
         """The network must have the part that is changed."""
-        setup.network.parameter_names(self.trainable)
+        network.parameter_names(self.trainable)
 
     def work(self, context: Context) -> MethodWork:
         """The Fisher information, and for each query one step and the losses after it."""

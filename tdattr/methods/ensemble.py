@@ -14,6 +14,7 @@ from tdattr.costs import NO_WORK
 from tdattr.errors import UserError
 from tdattr.features.text import TextEncoder
 from tdattr.methods import Context, Member, Method, MethodSetup, MethodWork, Scored, Scorer
+from tdattr.networks import Network
 from tdattr.ranges import PositiveOrZero
 
 
@@ -64,6 +65,11 @@ class Ensemble(Method):
         """What its members check."""
         for member in self.uses().values():
             member.check_text(text)
+
+    def check_network(self, network: Network) -> None:
+        """What its members check."""
+        for member in self.uses().values():
+            member.check_network(network)
 
     def check(self, setup: MethodSetup) -> None:
         """What its members check."""

@@ -11,9 +11,10 @@ from typing import ClassVar
 import torch
 
 from tdattr.costs import Work
-from tdattr.methods import Context, Method, MethodSetup, MethodWork, Scored, Scorer
+from tdattr.methods import Context, Method, MethodWork, Scored, Scorer
 from tdattr.methods.ascend import ascend
 from tdattr.methods.loss_shift import Shift, ShiftConfig, count_shift, shift_scorer
+from tdattr.networks import Network
 from tdattr.ranges import Count, Positive
 from tdattr.training.config import TrainConfig
 
@@ -35,9 +36,9 @@ class ForwardINF(Method):
         """The learning rate."""
         return {"unlearning_rate": self.learning_rate}
 
-    def check(self, setup: MethodSetup) -> None:
+    def check_network(self, network: Network) -> None:
         """The network must have the part that is changed."""
-        setup.network.parameter_names(self.trainable)
+        network.parameter_names(self.trainable)
 
     def work(self, context: Context) -> MethodWork:
         """For each query the ascent, and the losses after it."""

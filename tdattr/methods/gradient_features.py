@@ -14,8 +14,9 @@ from torch import Tensor
 from tdattr.configs import describe
 from tdattr.costs import NUMBER_BYTES, Cost, Work
 from tdattr.errors import UserError
-from tdattr.methods import Context, Method, MethodSetup
+from tdattr.methods import Context, Method
 from tdattr.methods.f1_losses import f1_table
+from tdattr.networks import Network
 from tdattr.ranges import Positive
 from tdattr.scoring.cells import Items, QueryItems, TrainingItems
 from tdattr.scoring.gradients import GradientConfig, Gradients, Stacked, features, items_together
@@ -157,9 +158,9 @@ class Differentiating(Method):
 
     gradients: GradientConfig
 
-    def check(self, setup: MethodSetup) -> None:
+    def check_network(self, network: Network) -> None:
         """The network must have the part that is differentiated."""
-        setup.network.parameter_names(self.gradients.parameters)
+        network.parameter_names(self.gradients.parameters)
 
 
 class Damped(Differentiating):

@@ -22,6 +22,7 @@ from tdattr.methods.f1_losses import loss_model
 from tdattr.methods.instance_weights import InstanceWeights
 from tdattr.methods.loss_shift import Shift, ShiftConfig, count_shift, shift_scorer
 from tdattr.methods.schedule_share import AUTO, Share, check_share, find_share, plan_threshold
+from tdattr.networks import Network
 from tdattr.progress import track
 from tdattr.ranges import Count, Positive, PositiveOrZero
 from tdattr.scoring.cells import BatchItems
@@ -96,9 +97,12 @@ class MUCS(Method):
         """Lambda and the learning rate."""
         return {"lambda": self.unlearn.weight, "unlearning_rate": self.learning_rate(train)}
 
+    def check_network(self, network: Network) -> None:
+        """The network must have the part that is trained."""
+        network.parameter_names(self.unlearn.trainable)
+
     def check(self, setup: MethodSetup) -> None:
-        """Batches must not need more items than there are, and the network must have the part that is trained."""
-        setup.network.parameter_names(self.unlearn.trainable)
+        """Batches must not need more items than there are."""
         largest = max(self.unlearn.batch_size, 0 if self.unlearn.stop is None else self.null_loss.batch_size)
         if largest > setup.items:
             raise UserError(

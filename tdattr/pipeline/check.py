@@ -52,7 +52,7 @@ def check(ws: Workspace, overrides: Iterable[str] = (), swept: bool = False, wei
     check_prompts(ws.prompts, ws.dataset.text)
     check_roles(ws)
     ws.protocol.check_settings(ws.queries.count)
-    check_sizes(ws)
+    check_sizes(ws, methods)
     say_what_there_is(ws)
     check_groups(ws)
     accuracy.check_accuracy(ws)
@@ -67,6 +67,7 @@ def check(ws: Workspace, overrides: Iterable[str] = (), swept: bool = False, wei
         check_weights(ws.checkpoint, network, ws.diffusion)
     check_null(ws, network)
     for method in methods:
+        method.check_network(network)
         setup = MethodSetup(network, ws.diffusion, ws.data, len(ws.ids), ws.train, ws.dataset.text)
         method.check(replace(setup, groups=ws.groups, attributed=ws.attributed) if method.scores_groups else setup)
     for place, method in placed.items():
@@ -106,9 +107,9 @@ def check_codec(ws: Workspace) -> None:
         ws.codec.shape((channels, height, width))
 
 
-def check_sizes(ws: Workspace) -> None:
-    """Whether the network can be built for what its x and conditions are going to be, as far as that is known before
-    the dataset is prepared. Raises UserError."""
+def check_sizes(ws: Workspace, methods: Iterable[Method]) -> None:
+    """Whether the network can be built for what its x and conditions are going to be, and has what the methods train,
+    as far as that is known before the dataset is prepared. Raises UserError."""
     outline = None if ws.prepared.finished else outline_item(ws.dataset.source)
     if outline is None:
         return
@@ -116,7 +117,9 @@ def check_sizes(ws: Workspace) -> None:
     x_channels, resolution = ws.codec.shape((channels, height, width))[:2]
     text = ws.dataset.text
     size = text.width if text is not None else 0 if condition is None else condition[-1] if condition[1:] else 1
-    ws.outline_network(x_channels, resolution, size)
+    network = ws.outline_network(x_channels, resolution, size)
+    for method in methods:
+        method.check_network(network)
 
 
 def outline_item(source: Source) -> tuple[tuple[int, int, int], tuple[int, ...] | None] | None:

@@ -95,7 +95,8 @@ def test_a_lora_of_ones_own_is_f1(folder: Path) -> None:
     weights = load_file(folder / "own.safetensors")
     before = len(read(folder, "pretrain/*/raw.safetensors"))
     done = tdattr(*RANDOM, "checkpoint=own.safetensors", *SMALL, TOKENS, folder=folder)
-    assert "Adopted from the LoRA: train.lora.rank=2" in done.stderr and "Training" not in done.stderr
+    assert "Adopted from the LoRA: train.lora.rank=2 train.lora.alpha=2 train.lora.targets=" in done.stderr
+    assert "Training" not in done.stderr
     assert len(read(folder, "pretrain/*/raw.safetensors")) == before
     [stored] = read(folder, "checkpoint/*/raw.safetensors")
     assert stored.keys() == weights.keys() and all(torch.equal(stored[name], weights[name]) for name in weights)
@@ -136,5 +137,4 @@ def test_what_cannot_be_adapted_is_refused_first(folder: Path, overrides: list[s
     outputs = folder / f"refused_{abs(hash(sentence))}"
     done = tdattr(*small, TOKENS, f"paths.outputs={outputs}", *overrides, folder=folder, check=False)
     assert done.returncode == 1 and sentence in " ".join(done.stderr.split())
-    early = "mlp" not in sentence and "no effect" not in sentence
-    assert not early or not list(outputs.glob("artifacts/*/*"))  # nothing was prepared
+    assert not list(outputs.glob("artifacts/*/*"))  # nothing was prepared

@@ -140,7 +140,7 @@ def test_orientations_count_only_where_the_training_saw_both() -> None:
 def test_what_cannot_work_is_refused(make_setup: Callable[..., MethodSetup]) -> None:
     method().check(make_setup(items=1))
     with pytest.raises(UserError, match=r"no part 'head'"):
-        method(trainable="head").check(make_setup(items=1))
+        method(trainable="head").check_network(make_setup(items=1).network)
     with pytest.raises(UserError, match=r"method.draws=3 must be a multiple of method.batch_size="):
         method(draws=3)
 

@@ -97,7 +97,7 @@ def test_it_serves_unconditional_data(world: World, tiny_dit: Callable[..., nn.M
 def test_what_cannot_work_is_refused(make_setup: Callable[..., MethodSetup]) -> None:
     method().check(make_setup(items=1))
     with pytest.raises(UserError, match=r"no part 'head'"):
-        method(trainable="head").check(make_setup(items=1))
+        method(trainable="head").check_network(make_setup(items=1).network)
 
 
 def test_published_figures() -> None:

@@ -317,7 +317,7 @@ def test_what_cannot_work_is_refused_before_training(make_setup: Callable[..., M
         with pytest.raises(UserError, match=r"13 different training items .* there are 12: lower method.unlearn.batch"):
             method(**{name: 13}).check(make_setup(items=12))
     with pytest.raises(UserError, match=r"no part 'head'"):
-        method(**{"unlearn.trainable": "head"}).check(make_setup())
+        method(**{"unlearn.trainable": "head"}).check_network(make_setup().network)
     with pytest.raises(UserError, match=r"method.unlearn.check=never is unknown: choose before or after"):
         method(**{"unlearn.check": "never"})
     for share in (0.0, 1.1, -0.5):
