@@ -64,10 +64,12 @@ def run(
         raise UserError("plan is true for some of these jobs alone: add plan=true or plan=false for all of them.")
     if True in composer.plans and not planned:
         raise Planned
-    cast(Checking, launcher).check(composer.needs)
     folder = expand(config.hydra.sweep.dir).absolute()
+    finished = {} if again or planned else find_done(batches, composer, config, folder)
+    if any(tuple(job) not in finished for batch in batches for job in batch):
+        cast(Checking, launcher).check(composer.needs)
     begin(folder, config)
-    new = batches if again or planned else [leave_out_finished(batch, composer, config, folder) for batch in batches]
+    new = [leave_out_finished(batch, finished, folder) for batch in batches]
     in_process = isinstance(launcher, BasicLauncher)
     if detached and any(new) and (not in_process or not leave_terminal(folder)):
         started = [] if in_process else [launcher.launch(new[0], 0)]
@@ -116,18 +118,23 @@ def leave_terminal(folder: Path) -> bool:
     return True
 
 
-def leave_out_finished(
-    batch: Sequence[list[str]], composer: Composer, config: DictConfig, folder: Path
-) -> list[list[str]]:
-    """The jobs that no earlier run has done; the others are written down in the sweep's folder, and said."""
+def find_done(batches: Batches, composer: Composer, config: DictConfig, folder: Path) -> dict[tuple[str, ...], Path]:
+    """The jobs of a sweep in ``folder`` that an earlier run has done, each with the folder of that run."""
     if config.hydra.job.config_name != CONFIG:
-        return list(batch)
-    identities = {index: composer.identify(job) for index, job in enumerate(batch)}
+        return {}
+    identities = {tuple(job): composer.identify(job) for batch in batches for job in batch}
     wanted = {identity for identity in identities.values() if identity is not None}
-    finished = find_finished(expand(config.paths.runs), expand(config.paths.artifacts), wanted, folder)
-    earlier = {index: finished[identity] for index, identity in identities.items() if identity in finished}
+    done = find_finished(expand(config.paths.runs), expand(config.paths.artifacts), wanted, folder)
+    return {job: done[identity] for job, identity in identities.items() if identity in done}
+
+
+def leave_out_finished(
+    batch: Sequence[list[str]], finished: Mapping[tuple[str, ...], Path], folder: Path
+) -> list[list[str]]:
+    """The jobs that are not finished; the others are written down in the sweep's folder, and said."""
+    earlier = [Earlier(list(job), str(finished[tuple(job)])) for job in batch if tuple(job) in finished]
     if earlier:
-        write_earlier(folder, [Earlier(list(batch[index]), str(place)) for index, place in earlier.items()])
+        write_earlier(folder, earlier)
         done = f"{len(earlier)} of {len(batch)} jobs were done by earlier runs"
         print(f"{done}; hydra.sweeper.again=true runs them again.", file=sys.stderr)
-    return [list(job) for index, job in enumerate(batch) if index not in earlier]
+    return [list(job) for job in batch if tuple(job) not in finished]

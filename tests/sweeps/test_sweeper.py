@@ -162,6 +162,15 @@ def test_what_an_experiment_needs_of_a_machine_is_checked_for_every_job(
     assert done.folder is None
 
 
+def test_a_sweep_that_is_done_needs_no_machine(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slurm.shutil, "which", lambda name: None)
+    run("method=random", "seed=1,2")
+    done = run("method=random", "seed=1,2", "hydra/launcher=slurm")
+    assert (done.code, done.ran) == (0, []) and "(2 done earlier)" in done.out
+    more = run("method=random", "seed=1,2,3", "hydra/launcher=slurm")
+    assert more.code == 1 and "There is no SLURM on this machine" in more.err and more.folder == done.folder
+
+
 DETACHED = """
 import sys, time
 from pathlib import Path
