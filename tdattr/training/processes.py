@@ -23,7 +23,7 @@ from tdattr.training.config import TrainerConfig
 from tdattr.training.framework import L
 from tdattr.training.quiet import quieten
 
-# what DDP calls it whether every forward pass makes the buffers of the ranks the same; new in torch 2.14
+# what DDP calls it whether every forward pass makes the buffers of the ranks the same: newer and older torch
 NEW, OLD = "forward_sync_buffers", "broadcast_buffers"
 SYNC_BUFFERS = NEW if NEW in inspect.signature(DistributedDataParallel).parameters else OLD
 
