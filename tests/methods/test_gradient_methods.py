@@ -172,7 +172,7 @@ def test_what_cannot_work_is_refused(make_setup: Callable[..., MethodSetup]) -> 
         GradientSimilarity("tracin", gradients(parameters="head"), False),
     ):
         with pytest.raises(UserError, match="no part 'head'"):
-            method.check(make_setup(items=10))
+            method.check_network(make_setup(items=10).network)
     good = asdict(DAS("das", gradients(), 1.0, GRID, "mean", True))
     for damping in (0, -1.0, float("nan")):
         with pytest.raises(UserError, match=r"^method.damping=.* must be above 0, or grid\.$"):
