@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from tdattr import library
 from tdattr.pipeline.train import build_network
 from tests.e2e.console import tdattr
-from tests.e2e.test_stable_diffusion import MUCS, SMALL, TOKENS
+from tests.e2e.tiny_text import MUCS, SMALL, TOKENS
 from tests.networks.tiny_pipeline import save_pipeline
 
 LORA = ["train.lora.rank=2", "train.learning_rate=1e-2", TOKENS]

@@ -9,17 +9,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from tests.e2e.console import tdattr
+from tests.e2e.tiny_text import MUCS, SMALL, TOKENS
 from tests.networks.tiny_pipeline import save_pipeline
-
-SMALL = [
-    *["model=sd15", "model.weights=sd", "diffusion=diffusers", "diffusion.steps=3", "queries.guidance=7.5"],
-    *["dataset=glyphs", "dataset.source.characters=digits", "dataset.source.resolution=8"],
-    *["train.steps=3", "train.batch_size=8", "train.accumulate=2", "train.epoch_steps=2", "train.keep=raw"],
-    *["weights=raw", "queries.attributed=2", "queries.controls=0", "trainer.threads=1"],
-]
-TOKENS = "+text@dataset.text=tokens"
-UNLEARN = ["method.unlearn.max_steps=2", "method.unlearn.batch_size=4", "method.score.pairs=2"]
-MUCS = [*UNLEARN, "method.null_loss.batches=1", "method.null_loss.batch_size=4", "until=attribute"]
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from tdattr.scoring.gradients import GradientConfig, Gradients
 from tdattr.scoring.pairs import NoiseSet
 from tdattr.scoring.projection import ProjectionConfig
 from tests.diffusion.fakes import variant
-from tests.networks.test_stable_diffusion import SIZES, T, network_of, node
+from tests.networks.tiny_network import SIZES, T, network_of, node
 from tests.networks.tiny_pipeline import TOKENS, save_pipeline
 
 ATTENTION = ["to_k", "to_q", "to_v", "to_out.0"]

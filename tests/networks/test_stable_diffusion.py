@@ -16,7 +16,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from tdattr.diffusion.batch import Batch
 from tdattr.diffusion.ddpm import DDPM
 from tdattr.networks import Given
-from tdattr.networks.stable_diffusion import StableDiffusion, StableDiffusionConfig
+from tdattr.networks.stable_diffusion import StableDiffusion
 from tdattr.networks.stable_diffusion_folder import UNET
 from tdattr.scoring.cells import BatchItems
 from tdattr.scoring.fisher import sum_squares
@@ -25,24 +25,11 @@ from tdattr.scoring.pairs import NoiseSet
 from tdattr.scoring.projection import ProjectionConfig
 from tdattr.seeding import generator, normal
 from tests.diffusion.fakes import rngs, variant
+from tests.networks.tiny_network import SIZES, T, network_of, node
 from tests.networks.tiny_pipeline import TOKENS, WIDTH, save_pipeline
 from tests.parity.golden import golden
 
 PROMPTS = ["a bold serif letter a", "the digit 7", "", "the digit 7"]
-T = torch.tensor([0.0, 20.0, 500.0, 999.0])
-SIZES = (1, 8, TOKENS)
-
-
-def node(folder: Path, **changes: Any) -> StableDiffusionConfig:
-    values = {"f1": "trained", "checkpoint_activations": False, "augmentation_label": False, "c_noise": "timestep"}
-    return StableDiffusionConfig(**{"name": "sd", "weights": str(folder)} | values | changes)
-
-
-def network_of(folder: Path, **changes: Any) -> StableDiffusion:
-    config = node(folder, **changes)
-    network = config.build(*SIZES)
-    config.initialise(network)
-    return network.eval()
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from tdattr.pipeline.train import build_network, train
 from tdattr.pipeline.workspace import Workspace
 from tdattr.training.weights import make_metadata
 from tests.e2e.console import TINY
-from tests.e2e.test_stable_diffusion import SMALL, TOKENS
+from tests.e2e.tiny_text import SMALL, TOKENS
 from tests.features.words import NODE, SAME
 from tests.networks.tiny_pipeline import save_pipeline
 

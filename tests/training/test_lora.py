@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from tdattr.networks.lora import METADATA, LoraConfig, adapt
 from tdattr.training.module import Pretraining
 from tdattr.training.pretrain import RESUME, Keeper, pretrain
-from tests.training.test_resume import killed_at_step
+from tests.training.killed import killed_at_step
 
 LORA = LoraConfig(2, 4.0, ["qkv", "fc1"])
 STEPS = 8

@@ -12,13 +12,10 @@ from safetensors.torch import load_file
 
 from tdattr.errors import UserError
 from tdattr.training.module import Pretraining
-from tdattr.training.pretrain import Keeper, pretrain
+from tdattr.training.pretrain import pretrain
+from tests.training.killed import Killed, killed_at_step
 
 STEPS = 20
-
-
-class Killed(BaseException):
-    """Stands for the end of the process."""
 
 
 @pytest.fixture
@@ -40,22 +37,6 @@ def train(tiny_data, tiny_dit, tiny_train, tiny_trainer, edm, tmp_path):
 def same(first, second):
     (one, facts), (other, others) = first, second
     return facts == others and all(torch.equal(one[part][key], other[part][key]) for part in one for key in one[part])
-
-
-@contextmanager
-def killed_at_step(step: int) -> Iterator[None]:
-    """The process ends after so many steps."""
-    end = Keeper.on_train_batch_end
-
-    def die(self, trainer, *rest):
-        end(self, trainer, *rest)
-        if trainer.global_step == step:
-            raise Killed
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Keeper, "on_train_batch_end", die)
-        with pytest.raises(Killed):
-            yield
 
 
 @contextmanager
