@@ -78,6 +78,7 @@ def commands() -> Iterator[list[str]]:
     yield from ([f"ablation={choice}"] for choice in one_per_class("ablation"))
     yield ["+text@dataset.text=tokens"]  # another text encoder is coco's, and the third may compare words
     yield ["method=guda_c", "objective@method.objective=awss", "text@method.objective.text=pipeline"]
+    yield ["accuracy=classifier"]
 
 
 @pytest.fixture(scope="module")

@@ -70,7 +70,7 @@ def test_a_file_or_a_choice_that_is_not_there_is_one_sentence(tmp_path: Path) ->
     with pytest.raises(UserError, match=r"^queries\.where names kind, which no line of .* has"):
         read_prompt_file(path, {"kind": ["a"]})
     with pytest.raises(
-        UserError, match=r"^queries\.where names the style 'Fauvism', which no line of .* has: choose among Cubism"
+        UserError, match=r"^queries\.where names the style 'Fauvism', which no line of .* has: did you mean 'Cubism'\?$"
     ):
         read_prompt_file(path, {"style": ["Cubism", "Fauvism"]})
     with pytest.raises(UserError, match=r"holds no prompt that queries\.where leaves"):

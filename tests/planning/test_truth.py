@@ -121,9 +121,9 @@ def spy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Spy]:
     spy = Spy()
     of, squares = Gradients.of, fisher.sum_squares
 
-    def watched_of(self: Gradients, x: torch.Tensor, given: Any) -> Any:
+    def watched_of(self: Gradients, x: torch.Tensor, *rest: Any) -> Any:
         with spy.single(len(x) * len(self.noise)):
-            return of(self, x, given)
+            return of(self, x, *rest)
 
     def watched_squares(network: Any, diffusion: Any, items: Any, *rest: Any) -> Any:
         with spy.single(len(items)):
