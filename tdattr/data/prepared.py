@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped, UInt8
 from torch import Tensor
 
 from tdattr.configs import Node
@@ -132,7 +132,7 @@ class Split(MemoryMapped):
         ``position``: which windows of images that are larger than what is seen of them, as ``Strips.windows`` has it.
         """
         pixels = self.pixels.windows(ids, position) if isinstance(self.pixels, Strips) else self.pixels[ids]
-        return torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).float() / 127.5 - 1
+        return unpack(pixels)
 
     def x(
         self,
@@ -209,6 +209,11 @@ class Prepared:
     def content(self) -> str:
         """A digest of everything in it; equal contents mean equal trainings."""
         return self.facts["content"]
+
+
+def unpack(pixels: UInt8[np.ndarray, "batch height width channel"]) -> Float[Tensor, "batch channel height width"]:
+    """The images in [-1, 1] of the bytes that datasets hold."""
+    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def load(folder: Path) -> Prepared:

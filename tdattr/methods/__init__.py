@@ -137,7 +137,7 @@ class Method(Attributor, ABC):
         return None
 
     def check_network(self, network: Network) -> None:
-        """Raise UserError where the network, which may have no numbers, lacks a part that the method trains or
+        """Raise UserError where the network, which may lie on the meta device, lacks a part that the method trains or
         differentiates; before the dataset is prepared."""
         return None
 

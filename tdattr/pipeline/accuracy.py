@@ -14,6 +14,7 @@ from jaxtyping import UInt8
 from tdattr.costs import Cost, Work
 from tdattr.counterfactuals import Trained
 from tdattr.data.groups import list_owners
+from tdattr.data.prepared import unpack
 from tdattr.errors import UserError
 from tdattr.features import Setting
 from tdattr.features.label_classifier import Name
@@ -21,7 +22,7 @@ from tdattr.files import to_json
 from tdattr.ids import digest_order
 from tdattr.metrics.unlearning_accuracy import MEASURES, UnlearningAccuracy, measure_unlearning
 from tdattr.pipeline.attribute import outline_context
-from tdattr.pipeline.decode import decoded_setting, pack, plan_decoded, unpack
+from tdattr.pipeline.decode import decoded_setting, pack, plan_decoded
 from tdattr.pipeline.generate import count_evaluations, sample_from, sampling_config
 from tdattr.pipeline.train import as_trained, train
 from tdattr.pipeline.workspace import Workspace
@@ -179,7 +180,7 @@ def name_images(
 def look(name: Name, images: UInt8[np.ndarray, "image height width channel"], setting: Setting) -> Iterable[str]:
     """The name of each image, a batch at a time."""
     for start in range(0, len(images), setting.batch_size):
-        yield from name(unpack(images[start : start + setting.batch_size]))
+        yield from name(unpack(np.array(images[start : start + setting.batch_size])))
 
 
 def measure(named: DataFrame) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from tdattr.costs import Cost, Work
-from tdattr.data.prepared import Prepared, Split
+from tdattr.data.prepared import Prepared, Split, unpack
 from tdattr.features import Setting
 from tdattr.pipeline.workspace import Workspace
 from tdattr.progress import track
@@ -46,11 +46,6 @@ class DecodedSplit(Split):
 def pack(images: Float[Tensor, "batch channel height width"]) -> UInt8[np.ndarray, "batch height width channel"]:
     """Images in [-1, 1] as the bytes that datasets hold."""
     return ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-
-
-def unpack(pixels: UInt8[np.ndarray, "batch height width channel"]) -> Float[Tensor, "batch channel height width"]:
-    """The images of such bytes."""
-    return torch.from_numpy(np.array(pixels)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def plan_decoded(ws: Workspace) -> Plan:
