@@ -1,16 +1,22 @@
-"""A cluster of SLURM whose nodes are all this machine, in a temporary folder for as long as it is wanted."""
+"""A cluster of SLURM whose nodes are all this machine, in a temporary folder for as long as it is wanted.
+
+    python -m tests.slurm.cluster COMMAND…    # run a command in one with a CPU for every core
+"""
 
 import os
 import pwd
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from tdattr.jobs import count_cores
 
 PROGRAMS = ("munged", "mungekey", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol", "scancel")
 SYSTEM = "/usr/sbin"  # where the daemons are, also for users whose PATH leaves it out
@@ -206,3 +212,8 @@ def free_ports(count: int) -> list[int]:
     finally:
         for each in sockets:
             each.close()
+
+
+if __name__ == "__main__":
+    with start_cluster(count_cores()) as started:
+        sys.exit(subprocess.run(sys.argv[1:], env=os.environ | started.environment).returncode)
