@@ -97,7 +97,7 @@ def train_unet(
         requires_safety_checker=False,
     )
     pipeline.save_pretrained(folder)
-    shutil.copytree(clip / CLIP, folder / CLIP)
+    shutil.copytree(clip / CLIP, folder / CLIP, dirs_exist_ok=True)  # a killed attempt may have left it
     versions = {name: version(name) for name in PACKAGES}
     return {"loss": last, "unet_parameters": sum(weight.numel() for weight in unet.parameters()), "versions": versions}
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tdattr.integrity import PROVENANCE
 from tdattr.stopwatch import SPENT
 
 OPERATIONS = ("open", "os.mkdir", "os.rename", "os.remove")  # the audit events of Python that are looked at
@@ -32,13 +33,15 @@ class Broken(Exception):
 class Blow:
     """What ends an attempt: ``number`` is sent before the ``operation``-th file operation inside an ``artifact``, or so
     many seconds after that was begun; after the command was begun where no artifact is named. ``alone``: to the
-    command's process instead of to all of its processes."""
+    command's process instead of to all of its processes. ``unsealed``: before the artifact's provenance is written,
+    when everything else is there."""
 
     artifact: str | None
     operation: int | None
     delay: float
     number: int = signal.SIGKILL
     alone: bool = False
+    unsealed: bool = False
 
     def strike(self, leader: int) -> None:
         """Send it."""
@@ -85,12 +88,13 @@ class Watch:
         if isinstance(path, (str, os.PathLike)) and os.fspath(path).startswith(self.store):
             self.busy = True  # what is opened here is none of the command's
             try:
-                self.see(event, Path(path), Path(arguments[1]) if event == "os.rename" else None)
+                writes = event == "open" and bool(arguments[2] & (os.O_WRONLY | os.O_RDWR))
+                self.see(event, Path(path), Path(arguments[1]) if event == "os.rename" else None, writes)
             finally:
                 self.busy = False
 
-    def see(self, event: str, path: Path, target: Path | None) -> None:
-        """Called before the operation is carried out."""
+    def see(self, event: str, path: Path, target: Path | None, writes: bool) -> None:
+        """Called before the operation is carried out; ``writes``: whether a file is opened to be written."""
         inside = self.building[-1] if self.building else None
         name = name_artifact(path)
         if event == "os.mkdir" and name is not None:
@@ -98,10 +102,9 @@ class Watch:
             self.say(what="begin", name=name)
         if inside is not None:
             self.counts[inside] += 1
-            blow = self.blow
-            if blow is not None and blow.artifact == inside and blow.operation == self.counts[inside]:
+            if self.blow is not None and self.is_time(self.blow, inside, path if writes else None):
                 self.say(what="struck")
-                blow.strike(self.process)
+                self.blow.strike(self.process)
         if target is None:
             return
         if name is not None and f"{target.parent.name}/{target.name}" == name:
@@ -109,6 +112,14 @@ class Watch:
             self.say(what="finish", name=name, operations=self.counts[name])
         elif (done := read_mark(path, target.name)) is not None:
             self.say(what="mark", name=f"{name_artifact(target.parent)}/{target.name}", done=done)
+
+    def is_time(self, blow: Blow, inside: str, written: Path | None) -> bool:
+        """Whether to strike before this operation inside an artifact; ``written``: the file that it opens to write."""
+        if blow.artifact != inside:
+            return False
+        if blow.unsealed:
+            return written is not None and written.name == PROVENANCE and name_artifact(written.parent) == inside
+        return blow.operation == self.counts[inside]
 
     def say(self, **line: Any) -> None:
         """A line for the one who watches."""
@@ -210,7 +221,7 @@ class Attempt:
                 ended.struck = ended.struck or line["what"] == "struck"
                 ended.said.append(line)
                 begun = blow is not None and line["what"] == "begin" and line["name"] == blow.artifact
-                if blow is not None and begun and blow.operation is None and not ended.struck:
+                if blow is not None and begun and blow.operation is None and not (blow.unsealed or ended.struck):
                     strike_at = time.monotonic() + blow.delay
         os.close(self.pipe)
         _, status = os.waitpid(self.process, 0)

@@ -194,6 +194,25 @@ def disturb(
     current.clear()
 
 
+def unseal(case: Case, folder: Path, tally: Tally, rng: np.random.Generator, most: int) -> None:
+    """A round in which one artifact of every stage is killed when all of it is written but its provenance, so that each
+    is built again where a whole one lies."""
+    current = Round(case, folder, tally)
+    firsts = {built.stage: built.name for built in reversed(case.built)}  # a later one may be there by then
+    for name in sorted(firsts.values(), key=[built.name for built in case.built].index):
+        blow = Blow(name, None, 0.0, unsealed=True)
+        ended = current.start(blow).wait()
+        current.note(ended)
+        if not ended.struck:
+            current.complain(f"attempt {current.attempts} was not struck before {name} was sealed")
+        elif (problem := judge(ended, blow)) is not None:
+            current.complain(f"attempt {current.attempts} {problem}")
+        else:
+            tally.kinds["SIGKILL unsealed"] += 1
+    current.finish()
+    current.clear()
+
+
 def judge(ended: Ended, blow: Blow) -> str | None:
     """What is wrong with the end of an attempt; None: nothing."""
     if ended.status in (0, -signal.SIGKILL if blow.number == signal.SIGKILL else 0):

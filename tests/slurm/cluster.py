@@ -1,6 +1,6 @@
 """A cluster of SLURM whose nodes are all this machine, in a temporary folder for as long as it is wanted.
 
-    python -m tests.slurm.cluster COMMAND…    # run a command in one with a CPU for every core
+python -m tests.slurm.cluster COMMAND…    # run a command in one with a CPU for every core
 """
 
 import os
