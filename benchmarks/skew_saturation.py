@@ -20,10 +20,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 import tdattr
-from tdattr.methods import Context
+from tdattr.methods import Context, Scored
 from tdattr.methods.f1_losses import loss_model
-from tdattr.methods.loss_shift import noise_set, skew
 from tdattr.methods.mucs import MUCS
+from tdattr.methods.shift_config import skew
+from tdattr.methods.shift_noise import noise_set
 from tdattr.metrics.rank_correlation import spearman
 from tdattr.pipeline.attribute import make_context
 from tdattr.pipeline.counterfactuals import WorkspaceCounterfactuals
@@ -41,13 +42,13 @@ def losses(method: MUCS, given: Context) -> tuple[Float[Tensor, "item pair"], Fl
     noise, items = noise_set(given, method.score), TrainingItems(given.data.train, given.ids)
     after = []
 
-    def kept(network: nn.Module, query: int) -> Tensor:
+    def keep(network: nn.Module, query: int) -> Scored:
         after.append(loss_model(given, network).table(items, noise, description=f"Losses after query {query}"))
-        return torch.zeros(len(given.ids))
+        return Scored(torch.zeros(len(given.ids)))
 
     null_loss = method.estimate_null_loss(given)
     for query in range(len(given.queries)):
-        method.score_query(given, null_loss, None, kept, query)
+        method.score_query(given, null_loss, None, keep, query)
     return loss_model(given, given.f1.load()).table(items, noise, description="Losses of F1").double(), torch.stack(
         after
     ).double()

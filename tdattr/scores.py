@@ -20,6 +20,8 @@ FILE = "scores.safetensors"
 IDS = "ids.npy"
 GROUPS = "groups.json"  # of a method that scores groups: the names of the columns
 DAMPINGS = "dampings.json"  # of a method that was run with a grid of them
+LISTED = 8  # highest scores of a query that are known as such, however few are decided: people are shown them
+DECIDED = "decided.json"  # of a method that decides only the highest scores: how many
 DAMPING_UNIT = "published unit: the projection's dimension times what is added to a kernel of kept lengths"
 
 
@@ -29,6 +31,12 @@ class Attributor(Node):
     scores_groups: ClassVar[bool] = False  # the columns of its scores are groups, not training items
 
     name: str
+
+    @property
+    def decides_top(self) -> bool:
+        """Whether it decides only which items have the highest scores, as many as the protocol asks for: what it says
+        of the others is no score."""
+        return False
 
     @property
     def dampings(self) -> list[float] | None:
@@ -47,7 +55,8 @@ class Scores:
 
     With ``dampings``, in ``DAMPING_UNIT``, the values are [query, damping, target]; with ``groups``, their names,
     [query, group], and ``ids`` are those of all items.
-    ``standard_errors``: of the values, where the method estimates them from draws.
+    ``standard_errors``: of the values, where the method estimates them. ``decided``: which are the so many highest of
+    each query; the values of the others are no scores. None: all are scores.
     """
 
     values: Float[Tensor, "query *damping target"]
@@ -55,9 +64,13 @@ class Scores:
     dampings: list[float] | None = None
     groups: list[str] | None = None
     standard_errors: Float[Tensor, "query *damping target"] | None = None
+    decided: int | None = None
 
     def top(self, k: int) -> Int[np.ndarray, "query k"]:
-        """The ids of the ``k`` highest scores of every query, best first; ties in the order of the ids."""
+        """The ids of the ``k`` highest scores of every query, best first; ties in the order of the ids. Raises
+        ValueError for another number than was ``decided``, but for a list of at most ``LISTED``."""
+        if self.decided not in (None, k) and k > LISTED:
+            raise ValueError(f"which are the {self.decided} highest scores of every query is known, not which {k} are")
         order = torch.argsort(self.values, dim=1, descending=True, stable=True)[:, :k]
         return self.ids[order.numpy()]
 
@@ -96,7 +109,7 @@ def save_scores(scores: Scores, folder: Path) -> None:
         tensors["standard_errors"] = scores.standard_errors
     save_file(tensors, folder / FILE)
     np.save(folder / IDS, scores.ids)
-    for name, content in ((GROUPS, scores.groups), (DAMPINGS, scores.dampings)):
+    for name, content in ((GROUPS, scores.groups), (DAMPINGS, scores.dampings), (DECIDED, scores.decided)):
         if content is not None:
             (folder / name).write_text(to_json(content))
 
@@ -110,4 +123,5 @@ def load_scores(artifact: Artifact) -> Scores:
         return read_json(path, REBUILD) if path.exists() else None
 
     ids = np.load(artifact.folder / IDS)
-    return Scores(tensors["scores"], ids, optional(DAMPINGS), optional(GROUPS), tensors.get("standard_errors"))
+    errors = tensors.get("standard_errors")
+    return Scores(tensors["scores"], ids, optional(DAMPINGS), optional(GROUPS), errors, optional(DECIDED))

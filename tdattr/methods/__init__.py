@@ -49,6 +49,7 @@ class Context:
     member: Callable[[str], "Member"]  # the stored scores of a method that this one ``uses``
     encode: Callable[[], Encode] | None = None  # loads what makes conditions of prompts; None: nothing does
     text: Mapping[str, Any] = field(default_factory=dict)  # all that these depend on besides the prompts
+    top: int | None = None  # how many of the highest scores the protocol asks for; None: every score
     recorder: Recorder = Recorder()  # what lets others see how a computation goes  # noqa: RUF009
 
     def count_steps(self, without: Int[np.ndarray, " removed"] | None = None) -> int:

@@ -15,7 +15,8 @@ from tdattr.costs import NUMBER_BYTES, Cost, Work
 from tdattr.errors import UserError
 from tdattr.methods import Context, Method, MethodWork, Scored, Scorer
 from tdattr.methods.ascend import ascend
-from tdattr.methods.loss_shift import Shift, ShiftConfig, count_shift, shift_scorer
+from tdattr.methods.loss_shift import Shift, count_shift, shift_scorer
+from tdattr.methods.shift_config import ShiftConfig
 from tdattr.networks import Network
 from tdattr.ranges import Count, Positive
 from tdattr.scoring.cells import TrainingItems
@@ -41,6 +42,11 @@ class AbU(Method):
     def __post_init__(self) -> None:
         if self.draws % self.batch_size:
             raise UserError(f"method.draws={self.draws} must be a multiple of method.batch_size={self.batch_size}.")
+
+    @property
+    def decides_top(self) -> bool:
+        """Where a race decides who is among the highest."""
+        return self.score.decides_top
 
     def check_network(self, network: Network) -> None:
         """The network must have the part that is changed."""
@@ -99,4 +105,4 @@ class AbU(Method):
         optimizer = partial(FisherStep, fisher=fisher, rate=self.rate / len(context.ids))
         batches = self.draws // self.batch_size
         network = ascend(context, query, self.trainable, optimizer, self.batch_size, 1, accumulate=batches)
-        return Scored(score(network, query))
+        return score(network, query)

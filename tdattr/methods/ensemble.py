@@ -35,6 +35,11 @@ class Ensemble(Method):
         for name, member in self.uses().items():
             if member.scores_groups:
                 raise UserError(f"method.members.{name} scores groups, an ensemble ranks training items: leave it out.")
+            if member.decides_top:
+                raise UserError(
+                    f"method.members.{name} decides only its highest scores, an ensemble ranks all items: set "
+                    f"method.members.{name}.score.allocation=all."
+                )
         for name in self.active:
             if self.members[name].dampings:
                 raise UserError(f"method.members.{name}.damping must be one value: grid is for protocol=lds.")

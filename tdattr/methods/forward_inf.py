@@ -13,7 +13,8 @@ import torch
 from tdattr.costs import Work
 from tdattr.methods import Context, Method, MethodWork, Scored, Scorer
 from tdattr.methods.ascend import ascend
-from tdattr.methods.loss_shift import Shift, ShiftConfig, count_shift, shift_scorer
+from tdattr.methods.loss_shift import Shift, count_shift, shift_scorer
+from tdattr.methods.shift_config import ShiftConfig
 from tdattr.networks import Network
 from tdattr.ranges import Count, Positive
 from tdattr.training.config import TrainConfig
@@ -31,6 +32,11 @@ class ForwardINF(Method):
     learning_rate: Positive
     trainable: str
     score: ShiftConfig
+
+    @property
+    def decides_top(self) -> bool:
+        """Where a race decides who is among the highest."""
+        return self.score.decides_top
 
     def compared(self, train: TrainConfig) -> Mapping[str, float]:
         """The learning rate."""
@@ -53,4 +59,4 @@ class ForwardINF(Method):
     def score_query(self, context: Context, score: Shift, query: int) -> Scored:
         """Ascend, then see how far the losses moved."""
         optimizer = partial(torch.optim.Adam, lr=self.learning_rate)
-        return Scored(score(ascend(context, query, self.trainable, optimizer, self.batch_size, self.steps), query))
+        return score(ascend(context, query, self.trainable, optimizer, self.batch_size, self.steps), query)

@@ -4,7 +4,7 @@ Unlearn the generated item, and see on which training items the loss moved.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import ClassVar, Literal
 
@@ -20,8 +20,9 @@ from tdattr.features import plan_vectors
 from tdattr.methods import Context, Method, MethodSetup, MethodWork, Scored, Scorer
 from tdattr.methods.f1_losses import loss_model
 from tdattr.methods.instance_weights import InstanceWeights
-from tdattr.methods.loss_shift import Shift, ShiftConfig, count_shift, shift_scorer
+from tdattr.methods.loss_shift import Shift, count_shift, shift_scorer
 from tdattr.methods.schedule_share import AUTO, Share, check_share, find_share, plan_threshold
+from tdattr.methods.shift_config import ShiftConfig
 from tdattr.networks import Network
 from tdattr.progress import track
 from tdattr.ranges import Count, Positive, PositiveOrZero
@@ -89,6 +90,11 @@ class MUCS(Method):
         """The null loss, where nothing is compared with it."""
         return {"null_loss": "unlearn.stop=null"} if self.unlearn.stop is None else {}
 
+    @property
+    def decides_top(self) -> bool:
+        """Where a race decides who is among the highest."""
+        return self.score.decides_top
+
     def learning_rate(self, train: TrainConfig) -> float:
         """Of unlearning."""
         return train.learning_rate * self.unlearn.learning_rate_factor
@@ -123,7 +129,8 @@ class MUCS(Method):
         if config.instance_weights is not None:
             needs.append(plan_vectors(config.instance_weights.extractor, None, context.setting))
             setup += Work(looks=len(context.queries))
-        usual = shift.query + step * min(USUAL_STEPS, config.max_steps) if bounded else None
+        losses = shift.query if shift.usual is None else shift.usual
+        usual = losses + step * min(USUAL_STEPS, config.max_steps) if bounded or shift.usual is not None else None
         return MethodWork(shift.query + (step * config.max_steps).bound(bounded), setup, needs, usual)
 
     def start(self, context: Context) -> Scorer:
@@ -185,7 +192,8 @@ class MUCS(Method):
             facts |= {"forgotten": outcome.progress / null_loss, "capped": float(not outcome.reached)}
         if AUTO in (self.unlearn.schedule_share, self.score.schedule_share):
             facts["schedule_share"] = find_share(context, AUTO, self.score.pairs)
-        return Scored(score(network, query), facts)
+        scored = score(network, query)
+        return replace(scored, facts=facts | scored.facts)
 
     def batches(self, context: Context, similarities: Float[Tensor, "query id"] | None, query: int) -> MirroredBatches:
         """What each step of unlearning a query is given."""

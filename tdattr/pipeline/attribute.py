@@ -60,6 +60,8 @@ class Attribution:
         ws, method = self.ws, self.method
         config = {"method": method.describe(), "seed": ws.seed, "weights": ws.weights} | training_of_imported(ws)
         config |= {"identity": identities(method, ws.setting()), "explained": ws.queries.explained}
+        if method.decides_top:
+            config["top"] = ws.protocol.top(len(ws.ids))
         if any(isinstance(node, Objective) and node.encodes_prompts for _, node in walk(method)):
             config["text"] = text_of(ws)
         return config | describe_needs(ws, method.needs | ({"groups"} if method.scores_groups else frozenset()))
@@ -160,7 +162,8 @@ class Attribution:
             raise TypeError(f"{method.name} gives standard errors for some queries only")
         groups = list(ws.attributed) if method.scores_groups else None
         standard_errors = torch.stack(errors) if errors else None
-        save_scores(Scores(torch.stack(values), ws.ids, method.dampings, groups, standard_errors), folder)
+        top = ws.protocol.top(len(ws.ids)) if method.decides_top else None
+        save_scores(Scores(torch.stack(values), ws.ids, method.dampings, groups, standard_errors, top), folder)
         table = pd.DataFrame([{"query": query} | noted for query, noted in enumerate(facts)])
         write_table(folder / TABLE, table)
         seconds = float(table["seconds"].mean()) + setup / len(artifacts)
@@ -302,6 +305,7 @@ def make_context(ws: Workspace, method: Method, used: list[Artifact], queries: Q
         member=member,
         encode=None if text is None else lambda: text.load(ws.device),
         text=text_of(ws),
+        top=ws.protocol.top(len(ws.ids)),
         recorder=recorder_of(ws, method),
     )
 

@@ -27,6 +27,7 @@ from tdattr.training.weights import check_variant, check_weights
 
 log = logging.getLogger(__name__)
 MOST_SHOWN = 32  # groups
+MANY = 1000  # items: any number, where it only matters whether a protocol asks for the highest scores
 
 
 def check(ws: Workspace, overrides: Iterable[str] = (), swept: bool = False, weights: bool = True) -> None:
@@ -213,6 +214,13 @@ def check_roles(ws: Workspace) -> None:
     protocol, others = ws.protocol, other_methods(ws)
     if any(method.dampings for method in others.values()):
         raise UserError("damping=grid is for the method that is judged: give the others one value.")
+    placed = {"method": ws.method} | {f"protocol.{role}": method for role, method in others.items()}
+    racing = [place for place, method in placed.items() if method.decides_top]
+    if racing and protocol.top(MANY) is None:
+        raise UserError(
+            f"{racing[0]}.score.allocation=racing decides only the highest scores, protocol={ws.cfg.protocol.name} "
+            f"needs all: set {racing[0]}.score.allocation to importance or all."
+        )
     if ws.method.dampings and not protocol.takes_grid:
         raise UserError("method.damping=grid is for choosing a value with protocol=lds: give one value here.")
     if ws.queries.explained == "controls" and not protocol.takes_controls:

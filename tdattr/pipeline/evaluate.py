@@ -155,4 +155,14 @@ def summarise(ws: Workspace, plan: Plan) -> tuple[dict[str, Any], list[str]]:
             **verdict["artifacts"],
         },
     }
-    return summary, verdict["lines"]
+    return summary, [*verdict["lines"], *tell_allocation(verdict["facts"])]
+
+
+def tell_allocation(facts: dict[str, float]) -> list[str]:
+    """How many of the losses after unlearning were evaluated, where not all were, and what that may have cost."""
+    if "share_evaluated" not in facts:
+        return []
+    line = f"{facts['evaluations']:,.0f} losses for a query, {100 * facts['share_evaluated']:.1f} % of all"
+    if "expected_misses" in facts:
+        line += f"; {facts['expected_misses']:.2f} items are expected to be wrongly left out of the highest"
+    return [line]

@@ -61,6 +61,10 @@ class Protocol(Node, ABC):
         """Methods whose scores it needs too, by their role; the pipeline scores them."""
         return {}
 
+    def top(self, items: int) -> int | None:
+        """How many of the highest scores of so many items it asks for, and nothing else of the scores; None: all."""
+        return None
+
     def compared(self, items: int) -> Mapping[str, float]:
         """Those of its settings that runs are compared by, under short names. ``items``: that F1 sees."""
         return {}

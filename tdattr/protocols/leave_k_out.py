@@ -52,6 +52,10 @@ class LeaveKOut(Protocol):
         """The reference."""
         return {"reference": self.reference}
 
+    def top(self, items: int) -> int:
+        """k: the scores say what is removed, and no more."""
+        return self.removed_per_query(items)
+
     def compared(self, items: int) -> Mapping[str, float]:
         """k."""
         return {"k": self.removed_per_query(items)}

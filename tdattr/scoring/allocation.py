@@ -1,70 +1,69 @@
-"""Allocation: which cells of a table are evaluated next, given what is known so far."""
+"""Allocation: which cells of a table of shifts are evaluated, and what is known of every item's mean from them."""
 
-from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
-import torch
-from jaxtyping import Float, Int
+import numpy as np
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from tdattr.scoring.cells import Block
+# ask(rows, columns): the shift at each of these cells, [cell], on the CPU
+Ask = Callable[[Int[np.ndarray, " cell"], Int[np.ndarray, " cell"]], Float[Tensor, " cell"]]
+
+
+@dataclass
+class Cells:
+    """The shifts that have been asked for; nothing is asked for twice. ``values``: float64, NaN where not ``known``."""
+
+    ask: Ask
+    values: Float[np.ndarray, "row column"]
+    known: Bool[np.ndarray, "row column"]
+
+    @staticmethod
+    def start(ask: Ask, rows: int, columns: int) -> "Cells":
+        """A table of which nothing is known yet."""
+        return Cells(ask, np.full((rows, columns), np.nan), np.zeros((rows, columns), bool))
+
+    @property
+    def complete(self) -> Bool[np.ndarray, " row"]:
+        """Whether all of a row is known."""
+        return np.asarray(self.known.all(1))
+
+    @property
+    def facts(self) -> dict[str, float]:
+        """``evaluations``: how many cells are known; ``share_evaluated``: of all."""
+        return {"evaluations": int(self.known.sum()), "share_evaluated": float(self.known.mean())}
+
+    @property
+    def finite(self) -> bool:
+        """Whether everything that is known is a number."""
+        return bool(np.isfinite(self.values[self.known]).all())
+
+    def fill(self, wanted: Bool[np.ndarray, "row column"]) -> None:
+        """Ask for those of the wanted cells that are not known, all at once."""
+        rows, columns = np.nonzero(wanted & ~self.known)
+        if len(rows):
+            self.values[rows, columns] = self.ask(rows, columns).double().numpy()
+            self.known[rows, columns] = True
+
+    def fill_rows(self, rows: Int[np.ndarray, " chosen"]) -> None:
+        """All of some rows."""
+        wanted = np.zeros(self.known.shape, bool)
+        wanted[rows] = True
+        self.fill(wanted)
+
+    def fill_columns(self, columns: Int[np.ndarray, " chosen"]) -> None:
+        """Some columns of all rows."""
+        wanted = np.zeros(self.known.shape, bool)
+        wanted[:, columns] = True
+        self.fill(wanted)
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """What the cells so far say of every item: the mean over its cells, its standard error, and their number.
+class Allocated:
+    """What the chosen cells say of the mean of every row: the estimate, its standard error, 0 where all of the row is
+    known, and facts about the choice, by name. float64."""
 
-    The standard error is infinite where there are fewer than two cells, the mean NaN where there are none.
-    """
-
-    mean: Float[Tensor, " item"]
-    standard_error: Float[Tensor, " item"]
-    cells: Int[Tensor, " item"]
-
-
-class Rounds(ABC):
-    """One attribution's choice of cells, round by round."""
-
-    @abstractmethod
-    def next(self, estimate: Estimate | None) -> Block | None:
-        """The next cells to evaluate; None: enough is known. ``estimate``: None before the first round."""
-
-
-class AllCells(Rounds):
-    """Every cell, in one round."""
-
-    def __init__(self, block: Block) -> None:
-        self.block: Block | None = block
-
-    def next(self, estimate: Estimate | None) -> Block | None:
-        """The whole block, once."""
-        block, self.block = self.block, None
-        return block
-
-
-class Tally:
-    """Sums over the cells of every item."""
-
-    def __init__(self, items: int) -> None:
-        self.total, self.squares = torch.zeros(2, items)  # of the values, and of their distances from the mean
-        self.cells = torch.zeros(items, dtype=torch.int64)
-
-    def add(self, block: Block, values: Float[Tensor, "item pair"]) -> None:
-        """Count the values of a block."""
-        rows, added = torch.from_numpy(block.rows), values.shape[1]
-        before = self.cells[rows]
-        variance, mean = torch.var_mean(values, 1, correction=0)  # a difference of sums of squares would lose digits
-        gap = self.total[rows] / before.clamp(min=1) - mean
-        self.squares[rows] += added * variance + gap.square() * before * added / (before + added)
-        self.total[rows] += values.sum(1)
-        self.cells[rows] += added
-
-    def mean(self) -> Float[Tensor, " item"]:
-        """The mean of every item."""
-        return self.total / self.cells
-
-    def estimate(self) -> Estimate:
-        """The mean of every item and its standard error."""
-        variance = self.squares / (self.cells - 1).clamp(min=1)
-        error = torch.where(self.cells > 1, (variance / self.cells).sqrt(), torch.inf)
-        return Estimate(self.mean(), error, self.cells.clone())
+    means: Float[np.ndarray, " row"]
+    standard_errors: Float[np.ndarray, " row"]
+    facts: dict[str, float] = field(default_factory=dict)

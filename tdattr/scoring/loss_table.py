@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tdattr.costs import NUMBER_BYTES, Cost, Work
-from tdattr.scoring.cells import Block, Items, LossModel
+from tdattr.scoring.cells import Block, Indices, Items, LossModel
 from tdattr.scoring.pairs import Pairs
 from tdattr.store import Build, Plan, share_out
 
@@ -32,6 +32,10 @@ class LossTable(ABC):
     @abstractmethod
     def at(self, block: Block) -> Float[Tensor, "item pair"]:
         """The losses of a block; float32 on the CPU. What is missing is computed."""
+
+    @abstractmethod
+    def cells(self, rows: Indices, columns: Indices) -> Float[Tensor, " cell"]:
+        """The loss of the item ``rows[cell]`` at the pair ``columns[cell]`` for each cell; as ``at``."""
 
     def whole(self) -> Float[Tensor, "item pair"]:
         """All of it."""
@@ -74,6 +78,12 @@ class StoredTable(LossTable):
         if np.array_equal(block.rows, whole.rows) and np.array_equal(block.columns, whole.columns):
             return self.values  # without a copy
         return self.values[torch.from_numpy(block.rows)][:, torch.from_numpy(block.columns)]
+
+    def cells(self, rows: Indices, columns: Indices) -> Float[Tensor, " cell"]:
+        """Whole stored blocks are computed, those that hold one of the cells."""
+        places = np.unique(np.stack([rows // BLOCK_ITEMS, columns // self.columns]), axis=1)
+        self.read([(int(top), int(left)) for top, left in places.T])
+        return self.values[torch.from_numpy(rows), torch.from_numpy(columns)]
 
     def read(self, blocks: list[tuple[int, int]]) -> None:
         """Bring those blocks, by row and column of the grid, into memory; what is missing is computed."""
@@ -121,3 +131,7 @@ class ComputedTable(LossTable):
     def at(self, block: Block) -> Float[Tensor, "item pair"]:
         """Computed now."""
         return self.model.table(self.items, self.pairs, block, self.description)
+
+    def cells(self, rows: Indices, columns: Indices) -> Float[Tensor, " cell"]:
+        """Computed now."""
+        return self.model.cells(self.items, self.pairs, rows, columns)

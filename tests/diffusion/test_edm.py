@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tdattr.codecs.pixels import Pixels
 from tdattr.diffusion.edm import EDM
-from tdattr.methods.loss_shift import generation_part
+from tdattr.methods.shift_noise import generation_part
 from tdattr.networks import Given
 from tdattr.seeding import generator, normal
 from tests.diffusion.fakes import SHAPE, Recorder, rngs

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tdattr.diffusion import MAX_NOISE_WEIGHT
 from tdattr.diffusion.flow import Flow
 from tdattr.errors import UserError
-from tdattr.methods.loss_shift import generation_part
+from tdattr.methods.shift_noise import generation_part
 from tdattr.networks import NOTHING, Given
 from tdattr.seeding import generator, normal
 from tests.diffusion.fakes import MEAN, SHAPE, VARIANCE, Recorder, clean_images, rngs, variant

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tdattr.methods import Context
-from tdattr.methods.loss_shift import ShiftConfig
+from tdattr.methods.shift_config import ShiftConfig
 from tdattr.seeding import generator, normal
 from tdattr.store import Store
 from tests.methods.plain import loss_of, schedule, training_levels

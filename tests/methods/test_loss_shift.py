@@ -13,12 +13,14 @@ from torch import Tensor, nn
 from tdattr.configs import typed
 from tdattr.data.prepared import Split
 from tdattr.errors import UserError
-from tdattr.methods.loss_shift import ShiftConfig, deal_levels, own_noise, shift_scorer
+from tdattr.methods.loss_shift import shift_scorer
+from tdattr.methods.shift_config import ShiftConfig
+from tdattr.methods.shift_noise import deal_levels, own_noise
 from tdattr.seeding import generator, normal
 from tdattr.store import Store
 from tests.contexts import keep
 from tests.methods.plain import loss_of, schedule
-from tests.methods.shifts import IDS, PAIRS, World, dense, noise
+from tests.methods.shifts import IDS, ITEMS, PAIRS, World, dense, noise
 
 
 def config(**changes: Any) -> ShiftConfig:
@@ -27,7 +29,9 @@ def config(**changes: Any) -> ShiftConfig:
         changes["epsilon"] = None
     if changes.get("levels", "generation") != "generation":
         changes["schedule_share"] = None
-    return replace(ShiftConfig(PAIRS, "generation", 0.7, "skew", True, "all", 1e-3, False, "first"), **changes)
+    return replace(
+        ShiftConfig(PAIRS, "generation", 0.7, "skew", True, "all", 1e-3, False, "first", "all", 4.0, PAIRS), **changes
+    )
 
 
 @pytest.fixture
@@ -50,11 +54,40 @@ def test_scores_are_those_of_a_plain_loop(
     found = []
     for mirror, captions in product((False, True), ("first", "all")):
         wanted = config(levels=levels, form=form, consistent=consistent, mirror=mirror, captions=captions)
-        found.append(shift_scorer(world.context, wanted)(unlearned, 2))
+        found.append(shift_scorer(world.context, wanted)(unlearned, 2).scores)
         expected = dense(world, unlearned, 2, wanted)
         torch.testing.assert_close(found[-1], expected, atol=2e-5 * float(expected.abs().max()), rtol=1e-4)
     wins = found[2] > found[0]  # of the mirror images
     assert (found[2] >= found[0]).all() and (not consistent or 0 < int(wins.sum()) < len(IDS))
+
+
+@pytest.mark.parametrize(
+    ("levels", "form", "kept"), product(("generation", "training"), ("skew", "absolute"), ("all", "moved"))
+)
+def test_a_race_without_any_doubt_evaluates_everything(
+    world: World, unlearned: nn.Module, levels: str, form: str, kept: str
+) -> None:
+    context = replace(world.context, top=2)
+    for mirror, captions in product((False, True), ("first",) if form == "absolute" else ("first", "all")):
+        wanted = config(levels=levels, form=form, kept=kept, mirror=mirror, captions=captions)
+        expected = shift_scorer(context, wanted)(unlearned, 2).scores
+        rows = len(IDS) * (1 + mirror) * (1 + (captions == "all"))
+        for choice in ({"allocation": "racing", "doubt": 1e9}, {"allocation": "importance"}):
+            found = shift_scorer(context, replace(wanted, **choice))(unlearned, 2)
+            torch.testing.assert_close(found.scores, expected, atol=1e-6, rtol=1e-4)
+            assert found.standard_errors is not None and (found.standard_errors == 0).all()
+            assert kept == "moved" or found.facts["evaluations"] == rows * PAIRS
+
+
+def test_a_race_names_the_same_items_from_fewer_losses(world: World, unlearned: nn.Module) -> None:
+    context = replace(world.context, ids=np.arange(ITEMS), top=4)
+    expected = shift_scorer(context, config())(unlearned, 2).scores
+    found = shift_scorer(context, config(allocation="racing", doubt=3.0))(unlearned, 2)
+    assert set(found.scores.topk(4).indices.tolist()) == set(expected.topk(4).indices.tolist())
+    assert found.standard_errors is not None and found.facts["evaluations"] < ITEMS * PAIRS
+    complete = found.standard_errors == 0
+    torch.testing.assert_close(found.scores[complete], expected[complete], atol=1e-6, rtol=1e-4)
+    assert complete[found.scores.topk(8).indices].all() and not complete.all()
 
 
 @pytest.mark.parametrize("form", ["skew", "difference"])
@@ -71,7 +104,7 @@ def test_moved_pairs_are_those_that_moved_the_query_at_least_as_far_as_on_averag
         own = (after - before) / (after + before + 1e-3 if form == "skew" else 1)
         chosen.append(own >= own.mean())
         expected = dense(world, unlearned, query, wanted, chosen[-1])
-        torch.testing.assert_close(score(unlearned, query), expected, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(score(unlearned, query).scores, expected, atol=1e-5, rtol=1e-4)
         assert 0 < int(chosen[-1].sum()) < PAIRS
     assert len({tuple(mask.tolist()) for mask in chosen}) > 1
 
@@ -84,22 +117,24 @@ def test_equal_items_have_equal_scores_only_with_the_same_noise(world: World, un
     for levels in ("generation", "discrete", "training"):
         own = shift_scorer(context, config(levels=levels, consistent=False))
         for network in (world.f1, unlearned):
-            same = shift_scorer(context, config(levels=levels))(network, 0)
+            same = shift_scorer(context, config(levels=levels))(network, 0).scores
             torch.testing.assert_close(same[0], same[1])
-            assert (own(network, 0)[0] - own(network, 0)[1]).abs() > 1e-4
+            assert (own(network, 0).scores[0] - own(network, 0).scores[1]).abs() > 1e-4
         assert (same == 0).all() == (network is world.f1)
-        assert (own(world.f1, 0) - own(world.f1, 1)).abs().min() > 0  # other noise than F1's, and for every query
+        assert (
+            own(world.f1, 0).scores - own(world.f1, 1).scores
+        ).abs().min() > 0  # other noise than F1's, and for every query
 
 
 @pytest.mark.parametrize("consistent", [True, False])
 def test_neither_the_batch_nor_the_other_items_matter(world: World, unlearned: nn.Module, consistent: bool) -> None:
     wanted = config(consistent=consistent, mirror=True)
-    expected = shift_scorer(world.context, wanted)(unlearned, 1)
+    expected = shift_scorer(world.context, wanted)(unlearned, 1).scores
 
     def found(number: int, **changes: Any) -> Tensor:
         fresh = Store(world.store.root / str(number), "cpu")
         other = replace(world.context, **changes, plan=keep(fresh))
-        return shift_scorer(other, wanted)(unlearned, 1)
+        return shift_scorer(other, wanted)(unlearned, 1).scores
 
     for size in (1, 7, 1000):
         trainer = replace(world.context.trainer, scoring_batch=size)
@@ -131,12 +166,20 @@ def test_bad_values_are_refused() -> None:
         "form": "skew, difference or absolute",
         "kept": "all or moved",
         "captions": "first or all",
+        "allocation": "all, racing or importance",
     }
     for key, words in choices.items():
         with pytest.raises(UserError, match=rf"^method.score.{key}=odd is unknown: choose {words}.$"):
             typed(ShiftConfig, asdict(config()) | {key: "odd"}, "method.score")
     with pytest.raises(UserError, match=r"kept=moved needs method.score.consistent=true"):
         config(kept="moved", consistent=False)
+    for allocation in ("racing", "importance"):
+        with pytest.raises(UserError, match=rf"allocation={allocation} needs method.score.consistent=true"):
+            config(allocation=allocation, consistent=False)
+        with pytest.raises(UserError, match=r"takes one caption of an item: set method.score.captions=first"):
+            config(allocation=allocation, form="absolute", captions="all")
+    with pytest.raises(UserError, match=rf"pairs_each={PAIRS + 1} must be at most method.score.pairs={PAIRS}"):
+        config(allocation="importance", pairs_each=PAIRS + 1)
 
 
 def test_a_value_without_an_effect_is_refused_and_one_that_is_needed_asked_for() -> None:
@@ -176,7 +219,7 @@ def test_fresh_levels_are_dealt_from_one_schedule(world: World) -> None:
 def test_an_absolute_shift_is_that_of_the_mean(world: World, unlearned: nn.Module) -> None:
     for consistent in (True, False):
         signed, absolute = (
-            shift_scorer(world.context, config(form=form, consistent=consistent))(unlearned, 0)
+            shift_scorer(world.context, config(form=form, consistent=consistent))(unlearned, 0).scores
             for form in ("difference", "absolute")
         )
         torch.testing.assert_close(absolute, signed.abs())

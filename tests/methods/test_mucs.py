@@ -18,8 +18,9 @@ from tdattr.data.prepared import Prepared
 from tdattr.diffusion.edm import EDM
 from tdattr.errors import UserError
 from tdattr.methods import Context, MethodSetup
-from tdattr.methods.loss_shift import generation_part, skew
 from tdattr.methods.mucs import MUCS
+from tdattr.methods.shift_config import skew
+from tdattr.methods.shift_noise import generation_part
 from tdattr.networks import Given
 from tdattr.seeding import generator, normal
 from tdattr.store import Store

@@ -15,9 +15,9 @@ from tdattr.data.prepared import Split
 from tdattr.diffusion import Diffusion
 from tdattr.errors import UserError
 from tdattr.methods import Context, schedule_share
-from tdattr.methods.loss_shift import noise_set
 from tdattr.methods.mucs import MUCS
 from tdattr.methods.schedule_share import find_share, find_threshold, load_threshold, share_above, training_batches
+from tdattr.methods.shift_noise import noise_set
 from tdattr.training.batches import Batches
 from tests.conftest import CONF
 from tests.contexts import unused, with_queries

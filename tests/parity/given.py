@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,3 +22,6 @@ class GivenTable(LossTable):
     def at(self, block: Block) -> Tensor:
         assert self.values.shape == (len(self.items), len(self.pairs))
         return self.values[torch.from_numpy(block.rows)][:, torch.from_numpy(block.columns)]
+
+    def cells(self, rows: np.ndarray, columns: np.ndarray) -> Tensor:
+        return self.values[torch.from_numpy(rows), torch.from_numpy(columns)]

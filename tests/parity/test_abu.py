@@ -15,9 +15,10 @@ from torch.utils.data import Dataset
 from tdattr.configs import build
 from tdattr.diffusion.batch import Batch
 from tdattr.diffusion.edm import EDM
-from tdattr.methods import Context, abu, ascend, loss_shift
+from tdattr.methods import Context, Scored, abu, ascend, loss_shift
 from tdattr.methods.abu import AbU
-from tdattr.methods.loss_shift import ShiftConfig, shift_scorer
+from tdattr.methods.loss_shift import shift_scorer
+from tdattr.methods.shift_config import ShiftConfig
 from tdattr.networks import NOTHING, Given, Network
 from tdattr.scoring.cells import Items, TrainingItems
 from tdattr.scoring.fisher import load_fisher
@@ -93,8 +94,8 @@ def test_the_fisher_information_and_the_step(
     monkeypatch.setattr(ascend, "QueryBatches", lambda *_: GivenBatches(of_query))
     seen: list[Network] = []
 
-    def scorer(context: Context, config: ShiftConfig) -> Callable[[Network, int], Tensor]:
-        return lambda network, query: seen.append(network) or torch.zeros(6)  # type: ignore[func-returns-value]
+    def scorer(context: Context, config: ShiftConfig) -> Callable[[Network, int], Scored]:
+        return lambda network, query: seen.append(network) or Scored(torch.zeros(6))  # type: ignore[func-returns-value]
 
     monkeypatch.setattr(abu, "shift_scorer", scorer)
     config = OmegaConf.load(CONF / "method" / "abu.yaml")
@@ -126,6 +127,6 @@ def test_the_score_is_the_larger_one_of_both_orientations(
     monkeypatch.setattr(loss_shift, "ComputedTable", lambda items, pairs, *_: table("after", items, pairs))
     config = OmegaConf.load(CONF / "method" / "abu.yaml")
     config = OmegaConf.merge(config, {"score": {"pairs": 4, "mirror": True}})
-    score = shift_scorer(make_context(ids=np.arange(6)), build(config, "method").score)(nn.Identity(), 0)
+    score = shift_scorer(make_context(ids=np.arange(6)), build(config, "method").score)(nn.Identity(), 0).scores
     entry.check("score", score)
     entry.check("order (most influential first)", score.argsort(descending=True))

@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from tdattr.configs import build
 from tdattr.diffusion.ddpm import DDPM
 from tdattr.methods.abu import AbU
-from tdattr.methods.loss_shift import fixed_levels
+from tdattr.methods.shift_noise import fixed_levels
 from tdattr.methods.trak import Trak
 from tests.parity.golden import golden
 

@@ -16,7 +16,7 @@ from tdattr.diffusion.edm import EDM
 from tdattr.methods import Context, Member, loss_shift
 from tdattr.methods.ensemble import Ensemble, rank
 from tdattr.methods.instance_weights import SkipMostSimilar
-from tdattr.methods.loss_shift import ShiftConfig, generation_part, shift_scorer
+from tdattr.methods.loss_shift import shift_scorer
 from tdattr.methods.random import Random
 from tdattr.methods.schedule_share import (
     BATCHES_BEFORE,
@@ -26,6 +26,8 @@ from tdattr.methods.schedule_share import (
     neighbour_distances,
     share_above,
 )
+from tdattr.methods.shift_config import ShiftConfig
+from tdattr.methods.shift_noise import generation_part
 from tdattr.networks import Given
 from tdattr.scores import Scores
 from tdattr.training.config import TrainerConfig
@@ -66,8 +68,8 @@ def test_scores(
     monkeypatch.setattr(loss_shift, "f1_table", lambda context, items, pairs, noise: GivenTable(items, pairs, before))
     monkeypatch.setattr(loss_shift, "ComputedTable", lambda items, pairs, *_: GivenTable(items, pairs, after))
     epsilon = entry.constants["epsilon"] if form == "skew" else None
-    config = ShiftConfig(7, "generation", 0.7, form, consistent, "all", epsilon, False, "first")
-    scores = shift_scorer(make_context(ids=np.arange(5)), config)(nn.Identity(), 0)
+    config = ShiftConfig(7, "generation", 0.7, form, consistent, "all", epsilon, False, "first", "all", 4.0, 7)
+    scores = shift_scorer(make_context(ids=np.arange(5)), config)(nn.Identity(), 0).scores
     entry.check(output, scores)
 
 

@@ -1,0 +1,132 @@
+"""How many of the losses after unlearning decide which items are attributed? Complete tables, and what is found of them.
+
+Every query is unlearned once and all of its losses are evaluated; the tables are kept in ``--folder``, and asking for
+more queries only adds them. Then `tdattr.scoring.racing` and `tdattr.scoring.importance` are given the same tables, of
+which they see the cells that they ask for. Prints, over the queries, the share of the cells and of the right items among
+the top 2 %, and for estimates of every score their rank correlation with the full scores.
+
+    python benchmarks/adaptive_scoring.py --folder FOLDER [--share 0.02] [OVERRIDES, such as dataset=digits]
+"""
+
+import argparse
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+import tdattr
+from tdattr.methods import Context, Scored
+from tdattr.methods.f1_losses import loss_model
+from tdattr.methods.mucs import MUCS
+from tdattr.methods.shift_allocation import find_near
+from tdattr.methods.shift_noise import noise_set
+from tdattr.metrics.rank_correlation import spearman
+from tdattr.pipeline.attribute import make_context
+from tdattr.scoring.cells import TrainingItems
+from tdattr.scoring.importance import weigh
+from tdattr.scoring.racing import Outline, race
+from tdattr.seeding import generator
+from tdattr.training.quiet import quieten
+
+DOUBTS = (3.5, 4.0)
+COUNTS = (5, 10, 16, 20, 33)  # pairs of every item
+Table = Float[np.ndarray, "item pair"]
+
+
+def complete(method: MUCS, given: Context, folder: Path) -> list[tuple[Table, Int[np.ndarray, " item"]]]:
+    """The shifts of every item after unlearning each query, and the items in the order of how near they are."""
+    noise, items = noise_set(given, method.score), TrainingItems(given.data.train, given.ids)
+    before_file = folder / "before.npy"
+    if not before_file.exists():
+        np.save(before_file, loss_model(given, given.f1.load()).table(items, noise, description="Losses of F1"))
+    before = torch.from_numpy(np.load(before_file))
+    null_loss = method.estimate_null_loss(given)
+
+    def keep(path: Path, network: nn.Module, query: int) -> Scored:
+        after = loss_model(given, network).table(items, noise, description=f"Losses after query {query}")
+        np.save(path, method.score.compare(before, after))
+        return Scored(torch.zeros(len(given.ids)))
+
+    tables = []
+    for query in range(len(given.queries)):
+        path = folder / f"query_{query}.npy"
+        if not path.exists():
+            method.score_query(given, null_loss, None, partial(keep, path), query)
+        tables.append((np.load(path).astype(np.float64), find_near(given, method.score, query)))
+    return tables
+
+
+def ask(table: Table, rows: Int[np.ndarray, " cell"], columns: Int[np.ndarray, " cell"]) -> Float[Tensor, " cell"]:
+    """Cells of a table."""
+    return torch.from_numpy(table[rows, columns])
+
+
+def find_top(scores: Float[np.ndarray, " item"], k: int) -> set[int]:
+    """The k highest."""
+    return set(np.argsort(-scores, kind="stable")[:k].tolist())
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--share", type=float, default=0.02)
+    options, overrides = parser.parse_known_args()
+    options.folder.mkdir(parents=True, exist_ok=True)
+    quieten()
+    ws = tdattr.compose([*overrides, "method=mucs"])
+    method = ws.method
+    assert isinstance(method, MUCS) and ws.cfg.ablation is None and not method.score.mirror
+    if ws.trainer.threads is not None:
+        torch.set_num_threads(ws.trainer.threads)
+    tables = complete(method, make_context(ws, method, []), options.folder)
+    items, pairs = tables[0][0].shape
+    k, positions = round(options.share * items), np.arange(pairs) / pairs
+    print(f"{items} items, {pairs} pairs, {len(tables)} queries, top {k}")
+
+    def tell(name: str, choose: Callable[[Table, Int[np.ndarray, " item"]], tuple[set[int], float, float]]) -> None:
+        found = [choose(*table) for table in tables]
+        truth = [find_top(table.mean(1), k) for table, _ in tables]
+        recalls = np.array([len(one & true) / k for (one, _, _), true in zip(found, truth, strict=True)])
+        shares, expected = (np.array([row[column] for row in found]) for column in (1, 2))
+        print(
+            f"{name:24} {100 * shares.mean():5.1f} % of the cells (most {100 * shares.max():.1f} %), recall "
+            f"{recalls.mean():.4f}, lowest {recalls.min():.3f}, below 0.95 in {(recalls < 0.95).mean():.1%}, missed "
+            f"{(1 - recalls).sum() * k:.0f}, expected {expected.sum():.1f}",
+            flush=True,
+        )
+
+    def by_race(doubt: float, table: Table, near: Int[np.ndarray, " item"]) -> tuple[set[int], float, float]:
+        found = race(partial(ask, table), Outline(near, positions), k, doubt)
+        return find_top(found.means, k), found.facts["share_evaluated"], found.facts["expected_misses"]
+
+    def by_few(table: Table, near: Int[np.ndarray, " item"]) -> tuple[set[int], float, float]:
+        few = table[:, np.linspace(0, pairs - 1, 5).astype(int)].mean(1)
+        best = np.array(sorted(find_top(few, items // 10)))
+        scores = np.full(items, -np.inf)
+        scores[best] = table[best].mean(1)
+        return find_top(scores, k), (5 * items + (pairs - 5) * len(best)) / table.size, np.nan
+
+    tell("5 pairs, then the tenth", by_few)
+    for doubt in DOUBTS:
+        tell(f"race, doubt {doubt}", partial(by_race, doubt))
+    full = np.stack([table.mean(1) for table, _ in tables])
+    for count in COUNTS:
+        even = np.stack([table[:, np.linspace(0, pairs - 1, count).astype(int)].mean(1) for table, _ in tables])
+        weighed = [
+            weigh(partial(ask, table), items, positions, count, generator(ws.seed, "score.complete", query))
+            for query, (table, _) in enumerate(tables)
+        ]
+        weighted = np.stack([one.means for one in weighed])
+        named = [f"{values.mean():.4f} (lowest {values.min():.3f})" for values in (
+            spearman(even.T, full.T), spearman(weighted.T, full.T))]  # fmt: skip
+        share = np.mean([one.facts["share_evaluated"] for one in weighed])
+        print(f"{count} pairs of every item: Spearman even {named[0]}; importance {named[1]}, {share:.1%} of the cells")
+
+
+if __name__ == "__main__":
+    main()

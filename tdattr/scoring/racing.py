@@ -1,0 +1,199 @@
+"""Racing: which items have the k highest means, from a few percent of the cells.
+
+Everybody is asked at the pair that tells most; whoever then lies near the k-th place is asked at more and more pairs
+until nobody is near it. How near is near enough follows from what the pairs that were not asked may still change, which
+complete rows show: those of the items most like the query, and some of the best.
+
+No bound that holds for all distributions is of any use here (Hoeffding's and empirical Bernstein's need all cells), so
+membership is decided up to ``doubt`` standard deviations, and the expected number of misses is told. The constants are
+those of the measurements in ``benchmarks/adaptive_scoring.py``; none is tuned to a dataset. Nothing is carried from one
+query to the next: an order of pairs that was the best for one query has lost two thirds of the top of another.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from tdattr.scores import LISTED
+from tdattr.scoring.allocation import Allocated, Ask, Cells
+from tdattr.scoring.row_means import RowMean, estimate_covariance, estimators, order_pairs, smooth_prior
+
+RUNGS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)  # numbers of pairs that a row may be asked at, before all of them
+NEAR_ROWS = 8  # complete rows of the items most like the query, which choose the first pair
+MOST_CALIBRATION_ROWS = 40  # complete rows among the best of the first pair
+ROWS_PER_COMPLETE = 250  # at most one row in so many is complete before the race
+HEAD = (
+    3  # times k: the best by the first pair, among which calibration rows are and who are asked at more pairs at once
+)
+HEAD_RUNGS = 3  # that the head climbs before anything is judged
+POOLED_STEPS = 30  # steps of all rungs that count towards the spread of the steps of one
+LEAST_STEPS = 4  # rows that made a step, for its spread to be looked at
+LEAST_PREDICTED = 0.3  # of a rung's variance: what a step is at least taken to have been predicted to move
+TAIL_FREEDOM = 20  # of Student's distribution: errors are heavier in the tails than a normal distribution
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What races. ``near``: rows, those most like the query first; ``positions``: of the columns along the schedule;
+    ``sides``: rows r, r + n, r + 2 n … are sides of one item, which counts as its best one; ``absolute``: rows are
+    ranked by how far their mean is from 0."""
+
+    near: Int[np.ndarray, " row"]
+    positions: Float[np.ndarray, " column"]
+    sides: int = 1
+    absolute: bool = False
+
+    def scores(self, means: Float[np.ndarray, " row"]) -> Float[np.ndarray, " row"]:
+        """What rows are ranked by."""
+        return np.abs(means) if self.absolute else means
+
+    def items(self, scores: Float[np.ndarray, " row"]) -> Float[np.ndarray, " item"]:
+        """The best of each item's sides."""
+        return scores.reshape(self.sides, -1).max(0)
+
+
+@dataclass
+class Race:
+    """The state of a race for the ``k`` highest of the items. ``rung``: how many of the RUNGS a row has climbed;
+    ``bought``: rows that were asked at all pairs without climbing."""
+
+    cells: Cells
+    outline: Outline
+    k: int
+    doubt: float
+    rungs: list[int]
+    rung: Int[np.ndarray, " row"]
+    bought: Bool[np.ndarray, " row"]
+    order: Int[np.ndarray, " column"]
+
+    def buy(self, rows: Int[np.ndarray, " chosen"]) -> None:
+        """Complete some rows at once."""
+        self.cells.fill_rows(rows)
+        self.rung[rows] = len(self.rungs) - 1
+        self.bought[rows] = True
+
+    def climb(self, rows: Int[np.ndarray, " chosen"]) -> None:
+        """Ask some rows at the pairs up to their next rungs."""
+        self.rung[rows] += 1
+        wanted = np.zeros(self.cells.known.shape, bool)
+        counts = np.array(self.rungs)[self.rung[rows]]
+        wanted[np.ix_(rows, self.order)] = np.arange(len(self.order)) < counts[:, None]
+        self.cells.fill(wanted)
+
+    def estimate_at(
+        self, rows: Int[np.ndarray, " chosen"], rung: int, by: list[RowMean]
+    ) -> Float[np.ndarray, " chosen"]:
+        """The estimates of rows from the pairs of a rung that they have reached."""
+        return self.cells.values[np.ix_(rows, self.order[: self.rungs[rung]])] @ by[rung].weights
+
+    def estimate(self) -> tuple[Float[np.ndarray, " row"], Float[np.ndarray, " row"]]:
+        """Every row's mean and its standard error.
+
+        Rows whose estimates moved on average from one rung to the next say that those below will too; how much they
+        moved, against what the covariance predicted, scales the errors.
+        """
+        values, last = self.cells.values, len(self.rungs) - 1
+        covariance = estimate_covariance(values[self.cells.complete], smooth_prior(self.outline.positions))
+        by = estimators(covariance, self.order, self.rungs)
+        variances = np.array([each.variance for each in by])
+        drift, squares, counts = np.zeros((3, last + 1))
+        for rung in range(1, last + 1):
+            climbed = np.flatnonzero((self.rung >= rung) & ~self.bought)
+            if len(climbed) < LEAST_STEPS:
+                break
+            steps = self.estimate_at(climbed, rung, by) - self.estimate_at(climbed, rung - 1, by)
+            predicted = max(variances[rung - 1] - variances[rung], LEAST_PREDICTED * variances[rung - 1])
+            drift[rung] = steps.mean()
+            counts[rung] = len(climbed) - 1
+            squares[rung] = np.square(steps - steps.mean()).sum() / predicted if predicted > 0 else counts[rung]
+        pooled = squares.sum() / counts.sum() if counts.any() else 1.0  # as the covariance says
+        means, errors = np.empty(len(values)), np.zeros(len(values))
+        for rung in np.unique(self.rung).tolist():
+            rows = np.flatnonzero(self.rung == rung)
+            above = slice(rung + 1, None)
+            means[rows] = self.estimate_at(rows, rung, by) + drift[above].sum()
+            spread = (squares[above].sum() + POOLED_STEPS * pooled) / (counts[above].sum() + POOLED_STEPS)
+            errors[rows] = np.sqrt(variances[rung] * spread)
+        means[self.cells.complete] = values[self.cells.complete].mean(1)
+        errors[self.cells.complete] = 0
+        return means, errors
+
+    def boundary(self, means: Float[np.ndarray, " row"]) -> float:
+        """Between the k-th item and the next."""
+        ranked = np.sort(self.outline.items(self.outline.scores(means)))[::-1]
+        return float(ranked[self.k - 1 : self.k + 1].mean())
+
+    def undecided(
+        self, means: Float[np.ndarray, " row"], errors: Float[np.ndarray, " row"]
+    ) -> Int[np.ndarray, " open"]:
+        """Rows on which it depends whether their item is among the k highest."""
+        scores, reach = self.outline.scores(means), self.doubt * errors
+        boundary = self.boundary(means)
+        safe = np.tile(self.outline.items(scores - reach) > boundary, self.outline.sides)  # by whichever side
+        return np.flatnonzero(~self.cells.complete & ~safe & (errors > 0) & (scores + reach >= boundary))
+
+    def unlisted(self, means: Float[np.ndarray, " row"]) -> Int[np.ndarray, " open"]:
+        """Rows of the highest items that are not complete."""
+        sides = self.outline.sides
+        items = np.argsort(-self.outline.items(self.outline.scores(means)), kind="stable")[:LISTED]
+        rows = (items[:, None] + np.arange(sides) * (len(means) // sides)).ravel()
+        return rows[~self.cells.complete[rows]]
+
+
+def race(ask: Ask, outline: Outline, k: int, doubt: float) -> Allocated:
+    """Decide which ``k`` items have the highest means over all columns (1 <= k < items).
+
+    A row climbs while its estimate lies within ``doubt`` standard deviations of the boundary between the k-th item and
+    the next. Of the others only an estimate is known, which must not be used as a score: it tells on which side of the
+    boundary they lie. The LISTED highest are complete. Facts: those of `Cells`; ``rounds``; and ``expected_misses``,
+    how many of the k are expected to be others. Stops where a shift is not finite.
+    """
+    rows, columns = len(outline.near), len(outline.positions)
+    prior = smooth_prior(outline.positions)
+    state = Race(
+        Cells.start(ask, rows, columns), outline, k, doubt,
+        [count for count in RUNGS if count < columns] + [columns],
+        np.zeros(rows, np.int64), np.zeros(rows, bool), np.arange(columns),
+    )  # fmt: skip
+    cells = state.cells
+
+    def order(known: Int[np.ndarray, " known"]) -> Int[np.ndarray, " column"]:
+        return order_pairs(estimate_covariance(cells.values[cells.complete], prior), known)
+
+    state.buy(outline.near[:NEAR_ROWS])
+    state.order = order(np.array([], np.int64))
+    first = state.order[:1]
+    cells.fill_columns(first)
+    head = np.argsort(-outline.scores(cells.values[:, first[0]]), kind="stable")[: HEAD * k]
+    head = head[~state.bought[head]]
+    calibration = min(max(rows // ROWS_PER_COMPLETE - NEAR_ROWS, 0), MOST_CALIBRATION_ROWS)
+    if calibration and len(head):
+        state.buy(head[np.unique(np.linspace(0, len(head) - 1, calibration).astype(int))])
+        head = head[~state.bought[head]]
+    state.order = order(first)
+    for _ in range(min(HEAD_RUNGS, len(state.rungs) - 1)):
+        state.climb(head)
+    means, errors = state.estimate()
+    rounds = 0
+    while cells.finite:
+        if len(undecided := state.undecided(means, errors)):
+            state.climb(undecided)
+        elif len(unlisted := state.unlisted(means)):
+            state.buy(unlisted)
+        else:
+            break
+        rounds += 1
+        means, errors = state.estimate()
+    facts = {"rounds": rounds, "expected_misses": expect_misses(state, means, errors)}
+    return Allocated(means, errors, cells.facts | facts)
+
+
+def expect_misses(state: Race, means: Float[np.ndarray, " row"], errors: Float[np.ndarray, " row"]) -> float:
+    """How many items are expected to lie on the other side of the boundary than their estimates do, half of which miss
+    from the k highest; rows of an item as if they erred independently."""
+    from scipy.stats import t  # takes a second to import
+
+    open_rows = errors > 0
+    distances = np.abs(state.outline.scores(means[open_rows]) - state.boundary(means)) / errors[open_rows]
+    return float(t.sf(distances, TAIL_FREEDOM).sum()) / 2

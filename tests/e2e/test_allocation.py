@@ -1,0 +1,70 @@
+"""Scores from some of the losses, from the command line: who may ask for them, and what a run says of them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tdattr.scores import LISTED, load_scores
+from tdattr.store import find
+from tests.e2e.console import MUCS, TINY, tdattr
+
+MANY_PAIRS = [argument for argument in MUCS if "pairs" not in argument] + ["method.score.pairs=25"]
+RACING = "method.score.allocation=racing"
+
+
+def summary(folder: Path) -> dict:
+    (path,) = folder.glob("outputs/runs/**/summary.json")
+    return json.loads(path.read_text())
+
+
+def test_a_race_decides_what_leave_k_out_removes(tmp_path: Path) -> None:
+    found = {}
+    for allocation in ("all", "racing", "importance"):
+        folder = tmp_path / allocation
+        folder.mkdir()
+        choice = [f"method.score.allocation={allocation}"]
+        if allocation == "importance":
+            choice.append("method.score.pairs_each=12")
+        printed = tdattr("method=mucs", *TINY, *MANY_PAIRS, *choice, "protocol.k=30", folder=folder).stderr
+        run = summary(folder)
+        found[allocation] = load_scores(find(folder / "outputs" / "artifacts", run["artifacts"]["scores"]))
+        told = " losses for a query, " in printed
+        assert told == (allocation != "all") == ("share_evaluated" in run["facts"])
+        assert ("expected to be wrongly left out" in printed) == (allocation == "racing")
+    whole, raced = found["all"], found["racing"]
+    assert raced.decided == 30 and whole.decided is None and found["importance"].decided is None
+    for query, (ids, known) in enumerate(zip(raced.top(30), whole.top(30), strict=True)):
+        assert len(np.intersect1d(ids, known)) >= 29, query
+    np.testing.assert_allclose(raced.values.sort(descending=True).values[:, 0], whole.values.amax(1), rtol=1e-4)
+    assert raced.top(LISTED).shape == (3, LISTED)
+    with pytest.raises(ValueError, match=r"^which are the 30 highest scores"):
+        raced.top(40)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["method=mucs", RACING, "protocol=lds"], "method.score.allocation=racing decides only the highest scores, "),
+        (["method=abu", RACING, "protocol=logo"], "protocol=logo needs all: set method.score.allocation to "),
+        (
+            ["method=ensemble_b", "method.members.mucs.score.allocation=racing"],
+            "method.members.mucs decides only its highest scores",
+        ),
+        (["method=mucs", "method.score.doubt=3"], "method.score.doubt"),
+        (["method=forward_inf", RACING], "method.score.allocation=racing needs method.score.consistent=true"),
+    ],
+)
+def test_who_needs_every_score_refuses_a_race(tmp_path: Path, arguments: list[str], words: str) -> None:
+    done = tdattr(*arguments, *TINY, folder=tmp_path, check=False)
+    assert done.returncode == 1 and words in done.stderr
+    assert not (tmp_path / "outputs" / "artifacts").exists()
+
+
+def test_another_k_is_another_race(tmp_path: Path) -> None:
+    for k in (4, 5):
+        done = tdattr("method=mucs", *TINY, *MUCS, RACING, f"protocol.k={k}", "until=attribute", folder=tmp_path)
+        assert "Attributing (mucs)" in done.stderr, k
+    again = tdattr("method=mucs", *TINY, *MUCS, RACING, "protocol.k=4", "until=attribute", folder=tmp_path)
+    assert "Attributing (mucs)" not in again.stderr
