@@ -1,8 +1,8 @@
-"""How many of the losses after unlearning decide which items are attributed? Complete tables, and what is found of them.
+"""How many of the losses after unlearning decide who is attributed? Complete tables, and what is found.
 
 Every query is unlearned once and all of its losses are evaluated; the tables are kept in ``--folder``, and asking for
 more queries only adds them. Then `tdattr.scoring.racing` and `tdattr.scoring.importance` are given the same tables, of
-which they see the cells that they ask for. Prints, over the queries, the share of the cells and of the right items among
+which they see the cells that they ask for. Prints, over the queries, the share of the cells and of the right items in
 the top 2 %, and for estimates of every score their rank correlation with the full scores.
 
     python benchmarks/adaptive_scoring.py --folder FOLDER [--share 0.02] [OVERRIDES, such as dataset=digits]

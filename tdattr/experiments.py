@@ -19,7 +19,9 @@ def experiment_key(config: dict[str, Any]) -> str:
     kept = {name: value for name, value in config.items() if name not in VARIED}
     protocol = config.get("protocol", {})
     kept["protocol"] = {name: value for name, value in protocol.items() if name not in VARIED_OF_PROTOCOL}
-    return json.dumps(kept | {"precision": config["trainer"]["precision"]}, sort_keys=True)
+    trainer = config["trainer"]
+    precisions = {name: trainer.get(name) for name in ("precision", "scoring_precision")}
+    return json.dumps(kept | precisions, sort_keys=True)
 
 
 def name_experiment(config: dict[str, Any]) -> str:

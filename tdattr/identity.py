@@ -20,7 +20,7 @@ from tdattr.search_path import CONF
 
 # nodes of the config that change no result; a run that ends before its verdict (`until`) is none that could be taken up
 IRRELEVANT = {*HOW, "trainer"} - {"until"}
-PRECISION = "precision"  # the one value of the trainer that does
+PRECISIONS = ("precision", "scoring_precision")  # the values of the trainer that do
 CALL = re.compile(r"\$\{\s*[\w.]+\s*:")  # of a resolver: what it gives may depend on more than the config
 TARGET = "_target_"
 PACKAGE = Path(__file__).parent
@@ -53,7 +53,7 @@ def plain(cfg: DictConfig) -> tuple[dict[str, Any], dict[str, Any]]:
         name: OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
         for name, value in resolved.items()
     }
-    precision = {PRECISION: OmegaConf.select(cfg, f"trainer.{PRECISION}")}
+    precision = {name: OmegaConf.select(cfg, f"trainer.{name}") for name in PRECISIONS}
     assert isinstance(written, dict)
     return {str(name): value for name, value in written.items()} | precision, plain_resolved | precision
 

@@ -217,6 +217,7 @@ def tiny_trainer() -> Callable[..., TrainerConfig]:
             workers=0,
             threads=1,
             scoring_batch=64,
+            scoring_precision="float32",
             gradient_batch=16,
             feature_batch=10,
         )

@@ -59,6 +59,7 @@ def alone(loader: ConfigLoader, master: DictConfig, overrides: list[str]) -> str
         "protocol.k=7",
         "metrics=[ssim,mse]",
         "trainer.precision=bf16-true",
+        "trainer.scoring_precision=bfloat16",
         "checkpoint=none.safetensors",
     ],
 )

@@ -19,11 +19,15 @@ def f1_table(context: Context, items: TrainingItems, pairs: Pairs, noise: Mappin
         return loss_model(context, context.f1.load())
 
     def plan(block: Mapping[str, Any], build: Build) -> Plan:
-        return context.plan("losses", 3, dict(noise) | items.describe() | dict(block), build)
+        key = dict(noise) | items.describe() | {"precision_of_losses": context.trainer.scoring_precision}
+        return context.plan("losses", 3, key | dict(block), build)
 
     return StoredTable(items, pairs, load, plan, "Losses of F1", context.f1.plans)
 
 
 def loss_model(context: Context, network: nn.Module) -> LossModel:
-    """The losses of a network, in the context's batches and on its device."""
-    return LossModel(context.diffusion, network, context.device, context.trainer.scoring_batch)
+    """The losses of a network, in the context's batches and precision and on its device."""
+    trainer = context.trainer
+    return LossModel(
+        context.diffusion, network, context.device, trainer.scoring_batch, precision=trainer.scoring_precision
+    )

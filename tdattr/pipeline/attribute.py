@@ -59,6 +59,7 @@ class Attribution:
         """Everything that the scores depend on besides F1 and the queries."""
         ws, method = self.ws, self.method
         config = {"method": method.describe(), "seed": ws.seed, "weights": ws.weights} | training_of_imported(ws)
+        config |= {"precision_of_losses": ws.trainer.scoring_precision}
         config |= {"identity": identities(method, ws.setting()), "explained": ws.queries.explained}
         if method.decides_top:
             config["top"] = ws.protocol.top(len(ws.ids))

@@ -16,6 +16,8 @@ from tdattr.networks import Given
 from tdattr.progress import track
 from tdattr.queries import Queries
 from tdattr.scoring.pairs import Pairs
+from tdattr.scoring.precision import network_precision
+from tdattr.training.config import ScoringPrecision
 
 Value = Callable[[Diffusion, nn.Module, Tensor, Tensor, Tensor, Given], Tensor]
 Indices = Int[np.ndarray, " _index"]
@@ -108,7 +110,7 @@ class LossModel:
     """A network and the value that is computed at each cell: its ``loss``, or another ``value``.
 
     The network must be in evaluation mode. Apart from rounding, results do not depend on ``batch_size``, the number of
-    cells in a forward pass.
+    cells in a forward pass. ``precision``: of the network.
     """
 
     diffusion: Diffusion
@@ -116,6 +118,7 @@ class LossModel:
     device: torch.device
     batch_size: int
     value: Value = loss
+    precision: ScoringPrecision = "float32"
 
     def cells(
         self, items: Items, pairs: Pairs, rows: Int[np.ndarray, " cell"], columns: Int[np.ndarray, " cell"]
@@ -131,7 +134,7 @@ class LossModel:
             index = torch.from_numpy(inverse).to(self.device)
             levels, noise = pairs.take(items.ids[rows[part]], columns[part])
             x, given = x.to(self.device)[index], given.to(self.device)[index]
-            with torch.inference_mode():
+            with torch.inference_mode(), network_precision(self.precision, self.device):
                 value = self.value(
                     self.diffusion, self.network, x, levels.to(self.device), noise.to(self.device), given
                 )

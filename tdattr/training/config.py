@@ -144,9 +144,13 @@ def check_one(first: str, one: float | None, second: str, other: float | None) -
         raise UserError(f"train.{first}={one} and train.{second}={other}: give one of them, and set the other to null.")
 
 
+ScoringPrecision = Literal["float32", "tf32", "bfloat16"]
+
+
 @dataclass(frozen=True)
 class TrainerConfig:
-    """The ``trainer`` node: where and how fast, never what. ``precision`` alone also enters the weights' address."""
+    """The ``trainer`` node: where and how fast, never what. ``precision`` alone also enters the weights' address, and
+    ``scoring_precision`` that of scores."""
 
     accelerator: str
     devices: Count
@@ -155,6 +159,7 @@ class TrainerConfig:
     workers: CountOrZero
     threads: Count | None
     scoring_batch: Count  # (item, noise) evaluations per forward pass while scoring
+    scoring_precision: ScoringPrecision
     gradient_batch: Count  # (item, noise) gradients at a time
     feature_batch: Count  # images per forward pass of feature extractors and measures
 
