@@ -121,13 +121,20 @@ class LossModel:
     precision: ScoringPrecision = "float32"
 
     def cells(
-        self, items: Items, pairs: Pairs, rows: Int[np.ndarray, " cell"], columns: Int[np.ndarray, " cell"]
+        self,
+        items: Items,
+        pairs: Pairs,
+        rows: Int[np.ndarray, " cell"],
+        columns: Int[np.ndarray, " cell"],
+        description: str | None = None,
     ) -> Float[Tensor, " cell"]:
         """The value of the item ``rows[cell]`` at the pair ``columns[cell]`` for each cell, on the CPU: the only loop
-        over forward passes of losses. Memory is that of one batch."""
+        over forward passes of losses. Memory is that of one batch. With a progress bar where it has a
+        ``description``."""
         pairs = pairs.to(self.device)
         values = []
-        for start in range(0, len(rows), self.batch_size):
+        starts = range(0, len(rows), self.batch_size)
+        for start in starts if description is None else track(starts, description, len(starts), nested=True):
             part = slice(start, start + self.batch_size)
             distinct, inverse = np.unique(rows[part], return_inverse=True)
             x, given = items.take(distinct)

@@ -134,4 +134,4 @@ class ComputedTable(LossTable):
 
     def cells(self, rows: Indices, columns: Indices) -> Float[Tensor, " cell"]:
         """Computed now."""
-        return self.model.cells(self.items, self.pairs, rows, columns)
+        return self.model.cells(self.items, self.pairs, rows, columns, self.description)
