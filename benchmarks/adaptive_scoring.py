@@ -1,15 +1,16 @@
-"""How many of the losses after unlearning decide who is attributed? Complete tables, and what is found.
+"""How many of the losses after unlearning decide who is attributed? Complete tables, and what is found of them.
 
-Every query is unlearned once and all of its losses are evaluated; the tables are kept in ``--folder``, and asking for
-more queries only adds them. Then `tdattr.scoring.racing` and `tdattr.scoring.importance` are given the same tables, of
-which they see the cells that they ask for. Prints, over the queries, the share of the cells and of the right items in
-the top 2 %, and for estimates of every score their rank correlation with the full scores.
+Every query is unlearned once and all of its losses are evaluated, in two precisions; the tables are kept in
+``--folder``, and asking for more queries only adds them. Then `tdattr.scoring.racing` and `tdattr.scoring.importance`
+are given the same tables, of which they see the cells that they ask for. Prints, over the queries, the share of the
+cells and of the right items in the top 2 %, and for estimates of every score their rank correlation with the full ones.
 
-    python benchmarks/adaptive_scoring.py --folder FOLDER [--share 0.02] [OVERRIDES, such as dataset=digits]
+    python benchmarks/adaptive_scoring.py --folder FOLDER [--share 0.02] [--precision bfloat16] [OVERRIDES]
 """
 
 import argparse
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from tdattr.scoring.cells import TrainingItems
 from tdattr.scoring.importance import weigh
 from tdattr.scoring.racing import Outline, race
 from tdattr.seeding import generator
+from tdattr.training.config import ScoringPrecision
 from tdattr.training.quiet import quieten
 
 DOUBTS = (3.5, 4.0)
@@ -37,27 +39,39 @@ COUNTS = (5, 10, 16, 20, 33)  # pairs of every item
 Table = Float[np.ndarray, "item pair"]
 
 
-def complete(method: MUCS, given: Context, folder: Path) -> list[tuple[Table, Int[np.ndarray, " item"]]]:
-    """The shifts of every item after unlearning each query, and the items in the order of how near they are."""
+def complete(
+    method: MUCS, given: Context, folder: Path, low: ScoringPrecision
+) -> tuple[list[tuple[Table, Int[np.ndarray, " item"]]], list[Table]]:
+    """The shifts of every item after unlearning each query, with the items in the order of how near they are to it; and
+    the shifts again, by a network in another precision."""
     noise, items = noise_set(given, method.score), TrainingItems(given.data.train, given.ids)
-    before_file = folder / "before.npy"
-    if not before_file.exists():
-        np.save(before_file, loss_model(given, given.f1.load()).table(items, noise, description="Losses of F1"))
-    before = torch.from_numpy(np.load(before_file))
+
+    def losses(network: nn.Module, precision: ScoringPrecision, description: str) -> Float[Tensor, "item pair"]:
+        model = replace(loss_model(given, network), precision=precision)
+        return model.table(items, noise, description=f"{description} in {precision}")
+
+    precisions: tuple[ScoringPrecision, ScoringPrecision] = ("float32", low)
+    for precision in precisions:
+        (folder / precision).mkdir(parents=True, exist_ok=True)
+        if not (path := folder / precision / "before.npy").exists():
+            np.save(path, losses(given.f1.load(), precision, "Losses of F1"))
     null_loss = method.estimate_null_loss(given)
 
-    def keep(path: Path, network: nn.Module, query: int) -> Scored:
-        after = loss_model(given, network).table(items, noise, description=f"Losses after query {query}")
-        np.save(path, method.score.compare(before, after))
+    def keep(network: nn.Module, query: int) -> Scored:
+        for precision in precisions:
+            before = torch.from_numpy(np.load(folder / precision / "before.npy"))
+            after = losses(network, precision, f"Losses after query {query}")
+            np.save(folder / precision / f"{query}.npy", method.score.compare(before, after))
         return Scored(torch.zeros(len(given.ids)))
 
-    tables = []
     for query in range(len(given.queries)):
-        path = folder / f"query_{query}.npy"
-        if not path.exists():
-            method.score_query(given, null_loss, None, partial(keep, path), query)
-        tables.append((np.load(path).astype(np.float64), find_near(given, method.score, query)))
-    return tables
+        if not all((folder / precision / f"{query}.npy").exists() for precision in precisions):
+            method.score_query(given, null_loss, None, keep, query)
+    exact, other = (
+        [np.load(folder / precision / f"{query}.npy").astype(np.float64) for query in range(len(given.queries))]
+        for precision in precisions
+    )
+    return [(table, find_near(given, method.score, query)) for query, table in enumerate(exact)], other
 
 
 def ask(table: Table, rows: Int[np.ndarray, " cell"], columns: Int[np.ndarray, " cell"]) -> Float[Tensor, " cell"]:
@@ -74,7 +88,8 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--share", type=float, default=0.02)
+    parser.add_argument("--share", type=float, default=0.02, help="of the items that are the top")
+    parser.add_argument("--precision", default="bfloat16", choices=["tf32", "bfloat16"], help="beside float32")
     options, overrides = parser.parse_known_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     quieten()
@@ -83,7 +98,7 @@ def main() -> None:
     assert isinstance(method, MUCS) and ws.cfg.ablation is None and not method.score.mirror
     if ws.trainer.threads is not None:
         torch.set_num_threads(ws.trainer.threads)
-    tables = complete(method, make_context(ws, method, []), options.folder)
+    tables, low = complete(method, make_context(ws, method, []), options.folder, options.precision)
     items, pairs = tables[0][0].shape
     k, positions = round(options.share * items), np.arange(pairs) / pairs
     print(f"{items} items, {pairs} pairs, {len(tables)} queries, top {k}")
@@ -115,6 +130,13 @@ def main() -> None:
     for doubt in DOUBTS:
         tell(f"race, doubt {doubt}", partial(by_race, doubt))
     full = np.stack([table.mean(1) for table, _ in tables])
+    other = np.stack([table.mean(1) for table in low])
+    same = np.mean([len(find_top(one, k) & find_top(two, k)) / k for one, two in zip(full, other, strict=True)])
+    off = np.abs(other - full)
+    print(
+        f"{options.precision}: scores differ by {off.mean():.1e} (most {off.max():.1e}), the top by {1 - same:.2%} of "
+        f"its items; Spearman at least {spearman(other.T, full.T).min():.5f}"
+    )
     for count in COUNTS:
         even = np.stack([table[:, np.linspace(0, pairs - 1, count).astype(int)].mean(1) for table, _ in tables])
         weighed = [

@@ -1,8 +1,8 @@
-"""How many evaluations a second does this device make in float32, TF32 and bfloat16, and how far are the losses?
+"""How many evaluations a second does this device make in float32, tf32 and bfloat16, and how far are the losses?
 
 The network is that of MUCS on CIFAR-10 (DiT-B), or of another experiment, with random weights; the items are noise, and
 no data are needed. Prints evaluations a second, and by how much the losses differ from those of float32 relative to
-these, and the share of pairs of items whose order stays. TF32 is a mode of NVIDIA's GPUs; elsewhere it is float32.
+these, and the share of pairs of items whose order stays. tf32 is a mode of NVIDIA's GPUs; elsewhere it is float32.
 
     python benchmarks/scoring_precision.py [--experiment mucs_cifar10] [--accelerator auto] [--items 2000] [--seconds 2]
 """
@@ -19,14 +19,18 @@ from torch import Tensor
 
 from tdattr.planning.measure import Measured
 from tdattr.planning.workspace import open_planned
+from tdattr.scoring.precision import network_precision
 from tdattr.search_path import CONF
 from tdattr.seeding import torch_seed
+from tdattr.training.config import ScoringPrecision
 
-KINDS = ("float32", "TF32", "bfloat16")
+KINDS: tuple[ScoringPrecision, ...] = ("float32", "tf32", "bfloat16")
 SCALE = 0.02  # of what is added to the weights, so that no part of the network stays at zero
 
 
-def evaluate(experiment: str, accelerator: str, count: int) -> tuple[Callable[[str], Tensor], torch.device]:
+def evaluate(
+    experiment: str, accelerator: str, count: int
+) -> tuple[Callable[[ScoringPrecision], Tensor], torch.device]:
     """The losses of the items in one of the kinds, and where they are computed."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         settings = [f"experiment={experiment}", f"trainer.accelerator={accelerator}", "trainer.workers=0", "plan=true"]
@@ -38,10 +42,8 @@ def evaluate(experiment: str, accelerator: str, count: int) -> tuple[Callable[[s
         value.data += SCALE * torch.randn(value.shape, generator=rng, device=ws.device)
     inputs = measured.inputs(count)
 
-    def run(kind: str) -> Tensor:
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = kind == "TF32"
-        low = torch.autocast(ws.device.type, torch.bfloat16, enabled=kind == "bfloat16")
-        with torch.inference_mode(), low:
+    def run(kind: ScoringPrecision) -> Tensor:
+        with torch.inference_mode(), network_precision(kind, ws.device):
             return ws.diffusion.loss(network, *inputs).float().cpu()
 
     return run, ws.device
