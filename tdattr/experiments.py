@@ -20,8 +20,8 @@ def experiment_key(config: dict[str, Any]) -> str:
     protocol = config.get("protocol", {})
     kept["protocol"] = {name: value for name, value in protocol.items() if name not in VARIED_OF_PROTOCOL}
     trainer = config["trainer"]
-    precisions = {name: trainer.get(name) for name in ("precision", "scoring_precision")}
-    return json.dumps(kept | precisions, sort_keys=True)
+    scoring = trainer.get("scoring_precision", "float32")  # which runs had before it was a setting
+    return json.dumps(kept | {"precision": trainer["precision"], "scoring_precision": scoring}, sort_keys=True)
 
 
 def name_experiment(config: dict[str, Any]) -> str:
