@@ -15,7 +15,7 @@ from tdattr.networks import Network
 from tdattr.pipeline import accuracy
 from tdattr.pipeline.attribute import attribute, other_methods
 from tdattr.pipeline.evaluate import evaluate
-from tdattr.pipeline.generate import query_items
+from tdattr.pipeline.generate import prompts_are_drawn, query_items
 from tdattr.pipeline.health import plan_health
 from tdattr.pipeline.prompted import check_prompts
 from tdattr.pipeline.teacher import check_teacher, find_teachers
@@ -187,6 +187,17 @@ def say_what_there_is(ws: Workspace) -> None:
         log.warning(
             "%d queries take their conditions from %d items of the %s split, so that some have the same.",
             ws.queries.generated, len(ws.query_split), "test" if len(ws.data.test) else "training",
+        )  # fmt: skip
+    if prompts_are_drawn(ws):
+        log.info(
+            "%d of %d prompts are drawn for the attributed queries (seed=%d); queries.attributed=%d takes all.",
+            ws.queries.attributed, len(ws.prompts), ws.seed, len(ws.prompts),
+        )  # fmt: skip
+    elif 1 < len(ws.prompts) < ws.queries.generated:
+        log.info(
+            "%d queries take their prompts from %d, in the order of the file and then again from the first, each from "
+            "a seed of its own.",
+            ws.queries.generated, len(ws.prompts),
         )  # fmt: skip
     if not len(ws.data.test) and ws.data.condition_size and not ws.prompts:
         log.warning("The dataset has no test split: queries take their conditions from training items.")

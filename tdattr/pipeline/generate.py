@@ -96,6 +96,8 @@ def generation_config(ws: Workspace) -> dict[str, Any]:
     if ws.prompts:
         assert ws.dataset.text is not None  # check_prompts
         given = {"prompts": digest_prompts(ws.prompts), "text": describe_text(ws.dataset.text, ws.setting())}
+        if prompts_are_drawn(ws):
+            given["drawn"] = True
     return given | sampling_config(ws)
 
 
@@ -113,10 +115,17 @@ def sampling_config(ws: Workspace) -> dict[str, Any]:
 def query_items(ws: Workspace) -> np.ndarray:
     """For each query, the item of ``query_split`` that it takes its condition from: a permutation of them under this
     seed, the attributed queries first (as in the code of MUCS), repeated where there are more queries than items. Given
-    prompts stay in their order."""
+    prompts that are all attributed stay in their order."""
     count = len(ws.query_split)
-    order = np.arange(count) if ws.prompts else generator(ws.seed, "queries").permutation(count)
+    kept = ws.prompts and not prompts_are_drawn(ws)
+    order = np.arange(count) if kept else generator(ws.seed, "queries").permutation(count)
     return np.resize(order, ws.queries.generated)
+
+
+def prompts_are_drawn(ws: Workspace) -> bool:
+    """Whether more prompts are given than queries are attributed: which of them are is drawn, as of items; in the order
+    of a file they could be those of one style."""
+    return len(ws.prompts) > ws.queries.attributed
 
 
 def load_queries(ws: Workspace, plan: Plan) -> Queries:

@@ -24,19 +24,13 @@ OWN = ("id", "condition_from", "query", "role")
 def read_prompts(queries: QueriesConfig) -> list[dict[str, str]]:
     """The prompts of queries, each with what else is known of it; none where conditions are those of items.
 
-    Raises UserError where they cannot be read, or are more than the queries.
+    Raises UserError where they cannot be read.
     """
     if queries.prompt is not None:
         return [{KEY: queries.prompt}]
     if queries.prompts is None:
         return []
-    rows = read_prompt_file(expand(queries.prompts), queries.where or {})
-    if len(rows) > queries.generated:
-        raise UserError(
-            f"queries.prompts={queries.prompts} holds {len(rows)} prompts for {queries.generated} queries: set "
-            f"queries.attributed={len(rows)} and queries.controls=0, or choose some with queries.where."
-        )
-    return rows
+    return read_prompt_file(expand(queries.prompts), queries.where or {})
 
 
 def digest_prompts(rows: list[dict[str, str]]) -> str:

@@ -9,10 +9,11 @@ import torch
 from safetensors.torch import load_file
 
 import tdattr
-from tdattr.pipeline.generate import generate, load_queries, sample
+from tdattr.pipeline.generate import generate, generation_config, load_queries, query_items, sample
 from tdattr.pipeline.train import train
 from tdattr.pipeline.workspace import Workspace
 from tdattr.queries import query_generator
+from tdattr.seeding import generator
 from tests.e2e.console import TINY
 from tests.e2e.console import tdattr as command
 from tests.features.words import NODE, Words
@@ -58,6 +59,43 @@ def test_each_comes_from_its_own_prompt_and_seed(folder: Path) -> None:
     assert torch.equal(load_queries(again, generate(again, f1)).x, queries.x)
 
 
+def test_of_more_prompts_than_are_attributed_some_are_drawn_as_items_are(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And not the first of a file, which may be sorted by style."""
+    styles = [style for style in "abcd" for _ in range(6)]
+    prompts = [f"{style} {number}" for number, style in enumerate(styles)]
+    (tmp_path / "sorted.txt").write_text("\n".join(prompts))
+
+    def open_with(attributed: int, controls: int = 0, seed: int = 1) -> Workspace:
+        sizes = [f"queries.attributed={attributed}", f"queries.controls={controls}", f"seed={seed}"]
+        return workspace(folder, f"queries.prompts={tmp_path}/sorted.txt", *sizes)
+
+    def chosen(ws: Workspace) -> list[str]:
+        items = ws.query_split.items.iloc[query_items(ws)]
+        return items["prompt"].tolist()
+
+    with caplog.at_level("INFO"):
+        ws = open_with(8, 4)
+    assert (
+        "8 of 24 prompts are drawn for the attributed queries (seed=1); queries.attributed=24 takes all." in caplog.text
+    )
+    order = generator(1, "queries").permutation(24)[:12]
+    assert chosen(ws) == [prompts[index] for index in order]
+    assert len({prompt[0] for prompt in chosen(ws)[:8]}) > 1
+    assert chosen(open_with(8, 4, seed=2)) != chosen(ws)
+    caplog.clear()
+    with caplog.at_level("INFO"):
+        assert chosen(open_with(24, 2)) == [*prompts, *prompts[:2]]
+    assert "26 queries take their prompts from 24, in the order of the file" in caplog.text
+    caplog.clear()
+    with caplog.at_level("INFO"):
+        assert chosen(open_with(24)) == prompts
+    assert "prompts" not in caplog.text
+    config, kept = (generation_config(each) for each in (ws, open_with(24)))
+    assert config["drawn"] and "drawn" not in kept  # whose address is what it was
+
+
 def test_one_prompt_for_all(folder: Path) -> None:
     command(*GLYPHS, "queries.prompt=a bold 4", "queries.attributed=3", folder=folder)
     table = pd.read_csv(max(folder.glob("outputs/artifacts/generate/*/queries.csv"), key=lambda p: p.stat().st_mtime))
@@ -70,10 +108,6 @@ def test_one_prompt_for_all(folder: Path) -> None:
     ("overrides", "words"),
     [
         (["queries.prompts=nowhere.txt"], "nowhere.txt does not exist"),
-        (
-            ["queries.prompts=prompts.txt", "queries.attributed=1"],
-            "2 prompts for 1 queries: set queries.attributed=2",
-        ),
         (["queries.prompts=prompts.txt", "queries.prompt=a"], "queries.prompts and queries.prompt are both given"),
         (["queries.prompt=' '"], "queries.prompt is empty"),
         (["queries.prompts=gap.txt"], "gap.txt, line 2, is empty: take it out, or write a prompt on each line"),
