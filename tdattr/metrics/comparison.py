@@ -18,7 +18,7 @@ NO_CHANGE = (
     "more than a random one."
 )
 RESAMPLES = 2000  # of queries, for the interval of an AUC
-FEWEST_QUERIES = 10  # behind a p value or a test; ours
+FEWEST_QUERIES = 10  # behind a p value, a test or a mean over queries; ours
 FEW_MARK = "§"
 FEW = f"{FEW_MARK}: fewer than {FEWEST_QUERIES} queries stand behind it."
 
@@ -104,6 +104,18 @@ def explain(marks: str) -> str:
     """The footnotes of the marks in a text."""
     footnotes = {MARK: FOOTNOTE, NO_CHANGE_MARK: NO_CHANGE, FEW_MARK: FEW}
     return " ".join(footnote for mark, footnote in footnotes.items() if mark in marks)
+
+
+def mark_few(queries: int) -> str | None:
+    """The mark of what so many queries stand behind; None where they are enough."""
+    return FEW_MARK if queries < FEWEST_QUERIES else None
+
+
+def warn_few(queries: int, setting: str) -> str | None:
+    """What there is to say where too few queries stand behind a verdict; ``setting``: by which there would be more."""
+    if queries >= FEWEST_QUERIES:
+        return None
+    return f"The verdict stands on {queries} queries, fewer than {FEWEST_QUERIES}: raise {setting}."
 
 
 def overlap(top: Int[np.ndarray, "query k"]) -> tuple[float, float]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from tdattr.costs import NO_WORK, Cost
 from tdattr.files import to_json
 from tdattr.ids import digest_ids
+from tdattr.metrics.comparison import warn_few
 from tdattr.pipeline.attribute import attribute, describe_needs, other_methods
 from tdattr.pipeline.counterfactuals import WorkspaceCounterfactuals
 from tdattr.pipeline.generate import generate, load_queries
@@ -137,7 +138,7 @@ def summarise(ws: Workspace, plan: Plan) -> tuple[dict[str, Any], list[str]]:
         "num_queries": ws.queries.count,
         "imported": f1.stage != TRAINED,
         "far_queries": verdict["far_queries"],
-        "warnings": [*verdict["warnings"], *filter(None, [warn_far(verdict["far_queries"], ws.health.far)])],
+        "warnings": [*verdict["warnings"], *warn_of_queries(ws, verdict["far_queries"])],
     }
     if taken := summary.keys() & verdict["summary"].keys():
         raise TypeError(f"the summary of protocol={ws.cfg.protocol.name} has {min(taken)}, which every summary has")
@@ -166,3 +167,10 @@ def tell_allocation(facts: dict[str, float]) -> list[str]:
     if "expected_misses" in facts:
         line += f"; {facts['expected_misses']:.2f} items are expected to be wrongly left out of the highest"
     return [line]
+
+
+def warn_of_queries(ws: Workspace, far: float | None) -> list[str]:
+    """Why the queries may make a verdict say less than it seems to, whatever the protocol: they are few, or many are
+    ``far`` from the data."""
+    few = warn_few(ws.queries.count, f"queries.{ws.queries.explained}")
+    return [warning for warning in (few, warn_far(far, ws.health.far)) if warning is not None]

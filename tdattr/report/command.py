@@ -9,12 +9,13 @@ import pandas as pd
 from rich.console import Console
 
 from tdattr.files import writing
+from tdattr.metrics.comparison import explain
 from tdattr.report.collect import IMPORTED, Experiment
 from tdattr.report.files import write_csv, write_sheet
 from tdattr.report.page import Made, write_page
 from tdattr.report.page import Table as Rows
 from tdattr.report.readable import make_readable
-from tdattr.report.sheet import Sheet, as_text, render_sheet
+from tdattr.report.sheet import Sheet, as_text, list_marks, render_sheet
 from tdattr.report.tables import describe_marks, leave_ablations_out, render_table
 
 TABLE, PAGE = "table.csv", "index.html"
@@ -66,13 +67,17 @@ def show_experiment(console: Console, experiment: Experiment, rows: Rows, sheets
     """Print the tables of an experiment."""
     shown = leave_ablations_out(experiment, rows)
     console.print(as_text(experiment.title, "bold"))
+    explained = describe_marks(shown) or ""
     if shown:
-        console.print(render_table(shown), as_text(describe_marks(shown) or ""), sep="\n")
+        console.print(render_table(shown), as_text(explained), sep="\n")
     if experiment.imported:
         console.print(as_text(IMPORTED), soft_wrap=True)
-    for sheet in sheets:
-        if sheet.printed:
-            console.print(as_text(f"\n{sheet.title}", "italic"), render_sheet(sheet), sep="\n")
+    printed = [sheet for sheet in sheets if sheet.printed]
+    for sheet in printed:
+        console.print(as_text(f"\n{sheet.title}", "italic"), render_sheet(sheet), sep="\n")
+    marks = [mark for sheet in printed for mark in list_marks(sheet.rows) if mark not in explained]
+    if footnotes := explain("".join(marks)):
+        console.print(as_text(footnotes))
     if experiment.far_from_data:
         console.print(as_text(f"\n{experiment.far_from_data}", "bold"))
 

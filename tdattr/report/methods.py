@@ -6,7 +6,7 @@ from tdattr.metrics.comparison import MARK, RemovalEffect, compare, explain
 from tdattr.report.collect import Experiment
 from tdattr.report.papers import MEAN, MEASURES, SOURCE, read_number
 from tdattr.report.pooling import pool
-from tdattr.report.sheet import NOTHING, Cell, Number
+from tdattr.report.sheet import NOTHING, Cell, Number, list_marks
 
 CATEGORIES = {  # in the paper's order: model-agnostic, by influence functions, by unlearning
     "random": NOTHING,
@@ -81,6 +81,12 @@ def explain_marks(effects: Mapping[str, Mapping[str, RemovalEffect]]) -> str:
     """The end of a caption: the footnotes of the marks that the results have."""
     results = [result for by_measure in effects.values() for result in by_measure.values()]
     footnotes = explain("".join(map(marks_of_auc, results)))
+    return f" {footnotes}" if footnotes else ""
+
+
+def explain_footnotes(rows: Iterable[Mapping[str, Cell]]) -> str:
+    """The end of a caption: the footnotes of the marks that the cells have."""
+    footnotes = explain(list_marks(rows))
     return f" {footnotes}" if footnotes else ""
 
 

@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 
 from tdattr.metrics.agreement import interval
+from tdattr.metrics.comparison import mark_few
 from tdattr.report.collect import Experiment
-from tdattr.report.methods import sort_methods
+from tdattr.report.methods import explain_footnotes, sort_methods
 from tdattr.report.sheet import NOTHING, Cell, Number, Sheet
 
 RESAMPLES = 2000
@@ -34,7 +35,9 @@ def make_generic_sheet(experiment: Experiment) -> Sheet:
                 {
                     "method": method,
                     "quantity": column,
-                    "mean": Number(float(values.mean()) if len(values) else None, ".4g"),
+                    "mean": Number(
+                        float(values.mean()) if len(values) else None, ".4g", footnote=mark_few(len(values))
+                    ),
                     "low": Number(low, ".4g"),
                     "high": Number(high, ".4g"),
                     "queries": Number(len(values), "d"),
@@ -49,6 +52,7 @@ def make_generic_sheet(experiment: Experiment) -> Sheet:
         f"What protocol={experiment.protocol} says of each query: mean over the queries of all seeds, and its 95 % "
         f"interval (percentile bootstrap over these queries, {RESAMPLES} resamples)."
     )
+    caption += explain_footnotes(rows)
     if skipped:
         caption += f" Not shown, as they hold no numbers: {', '.join(skipped)}."
     return Sheet("per_query", f"Means over queries, protocol={experiment.protocol}", caption, rows)

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -57,6 +58,12 @@ class Sheet:
     def textual(self, column: str) -> bool:
         """Whether a column holds words, which stand on the left."""
         return all(isinstance(row[column], str) for row in self.rows)
+
+
+def list_marks(rows: Iterable[Mapping[str, Cell]]) -> str:
+    """The marks of all footnotes that the cells have."""
+    cells = [cell for row in rows for cell in row.values()]
+    return "".join(cell.footnote or "" for cell in cells if isinstance(cell, Number))
 
 
 def drop_empty_columns(rows: list[dict[str, Cell]], keep: int = 1) -> list[dict[str, Cell]]:

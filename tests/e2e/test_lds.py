@@ -62,6 +62,8 @@ def test_a_third_method_trains_nothing_and_is_reported(shared_out):
     table = pd.read_csv(folder / "outputs/artifacts" / summary["artifacts"]["evaluation"] / "queries.csv")
     assert summary["lds"]["mean"] == pytest.approx(table["lds"].mean())
     assert f"LDS {summary['lds']['mean']:+.3f}" in done.stderr
+    few = "The verdict stands on 3 queries, fewer than 10: raise queries.attributed."
+    assert few in summary["warnings"] and few in done.stderr
     assert "LDS" in tdattr(folder=folder, command="report").stdout
 
 
@@ -73,6 +75,7 @@ def test_a_damping_is_chosen_on_the_controls(shared_out):
     assert [row["damping"] for row in summary["grid"]] == [1, 100]
     assert summary["damping"] in (1, 100)
     assert f"best damping {summary['damping']:g}" in done.stderr
+    assert "The verdict stands on 2 queries, fewer than 10: raise queries.controls." in done.stderr
     alone = [argument for argument in GRID if "grid" not in argument]
     tdattr("method=dtrak", *alone, "method.damping=100", "queries.explained=controls", *LDS, folder=folder)
     assert newest(folder)["lds"]["mean"] == pytest.approx(summary["grid"][1]["mean"])

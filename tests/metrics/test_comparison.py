@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from tdattr.metrics.comparison import FEW, NO_CHANGE, compare, explain, overlap, show_change
+from tdattr.metrics.comparison import FEW, NO_CHANGE, compare, explain, mark_few, overlap, show_change, warn_few
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -127,7 +127,9 @@ def test_a_verdict_about_nothing_is_marked() -> None:
     clear = compare(reference - 0.3, reference)
     assert not clear.no_change and clear.marks == ""
     few = compare(reference[:9] - 0.3, reference[:9])
-    assert few.few_queries and few.marks == "§"
+    assert few.few_queries and few.marks == "§" == mark_few(9) and mark_few(10) is None
+    words = "The verdict stands on 9 queries, fewer than 10: raise queries.controls."
+    assert warn_few(9, "queries.controls") == words and warn_few(10, "queries.controls") is None
     alike = compare(reference[:3], reference[:3] * 0 + reference[0])
     assert compare(reference[:1], reference).marks == "‡§" == alike.marks  # without an interval nothing is shown
     assert compare(reference - 5, reference - 5).marks == "†"  # of a small median the change says nothing at all

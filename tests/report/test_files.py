@@ -173,7 +173,8 @@ def test_lds_alone_needs_no_overview(
     Outputs(tmp_path).lds("mucs", 1)
     monkeypatch.setattr("tdattr.report.page.show_queries", lambda *_: [])
     command.run(parse([str(tmp_path / "runs"), "--out", str(tmp_path / "report")]))
-    assert "tiny, dit, edm: lds, 32 subsets" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "tiny, dit, edm: lds, 32 subsets" in printed and "§: fewer than 10 queries stand behind it." in printed
     assert not (tmp_path / "report/table.csv").exists()
     assert (tmp_path / "report/index.html").exists()
 

@@ -358,7 +358,7 @@ def test_agreement_on_groups_stands_beside_logos_agreement_with_itself(outputs: 
 
     assert rows["LOGO under other seeds"]["spearman"] == f"{rho(again):.3f}"
     for name, scores in methods.items():
-        assert rows[name]["spearman"].strip("*") == f"{rho(scores):.3f}"
+        assert rows[name]["spearman"].strip("*") == f"{rho(scores):.3f}"  # no mark: 40 queries
         assert rows[name]["of ceiling"] == f"{rho(scores) / rho(again):.2f}"
     assert rows["guda_u-retrack"]["spearman"].endswith("*") and not rows["pixel"]["spearman"].endswith("*")
     assert (gold.argmax(1) == again.argmax(1)).mean() == pytest.approx(
@@ -401,6 +401,24 @@ def test_what_shows_nothing_has_marks_and_footnotes_in_every_table(outputs: Outp
     for seed in (2, 3):
         outputs.run("das", seed, 0.9)
     assert "§" not in shown(made(outputs)["table_1"])["das"]["ssim"]  # 18 queries
+
+
+def test_few_queries_are_marked_under_every_protocol(outputs: Outputs) -> None:
+    """Those of all seeds together."""
+    gold = np.random.default_rng(0).normal(size=(QUERIES, 4))
+    grid = [{"damping": 1.0, "mean": 0.3, "low": 0.2, "high": 0.4}]
+    gains = pd.DataFrame({"query": range(QUERIES), "gain": np.arange(QUERIES) / 7})
+    seen = {"groups": AGREEMENTS, "lds": ["LDS"], "lds_damping": ["LDS"], "per_query": ["mean"]}
+    for seed in (1, 2):
+        outputs.groups("pixel", seed, gold, gold)
+        outputs.lds("dtrak", seed, summary={"grid": grid, "damping": 1.0, "damping_unit": DAMPING_UNIT})
+        outputs.write("mucs", seed, "tiny", gains, {"protocol": "mine"}, {"protocol": {"name": "mine"}})
+        sheets = {sheet.name: sheet for each in collect([outputs.root]).experiments for sheet in make_sheets(each)}
+        assert sheets.keys() == seen.keys()
+        for name, columns in seen.items():
+            [row] = shown(sheets[name]).values()
+            assert {row[column][-1] == "§" for column in columns} == {seed == 1}, name
+            assert ("§: fewer than 10 queries" in sheets[name].caption) == (seed == 1), name
 
 
 def test_a_first_model_that_is_no_good_is_named_below_every_table(outputs: Outputs) -> None:

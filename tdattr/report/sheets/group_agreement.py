@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 
 from tdattr.metrics.agreement import MEASURES, interval, share_of_ceiling, sign_flip_p_value
-from tdattr.metrics.comparison import FEW, FEW_MARK, FEWEST_QUERIES
+from tdattr.metrics.comparison import mark_few
 from tdattr.report.collect import Experiment, Run
-from tdattr.report.methods import sort_methods
+from tdattr.report.methods import explain_footnotes, sort_methods
 from tdattr.report.pooling import mean_or_none
 from tdattr.report.sheet import NOTHING, Cell, Number, Sheet, drop_empty_columns
 
@@ -40,23 +40,21 @@ def make_sheet(experiment: Experiment) -> Sheet:
     methods = sort_methods(experiment, experiment.runs)
     values = measure_agreement(experiment, methods, MEASURES)
     better = find_best(experiment, [name for name in methods if experiment.base(name) != "logo"])
-    few = better is not None and len(experiment.pool_queries(better)) < FEWEST_QUERIES
     rows: list[dict[str, Cell]] = []
     for method, measured in values.items():
         runs = experiment.runs[method].values()
+        queries = len(experiment.pool_queries(method))
         row: dict[str, Cell] = {"method": method}
         for measure in MEASURES:
             marked = method == better if measure == MAIN else None  # None: not tested
-            row[measure] = Number(
-                measured[measure]["mean"], marked=marked, footnote=FEW_MARK if marked and few else None
-            )
+            row[measure] = Number(measured[measure]["mean"], marked=marked, footnote=mark_few(queries))
         row |= {"low": Number(measured[MAIN]["low"]), "high": Number(measured[MAIN]["high"])}
         for name, measure in (("of ceiling", MAIN), ("top_1 of ceiling", "top_1")):
             share = share_of_ceiling(measure, measured[measure]["mean"], measured[measure].get("ceiling"))
             row[name] = Number(share, ".2f")
         row |= {
             "steps": Number(training_steps(runs), ".0f"),
-            "queries": Number(sum(len(run.per_query) for run in runs), "d"),
+            "queries": Number(queries, "d"),
             "s/query": Number(mean_or_none(run.summary["seconds_per_query"] for run in runs), ".2f", below=0.01),
         }
         rows.append(row)
@@ -72,8 +70,8 @@ def make_sheet(experiment: Experiment) -> Sheet:
         f"Agreement of the scores of groups with {what}: means over the queries of all seeds; low and high: the 95 % "
         f"interval of {MAIN}. *: better by {MAIN} than the next best, p < 0.01 (paired sign-flip test over queries). "
         f"Of ceiling: {MAIN} as a share of what is in the last line, where that was computed. "
-        "Steps: of training or unlearning, all groups together."
-    ) + (f" {FEW}" if few else "")
+        f"Steps: of training or unlearning, all groups together.{explain_footnotes(rows)}"
+    )
     aside = ("low", "high", "top_1 of ceiling", "queries", *(name for name in MEASURES if name not in SHOWN))
     return Sheet("groups", "Agreement on groups", caption, drop_empty_columns(rows), aside=aside)
 
