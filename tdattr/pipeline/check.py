@@ -12,7 +12,7 @@ from tdattr.features import Extractor, Loadable, identities
 from tdattr.features.text import TextEncoder
 from tdattr.methods import Method, MethodSetup
 from tdattr.networks import Network
-from tdattr.pipeline import accuracy
+from tdattr.pipeline import check_accuracy
 from tdattr.pipeline.attribute import attribute, other_methods
 from tdattr.pipeline.evaluate import evaluate
 from tdattr.pipeline.generate import prompts_are_drawn, query_items
@@ -49,14 +49,14 @@ def check(ws: Workspace, overrides: Iterable[str] = (), swept: bool = False, wei
         part.identity_with_versions(ws.setting())
     for method in methods:
         identities(method, ws.setting())
-    accuracy.check_settings(ws)
+    check_accuracy.check_settings(ws)
     check_prompts(ws.prompts, ws.dataset.text)
     check_roles(ws)
     ws.protocol.check_settings(ws.queries.count)
     check_sizes(ws, methods)
     say_what_there_is(ws)
     check_groups(ws)
-    accuracy.check_accuracy(ws)
+    check_accuracy.check_accuracy(ws)
     names = ws.attributed if ws.protocol.judges_groups else {}
     explained = query_items(ws)[ws.queries.indices]
     items = ws.data.train.items.iloc[ws.ids]
@@ -152,7 +152,7 @@ def check_weights_of(ws: Workspace) -> None:
     health = plan_health(ws)
     if health is not None and not health.finished:
         roots += looked_at_by_health(ws)
-    accuracy.check_classifiers(ws)
+    check_accuracy.check_classifiers(ws)
     for part in loadables(roots):
         part.load(ws.setting())
     for encoder in (part for root in roots for _, part in walk(root)):
