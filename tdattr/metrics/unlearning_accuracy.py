@@ -19,7 +19,7 @@ from tdattr.features.label_classifier import LabelClassifier
 from tdattr.ranges import Count
 
 MEASURES = ("ua", "ira", "cra", "cra_forgotten")
-Chosen = Bool[np.ndarray, " image"]
+PerImage = Bool[np.ndarray, " image"]
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,12 @@ class UnlearningAccuracy(Node):
         return self.style_classifier, self.object_classifier
 
 
-def measure_unlearning(forgotten: Chosen, style: Chosen, shown: Chosen) -> dict[str, float]:
+def measure_unlearning(forgotten: PerImage, style_right: PerImage, object_right: PerImage) -> dict[str, float]:
     """The measures of one model, in [0, 1]; also CRA of the forgotten style's images alone. ``forgotten``: which images
-    are of its prompts, some but not all; ``style`` and ``shown``: of which the style and the object are named right."""
+    are of its prompts, some but not all; ``style_right``, ``object_right``: of which each is named right."""
     return {
-        "ua": float(1 - style[forgotten].mean()),
-        "ira": float(style[~forgotten].mean()),
-        "cra": float(shown.mean()),
-        "cra_forgotten": float(shown[forgotten].mean()),
+        "ua": float(1 - style_right[forgotten].mean()),
+        "ira": float(style_right[~forgotten].mean()),
+        "cra": float(object_right.mean()),
+        "cra_forgotten": float(object_right[forgotten].mean()),
     }

@@ -36,7 +36,7 @@ LABELS = ("style", "object")
 GENERATE = "generate"  # the stage before a method is asked
 ROWS, IMAGES = "generated", "images"  # of the arrays of an artifact
 BLOCK_SAMPLES = 256  # generated at a time, at least; what an interruption costs at most
-FOUND = "accuracy.json"
+RESULT = "accuracy.json"
 TABLE = "accuracy.csv"  # of a run: a row for every group
 NAMED = "images.csv"  # of an artifact: what the classifiers see in every image
 
@@ -47,10 +47,10 @@ def plan_accuracy(ws: Workspace) -> Plan | None:
     config = ws.accuracy
     if config is None:
         return None
-    setting = judging(ws, config)
+    setting = open_classifier_setting(ws, config)
     models = list_models(ws)
-    prompts = choose_items(ws, config)
-    plans = {name: plan_images(ws, model, prompts) for name, model in models.items()}
+    items = choose_items(ws, config)
+    plans = {name: plan_images(ws, model, items) for name, model in models.items()}
     classifiers = [classifier.plan(setting) for classifier in config.classifiers]
 
     def prepare() -> dict[str, Artifact]:
@@ -59,26 +59,25 @@ def plan_accuracy(ws: Workspace) -> Plan | None:
         return dict(zip(plans, share_out(list(plans.values()), "Generating for the accuracies"), strict=True))
 
     def make(folder: Path, generated: Mapping[str, Artifact]) -> None:
-        named = name_images(config, setting, generated, prompts)
+        named = name_images(config, setting, generated, items)
         write_table(folder / NAMED, named)
-        found = measure(named)
-        own = [classifier.accuracy(setting) for classifier in config.classifiers]
-        found["classifiers"] = dict(zip(LABELS, own, strict=True))
-        (folder / FOUND).write_text(to_json(found))
+        held_out = [classifier.accuracy(setting) for classifier in config.classifiers]
+        result = measure(named) | {"classifiers": dict(zip(LABELS, held_out, strict=True))}
+        (folder / RESULT).write_text(to_json(result))
 
     def cost() -> Cost:
         decoded = [plan_decoded(ws)] if setting.data is not ws.data else []
-        looks = len(models) * len(prompts) * len(config.classifiers)
+        looks = len(models) * len(items) * len(config.classifiers)
         return Cost(Work(looks=looks), [*plans.values(), *decoded, *classifiers])
 
-    key = {"shown": [[row.style, row.object] for row in prompts.itertuples()]}
+    key = {"shown": [[row.style, row.object] for row in items.itertuples()]}
     inputs = {f"images/{name}": plan.address for name, plan in plans.items()}
     inputs |= {f"classifiers/{name}": plan.address for name, plan in zip(LABELS, classifiers, strict=True)}
     like = " ".join(f"{one.architecture} {one.size}" for one in config.classifiers)
     return ws.store.plan("accuracy", 1, key, inputs, make, prepare, cost=cost, like=like)
 
 
-def judging(ws: Workspace, config: UnlearningAccuracy) -> Setting:
+def open_classifier_setting(ws: Workspace, config: UnlearningAccuracy) -> Setting:
     """What the classifiers may use."""
     return decoded_setting(ws) if config.decoded and ws.codec.latent else ws.setting()
 
@@ -100,32 +99,32 @@ def choose_items(ws: Workspace, config: UnlearningAccuracy) -> DataFrame:
     """The training items whose conditions images are generated under: columns id, style and object, a row an image."""
     import pandas as pd
 
-    items = ws.data.train.items
-    styles = dict(list_owners(items, config.style_classifier.by, "accuracy.style_classifier.by"))
-    objects = dict(list_owners(items, config.object_classifier.by, "accuracy.object_classifier.by"))
-    shown = sorted(set(objects.values()))
+    table = ws.data.train.items
+    style_of = dict(list_owners(table, config.style_classifier.by, "accuracy.style_classifier.by"))
+    object_of = dict(list_owners(table, config.object_classifier.by, "accuracy.object_classifier.by"))
+    objects = sorted(set(object_of.values()))
     if config.objects is not None:
-        drawn = generator(ws.seed, "accuracy.objects").permutation(len(shown))[: config.objects]
-        shown = [shown[index] for index in sorted(drawn)]
-    wanted = ws.attributed if config.styles == "attributed" else ws.groups
+        drawn = generator(ws.seed, "accuracy.objects").permutation(len(objects))[: config.objects]
+        objects = [objects[index] for index in sorted(drawn)]
+    styles = ws.attributed if config.styles == "attributed" else ws.groups
     members: dict[tuple[str, str], list[int]] = {}
     for item in map(int, ws.ids):
-        members.setdefault((styles[item], objects[item]), []).append(item)
+        members.setdefault((style_of[item], object_of[item]), []).append(item)
     rng = generator(ws.seed, "accuracy.items")
     rows = [
         {"id": int(item), "style": style, "object": name}
-        for style in wanted
-        for name in shown
+        for style in styles
+        for name in objects
         if (style, name) in members
         for item in np.resize(rng.permutation(members[style, name]), config.images)  # again where there are fewer
     ]
     return pd.DataFrame(rows, columns=["id", "style", "object"])
 
 
-def plan_images(ws: Workspace, model: Trained, prompts: DataFrame) -> Plan:
-    """The images of one model, uint8 [image, height, width, channel]; each from its own seed, the same for all
-    models."""
-    ids = prompts["id"].to_numpy()
+def plan_images(ws: Workspace, model: Trained, items: DataFrame) -> Plan:
+    """The images of one model under the conditions of these items, uint8 [image, height, width, channel]; each from its
+    own seed, the same for all models."""
+    ids = items["id"].to_numpy()
     shape = (ws.data.resolution, ws.data.resolution, ws.data.channels)
 
     def make(folder: Path) -> dict[str, Any]:
@@ -156,7 +155,7 @@ def load_generated(artifact: Artifact) -> UInt8[np.ndarray, "image height width 
 
 
 def name_images(
-    config: UnlearningAccuracy, setting: Setting, generated: Mapping[str, Artifact], prompts: DataFrame
+    config: UnlearningAccuracy, setting: Setting, generated: Mapping[str, Artifact], items: DataFrame
 ) -> DataFrame:
     """What the classifiers see in the images of every model: columns model, id, style, object, style_named and
     object_named."""
@@ -167,15 +166,16 @@ def name_images(
     tables = []
     for model, artifact in generated.items():
         images = load_generated(artifact)
-        table = prompts.assign(
-            style_named=list(look(name_styles, images, setting)), object_named=list(look(name_objects, images, setting))
+        table = items.assign(
+            style_named=list(name_each(name_styles, images, setting)),
+            object_named=list(name_each(name_objects, images, setting)),
         )
         table.insert(0, "model", model)
         tables.append(table)
     return pd.concat(tables, ignore_index=True)
 
 
-def look(name: Name, images: UInt8[np.ndarray, "image height width channel"], setting: Setting) -> Iterable[str]:
+def name_each(name: Name, images: UInt8[np.ndarray, "image height width channel"], setting: Setting) -> Iterable[str]:
     """The name of each image, a batch at a time."""
     for start in range(0, len(images), setting.batch_size):
         yield from name(unpack(np.array(images[start : start + setting.batch_size])))
@@ -197,16 +197,16 @@ def measure(named: DataFrame) -> dict[str, Any]:
         groups.append(row)
     compared = [row for row in groups if "unlearned" in row]
     accuracies = {"style": float(f1["style_right"].mean()), "object": float(f1["object_right"].mean())}
-    found: dict[str, Any] = {"images": len(f1), "f1": accuracies, "groups": groups}
+    result: dict[str, Any] = {"images": len(f1), "f1": accuracies, "groups": groups}
     if compared:
-        found["means"] = {of: mean_measures([row[of] for row in compared]) for of in ("unlearned", "f1")}
-    return found
+        result["means"] = {of: mean_measures([row[of] for row in compared]) for of in ("unlearned", "f1")}
+    return result
 
 
 def measure_images(table: DataFrame, group: str) -> dict[str, float]:
     """UnlearnCanvas's measures of one model's images, a group being forgotten."""
-    forgotten, style, shown = (table["style"] == group, table["style_right"], table["object_right"])
-    return measure_unlearning(forgotten.to_numpy(bool), style.to_numpy(bool), shown.to_numpy(bool))
+    forgotten, style_right, object_right = table["style"] == group, table["style_right"], table["object_right"]
+    return measure_unlearning(forgotten.to_numpy(bool), style_right.to_numpy(bool), object_right.to_numpy(bool))
 
 
 def mean_measures(rows: list[dict[str, float]]) -> dict[str, float]:
@@ -222,28 +222,28 @@ def examine_accuracy(ws: Workspace, folder: Path) -> dict[str, Any]:
     plan = plan_accuracy(ws)
     if plan is None:
         return {}
-    found = read_json(plan.get().folder / FOUND, REBUILD)
+    result = read_json(plan.get().folder / RESULT, REBUILD)
     rows = [
         {"group": row["group"], **row.get("unlearned", {}), **{f"f1_{key}": value for key, value in row["f1"].items()}}
-        for row in found["groups"]
+        for row in result["groups"]
     ]
     write_table(folder / TABLE, pd.DataFrame(rows))
-    for line in describe_accuracy(found):
+    for line in describe_accuracy(result):
         log.info("%s", line)
-    return {"accuracy": found}
+    return {"accuracy": result}
 
 
-def describe_accuracy(found: Mapping[str, Any]) -> list[str]:
+def describe_accuracy(result: Mapping[str, Any]) -> list[str]:
     """The lines that a run prints."""
-    f1, classifiers = found["f1"], found["classifiers"]
+    f1, classifiers = result["f1"], result["classifiers"]
     lines = [
         f"The classifiers name {100 * classifiers['style']:.1f} % of the styles and "
         f"{100 * classifiers['object']:.1f} % of the objects of held-out items right.",
-        f"Of {found['images']} images of F1, {100 * f1['style']:.1f} % have the style and {100 * f1['object']:.1f} % "
+        f"Of {result['images']} images of F1, {100 * f1['style']:.1f} % have the style and {100 * f1['object']:.1f} % "
         "the object of their prompt.",
     ]
-    if "means" in found:
-        means = found["means"]
+    if "means" in result:
+        means = result["means"]
         parts = [f"{key.upper()} {100 * means['unlearned'][key]:.1f} %" for key in MEASURES[:3]]
         reference = [f"{100 * means['f1'][key]:.1f}" for key in MEASURES[:3]]
         lines.append(f"Models without a group: {', '.join(parts)} (F1: {', '.join(reference)}).")

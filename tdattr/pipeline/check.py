@@ -56,7 +56,7 @@ def check(ws: Workspace, overrides: Iterable[str] = (), swept: bool = False, wei
     check_sizes(ws, methods)
     say_what_there_is(ws)
     check_groups(ws)
-    check_accuracy.check_accuracy(ws)
+    check_accuracy.check_items(ws)
     names = ws.attributed if ws.protocol.judges_groups else {}
     explained = query_items(ws)[ws.queries.indices]
     items = ws.data.train.items.iloc[ws.ids]

@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 
 from tdattr.errors import UserError
-from tdattr.pipeline.accuracy import LABELS, choose_items, judging, plan_accuracy
+from tdattr.pipeline.accuracy import LABELS, choose_items, open_classifier_setting, plan_accuracy
 from tdattr.pipeline.workspace import Workspace
 from tdattr.tables import DataFrame
 
@@ -27,7 +27,7 @@ def check_settings(ws: Workspace) -> None:
             classifier.find_weights(ws.setting())
 
 
-def check_accuracy(ws: Workspace) -> None:
+def check_items(ws: Workspace) -> None:
     """Raise UserError where images of styles and objects cannot be generated, or nothing would be compared."""
     config = ws.accuracy
     if config is None:
@@ -36,29 +36,29 @@ def check_accuracy(ws: Workspace) -> None:
         raise UserError(
             "accuracy needs a model that is told what to show: choose +text@dataset.text=… or dataset.source.condition."
         )
-    prompts = choose_items(ws, config)
+    items = choose_items(ws, config)
     for classifier in config.classifiers:
         classifier.identity_with_versions(ws.setting())
-    missing = [name for name in ws.attributed if name not in set(prompts["style"])]
+    missing = [name for name in ws.attributed if name not in set(items["style"])]
     if missing:
         raise UserError(f"accuracy finds no object that is drawn in group {missing[0]!r}: set accuracy.objects=null.")
-    if prompts["style"].nunique() < 2 or prompts["object"].nunique() < 2:
+    if items["style"].nunique() < 2 or items["object"].nunique() < 2:
         raise UserError(
-            f"accuracy needs two styles and two objects, of which {prompts['style'].nunique()} and "
-            f"{prompts['object'].nunique()} are there: set accuracy.styles=all, accuracy.objects=null or "
+            f"accuracy needs two styles and two objects, of which {items['style'].nunique()} and "
+            f"{items['object'].nunique()} are there: set accuracy.styles=all, accuracy.objects=null or "
             "accuracy.object_classifier.by."
         )
     if ws.prepared.finished:  # else conditions are blank: only a plan comes here without them
-        check_told(ws, prompts)
+        check_told(ws, items)
 
 
-def check_told(ws: Workspace, prompts: DataFrame) -> None:
+def check_told(ws: Workspace, items: DataFrame) -> None:
     """Raise UserError where the model cannot know which object, or which style, it is to show: items that differ in
     nothing else have equal conditions."""
     train = ws.data.train
-    conditions = [train.condition(np.array([item])) for item in prompts["id"]]
+    conditions = [train.condition(np.array([item])) for item in items["id"]]
     digests = [hashlib.sha256(one.numpy().tobytes()).hexdigest() for one in conditions if one is not None]
-    chosen = prompts.assign(condition=digests)
+    chosen = items.assign(condition=digests)
     for told, kept in (LABELS[::-1], LABELS):
         for (name, _), rows in chosen.groupby([kept, "condition"], sort=False):
             first, *others = rows.drop_duplicates(told).to_dict("records")
@@ -75,7 +75,7 @@ def check_classifiers(ws: Workspace) -> None:
     plan = plan_accuracy(ws)
     if ws.accuracy is None or plan is None or plan.finished:
         return
-    setting = judging(ws, ws.accuracy)
+    setting = open_classifier_setting(ws, ws.accuracy)
     for classifier in ws.accuracy.classifiers:
         if not classifier.plan(setting).finished:
             classifier.start(setting)

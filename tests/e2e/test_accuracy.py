@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import tdattr as library
-from tdattr.pipeline.accuracy import choose_items, judging, list_models, plan_accuracy, plan_images
+from tdattr.pipeline.accuracy import choose_items, list_models, open_classifier_setting, plan_accuracy, plan_images
 from tdattr.pipeline.generate import sample_from
 from tdattr.seeding import generator
 from tests.codecs.vaes import save_vae
@@ -92,14 +92,14 @@ def test_images_are_of_each_models_own_weights_under_the_same_seeds(folder: Path
     """Sampled here one by one, of items that show what is said."""
     ws = library.compose([*GLYPHS, *UNIFORM, f"paths.outputs={folder}/outputs"])
     assert ws.accuracy is not None
-    prompts = choose_items(ws, ws.accuracy)
-    items = ws.data.train.items.iloc[prompts["id"]]
-    assert items["family"].tolist() == prompts["style"].tolist()
-    assert items["object"].tolist() == prompts["object"].tolist()
+    chosen = choose_items(ws, ws.accuracy)
+    items = ws.data.train.items.iloc[chosen["id"]]
+    assert items["family"].tolist() == chosen["style"].tolist()
+    assert items["object"].tolist() == chosen["object"].tolist()
     seen = []
     for model in list_models(ws).values():
-        stored = np.load(plan_images(ws, model, prompts).get().folder / "generated_images.npy")
-        for index, item in enumerate(prompts["id"]):
+        stored = np.load(plan_images(ws, model, chosen).get().folder / "generated_images.npy")
+        for index, item in enumerate(chosen["id"]):
             rngs = [generator(ws.seed, "accuracy.sample", index)]
             _, image = sample_from(ws, model.load(), rngs, ws.data.train.condition(np.array([item])))
             own = ((image[0].clamp(-1, 1) + 1) * 127.5).permute(1, 2, 0).numpy()
@@ -111,16 +111,16 @@ def test_images_are_of_each_models_own_weights_under_the_same_seeds(folder: Path
 def test_images_of_a_cell_are_of_different_items_and_their_order_is_in_the_address(folder: Path) -> None:
     ws = library.compose([*GLYPHS, "method=random", "accuracy.images=150", f"paths.outputs={folder}/outputs"])
     assert ws.accuracy is not None
-    prompts = choose_items(ws, ws.accuracy)
+    chosen = choose_items(ws, ws.accuracy)
     items = ws.data.train.items
     repeated = 0
-    for (style, name), cell in prompts.groupby(["style", "object"]):
+    for (style, name), cell in chosen.groupby(["style", "object"]):
         members = len(items[(items["family"] == style) & (items["object"] == name)])
         assert len(cell) == 150 and cell["id"].nunique() == min(members, 150)
         repeated += members < 150
     assert repeated
     model = list_models(ws)["F1"]
-    tables = [prompts[:1], prompts.iloc[[0, 0]], prompts.iloc[[0, 1]], prompts.iloc[[1, 0]]]
+    tables = [chosen[:1], chosen.iloc[[0, 0]], chosen.iloc[[0, 1]], chosen.iloc[[1, 0]]]
     assert len({plan_images(ws, model, table).address for table in tables}) == 4
 
 
@@ -130,14 +130,17 @@ def test_classifiers_learn_images_as_the_codec_gives_them_back(tmp_path: Path) -
     given = [*GLYPHS, *latent, "method=random", f"paths.outputs={tmp_path}/outputs"]
     ws = library.compose(given)
     assert ws.accuracy is not None
-    setting, split = judging(ws, ws.accuracy), ws.data.train
+    setting, split = open_classifier_setting(ws, ws.accuracy), ws.data.train
     ids = np.array([3, 100, 7])
     expected = ws.codec.decode(split.x(ids), 1)
     assert (setting.data.train.images(ids) - expected).abs().max() < 1 / 127
     assert (expected - split.images(ids)).abs().max() > 0.1
     plain = library.compose([*given, "accuracy.decoded=false"])
-    assert plain.accuracy is not None and judging(plain, plain.accuracy).data is plain.data
-    addresses = [each.accuracy.style_classifier.plan(judging(each, each.accuracy)).address for each in (ws, plain)]
+    assert plain.accuracy is not None and open_classifier_setting(plain, plain.accuracy).data is plain.data
+    addresses = [
+        each.accuracy.style_classifier.plan(open_classifier_setting(each, each.accuracy)).address
+        for each in (ws, plain)
+    ]
     assert addresses[0] != addresses[1]
     plans = [plan_accuracy(ws), plan_accuracy(plain)]
     assert plans[0] is not None and plans[1] is not None and plans[0].address != plans[1].address
