@@ -1,7 +1,7 @@
 """Groups: named sets of training ids, from a field of the items or from a manifest; and removals: sets of ids."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -35,22 +35,33 @@ def find_groups(data: Prepared, by: str | None) -> dict[str, Ids]:
     return {name: np.array(sorted(members[name])) for name in sorted(members)}
 
 
-def list_owners(items: DataFrame, by: str | None, setting: str = "dataset.groups") -> list[tuple[int, str]]:
+def list_owners(
+    items: DataFrame, by: str | None, setting: str = "dataset.groups", remedy: str = ""
+) -> list[tuple[int, str]]:
     """The id of every training item, each with its group; see ``find_groups``. ``setting``: where ``by`` stands in the
-    config, for messages."""
-    by = "null" if by is None else by
+    config, and what else to set, for messages."""
     fields = [name for name in items.columns if name != "id" and not name.startswith("prompt")]
-    if by in fields:
+    path = check_by(by, fields, setting, remedy)
+    if path is None:
         return list(zip(items["id"].tolist(), items[by].tolist(), strict=True))
+    pairs = read_manifest(path, items)
+    check_manifest(pairs, len(items), str(path))
+    return pairs
+
+
+def check_by(by: str | None, fields: Collection[str], setting: str, remedy: str = "") -> Path | None:
+    """None where ``by`` is one of the fields of the items, otherwise the path of a manifest. Raises UserError where it
+    is neither."""
+    by = "null" if by is None else by
+    if by in fields:
+        return None
     path = expand(by)
     if path.suffix.lower() not in SUFFIXES:
         raise UserError(
             f"{setting}={by} is neither a field of the items ({', '.join(fields) or 'there are none'}) "
-            "nor the path of a .csv, .tsv or .json manifest."
+            f"nor the path of a .csv, .tsv or .json manifest{remedy}."
         )
-    pairs = read_manifest(path, items)
-    check_manifest(pairs, len(items), str(path))
-    return pairs
+    return path
 
 
 def read_manifest(path: Path, items: DataFrame) -> list[tuple[int, str]]:

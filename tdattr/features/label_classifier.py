@@ -15,7 +15,7 @@ from tdattr.errors import UserError
 from tdattr.features import Images, Setting
 from tdattr.features.classifier import Classifier, label
 from tdattr.features.pixels import resize
-from tdattr.features.timm_model import create_pretrained, find_weights
+from tdattr.features.timm_model import check_header, create_pretrained, find_weights
 from tdattr.files import digest_once
 from tdattr.ids import Ids
 from tdattr.ranges import Part
@@ -58,6 +58,12 @@ class LabelClassifier(Classifier):
     def find_weights(self, setting: Setting) -> Path | None:
         """The file of the weights, where there are some; needs no dataset. Raises UserError where it is missing."""
         return None if self.weights is None else find_weights(self.weights, self.name, setting.download)
+
+    def check_weights(self, setting: Setting) -> None:
+        """Raise UserError where the file of the weights is missing or damaged, as far as that is known without reading
+        all of it or the dataset."""
+        if (path := self.find_weights(setting)) is not None:
+            check_header(path, self.architecture)
 
     def split(self, setting: Setting) -> tuple[list[Ids], list[Ids]]:
         """The items of every group that are trained on, and those that are held out."""
@@ -108,3 +114,8 @@ class LabelClassifier(Classifier):
     def accuracy(self, setting: Setting) -> float:
         """That on the items held out, in [0, 1]; the network is trained where it must be."""
         return float(provenance(self.plan(setting).get())["facts"][HELD_OUT])
+
+    def guess(self, setting: Setting) -> float:
+        """The share of the items held out that always naming the commonest group among them gets right."""
+        counts = [len(ids) for ids in self.split(setting)[1]]
+        return max(counts) / sum(counts)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from safetensors import SafetensorError, safe_open
+
 from tdattr.errors import UserError, first_line
 from tdattr.features import Embed, Extractor, Setting
 from tdattr.features.pixels import standardise
@@ -56,6 +58,17 @@ def find_weights(weights: str, extractor: str, download: bool) -> Path:
     return find_folder(weights, [FILE], f"`weights` of extractor {extractor}", download) / FILE
 
 
+def check_header(path: Path, architecture: str) -> None:
+    """Raise UserError where a .safetensors file does not begin as one, or ends too early."""
+    if path.suffix != ".safetensors":
+        return
+    try:
+        with safe_open(path, framework="pt"):
+            pass
+    except (OSError, SafetensorError) as error:
+        raise no_weights(path, architecture, error) from error
+
+
 def create_pretrained(architecture: str, path: Path, extractor: str, **arguments: Any) -> Any:
     """A network of timm with the weights in a file; a last layer of another size than theirs is drawn anew. Raises
     UserError where there is no such network, and where the weights are not its."""
@@ -66,5 +79,9 @@ def create_pretrained(architecture: str, path: Path, extractor: str, **arguments
     try:
         return timm.create_model(architecture, pretrained=True, pretrained_cfg_overlay={"file": str(path)}, **arguments)
     except Exception as error:  # readers of damaged files raise all sorts of things
-        reason = first_line(error)
-        raise UserError(f"{path} holds no weights of {architecture} ({reason}): fetch it again.") from error
+        raise no_weights(path, architecture, error) from error
+
+
+def no_weights(path: Path, architecture: str, error: Exception) -> UserError:
+    """What there is to say of a file from which no weights can be read."""
+    return UserError(f"{path} holds no weights of {architecture} ({first_line(error)}): fetch it again.")

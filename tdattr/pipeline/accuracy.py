@@ -18,7 +18,7 @@ from tdattr.features import Setting
 from tdattr.features.label_classifier import Name
 from tdattr.files import to_json
 from tdattr.ids import digest_order
-from tdattr.metrics.unlearning_accuracy import MEASURES, UnlearningAccuracy, measure_unlearning
+from tdattr.metrics.unlearning_accuracy import MEASURES, UnlearningAccuracy, is_guessing, measure_unlearning
 from tdattr.pipeline.attribute import outline_context
 from tdattr.pipeline.decode import decoded_setting, pack, plan_decoded
 from tdattr.pipeline.generate import count_evaluations, sample_from, sampling_config
@@ -32,7 +32,7 @@ from tdattr.tables import REBUILD, DataFrame, read_json, write_table
 
 log = logging.getLogger(__name__)
 F1 = "F1"  # among the models
-LABELS = ("style", "object")
+REMEDIES = {"style": "", "object": ": choose one, or set accuracy.object_classifier=null"}  # where groups are no such
 GENERATE = "generate"  # the stage before a method is asked
 ROWS, IMAGES = "generated", "images"  # of the arrays of an artifact
 BLOCK_SAMPLES = 256  # generated at a time, at least; what an interruption costs at most
@@ -50,31 +50,32 @@ def plan_accuracy(ws: Workspace) -> Plan | None:
     setting = open_classifier_setting(ws, config)
     models = list_models(ws)
     items = choose_items(ws, config)
-    plans = {name: plan_images(ws, model, items) for name, model in models.items()}
-    classifiers = [classifier.plan(setting) for classifier in config.classifiers]
+    plans = {name: plan_images(ws, name, model, items) for name, model in models.items()}
+    classifiers = {label: classifier.plan(setting) for label, classifier in config.classifiers.items()}
 
     def prepare() -> dict[str, Artifact]:
         train(ws).get()  # with all threads, before they are divided among workers
-        share_out(classifiers)
+        share_out(list(classifiers.values()))
         return dict(zip(plans, share_out(list(plans.values()), "Generating for the accuracies"), strict=True))
 
     def make(folder: Path, generated: Mapping[str, Artifact]) -> None:
         named = name_images(config, setting, generated, items)
         write_table(folder / NAMED, named)
-        held_out = [classifier.accuracy(setting) for classifier in config.classifiers]
-        result = measure(named) | {"classifiers": dict(zip(LABELS, held_out, strict=True))}
+        held_out = {label: classifier.accuracy(setting) for label, classifier in config.classifiers.items()}
+        guesses = {label: classifier.guess(setting) for label, classifier in config.classifiers.items()}
+        result = measure(named, list(config.classifiers)) | {"classifiers": held_out, "guesses": guesses}
         (folder / RESULT).write_text(to_json(result))
 
     def cost() -> Cost:
         decoded = [plan_decoded(ws)] if setting.data is not ws.data else []
         looks = len(models) * len(items) * len(config.classifiers)
-        return Cost(Work(looks=looks), [*plans.values(), *decoded, *classifiers])
+        return Cost(Work(looks=looks), [*plans.values(), *decoded, *classifiers.values()])
 
-    key = {"shown": [[row.style, row.object] for row in items.itertuples()]}
+    key = {"shown": items[list(classifiers)].to_numpy().tolist()}
     inputs = {f"images/{name}": plan.address for name, plan in plans.items()}
-    inputs |= {f"classifiers/{name}": plan.address for name, plan in zip(LABELS, classifiers, strict=True)}
-    like = " ".join(f"{one.architecture} {one.size}" for one in config.classifiers)
-    return ws.store.plan("accuracy", 1, key, inputs, make, prepare, cost=cost, like=like)
+    inputs |= {f"classifiers/{label}": plan.address for label, plan in classifiers.items()}
+    like = " ".join(f"{one.architecture} {one.size}" for one in config.classifiers.values())
+    return ws.store.plan("accuracy", 2, key, inputs, make, prepare, cost=cost, like=like)
 
 
 def open_classifier_setting(ws: Workspace, config: UnlearningAccuracy) -> Setting:
@@ -96,20 +97,23 @@ def name_without(group: str) -> str:
 
 
 def choose_items(ws: Workspace, config: UnlearningAccuracy) -> DataFrame:
-    """The training items whose conditions images are generated under: columns id, style and object, a row an image."""
+    """The training items whose conditions images are generated under: columns id, style and, where objects are named,
+    object, a row an image."""
     import pandas as pd
 
-    table = ws.data.train.items
-    style_of = dict(list_owners(table, config.style_classifier.by, "accuracy.style_classifier.by"))
-    object_of = dict(list_owners(table, config.object_classifier.by, "accuracy.object_classifier.by"))
-    objects = sorted(set(object_of.values()))
+    labels = {
+        label: dict(list_owners(ws.data.train.items, classifier.by, f"accuracy.{label}_classifier.by", REMEDIES[label]))
+        for label, classifier in config.classifiers.items()
+    }
+    style_of, object_of = labels["style"], labels.get("object", {})
+    objects = sorted(set(object_of.values())) or [""]  # one, of which nothing is asked
     if config.objects is not None:
         drawn = generator(ws.seed, "accuracy.objects").permutation(len(objects))[: config.objects]
         objects = [objects[index] for index in sorted(drawn)]
     styles = ws.attributed if config.styles == "attributed" else ws.groups
     members: dict[tuple[str, str], list[int]] = {}
     for item in map(int, ws.ids):
-        members.setdefault((style_of[item], object_of[item]), []).append(item)
+        members.setdefault((style_of[item], object_of.get(item, "")), []).append(item)
     rng = generator(ws.seed, "accuracy.items")
     rows = [
         {"id": int(item), "style": style, "object": name}
@@ -118,12 +122,12 @@ def choose_items(ws: Workspace, config: UnlearningAccuracy) -> DataFrame:
         if (style, name) in members
         for item in np.resize(rng.permutation(members[style, name]), config.images)  # again where there are fewer
     ]
-    return pd.DataFrame(rows, columns=["id", "style", "object"])
+    return pd.DataFrame(rows, columns=["id", *labels])
 
 
-def plan_images(ws: Workspace, model: Trained, items: DataFrame) -> Plan:
-    """The images of one model under the conditions of these items, uint8 [image, height, width, channel]; each from its
-    own seed, the same for all models."""
+def plan_images(ws: Workspace, name: str, model: Trained, items: DataFrame) -> Plan:
+    """The images of a model, whose name is for messages, under the conditions of these items, uint8 [image, height,
+    width, channel]; each from its own seed, the same for all models."""
     ids = items["id"].to_numpy()
     shape = (ws.data.resolution, ws.data.resolution, ws.data.channels)
 
@@ -131,7 +135,7 @@ def plan_images(ws: Workspace, model: Trained, items: DataFrame) -> Plan:
         rows, network = Rows(folder, ROWS, len(ids)), model.load()
         size = ws.queries.batch_size * -(-BLOCK_SAMPLES // ws.queries.batch_size)  # whole batches of the sampler
         starts = range(rows.done, len(ids), size)
-        for start in track(starts, "Generating for the accuracies", len(starts)):
+        for start in track(starts, f"Generating for the accuracies, {name}", len(starts)):
             block = ids[start : start + size]
             rngs = [generator(ws.seed, "accuracy.sample", start + offset) for offset in range(len(block))]
             _, images = sample_from(ws, network, rngs, ws.data.train.condition(block))
@@ -158,18 +162,15 @@ def name_images(
     config: UnlearningAccuracy, setting: Setting, generated: Mapping[str, Artifact], items: DataFrame
 ) -> DataFrame:
     """What the classifiers see in the images of every model: columns model, id, style, object, style_named and
-    object_named."""
+    object_named; without those of objects where these are not named."""
     import pandas as pd
 
-    name_styles = config.style_classifier.load_names(setting)
-    name_objects = config.object_classifier.load_names(setting)
+    name_of = {label: classifier.load_names(setting) for label, classifier in config.classifiers.items()}
     tables = []
     for model, artifact in generated.items():
         images = load_generated(artifact)
-        table = items.assign(
-            style_named=list(name_each(name_styles, images, setting)),
-            object_named=list(name_each(name_objects, images, setting)),
-        )
+        names = {f"{label}_named": list(name_each(name, images, setting)) for label, name in name_of.items()}
+        table = items.assign(**names)
         table.insert(0, "model", model)
         tables.append(table)
     return pd.concat(tables, ignore_index=True)
@@ -181,37 +182,36 @@ def name_each(name: Name, images: UInt8[np.ndarray, "image height width channel"
         yield from name(unpack(np.array(images[start : start + setting.batch_size])))
 
 
-def measure(named: DataFrame) -> dict[str, Any]:
+def measure(named: DataFrame, labels: list[str]) -> dict[str, Any]:
     """The accuracies by what was seen in the images: of F1; for every group those of the model without it, where there
-    is one, and beside them what F1 comes to by the same measures; and the means of both."""
-    named = named.assign(
-        style_right=named["style"] == named["style_named"], object_right=named["object"] == named["object_named"]
-    )
+    is one, and beside them what F1 comes to by the same measures; and the means of both. ``labels``: style and, where
+    it is named, object."""
+    named = named.assign(**{f"{label}_right": named[label] == named[f"{label}_named"] for label in labels})
     images = {str(model): table for model, table in named.groupby("model", sort=False)}
     f1 = images[F1]
     groups = []
     for group in map(str, dict.fromkeys(f1["style"])):
-        row: dict[str, Any] = {"group": group, "f1": measure_images(f1, group)}
+        row: dict[str, Any] = {"group": group, "f1": measure_images(f1, group, labels)}
         if name_without(group) in images:
-            row["unlearned"] = measure_images(images[name_without(group)], group)
+            row["unlearned"] = measure_images(images[name_without(group)], group, labels)
         groups.append(row)
     compared = [row for row in groups if "unlearned" in row]
-    accuracies = {"style": float(f1["style_right"].mean()), "object": float(f1["object_right"].mean())}
+    accuracies = {label: float(f1[f"{label}_right"].mean()) for label in labels}
     result: dict[str, Any] = {"images": len(f1), "f1": accuracies, "groups": groups}
     if compared:
         result["means"] = {of: mean_measures([row[of] for row in compared]) for of in ("unlearned", "f1")}
     return result
 
 
-def measure_images(table: DataFrame, group: str) -> dict[str, float]:
+def measure_images(table: DataFrame, group: str, labels: list[str]) -> dict[str, float]:
     """UnlearnCanvas's measures of one model's images, a group being forgotten."""
-    forgotten, style_right, object_right = table["style"] == group, table["style_right"], table["object_right"]
-    return measure_unlearning(forgotten.to_numpy(bool), style_right.to_numpy(bool), object_right.to_numpy(bool))
+    right = {label: table[f"{label}_right"].to_numpy(bool) for label in labels}
+    return measure_unlearning((table["style"] == group).to_numpy(bool), right)
 
 
 def mean_measures(rows: list[dict[str, float]]) -> dict[str, float]:
     """The mean of each measure."""
-    return {key: float(np.mean([row[key] for row in rows])) for key in MEASURES}
+    return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
 
 
 def examine_accuracy(ws: Workspace, folder: Path) -> dict[str, Any]:
@@ -230,21 +230,40 @@ def examine_accuracy(ws: Workspace, folder: Path) -> dict[str, Any]:
     write_table(folder / TABLE, pd.DataFrame(rows))
     for line in describe_accuracy(result):
         log.info("%s", line)
+    result["warnings"] = warn_guessing(result)
+    for warning in result["warnings"]:
+        log.warning("Warning: %s", warning)
     return {"accuracy": result}
 
 
 def describe_accuracy(result: Mapping[str, Any]) -> list[str]:
     """The lines that a run prints."""
-    f1, classifiers = result["f1"], result["classifiers"]
+    named = [f"{100 * share:.1f} % of the {label}s" for label, share in result["classifiers"].items()]
+    shown = [f"{100 * share:.1f} % have the {label}" for label, share in result["f1"].items()]
     lines = [
-        f"The classifiers name {100 * classifiers['style']:.1f} % of the styles and "
-        f"{100 * classifiers['object']:.1f} % of the objects of held-out items right.",
-        f"Of {result['images']} images of F1, {100 * f1['style']:.1f} % have the style and {100 * f1['object']:.1f} % "
-        "the object of their prompt.",
+        f"The classifiers name {' and '.join(named)} of held-out items right.",
+        f"Of {result['images']} images of F1, {' and '.join(shown)} of their prompt.",
     ]
     if "means" in result:
         means = result["means"]
-        parts = [f"{key.upper()} {100 * means['unlearned'][key]:.1f} %" for key in MEASURES[:3]]
-        reference = [f"{100 * means['f1'][key]:.1f}" for key in MEASURES[:3]]
+        measures = [key for key in MEASURES if key in means["f1"] and key != "cra_forgotten"]
+        parts = [f"{key.upper()} {100 * means['unlearned'][key]:.1f} %" for key in measures]
+        reference = [f"{100 * means['f1'][key]:.1f}" for key in measures]
         lines.append(f"Models without a group: {', '.join(parts)} (F1: {', '.join(reference)}).")
     return lines
+
+
+def warn_guessing(result: Mapping[str, Any]) -> list[str]:
+    """What there is to say of classifiers that hardly do better than a guess."""
+    sentences = []
+    for label, accuracy in result["classifiers"].items():
+        guess = result["guesses"][label]
+        if is_guessing(accuracy, guess):
+            measures = [key.upper() for key, by in MEASURES.items() if by == label and key != "cra_forgotten"]
+            nothing = f"{' and '.join(measures)} {'say' if len(measures) > 1 else 'says'} nothing"
+            sentences.append(
+                f"The {label} classifier names {100 * accuracy:.1f} % of held-out items right, where always naming the "
+                f"commonest {label} would get {100 * guess:.1f} %, so that {nothing}: raise "
+                f"accuracy.{label}_classifier.steps, or choose another architecture."
+            )
+    return sentences

@@ -38,6 +38,7 @@ from tdattr.training.quiet import quieten
 
 log = logging.getLogger(__name__)
 SUMMARY = "summary.json"
+ACCURACY = "accuracy.json"
 CONFIG = "config.yaml"
 EVALUATE = "evaluate"  # the last stage there is
 ATTRIBUTIONS = "attributions.csv"
@@ -85,7 +86,8 @@ def work(ws: Workspace, logger: Logger, recorder: Recorder, folder: Path, write_
     """Everything of a run that takes time, and what it leaves; a logger that fails costs it nothing of that."""
     if ws.until != EVALUATE:
         last = build_until(ws)
-        examine_accuracy(ws, folder)
+        if found := examine_accuracy(ws, folder):
+            write_json(folder / ACCURACY, found["accuracy"])  # for the report, as there is no summary
         log.info("until=%s, so there is no verdict. Results: %s", ws.until, last.folder)
         return
     health = examine(ws)

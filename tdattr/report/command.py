@@ -9,9 +9,9 @@ import pandas as pd
 from rich.console import Console
 
 from tdattr.files import writing
-from tdattr.metrics.comparison import explain
 from tdattr.report.collect import IMPORTED, Experiment
 from tdattr.report.files import write_csv, write_sheet
+from tdattr.report.methods import explain_all
 from tdattr.report.page import Made, write_page
 from tdattr.report.page import Table as Rows
 from tdattr.report.readable import make_readable
@@ -76,7 +76,7 @@ def show_experiment(console: Console, experiment: Experiment, rows: Rows, sheets
     for sheet in printed:
         console.print(as_text(f"\n{sheet.title}", "italic"), render_sheet(sheet), sep="\n")
     marks = [mark for sheet in printed for mark in list_marks(sheet.rows) if mark not in explained]
-    if footnotes := explain("".join(marks)):
+    if footnotes := explain_all("".join(marks)):
         console.print(as_text(footnotes))
     if experiment.far_from_data:
         console.print(as_text(f"\n{experiment.far_from_data}", "bold"))

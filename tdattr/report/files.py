@@ -25,6 +25,7 @@ LATEX = str.maketrans(
         "†": r"$^{\dagger}$",
         "‡": r"$^{\ddagger}$",
         "§": r"$^{\S}$",
+        "¶": r"$^{\P}$",
         "μ": r"$\mu$",
         "Δ": r"$\Delta$",
         "λ": r"$\lambda$",

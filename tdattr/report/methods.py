@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping
 
 from tdattr.metrics.comparison import MARK, RemovalEffect, compare, explain
+from tdattr.metrics.unlearning_accuracy import GUESS, GUESS_MARK
 from tdattr.report.collect import Experiment
 from tdattr.report.papers import MEAN, MEASURES, SOURCE, read_number
 from tdattr.report.pooling import pool
@@ -86,8 +87,13 @@ def explain_marks(effects: Mapping[str, Mapping[str, RemovalEffect]]) -> str:
 
 def explain_footnotes(rows: Iterable[Mapping[str, Cell]]) -> str:
     """The end of a caption: the footnotes of the marks that the cells have."""
-    footnotes = explain(list_marks(rows))
+    footnotes = explain_all(list_marks(rows))
     return f" {footnotes}" if footnotes else ""
+
+
+def explain_all(marks: str) -> str:
+    """The footnotes of the marks in a text, of verdicts and of accuracies."""
+    return " ".join(filter(None, [explain(marks), GUESS if GUESS_MARK in marks else ""]))
 
 
 def list_measures(effects: Mapping[str, Mapping[str, RemovalEffect]]) -> list[str]:

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 import tdattr as library
+from tdattr.pipeline import accuracy
 from tdattr.pipeline.accuracy import choose_items, list_models, open_classifier_setting, plan_accuracy, plan_images
 from tdattr.pipeline.generate import sample_from
 from tdattr.seeding import generator
@@ -97,8 +98,8 @@ def test_images_are_of_each_models_own_weights_under_the_same_seeds(folder: Path
     assert items["family"].tolist() == chosen["style"].tolist()
     assert items["object"].tolist() == chosen["object"].tolist()
     seen = []
-    for model in list_models(ws).values():
-        stored = np.load(plan_images(ws, model, chosen).get().folder / "generated_images.npy")
+    for name, model in list_models(ws).items():
+        stored = np.load(plan_images(ws, name, model, chosen).get().folder / "generated_images.npy")
         for index, item in enumerate(chosen["id"]):
             rngs = [generator(ws.seed, "accuracy.sample", index)]
             _, image = sample_from(ws, model.load(), rngs, ws.data.train.condition(np.array([item])))
@@ -121,7 +122,7 @@ def test_images_of_a_cell_are_of_different_items_and_their_order_is_in_the_addre
     assert repeated
     model = list_models(ws)["F1"]
     tables = [chosen[:1], chosen.iloc[[0, 0]], chosen.iloc[[0, 1]], chosen.iloc[[1, 0]]]
-    assert len({plan_images(ws, model, table).address for table in tables}) == 4
+    assert len({plan_images(ws, "F1", model, table).address for table in tables}) == 4
 
 
 def test_classifiers_learn_images_as_the_codec_gives_them_back(tmp_path: Path) -> None:
@@ -147,6 +148,34 @@ def test_classifiers_learn_images_as_the_codec_gives_them_back(tmp_path: Path) -
     assert plain.accuracy.style_classifier.plan(plain.setting()).address == addresses[1]
 
 
+def test_styles_alone_are_told_apart_where_no_field_says_what_the_objects_are(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    styles_alone = [setting for setting in GLYPHS if not setting.startswith(("accuracy.objects", "accuracy.object_"))]
+    styles_alone += ["accuracy.object_classifier=null", "accuracy.images=2", "until=generate", "method=random"]
+    described: list[str] = []
+
+    def track(items: Any, description: str, total: int) -> Any:
+        described.append(description)
+        return items
+
+    monkeypatch.setattr(accuracy, "track", track)
+    done = tdattr(*styles_alone, folder=folder)
+    assert described == ["Generating for the accuracies, F1"]
+    assert "4 images of F1" in done.stderr and "object" not in done.stderr.lower()
+    table = pd.read_csv(newest(folder) / "accuracy.csv")
+    assert table["group"].tolist() == FAMILIES and set(table) == {"group", "f1_ua", "f1_ira"}
+    refused = tdattr(*styles_alone, "accuracy.objects=3", folder=folder, check=False)
+    assert "accuracy.objects=3 has no effect with object_classifier=null" in " ".join(refused.stderr.split())
+
+
+def test_a_classifier_that_guesses_is_a_warning(folder: Path) -> None:
+    done = tdattr(*GLYPHS, "accuracy.style_classifier.steps=1", "method=random", "until=generate", folder=folder)
+    [warning] = [line for line in done.stderr.splitlines() if "The style classifier names" in line]
+    assert "so that UA and IRA say nothing: raise accuracy.style_classifier.steps" in warning
+    assert json.loads((newest(folder) / "accuracy.json").read_text())["warnings"][0] in warning
+
+
 @pytest.mark.slow
 def test_workers_share_the_models(folder: Path, tmp_path: Path) -> None:
     tdattr("method=logo", *GLYPHS, "workers=2", folder=tmp_path)
@@ -163,6 +192,23 @@ def test_missing_weights_are_said_before_the_dataset_is_prepared(kind: str, tmp_
 
 
 @pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("accuracy.object_classifier.by=nothing", "accuracy.object_classifier.by=nothing is neither a field"),
+        ("accuracy.style_classifier.weights={}/model.safetensors", "model.safetensors holds no weights of test_resnet"),
+    ],
+)
+def test_what_cannot_be_learned_is_said_before_the_dataset_is_prepared(
+    override: str, words: str, tmp_path: Path
+) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"damaged")
+    arguments = ["method=random", "until=generate", *GLYPHS, override.format(tmp_path)]
+    done = tdattr(*arguments, folder=tmp_path, check=False)
+    assert done.returncode == 1 and words in " ".join(done.stderr.split())
+    assert not list(tmp_path.glob("outputs/artifacts/dataset/*"))
+
+
+@pytest.mark.parametrize(
     ("overrides", "words"),
     [
         (["dataset.text=null", "dataset.source.condition=none"], "accuracy needs a model that is told what to show"),
@@ -175,7 +221,6 @@ def test_missing_weights_are_said_before_the_dataset_is_prepared(kind: str, tmp_
             "needs a model that is told the style: items",
         ),
         (["accuracy.style_classifier.by=object"], "must be dataset.groups=family, whose groups are forgotten"),
-        (["accuracy.object_classifier.by=nothing"], "accuracy.object_classifier.by=nothing is neither a field"),
         (["accuracy.objects=1"], "needs two styles and two objects, of which 2 and 1 are there"),
         (["accuracy.style_classifier.held_out=1"], "held_out=1.0 must be above 0 and below 1"),
     ],

@@ -73,6 +73,23 @@ def test_pretrained_weights_are_where_it_starts(setting: Setting, tmp_path: Path
     assert replace(judge, name="other").plan(setting).address == before
 
 
+def test_a_guess_names_the_commonest_of_what_is_held_out(setting: Setting) -> None:
+    held_out = [len(ids) for ids in classifier(held_out=0.5).split(setting)[1]]
+    assert classifier(held_out=0.5).guess(setting) == max(held_out) / sum(held_out) > 1 / CLASSES
+
+
+def test_damaged_weights_are_found_without_the_dataset(setting: Setting, tmp_path: Path) -> None:
+    blind = replace(setting, prepared=lambda: pytest.fail("the dataset was asked for"))
+    path = tmp_path / "model.safetensors"
+    judge = classifier(architecture="test_vit", weights=str(path))
+    save_file(timm.create_model("test_vit").state_dict(), path)
+    judge.check_weights(blind)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(UserError, match=r"model.safetensors holds no weights of test_vit .*: fetch it again"):
+        judge.check_weights(blind)
+    classifier().check_weights(blind)  # has none
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

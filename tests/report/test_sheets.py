@@ -496,6 +496,35 @@ def test_the_accuracies_of_unlearning_stand_beside_f1s(outputs: Outputs) -> None
     assert not sheets["accuracies_of_groups"].printed
 
 
+def test_accuracies_by_a_classifier_that_guesses_are_marked(outputs: Outputs) -> None:
+    gold = np.random.default_rng(0).random((QUERIES, 3))
+    unlearned = {"serif": (1.0, 0.5, 0.25, 0.5), "sans": (0.5, 0.25, 0.75, 0.0)}
+    found = accuracy(0.5, unlearned)
+    found["accuracy"]["guesses"] = {"style": 0.88, "object": 0.1}  # of which 0.9 and 0.995 are named right
+    outputs.groups("guda_c-awss", 1, gold, gold, summary=found)
+    sheets = made(outputs)
+    rows = shown(sheets["accuracies"], "model")
+    marked = {name: {column for column, cell in row.items() if cell.endswith("¶")} for name, row in rows.items()}
+    assert marked == {"F1": {"style", "UA", "IRA"}, "guda_c-awss": {"UA", "IRA"}}
+    assert "¶: the classifier behind it is hardly better than a guess" in sheets["accuracies"].caption
+    assert [str(row["UA"])[-1] for row in sheets["accuracies_of_groups"].rows] == ["¶"] * 4
+
+
+def test_accuracies_without_objects_have_no_columns_of_them(outputs: Outputs) -> None:
+    gold = np.random.default_rng(0).random((QUERIES, 3))
+    measured = {"ua": 0.5, "ira": 0.75}
+    found = {"images": 8, "f1": {"style": 0.5}, "groups": [{"group": "serif", "f1": measured, "unlearned": measured}]}
+    found |= {
+        "means": {"f1": measured, "unlearned": measured},
+        "classifiers": {"style": 0.9},
+        "guesses": {"style": 0.5},
+    }
+    outputs.groups("guda_u", 1, gold, gold, summary={"accuracy": found})
+    sheets = made(outputs)
+    assert set(sheets["accuracies"].columns) == {"model", "style", "UA", "IRA", "images"}
+    assert "name 90.0% of styles right." in sheets["accuracies"].caption
+
+
 def test_runs_that_did_not_look_have_no_such_table(outputs: Outputs) -> None:
     gold = np.random.default_rng(0).random((QUERIES, 3))
     outputs.groups("pixel", 1, gold, gold)

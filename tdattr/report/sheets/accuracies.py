@@ -3,12 +3,14 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from tdattr.metrics.unlearning_accuracy import GUESS_MARK, MEASURES, is_guessing
 from tdattr.report.collect import Experiment
-from tdattr.report.methods import sort_methods
+from tdattr.report.methods import explain_footnotes, sort_methods
 from tdattr.report.pooling import mean_or_none
 from tdattr.report.sheet import Cell, Number, Sheet, drop_empty_columns
 
 PROTOCOLS: tuple[str, ...] = ("logo", "truth", "leave_k_out", "lds")
+LABELS = ("style", "object")  # what the classifiers name
 COLUMNS = {"ua": "UA", "ira": "IRA", "cra": "CRA", "cra_forgotten": "CRA, forgotten"}
 FORM = ".1f"  # percent
 CAPTION = (
@@ -30,19 +32,34 @@ def collect_accuracies(experiment: Experiment) -> dict[str, list[Mapping[str, An
 def describe_classifiers(accuracies: Iterable[Mapping[str, Any]]) -> str:
     """How far the classifiers can be believed."""
     listed = [accuracy["classifiers"] for accuracy in accuracies]
-    style, shown = (mean_or_none(entry[key] for entry in listed) or 0.0 for key in ("style", "object"))
-    return f"Of items held out from them, the classifiers name {style:.1%} of styles and {shown:.1%} of objects right."
+    means = {label: mean_or_none(entry.get(label) for entry in listed) for label in LABELS}
+    named = " and ".join(f"{mean:.1%} of {label}s" for label, mean in means.items() if mean is not None)
+    return f"Of items held out from them, the classifiers name {named} right."
 
 
-def show_measures(rows: Iterable[Mapping[str, float]]) -> dict[str, Cell]:
-    """The means of each measure."""
+def mark_guessing(accuracies: Iterable[Mapping[str, Any]]) -> dict[str, str | None]:
+    """The mark of what each classifier stands behind, where one of them is hardly better than a guess; older runs do
+    not say what a guess gets."""
+    marks: dict[str, str | None] = dict.fromkeys(LABELS)
+    for accuracy in accuracies:
+        for label, guess in accuracy.get("guesses", {}).items():
+            if is_guessing(accuracy["classifiers"][label], guess):
+                marks[label] = GUESS_MARK
+    return marks
+
+
+def show_measures(
+    rows: Iterable[Mapping[str, float]], marks: Mapping[str, str | None], columns: Mapping[str, str] = COLUMNS
+) -> dict[str, Cell]:
+    """The means of each measure, or of the shares of F1's images that are ``columns``, in percent."""
     listed = list(rows)
-    return {column: Number(percent(mean_or_none(row[key] for row in listed)), FORM) for key, column in COLUMNS.items()}
+    means = {key: mean_or_none(row.get(key) for row in listed) for key in columns}
+    return {column: show_share(means[key], marks[MEASURES.get(key, key)]) for key, column in columns.items()}
 
 
-def percent(share: float | None) -> float | None:
+def show_share(share: float | None, mark: str | None) -> Number:
     """A share in percent."""
-    return None if share is None else 100 * share
+    return Number(None) if share is None else Number(100 * share, FORM, footnote=mark)
 
 
 def make_sheet(experiment: Experiment) -> Sheet | None:
@@ -51,23 +68,24 @@ def make_sheet(experiment: Experiment) -> Sheet | None:
     if not found:
         return None
     every = [accuracy for accuracies in found.values() for accuracy in accuracies]
+    marks = mark_guessing(every)
     compared = {method: [entry["means"] for entry in entries if "means" in entry] for method, entries in found.items()}
     means = [entry["f1"] for entries in compared.values() for entry in entries]
+    means = means or [row["f1"] for entry in every for row in entry["groups"]]  # nothing was forgotten
     f1: dict[str, Cell] = {
         "model": "F1",
-        **{
-            key: Number(percent(mean_or_none(entry["f1"][key] for entry in every)), FORM) for key in ("style", "object")
-        },
-        **show_measures(means),
+        **show_measures((entry["f1"] for entry in every), marks, {label: label for label in LABELS}),
+        **show_measures(means, marks),
         "images": Number(sum(entry["images"] for entry in every) / len(every), ".0f"),
     }
     rows = [f1] + [
         dict.fromkeys(f1, Number(None))
         | {"model": method}
-        | show_measures(entry["unlearned"] for entry in entries)
+        | show_measures((entry["unlearned"] for entry in entries), mark_guessing(found[method]))
         | {"images": Number(sum(entry["images"] for entry in found[method]) / len(found[method]), ".0f")}
         for method, entries in compared.items()
         if entries
     ]
     caption = f"{CAPTION} Style, object: images of F1 that show what their prompt says. {describe_classifiers(every)}"
+    caption += explain_footnotes(rows)
     return Sheet("accuracies", "Accuracies of unlearning, %", caption, drop_empty_columns(rows))

@@ -1,8 +1,16 @@
 """UnlearnCanvas's measures of every single model without a group."""
 
 from tdattr.report.collect import Experiment
+from tdattr.report.methods import explain_footnotes
 from tdattr.report.sheet import Cell, Sheet, drop_empty_columns
-from tdattr.report.sheets.accuracies import CAPTION, PROTOCOLS, collect_accuracies, describe_classifiers, show_measures
+from tdattr.report.sheets.accuracies import (
+    CAPTION,
+    PROTOCOLS,
+    collect_accuracies,
+    describe_classifiers,
+    mark_guessing,
+    show_measures,
+)
 
 __all__ = ["PROTOCOLS", "make_sheet"]
 
@@ -12,16 +20,19 @@ def make_sheet(experiment: Experiment) -> Sheet | None:
     it."""
     found = collect_accuracies(experiment)
     every = [accuracy for accuracies in found.values() for accuracy in accuracies]
+    marks = {"F1": mark_guessing(every)} | {method: mark_guessing(of) for method, of in found.items()}
     rows: list[dict[str, Cell]] = []
     for group in dict.fromkeys(row["group"] for accuracy in every for row in accuracy["groups"]):
         measured = {"F1": [row["f1"] for accuracy in every for row in accuracy["groups"] if row["group"] == group]}
         for method, accuracies in found.items():
             listed = [row for accuracy in accuracies for row in accuracy["groups"] if row["group"] == group]
             measured[method] = [row["unlearned"] for row in listed if "unlearned" in row]
-        rows += [{"forgotten": group, "model": name} | show_measures(of) for name, of in measured.items() if of]
+        rows += [
+            {"forgotten": group, "model": name} | show_measures(of, marks[name]) for name, of in measured.items() if of
+        ]
     if not rows:
         return None
-    caption = f"{CAPTION} {describe_classifiers(every)}"
+    caption = f"{CAPTION} {describe_classifiers(every)}{explain_footnotes(rows)}"
     return Sheet(
         "accuracies_of_groups",
         "Accuracies of unlearning, of every group, %",
