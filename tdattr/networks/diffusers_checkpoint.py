@@ -35,6 +35,8 @@ class DiffusersConfig(NetworkConfig):
     """
 
     unaddressed: ClassVar = ("name", "c_noise", "path")
+    remedy: ClassVar = "give model.path a model that was trained on such images"
+
     name: str
     path: str | None
     augmentation_label: bool

@@ -77,7 +77,7 @@ class Evaluation:
         ws.recorder.show("queries", partial(draw, generated.images), 0)
         queries = generated.select(ws.queries.indices)
         far = measure_far(ws, queries.images)
-        if warning := warn_far(far, ws.health.far):
+        if warning := warn_far(ws, far):
             log.warning("Warning, before what takes long: %s", warning)
         attribution = attribute(ws).get()
         others = {role: load_scores(attribute(ws, method).get()) for role, method in other_methods(ws).items()}
@@ -173,4 +173,4 @@ def warn_of_queries(ws: Workspace, far: float | None) -> list[str]:
     """Why the queries may make a verdict say less than it seems to, whatever the protocol: they are few, or many are
     ``far`` from the data."""
     few = warn_few(ws.queries.count, f"queries.{ws.queries.explained}")
-    return [warning for warning in (few, warn_far(far, ws.health.far)) if warning is not None]
+    return [warning for warning in (few, warn_far(ws, far)) if warning is not None]

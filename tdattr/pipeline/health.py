@@ -112,14 +112,21 @@ def measure_far(ws: Workspace, queries: Images) -> float | None:
     return share_far(describe_scales(queries), describe(held_out), describe(references))
 
 
-def warn_far(far: float | None, limit: float) -> str | None:
-    """What there is to say where more than ``limit`` of the queries are far from the data."""
-    if far is None or far <= limit:
+def warn_far(ws: Workspace, far: float | None) -> str | None:
+    """What there is to say where more than ``health.far`` of the queries are far from the data."""
+    if far is None or far <= ws.health.far:
         return None
     return (
         f"{100 * far:.0f} % of the queries are less like the training items than 99 % of held-out items are: F1 does "
-        "not generate such images yet, so that attributing them says little; train it longer."
+        f"not generate such images, so that attributing them says little; {remedy_far(ws)}."
     )
+
+
+def remedy_far(ws: Workspace) -> str:
+    """What can be done about that, which depends on where F1's weights are from."""
+    if ws.checkpoint is not None:
+        return "give a checkpoint that does, or train F1 here with checkpoint=null"
+    return ws.model.remedy if ws.model.has_weights else "train it longer"
 
 
 def items_moments(ws: Workspace, extractor: Extractor, embed: Embed) -> Moments:
