@@ -1,6 +1,8 @@
 """UnlearnCanvas's accuracies of F1, of unlearned models and of LOGO's, from the command line."""
 
 import json
+import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from tdattr.pipeline.generate import sample_from
 from tdattr.seeding import generator
 from tests.codecs.vaes import save_vae
 from tests.e2e.console import TINY, tdattr
+from tests.e2e.leases import holders
 from tests.features.words import NODE
 
 FAMILIES = ["DejaVu Sans", "DejaVu Serif"]
@@ -177,8 +180,22 @@ def test_a_classifier_that_guesses_is_a_warning(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_workers_share_the_models(folder: Path, tmp_path: Path) -> None:
-    tdattr("method=logo", *GLYPHS, "workers=2", folder=tmp_path)
+def test_workers_share_the_models(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first one waits with the images of its first model until the other one has those of another, or is at it."""
+    shared: list[object] = []
+    deadline = time.monotonic() + 300
+
+    def sample(*values: Any) -> Any:
+        while not shared and time.monotonic() < deadline:
+            shared.extend(holders(tmp_path, "prompted_images") - {os.getpid()})
+            shared.extend(tmp_path.glob("outputs/artifacts/prompted_images/[!.]*"))
+            time.sleep(0.02)
+        return sample_from(*values)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(accuracy, "sample_from", sample)
+        tdattr("method=logo", *GLYPHS, "workers=2", folder=tmp_path)
+    assert shared
     tdattr("method=logo", *GLYPHS, folder=folder)
     assert summary(tmp_path) == summary(folder)
 
