@@ -14,6 +14,7 @@ import yaml
 from tdattr.errors import UserError
 from tdattr.experiments import experiment_key, name_experiment
 from tdattr.report.arguments import no_run
+from tdattr.report.naming import flatten, name_runs
 from tdattr.store import Artifact, find
 from tdattr.tables import read_table
 
@@ -250,65 +251,6 @@ def describe_error(error: Exception) -> str:
     return text.splitlines()[0] if text else type(error).__name__
 
 
-def name_runs(configs: list[dict[str, Any]]) -> list[str]:
-    """A name for each run by its config: that of the method's variant, and the ablation where it is one."""
-    names: dict[int, str] = {}
-    for ablation in {config.get("ablation") for config in configs}:
-        indices = [index for index, config in enumerate(configs) if config.get("ablation") == ablation]
-        variants = name_variants([variant_settings(configs[index]) for index in indices])
-        names |= {i: f"{name}: {ablation}" if ablation else name for i, name in zip(indices, variants, strict=True)}
-    return [names[index] for index in range(len(configs))]
-
-
-def variant_settings(config: dict[str, Any]) -> dict[str, Any]:
-    """What makes a method's variant: its own settings, and how scores of items become scores of groups."""
-    aggregate = config.get("protocol", {}).get("aggregate")
-    return config["method"] | ({} if aggregate is None else {"aggregate": aggregate})
-
-
-def name_variants(configs: list[dict[str, Any]]) -> list[str]:
-    """A name for each method config: its own name, and the settings in which its namesakes differ.
-
-    A value that more than half of the namesakes have goes without saying.
-    """
-    names: dict[int, str] = {}
-    for name in dict.fromkeys(config["name"] for config in configs):
-        indices = [index for index, config in enumerate(configs) if config["name"] == name]
-        namesakes = flatten_alike([configs[index] for index in indices])
-        keys = dict.fromkeys(key for config in namesakes for key in config)  # some have what others lack
-        for index, config in zip(indices, namesakes, strict=True):
-            shown = {key: config.get(key, "none") for key in keys}
-            agreeing = {
-                key: sum(other.get(key, "none") == value for other in namesakes) for key, value in shown.items()
-            }
-            unusual = [f"{key}={value}" for key, value in shown.items() if 2 * agreeing[key] <= len(namesakes)]
-            names[index] = " ".join([name, *unusual])
-    return [names[index] for index in range(len(configs))]
-
-
-def flatten_alike(configs: list[dict[str, Any]], prefix: str = "") -> list[dict[str, Any]]:
-    """Nested settings of several configs under dotted names; a component that is not the same in all of them stands for
-    its settings by its name."""
-    flattened: list[dict[str, Any]] = [{} for _ in configs]
-    for key in dict.fromkeys(key for config in configs for key in config):
-        nested = [value for value in (config.get(key) for config in configs) if isinstance(value, dict)]
-        if len(nested) == len(configs) and len({value.get("_target_") for value in nested}) == 1:
-            for result, part in zip(flattened, flatten_alike(nested, f"{prefix}{key}."), strict=True):
-                result |= part
-        else:
-            for result, config in zip(flattened, configs, strict=True):
-                if key in config:
-                    result[f"{prefix}{key}"] = name_component(config[key])
-    return flattened
-
-
-def name_component(value: Any) -> Any:
-    """A component by its name or class; any other value as it is."""
-    if not isinstance(value, dict):
-        return "null" if value is None else value
-    return value.get("name") or str(value.get("_target_", "settings")).rsplit(".", 1)[-1]
-
-
 def add_titles(experiments: list[Experiment]) -> list[Experiment]:
     """The same experiments with titles that tell them apart: what was run, and the settings in which they differ."""
     settings = [flatten(json.loads(experiment_key(experiment.config))) for experiment in experiments]
@@ -323,14 +265,6 @@ def add_titles(experiments: list[Experiment]) -> list[Experiment]:
         title = f"{model}: {', '.join([experiment.protocol, *filter(None, amounts)])}"
         titled.append(replace(experiment, title=title + " …" * (len(differing) > MOST_DIFFERENCES)))
     return titled
-
-
-def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings under dotted names."""
-    result: dict[str, Any] = {}
-    for name, value in config.items():
-        result |= flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return result
 
 
 def random_first(entry: tuple[str, Any]) -> tuple[bool, str]:

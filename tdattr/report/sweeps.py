@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tdattr.experiments import experiment_key
-from tdattr.report.collect import Experiment, flatten, name_runs, name_variants, variant_settings
+from tdattr.report.collect import Experiment
+from tdattr.report.naming import flatten, name_runs, name_variants, variant_settings
 from tdattr.report.plots import draw_curves
 from tdattr.report.sheets.group_agreement import PROTOCOLS, SHOWN, measure_agreement, training_steps
 

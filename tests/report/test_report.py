@@ -18,8 +18,9 @@ from sklearn.metrics import roc_auc_score
 
 from tdattr.errors import UserError
 from tdattr.pictures import data_uri, grid, to_uint8
-from tdattr.report.collect import Run, collect, name_variants
+from tdattr.report.collect import Run, collect
 from tdattr.report.command import describe_left_out
+from tdattr.report.naming import name_variants
 from tdattr.report.per_query import numeric_columns
 from tdattr.report.plots import draw_distributions
 from tdattr.report.sweeps import COST, find_sweeps

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from tdattr.metrics.comparison import RemovalEffect
-from tdattr.report.collect import Experiment, flatten
+from tdattr.report.collect import Experiment
 from tdattr.report.methods import (
     ASIDE,
     choose_averaged,
@@ -14,6 +14,7 @@ from tdattr.report.methods import (
     read_paper_columns,
     show_auc,
 )
+from tdattr.report.naming import flatten
 from tdattr.report.papers import read_number, read_table
 from tdattr.report.pooling import mean_or_none
 from tdattr.report.sheet import NOTHING, Cell, Number, Sheet, drop_empty_columns
