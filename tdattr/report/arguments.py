@@ -10,6 +10,7 @@ from tdattr.errors import UserError
 from tdattr.files import expand
 
 SUMMARY = "summary.json"
+ACCURACY = "accuracy.json"  # of a run that ended before a verdict
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -22,7 +23,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--out", type=expand, default=outputs / "report", help=f"default: {outputs}/report")
     parser.add_argument("--version", action="version", version=f"tdattr {tdattr.__version__}")
     options = parser.parse_args(arguments)
-    if not any(any(folder.rglob(SUMMARY)) for folder in options.runs):
+    if not any(any(folder.rglob(name)) for folder in options.runs for name in (SUMMARY, ACCURACY)):
         raise no_run(options.runs)
     return options
 

@@ -13,12 +13,11 @@ import yaml
 
 from tdattr.errors import UserError
 from tdattr.experiments import experiment_key, name_experiment
-from tdattr.report.arguments import no_run
-from tdattr.report.naming import flatten, name_runs
+from tdattr.report.arguments import ACCURACY, no_run
+from tdattr.report.naming import flatten, name_runs, tell_apart
 from tdattr.store import Artifact, find
 from tdattr.tables import read_table
 
-NAMED = ("dataset.name", "model.name", "diffusion.name", "protocol.name")  # what a title says anyway
 REQUIRED = dict.fromkeys(("dataset", "model", "diffusion", "method", "protocol"), "text")
 REQUIRED |= dict.fromkeys(("seed", "num_queries", "seconds_per_query"), "number")
 ARTIFACT = re.compile(r"[\w-]+/[\w-]+")  # stage/address: nothing that leads out of the store
@@ -29,7 +28,6 @@ PICTURED = ("queries", "dataset", "scores", "regenerated")  # artifacts that the
 UNFINISHED = "not finished"
 REPLACED = "a newer run has the same settings and seed"
 TEXTS = ("gold", "named")  # columns of names of groups, which tables of older versions do not quote
-MOST_DIFFERENCES = 4  # settings that a title names
 IMPORTED = (
     "F1 is a checkpoint that was not trained here. Whatever was retrained started afresh, with the steps of the "
     "recipe: it is a counterfactual of this recipe, not of the checkpoint's own training."
@@ -170,14 +168,16 @@ class Collected:
 def collect(folders: list[Path], broken: Mapping[Path, str] | None = None) -> Collected:
     """Bring together the finished runs below these folders: the newest run of each (settings, method, seed).
 
-    ``broken``: folders of runs that are to be left out, with the reason. Raises UserError where no run can be shown.
+    ``broken``: folders of runs that are to be left out, with the reason. Raises UserError where no run can be shown,
+    not even one that ended before a verdict.
     """
     names = ", ".join(str(folder) for folder in folders)
     runs, left_out = read_runs(folders, broken or {})
-    if not runs and left_out:
+    unjudged = list_unjudged(folders)
+    if not runs and left_out and not unjudged:
         folder, reason = next(iter(left_out.items()))
         raise UserError(f"No run below {names} can be shown ({folder}: {reason}): name other folders, or run tdattr.")
-    if not runs:
+    if not runs and not unjudged:
         raise no_run(folders)
     by_key: dict[str, list[Run]] = {}
     for run in runs:
@@ -201,7 +201,7 @@ def read_runs(folders: list[Path], broken: Mapping[Path, str]) -> tuple[list[Run
     reason."""
     configs = {path for folder in folders for path in folder.rglob("config.yaml") if path.parent.name != ".hydra"}
     summaries = {path for folder in folders for path in folder.rglob("summary.json")}
-    unfinished = {path.parent for path in configs} - {path.parent for path in summaries}
+    unfinished = {path.parent for path in configs} - {path.parent for path in summaries} - set(list_unjudged(folders))
     left_out = dict.fromkeys(sorted(unfinished), UNFINISHED) | dict(broken)
     runs = []
     whole = [path for path in summaries if path.parent not in broken]
@@ -224,6 +224,13 @@ def read_runs(folders: list[Path], broken: Mapping[Path, str]) -> tuple[list[Run
             runs.append(run)
     repeated = [folder for folder in unfinished if is_repeated(folder, runs)]
     return runs, {folder: reason for folder, reason in left_out.items() if folder not in repeated}
+
+
+def list_unjudged(folders: list[Path]) -> list[Path]:
+    """The folders of runs that ended before a verdict (``until``) and left accuracies, the newest last."""
+    found = {path for folder in folders for path in folder.rglob(ACCURACY) if (path.parent / "config.yaml").exists()}
+    unjudged = [path for path in found if not (path.parent / "summary.json").exists()]
+    return [path.parent for path in sorted(unjudged, key=lambda path: path.stat().st_mtime)]
 
 
 def is_repeated(folder: Path, runs: list[Run]) -> bool:
@@ -253,17 +260,14 @@ def describe_error(error: Exception) -> str:
 
 def add_titles(experiments: list[Experiment]) -> list[Experiment]:
     """The same experiments with titles that tell them apart: what was run, and the settings in which they differ."""
-    settings = [flatten(json.loads(experiment_key(experiment.config))) for experiment in experiments]
+    differences = tell_apart([flatten(json.loads(experiment_key(experiment.config))) for experiment in experiments])
     titled = []
-    for experiment, values in zip(experiments, settings, strict=True):
+    for experiment, differing in zip(experiments, differences, strict=True):
         summary = experiment.first(next(iter(experiment.runs))).summary
         model = ", ".join(summary[key] for key in ("dataset", "model", "diffusion"))
         amounts = [summary.get("title"), f"{summary['num_queries']} queries per seed"]  # older summaries have no title
-        alike = [other for other in settings if all(other.get(key) == values.get(key) for key in NAMED)]
-        differing = [key for key in values if any(other.get(key) != values[key] for other in alike)]
-        amounts += [f"{key}={values[key]}" for key in differing[:MOST_DIFFERENCES]]
-        title = f"{model}: {', '.join([experiment.protocol, *filter(None, amounts)])}"
-        titled.append(replace(experiment, title=title + " …" * (len(differing) > MOST_DIFFERENCES)))
+        title = f"{model}: {', '.join([experiment.protocol, *filter(None, amounts), *differing])}"
+        titled.append(replace(experiment, title=title))
     return titled
 
 

@@ -17,6 +17,7 @@ from tdattr.report.page import Table as Rows
 from tdattr.report.readable import make_readable
 from tdattr.report.sheet import Sheet, as_text, list_marks, render_sheet
 from tdattr.report.tables import describe_marks, leave_ablations_out, render_table
+from tdattr.report.unjudged import Unjudged, find_unjudged
 
 TABLE, PAGE = "table.csv", "index.html"
 MOST_FOLDERS = 5  # that a terminal names for one reason
@@ -27,36 +28,42 @@ def run(options: argparse.Namespace) -> None:
     show(*write(options.runs, options.out), options.out)
 
 
-def write(runs: list[Path], out: Path) -> tuple[list[Made], list[str]]:
-    """Write the report of the runs in some folders into another one; gives what it shows, and what a terminal is to say
-    of runs that it does not. Raises UserError where there are none."""
+def write(runs: list[Path], out: Path) -> tuple[list[Made], list[Unjudged], list[str]]:
+    """Write the report of the runs in some folders into another one; gives what it shows, with and without a verdict,
+    and what a terminal is to say of runs that it does not. Raises UserError where there are none."""
     collected, made = make_readable(runs)
+    unjudged, unreadable = find_unjudged(runs)
+    tables = {experiment.slug: sheets for experiment, _, sheets in made} | {each.slug: each.sheets for each in unjudged}
     with writing(out, "--out"):
         out.mkdir(parents=True, exist_ok=True)
-        for experiment, _, sheets in made:
+        for slug, sheets in tables.items():
             for sheet in sheets:
-                write_sheet(out / "tables" / experiment.slug, sheet)
+                write_sheet(out / "tables" / slug, sheet)
         frames = [pd.DataFrame(rows).assign(experiment=experiment.title) for experiment, rows, _ in made if rows]
         if frames:
             write_csv(pd.concat(frames), out / TABLE)
         without = {run.folder: run.unpictured for run in collected.runs if run.unpictured is not None}
         named, few = (
-            [*describe_left_out(collected.left_out, most), *describe_left_out(without, most, "No pictures")]
+            [
+                *describe_left_out(collected.left_out | unreadable, most),
+                *describe_left_out(without, most, "No pictures"),
+            ]
             for most in (None, MOST_FOLDERS)
         )
-        write_page(out / PAGE, made, named)
-    return made, few
+        write_page(out / PAGE, made, unjudged, named)
+    return made, unjudged, few
 
 
-def show(made: list[Made], left_out: list[str], out: Path) -> None:
+def show(made: list[Made], unjudged: list[Unjudged], left_out: list[str], out: Path) -> None:
     """Print the tables and where the files are; these are written by now, so that nobody need read to the end."""
     console = Terminal()
+    for each in unjudged:
+        console.print(as_text(each.title, "bold"))
+        show_sheets(console, each.sheets)
+        say_where(console, each.sheets, out / "tables" / each.slug)
     for experiment, rows, sheets in made:
         show_experiment(console, experiment, rows, sheets)
-        if sheets:
-            names = ", ".join(sheet.name for sheet in sheets)
-            where = f"\nAs .csv, .md and .tex in {out / 'tables' / experiment.slug}: {names}\n"
-            console.print(as_text(where), soft_wrap=True)
+        say_where(console, sheets, out / "tables" / experiment.slug)
     overview = [f"Table: {out / TABLE}"] if any(rows for _, rows, _ in made) else []
     lines = [*left_out, *overview, f"Report: {out / PAGE}"]
     for line in lines:
@@ -72,14 +79,26 @@ def show_experiment(console: Console, experiment: Experiment, rows: Rows, sheets
         console.print(render_table(shown), as_text(explained), sep="\n")
     if experiment.imported:
         console.print(as_text(IMPORTED), soft_wrap=True)
+    show_sheets(console, sheets, explained)
+    if experiment.far_from_data:
+        console.print(as_text(f"\n{experiment.far_from_data}", "bold"))
+
+
+def show_sheets(console: Console, sheets: list[Sheet], explained: str = "") -> None:
+    """Print those tables that are printed, and the footnotes of their marks that are not ``explained`` yet."""
     printed = [sheet for sheet in sheets if sheet.printed]
     for sheet in printed:
         console.print(as_text(f"\n{sheet.title}", "italic"), render_sheet(sheet), sep="\n")
     marks = [mark for sheet in printed for mark in list_marks(sheet.rows) if mark not in explained]
     if footnotes := explain_all("".join(marks)):
         console.print(as_text(footnotes))
-    if experiment.far_from_data:
-        console.print(as_text(f"\n{experiment.far_from_data}", "bold"))
+
+
+def say_where(console: Console, sheets: list[Sheet], folder: Path) -> None:
+    """Print where the files of some tables are."""
+    if sheets:
+        names = ", ".join(sheet.name for sheet in sheets)
+        console.print(as_text(f"\nAs .csv, .md and .tex in {folder}: {names}\n"), soft_wrap=True)
 
 
 class Terminal(Console):

@@ -2,6 +2,9 @@
 
 from typing import Any
 
+NAMED = ("dataset.name", "model.name", "diffusion.name", "protocol.name")  # what a title says anyway
+MOST_DIFFERENCES = 4  # settings that a title names
+
 
 def name_runs(configs: list[dict[str, Any]]) -> list[str]:
     """A name for each run by its config: that of the method's variant, and the ablation where it is one."""
@@ -56,9 +59,9 @@ def flatten_alike(configs: list[dict[str, Any]], prefix: str = "") -> list[dict[
 
 
 def name_component(value: Any) -> Any:
-    """A component by its name or class; any other value as it is."""
+    """A component by its name or class; any other value as a command line has it."""
     if not isinstance(value, dict):
-        return "null" if value is None else value
+        return show_value(value)
     return value.get("name") or str(value.get("_target_", "settings")).rsplit(".", 1)[-1]
 
 
@@ -68,3 +71,22 @@ def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     for name, value in config.items():
         result |= flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
     return result
+
+
+def show_value(value: Any) -> Any:
+    """A value as a command line has it: ``null`` and ``true``."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "null" if value is None else value
+
+
+def tell_apart(settings: list[dict[str, Any]]) -> list[list[str]]:
+    """For each of several flattened configs, those of its settings that differ among all of which a title says the same
+    anyway: the first few, and an ellipsis where there are more."""
+    told = []
+    for values in settings:
+        alike = [other for other in settings if all(other.get(key) == values.get(key) for key in NAMED)]
+        differing = [key for key in values if any(other.get(key) != values[key] for other in alike)]
+        shown = [f"{key}={show_value(values[key])}" for key in differing[:MOST_DIFFERENCES]]
+        told.append([*shown[:-1], f"{shown[-1]} …"] if len(differing) > MOST_DIFFERENCES else shown)
+    return told

@@ -23,6 +23,7 @@ from tdattr.report.sheets.group_agreement import PROTOCOLS as GROUP_PROTOCOLS
 from tdattr.report.sheets.group_agreement import measure_agreement
 from tdattr.report.sweeps import find_sweeps
 from tdattr.report.tables import HEADINGS, PROTOCOL, describe_marks, format_row
+from tdattr.report.unjudged import Unjudged
 from tdattr.scores import Scores, load_scores
 from tdattr.tables import read_frame
 
@@ -34,19 +35,23 @@ Table = list[dict[str, Any]]
 Made = tuple[Experiment, Table, list[Sheet]]  # an experiment, the numbers of its overview, and its tables
 
 
-def write_page(path: Path, made: list[Made], left_out: list[str]) -> None:
+def write_page(path: Path, made: list[Made], unjudged: list[Unjudged], left_out: list[str]) -> None:
     """Write the page in one step; see `render`."""
-    name_aside(path).write_text(render(made, left_out), encoding="utf-8")
+    name_aside(path).write_text(render(made, unjudged, left_out), encoding="utf-8")
     move_into_place(name_aside(path), path)
 
 
-def render(made: list[Made], left_out: list[str]) -> str:
-    """The page; the newest experiment comes first. ``left_out``: what is said of runs that are not shown."""
+def render(made: list[Made], unjudged: list[Unjudged], left_out: list[str]) -> str:
+    """The page; the newest experiment comes first, and what has no verdict last. ``left_out``: what is said of runs
+    that are not shown."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     return environment.get_template("page.html.j2").render(
-        sections=[describe_experiment(*parts) for parts in reversed(made)],
+        sections=[
+            *(describe_experiment(*parts) for parts in reversed(made)),
+            *(describe_unjudged(each) for each in reversed(unjudged)),
+        ],
         headings=list(HEADINGS.values()),
         sweeps=find_sweeps([experiment for experiment, _, _ in made]),
         protocols={experiment.protocol for experiment, _, _ in made},
@@ -82,6 +87,12 @@ def describe_experiment(experiment: Experiment, rows: Table, sheets: list[Sheet]
     }
 
 
+def describe_unjudged(unjudged: Unjudged) -> dict[str, Any]:
+    """What the template shows of runs without a verdict: nothing but tables."""
+    config = yaml.safe_dump(unjudged.config, sort_keys=False, allow_unicode=True)
+    return {"title": unjudged.title, "sheets": unjudged.sheets, "seeds": [], "config": config}
+
+
 def draw_groups(experiment: Experiment, methods: list[str]) -> list[str]:
     """How far every method agrees on groups, and which ones it takes for which."""
     tables = {name: experiment.pool_queries(name) for name in methods}
@@ -101,11 +112,14 @@ def describe_removal(experiment: Experiment) -> str | None:
 
 
 def show_seed(experiment: Experiment, seed: int, methods: list[str]) -> dict[str, Any]:
-    """The queries of a seed, or why they cannot be shown: pictures that are gone or damaged cost the tables nothing."""
+    """The queries of a seed and whether items, groups or both are named for them, or why they cannot be shown: pictures
+    that are gone or damaged cost the tables nothing."""
     try:
-        return {"seed": seed, "queries": show_queries(experiment, seed, methods), "missing": None}
+        queries = show_queries(experiment, seed, methods)
     except (*UNREADABLE, IndexError) as error:
         return {"seed": seed, "queries": [], "missing": describe_error(error)}
+    kinds = dict.fromkeys(method["kind"] for query in queries for method in query["methods"])
+    return {"seed": seed, "queries": queries, "kinds": " or ".join(kinds), "missing": None}
 
 
 def show_queries(experiment: Experiment, seed: int, methods: list[str]) -> list[dict[str, Any]]:
@@ -119,12 +133,13 @@ def show_queries(experiment: Experiment, seed: int, methods: list[str]) -> list[
     table = read_frame(first.artifact("queries").folder / "queries.csv")
     split = read_split(first.artifact("dataset").folder, "train")
     conditional = split.conditions is not None
+    told = "condition" if experiment.config["dataset"].get("text") is None else "prompt"
     content: list[dict[str, Any]] = []
     settings = experiment.config["queries"]
     start = settings["attributed"] if settings.get("explained") == "controls" else 0
     for query in range(start, start + first.summary["num_queries"]):
         row = table.iloc[query]
-        caption = f"condition of: {row['prompt']}" if "prompt" in row and conditional else f"query {query}"
+        caption = f"{told}: {row['prompt']}" if "prompt" in row and conditional else f"query {query}"
         content.append({"image": data_uri(originals[query]), "caption": caption, "methods": []})
     for method, run in runs.items():
         for entry, attribution in zip(content, show_attributions(run, split), strict=True):
@@ -149,6 +164,7 @@ def show_attributions(run: Run, split: Any) -> list[dict[str, Any]]:
         pictures = to_uint8(split.images(ids))
         content.append(
             {
+                "kind": "items",
                 "after": None if after is None else data_uri(after[query]),
                 "verdict": describe_verdict(run, query),
                 "examples": [
@@ -178,12 +194,13 @@ def show_groups(run: Run, scores: Scores, split: Any) -> list[dict[str, Any]]:
         examples = [
             {
                 "image": data_uri(pictures[scores.groups[index]]),
-                "score": f"{values[index]:.3g}",
+                "score": f"{values[index]:.2g}",
+                "name": scores.groups[index],
                 "label": f"group {scores.groups[index]}",
             }
             for index in best
         ]
-        content.append({"after": None, "verdict": describe_verdict(run, query), "examples": examples})
+        content.append({"kind": "groups", "after": None, "verdict": describe_verdict(run, query), "examples": examples})
     return content
 
 

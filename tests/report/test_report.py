@@ -164,6 +164,15 @@ def test_other_settings_are_another_comparison_and_the_newest_comes_last(outputs
     assert found[-1] == [4]
 
 
+def test_titles_have_settings_as_a_command_line_has_them(outputs: Outputs) -> None:
+    for rank, mirror in ((None, False), (8, True)):
+        outputs.run("mucs", 1, train={"lora": {"rank": rank, "alpha": None}, "mirror": mirror})
+    titles = [experiment.title.partition(" per seed, ")[2] for experiment in collect([outputs.root]).experiments]
+    assert titles == [
+        f"train.lora.rank={rank}, train.mirror={mirror}" for rank, mirror in (("null", "false"), (8, "true"))
+    ]
+
+
 def test_folders_may_overlap(outputs: Outputs) -> None:
     outputs.run("mucs", 1)
     outputs.run("mucs", 2)

@@ -63,8 +63,12 @@ def show_share(share: float | None, mark: str | None) -> Number:
 
 
 def make_sheet(experiment: Experiment) -> Sheet | None:
-    """A row for F1, and one for every method that has models without a group."""
-    found = collect_accuracies(experiment)
+    """That of what its runs found."""
+    return tabulate(collect_accuracies(experiment))
+
+
+def tabulate(found: Mapping[str, list[Mapping[str, Any]]]) -> Sheet | None:
+    """A row for F1, and one for every method that has models without a group; of what the runs of each method found."""
     if not found:
         return None
     every = [accuracy for accuracies in found.values() for accuracy in accuracies]

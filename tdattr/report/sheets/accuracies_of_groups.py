@@ -1,5 +1,8 @@
 """UnlearnCanvas's measures of every single model without a group."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from tdattr.report.collect import Experiment
 from tdattr.report.methods import explain_footnotes
 from tdattr.report.sheet import Cell, Sheet, drop_empty_columns
@@ -16,9 +19,13 @@ __all__ = ["PROTOCOLS", "make_sheet"]
 
 
 def make_sheet(experiment: Experiment) -> Sheet | None:
-    """For every group, a row for F1, as if it were the model without it, and one for every method's model without
-    it."""
-    found = collect_accuracies(experiment)
+    """That of what its runs found."""
+    return tabulate(collect_accuracies(experiment))
+
+
+def tabulate(found: Mapping[str, list[Mapping[str, Any]]]) -> Sheet | None:
+    """For every group, a row for F1, as if it were the model without it, and one for every method's model without it;
+    of what the runs of each method found."""
     every = [accuracy for accuracies in found.values() for accuracy in accuracies]
     marks = {"F1": mark_guessing(every)} | {method: mark_guessing(of) for method, of in found.items()}
     rows: list[dict[str, Cell]] = []

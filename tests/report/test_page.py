@@ -1,0 +1,61 @@
+"""What the page says beside the pictures, of runs that are only pretended."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from tdattr.report import page
+from tdattr.report.collect import Experiment, collect
+from tests.report.outputs import ITEMS, QUERIES, Outputs
+
+GROUPS = ["bold", "thin", "wide"]
+
+
+@pytest.fixture
+def outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Outputs:
+    """Whose queries have prompts, and whose items are in three groups."""
+    items = pd.DataFrame({"id": range(ITEMS), "style": [GROUPS[index % 3] for index in range(ITEMS)]})
+    split = SimpleNamespace(items=items, conditions=1, images=lambda ids: torch.zeros(len(ids), 1, 2, 2))
+    monkeypatch.setattr(page, "load_images", lambda artifact: torch.zeros(QUERIES, 1, 2, 2))
+    monkeypatch.setattr(page, "read_frame", lambda path: pd.DataFrame({"prompt": ["a bold 4"] * QUERIES}))
+    monkeypatch.setattr(page, "read_split", lambda folder, split_name: split)
+    return Outputs(tmp_path)
+
+
+def run(outputs: Outputs, method: str, of_groups: bool, text: Any) -> Experiment:
+    """A run of a method that scores groups, or items, beside those that are there."""
+    gold = np.random.default_rng(0).random((QUERIES, 3))
+    dataset = {"name": "tiny", "groups": "style", "text": text}
+    outputs.groups(method, 1, gold, gold, names=GROUPS, dataset=dataset, queries={"attributed": QUERIES})
+    place = outputs.root / "runs" / f"run {outputs.count}" / "summary.json"
+    summary = json.loads(place.read_text())
+    evaluation = summary["artifacts"]["evaluation"]
+    place.write_text(
+        json.dumps(summary | {"artifacts": summary["artifacts"] | {"queries": evaluation, "dataset": evaluation}})
+    )
+    if of_groups:
+        scores = outputs.root / "artifacts" / summary["artifacts"]["scores"]
+        save_file({"scores": torch.rand(QUERIES, 3)}, scores / "scores.safetensors")
+        (scores / "groups.json").write_text(json.dumps(GROUPS))
+    return collect([outputs.root]).experiments[-1]
+
+
+@pytest.mark.parametrize("text", [None, {"name": "tokens"}])
+def test_what_is_named_and_what_a_query_was_told(outputs: Outputs, text: Any) -> None:
+    shown = page.show_seed(run(outputs, "guda_c", True, text), 1, ["guda_c"])
+    assert shown["missing"] is None and shown["kinds"] == "groups"
+    assert shown["queries"][0]["caption"] == ("condition" if text is None else "prompt") + ": a bold 4"
+    names = [example["name"] for example in shown["queries"][0]["methods"][0]["examples"]]
+    assert sorted(names) == GROUPS
+    experiment = run(outputs, "pixel", False, text)
+    assert page.show_seed(experiment, 1, ["guda_c", "pixel"])["kinds"] == "groups or items"
+    assert page.show_seed(experiment, 1, ["pixel"])["kinds"] == "items"
+    text_of_page = page.render([(experiment, [], [])], [], [])
+    assert "</strong>: the groups or items with the highest scores" in text_of_page and "None" not in text_of_page
