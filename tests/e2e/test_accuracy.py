@@ -169,7 +169,7 @@ def test_styles_alone_are_told_apart_where_no_field_says_what_the_objects_are(
     table = pd.read_csv(newest(folder) / "accuracy.csv")
     assert table["group"].tolist() == FAMILIES and set(table) == {"group", "f1_ua", "f1_ira"}
     refused = tdattr(*styles_alone, "accuracy.objects=3", folder=folder, check=False)
-    assert "accuracy.objects=3 has no effect with object_classifier=null" in " ".join(refused.stderr.split())
+    assert "accuracy.objects=3 has no effect with accuracy.object_classifier=null" in " ".join(refused.stderr.split())
 
 
 def test_a_classifier_that_guesses_is_a_warning(folder: Path) -> None:
