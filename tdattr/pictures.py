@@ -5,10 +5,11 @@ import io
 import math
 
 import numpy as np
-import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 from torchvision.utils import make_grid
+
+from tdattr.image_bytes import pack
 
 GAP = 1  # pixels between the images of a grid
 ENLARGED = 64  # small images are shown at least this wide
@@ -16,8 +17,7 @@ ENLARGED = 64  # small images are shown at least this wide
 
 def to_uint8(images: Float[Tensor, "n c h w"]) -> UInt8[np.ndarray, "n h w 3"]:
     """Images in [-1, 1] as RGB."""
-    scaled = ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    return scaled.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy()
+    return pack(images.expand(-1, 3, -1, -1))
 
 
 def grid(images: Float[Tensor, "n c h w"], columns: int = 10) -> UInt8[np.ndarray, "rows columns 3"]:

@@ -16,8 +16,19 @@ HEAVY = {"lightning", "timm", "diffusers", "transformers", "torchvision", "torch
 HEAVY |= {"pandas", "matplotlib", "rich", "tensorboard", "peft", "accelerate"}
 PACKAGE = Path(__file__).parents[1] / "tdattr"
 LAYERS = [  # from the ground up; what stands in one line does not know of each other
-    ["errors", "jobs", "ids", "seeding", "schedules", "run_status", "pictures", "recorder", "interim", "plan_notice"],
-    ["progress"],
+    [
+        "errors",
+        "jobs",
+        "ids",
+        "image_bytes",
+        "seeding",
+        "schedules",
+        "run_status",
+        "recorder",
+        "interim",
+        "plan_notice",
+    ],
+    ["progress", "pictures"],
     ["costs", "files", "locks", "ranges"],
     ["stopwatch"],
     ["checkpoints", "configs", "experiments", "integrity", "pretrained", "rows", "tables", "unfinished"],

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, Shaped, UInt8
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from tdattr.configs import Node
@@ -19,6 +19,7 @@ from tdattr.data.mapped import MemoryMapped
 from tdattr.data.strips import Strips
 from tdattr.errors import UserError
 from tdattr.files import digest_once
+from tdattr.image_bytes import unpack
 from tdattr.ranges import Count, CountOrZero
 from tdattr.store import Plan, share_out
 from tdattr.tables import DataFrame, read_frame
@@ -209,11 +210,6 @@ class Prepared:
     def content(self) -> str:
         """A digest of everything in it; equal contents mean equal trainings."""
         return self.facts["content"]
-
-
-def unpack(pixels: UInt8[np.ndarray, "batch height width channel"]) -> Float[Tensor, "batch channel height width"]:
-    """The images in [-1, 1] of the bytes that datasets hold."""
-    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def load(folder: Path) -> Prepared:

@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 
 from tdattr.features import Embed, Extractor, Images, Setting
+from tdattr.image_bytes import quantise
 from tdattr.pretrained import check_digest, find_file
 
 
@@ -40,7 +41,6 @@ class Inception(Extractor):
         model = FeatureExtractorInceptionV3("inception", ["2048"], str(self.path())).to(setting.device)
 
         def embed(images: Images) -> torch.Tensor:
-            values = ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-            return model(values.expand(-1, 3, -1, -1))[0]
+            return model(quantise(images).expand(-1, 3, -1, -1))[0]
 
         return embed

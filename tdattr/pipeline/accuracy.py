@@ -13,14 +13,14 @@ from jaxtyping import UInt8
 from tdattr.costs import Cost, Work
 from tdattr.counterfactuals import Trained
 from tdattr.data.groups import list_owners
-from tdattr.data.prepared import unpack
 from tdattr.features import Setting
 from tdattr.features.label_classifier import Name
 from tdattr.files import to_json
 from tdattr.ids import digest_order
+from tdattr.image_bytes import pack, unpack
 from tdattr.metrics.unlearning_accuracy import MEASURES, UnlearningAccuracy, is_guessing, measure_unlearning
 from tdattr.pipeline.attribute import outline_context
-from tdattr.pipeline.decode import decoded_setting, pack, plan_decoded
+from tdattr.pipeline.decode import decoded_setting, plan_decoded
 from tdattr.pipeline.generate import count_evaluations, sample_from, sampling_config
 from tdattr.pipeline.train import as_trained, train
 from tdattr.pipeline.workspace import Workspace

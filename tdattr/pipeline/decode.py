@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from tdattr.costs import Cost, Work
-from tdattr.data.prepared import Prepared, Split, unpack
+from tdattr.data.prepared import Prepared, Split
 from tdattr.features import Setting
+from tdattr.image_bytes import pack, unpack
 from tdattr.pipeline.workspace import Workspace
 from tdattr.progress import track
 from tdattr.rows import Rows
@@ -41,11 +41,6 @@ class DecodedSplit(Split):
     ) -> Float[Tensor, "batch channel height width"]:
         """The decoded images with these ids, in [-1, 1]."""
         return unpack(self.array[ids])
-
-
-def pack(images: Float[Tensor, "batch channel height width"]) -> UInt8[np.ndarray, "batch height width channel"]:
-    """Images in [-1, 1] as the bytes that datasets hold."""
-    return ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
 
 
 def plan_decoded(ws: Workspace) -> Plan:

@@ -12,6 +12,7 @@ import torch
 
 from tdattr.experiments import name_experiment
 from tdattr.files import move_into_place, name_aside
+from tdattr.image_bytes import unpack
 from tdattr.loggers import Picture, Results, RunInfo
 from tdattr.pipeline.workspace import Workspace
 from tdattr.queries import TABLE, load_images
@@ -104,8 +105,8 @@ def draw_table(table: dict[str, list[Any]]) -> Picture:
     from tdattr.pictures import grid
 
     columns = [table["image"], *(table[f"{rank}"] for rank in range(1, SHOWN + 1) if f"{rank}" in table)]
-    tiles = [torch.from_numpy(tile).permute(2, 0, 1) for row in zip(*columns, strict=True) for tile in row]
-    return grid(torch.stack(tiles) / 127.5 - 1, len(columns))
+    tiles = [tile for row in zip(*columns, strict=True) for tile in row]
+    return grid(unpack(np.stack(tiles)), len(columns))
 
 
 def tabulate(ws: Workspace, summary: dict[str, Any], evaluation: Path) -> dict[str, list[Any]]:
