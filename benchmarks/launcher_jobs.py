@@ -9,32 +9,19 @@ with its imports too. `slurm` needs a cluster.
 
 import argparse
 import os
-import subprocess
-import sys
 import tempfile
-import time
+
+from timed_sweep import time_sweep
 
 from tdattr.jobs import count_cores
 
-COMMAND = "import sys; sys.argv[0] = 'tdattr'; from tdattr.cli import main; main()"
-SETTINGS = ["method=random", "until=generate", "train.steps=1", "trainer.accelerator=cpu", "trainer.threads=1"]
+SETTINGS = ["train.steps=1", "trainer.accelerator=cpu"]
 OF_LAUNCHER = {"slurm": ["hydra.launcher.gpus=null", "hydra.launcher.cpus=1"]}
 
 
 def sweep(folder: str, launcher: str, jobs: int) -> float:
     """The seconds that a sweep takes."""
-    seeds = f"seed=range(1,{jobs + 1})"
-    command = [sys.executable, "-c", COMMAND, "-m", f"hydra/launcher={launcher}", *SETTINGS, seeds]
-    command += OF_LAUNCHER.get(launcher, [])
-    started = time.perf_counter()
-    subprocess.run(
-        command,
-        check=True,
-        env=os.environ | {"TDATTR_OUTPUTS": folder, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    return time.perf_counter() - started
+    return time_sweep(folder, jobs, f"hydra/launcher={launcher}", *SETTINGS, *OF_LAUNCHER.get(launcher, []))
 
 
 def main() -> None:

@@ -11,37 +11,18 @@ idle.
 import argparse
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 
-from tdattr.jobs import count_cores
+from timed_sweep import time_sweep
 
-COMMAND = "import sys; sys.argv[0] = 'tdattr'; from tdattr.cli import main; main()"
+from tdattr.jobs import count_cores
 
 
 def sweep(folder: Path, jobs: int, steps: int, accelerator: str, *launcher: str) -> float:
     """The seconds that a sweep takes."""
-    settings = [
-        "method=random",
-        "until=generate",
-        f"train.steps={steps}",
-        f"trainer.accelerator={accelerator}",
-        "trainer.threads=1",
-    ]
-    seeds = "seed=" + ",".join(str(seed) for seed in range(1, jobs + 1))
-    command = [sys.executable, "-c", COMMAND, "-m", "hydra/launcher=local", *launcher, *settings, seeds]
-    started = time.perf_counter()
-    subprocess.run(
-        command,
-        check=True,
-        env=os.environ | {"TDATTR_OUTPUTS": str(folder), "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    return time.perf_counter() - started
+    settings = [f"train.steps={steps}", f"trainer.accelerator={accelerator}"]
+    return time_sweep(folder, jobs, "hydra/launcher=local", *launcher, *settings)
 
 
 def main() -> None:
