@@ -21,8 +21,9 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from tdattr.pipeline.open import open_workspace
 from tdattr.pipeline.train import build_network
-from tdattr.pipeline.workspace import Workspace, open_workspace
+from tdattr.pipeline.workspace import Workspace
 from tdattr.search_path import CONF
 from tdattr.training.batches import Batches
 from tdattr.training.pretrain import pretrain

@@ -20,7 +20,8 @@ from tdattr.pipeline import evaluate as evaluation
 from tdattr.pipeline import generate as generation
 from tdattr.pipeline import train as training
 from tdattr.pipeline.check import check
-from tdattr.pipeline.workspace import Workspace, open_workspace
+from tdattr.pipeline.open import open_workspace
+from tdattr.pipeline.workspace import Workspace
 from tdattr.queries import Queries
 from tdattr.scores import Scores, load_scores
 from tdattr.search_path import CONF

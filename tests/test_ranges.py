@@ -16,7 +16,7 @@ from tdattr.configs import build, typed
 from tdattr.errors import UserError
 from tdattr.metrics.choice import build_measure, complete_measures
 from tdattr.pipeline.dataset import read_dataset
-from tdattr.pipeline.workspace import open_workspace
+from tdattr.pipeline.open import open_workspace
 from tdattr.ranges import Count, Part, PartOrZero, Positive, Range, alternatives
 from tests.conftest import CONF
 

@@ -17,8 +17,9 @@ from tdattr.errors import UserError
 from tdattr.files import expand, sync, sync_all, writing
 from tdattr.integrity import PROVENANCE, read_provenance
 from tdattr.locks import acquire, name_process
+from tdattr.pipeline.open import open_workspace
 from tdattr.pipeline.run import own_settings, use_threads
-from tdattr.pipeline.workspace import Workspace, open_workspace
+from tdattr.pipeline.workspace import Workspace
 from tdattr.store import Artifact, Plan, provenance, share_out
 
 log = logging.getLogger(__name__)

@@ -27,9 +27,10 @@ from tdattr.pipeline.evaluate import evaluate, summarise
 from tdattr.pipeline.generate import generate
 from tdattr.pipeline.health import examine
 from tdattr.pipeline.logged import WriteReport, describe_run, gather
+from tdattr.pipeline.open import open_workspace
 from tdattr.pipeline.train import train
 from tdattr.pipeline.workers import share_work
-from tdattr.pipeline.workspace import Workspace, open_workspace
+from tdattr.pipeline.workspace import Workspace
 from tdattr.scores import load_scores
 from tdattr.search_path import in_sweep
 from tdattr.store import Artifact, Plan

@@ -20,10 +20,11 @@ from tdattr.metrics.choice import complete_measures
 from tdattr.pipeline.accuracy import plan_accuracy
 from tdattr.pipeline.check import check
 from tdattr.pipeline.evaluate import evaluate
+from tdattr.pipeline.open import open_workspace
 from tdattr.pipeline.run import EVALUATE, build_until, own_settings, use_threads
 from tdattr.pipeline.train import train
 from tdattr.pipeline.workers import VISIBLE, choose_devices, visible_devices
-from tdattr.pipeline.workspace import Workspace, open_workspace
+from tdattr.pipeline.workspace import Workspace
 from tdattr.progress import Bar
 from tdattr.search_path import in_sweep
 

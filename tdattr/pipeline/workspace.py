@@ -4,17 +4,17 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from omegaconf import DictConfig
 
 from tdattr.codecs import Codec
-from tdattr.configs import Settings, build, name_class, typed
+from tdattr.configs import Settings, name_class
 from tdattr.costs import NUMBER_BYTES, Cost, Work
 from tdattr.data import groups
 from tdattr.data.names import compose
@@ -23,7 +23,6 @@ from tdattr.data.prepared import SPLITS, Prepared, Split, load
 from tdattr.diffusion import Diffusion
 from tdattr.errors import UserError
 from tdattr.features import Extractor, Setting
-from tdattr.files import expand
 from tdattr.ids import Ids
 from tdattr.methods import Method
 from tdattr.metrics.choice import choose_measures
@@ -31,13 +30,12 @@ from tdattr.metrics.similarity import Measure
 from tdattr.metrics.unlearning_accuracy import UnlearningAccuracy
 from tdattr.networks import Network, NetworkConfig
 from tdattr.networks.lora import adapt, describe_adapter
-from tdattr.pipeline.adopt import adopt_diffusion, adopt_lora, check_lora
-from tdattr.pipeline.dataset import DatasetConfig, derive_recipe, read_dataset
+from tdattr.pipeline.dataset import DatasetConfig
 from tdattr.pipeline.encode import attach_latents
 from tdattr.pipeline.prompted import FILE, make_split, plan_conditions, read_prompts
 from tdattr.protocols import Protocol
 from tdattr.queries import QueriesConfig
-from tdattr.ranges import Count, CountOrZero, Probability
+from tdattr.ranges import CountOrZero, Probability
 from tdattr.recorder import Recorder
 from tdattr.store import Artifact, Build, Plan, Store
 from tdattr.training.config import TrainConfig, TrainerConfig
@@ -71,18 +69,6 @@ class RemoveConfig:
 
     groups: list[str]
     ids: list[CountOrZero | str]
-
-
-@dataclass(frozen=True)
-class TopConfig:
-    """The single values at the top of the config that a workspace reads."""
-
-    seed: CountOrZero
-    weights: Literal["ema", "raw"]
-    checkpoint: str | None
-    until: Literal["generate", "attribute", "evaluate"]
-    workers: Count
-    attributed_groups: list[str] | None
 
 
 @dataclass(eq=False)
@@ -275,59 +261,3 @@ class Workspace:
     def measures(self) -> dict[str, Measure]:
         """The measures of similarity that the run takes (``metrics``)."""
         return choose_measures(self.cfg.metrics, self.cfg.measures, self.setting())
-
-
-W = TypeVar("W", bound=Workspace)
-
-
-def open_workspace(cfg: DictConfig) -> Workspace:
-    """The workspace of a composed config, in which numbers take the place of a recipe's ``auto``. Raises UserError,
-    naming the override, for what cannot be right."""
-    return open_as(Workspace, cfg)
-
-
-def open_as(kind: type[W], cfg: DictConfig) -> W:
-    """The same, of a class derived from it."""
-    derive_recipe(cfg)
-    adopt_diffusion(cfg)
-    adopt_lora(cfg)
-    top: TopConfig = typed(TopConfig, {entry.name: cfg[entry.name] for entry in fields(TopConfig)}, "")
-    trainer: TrainerConfig = build(cfg.trainer, "trainer")
-    device = torch.device(pick_device(trainer.accelerator))
-    device_name = torch.cuda.get_device_name() if device.type == "cuda" else device.type
-    workspace = kind(
-        cfg=cfg,
-        seed=top.seed,
-        weights=top.weights,
-        checkpoint=None if top.checkpoint is None else expand(top.checkpoint),
-        until=top.until,
-        dataset=read_dataset(cfg.dataset),
-        codec=build(cfg.codec, "codec", Codec),
-        model=build(cfg.model, "model", NetworkConfig),
-        diffusion=build(cfg.diffusion, "diffusion", Diffusion),
-        train=build(cfg.train, "train", TrainConfig),
-        trainer=trainer,
-        queries=build(cfg.queries, "queries", QueriesConfig),
-        method=build(cfg.method, "method", Method),
-        protocol=build(cfg.protocol, "protocol", Protocol),
-        health=build(cfg.health, "health", HealthConfig),
-        remove=build(cfg.remove, "remove", RemoveConfig),
-        device=device,
-        store=Store(expand(cfg.paths.artifacts), device_name),
-        accuracy=None if cfg.accuracy is None else build(cfg.accuracy, "accuracy", UnlearningAccuracy),
-        workers=top.workers,
-        attributed_groups=top.attributed_groups,
-    )
-    workspace.model.check_diffusion(workspace.diffusion)
-    check_lora(workspace.model, workspace.train.lora)
-    return workspace
-
-
-def pick_device(accelerator: str) -> str:
-    """The torch device of a Lightning accelerator name. Raises UserError for one that is not there."""
-    there = {"cpu": True, "gpu": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if accelerator == "auto":
-        accelerator = next(name for name in ("gpu", "mps", "cpu") if there[name])
-    if not there.get(accelerator):
-        raise UserError(f"trainer.accelerator={accelerator} is not available here: use trainer=default or another one.")
-    return "cuda" if accelerator == "gpu" else accelerator

@@ -19,8 +19,9 @@ from tdattr.errors import Unavailable, UserError
 from tdattr.features import Setting
 from tdattr.features.text import TextEncoder
 from tdattr.networks import Network
+from tdattr.pipeline.open import open_as, pick_device
 from tdattr.pipeline.prompted import make_split, plan_conditions
-from tdattr.pipeline.workspace import Workspace, open_as, pick_device
+from tdattr.pipeline.workspace import Workspace
 from tdattr.store import Artifact, Plan
 
 log = logging.getLogger(__name__)

@@ -15,8 +15,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from tdattr.pipeline import workers
+from tdattr.pipeline.open import open_workspace
 from tdattr.pipeline.workers import Others, choose_devices, share_work, visible_devices
-from tdattr.pipeline.workspace import Workspace, open_workspace
+from tdattr.pipeline.workspace import Workspace
 from tdattr.store import Store, share_out
 from tests.conftest import CONF
 
