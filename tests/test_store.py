@@ -1,10 +1,8 @@
 """The store: an address is what went into an artifact, and one is there whole or not at all, built once."""
 
 import json
-import multiprocessing
 import os
 import shutil
-import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,7 +11,6 @@ from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from threading import Event, Thread
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,30 +18,11 @@ import pytest
 
 from tdattr import locks, run_status, store, unfinished
 from tdattr.checkpoints import Checkpoint
-from tdattr.locks import acquire, name_lease, name_process
+from tdattr.locks import acquire
 from tdattr.rows import Rows
 from tdattr.run_status import open_stage, report_run
 from tdattr.store import USE_SECONDS, Artifact, Plan, Store, find, provenance, share_out
-
-BASE: dict[str, Any] = {"stage": "train", "version": 1, "config": {"steps": 5}, "inputs": {"dataset": "abc"}}
-
-
-def write(folder: Path) -> dict[str, Any]:
-    (folder / "result.txt").write_text("done")
-    return {"loss": 0.5}
-
-
-def refuse(folder: Path) -> None:
-    raise AssertionError("must not be built again")
-
-
-def plan(root: Path | Store, build: Callable[..., Any] = write, **changes: Any) -> Plan:
-    where = root if isinstance(root, Store) else Store(root, "cpu")
-    return where.plan(**(BASE | changes), build=build)
-
-
-def get(root: Path | Store, build: Callable[..., Any] = write, **changes: Any) -> Artifact:
-    return plan(root, build, **changes).get()
+from tests.plans import BASE, get, plan, plans, refuse, write
 
 
 def test_a_built_artifact_is_found_again_without_building(tmp_path: Path) -> None:
@@ -144,10 +122,6 @@ def test_what_another_job_built_meanwhile_is_not_built_again(tmp_path: Path) -> 
     prepared = Store(tmp_path, "cpu").plan(**BASE, build=lambda *_: refuse(tmp_path), prepare=lambda: get(tmp_path))
     assert prepared.get() == get(tmp_path, refuse)
     assert prepared.store.built == []
-
-
-def plans(root: Path | Store, build: Callable[..., Any], count: int) -> list[Plan]:
-    return [plan(root, partial(build, number), config={"number": number}) for number in range(count)]
 
 
 def test_shared_out_artifacts_come_in_their_order(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -378,116 +352,6 @@ def test_find(tmp_path: Path) -> None:
         find(tmp_path, "train/0123456789abcdef")
 
 
-def compete(root: Path, together: Any, number: int) -> None:
-    def build(folder: Path) -> dict[str, Any]:
-        with (root / "built.txt").open("a") as file:
-            file.write(f"{number}\n")
-        time.sleep(0.3)
-        return write(folder)
-
-    together.wait(300)
-    artifact = get(root, build)
-    with (root / "seen.txt").open("a") as file:
-        file.write(f"{artifact.address} {(artifact.folder / 'result.txt').read_text()}\n")
-
-
-def die(root: Path) -> None:
-    def build(folder: Path) -> None:
-        (folder / "half.txt").write_text("half")
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    get(root, build)
-
-
-def test_two_processes_build_it_once(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    together = context.Barrier(2)
-    processes = [context.Process(target=compete, args=(tmp_path, together, number)) for number in range(2)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(300)
-    assert [process.exitcode for process in processes] == [0, 0]
-    assert len((tmp_path / "built.txt").read_text().splitlines()) == 1
-    seen = (tmp_path / "seen.txt").read_text().splitlines()
-    assert seen == [f"{get(tmp_path, refuse).address} done"] * 2
-
-
-def test_a_killed_build_is_taken_up_again(tmp_path: Path) -> None:
-    process = multiprocessing.get_context("spawn").Process(target=die, args=(tmp_path,))
-    process.start()
-    process.join(300)
-    assert process.exitcode == -signal.SIGKILL
-    artifact = get(tmp_path, lambda folder: {"found": (folder / "half.txt").read_text()})
-    assert provenance(artifact)["facts"] == {"found": "half"}
-
-
-SHARED = 6
-
-
-def note(root: Path, who: str, number: int, folder: Path) -> dict[str, Any]:
-    with (root / "built.txt").open("a") as file:
-        file.write(f"{who} {number}\n")
-    time.sleep(0.2)
-    return {"who": who, "resumed": (folder / "half.txt").exists()}
-
-
-def share(root: Path, together: Any, who: str) -> None:
-    together.wait(300)
-    artifacts = share_out(plans(root, partial(note, root, who), SHARED))
-    with (root / "seen.txt").open("a") as file:
-        file.write(" ".join(artifact.address for artifact in artifacts) + "\n")
-
-
-def share_and_die(root: Path, together: Any, number: int) -> None:
-    def build(each: int, folder: Path) -> dict[str, Any]:
-        if each == number:
-            (folder / "half.txt").write_text("half")
-            together.wait(300)  # the other one may start
-            time.sleep(2)
-            os.kill(os.getpid(), signal.SIGKILL)
-        return note(root, "killed", each, folder)
-
-    share_out(plans(root, build, SHARED))
-
-
-def built_by(root: Path) -> list[tuple[str, int]]:
-    lines = [line.split() for line in (root / "built.txt").read_text().splitlines()]
-    return [(who, int(number)) for who, number in lines]
-
-
-def test_two_processes_share_the_work_and_do_nothing_twice(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    together = context.Barrier(2)
-    processes = [context.Process(target=share, args=(tmp_path, together, who)) for who in ("first", "second")]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(300)
-    assert [process.exitcode for process in processes] == [0, 0]
-    built = built_by(tmp_path)
-    assert sorted(number for _, number in built) == list(range(SHARED))
-    assert {who for who, _ in built} == {"first", "second"}
-    expected = " ".join(each.address for each in plans(tmp_path, refuse, SHARED))
-    assert (tmp_path / "seen.txt").read_text().splitlines() == [expected] * 2
-
-
-def test_what_a_killed_process_leaves_another_one_resumes(tmp_path: Path) -> None:
-    """The other one does all the rest first and then waits for the one that is being built."""
-    context = multiprocessing.get_context("spawn")
-    together = context.Barrier(2)
-    killed = context.Process(target=share_and_die, args=(tmp_path, together, 1))
-    other = context.Process(target=share, args=(tmp_path, together, "other"))
-    for process in (killed, other):
-        process.start()
-    for process in (killed, other):
-        process.join(300)
-    assert (killed.exitcode, other.exitcode) == (-signal.SIGKILL, 0)
-    assert built_by(tmp_path) == [("killed", 0), *(("other", number) for number in (2, 3, 4, 5, 1))]
-    facts = [provenance(each.artifact)["facts"] for each in plans(tmp_path, refuse, SHARED)]
-    assert [each["resumed"] for each in facts] == [number == 1 for number in range(SHARED)]
-
-
 def test_an_attempt_that_could_not_copy_hides_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of what a process has left that cannot be seen from here."""
     wanted = plan(tmp_path)
@@ -509,47 +373,6 @@ def test_an_attempt_that_could_not_copy_hides_nothing(tmp_path: Path, monkeypatc
     monkeypatch.setattr(unfinished, "name_process", lambda: "0000beef-12-35")  # another process tries again
     get(tmp_path, resume)
     assert (tmp_path / "asked.txt").read_text() == "2 "
-
-
-def test_all_that_a_lost_machine_held_is_free_after_one_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And what another job that lives holds is waited for no longer than until it is there."""
-    waits: list[float] = []
-    built: list[tuple[int, float]] = []
-
-    def build(number: int, folder: Path) -> None:
-        built.append((number, sum(waits)))
-
-    wanted = plans(tmp_path, build, 4)
-    for each in wanted:
-        name_lease(each.lease).parent.mkdir(exist_ok=True)
-        name_lease(each.lease).write_text('000000000003\n{"owner": "0000beef-12-34"}')
-
-    def sleep(seconds: float) -> None:
-        waits.append(seconds)
-        if not wanted[0].finished:
-            name_lease(wanted[0].lease).write_text(f'{len(waits):012}\n{{"owner": "0000beef-12-34"}}')
-        if sum(waits) > 2 * locks.LEASE_SECONDS:
-            get(tmp_path / "other", config={"number": 0}).folder.rename(wanted[0].artifact.folder)
-
-    monkeypatch.setattr(locks, "time", SimpleNamespace(sleep=sleep))
-    share_out(wanted)
-    assert [number for number, _ in built] == [1, 2, 3]
-    assert {waited for _, waited in built} == {built[0][1]}
-    assert locks.LEASE_SECONDS <= built[0][1] < locks.LEASE_SECONDS + 2
-
-
-@pytest.mark.parametrize("owner", ["", ".0000beef-12-34", f".{name_process()}"], ids=["none", "gone", "own"])
-def test_what_a_killed_process_had_begun_to_write_is_deleted(tmp_path: Path, owner: str) -> None:
-    """Else it would be a file of the artifact, for ever. One of an older version, of another machine, or this one."""
-    wanted = plan(tmp_path)
-    unfinished = wanted.artifact.folder.with_name(f".{wanted.address}{owner}.unfinished")
-    (unfinished / "deep").mkdir(parents=True)
-    (unfinished / "folder.new").mkdir()  # no file
-    for name in ("a.safetensors.123.new", "deep/facts.json.4.new", ".tmpPtgwfo", "deep/.tmpa", "kept"):
-        (unfinished / name).write_text("half")
-    names = {path.name for path in wanted.get().folder.rglob("*")}
-    left = {name for name in names if name.endswith(".new") or name.startswith(".tmp")}
-    assert "kept" in names and left == {"folder.new"}
 
 
 def test_a_provenance_names_what_was_asked_for_while_the_artifact_was_built(tmp_path: Path) -> None:
@@ -594,62 +417,3 @@ def test_an_artifact_of_another_user_is_found_though_its_folder_cannot_be_marked
 
     monkeypatch.setattr(os, "utime", deny)
     assert get(tmp_path, refuse).folder == folder and folder.stat().st_mtime == 0
-
-
-# -- two builders of one artifact --------------------------------------------------------------------------------------
-
-
-def test_the_first_of_two_builders_counts(tmp_path: Path) -> None:
-    """A lease was lost, so that another job has built the same meanwhile."""
-    store = Store(tmp_path, "cpu")
-    wanted = plan(tmp_path).artifact.folder
-
-    def build(folder: Path) -> dict[str, Any]:
-        (folder / "result.txt").write_text("second")
-        get(tmp_path / "other").folder.rename(wanted)
-        return {}
-
-    artifact = get(store, build)
-    assert (artifact.folder / "result.txt").read_text() == "done"
-    assert store.built == [] and [path.name for path in wanted.parent.iterdir()] == [wanted.name]
-
-
-def suspend(root: Path) -> None:
-    """Build an artifact, and be suspended in the middle of it with an open file."""
-
-    def build(folder: Path) -> None:
-        with (folder / "half.txt").open("w") as file:
-            file.write("half")
-            file.flush()
-            os.kill(os.getpid(), signal.SIGSTOP)
-            file.write("and whole")
-        (folder / "more.txt").write_text("more")
-
-    artifact = get(root, build)
-    (root / "woken.txt").write_text((artifact.folder / "half.txt").read_text())
-
-
-def test_a_holder_that_wakes_up_after_its_lease_was_taken_spoils_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(locks, "LEASE_SECONDS", 0.3)
-    process = multiprocessing.get_context("spawn").Process(target=suspend, args=(tmp_path,))
-    process.start()
-    try:
-        assert process.pid is not None
-        os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
-
-        def build(folder: Path) -> dict[str, Any]:
-            resumed = (folder / "half.txt").read_text()
-            (folder / "half.txt").write_text(resumed + ", taken over")
-            return {"resumed": resumed}
-
-        artifact = get(tmp_path, build)
-        os.kill(process.pid, signal.SIGCONT)
-        process.join(300)
-    finally:
-        process.kill()
-    assert process.exitcode == 0 and provenance(artifact)["facts"] == {"resumed": "half"}
-    assert (artifact.checked().folder / "half.txt").read_text() == "half, taken over"
-    assert (tmp_path / "woken.txt").read_text() == "half, taken over"
-    assert [path.name for path in artifact.folder.parent.iterdir()] == [artifact.address]
