@@ -18,10 +18,11 @@ from tdattr.errors import UserError
 from tdattr.features import identities
 from tdattr.files import to_json
 from tdattr.ids import digest_ids
-from tdattr.methods import Context, Member, Method, MethodWork, Scored, Scorer
+from tdattr.methods import Context, Member, Method, MethodWork, Scorer
 from tdattr.pipeline.counterfactuals import WorkspaceCounterfactuals
 from tdattr.pipeline.generate import blank_queries, generate, load_queries
 from tdattr.pipeline.prompted import describe_text
+from tdattr.pipeline.scored import ERRORS, FILE, check_scored, tensors
 from tdattr.pipeline.teacher import find_teachers, open_teacher
 from tdattr.pipeline.train import TRAINED, as_trained, build_network, train, training_config
 from tdattr.pipeline.workspace import Workspace
@@ -32,8 +33,6 @@ from tdattr.store import Artifact, Build, Plan, provenance, share_out
 from tdattr.tables import write_table
 from tdattr.unlearning.objectives import Objective
 
-FILE = "scores.safetensors"  # of one query
-ERRORS = "standard_errors"
 SETUP = "setup_seconds"
 
 
@@ -235,31 +234,6 @@ def training_of_imported(ws: Workspace) -> dict[str, Any]:
     """How models are trained, where F1 was not: methods unlearn with the same constants, and F1's address, which
     contains them otherwise, does not."""
     return {} if train(ws).stage == TRAINED else training_config(ws, removed=False)
-
-
-def tensors(scored: Scored) -> dict[str, torch.Tensor]:
-    """The scores of a query as they are stored."""
-    errors = {} if scored.standard_errors is None else {ERRORS: scored.standard_errors.float().clone().contiguous()}
-    return {"scores": scored.scores.float().contiguous()} | errors
-
-
-def check_scored(scored: Scored, method: Method, targets: int) -> None:
-    """Raise TypeError for scores of another shape than the method owes, UserError for scores that are not finite in the
-    precision in which they are stored."""
-    shape = (len(method.dampings), targets) if method.dampings else (targets,)
-    for part in (scored.scores, scored.standard_errors):
-        if part is not None and part.shape != shape:
-            raise TypeError(f"{method.name} gave an array of shape {tuple(part.shape)} for a query instead of {shape}")
-    if scored.standard_errors is not None and not scored.standard_errors.isfinite().all():
-        raise UserError(f"{method.name} gave standard errors that are not finite: {method.remedy}.")
-    finite = tensors(scored)["scores"].isfinite()
-    if not finite.all():
-        spoilt = zip(method.dampings or [], finite.all(-1).reshape(-1).tolist(), strict=False)
-        under = ", ".join(f"{damping:g}" for damping, good in spoilt if not good)
-        raise UserError(
-            f"{method.name} gave {int((~finite).sum())} of {finite.numel()} scores of a query that are not finite"
-            f"{f', under the dampings {under}' if under else ''}: {method.remedy}."
-        )
 
 
 def outline_context(ws: Workspace, method: Method) -> Context:

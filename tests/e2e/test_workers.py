@@ -16,7 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from safetensors.numpy import load_file
 
 from tdattr.pipeline import attribute, worker
-from tdattr.pipeline.attribute import check_scored
+from tdattr.pipeline.scored import check_scored
 from tdattr.store import Plan, find, provenance
 from tests.conftest import CONF
 from tests.e2e.console import MUCS, TINY, tdattr

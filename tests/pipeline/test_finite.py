@@ -16,9 +16,9 @@ from tdattr.methods.forward_inf import ForwardINF
 from tdattr.methods.guda import GUDA
 from tdattr.methods.mucs import MUCS
 from tdattr.methods.trak import Trak
-from tdattr.pipeline.attribute import check_scored
 from tdattr.pipeline.counterfactuals import WorkspaceCounterfactuals
 from tdattr.pipeline.generate import check_sampled
+from tdattr.pipeline.scored import check_scored
 from tdattr.pipeline.workspace import Workspace
 from tests.contexts import unused
 from tests.e2e.console import TINY
