@@ -115,7 +115,8 @@ def warn_few(queries: int, setting: str) -> str | None:
     """What there is to say where too few queries stand behind a verdict; ``setting``: by which there would be more."""
     if queries >= FEWEST_QUERIES:
         return None
-    return f"The verdict stands on {queries} queries, fewer than {FEWEST_QUERIES}: raise {setting}."
+    counted = f"{queries} {'query' if queries == 1 else 'queries'}"
+    return f"The verdict stands on {counted}, fewer than {FEWEST_QUERIES}: raise {setting}."
 
 
 def overlap(top: Int[np.ndarray, "query k"]) -> tuple[float, float]:

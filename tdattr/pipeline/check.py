@@ -190,7 +190,7 @@ def say_what_there_is(ws: Workspace) -> None:
         )  # fmt: skip
     if prompts_are_drawn(ws):
         log.info(
-            "%d of %d prompts are drawn for the attributed queries (seed=%d); queries.attributed=%d takes all.",
+            "queries.attributed=%d draws from the %d prompts (seed=%d); queries.attributed=%d takes all of them.",
             ws.queries.attributed, len(ws.prompts), ws.seed, len(ws.prompts),
         )  # fmt: skip
     elif 1 < len(ws.prompts) < ws.queries.generated:

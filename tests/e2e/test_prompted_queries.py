@@ -77,9 +77,8 @@ def test_of_more_prompts_than_are_attributed_some_are_drawn_as_items_are(
 
     with caplog.at_level("INFO"):
         ws = open_with(8, 4)
-    assert (
-        "8 of 24 prompts are drawn for the attributed queries (seed=1); queries.attributed=24 takes all." in caplog.text
-    )
+    words = "queries.attributed=8 draws from the 24 prompts (seed=1); queries.attributed=24 takes all of them."
+    assert words in caplog.text
     order = generator(1, "queries").permutation(24)[:12]
     assert chosen(ws) == [prompts[index] for index in order]
     assert len({prompt[0] for prompt in chosen(ws)[:8]}) > 1

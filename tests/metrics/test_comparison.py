@@ -130,6 +130,7 @@ def test_a_verdict_about_nothing_is_marked() -> None:
     assert few.few_queries and few.marks == "§" == mark_few(9) and mark_few(10) is None
     words = "The verdict stands on 9 queries, fewer than 10: raise queries.controls."
     assert warn_few(9, "queries.controls") == words and warn_few(10, "queries.controls") is None
+    assert "stands on 1 query," in str(warn_few(1, "queries.attributed"))
     alike = compare(reference[:3], reference[:3] * 0 + reference[0])
     assert compare(reference[:1], reference).marks == "‡§" == alike.marks  # without an interval nothing is shown
     assert compare(reference - 5, reference - 5).marks == "†"  # of a small median the change says nothing at all
