@@ -1,6 +1,7 @@
 """Where pretrained weights come from: a local path, or a repository of the Hugging Face hub."""
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from shlex import quote
@@ -11,22 +12,36 @@ from tdattr.files import digest_once, expand
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 CONNECT_SECONDS = 5.0
 PICKLES = (".bin", ".ckpt", ".pt", ".pth")
+BASE_MODEL = "sd_tiny"  # the folder that tdattr-base makes (conf/base.yaml): never a hub id
 
 
-def find_folder(weights: str, files: list[str], setting: str, download: bool) -> Path:
+def find_folder(
+    weights: str,
+    files: list[str],
+    setting: str,
+    download: bool,
+    optional: Sequence[str] = (),
+    others: Sequence[str] = (),
+) -> Path:
     """The local folder that holds ``files``: ``weights`` itself, or the hub repository of that id.
 
     A repository is taken from the local cache, or fetched where ``download`` allows it and the hub can be reached.
-    ``setting``: the config key by which the user can give another path. Raises UserError where a file is missing.
+    ``setting``: the config key by which the user can give another path. ``optional``: what is fetched with the files
+    where it is there. ``others``: what a user who fetches the files is going to need besides. Raises UserError where a
+    file is missing.
     """
     path = expand(weights)
     if not path.is_dir():
-        if not HUB_ID.fullmatch(weights) or weights.startswith("."):
-            raise missing_weights(path, files, f"put them there, or set {setting} to their folder or hub id")
+        if not is_hub_id(weights):
+            raise missing_folder(path, files, setting)
         cached = find_snapshot(weights, files, local=True)
-        if cached is None and download and is_hub_reachable():
-            cached = find_snapshot(weights, files, local=False)
+        reachable = cached is None and download and is_hub_reachable()
+        if reachable:
+            cached = find_snapshot(weights, [*files, *optional], local=False, needed=files)
+        if cached is None and reachable:
+            raise missing_weights(f"{weights} on the hub, which lacks some", files, f"set {setting} to another")
         if cached is None:
+            files = [*files, *others]
             command = f"hf download {weights} {' '.join(files)}"
             where = f"the local cache of the hub, which cannot be reached, for {weights}" if download else weights
             raise missing_weights(where, files, f"fetch them with: {command}; or set {setting} to their folder")
@@ -35,6 +50,27 @@ def find_folder(weights: str, files: list[str], setting: str, download: bool) ->
     if missing:
         raise missing_weights(path, missing, f"put them there, or set {setting} to their folder")
     return path
+
+
+def is_hub_id(weights: str) -> bool:
+    """Whether weights that are no folder here may be those of a hub repository."""
+    return bool(HUB_ID.fullmatch(weights)) and not weights.startswith(".") and not is_base_model(Path(weights))
+
+
+def is_base_model(path: Path) -> bool:
+    """Whether a folder is by its name the one that tdattr-base makes."""
+    return path.name == BASE_MODEL
+
+
+def missing_folder(path: Path, files: list[str], setting: str) -> Unavailable:
+    """The error that says that a folder of weights is missing, and what makes it."""
+    base = next(filter(is_base_model, (path, path.parent)), None)
+    if base is None:
+        return missing_weights(path, files, f"put them there, or set {setting} to their folder or hub id")
+    command = f"tdattr-base folder={quote(str(base))}"
+    return missing_weights(
+        path, files, f"the base model is not there yet, so build it with: {command}; or set {setting} to another folder"
+    )
 
 
 def find_pickle(folder: Path) -> Path | None:
@@ -71,8 +107,9 @@ def missing_weights(path: Path | str, files: list[str], remedy: str) -> Unavaila
     return Unavailable(f"Weights are missing, {what}: {remedy}.")
 
 
-def find_snapshot(hub_id: str, files: list[str], local: bool) -> Path | None:
-    """The folder of a hub repository in the local cache, fetched first unless ``local``; None where it is not there."""
+def find_snapshot(hub_id: str, files: list[str], local: bool, needed: list[str] | None = None) -> Path | None:
+    """The folder of a hub repository in the local cache, fetched first unless ``local``; None where it, or one of the
+    ``needed`` files, is not there."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
@@ -81,8 +118,11 @@ def find_snapshot(hub_id: str, files: list[str], local: bool) -> Path | None:
     except LocalEntryNotFoundError:
         return None
     except HfHubHTTPError as error:
-        raise UserError(f"The hub does not give {hub_id} ({first_line(error)}): check the id.") from error
-    return path if all((path / name).is_file() for name in files) else None
+        raise UserError(
+            f"The hub does not give {hub_id}, which is no folder here either ({first_line(error)}): mend the id, or "
+            "the path."
+        ) from error
+    return path if all((path / name).is_file() for name in needed or files) else None
 
 
 @lru_cache(maxsize=1)

@@ -28,7 +28,7 @@ LAYERS = [  # from the ground up; what stands in one line does not know of each 
         "interim",
         "plan_notice",
     ],
-    ["progress", "pictures"],
+    ["progress", "pictures", "wording"],
     ["costs", "files", "locks", "ranges"],
     ["stopwatch"],
     ["checkpoints", "configs", "experiments", "integrity", "pretrained", "rows", "tables", "unfinished"],

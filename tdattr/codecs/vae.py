@@ -17,8 +17,9 @@ from tdattr.errors import Unavailable, UserError
 from tdattr.files import digest_once, expand
 from tdattr.networks.diffusers_json import SAVE_AGAIN, check_kinds, read_defaults, read_json
 from tdattr.networks.weights import load_saved
-from tdattr.pretrained import HUB_ID, find_folder, find_pickle
+from tdattr.pretrained import find_folder, find_pickle, is_base_model, is_hub_id, missing_folder
 from tdattr.seeding import normal
+from tdattr.wording import counted
 
 CONFIG = "config.json"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -58,7 +59,7 @@ class VAE(Codec):
         if self.weights is None:
             raise UserError(f"codec=vae needs a VAE that diffusers has saved: set {SETTING} to its folder or hub id.")
         root = expand(self.weights)
-        if root.is_dir() or not HUB_ID.fullmatch(self.weights):
+        if root.is_dir() or not is_hub_id(self.weights):
             return find_local(root)
         return find_on_hub(self.weights)
 
@@ -109,7 +110,7 @@ class VAE(Codec):
         wanted = self.config["in_channels"]
         if channels not in (1, wanted):
             raise UserError(
-                f"The VAE of {SETTING} is for images of {wanted} channel{'s' * (wanted > 1)} but the dataset's have "
+                f"The VAE of {SETTING} is for images of {counted(wanted, 'channel')} but the dataset's have "
                 f"{channels}: choose another one."
             )
         if any(side % factor for side in sides):
@@ -171,6 +172,8 @@ def is_finite(value: object) -> bool:
 def find_local(root: Path) -> Path:
     """The folder in ``root``, or itself, that has both files. Raises UserError, naming what is missing."""
     if not root.is_dir():
+        if is_base_model(root):
+            raise missing_folder(root, [f"{INSIDE}/{CONFIG}", f"{INSIDE}/{WEIGHTS}"], SETTING)
         what = "is a file" if root.is_file() else "does not exist"
         raise UserError(f"{root} {what}: set {SETTING} to a folder that diffusers has saved, or a hub id.")
     folder = next((path for path in (root / INSIDE, root) if (path / CONFIG).is_file()), None)

@@ -16,11 +16,12 @@ from tdattr.features import Embed, Extractor, Images, Setting
 from tdattr.features.pixels import standardise
 from tdattr.features.text import TextEncoder
 from tdattr.files import digest_once
-from tdattr.networks.clip_tokenizer import find_tokenizer, load_tokenizer
+from tdattr.networks.clip_tokenizer import find_tokenizer, identify, load_tokenizer
 from tdattr.pretrained import find_folder
 from tdattr.progress import track
 from tdattr.ranges import Count
 from tdattr.tables import read_json
+from tdattr.wording import counted
 
 CONFIG = "config.json"
 IMAGE_FILES = [CONFIG, "preprocessor_config.json"]
@@ -82,9 +83,8 @@ class ClipText(TextEncoder):
         return find_tokenizer(self.weights, f"`weights` of text {self.name}", needed=(self.file, CONFIG))
 
     def identity(self) -> Mapping[str, str]:
-        """The digest of every file."""
-        folder, files = self.find()
-        return {name: digest_once(folder / name) for name in files}
+        """The digest of every file; the tokenizer of a hub repository by what it computes."""
+        return identify(self.weights, *self.find(), length=False)
 
     def load(self, device: torch.device) -> Encode:
         """A function from texts to float32 [text, size]; texts longer than the model's context are cut off."""
@@ -138,7 +138,9 @@ def load_model(folder: Path, file: str) -> Any:
     except Exception as error:  # readers of damaged files raise all sorts of things
         raise UserError(f"{path} holds no CLIP model ({first_line(error)}): delete it and fetch it again.") from error
     if missing:
-        raise UserError(f"{path} lacks {len(missing)} tensors of the model, first {missing[0]}: fetch it again.")
+        raise UserError(
+            f"{path} lacks {counted(len(missing), 'tensor')} of the model, first {missing[0]}: fetch it again."
+        )
     return model.float().eval().requires_grad_(False)
 
 

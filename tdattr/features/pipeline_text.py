@@ -14,7 +14,7 @@ from tdattr.features.clip import make_encode
 from tdattr.features.text import TextEncoder
 from tdattr.files import digest_once
 from tdattr.networks.prompts import load_encoder
-from tdattr.networks.stable_diffusion_folder import ENCODER, find_tokenizer, load_tokenizer
+from tdattr.networks.stable_diffusion_folder import ENCODER, find_tokenizer, identify_tokenizer, load_tokenizer
 from tdattr.pretrained import find_folder
 from tdattr.ranges import Count
 
@@ -34,22 +34,24 @@ class PipelineText(TextEncoder):
     batch_size: Count
     width: Count
 
-    def find(self) -> tuple[Path, tuple[str, ...]]:
-        """The folder of the pipeline, and the files in it that are read. Raises UserError where one is missing."""
+    def find(self) -> tuple[Path, str, str]:
+        """The folder of the pipeline; also its ``weights``, and by which setting others are given. Raises UserError
+        where a part is missing."""
         if self.weights is None:
             raise UserError(f"The run's model is no pipeline: set `weights` of text {self.name} to a folder or hub id.")
         setting = f"`weights` of text {self.name}"
         folder = find_folder(self.weights, list(ENCODER), setting, True)
-        return folder, (*ENCODER, *find_tokenizer(self.weights, setting)[1])
+        find_tokenizer(self.weights, setting)
+        return folder, self.weights, setting
 
     def identity(self) -> Mapping[str, str]:
-        """The digest of every file."""
-        folder, files = self.find()
-        return {name: digest_once(folder / name) for name in files}
+        """The digest of every file; the tokenizer of a hub repository by what it computes."""
+        folder, weights, setting = self.find()
+        return {name: digest_once(folder / name) for name in ENCODER} | identify_tokenizer(weights, setting)
 
     def load(self, device: torch.device) -> Encode:
         """A function from texts to float32 [text, size]; texts longer than the model's context are cut off."""
-        folder, _ = self.find()
+        folder = self.find()[0]
         model = load_encoder(folder).to(device)
 
         def embed(tokens: Mapping[str, Tensor]) -> Tensor:

@@ -14,10 +14,10 @@ from jaxtyping import Int
 from tdattr.data.preparation import Encode
 from tdattr.errors import UserError
 from tdattr.features.text import TextEncoder
-from tdattr.files import digest_once
 from tdattr.networks import NetworkConfig
 from tdattr.networks.clip_tokenizer import gives_same_ids, tokenize
-from tdattr.networks.stable_diffusion_folder import find_tokenizer, load_tokenizer
+from tdattr.networks.stable_diffusion_folder import find_tokenizer, identify_tokenizer, load_tokenizer
+from tdattr.wording import counted, excerpt
 
 log = logging.getLogger(__name__)
 SETTING = "dataset.text.weights"
@@ -57,9 +57,10 @@ class Tokens(TextEncoder):
         return int(self.tokenizer().model_max_length)
 
     def identity(self) -> Mapping[str, str]:
-        """The digest of every file of the tokenizer."""
-        folder, files = self.find()
-        return {name: digest_once(folder / name) for name in files}
+        """The digest of every file of the tokenizer; of a hub repository's one of what it computes."""
+        self.find()
+        assert self.weights is not None
+        return identify_tokenizer(self.weights, SETTING)
 
     def check_network(self, model: NetworkConfig) -> None:
         """The network must be told token ids, and by a tokenizer that gives the same."""
@@ -87,12 +88,16 @@ class Tokens(TextEncoder):
             cut, count = cut + len(too_long), count + len(some)
         if not cut:
             return
-        message = f"{cut} of {count} prompts have more than the {self.width} tokens that the text encoder takes"
+        message = (
+            f"{cut} of {counted(count, 'prompt')} {'has' if cut == 1 else 'have'} more than the {self.width} tokens "
+            "that the text encoder takes"
+        )
         if not self.truncate:
             raise UserError(
-                f"{message}: shorten them, or have them cut with dataset.text.truncate=true. The first is {first!r}."
+                f"{message}: shorten what is too long, or have it cut with dataset.text.truncate=true. The first is "
+                f"{excerpt(first)}."
             )
-        log.warning("%s and are cut, the first: %r", message, first)
+        log.warning("%s and will be cut, the first: %s", message, excerpt(first))
 
     def measure(self, texts: Sequence[str]) -> list[int]:
         """The tokens of each, with those at its start and end."""

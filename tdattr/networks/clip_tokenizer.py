@@ -1,6 +1,8 @@
 """CLIP's tokenizer, from the files of a published CLIP or of a pipeline: from texts to token ids."""
 
+import hashlib
 import json
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ import numpy as np
 from jaxtyping import Int
 
 from tdattr.errors import Unavailable, UserError, first_line
+from tdattr.files import digest_once, expand
 from tdattr.pretrained import find_folder
 
 # the files of published folders, and the one that newer versions of transformers write
@@ -31,14 +34,32 @@ def find_tokenizer(
     errors = []
     for layout in LAYOUTS:
         files = [f"{inside}{name}" for name in (*needed, *layout)]
+        extras = [f"{inside}{name}" for name in EXTRAS]
         try:
-            root = find_folder(weights, files, setting, True)
+            root = find_folder(weights, files, setting, True, extras)
         except Unavailable as error:
             errors.append(error)
             continue
-        extras = [f"{inside}{name}" for name in EXTRAS]
         return root, (*files, *(name for name in extras if name not in files and (root / name).is_file()))
     raise errors[0]
+
+
+def identify(weights: str, root: Path, files: Iterable[str], inside: str = "", length: bool = True) -> dict[str, str]:
+    """What stands for ``files`` that ``find_tokenizer`` has found in addresses: the digest of each.
+
+    A machine may have any of the optional files of a hub repository. There what the tokenizer makes of texts takes the
+    place of its files. ``length``: whether it cuts texts itself, so that to how many tokens matters. Raises UserError
+    where it cannot be read.
+    """
+    found = {name: digest_once(root / name) for name in files}
+    if expand(weights).is_dir():
+        return found
+    own = {f"{inside}{name}" for name in (*EXTRAS, *(name for layout in LAYOUTS for name in layout))}
+    rules = describe(load_tokenizer(root / inside))
+    if not length:
+        del rules["length"]
+    computed = hashlib.sha256(json.dumps(rules, sort_keys=True).encode()).hexdigest()
+    return {name: value for name, value in found.items() if name not in own} | {f"{inside}tokenizer": computed}
 
 
 @lru_cache(maxsize=8)

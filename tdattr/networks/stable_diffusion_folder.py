@@ -21,6 +21,10 @@ SCHEDULER = "scheduler/scheduler_config.json"
 PARTS = (*UNET, *ENCODER, SCHEDULER)  # and a tokenizer
 DESCRIPTIONS = (UNET[0], ENCODER[0])
 TOKENIZER = "tokenizer"  # its folder; tokenizer_config.json there says how many tokens a prompt has
+TOKENIZER_FILES = ("tokenizer_config.json",)  # that a pipeline's must have besides the tokenizer's own
+VAE = ("vae/config.json", "vae/diffusion_pytorch_model.safetensors")  # which codec=vae reads
+# what a user who fetches a pipeline by hand needs besides its parts
+OTHERS = (*(f"{TOKENIZER}/{name}" for name in (*TOKENIZER_FILES, *clip_tokenizer.LAYOUTS[0])), *VAE)
 MOST_TOKENS = 1 << 16  # more stand for a length that transformers does not know
 # what tells the other families from Stable Diffusion 1.x, whose prompts have vectors of 768 numbers
 SD2_WIDTH, SDXL_WIDTH = 1024, 2048
@@ -43,7 +47,7 @@ def find_pipeline(weights: str) -> Path:
     else:
         with suppress(Unavailable):  # which the next call explains whole
             check_configs(find_folder(weights, list(DESCRIPTIONS), SETTING, True))  # before gigabytes are fetched
-    root = find_folder(weights, list(PARTS), SETTING, True)
+    root = find_folder(weights, list(PARTS), SETTING, True, others=OTHERS)
     find_tokenizer(weights, SETTING)
     check_configs(root)
     return root
@@ -110,13 +114,19 @@ def find_tokenizer(weights: str, setting: str) -> tuple[Path, tuple[str, ...]]:
 
     ``setting``: the config key by which another folder is given.
     """
-    return clip_tokenizer.find_tokenizer(weights, setting, f"{TOKENIZER}/", ("tokenizer_config.json",))
+    return clip_tokenizer.find_tokenizer(weights, setting, f"{TOKENIZER}/", TOKENIZER_FILES)
+
+
+def identify_tokenizer(weights: str, setting: str) -> dict[str, str]:
+    """What stands for the tokenizer of the pipeline in addresses. Raises UserError where a file is missing."""
+    root, files = find_tokenizer(weights, setting)
+    return clip_tokenizer.identify(weights, root, files, f"{TOKENIZER}/")
 
 
 def digests(weights: str) -> Mapping[str, str]:
     """The digest of every file that what the network computes depends on."""
-    root, tokenizer = find_pipeline(weights), find_tokenizer(weights, SETTING)[1]
-    return {name: digest_once(root / name) for name in (*UNET, *ENCODER, *tokenizer)}
+    root = find_pipeline(weights)
+    return {name: digest_once(root / name) for name in (*UNET, *ENCODER)} | identify_tokenizer(weights, SETTING)
 
 
 def load_tokenizer(root: Path) -> Any:

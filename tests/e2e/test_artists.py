@@ -80,7 +80,7 @@ def test_pictures_are_attributed(folder: Path) -> None:
     ("overrides", "words"),
     [
         (["dataset.source.captions=null"], "item 0 has no prompt to make a condition of: give captions, or"),
-        (["dataset.source.captions=long.csv"], "1 of 24 prompts have more than the 16 tokens"),
+        (["dataset.source.captions=long.csv"], "1 of 24 prompts has more than the 16 tokens"),
         (["dataset.source.captions=short.csv"], "short.csv has no caption for 23 images, first Ada/1.JPG: add them"),
         (["protocol=logo", "method=logo", "attributed_groups=[Ada,Di]"], "attributed_groups names 'Di', which is no"),
     ],

@@ -1,6 +1,7 @@
 """CLIP, read from a folder as the hub has it: a tiny model of the right architecture, made and saved here."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,7 @@ def test_weights_that_are_not_all_there_are_refused(saved: tuple[Path, Any], set
     tensors = load_file(path)
     del tensors["visual_projection.weight"]
     save_file(tensors, path)
-    with pytest.raises(UserError, match=r"lacks 1 tensors of the model, first visual_projection.weight"):
+    with pytest.raises(UserError, match=r"lacks 1 tensor of the model, first visual_projection.weight"):
         image(tmp_path / "clip").load(setting)
 
 
@@ -143,3 +144,29 @@ def test_digests_are_read_once_per_process(saved: tuple[Path, Any], setting: Set
     before = len(known)
     image(saved[0]).identity(setting)
     assert len(known) == before > 0
+
+
+def hub_text(repository: Path, monkeypatch: pytest.MonkeyPatch) -> ClipText:
+    """That of a hub repository, of which this machine has the files in that folder."""
+    monkeypatch.setattr("tdattr.pretrained.find_snapshot", lambda *given, **more: repository)
+    return ClipText("c", "org/model", "model.safetensors", batch_size=2, width=8)
+
+
+def test_optional_files_of_the_hub_count_by_what_they_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, bare, other = tmp_path / "whole", tmp_path / "bare", tmp_path / "other"
+    save_clip(whole)
+    for folder in (bare, other):
+        shutil.copytree(whole, folder)
+    for name in ("tokenizer.json", "tokenizer_config.json"):  # what a machine may have or not
+        (bare / name).unlink()
+    (other / "added_tokens.json").write_text(json.dumps({"cat": 60}))
+    cpu = torch.device("cpu")
+    identity = hub_text(whole, monkeypatch).identity()
+    vectors = hub_text(whole, monkeypatch).load(cpu)(["a cat"])
+    text = hub_text(bare, monkeypatch)
+    assert text.identity() == identity and set(identity) == {"model.safetensors", "config.json", "tokenizer"}
+    np.testing.assert_array_equal(text.load(cpu)(["a cat"]), vectors)
+    assert hub_text(other, monkeypatch).identity() != identity
+    local = ClipText("c", str(whole), "model.safetensors", batch_size=2, width=8).identity()
+    files = {"model.safetensors", "config.json", "vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json"}
+    assert set(local) == files  # as ever: the digest of every file that is there

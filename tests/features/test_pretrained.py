@@ -1,6 +1,7 @@
 """DINOv2, SSCD and Inception: networks of the right architecture, made and saved here, loaded as published ones are."""
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,14 @@ from safetensors.torch import save_file
 from torch import nn
 from torchvision.transforms import functional as vision
 
+from tdattr.codecs.vae import VAE
 from tdattr.configs import build
 from tdattr.errors import UserError
 from tdattr.features import Setting
 from tdattr.features.inception import Inception
 from tdattr.features.timm_model import Timm
 from tdattr.features.torchscript import TorchScript
-from tdattr.pretrained import find_file, find_folder
+from tdattr.pretrained import BASE_MODEL, find_file, find_folder
 
 CONF = Path(__file__).parents[2] / "conf" / "extractor"
 SMALL = {"embed_dim": 32, "depth": 1, "num_heads": 2}
@@ -189,3 +191,24 @@ def test_paths_of_weights_are_expanded(tmp_path: Path, monkeypatch: pytest.Monke
     for path in ("~/clip", "$MODELS/clip"):
         assert find_folder(path, ["a.pt"], "weights", download=False) == tmp_path / "clip"
         assert find_file(f"{path}/a.pt", "", "weights") == tmp_path / "clip" / "a.pt"
+
+
+@pytest.mark.parametrize(
+    ("weights", "folder"), [("weights/sd_tiny", "weights/sd_tiny"), ("/my models/sd_tiny/clip", "'/my models/sd_tiny'")]
+)
+def test_the_base_model_that_is_not_there_is_no_hub_id(
+    weights: str, folder: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("tdattr.pretrained.find_snapshot", None)  # nobody looks on the hub for it
+    monkeypatch.chdir(tmp_path)
+    sentence = f"not there yet, so build it with: tdattr-base folder={folder}; or set model.weights to another folder."
+    with pytest.raises(UserError, match=re.escape(sentence)):
+        find_folder(weights, ["a.json"], "model.weights", True)
+
+
+def test_the_vae_of_the_base_model_that_is_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"build it with: tdattr-base folder=weights/sd_tiny; or set codec.weights"):
+        VAE("vae", "weights/sd_tiny", True).check()
+    base: Any = OmegaConf.load(CONF.parent / "base.yaml")
+    assert OmegaConf.to_container(base)["folder"].endswith(f"/{BASE_MODEL}")

@@ -70,18 +70,24 @@ def test_prompts_that_would_be_cut_are_counted(folder: Path, monkeypatch: pytest
     tokens = Tokens("tokens", str(folder), False)
     with pytest.raises(UserError, match=rf"3 of 5 prompts have more than the {TOKENS} tokens .* The first is '{LONG}'"):
         tokens.check(iter(prompts))
-    with pytest.raises(UserError, match="1 of 2 prompts .*dataset.text.truncate=true"):
+    with pytest.raises(UserError, match="1 of 2 prompts has .*dataset.text.truncate=true"):
         tokens.load(CPU)([FITS, LONG])
     tokens.check(iter([FITS] * 5))
     fits, long = tokens.measure([FITS, LONG])
     assert fits <= TOKENS < long and tokens.measure([]) == []
 
 
+def test_the_whole_of_a_long_prompt_is_not_repeated(folder: Path) -> None:
+    tokens, long = Tokens("tokens", str(folder), False), " ".join(["the capital letter q"] * 40)
+    with pytest.raises(UserError, match=rf"1 of 1 prompt has more than .* The first is '{long[:79]}…'\.$"):
+        tokens.check([long])
+
+
 def test_cut_prompts_are_named(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     tokens = Tokens("tokens", str(folder), True)
     with caplog.at_level(logging.WARNING):
         tokens.check(iter([FITS, LONG, FITS]))
-    assert f"1 of 3 prompts have more than the {TOKENS} tokens" in caplog.text and LONG in caplog.text
+    assert f"1 of 3 prompts has more than the {TOKENS} tokens" in caplog.text and LONG in caplog.text
     [row] = tokens.load(CPU)([LONG])
     whole = CLIPTokenizer.from_pretrained(str(folder / "tokenizer"))(LONG)["input_ids"]
     assert len(whole) > TOKENS and row.tolist() == [*whole[: TOKENS - 1], whole[-1]]

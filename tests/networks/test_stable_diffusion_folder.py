@@ -109,9 +109,14 @@ def test_a_single_file(tmp_path: Path) -> None:
 
 def test_a_hub_id_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tdattr.pretrained.is_hub_reachable", lambda: False)
-    with pytest.raises(UserError, match=r"the hub, which cannot be reached, for nobody/nothing: .*hf download nobody"):
+    with pytest.raises(
+        UserError, match=r"the hub, which cannot be reached, for nobody/nothing: .*hf download n"
+    ) as error:
         open_folder("nobody/nothing")
 
+    command = str(error.value).partition("hf download nobody/nothing ")[2].partition(";")[0].split()
+    assert {path.partition("/")[0] for path in command} == {"unet", "text_encoder", "tokenizer", "scheduler", "vae"}
+    assert {"tokenizer/vocab.json", "tokenizer/merges.txt", "vae/diffusion_pytorch_model.safetensors"} <= {*command}
 
 def test_another_family_on_the_hub_is_refused_before_its_weights_are_fetched(
     folder: Path, monkeypatch: pytest.MonkeyPatch

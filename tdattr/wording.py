@@ -1,0 +1,20 @@
+"""How numbers and texts of others stand in a sentence."""
+
+LONGEST_EXCERPT = 80  # characters: what one reads at a glance
+
+
+def noun(count: float, one: str) -> str:
+    """The noun that stands after a number, from that for one: ``training``, ``trainings``; ``query``, ``queries``."""
+    if count == 1:
+        return one
+    return f"{one[:-1]}ies" if one.endswith("y") and one[-2:-1] not in "aeiou" else f"{one}s"
+
+
+def counted(count: int, one: str) -> str:
+    """``1 item``, ``27 items``."""
+    return f"{count} {noun(count, one)}"
+
+
+def excerpt(text: str) -> str:
+    """A text in quotation marks, of a long one its beginning."""
+    return repr(text if len(text) <= LONGEST_EXCERPT else f"{text[: LONGEST_EXCERPT - 1]}…")
