@@ -12,6 +12,7 @@ from torch import Tensor
 from tdattr.ids import Ids
 from tdattr.networks import Network
 from tdattr.tables import DataFrame
+from tdattr.wording import counted
 
 if TYPE_CHECKING:
     from tdattr.store import Plan
@@ -48,7 +49,7 @@ class Generated:
 
 def name_removal(removed: Ids, groups: Mapping[str, Ids]) -> str:
     """What a removal takes away, for messages: ``serif (224 items)``, ``3 groups (400 items)`` or ``27 items``."""
-    items = f"{len(removed)} item{'s' * (len(removed) != 1)}"
+    items = counted(len(removed), "item")
     whole = [name for name, ids in groups.items() if len(ids) and np.isin(ids, removed).all()]
     if not whole or sum(len(groups[name]) for name in whole) != len(removed):
         return items

@@ -24,6 +24,7 @@ from tdattr.errors import UserError
 from tdattr.files import digest, expand
 from tdattr.ranges import Count, CountOrZero, Range
 from tdattr.tables import read_json, read_rows
+from tdattr.wording import counted
 
 log = logging.getLogger(__name__)
 TOP = "."  # the group of images that lie in no sub-folder
@@ -91,7 +92,8 @@ class ImageFolder(Source):
         captions = read_captions(self.captions_path) if self.captions else {}
         bare = [name for name in names.values() if name not in captions]
         if self.captions and bare:
-            raise UserError(f"{self.captions_path} has no caption for {len(bare)} images, first {bare[0]}: add them.")
+            images, them = counted(len(bare), "image"), "it" if len(bare) == 1 else "them"
+            raise UserError(f"{self.captions_path} has no caption for {images}, first {bare[0]}: add {them}.")
         for path, group in self.members(split):
             yield Example(
                 image=partial(read_image, path, self.resolution, self.channels, max_pixels=self.max_pixels),
@@ -148,7 +150,7 @@ class ImageFolder(Source):
         others = Counter(path.suffix.lower() for path in visible if path.suffix.lower() in OTHER_SUFFIXES)
         broken = [path for path in visible if path.suffix.lower() in SUFFIXES and not path.exists()]
         counts = [f"{count} {suffix}" for suffix, count in sorted(others.items())]
-        counts += [f"{len(broken)} broken links"] if broken else []
+        counts += [counted(len(broken), "broken link")] if broken else []
         if counts:
             log.warning(
                 "%s: some files are not read (%s): save them as PNG or JPEG to use them.",

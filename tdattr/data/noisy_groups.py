@@ -12,6 +12,7 @@ from tdattr.errors import UserError
 from tdattr.ids import Ids
 from tdattr.ranges import Count, CountOrZero
 from tdattr.tables import write_table
+from tdattr.wording import counted
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Noise(Node):
             raise UserError(f"Groups exchange items, but dataset.groups gives {len(groups)}: choose at least two.")
         for name, ids in groups.items():
             if len(ids) < self.moved:
-                raise UserError(f"Group {name!r} has {len(ids)} items: lower noise.moved={self.moved}.")
+                raise UserError(f"Group {name!r} has {counted(len(ids), 'item')}: lower noise.moved={self.moved}.")
         rng = np.random.default_rng(self.seed)  # as the authors draw, in this order
         given = []
         for ids in groups.values():

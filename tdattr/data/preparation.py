@@ -24,6 +24,7 @@ from tdattr.jobs import count_cores
 from tdattr.progress import Bar
 from tdattr.rows import Rows
 from tdattr.tables import REBUILD, quote_formula, read_rows, write_table
+from tdattr.wording import counted
 
 log = logging.getLogger(__name__)
 BLOCK = 512  # items read, encoded and written at a time
@@ -90,8 +91,8 @@ def check_counts(sizes: Mapping[str, int], expected: Counts | None, description:
         count = getattr(expected, split)
         if count is not None and sizes[split] != count:
             raise UserError(
-                f"{description} should have {count} items in {split} but {sizes[split]} were found: complete its "
-                "files, or accept them as they are with dataset.counts=null."
+                f"{description} should have {counted(count, 'item')} in {split} but {sizes[split]} were found: "
+                "complete its files, or accept them as they are with dataset.counts=null."
             )
 
 
@@ -151,8 +152,8 @@ def refuse_unreadable(source: Source, unreadable: Unreadable, folder: Path, desc
         Rows(folder, other, 0).discard()
     skip = SKIP if source.skips_unreadable is False else ""
     raise UserError(
-        f"{len(unreadable)} images of {description} cannot be read, mend or remove them{skip} ({path} lists them), "
-        f"first: {unreadable[0][2]}"
+        f"{counted(len(unreadable), 'image')} of {description} cannot be read, mend or remove them{skip} ({path} "
+        f"lists them), first: {unreadable[0][2]}"
     )
 
 
@@ -195,7 +196,7 @@ def prepare_split(
     if unreadable:
         return unreadable
     if len(items) != count:
-        raise UserError(f"{description} should have {count} items but {len(items)} were read.")
+        raise UserError(f"{description} should have {counted(count, 'item')} but {len(items)} were read.")
     path = folder / f"{split}_items.csv"
     pd.DataFrame(items).to_csv(name_aside(path), index=False, quoting=csv.QUOTE_ALL)
     move_into_place(name_aside(path), path)

@@ -14,6 +14,7 @@ from tdattr.files import digest, expand
 from tdattr.ranges import Count, CountOrZero
 from tdattr.seeding import generator
 from tdattr.tables import read_json, read_json_lines
+from tdattr.wording import counted
 
 FOLDER = "UnlearnCanvas"
 SEEDS = {"Seed Images", "Seed Image"}  # the photographs that were stylised: not a style
@@ -123,7 +124,7 @@ class UnlearnCanvas(Source):
             if left < 1:
                 raise UserError(
                     f"dataset.source.held_out={self.held_out} leaves nothing to train on of {name} in {style}, which "
-                    f"has {len(numbered)} images: give less."
+                    f"has {counted(len(numbered), 'image')}: give less."
                 )
             for index, picture in enumerate(numbered):
                 splits["train" if index < left else "test"][picture] = pictures[picture]
@@ -188,8 +189,9 @@ class UnlearnCanvas(Source):
             if missing:
                 style, name, number = missing[0]
                 raise UserError(
-                    f"{self.file(key)} has no prompt for {len(missing)} images, first {style}/{name}/{number}: add "
-                    f"them, or set dataset.source.{key}=null."
+                    f"{self.file(key)} has no prompt for {counted(len(missing), 'image')}, first "
+                    f"{style}/{name}/{number}: add {'it' if len(missing) == 1 else 'them'}, or set "
+                    f"dataset.source.{key}=null."
                 )
         return prompts, {style: ", ".join(words) for style, words in descriptors.items()}
 

@@ -31,6 +31,7 @@ from tdattr.training.config import TrainConfig
 from tdattr.training.weights import check_trained
 from tdattr.unlearning.group import GroupUnlearnConfig, unlearn_group
 from tdattr.unlearning.objectives import Objective, ObjectiveSetup, UnlearnContext
+from tdattr.wording import counted
 
 log = logging.getLogger(__name__)
 LOG = "log.csv"
@@ -234,7 +235,7 @@ class Unlearned:
 
         item = f"{self.number}, {name_removal(self.removed, self.groups)}"
         label = f"Unlearning {item}"
-        log.info("%s: %d steps of %d", label, self.count_steps(config.length), config.batch_size)
+        log.info("%s: %s of %d", label, counted(self.count_steps(config.length), "step"), config.batch_size)
         curve = context.recorder.curve("unlearn", item)
         parts = unlearn_group(
             network, self.objective, unlearning, config, context.train, context.trainer, keep, folder, label, curve

@@ -24,6 +24,7 @@ from tdattr.pipeline.unread import check_unread
 from tdattr.pipeline.workspace import Workspace
 from tdattr.protocols import ProtocolSetup
 from tdattr.training.weights import check_variant, check_weights
+from tdattr.wording import counted
 
 log = logging.getLogger(__name__)
 MOST_SHOWN = 32  # groups
@@ -175,18 +176,19 @@ def loadables(roots: Iterable[Node]) -> Iterator[Loadable]:
 
 def say_what_there_is(ws: Workspace) -> None:
     """The numbers of items, and of each group."""
-    log.info("%s: N = %d training items, %d test items", ws.dataset.name, len(ws.data.train), len(ws.data.test))
+    items, test_items = counted(len(ws.data.train), "training item"), counted(len(ws.data.test), "test item")
+    log.info("%s: N = %s, %s", ws.dataset.name, items, test_items)
     if ws.dataset.groups is not None:
         every = groups.find_groups(ws.data, ws.dataset.groups)
         sizes = [f"{name} {len(members)}" for name, members in every.items()]
         more = f" and {len(sizes) - MOST_SHOWN} more" if len(sizes) > MOST_SHOWN else ""
         log.info("Groups by %s: %s%s", ws.dataset.groups, ", ".join(sizes[:MOST_SHOWN]), more)
     if len(ws.removed):
-        log.info("F1 is trained without %d items; %d are left.", len(ws.removed), len(ws.ids))
+        log.info("F1 is trained without %s; %d are left.", counted(len(ws.removed), "item"), len(ws.ids))
     if ws.queries.generated > len(ws.query_split) and not ws.prompts:
         log.warning(
-            "%d queries take their conditions from %d items of the %s split, so that some have the same.",
-            ws.queries.generated, len(ws.query_split), "test" if len(ws.data.test) else "training",
+            "%d queries take their conditions from %s of the %s split, so that some have the same.",
+            ws.queries.generated, counted(len(ws.query_split), "item"), "test" if len(ws.data.test) else "training",
         )  # fmt: skip
     if prompts_are_drawn(ws):
         log.info(
@@ -213,10 +215,10 @@ def say_what_is_retrained(ws: Workspace, methods: Iterable[Method]) -> None:
     needs = ws.protocol.needs.union(*(method.needs for method in methods))
     if train(ws).stage != TRAINED and "retraining" in needs:
         log.warning(
-            "F1 is a checkpoint that was not trained here. Retrains start %s and take the %d steps of this recipe: "
+            "F1 is a checkpoint that was not trained here. Retrains start %s and take the %s of this recipe: "
             "they are counterfactuals of this recipe, not of the checkpoint's own training.",
             ws.model.start,
-            ws.train.count_steps(len(ws.ids)),
+            counted(ws.train.count_steps(len(ws.ids)), "step"),
         )
 
 

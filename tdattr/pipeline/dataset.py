@@ -12,6 +12,7 @@ from tdattr.errors import UserError
 from tdattr.features.text import TextEncoder
 from tdattr.networks import NetworkConfig
 from tdattr.training.recipe import AUTO, Recipe
+from tdattr.wording import counted
 
 log = logging.getLogger(__name__)
 
@@ -60,9 +61,11 @@ def derive_recipe(cfg: DictConfig) -> None:
     for name, value in numbers.items():
         OmegaConf.update(cfg, f"dataset.recipe.{name}", value)
     log.info(
-        "The recipe for %d training items and a network of %.2f M parameters: %s",
-        items, parameters / 1e6, ", ".join(f"{name}={value:g}" for name, value in numbers.items()),
-    )  # fmt: skip
+        "The recipe for %s and a network of %.2f M parameters: %s",
+        counted(items, "training item"),
+        parameters / 1e6,
+        ", ".join(f"{name}={value:g}" for name, value in numbers.items()),
+    )
 
 
 def count_parameters(source: Source, model: NetworkConfig, codec: Codec) -> int:

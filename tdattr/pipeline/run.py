@@ -36,6 +36,7 @@ from tdattr.search_path import in_sweep
 from tdattr.store import Artifact, Plan
 from tdattr.tables import quote_formula, write_table
 from tdattr.training.quiet import quieten
+from tdattr.wording import counted
 
 log = logging.getLogger(__name__)
 SUMMARY = "summary.json"
@@ -187,7 +188,7 @@ def write_noisy_groups(cfg: DictConfig) -> None:
     noisy = noise.exchange(before)
     for giver, takers in count_moves(noisy, before).items():
         moves = ", ".join(f"{count} to {taker}" for taker, count in takers.items())
-        log.info("%s: %d items, of which %s", giver, len(before[giver]), moves)
+        log.info("%s: %s, of which %s", giver, counted(len(before[giver]), "item"), moves)
     path = expand(cfg.manifest)
     items = ws.data.train.items
     write_manifest(path, noisy, before, items[FIELD].tolist() if FIELD in items else None)

@@ -25,6 +25,7 @@ from tdattr.pipeline.workspace import Workspace
 from tdattr.seeding import torch_seed
 from tdattr.store import Plan
 from tdattr.training.weights import make_metadata
+from tdattr.wording import counted
 
 log = logging.getLogger(__name__)
 TRAINED = "pretrain"  # the stage of what was trained here
@@ -58,7 +59,7 @@ def train(ws: Workspace, without: Ids | None = None, seed: int | None = None, nu
         from tdattr.training.recording import Recording
 
         steps, size = ws.train.count_steps(len(ids)), ws.train.batch_size
-        log.info("%s: %d steps of %d on %d items", label(), steps, size, len(ids))
+        log.info("%s: %s of %d on %s", label(), counted(steps, "step"), size, counted(len(ids), "item"))
         if counterfactual:
             recording = Recording(ws.recorder.curve("retrain", label()))
         else:

@@ -14,6 +14,7 @@ import torch
 
 from tdattr.jobs import WARNING, ignored, spares_ending
 from tdattr.pipeline.workspace import Workspace
+from tdattr.wording import counted
 
 log = logging.getLogger(__name__)
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -74,7 +75,7 @@ class Others:
             self.relays.append(threading.Thread(target=self.relay, args=(worker, process), daemon=True))
             self.relays[-1].start()
         if self.processes:
-            log.info("Sharing the work with %d other worker%s.", len(self.processes), "s" * (len(self.processes) > 1))
+            log.info("Sharing the work with %s.", counted(len(self.processes), "other worker"))
             torch.set_num_threads(cores)
 
     def environment(self, worker: int, cores: int) -> dict[str, str]:

@@ -7,6 +7,7 @@ from tdattr.costs import NO_WORK, Work
 from tdattr.pipeline.train import RETRAINING, TRAINED
 from tdattr.planning.graph import Entry, Graph
 from tdattr.planning.seconds import EXPLAINED, FILES, UNKNOWN, Estimate, Estimates
+from tdattr.wording import counted, noun
 
 TITLES = {
     "dataset": "dataset",
@@ -165,8 +166,8 @@ def show_work(row: Row) -> str:
         return UNKNOWN
     passes = work.trained + work.gradients
     parts = [
-        f"{show_count(count)} {unit}"
-        for count, unit in ((work.steps, "steps"), (passes, "gradients"), (work.evaluations, "evaluations"))
+        f"{show_count(count)} {noun(count, unit)}"
+        for count, unit in ((work.steps, "step"), (passes, "gradient"), (work.evaluations, "evaluation"))
         if count
     ]
     return (MOST if work.at_most else "") + ", ".join(parts) if parts else ""
@@ -175,17 +176,17 @@ def show_work(row: Row) -> str:
 def sum_up(row: Row, jobs: int) -> list[str]:
     """The sentences with the totals."""
     work, missing = row.work, row.missing
-    many = f"{jobs} jobs" if jobs > 1 else "1 job"
+    many = counted(jobs, "job")
     there = sum(entry.finished for entry in row.entries)
     if not missing:
-        return [f"{many}: everything is there, {there} artifacts; 0 s are left."]
+        return [f"{many}: everything is there, {counted(there, 'artifact')}; 0 s are left."]
     bound = " at most" if work.at_most else ""
     sign = {"": "", MOST: "at most ", USUALLY: "about "}[row.bound]
     unknown = "" if row.timed and row.declared else ", and what is unknown"
-    counted = [(work.trainings, "trainings"), (work.steps, f"steps{bound}"), (work.images, "images")]
+    totals = [(work.trainings, "training", ""), (work.steps, "step", bound), (work.images, "image", "")]
     return [
-        f"{many}: {len(missing)} artifacts to build, {there} are there.",
-        f"{', '.join(f'{show_count(count)} {unit}' for count, unit in counted)}.",
+        f"{many}: {counted(len(missing), 'artifact')} to build, {there} {'is' if there == 1 else 'are'} there.",
+        f"{', '.join(f'{show_count(count)} {noun(count, unit)}{more}' for count, unit, more in totals)}.",
         f"Time on one device: {sign}{show_seconds(row.seconds)}{unknown}. Disk: {show_disk(row)}.",
     ]
 

@@ -27,6 +27,7 @@ from tdattr.ranges import Count, Part
 from tdattr.scores import Attributor, Scores
 from tdattr.store import Plan
 from tdattr.tables import DataFrame
+from tdattr.wording import counted
 
 MIN_SHARE_LEFT = 0.05  # of the items, for a retraining
 
@@ -85,13 +86,14 @@ class LeaveKOut(Protocol):
         if not 1 <= k < items:
             setting = f"protocol.k={self.k}" if self.k is not None else f"protocol.share={self.share}"
             raise UserError(
-                f"{setting} removes {k} items per query, but it must be at least 1 and below the {items} there are."
+                f"{setting} removes {counted(k, 'item')} per query, but it must be at least 1 and below the {items} "
+                "there are."
             )
         left = items * (1 - k / items) ** queries
         if left < MIN_SHARE_LEFT * items:
             raise UserError(
-                f"Removing {k} items for each of {queries} queries at random leaves about {left:.0f} of {items}: "
-                "lower protocol.k, protocol.share or queries.attributed."
+                f"Removing {counted(k, 'item')} for each of {counted(queries, 'query')} at random leaves about "
+                f"{left:.0f} of {items}: lower protocol.k, protocol.share or queries.attributed."
             )
 
     def work(self, scores: Judged, others: Mapping[str, Judged], items: Ids, models: Counterfactuals) -> Sequence[Plan]:

@@ -17,6 +17,7 @@ from tdattr.report.arguments import ACCURACY, no_run
 from tdattr.report.naming import flatten, name_runs, tell_apart
 from tdattr.store import Artifact, find
 from tdattr.tables import read_table
+from tdattr.wording import counted
 
 REQUIRED = dict.fromkeys(("dataset", "model", "diffusion", "method", "protocol"), "text")
 REQUIRED |= dict.fromkeys(("seed", "num_queries", "seconds_per_query"), "number")
@@ -265,7 +266,8 @@ def add_titles(experiments: list[Experiment]) -> list[Experiment]:
     for experiment, differing in zip(experiments, differences, strict=True):
         summary = experiment.first(next(iter(experiment.runs))).summary
         model = ", ".join(summary[key] for key in ("dataset", "model", "diffusion"))
-        amounts = [summary.get("title"), f"{summary['num_queries']} queries per seed"]  # older summaries have no title
+        queries = counted(summary["num_queries"], "query")
+        amounts = [summary.get("title"), f"{queries} per seed"]  # older summaries have no title
         title = f"{model}: {', '.join([experiment.protocol, *filter(None, amounts), *differing])}"
         titled.append(replace(experiment, title=title))
     return titled

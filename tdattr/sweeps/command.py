@@ -22,6 +22,7 @@ from tdattr.sweeps.earlier import read_earlier
 from tdattr.sweeps.lines import choose, count, left_out, tell
 from tdattr.sweeps.record import SWEEP, Sweep, SweepJob, read_sweep
 from tdattr.sweeps.states import log_of, read_states
+from tdattr.wording import counted
 
 MOST_LINES = 40  # that ``status`` shows without --all
 FOLLOW_SECONDS = 0.5  # between two looks at a log
@@ -132,7 +133,7 @@ def show(sweep: Sweep, numbers: Sequence[int], whole: bool) -> None:
     """Print how the jobs are."""
     state = read_states(sweep)
     earlier = len(read_earlier(sweep.folder))
-    print(f"{sweep.folder}: {len(sweep.jobs)} jobs, {sweep.launcher}, since {sweep.submitted}")
+    print(f"{sweep.folder}: {counted(len(sweep.jobs), 'job')}, {sweep.launcher}, since {sweep.submitted}")
     if state.unknown:
         print(f"SLURM could not be asked ({state.unknown}): this is what the jobs said last.")
     lines = [line for line in tell(state) if not numbers or line.number in numbers]

@@ -25,6 +25,7 @@ from tdattr.sweeps.earlier import EARLIER, Earlier, find_finished, write_earlier
 from tdattr.sweeps.lines import shorten
 from tdattr.sweeps.outcome import show_outcome
 from tdattr.sweeps.record import SWEEP
+from tdattr.wording import counted
 
 LAUNCHERS = "hydra_plugins.tdattr_launchers"
 LOOK_SECONDS = 0.02
@@ -75,7 +76,10 @@ def run(
         started = [] if in_process else [launcher.launch(new[0], 0)]
         if not (folder / SWEEP).exists():
             raise UserError(f"The sweep ended before it had started: {shorten(folder / OUTPUT)} says why.")
-        print(f"Started {len(new[0])} jobs in {shorten(folder)}: tdattr-sweep status shows them.", file=sys.stderr)
+        print(
+            f"Started {counted(len(new[0]), 'job')} in {shorten(folder)}: tdattr-sweep status shows them.",
+            file=sys.stderr,
+        )
         return started
     returned: list[Sequence[JobReturn]] = []
     with report_run(folder, first_line, OUTPUT) if in_process else nullcontext():
@@ -135,6 +139,7 @@ def leave_out_finished(
     earlier = [Earlier(list(job), str(finished[tuple(job)])) for job in batch if tuple(job) in finished]
     if earlier:
         write_earlier(folder, earlier)
-        done = f"{len(earlier)} of {len(batch)} jobs were done by earlier runs"
-        print(f"{done}; hydra.sweeper.again=true runs them again.", file=sys.stderr)
+        verb, them = ("was", "it") if len(earlier) == 1 else ("were", "them")
+        done = f"{len(earlier)} of {counted(len(batch), 'job')} {verb} done by earlier runs"
+        print(f"{done}; hydra.sweeper.again=true runs {them} again.", file=sys.stderr)
     return [list(job) for job in batch if tuple(job) not in finished]

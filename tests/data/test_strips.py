@@ -89,7 +89,7 @@ def test_a_kill_costs_no_more_than_the_blocks_in_hand(tmp_path: Path, monkeypatc
 
 def test_unreadable_images_leave_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BLOCK", 4)
-    with pytest.raises(UserError, match=r"^1 images of long cannot be read.* first: 9.jpg cannot be read"):
+    with pytest.raises(UserError, match=r"^1 image of long cannot be read.* first: 9.jpg cannot be read"):
         prepare(LongImages(spoilt=9), tmp_path, "long")
     assert [path.name for path in tmp_path.iterdir()] == [module.UNREADABLE]
 

@@ -231,7 +231,7 @@ def test_wrong_files_are_refused_early(root: Path) -> None:
     with pytest.raises(UserError, match=r"bytes\.jsonl, line 1, is not UTF-8"):
         source(root, prompts="bytes.jsonl").fingerprint()
     write_lines(root / "eval.jsonl", eval_rows()[:-1])
-    with pytest.raises(UserError, match=r"eval\.jsonl has no prompt for 1 images, first Ukiyoe/Sea/10"):
+    with pytest.raises(UserError, match=r"eval\.jsonl has no prompt for 1 image, first Ukiyoe/Sea/10: add it"):
         source(root, eval_prompts="eval.jsonl", held_out=1).fingerprint()
     for content, complaint in (
         ("[]", "holds no descriptors"),

@@ -107,7 +107,7 @@ def test_one_prompt_for_all(folder: Path) -> None:
     ("overrides", "words"),
     [
         (["queries.prompts=nowhere.txt"], "nowhere.txt does not exist"),
-        (["queries.prompts=prompts.txt", "queries.prompt=a"], "queries.prompts and queries.prompt are both given"),
+        (["queries.prompts=prompts.txt", "queries.prompt=a"], "prompt are both given: set queries.prompts=null, or"),
         (["queries.prompt=' '"], "queries.prompt is empty"),
         (["queries.prompts=gap.txt"], "gap.txt, line 2, is empty: take it out, or write a prompt on each line"),
         (["queries.prompt=a", "dataset.text=null"], "need a model whose conditions are made of prompts"),

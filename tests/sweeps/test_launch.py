@@ -84,7 +84,7 @@ def test_jobs_find_files_from_where_the_command_was_given(tmp_path: Path) -> Non
     _, said = process.communicate()
     (folder,) = tmp_path.glob("outputs/runs/*")
     assert process.returncode == 1, said
-    assert "mine/prompts.txt holds 2 prompts for 1 queries: set" in read_status(folder, "0")["error"]
+    assert "mine/prompts.txt holds 2 prompts for 1 query: set" in read_status(folder, "0")["error"]
 
 
 @pytest.mark.slow
