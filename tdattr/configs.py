@@ -1,7 +1,7 @@
 """From a config node to the typed object that it describes, and back to what an artifact's address is made of."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import Field, field, fields, is_dataclass, make_dataclass
 from difflib import get_close_matches
@@ -11,7 +11,7 @@ from operator import or_
 from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from omegaconf import MISSING, DictConfig, OmegaConf
-from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
 
 from tdattr.errors import UserError, first_line
 from tdattr.ranges import alternatives, check_kinds, check_numbers
@@ -47,6 +47,16 @@ class Node(Settings):
         """The nodes inside this one that it uses, but not those inside of them, each with its dotted name."""
         for entry in fields(self):  # type: ignore[arg-type]
             yield from nodes_in(getattr(self, entry.name), entry.name)
+
+
+class UnknownSetting(UserError):
+    """A setting that the class of a node does not have: its ``name`` in the node at ``path``."""
+
+    def __init__(self, path: str, name: str, known: Iterable[str]) -> None:
+        meant = get_close_matches(name, list(known), 1)
+        hint = f"did you mean {meant[0]}?" if meant else f"there are {', '.join(known)}."
+        super().__init__(f"{join(path, name)}: there is no setting {name}, {hint}")
+        self.path, self.name = path, name
 
 
 def nodes_in(value: Any, name: str) -> Iterator[tuple[str, Node]]:
@@ -131,6 +141,10 @@ def typed(cls: type, values: Any, path: str) -> Any:
     if not isinstance(values, dict):
         raise UserError(f"{path}={show(values)} must be a group of settings, not a single value.")
     hints = get_type_hints(cls)  # without ranges
+    names = [entry.name for entry in fields(cls)]
+    for name in values:
+        if name not in names:
+            raise UnknownSetting(path, name, names)
     children = {
         name: child(hints.get(name), value, join(path, name))
         for name, value in values.items()
@@ -158,10 +172,6 @@ def typed(cls: type, values: Any, path: str) -> Any:
 def explain(error: OmegaConfBaseException, hints: Mapping[str, Any], plain: Mapping[str, Any], path: str) -> str:
     """What is wrong with one of the ``plain`` values of the node at ``path``, where OmegaConf does not take it."""
     name = error.full_key or ""
-    if isinstance(error, ConfigKeyError):
-        meant = get_close_matches(name, hints, 1)
-        hint = f"did you mean {meant[0]}?" if meant else f"there are {', '.join(hints)}."
-        return f"there is no setting {name}, {hint}"
     value, taken = plain.get(name), hints.get(name)
     container = next((kind for kind in alternatives(taken) if get_origin(kind) in CONTAINERS), None)
     if container is None and type(value) in CONTAINERS:

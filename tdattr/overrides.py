@@ -15,8 +15,9 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
 
+from tdattr.configs import UnknownSetting
 from tdattr.errors import UserError
-from tdattr.search_path import CONF, composing
+from tdattr.search_path import CONF, composing, load_group
 
 MOST_SUGGESTED = 3
 UNTYPED = ("paths", "elbo")  # nodes of plain values, which no class describes
@@ -128,6 +129,21 @@ def no_setting(name: str, known: Iterable[str]) -> str:
     return f"There is no setting {name}: {hint}"
 
 
+def explain_unknown(error: UnknownSetting, cfg: DictConfig) -> str:
+    """The sentence for a setting that a node of the config does not have: which other choices of its group have it, as
+    those of an experiment may, or what may be meant."""
+    group, setting = error.path, f"{error.path}.{error.name}"
+    options = load_group(group) if group in cfg and "name" in cfg[group] and (CONF / group).is_dir() else {}
+    owners = [f"{group}={name}" for name, node in options.items() if isinstance(node, dict) and error.name in node]
+    if not owners:
+        return str(error)
+    which = "it" if len(owners) == 1 else "one of them"
+    return (
+        f"{setting} is a setting of {' and of '.join(owners)} and not of {group}={cfg[group].name}: choose {which}, or "
+        f"leave it out, which ~{setting} does where an experiment sets it."
+    )
+
+
 # -- of what Hydra refuses ---------------------------------------------------------------------------------------------
 
 
@@ -151,6 +167,8 @@ def explain(error: Exception, overrides: Sequence[str], config_name: str) -> str
                 f"give it in a command with one {swept}."
             )
         known = find_settings(overrides, config_name, match[1])
+        if (choice := find_first_choice(overrides, match[1], known)) is not None:
+            return f"There is no choice of {match[1]} yet: put a + before it, +{choice}."
         if match[1] in known:
             return f"{match[1]} holds other keys than those that are given: add one with +{match[1]}.KEY=VALUE."
         return no_setting(match[1], known)
@@ -237,6 +255,18 @@ def find_settings(overrides: Sequence[str], config_name: str, besides: str) -> l
         return [name for name in flatten(cfg) if name.startswith(f"{besides.rpartition('.')[0]}.")]
     choices = [str(key) for key in cfg.hydra.runtime.choices if not str(key).startswith("hydra/")]
     return [*choices, *(name for name in flatten(cfg) if name.split(".")[0] != "hydra")]
+
+
+def find_first_choice(overrides: Sequence[str], name: str, known: Sequence[str]) -> str | None:
+    """The override that chooses ``name``, a group at the place of a setting where no choice was made so far; None where
+    it is another mistake."""
+    group, _, place = name.partition("@")
+    if place not in known:
+        return None
+    with composing():
+        options = GlobalHydra.instance().config_loader().get_group_options(group)
+    given = [override for override in filter_readable(overrides) if override.get_key_element() == name]
+    return given[0].input_line if given and options else None
 
 
 def find_launchers(overrides: Sequence[str], config_name: str, setting: str) -> list[str]:

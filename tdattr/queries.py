@@ -41,7 +41,10 @@ class QueriesConfig(Settings):
         if self.explained == "controls" and self.controls < 1:
             raise UserError("queries.explained=controls needs queries.controls of at least 1.")
         if self.prompts is not None and self.prompt is not None:
-            raise UserError("queries.prompts and queries.prompt are both given: leave one of them out.")
+            raise UserError(
+                f"queries.prompts={self.prompts} and queries.prompt are both given: set queries.prompts=null, or leave "
+                "queries.prompt out."
+            )
         if self.prompt is not None and not self.prompt.strip():
             raise UserError("queries.prompt is empty: write what the queries are to show, or leave it out.")
 

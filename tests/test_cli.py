@@ -63,6 +63,15 @@ def refusal(*arguments: str, folder: Path, command: str = "main") -> str:
         ),
         (["+seed=3"], "There is a setting seed already: leave out the + before it."),
         (["+train=default"], "There is a choice of train already: leave out the + before it."),
+        (
+            ["text@dataset.text=tokens"],
+            "There is no choice of text@dataset.text yet: put a + before it, +text@dataset.text=tokens.",
+        ),
+        (
+            ["experiment=guda_glyphs", "protocol=leave_k_out"],
+            "protocol.gold is a setting of protocol=logo and not of protocol=leave_k_out: choose it, or leave it out, "
+            "which ~protocol.gold does where an experiment sets it.",
+        ),
         (["trainer=slurm"], "There is no trainer/slurm: there are default, gpu."),
         (["trainer=gpus"], "There is no trainer/gpus: did you mean gpu? There are default, gpu."),
         (["trainer=1"], "trainer=1 is no choice: choose one of default, gpu, or leave it out for the usual one."),

@@ -37,7 +37,8 @@ class PromptForm:
     def __post_init__(self) -> None:
         if not FIELDS.fullmatch(self.text):
             raise UserError(
-                f"The form of prompts {self.text!r} must hold {{object}} and, after some words, {{descriptors}}."
+                f"method.objective.prompt={self.text!r} says how prompts are written, so it must hold {{object}} and, "
+                "after some words, {descriptors}."
             )
 
     @property

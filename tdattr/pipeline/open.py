@@ -7,13 +7,14 @@ import torch
 from omegaconf import DictConfig
 
 from tdattr.codecs import Codec
-from tdattr.configs import build, typed
+from tdattr.configs import UnknownSetting, build, typed
 from tdattr.diffusion import Diffusion
 from tdattr.errors import UserError
 from tdattr.files import expand
 from tdattr.methods import Method
 from tdattr.metrics.unlearning_accuracy import UnlearningAccuracy
 from tdattr.networks import NetworkConfig
+from tdattr.overrides import explain_unknown
 from tdattr.pipeline.adopt import adopt_diffusion, adopt_lora, check_lora
 from tdattr.pipeline.dataset import derive_recipe, read_dataset
 from tdattr.pipeline.workspace import HealthConfig, RemoveConfig, Workspace
@@ -46,9 +47,17 @@ def open_workspace(cfg: DictConfig) -> Workspace:
 
 def open_as(kind: type[W], cfg: DictConfig) -> W:
     """The same, of a class derived from it."""
-    derive_recipe(cfg)
+    try:
+        return build_workspace(kind, cfg)
+    except UnknownSetting as error:
+        raise UserError(explain_unknown(error, cfg)) from error
+
+
+def build_workspace(kind: type[W], cfg: DictConfig) -> W:
+    """The same. Raises UnknownSetting where a node has a setting that its class has not."""
     adopt_diffusion(cfg)
     adopt_lora(cfg)
+    derive_recipe(cfg)  # which asks whether there is a LoRA
     top: TopConfig = typed(TopConfig, {entry.name: cfg[entry.name] for entry in fields(TopConfig)}, "")
     trainer: TrainerConfig = build(cfg.trainer, "trainer")
     device = torch.device(pick_device(trainer.accelerator))

@@ -10,15 +10,18 @@ from tdattr.errors import UserError
 from tdattr.pipeline.workspace import Workspace
 
 log = logging.getLogger(__name__)
+NOTHING = "null"  # as a value: none, no, no limit
 RECIPE, READER = "dataset.recipe.", "train."  # whose values are read where they have the same name
 
 
 def check_unread(ws: Workspace, overrides: Iterable[str], swept: bool = False) -> None:
     """Raise UserError for an override, as on the command line, of a setting that is not read; warn of it where the run
     is one of a sweep (``swept``), of which others may read it. What a file of the configuration sets is not looked at:
-    it may be there for another choice."""
+    it may be there for another choice; nor is null, which asks for nothing."""
     for override in overrides:
         key, _, value = override.partition("=")
+        if value == NOTHING:
+            continue
         path = key.lstrip("+~").split("@")[-1]  # of GROUP@PATH=CHOICE, the path
         places = [path, READER + path.removeprefix(RECIPE)] if path.startswith(RECIPE) else [path]
         for place in places:

@@ -13,6 +13,7 @@ from tdattr.data.style_prompts import PromptForm, StylePrompt, split_descriptors
 from tdattr.errors import UserError
 from tdattr.ids import Ids
 from tdattr.unlearning.objectives import ObjectiveSetup
+from tdattr.wording import excerpt
 
 FIELD = "descriptors"  # of an item, with commas between them
 
@@ -24,6 +25,11 @@ def check_prompted(setup: ObjectiveSetup, name: str) -> None:
             f"objective={name} changes prompts, and this model's conditions are not made of any: choose "
             "+text@dataset.text=… and a model that takes conditions, or objective=matched_retain."
         )
+
+
+def show_prompt(split: Split, item: int) -> str:
+    """The first prompt of an item, as messages quote it."""
+    return excerpt(split.items["prompt"].iloc[item])
 
 
 def parse_prompts(split: Split, ids: Ids, form: PromptForm) -> dict[int, StylePrompt]:

@@ -26,7 +26,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("others", "unread", "reason"),
     [
         ([*DDPM, "diffusion.sampler=dpm_solver"], "diffusion.spacing=linspace", "diffusion.sampler=dpm_solver"),
-        ([*DDPM, "diffusion.sampler=dpm_solver"], "diffusion.clip=null", "diffusion.sampler=dpm_solver"),
+        ([*DDPM, "diffusion.sampler=dpm_solver"], "diffusion.clip=2.0", "diffusion.sampler=dpm_solver"),
         (DDPM, "diffusion.variance=large", "diffusion.sampler=ddim"),
         ([*DDPM, "diffusion.spacing=trailing"], "diffusion.offset=1", "diffusion.spacing=trailing"),
         ([*DDPM, "diffusion.schedule=cosine"], "diffusion.beta_end=0.03", "diffusion.schedule=cosine"),
@@ -67,6 +67,8 @@ def test_what_is_given_must_be_read(others: list[str], unread: str, reason: str,
         ["train.steps=null", "train.epochs=1", "train.coupled=false", "dataset.recipe.drop_last=false"],
         [*DDPM, "diffusion.spacing=linspace", "diffusion.ddim_noise=recomputed"],
         ["ablation=no_null_loss"],
+        ["queries.where=null", "train.lora.alpha=null"],
+        [*DDPM, "diffusion.sampler=dpm_solver", "diffusion.clip=null"],  # which never clips
     ],
     ids=str,
 )

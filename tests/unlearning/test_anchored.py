@@ -325,8 +325,21 @@ def test_what_cannot_work_is_said_in_a_sentence(setup: ObjectiveSetup) -> None:
         objective("style_removed").check(changed(setup, prompt=plain))
     objective("style_removed").check(changed(setup, prompt=[f"An image of {o} in {s} style" for s, o, _ in PICTURES]))
     empty = ["" if style == "Sketch" else "a, b" for style, _, _ in PICTURES]
-    with pytest.raises(UserError, match=r"^objective=uniform draws descriptors, and none are known of Sketch: "):
+    sketch = r"known of Sketch, whose first prompt is 'A depiction of .*': set method\.objective\.prompt to how prompts"
+    with pytest.raises(UserError, match=rf"^objective=uniform draws descriptors, and none are {sketch}"):
         objective("uniform").check(changed(setup, prompt=plain, descriptors=empty))
+    by = [f"{name} by {style}" for style, name, _ in PICTURES]  # captions as somebody writes them
+    told = [*by[:-1], f"A depiction of {PICTURES[-1][1]}"]
+    own = {"prompt": "{object} by {descriptors}"}
+    objective("uniform", **own).check(changed(setup, prompt=by))
+    with pytest.raises(
+        UserError, match=r"prompt, of which 1 item has none.*: set method\.objective\.prompt to how they"
+    ):
+        objective("awss", **own).check(changed(setup, prompt=told))
+    with pytest.raises(
+        UserError, match=r"^method\.objective\.prompt='by \{descriptors\}' says how prompts are written"
+    ):
+        objective("uniform", prompt="by {descriptors}")
     with pytest.raises(UserError, match=r"^objective=matched_retain matches items by the field kind, which they lack"):
         objective("matched_retain", fields=["kind"]).check(setup)
     alone = ["Moon" if style == "Sketch" else name for style, name, _ in PICTURES]
@@ -379,7 +392,7 @@ def test_anchors_that_are_too_long_are_found_before_one_is_drawn(
             {"text": None},
             r"^method\.objective\.eta=0\.3 compares descriptors, .*: choose objective@method\.objective=awss",
         ),
-        ({"prompt": "A picture"}, r"^The form of prompts 'A picture' must hold"),
+        ({"prompt": "A picture"}, r"^method\.objective\.prompt='A picture' .* must hold"),
         ({"eta": 1.5}, r"^method\.objective\.eta=1\.5 must be at least 0 and at most 1"),
         ({"descriptors": 0}, r"^method\.objective\.descriptors=0 must be at least 1"),
         ({"weight": 0.0}, r"^method\.objective\.weight=0\.0 must be above 0"),

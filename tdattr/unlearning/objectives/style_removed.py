@@ -12,7 +12,8 @@ from tdattr.ranges import Positive
 from tdattr.unlearning.draws import UnlearnBatch
 from tdattr.unlearning.objectives import ObjectiveSetup, UnlearnContext
 from tdattr.unlearning.objectives.anchored import Anchored, Choose, tell
-from tdattr.unlearning.prompts import PromptConditions, check_prompted, parse_prompts
+from tdattr.unlearning.prompts import PromptConditions, check_prompted, parse_prompts, show_prompt
+from tdattr.wording import counted
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,9 @@ class StyleRemoved(Anchored):
         bare = [item for item, parts in parsed.items() if parts.without_style == prompts.iloc[item].strip()]
         if bare:
             raise UserError(
-                f"objective={self.name} takes the style out of prompts, of which {len(bare)} items name none, first "
-                f"item {bare[0]} ({prompts.iloc[bare[0]]!r}): set method.objective.prompt to how they are written."
+                f"objective={self.name} takes the style out of prompts, of which {counted(len(bare), 'item')} "
+                f"{'names' if len(bare) == 1 else 'name'} none, first item {bare[0]} "
+                f"({show_prompt(setup.split, bare[0])}): set method.objective.prompt to how they are written."
             )
 
     def anchors(self, context: UnlearnContext) -> Choose:

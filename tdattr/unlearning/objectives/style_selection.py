@@ -19,7 +19,14 @@ from tdattr.unlearning.anchors import anchor_distribution, mean_direction
 from tdattr.unlearning.draws import UnlearnBatch
 from tdattr.unlearning.objectives import ObjectiveSetup, UnlearnContext
 from tdattr.unlearning.objectives.anchored import Anchored, Choose, tell
-from tdattr.unlearning.prompts import PromptConditions, check_prompted, collect_descriptors, parse_prompts
+from tdattr.unlearning.prompts import (
+    PromptConditions,
+    check_prompted,
+    collect_descriptors,
+    parse_prompts,
+    show_prompt,
+)
+from tdattr.wording import counted
 
 Vectors = Mapping[str, Float[Tensor, " width"]]  # of descriptors
 Key = tuple[str, tuple[str, ...]]  # a style, and the descriptors in a prompt
@@ -67,8 +74,10 @@ class StyleSelection(Anchored):
         for name, words in described.items():
             if not words:
                 raise UserError(
-                    f"objective={self.name} draws descriptors, and none are known of {name}: give its items the field "
-                    f"descriptors (dataset.source.descriptors=…), or prompts of the form {self.prompt!r}."
+                    f"objective={self.name} draws descriptors, and none are known of {name}, whose first prompt is "
+                    f"{show_prompt(setup.split, int(setup.groups[name][0]))}: set method.objective.prompt to how "
+                    f"prompts are written, as {self.prompt!r}, or give items the field descriptors "
+                    "(dataset=unlearncanvas: dataset.source.descriptors=…)."
                 )
         bare, styled = [], []  # items without descriptors in their prompts, and those whose object still says the style
         for name, ids in setup.groups.items():
@@ -79,15 +88,16 @@ class StyleSelection(Anchored):
                         styled.append(item)
         if bare and self.eta < UNIFORM:
             raise UserError(
-                f"objective={self.name} weighs styles by the descriptors in a prompt, of which {len(bare)} items have "
-                f"none, first item {bare[0]} ({setup.split.items['prompt'].iloc[bare[0]]!r}): give prompts of the form "
-                "method.objective.prompt, or use objective=uniform."
+                f"objective={self.name} weighs styles by the descriptors in a prompt, of which "
+                f"{counted(len(bare), 'item')} {'has' if len(bare) == 1 else 'have'} none, first item {bare[0]} "
+                f"({show_prompt(setup.split, bare[0])}): set method.objective.prompt to how they are written, or "
+                "choose objective@method.objective=uniform."
             )
         if styled:
             raise UserError(
-                f"objective={self.name} replaces the style in a prompt, which {len(styled)} items say in another form, "
-                f"first item {styled[0]} ({setup.split.items['prompt'].iloc[styled[0]]!r}): give their form with "
-                "method.objective.prompt."
+                f"objective={self.name} replaces the style in a prompt, which {counted(len(styled), 'item')} "
+                f"{'says' if len(styled) == 1 else 'say'} in another form, first item {styled[0]} "
+                f"({show_prompt(setup.split, styled[0])}): set method.objective.prompt to how they are written."
             )
         self.check_longest(setup, form, described)
 
