@@ -2,7 +2,7 @@
 
 import fnmatch
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -70,11 +70,13 @@ class Network(nn.Module, ABC):
 
     ``conditional``: whether it sees conditions; ``has_null``: whether it then also works without one.
     ``knows_augmentation``: whether it takes ``Given.augmentation``. ``parts``: the parts that can be trained by
-    themselves, as patterns of names of parameters. ``adapted``: whether its parameters are those of a LoRA adapter
+    themselves, as patterns of names of parameters. ``inner``: how the names of all parameters begin that diffusers
+    would save by themselves, without it. ``adapted``: whether its parameters are those of a LoRA adapter
     (``tdattr.networks.lora``).
     """
 
     parts: ClassVar[Mapping[str, tuple[str, ...]]]
+    inner: ClassVar[str] = ""
     conditional: bool
     has_null: bool = True
     knows_augmentation: bool
@@ -111,6 +113,13 @@ class Network(nn.Module, ABC):
         """Take what ``weights`` gave."""
         rename = name_in_network if self.adapted else str
         self.load_state_dict({rename(name): value for name, value in weights.items()})
+
+    def name_saved(self, names: Iterable[str]) -> dict[str, str]:
+        """The names in this network of the tensors in a file, by those in the file: the same, unless diffusers has
+        saved the network inside."""
+        listed = list(names)
+        inside = self.inner and not any(name.startswith(self.inner) for name in listed)
+        return {name: f"{self.inner}{name}" if inside else name for name in listed}
 
     def embed_conditions(self, given: Given, count: int) -> Given:
         """What to give in place of ``given``, of ``count`` items, where the network is run through ``torch.func``: the

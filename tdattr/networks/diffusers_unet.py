@@ -103,6 +103,7 @@ class DiffusersUNet(EmbeddingNetwork):
     """
 
     parts: ClassVar = PARTS
+    inner: ClassVar = "unet."
 
     def __init__(
         self, unet: "UNet2DModel | UNet2DConditionModel", augmentation_label: bool, has_null: bool = True

@@ -189,6 +189,7 @@ class StableDiffusion(Network):
     """
 
     parts: ClassVar = PARTS
+    inner: ClassVar = "unet."
     conditional = True
     knows_augmentation = False
     null: Tensor

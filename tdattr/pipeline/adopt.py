@@ -11,7 +11,7 @@ from tdattr.files import expand
 from tdattr.networks import NetworkConfig
 from tdattr.networks.lora import LoraConfig, find_layers
 from tdattr.networks.lora_file import holds_lora, read_lora
-from tdattr.training.weights import read_header
+from tdattr.training.weights import find_weights, read_header
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ def adopt_lora(cfg: DictConfig) -> None:
     rank, and say so. Raises UserError where the file is none of the model, or another one than ``cfg.train.lora``."""
     if not isinstance(cfg.checkpoint, str):
         return
-    path, node = expand(cfg.checkpoint), cfg.train.lora
+    path, node = find_weights(expand(cfg.checkpoint)), cfg.train.lora
     given: LoraConfig = typed(LoraConfig, OmegaConf.to_container(node, resolve=True), "train.lora")
     subject = f"checkpoint={path}"
     if holds_lora(read_header(path, "checkpoint")[0]):

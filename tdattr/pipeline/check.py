@@ -54,7 +54,7 @@ def check(ws: Workspace, overrides: Iterable[str] = (), swept: bool = False, wei
     check_prompts(ws.prompts, ws.dataset.text)
     check_roles(ws)
     ws.protocol.check_settings(ws.queries.count)
-    check_sizes(ws, methods)
+    seen = check_sizes(ws, methods)
     say_what_there_is(ws)
     check_groups(ws)
     check_accuracy.check_items(ws)
@@ -63,10 +63,8 @@ def check(ws: Workspace, overrides: Iterable[str] = (), swept: bool = False, wei
     items = ws.data.train.items.iloc[ws.ids]
     ws.protocol.check(ProtocolSetup(items, ws.query_split.items.iloc[explained], list(names)))
     network = ws.skeleton()
-    if ws.checkpoint is not None and network.adapted:
-        check_variant(ws.checkpoint, ws.diffusion, "checkpoint")
-    elif ws.checkpoint is not None:
-        check_weights(ws.checkpoint, network, ws.diffusion)
+    if not seen:
+        check_checkpoint(ws, network)
     check_null(ws, network)
     for method in methods:
         method.check_network(network)
@@ -109,12 +107,21 @@ def check_codec(ws: Workspace) -> None:
         ws.codec.shape((channels, height, width))
 
 
-def check_sizes(ws: Workspace, methods: Iterable[Method]) -> None:
-    """Whether the network can be built for what its x and conditions are going to be, and has what the methods train,
-    as far as that is known before the dataset is prepared. Raises UserError."""
+def check_checkpoint(ws: Workspace, network: Network) -> None:
+    """Whether the user's own weights are those of the network, or of its adapter. Raises UserError."""
+    if ws.checkpoint is not None and network.adapted:
+        check_variant(ws.checkpoint, ws.diffusion, "checkpoint")
+    elif ws.checkpoint is not None:
+        check_weights(ws.checkpoint, network, ws.diffusion)
+
+
+def check_sizes(ws: Workspace, methods: Iterable[Method]) -> bool:
+    """Whether the network can be built for what its x and conditions are going to be, has what the methods train, and
+    is that of the user's own weights, as far as that is known before the dataset is prepared; False where it is not.
+    Raises UserError."""
     outline = None if ws.prepared.finished else outline_item(ws.dataset.source)
     if outline is None:
-        return
+        return False
     (height, width, channels), condition = outline
     x_channels, resolution = ws.codec.shape((channels, height, width))[:2]
     text = ws.dataset.text
@@ -122,6 +129,8 @@ def check_sizes(ws: Workspace, methods: Iterable[Method]) -> None:
     network = ws.outline_network(x_channels, resolution, size)
     for method in methods:
         method.check_network(network)
+    check_checkpoint(ws, network)
+    return True
 
 
 def outline_item(source: Source) -> tuple[tuple[int, int, int], tuple[int, ...] | None] | None:

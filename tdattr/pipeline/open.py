@@ -23,6 +23,7 @@ from tdattr.queries import QueriesConfig
 from tdattr.ranges import Count, CountOrZero
 from tdattr.store import Store
 from tdattr.training.config import TrainConfig, TrainerConfig
+from tdattr.training.weights import find_weights
 
 W = TypeVar("W", bound=Workspace)
 
@@ -66,7 +67,7 @@ def build_workspace(kind: type[W], cfg: DictConfig) -> W:
         cfg=cfg,
         seed=top.seed,
         weights=top.weights,
-        checkpoint=None if top.checkpoint is None else expand(top.checkpoint),
+        checkpoint=None if top.checkpoint is None else find_weights(expand(top.checkpoint)),
         until=top.until,
         dataset=read_dataset(cfg.dataset),
         codec=build(cfg.codec, "codec", Codec),

@@ -19,7 +19,7 @@ from tdattr.pipeline.train import check_shares, own_weights, train
 from tdattr.pipeline.workspace import Workspace
 from tdattr.store import Plan
 from tdattr.training.teacher import Teacher, group_conditions
-from tdattr.training.weights import check_weights
+from tdattr.training.weights import check_weights, find_weights
 
 
 @dataclass(eq=False, kw_only=True)
@@ -61,7 +61,7 @@ def open_teacher(ws: Workspace, teacher: Teacher) -> TeacherWorkspace:
     """The workspace in which a teacher is trained."""
     values = {entry.name: getattr(ws, entry.name) for entry in fields(Workspace)}
     values |= {"model": ws.model if teacher.model is None else teacher.model, "train": teacher.train}
-    values["checkpoint"] = None if teacher.checkpoint is None else expand(teacher.checkpoint)
+    values["checkpoint"] = None if teacher.checkpoint is None else find_weights(expand(teacher.checkpoint))
     return TeacherWorkspace(**values, run=ws)
 
 

@@ -194,7 +194,9 @@ def own_weights(ws: Workspace) -> dict[str, Tensor]:
 def load_checkpoint(ws: Workspace, path: Path) -> dict[str, Tensor]:
     """The user's own weights, those of a LoRA as the adapter has them."""
     if ws.train.lora.rank is None:
-        return load_file(path)
+        weights = load_file(path)
+        names = ws.skeleton().name_saved(weights)
+        return {names[name]: value for name, value in weights.items()}
     return read_lora(path, ws.model.outline(), ws.train.lora, f"checkpoint={path}").weights
 
 

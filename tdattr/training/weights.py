@@ -11,6 +11,7 @@ from torch import nn
 
 from tdattr.diffusion import Diffusion
 from tdattr.errors import UserError
+from tdattr.networks import Network
 from tdattr.networks.lora import LoraConfig, adapter_metadata
 from tdattr.networks.weights import check_tensors
 from tdattr.pretrained import PICKLES
@@ -18,6 +19,7 @@ from tdattr.pretrained import PICKLES
 log = logging.getLogger(__name__)
 TRAINED_FOR = "tdattr.diffusion"  # in the metadata of a file that a training wrote
 RENAMED = {"code": "c_noise"}  # old names of settings, which older files may hold
+SAVED = "diffusion_pytorch_model.safetensors"  # the weights of a network that diffusers has saved
 ADDED = {"ddpm": {"prediction": "epsilon", "zero_terminal_snr": False}}  # what older files do not say was so
 
 
@@ -40,19 +42,29 @@ def training_values(diffusion: Diffusion) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name not in diffusion.sampling}
 
 
-def check_weights(path: Path, network: nn.Module, diffusion: Diffusion, key: str = "checkpoint") -> None:
+def find_weights(path: Path) -> Path:
+    """The file of weights at a path: itself or, where it is a folder in which diffusers has saved a network or a
+    pipeline, the one in it."""
+    inside = (path / SAVED, path / "unet" / SAVED)
+    return next((file for file in inside if file.is_file()), path)
+
+
+def check_weights(path: Path, network: Network, diffusion: Diffusion, key: str = "checkpoint") -> None:
     """Raise UserError where a safetensors file does not hold this network's weights, or says that they were trained
     for another variant or another number of timesteps, or holds numbers that are not finite; before anything is
     computed. Warns where it does not say what it was trained for.
     ``key``: where the path stands in the config."""
-    shapes = read_header(path, key)[0]
+    found = read_header(path, key)[0]
+    names = network.name_saved(found)
+    shapes = {names[name]: shape for name, shape in found.items()}
     expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     if shapes != expected:
         wrong = sorted(name for name in shapes.keys() | expected.keys() if shapes.get(name) != expected.get(name))
+        hint = ", or model=diffusers model.path=FOLDER for one that diffusers has saved" if path.name == SAVED else ""
         raise UserError(
-            f"{key}={path} was made by another architecture: {len(wrong)} of its tensors do not fit this model, "
+            f"{key}={path} was made by another architecture: of its tensors and this model's {len(wrong)} do not fit, "
             f"the first {wrong[0]} (file {shapes.get(wrong[0])}, model {expected.get(wrong[0])}); "
-            "choose the model that it was trained with."
+            f"choose the model that it was trained with{hint}."
         )
     check_tensors(path, f"{key}={path}")
     check_variant(path, diffusion, key)
@@ -64,7 +76,8 @@ def read_header(path: Path, key: str) -> tuple[dict[str, tuple[int, ...]], dict[
     if path.suffix.lower() in PICKLES:
         raise UserError(f"{key}={path} is a pickle, which can run any program: give a .safetensors file.")
     if not path.is_file():
-        raise UserError(f"{key}={path} is not a file: give the path of a .safetensors file.")
+        what = f"a folder without {SAVED}" if path.is_dir() else "not a file"
+        raise UserError(f"{key}={path} is {what}: give the path of a .safetensors file.")
     try:
         with safe_open(path, framework="pt") as file:
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118

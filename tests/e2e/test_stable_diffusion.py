@@ -56,6 +56,31 @@ def test_the_base_as_f1(folder: Path) -> None:
     assert all(torch.equal(f1[f"unet.{name}"], value) for name, value in base.items())
 
 
+@pytest.mark.parametrize("form", ["file", "folder", "pipeline"])
+def test_a_unet_that_diffusers_has_saved_is_f1(folder: Path, tmp_path: Path, form: str) -> None:
+    (tmp_path / "sd").symlink_to(folder / "sd")
+    save_pipeline(tmp_path / "own", seed=7)
+    given = {"file": "own/unet/diffusion_pytorch_model.safetensors", "folder": "own/unet", "pipeline": "own"}[form]
+    done = tdattr("method=random", "until=generate", f"checkpoint={given}", *SMALL, TOKENS, folder=tmp_path)
+    assert "Training" not in done.stderr
+    [f1] = [load_file(path) for path in tmp_path.glob("outputs/artifacts/checkpoint/*/raw.safetensors")]
+    own = load_file(tmp_path / "own" / "unet" / "diffusion_pytorch_model.safetensors")
+    assert f1.keys() == {f"unet.{name}" for name in own}
+    assert all(torch.equal(f1[f"unet.{name}"], value) for name, value in own.items())
+
+
+def test_a_unet_of_another_size_is_refused_before_anything_is_prepared(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "sd").symlink_to(folder / "sd")
+    save_pipeline(tmp_path / "own", block_out_channels=(16, 32))
+    done = tdattr("method=random", "checkpoint=own/unet", *SMALL, TOKENS, folder=tmp_path, check=False)
+    assert done.returncode == 1 and "was made by another architecture: of its tensors" in done.stderr
+    assert "the first unet.conv_in.bias (file (16,), model (8,))" in done.stderr
+    (tmp_path / "empty").mkdir()
+    done = tdattr("method=random", "checkpoint=empty", *SMALL, TOKENS, folder=tmp_path, check=False)
+    assert "checkpoint=empty is a folder without diffusion_pytorch_model.safetensors: give" in done.stderr
+    assert not list(tmp_path.glob("outputs/artifacts/*/*"))
+
+
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
