@@ -68,9 +68,7 @@ def missing_folder(path: Path, files: list[str], setting: str) -> Unavailable:
     if base is None:
         return missing_weights(path, files, f"put them there, or set {setting} to their folder or hub id")
     command = f"tdattr-base folder={quote(str(base))}"
-    return missing_weights(
-        path, files, f"the base model is not there yet, so build it with: {command}; or set {setting} to another folder"
-    )
+    return Unavailable(f"The base model {base} is not there yet: build it with {command}, or set {setting} to another.")
 
 
 def find_pickle(folder: Path) -> Path | None:

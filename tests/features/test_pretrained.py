@@ -201,14 +201,14 @@ def test_the_base_model_that_is_not_there_is_no_hub_id(
 ) -> None:
     monkeypatch.setattr("tdattr.pretrained.find_snapshot", None)  # nobody looks on the hub for it
     monkeypatch.chdir(tmp_path)
-    sentence = f"not there yet, so build it with: tdattr-base folder={folder}; or set model.weights to another folder."
+    sentence = f"is not there yet: build it with tdattr-base folder={folder}, or set model.weights to another."
     with pytest.raises(UserError, match=re.escape(sentence)):
         find_folder(weights, ["a.json"], "model.weights", True)
 
 
 def test_the_vae_of_the_base_model_that_is_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=r"build it with: tdattr-base folder=weights/sd_tiny; or set codec.weights"):
+    with pytest.raises(UserError, match=r"build it with tdattr-base folder=weights/sd_tiny, or set codec.weights"):
         VAE("vae", "weights/sd_tiny", True).check()
     base: Any = OmegaConf.load(CONF.parent / "base.yaml")
     assert OmegaConf.to_container(base)["folder"].endswith(f"/{BASE_MODEL}")
