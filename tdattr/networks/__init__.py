@@ -142,6 +142,7 @@ class NetworkConfig(Node, ABC):
     unaddressed: ClassVar[tuple[str, ...]] = ("name", "c_noise")  # the variant's description says c_noise
     start: ClassVar[str] = "afresh"  # how retrainings start, for messages
     remedy: ClassVar[str] = "choose another model"  # for own weights as F1 that draw no images like the data
+    has_base: ClassVar[bool] = False  # whether ``initialise`` gives base weights, which trainings adapt
 
     c_noise: str
 

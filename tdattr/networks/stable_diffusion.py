@@ -58,6 +58,7 @@ class StableDiffusionConfig(NetworkConfig):
     unaddressed: ClassVar = ("name", "c_noise", "weights", "f1", "checkpoint_activations")
     start: ClassVar = "from the base weights"
     remedy: ClassVar = "have the base trained on these items first, with model.f1=trained"
+    has_base: ClassVar = True
 
     name: str
     weights: str

@@ -56,7 +56,7 @@ def derive_recipe(cfg: DictConfig) -> None:
     model, codec = build(cfg.model, "model", NetworkConfig), build(cfg.codec, "codec", Codec)
     items, parameters = source.count("train"), count_parameters(source, model, codec)
     given = {name: value for name, value in values.items() if value != AUTO}
-    derived = recipe.rule.derive(items, parameters, given)
+    derived = recipe.rule.derive(items, parameters, given, model.has_base, cfg.train.lora.rank is not None)
     numbers = {name: derived[name] for name in names}
     for name, value in numbers.items():
         OmegaConf.update(cfg, f"dataset.recipe.{name}", value)

@@ -40,21 +40,34 @@ class Rule:
     many_items: Count
     learning_rate: Positive
     parameters: Count
+    base_learning_rate: Positive
+    base_parameters: Count
+    lora_factor: Positive
     warmup_share: PartOrZero
     ema_share: Positive
     unlearn_share: Positive
     unlearn_rate_share: Positive
     unlearn_warmup_share: PartOrZero
 
-    def derive(self, items: int, parameters: int, given: Mapping[str, Any]) -> dict[str, Any]:
+    def rate(self, parameters: int, base: bool, lora: bool) -> float:
+        """The learning rate for a network of so many parameters that starts from ``base`` weights, with or without a
+        LoRA, or from random ones. From base weights it is never higher than from random ones."""
+        rate = self.learning_rate * math.sqrt(min(1, self.parameters / parameters))
+        if not base:
+            return rate
+        rate = min(rate, self.base_learning_rate * math.sqrt(self.base_parameters / parameters))
+        return rate * self.lora_factor if lora else rate
+
+    def derive(
+        self, items: int, parameters: int, given: Mapping[str, Any], base: bool = False, lora: bool = False
+    ) -> dict[str, Any]:
         """The values for so many training items and a network of so many parameters, by their dotted names; ``given``
-        ones are taken as they are, and what follows from them does."""
+        ones are taken as they are, and what follows from them does. ``base``, ``lora``: as ``rate`` takes them."""
         batch_size = given.get("batch_size") or (self.large_batch_size if items >= self.many_items else self.batch_size)
         epochs = given.get("epochs")
         least = 1 if epochs else self.least_steps
         steps = given.get("steps") or max(least, math.ceil((epochs or self.epochs) * items / batch_size))
-        learning_rate = self.learning_rate * math.sqrt(min(1, self.parameters / parameters))
-        learning_rate = given.get("learning_rate") or learning_rate
+        learning_rate = given.get("learning_rate") or self.rate(parameters, base, lora)
         unlearn_steps = given.get("unlearn.steps") or max(1, round(self.unlearn_share * steps))
         return {
             "steps": steps,

@@ -15,9 +15,10 @@ from tdattr.errors import UserError
 from tdattr.pipeline.dataset import derive_recipe, read_dataset
 from tdattr.training.recipe import Rule
 from tests.conftest import CONF
+from tests.networks.tiny_pipeline import save_pipeline
 
 Compose = Callable[..., DictConfig]
-PARAMETERS = {"dit_tiny": 258_627, "unet_cifar10": 49_062_787}
+PARAMETERS = {"dit_tiny": 258_627, "unet_cifar10": 49_062_787, "sd15": 859_520_964}
 
 
 @pytest.fixture
@@ -45,11 +46,12 @@ def own(tmp_path: Path) -> Compose:
 def test_the_table_of_the_recipe(rule: Rule) -> None:
     """The comment in the file says what the rule gives."""
     lines = [line for line in (CONF / "recipe" / "own.yaml").read_text().splitlines() if line.startswith("#   N =")]
-    assert len(lines) == 3
+    assert len(lines) == 5
     for line in lines:
         items, network = line.removeprefix("#   N =").replace(",", " ,").split(" ,")
         name, *_, steps, batch_size, rate, unlearn_steps, unlearn_rate = network.split()
-        values = rule.derive(int(items.replace(" ", "")), PARAMETERS[name], {})
+        pretrained = {"base": name == "sd15", "lora": "train.lora" in line}
+        values = rule.derive(int(items.replace(" ", "")), PARAMETERS[name], {}, **pretrained)
         assert (values["steps"], values["batch_size"], values["learning_rate"]) == (
             int(steps), int(batch_size), float(rate),
         )  # fmt: skip
@@ -89,6 +91,21 @@ def test_a_larger_network_learns_more_slowly(own: Compose) -> None:
     derive_recipe(cfg)
     assert 3e-4 < cfg.train.learning_rate < 7e-4
     assert cfg.method.unlearn.learning_rate == pytest.approx(0.15 * cfg.train.learning_rate, rel=0.05)
+
+
+def test_what_starts_from_base_weights_learns_more_slowly_and_a_lora_faster(own: Compose, tmp_path: Path) -> None:
+    save_pipeline(tmp_path / "sd", in_channels=3, out_channels=3, block_out_channels=(32, 64), norm_num_groups=8)
+    text = ["model=sd15", f"model.weights={tmp_path / 'sd'}", "diffusion=diffusers", "+text@dataset.text=tokens"]
+    rates = []
+    for more in (["dataset.source.resolution=8"], ["train.lora.rank=2"], ["dataset.recipe.rule.base_parameters=1000"]):
+        cfg = own(*text, *more)
+        derive_recipe(cfg)
+        assert cfg.method.unlearn.learning_rate == pytest.approx(0.15 * cfg.train.learning_rate, rel=0.05)
+        rates.append(cfg.train.learning_rate)
+    assert rates[1] == pytest.approx(10 * rates[0], rel=0.05) and rates[2] < rates[0] / 100
+    given = own(*text, "train.lora.rank=2", "dataset.recipe.learning_rate=3e-5")
+    derive_recipe(given)
+    assert given.train.learning_rate == 3e-5
 
 
 def test_what_cannot_be_derived_is_one_sentence(own: Compose, tmp_path: Path) -> None:
