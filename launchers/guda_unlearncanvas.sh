@@ -26,14 +26,12 @@ case "$scale" in
   toy)
     tdattr-base
     setting=(experiment=guda_c_glyphs method@protocol.ceiling=logo_again accuracy=classifier accuracy.objects=5)
-    text="text@method.objective.text=clip_sd_tiny" # the base model's own CLIP
-    clip="extractor@method.extractor=clip_sd_tiny"
+    clip="extractor@method.extractor=clip_sd_tiny" # the base model's own CLIP
     verdicts() {
       sweep "${setting[@]}" method=random,pixel,logo_images,group_similarity "$@"
       sweep "${setting[@]}" method=group_similarity "$clip" "$@"
       sweep "${setting[@]}" method=clip "$clip" "$@"
-      sweep "${setting[@]}" method=guda_c "$objective=awss" "$text" "$@"
-      sweep "${setting[@]}" method=guda_c "$objective=uniform,style_removed,matched_retain,gradient_ascent" "$@"
+      sweep "${setting[@]}" method=guda_c "$objective=awss,uniform,style_removed,matched_retain,gradient_ascent" "$@"
       sweep "${setting[@]}" method=guda_c "$objective=esd" "$teacher" "$@"
       # as 80 queries would take hours otherwise
       sweep "${setting[@]}" method=mucs method.score.pairs=5 method.unlearn.max_steps=20 "$@"

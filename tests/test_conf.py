@@ -100,6 +100,17 @@ def test_a_teacher_is_trained_as_f1_until_it_is_told_otherwise() -> None:
     assert changed.train.steps == 17
 
 
+def test_descriptors_are_compared_by_the_clip_that_goes_with_the_model() -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        tiny = compose("config", ["experiment=guda_c_glyphs", "method=guda_c", "model.weights=own"])
+        large = compose("config", ["experiment=guda_unlearncanvas", "method=guda_c"])
+        other = compose("config", ["method=guda_c"])  # whose model has none of its own
+        chosen = compose("config", ["model=sd_tiny", "method=guda_c", "text@method.objective.text=clip_l14_openai"])
+    assert tiny.method.objective.text.weights == "own/clip"
+    for config in (large, other, chosen):
+        assert config.method.objective.text.weights == "openai/clip-vit-large-patch14"
+
+
 def test_the_ceiling_has_as_many_seeds_as_gold_and_none_of_them() -> None:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         settings = ["protocol=logo", "method@protocol.ceiling=logo_again", "protocol.gold.repeats=3"]

@@ -52,16 +52,17 @@ class StableDiffusionConfig(NetworkConfig):
 
     ``f1``: ``trained`` from there, or the ``base`` itself. ``checkpoint_activations``: they are computed again on the
     way back instead of kept, which takes less memory, more time, and changes no result. ``augmentation_label``: must be
-    false.
+    false. ``clip``: the CLIP that its text encoder is of, which nothing here reads: ``text=clip_of_model`` does.
     """
 
-    unaddressed: ClassVar = ("name", "c_noise", "weights", "f1", "checkpoint_activations")
+    unaddressed: ClassVar = ("name", "c_noise", "weights", "clip", "f1", "checkpoint_activations")
     start: ClassVar = "from the base weights"
     remedy: ClassVar = "have the base trained on these items first, with model.f1=trained"
     has_base: ClassVar = True
 
     name: str
     weights: str
+    clip: str
     f1: Literal["trained", "base"]
     checkpoint_activations: bool
     augmentation_label: bool

@@ -125,7 +125,7 @@ def test_what_cannot_work_is_said_before_any_training(overrides: list[str], word
 
 def test_encoders_of_descriptors_that_are_missing_are_named(tmp_path: Path) -> None:
     done = tdattr(*GUDA, *AWSS[3:], "method.objective.text.weights=nowhere", *GLYPHS, folder=tmp_path, check=False)
-    assert "nowhere: put them there, or set `weights` of text clip_l14_openai" in done.stderr.splitlines()[-1]
+    assert "nowhere: put them there, or set `weights` of text clip_of_model" in done.stderr.splitlines()[-1]
 
 
 def test_some_groups_are_attributed_and_anchors_come_from_all(folder: Path) -> None:

@@ -94,7 +94,7 @@ def test_cut_prompts_are_named(folder: Path, caplog: pytest.LogCaptureFixture) -
 
 
 def model(folder: Path) -> StableDiffusionConfig:
-    return StableDiffusionConfig("sd15", str(folder), "trained", False, False, "timestep")
+    return StableDiffusionConfig("sd15", str(folder), "", "trained", False, False, "timestep")
 
 
 def save_published(folder: Path, pieces: dict[str, int]) -> Path:

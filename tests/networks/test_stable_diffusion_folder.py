@@ -31,7 +31,8 @@ def folder(whole: Path, tmp_path: Path) -> Path:
 
 
 def node(weights: Path | str, **changes: Any) -> StableDiffusionConfig:
-    values = {"f1": "trained", "checkpoint_activations": False, "augmentation_label": False, "c_noise": "timestep"}
+    values = {"clip": "", "f1": "trained", "checkpoint_activations": False, "augmentation_label": False}
+    values |= {"c_noise": "timestep"}
     return StableDiffusionConfig(**{"name": "sd15", "weights": str(weights)} | values | changes)
 
 
@@ -113,10 +114,10 @@ def test_a_hub_id_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
         UserError, match=r"the hub, which cannot be reached, for nobody/nothing: .*hf download n"
     ) as error:
         open_folder("nobody/nothing")
-
     command = str(error.value).partition("hf download nobody/nothing ")[2].partition(";")[0].split()
     assert {path.partition("/")[0] for path in command} == {"unet", "text_encoder", "tokenizer", "scheduler", "vae"}
     assert {"tokenizer/vocab.json", "tokenizer/merges.txt", "vae/diffusion_pytorch_model.safetensors"} <= {*command}
+
 
 def test_another_family_on_the_hub_is_refused_before_its_weights_are_fetched(
     folder: Path, monkeypatch: pytest.MonkeyPatch

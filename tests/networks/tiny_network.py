@@ -13,7 +13,8 @@ SIZES = (1, 8, TOKENS)
 
 
 def node(folder: Path, **changes: Any) -> StableDiffusionConfig:
-    values = {"f1": "trained", "checkpoint_activations": False, "augmentation_label": False, "c_noise": "timestep"}
+    values = {"clip": "", "f1": "trained", "checkpoint_activations": False, "augmentation_label": False}
+    values |= {"c_noise": "timestep"}
     return StableDiffusionConfig(**{"name": "sd", "weights": str(folder)} | values | changes)
 
 
