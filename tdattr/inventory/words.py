@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from tdattr.wording import noun
+
 KINDS = {
     "dataset": "dataset",
     "latents": "latents",
@@ -109,9 +111,9 @@ def show_age(seconds: float) -> str:
     return f"{max(0.0, seconds):.0f} s"
 
 
-def count(number: int, noun: str) -> str:
+def count(number: int, one: str) -> str:
     """``1 run``, ``1 200 runs``."""
-    return f"{number:,}".replace(",", " ") + f" {noun}{'' if number == 1 else 's'}"
+    return f"{number:,}".replace(",", " ") + f" {noun(number, one)}"
 
 
 def show_work(seconds: float) -> str:

@@ -102,6 +102,12 @@ def test_a_sweep_is_planned_as_one_table_and_builds_nothing(tmp_path: Path) -> N
 
 
 @pytest.mark.e2e
+def test_one_of_something_is_told_in_the_singular(tmp_path: Path) -> None:
+    planned = tdattr("method=pixel", "until=generate", "plan=true", *TINY, folder=tmp_path).stdout
+    assert "1 job: " in planned and "1 training, 12 steps, " in planned and "1 trainings" not in planned
+
+
+@pytest.mark.e2e
 def test_a_plan_starts_nothing_elsewhere(tmp_path: Path) -> None:
     """Whatever a command says of where its jobs run and who waits for them."""
     elsewhere = ["hydra/launcher=local", "hydra.launcher.pack=2", "sweep=detached", "workers=2"]
