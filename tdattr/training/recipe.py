@@ -50,8 +50,8 @@ class Rule:
     unlearn_warmup_share: PartOrZero
 
     def rate(self, parameters: int, base: bool, lora: bool) -> float:
-        """The learning rate for a network of so many parameters that starts from ``base`` weights, with or without a
-        LoRA, or from random ones. From base weights it is never higher than from random ones."""
+        """The learning rate for a network of so many parameters. ``base``: it starts from base weights, where all
+        weights never learn faster than from random ones; ``lora``: an adapter is trained in their place."""
         rate = self.learning_rate * math.sqrt(min(1, self.parameters / parameters))
         if not base:
             return rate

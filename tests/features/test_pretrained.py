@@ -212,3 +212,24 @@ def test_the_vae_of_the_base_model_that_is_not_there(monkeypatch: pytest.MonkeyP
         VAE("vae", "weights/sd_tiny", True).check()
     base: Any = OmegaConf.load(CONF.parent / "base.yaml")
     assert OmegaConf.to_container(base)["folder"].endswith(f"/{BASE_MODEL}")
+
+
+def test_optional_files_come_with_the_others_and_are_not_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[str]] = []
+
+    def fetch(hub_id: str, files: list[str], local: bool, needed: list[str] | None = None) -> Path | None:
+        if not local:
+            asked.append(files)
+        return None if local or needed == ["gone.json"] else tmp_path
+
+    monkeypatch.setattr("tdattr.pretrained.find_snapshot", fetch)
+    monkeypatch.setattr("tdattr.pretrained.is_hub_reachable", lambda: True)
+    (tmp_path / "vocab.json").write_text("{}")
+    assert find_folder("org/model", ["vocab.json"], "weights", True, ["added_tokens.json"]) == tmp_path
+    assert asked == [["vocab.json", "added_tokens.json"]]
+    with pytest.raises(
+        UserError, match=r"gone.json expected in org/model on the hub, which lacks some: set weights to "
+    ):
+        find_folder("org/model", ["gone.json"], "weights", True)
