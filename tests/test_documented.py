@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_dir
 
 from tdattr.overrides import choose_loggers, is_override
 from tests.conftest import CONF
-from tests.test_launchers import jobs
+from tests.sweep_jobs import jobs
 
 ROOT = CONF.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

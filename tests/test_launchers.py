@@ -10,6 +10,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from tests.conftest import CONF
+from tests.sweep_jobs import jobs
 
 LAUNCHERS = Path(__file__).parents[1] / "launchers"
 SCRIPTS = sorted(path for path in LAUNCHERS.glob("*.sh") if path.name != "common.sh")
@@ -43,22 +44,6 @@ def commands(tmp_path: Path):
         return done.returncode, said[1:] if said[:1] == [["tdattr-base"]] else said
 
     return run
-
-
-def jobs(command: list[str]) -> list[list[str]]:
-    """The overrides of the first job of a sweep, and of all that differ from it in one of them other than the seed."""
-    parser = OverridesParser.create()
-    choices = []
-    for override in map(parser.parse_override, command):
-        key = override.get_key_element()
-        if override.is_sweep_override():
-            values = list(override.sweep_string_iterator())
-            choices.append([f"{key}={value}" for value in (values[:1] if key == "seed" else values)])
-        else:
-            choices.append([override.input_line])
-    first = [values[0] for values in choices]
-    others = [[*first[:i], value, *first[i + 1 :]] for i, values in enumerate(choices) for value in values[1:]]
-    return [first, *others]
 
 
 def unswept(command: list[str]) -> list[str]:

@@ -19,7 +19,9 @@ def test_what_can_be_done_depends_on_where_its_weights_are_from(tmp_path: Path) 
 
     assert warn_far(ws, ws.health.far) is None and warn_far(ws, None) is None
     assert remedy() == "train it longer."
-    base, trained = (StableDiffusionConfig("sd", "nowhere", f1, False, False, "timestep") for f1 in ("base", "trained"))
+    base, trained = (
+        StableDiffusionConfig("sd", "nowhere", "nowhere", f1, False, False, "timestep") for f1 in ("base", "trained")
+    )
     ws.model = trained
     assert remedy() == "train it longer."
     ws.model = base
