@@ -20,7 +20,7 @@ FILE = "scores.safetensors"
 IDS = "ids.npy"
 GROUPS = "groups.json"  # of a method that scores groups: the names of the columns
 DAMPINGS = "dampings.json"  # of a method that was run with a grid of them
-LISTED = 8  # highest scores of a query that are known as such, however few are decided: people are shown them
+LISTED = 8  # of a query that people are shown: their scores are exact, also where others are estimates
 DECIDED = "decided.json"  # of a method that decides only the highest scores: how many
 DAMPING_UNIT = "published unit: the projection's dimension times what is added to a kernel of kept lengths"
 
@@ -74,14 +74,16 @@ class Scores:
         order = torch.argsort(self.values, dim=1, descending=True, stable=True)[:, :k]
         return self.ids[order.numpy()]
 
-    def table(self, top: int = 8, items: DataFrame | None = None) -> DataFrame:
+    def table(self, top: int = LISTED, items: DataFrame | None = None) -> DataFrame:
         """The ``top`` targets of every query, best first: query, rank, the target's id or the group's name, its score
-        and, where there is one, the score's standard error. With the training ``items`` also their names, if they have
-        any. Raises ValueError for scores of several dampings."""
+        and, where there is one, the score's standard error; of scores of which only the highest are decided at most
+        ``LISTED``. With the training ``items`` also their names, if they have any. Raises ValueError for scores of
+        several dampings."""
         import pandas as pd
 
         if self.dampings is not None:
             raise ValueError("scores of several dampings have no one order")
+        top = top if self.decided is None else min(top, LISTED)
         order = torch.argsort(self.values, dim=1, descending=True, stable=True)[:, :top]
         count = order.shape[1]
         names = np.array(self.groups) if self.groups is not None else self.ids

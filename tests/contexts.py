@@ -121,6 +121,7 @@ def plain_context(
         "trainer": trainer,
         "device": torch.device("cpu"),
         "seed": 5,
+        "precision_of_losses": "float32",
         "setting": setting,
         "plan": unused,
         "counterfactuals": NoCounterfactuals(**asked),

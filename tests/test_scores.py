@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tdattr.scores import Scores, load_scores, save_scores
+from tdattr.scores import LISTED, Scores, load_scores, save_scores
 from tdattr.store import Artifact
 
 IDS = np.array([10, 20, 30, 40, 50])  # ids are not places
@@ -45,6 +45,17 @@ def test_the_table_has_standard_errors_beside_the_scores_that_they_belong_to() -
     table = Scores(VALUES, IDS, standard_errors=ERRORS).table(3)
     assert list(table) == ["query", "rank", "id", "score", "standard_error"]
     assert table["standard_error"].tolist() == pytest.approx([0.05, 0.02, 0.03, 0.1, 0.2, 0.3])
+
+
+def test_what_is_no_score_is_in_no_table(tmp_path: Path) -> None:
+    scores = round_trip(Scores(torch.rand(2, 30), np.arange(30), decided=12), tmp_path)
+    assert scores.decided == 12 and scores.top(12).shape == (2, 12) and scores.top(LISTED).shape == (2, LISTED)
+    assert len(scores.table(20)) == 2 * LISTED
+    for k in (9, 13, 30):
+        with pytest.raises(
+            ValueError, match=rf"^which are the 12 highest scores of every query is known, not which {k}"
+        ):
+            scores.top(k)
 
 
 def test_the_table_of_groups_has_their_names() -> None:

@@ -24,7 +24,7 @@ from tdattr.queries import Queries
 from tdattr.recorder import Recorder
 from tdattr.scores import Attributor, Scores
 from tdattr.store import Build, Plan
-from tdattr.training.config import TrainConfig, TrainerConfig
+from tdattr.training.config import ScoringPrecision, TrainConfig, TrainerConfig
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ class Context:
     member: Callable[[str], "Member"]  # the stored scores of a method that this one ``uses``
     encode: Callable[[], Encode] | None = None  # loads what makes conditions of prompts; None: nothing does
     text: Mapping[str, Any] = field(default_factory=dict)  # all that these depend on besides the prompts
+    precision_of_losses: ScoringPrecision | None = None  # None: the method has not declared that it needs losses
     top: int | None = None  # how many of the highest scores the protocol asks for; None: every score
     recorder: Recorder = Recorder()  # what lets others see how a computation goes  # noqa: RUF009
 
@@ -115,9 +116,10 @@ class MethodSetup:
 class Method(Attributor, ABC):
     """A ``method`` config node: a frozen dataclass whose fields are its constants.
 
-    ``needs``: what it asks of ``Context.counterfactuals``: ``groups``, ``retraining``, ``measures``. The address of its
-    scores then contains the groups, how models are trained, or the measures; what is not declared is refused when it is
-    asked for. ``remedy``: what to change where scores are not finite, as the end of a sentence.
+    ``needs``: what it asks of ``Context.counterfactuals``: ``groups``, ``retraining``, ``measures``; and ``losses`` of
+    training items (`tdattr.methods.f1_losses`). The address of its scores then contains the groups, how models are
+    trained, the measures, or the precision of the losses; what is not declared is refused when it is asked for.
+    ``remedy``: what to change where scores are not finite, as the end of a sentence.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()

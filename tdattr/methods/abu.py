@@ -29,6 +29,7 @@ from tdattr.unlearning.fisher_step import FisherStep
 class AbU(Method):
     """The ``method=abu`` node: θ2 = θ1 + rate / N · Fisher⁻¹ · the gradient of the query's loss over ``draws``."""
 
+    needs: ClassVar = frozenset({"losses"})
     remedy: ClassVar = "lower method.rate, or raise method.fisher.damping"
 
     name: str
@@ -56,7 +57,8 @@ class AbU(Method):
         """The Fisher information, and for each query one step and the losses after it."""
         shift = count_shift(context, self.score)
         step = Work(steps=1, trained=self.draws)
-        return MethodWork(step + shift.query, needs=[self.plan_fisher(context)[0], *shift.needs])
+        usual = None if shift.usual is None else step + shift.usual
+        return MethodWork(step + shift.query, needs=[self.plan_fisher(context)[0], *shift.needs], usual=usual)
 
     def plan_fisher(self, context: Context) -> tuple[Plan, list[Plan]]:
         """The Fisher information, of both sides of the items where both are scored, and the rounds that it is the mean

@@ -37,6 +37,7 @@ class DAS(Damped):
     no order without 1 - h_i and makes it meaningless with it, so that it is not done here.
     """
 
+    needs: ClassVar = frozenset({"losses"})
     code_version: ClassVar[int] = 3  # 1 - leverage without a subtraction
 
     name: str

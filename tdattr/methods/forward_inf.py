@@ -24,6 +24,7 @@ from tdattr.training.config import TrainConfig
 class ForwardINF(Method):
     """The ``method=forward_inf`` node: ``steps`` of Adam on ``batch_size`` noisy copies of the query."""
 
+    needs: ClassVar = frozenset({"losses"})
     remedy: ClassVar = "lower method.learning_rate"
 
     name: str
@@ -50,7 +51,8 @@ class ForwardINF(Method):
         """For each query the ascent, and the losses after it."""
         shift = count_shift(context, self.score)
         ascent = Work(steps=self.steps, trained=self.steps * self.batch_size)
-        return MethodWork(ascent + shift.query, needs=shift.needs)
+        usual = None if shift.usual is None else ascent + shift.usual
+        return MethodWork(ascent + shift.query, needs=shift.needs, usual=usual)
 
     def start(self, context: Context) -> Scorer:
         """F1's losses."""

@@ -68,7 +68,8 @@ def count_shift(context: Context, config: ShiftConfig) -> MethodWork:
         needs += f1_table(context, items, pairs, describe_noise(config, share)).plan_blocks()
     chosen = config.kept == "moved"
     choice = Work(evaluations=2 * config.pairs if chosen else 0, at_most=chosen)
-    most, usual = count_cells(config, len(seen) * len(context.ids))
+    sides = 2 if config.mirror else 1
+    most, usual = count_cells(config, sides * len(context.ids), len(seen) // sides)
     return MethodWork(most + choice, needs=needs, usual=None if usual is None else usual + choice)
 
 
@@ -94,9 +95,11 @@ def average(values: Float[Tensor, "item pair"]) -> Float[Tensor, " item"]:
 def find_moved_pairs(
     context: Context, config: ShiftConfig, f1: LossModel, after: LossModel, pairs: Pairs, query: int
 ) -> Int[np.ndarray, " kept"]:
-    """The indices of the pairs at which the query's own loss moved at least as far as on average."""
+    """The indices of the pairs at which the query's own loss moved at least as far as on average; all, where it is not
+    finite."""
     items = QueryItems(context.queries.select(slice(query, query + 1)))
     shifts = config.compare(f1.table(items, pairs), after.table(items, pairs))[0]
     if config.form == "absolute":
         shifts = shifts.abs()
-    return np.flatnonzero((shifts >= shifts.mean()).numpy())
+    moved = np.flatnonzero((shifts >= shifts.mean()).numpy())
+    return moved if len(moved) else np.arange(len(pairs))  # losses that are not finite: so will be the scores

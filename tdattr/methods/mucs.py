@@ -78,6 +78,7 @@ class MirrorConfig(Settings):
 class MUCS(Method):
     """The ``method=mucs`` node; the published figures are in ``conf/method/mucs.yaml``."""
 
+    needs: ClassVar = frozenset({"losses"})
     code_version: ClassVar = 2  # unlearning and the null loss take the first caption of an item
     remedy: ClassVar = "lower method.unlearn.learning_rate_factor"
 
@@ -129,8 +130,10 @@ class MUCS(Method):
         if config.instance_weights is not None:
             needs.append(plan_vectors(config.instance_weights.extractor, None, context.setting))
             setup += Work(looks=len(context.queries))
-        losses = shift.query if shift.usual is None else shift.usual
-        usual = losses + step * min(USUAL_STEPS, config.max_steps) if bounded or shift.usual is not None else None
+        usual = None
+        if bounded or shift.usual is not None:
+            steps = min(USUAL_STEPS, config.max_steps) if bounded else config.max_steps
+            usual = (shift.query if shift.usual is None else shift.usual) + step * steps
         return MethodWork(shift.query + (step * config.max_steps).bound(bounded), setup, needs, usual)
 
     def start(self, context: Context) -> Scorer:

@@ -34,16 +34,28 @@ from tdattr.tables import write_table
 from tdattr.unlearning.objectives import Objective
 
 SETUP = "setup_seconds"
+MANY = 1000  # items: any number, where it only matters whether a protocol asks for the highest scores
 
 
 def attribute(ws: Workspace, method: Method | None = None) -> Plan:
     """The scores of a method (the workspace's) for the explained queries, made of an artifact for each query.
 
-    Nothing is computed before the plan's ``get``.
+    Nothing is computed before the plan's ``get``. Raises UserError for scores that the protocol cannot use.
     """
     attribution = Attribution(ws, ws.method if method is None else method)
+    check_top(ws, "method", attribution.method)
     config, inputs, cost = attribution.config, attribution.inputs, attribution.cost
     return ws.store.plan("attribute", 2, config, inputs, attribution.save, attribution.score, cost=cost)
+
+
+def check_top(ws: Workspace, place: str, method: Method) -> None:
+    """Raise UserError where a method decides only the highest scores and the protocol asks for others too. ``place``:
+    where the method stands in the config."""
+    if method.decides_top and ws.protocol.top(MANY) is None:
+        raise UserError(
+            f"{place}.score.allocation=racing decides only the highest scores, protocol={ws.protocol.name} needs all: "
+            f"set {place}.score.allocation to importance or all."
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +70,6 @@ class Attribution:
         """Everything that the scores depend on besides F1 and the queries."""
         ws, method = self.ws, self.method
         config = {"method": method.describe(), "seed": ws.seed, "weights": ws.weights} | training_of_imported(ws)
-        config |= {"precision_of_losses": ws.trainer.scoring_precision}
         config |= {"identity": identities(method, ws.setting()), "explained": ws.queries.explained}
         if method.decides_top:
             config["top"] = ws.protocol.top(len(ws.ids))
@@ -93,14 +104,16 @@ class Attribution:
 
         def plan_query(query: int) -> Plan:
             def make(folder: Path) -> Mapping[str, Any]:
-                scorer, seconds = setup.run()
-                started = time.perf_counter()
+                scorer = setup.run()
+                started, elsewhere = time.perf_counter(), ws.store.nested[-1]
                 scored = scorer(query)
-                facts = {"seconds": time.perf_counter() - started, **scored.facts}
+                spent = time.perf_counter() - started - (ws.store.nested[-1] - elsewhere)
+                facts = {"seconds": spent, **scored.facts}
+                setup.asked.update(ws.store.asked[-1])  # what a query was the first to need others have from memory
                 recorder_of(ws, method).log("query", "", query, facts)
                 check_scored(scored, method, self.targets)
                 save_file(tensors(scored), folder / FILE, {"facts": to_json(facts)})
-                return {SETUP: seconds}
+                return {SETUP: setup.seconds()}
 
             key = config | {"query": query}
             return ws.store.plan("query_scores", 1, key, inputs, make, cost=lambda: self.cost_of_query, like=like)
@@ -177,33 +190,38 @@ class Setup:
 
     def __init__(self, ws: Workspace, method: Method) -> None:
         self.ws, self.method = ws, method
-        self.done: tuple[Scorer, float] | None = None
+        self.scorer: Scorer | None = None
+        self.own_seconds = 0.0
+        self.used: list[Artifact] = []
         self.asked: dict[str, None] = {}  # the artifacts that were asked for meanwhile
 
-    def run(self) -> tuple[Scorer, float]:
-        """The function that scores a query, and the seconds of what all share; what is shared with other methods
-        counts in full, whether this run built it or another one had. Whatever is built meanwhile uses what was asked
-        for, also where that had been done before."""
+    def run(self) -> Scorer:
+        """The function that scores a query. Whatever is built meanwhile uses what was asked for, also where that had
+        been done before."""
         asked = self.ws.store.asked
-        if self.done is None:
+        if self.scorer is None:
             asked.append({})
             try:
-                self.done = self.start()
+                self.scorer = self.start()
             finally:
                 self.asked = asked.pop()
         asked[-1].update(self.asked)
-        return self.done
+        return self.scorer
 
-    def start(self) -> tuple[Scorer, float]:
+    def start(self) -> Scorer:
         """``run`` for the first time."""
         ws = self.ws
-        used: list[Artifact] = []
-        context = make_context(ws, self.method, used)
+        context = make_context(ws, self.method, self.used)
         started, elsewhere = time.perf_counter(), ws.store.nested[-1]
         scorer = self.method.start(context)
-        seconds = time.perf_counter() - started - (ws.store.nested[-1] - elsewhere)
-        shared = {artifact.name: artifact for artifact in used if artifact.folder.exists()}
-        return scorer, seconds + sum(provenance(artifact)["seconds"] for artifact in shared.values())
+        self.own_seconds = time.perf_counter() - started - (ws.store.nested[-1] - elsewhere)
+        return scorer
+
+    def seconds(self) -> float:
+        """The seconds of what all queries share, as far as it has been needed; what is shared with other methods counts
+        in full, whether this run built it or another one had."""
+        shared = {artifact.name: artifact for artifact in self.used if artifact.folder.exists()}
+        return self.own_seconds + sum(provenance(artifact)["seconds"] for artifact in shared.values())
 
 
 def other_methods(ws: Workspace) -> dict[str, Method]:
@@ -222,6 +240,8 @@ def describe_needs(ws: Workspace, needs: frozenset[str]) -> dict[str, Any]:
         config["groups"] = {name: digest_ids(ids) for name, ids in ws.groups.items()}
         if len(ws.attributed) < len(ws.groups):
             config["attributed"] = list(ws.attributed)
+    if "losses" in needs:
+        config["precision_of_losses"] = ws.trainer.scoring_precision
     if "retraining" in needs:
         config |= training_config(ws, removed=True)
     if "measures" in needs:
@@ -281,6 +301,7 @@ def make_context(ws: Workspace, method: Method, used: list[Artifact], queries: Q
         encode=None if text is None else lambda: text.load(ws.device),
         text=text_of(ws),
         top=ws.protocol.top(len(ws.ids)),
+        precision_of_losses=ws.trainer.scoring_precision if "losses" in method.needs else None,
         recorder=recorder_of(ws, method),
     )
 

@@ -13,7 +13,7 @@ from tdattr.features.text import TextEncoder
 from tdattr.methods import Method, MethodSetup
 from tdattr.networks import Network
 from tdattr.pipeline import check_accuracy
-from tdattr.pipeline.attribute import attribute, other_methods
+from tdattr.pipeline.attribute import attribute, check_top, other_methods
 from tdattr.pipeline.evaluate import evaluate
 from tdattr.pipeline.generate import prompts_are_drawn, query_items
 from tdattr.pipeline.health import plan_health
@@ -28,7 +28,6 @@ from tdattr.wording import counted
 
 log = logging.getLogger(__name__)
 MOST_SHOWN = 32  # groups
-MANY = 1000  # items: any number, where it only matters whether a protocol asks for the highest scores
 
 
 def check(ws: Workspace, overrides: Iterable[str] = (), swept: bool = False, weights: bool = True) -> None:
@@ -73,6 +72,8 @@ def check(ws: Workspace, overrides: Iterable[str] = (), swept: bool = False, wei
     for place, method in placed.items():
         for name, teacher in find_teachers(method):
             check_teacher(ws, teacher, f"{place}.{name}")
+    if ws.trainer.scoring_precision == "tf32" and ws.device.type != "cuda":
+        log.warning("trainer.scoring_precision=tf32 is a mode of NVIDIA's GPUs: losses are computed in float32 here.")
     ws.train.in_steps(len(ws.ids))
     if ws.train.selection == "best" and not len(ws.data.test):
         raise UserError("train.selection=best needs a test split, which this dataset lacks: use train.selection=last.")
@@ -237,12 +238,8 @@ def check_roles(ws: Workspace) -> None:
     if any(method.dampings for method in others.values()):
         raise UserError("damping=grid is for the method that is judged: give the others one value.")
     placed = {"method": ws.method} | {f"protocol.{role}": method for role, method in others.items()}
-    racing = [place for place, method in placed.items() if method.decides_top]
-    if racing and protocol.top(MANY) is None:
-        raise UserError(
-            f"{racing[0]}.score.allocation=racing decides only the highest scores, protocol={ws.cfg.protocol.name} "
-            f"needs all: set {racing[0]}.score.allocation to importance or all."
-        )
+    for place, method in placed.items():
+        check_top(ws, place, method)
     if ws.method.dampings and not protocol.takes_grid:
         raise UserError("method.damping=grid is for choosing a value with protocol=lds: give one value here.")
     if ws.queries.explained == "controls" and not protocol.takes_controls:

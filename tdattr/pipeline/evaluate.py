@@ -163,9 +163,11 @@ def tell_allocation(facts: dict[str, float]) -> list[str]:
     """How many of the losses after unlearning were evaluated, where not all were, and what that may have cost."""
     if "share_evaluated" not in facts:
         return []
-    line = f"{facts['evaluations']:,.0f} losses for a query, {100 * facts['share_evaluated']:.1f} % of all"
+    line = f"{facts['evaluations']:,.0f} losses after unlearning a query, {facts['share_evaluated']:.1%} of all"
     if "expected_misses" in facts:
-        line += f"; {facts['expected_misses']:.2f} items are expected to be wrongly left out of the highest"
+        line += f"; at most {facts['expected_misses']:.2f} items are expected to be wrongly left out of the highest"
+    if "standard_error" in facts:
+        line += f"; the standard error of a score is {facts['standard_error']:.2g}"
     return [line]
 
 

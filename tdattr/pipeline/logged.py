@@ -16,14 +16,14 @@ from tdattr.image_bytes import unpack
 from tdattr.loggers import Picture, Results, RunInfo
 from tdattr.pipeline.workspace import Workspace
 from tdattr.queries import TABLE, load_images
-from tdattr.scores import Scores, load_scores
+from tdattr.scores import LISTED, Scores, load_scores
 from tdattr.store import find
 from tdattr.tables import read_table
 
 ID = "run_id"  # the file in a run's folder
 ID_BYTES = 8
 PICTURES = ("queries", "regenerated", "regenerated_random")  # artifacts whose images a logger shows
-SHOWN = 8  # attributed items or groups of every query
+SHOWN = LISTED  # attributed items or groups of every query
 WriteReport = Callable[[list[Path], Path], None]  # of the runs in some folders, into another folder
 
 

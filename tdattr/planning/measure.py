@@ -17,7 +17,6 @@ from tdattr.pipeline.train import build_network
 from tdattr.planning.workspace import PlannedWorkspace
 from tdattr.scoring.gradients import GradientConfig, Gradients
 from tdattr.scoring.pairs import NoiseSet
-from tdattr.scoring.precision import network_precision
 from tdattr.scoring.projection import ProjectionConfig, project
 from tdattr.seeding import generator, torch_seed
 
@@ -92,7 +91,7 @@ class Measured:
             inputs = self.inputs(count)
 
             def run() -> None:
-                with torch.inference_mode(), network_precision(ws.trainer.scoring_precision, ws.device):
+                with torch.inference_mode():
                     ws.diffusion.loss(network, *inputs)
 
             return run

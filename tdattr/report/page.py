@@ -24,13 +24,13 @@ from tdattr.report.sheets.group_agreement import measure_agreement
 from tdattr.report.sweeps import find_sweeps
 from tdattr.report.tables import HEADINGS, PROTOCOL, describe_marks, format_row
 from tdattr.report.unjudged import Unjudged
-from tdattr.scores import Scores, load_scores
+from tdattr.scores import LISTED, Scores, load_scores
 from tdattr.tables import read_frame
 
 VERDICTS = ("top_1", "spearman")  # of the protocols that judge groups
 DRAWN = (*VERDICTS, "ndcg_3")
 PLOTTED = "Similarity between the images before and after the removal"
-SHOWN = 8  # top attributed examples per query and method
+SHOWN = LISTED  # top attributed examples per query and method
 Table = list[dict[str, Any]]
 Made = tuple[Experiment, Table, list[Sheet]]  # an experiment, the numbers of its overview, and its tables
 

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -110,7 +111,7 @@ class LossModel:
     """A network and the value that is computed at each cell: its ``loss``, or another ``value``.
 
     The network must be in evaluation mode. Apart from rounding, results do not depend on ``batch_size``, the number of
-    cells in a forward pass. ``precision``: of the network.
+    cells in a forward pass. ``precision``: of the network; None: whatever torch is set to.
     """
 
     diffusion: Diffusion
@@ -118,7 +119,7 @@ class LossModel:
     device: torch.device
     batch_size: int
     value: Value = loss
-    precision: ScoringPrecision = "float32"
+    precision: ScoringPrecision | None = None
 
     def cells(
         self,
@@ -141,12 +142,16 @@ class LossModel:
             index = torch.from_numpy(inverse).to(self.device)
             levels, noise = pairs.take(items.ids[rows[part]], columns[part])
             x, given = x.to(self.device)[index], given.to(self.device)[index]
-            with torch.inference_mode(), network_precision(self.precision, self.device):
+            with torch.inference_mode(), self.precisely():
                 value = self.value(
                     self.diffusion, self.network, x, levels.to(self.device), noise.to(self.device), given
                 )
             values.append(value.cpu())
         return torch.cat(values) if values else torch.empty(0)
+
+    def precisely(self) -> AbstractContextManager[None]:
+        """The precision of the network."""
+        return nullcontext() if self.precision is None else network_precision(self.precision, self.device)
 
     def table(
         self, items: Items, pairs: Pairs, block: "Block | None" = None, description: str | None = None

@@ -22,10 +22,10 @@ def weigh(
     order = order_pairs(covariance, np.array([], np.int64))
     cells.fill_columns(order[:count])
     counts = [count, len(positions)] if count < len(positions) else [len(positions)]
-    by = estimators(covariance, order, counts)[0]
-    means = cells.values[:, order[: counts[0]]] @ by.weights
+    row_mean = estimators(covariance, order, counts)[0]
+    means = cells.values[:, order[: counts[0]]] @ row_mean.weights
     known = cells.values[complete].mean(1)
     means += (known - means[complete]).mean()
     means[complete] = known
-    errors = np.where(complete, 0.0, np.sqrt(by.variance))
+    errors = np.where(complete, 0.0, np.sqrt(row_mean.variance))
     return Allocated(means, errors, cells.facts)

@@ -11,15 +11,16 @@ from tdattr.training.config import ScoringPrecision
 @contextmanager
 def network_precision(precision: ScoringPrecision, device: torch.device) -> Iterator[None]:
     """Matrix products and convolutions are computed in that precision, their results added up in float32. ``tf32`` is
-    a mode of NVIDIA's GPUs, and float32 elsewhere; ``bfloat16`` is torch's autocast."""
+    a mode of NVIDIA's GPUs, and float32 elsewhere; ``bfloat16`` is torch's autocast. What torch was set to before is
+    restored."""
     if precision == "bfloat16":
         with torch.autocast(device.type, torch.bfloat16):
             yield
         return
-    matrices, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = matrices.allow_tf32, convolutions.allow_tf32
-    matrices.allow_tf32 = convolutions.allow_tf32 = precision == "tf32"
+    matrices, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn.conv  # type: ignore[attr-defined]
+    before = matrices.fp32_precision, convolutions.fp32_precision
+    matrices.fp32_precision = convolutions.fp32_precision = "tf32" if precision == "tf32" else "ieee"
     try:
         yield
     finally:
-        matrices.allow_tf32, convolutions.allow_tf32 = before
+        matrices.fp32_precision, convolutions.fp32_precision = before

@@ -2,8 +2,8 @@
 
 The shifts of an item at different pairs go together, those at neighbouring noise levels most. Their covariance over the
 pairs is estimated from the complete rows and shrunk towards a smooth prior; from it follow the order in which pairs
-tell most, the weights of those that are known, and how far such an estimate is from the mean. The constants are those
-of the measurements in ``benchmarks/adaptive_scoring.py``; none is tuned to a dataset.
+tell most, the weights of those that are known, and how far such an estimate is from the mean. The constants come from
+where those of `tdattr.scoring.racing` do.
 """
 
 from dataclasses import dataclass
@@ -13,10 +13,8 @@ from jaxtyping import Float, Int
 
 PRIOR_ROWS = 24  # how many complete rows the prior is worth
 LEAST_ROWS = 6  # complete rows, below which the prior stands alone
-SMOOTH_SHARE, SMOOTH_REACH = (
-    0.15,
-    0.15,
-)  # of the prior's variance that neighbouring levels share; how far, in levels' range
+SMOOTH_SHARE = 0.15  # of the prior's variance: what neighbouring levels share
+SMOOTH_REACH = 0.15  # how far apart neighbours may be, of the range of levels
 OWN_SHARE = 0.1  # of the prior's variance that a pair has for itself
 NUGGET = 0.01  # of the mean variance, added to every pair's own
 NEGLIGIBLE = 1e-9  # of the whole variance: a pair that has no more tells nothing new

@@ -6,11 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import tdattr as library
+from tdattr.errors import UserError
+from tdattr.metrics.rank_correlation import spearman
 from tdattr.scores import LISTED, load_scores
 from tdattr.store import find
 from tests.e2e.console import MUCS, TINY, tdattr
 
 MANY_PAIRS = [argument for argument in MUCS if "pairs" not in argument] + ["method.score.pairs=25"]
+TRAINED = ["weights=raw", "train.steps=60", "train.learning_rate=0.005"]  # enough for losses to move
 RACING = "method.score.allocation=racing"
 
 
@@ -27,13 +31,15 @@ def test_a_race_decides_what_leave_k_out_removes(tmp_path: Path) -> None:
         choice = [f"method.score.allocation={allocation}"]
         if allocation == "importance":
             choice.append("method.score.pairs_each=12")
-        printed = tdattr("method=mucs", *TINY, *MANY_PAIRS, *choice, "protocol.k=30", folder=folder).stderr
+        printed = tdattr("method=mucs", *TINY, *TRAINED, *MANY_PAIRS, *choice, "protocol.k=30", folder=folder).stderr
         run = summary(folder)
         found[allocation] = load_scores(find(folder / "outputs" / "artifacts", run["artifacts"]["scores"]))
-        told = " losses for a query, " in printed
+        told = " losses after unlearning a query" in printed
         assert told == (allocation != "all") == ("share_evaluated" in run["facts"])
         assert ("expected to be wrongly left out" in printed) == (allocation == "racing")
     whole, raced = found["all"], found["racing"]
+    agreement = spearman(found["importance"].values.numpy().T, whole.values.numpy().T)
+    assert agreement.min() > 0.9
     assert raced.decided == 30 and whole.decided is None and found["importance"].decided is None
     for query, (ids, known) in enumerate(zip(raced.top(30), whole.top(30), strict=True)):
         assert len(np.intersect1d(ids, known)) >= 29, query
@@ -41,6 +47,21 @@ def test_a_race_decides_what_leave_k_out_removes(tmp_path: Path) -> None:
     assert raced.top(LISTED).shape == (3, LISTED)
     with pytest.raises(ValueError, match=r"^which are the 30 highest scores"):
         raced.top(40)
+
+
+def test_estimates_of_every_score_are_judged_as_scores(tmp_path: Path) -> None:
+    lds = ["protocol=lds", "protocol.subsets=3", "protocol.repeats=1", "protocol.draws=10"]
+    choice = ["method.score.allocation=importance", "method.score.pairs_each=12"]
+    printed = tdattr("method=mucs", *TINY, *TRAINED, *MANY_PAIRS, *choice, *lds, folder=tmp_path).stderr
+    assert "LDS " in printed and "; the standard error of a score is " in printed
+
+
+def test_a_session_refuses_a_race_too(tmp_path: Path) -> None:
+    settings = ["method=mucs", *TINY, f"paths.outputs={tmp_path}"]
+    racing, ws = (library.compose([*settings, choice]) for choice in (RACING, "protocol=lds"))
+    with pytest.raises(UserError, match=r"^method.score.allocation=racing decides only the highest scores"):
+        library.attribute(ws, racing.method)
+    assert not (tmp_path / "artifacts" / "pretrain").exists()
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,25 @@ def test_a_race_names_the_same_items_from_fewer_losses(world: World, unlearned: 
     assert complete[found.scores.topk(8).indices].all() and not complete.all()
 
 
+@pytest.mark.parametrize(("allocation", "kept"), product(("racing", "importance"), ("all", "moved")))
+def test_what_is_complete_is_exact_whatever_side_and_caption(
+    world: World, unlearned: nn.Module, allocation: str, kept: str
+) -> None:
+    context = replace(world.context, ids=np.arange(ITEMS), top=4)
+    wanted = config(kept=kept, mirror=True, captions="all", schedule_share=1.0)
+    expected = shift_scorer(context, wanted)(unlearned, 2).scores
+    found = shift_scorer(context, replace(wanted, allocation=allocation, doubt=0.3, pairs_each=2))(unlearned, 2)
+    assert found.standard_errors is not None
+    complete = found.standard_errors == 0
+    assert 0 < complete.sum() < ITEMS
+    torch.testing.assert_close(found.scores[complete], expected[complete], atol=1e-6, rtol=1e-4)
+    rough = (found.scores - expected)[~complete].abs() / found.standard_errors[~complete]
+    assert 0.1 < rough.square().mean().sqrt() < 5
+    if allocation == "importance" and kept == "all":
+        complete_rows = 32  # of 2 sides of 48 items
+        assert found.facts["evaluations"] == 2 * (96 * 2 + complete_rows * (PAIRS - 2))
+
+
 @pytest.mark.parametrize("form", ["skew", "difference"])
 def test_moved_pairs_are_those_that_moved_the_query_at_least_as_far_as_on_average(
     world: World, unlearned: nn.Module, form: str

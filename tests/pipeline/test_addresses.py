@@ -55,6 +55,7 @@ def test_what_changes_no_result_is_in_no_address(override: str, tmp_path: Path) 
     ("override", "changed"),
     [
         ("method.zero=0.5", {"attribute", "evaluate"}),
+        ("trainer.scoring_precision=bfloat16", set()),  # of a method that looks at pixels
         ("protocol.k=3", {"evaluate"}),
         ("metrics=[mse]", {"evaluate"}),
         ("weights=raw", {"generate", "attribute", "evaluate"}),
@@ -70,6 +71,32 @@ def test_what_changes_no_result_is_in_no_address(override: str, tmp_path: Path) 
 def test_what_changes_a_result_is_in_its_address(override: str, changed: set[str], tmp_path: Path) -> None:
     before, after = addresses(workspace(tmp_path)), addresses(workspace(tmp_path, override))
     assert {stage for stage in before if before[stage] != after[stage]} == changed
+
+
+@pytest.mark.parametrize(
+    ("method", "override"),
+    [
+        *((method, "trainer.scoring_precision=bfloat16") for method in ("mucs", "abu", "das")),
+        ("mucs", "method.score.allocation=racing"),
+        ("mucs method.score.allocation=racing", "method.score.doubt=3"),
+        ("mucs method.score.allocation=racing", "protocol.k=3"),
+        ("mucs method.score.allocation=importance", "method.score.pairs_each=3"),
+    ],
+)
+def test_how_losses_are_evaluated_is_in_the_address_of_scores(method: str, override: str, tmp_path: Path) -> None:
+    chosen = f"method={method}".split()
+    before, after = (addresses(workspace(tmp_path, *chosen, *change)) for change in ([], [override]))
+    assert {stage for stage in before if before[stage] != after[stage]} == {"attribute", "evaluate"}
+
+
+def test_f1_has_losses_in_every_precision(tmp_path: Path) -> None:
+    blocks = []
+    for precision in ("float32", "bfloat16"):
+        ws = workspace(tmp_path, "method=mucs", f"trainer.scoring_precision={precision}")
+        work = ws.method.work(outline_context(ws, ws.method))
+        assert work is not None
+        blocks.append({plan.address for plan in work.needs if plan.stage == "losses"})
+    assert blocks[0] and not blocks[0] & blocks[1]
 
 
 def test_the_number_of_ranks_matters_where_there_is_dropout(tmp_path: Path) -> None:

@@ -42,6 +42,17 @@ def test_less_doubt_takes_fewer_cells_and_misses_more() -> None:
     assert expected == sorted(expected, reverse=True) and expected[0] > 1
 
 
+def test_fewer_are_missed_than_are_expected_but_not_many_times_fewer() -> None:
+    """With so little doubt that some are; the standard errors are those of items that move far."""
+    missed, expected, k = 0, 0.0, 40
+    for seed in range(24):
+        values, near = draw(1000, seed, noise=0.06)
+        found = race(Table(values), Outline(near, POSITIONS), k, doubt=0.7)
+        missed += round(k * (1 - recall(found.means, values.mean(1), k)))
+        expected += found.facts["expected_misses"]
+    assert missed > 20 and 1 < expected / missed < 6
+
+
 def test_rows_that_are_complete_have_their_means_and_no_error() -> None:
     values, near = draw(1500, 2)
     table = Table(values)
