@@ -5,7 +5,7 @@ Every query is unlearned once and all of its losses are evaluated, in two precis
 are given the same tables, of which they see the cells that they ask for. Prints, over the queries, the share of the
 cells and of the right items in the top 2 %, and for estimates of every score their rank correlation with the full ones.
 
-    python benchmarks/adaptive_scoring.py --folder FOLDER [--share 0.02] [--precision bfloat16] [OVERRIDES]
+    python benchmarks/adaptive_scoring.py --folder FOLDER [--queries 50] [--share 0.02] [OVERRIDES]
 """
 
 import argparse
@@ -26,7 +26,7 @@ from tdattr.methods.mucs import MUCS
 from tdattr.methods.shift_allocation import find_near
 from tdattr.methods.shift_noise import noise_set
 from tdattr.metrics.rank_correlation import spearman
-from tdattr.pipeline.attribute import make_context
+from tdattr.pipeline.attribute import attribute, make_context
 from tdattr.scoring.cells import TrainingItems
 from tdattr.scoring.importance import weigh
 from tdattr.scoring.racing import Outline, race
@@ -40,9 +40,9 @@ Table = Float[np.ndarray, "item pair"]
 
 
 def complete(
-    method: MUCS, given: Context, folder: Path, low: ScoringPrecision
+    method: MUCS, given: Context, count: int, folder: Path, low: ScoringPrecision
 ) -> tuple[list[tuple[Table, Int[np.ndarray, " item"]]], list[Table]]:
-    """The shifts of every item after unlearning each query, with the items in the order of how near they are to it; and
+    """The shifts of every item after unlearning each of the first ``count`` queries, with the items in the order of how near they are to it; and
     the shifts again, by a network in another precision."""
     noise, items = noise_set(given, method.score), TrainingItems(given.data.train, given.ids)
 
@@ -55,7 +55,12 @@ def complete(
         (folder / precision).mkdir(parents=True, exist_ok=True)
         if not (path := folder / precision / "before.npy").exists():
             np.save(path, losses(given.f1.load(), precision, "Losses of F1"))
-    null_loss = method.estimate_null_loss(given)
+    missing = [
+        query
+        for query in range(count)
+        if not all((folder / precision / f"{query}.npy").exists() for precision in precisions)
+    ]
+    null_loss = method.estimate_null_loss(given) if missing else None
 
     def keep(network: nn.Module, query: int) -> Scored:
         for precision in precisions:
@@ -64,11 +69,10 @@ def complete(
             np.save(folder / precision / f"{query}.npy", method.score.compare(before, after))
         return Scored(torch.zeros(len(given.ids)))
 
-    for query in range(len(given.queries)):
-        if not all((folder / precision / f"{query}.npy").exists() for precision in precisions):
-            method.score_query(given, null_loss, None, keep, query)
+    for query in missing:
+        method.score_query(given, null_loss, None, keep, query)
     exact, other = (
-        [np.load(folder / precision / f"{query}.npy").astype(np.float64) for query in range(len(given.queries))]
+        [np.load(folder / precision / f"{query}.npy").astype(np.float64) for query in range(count)]
         for precision in precisions
     )
     return [(table, find_near(given, method.score, query)) for query, table in enumerate(exact)], other
@@ -89,6 +93,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--share", type=float, default=0.02, help="of the items that are the top")
+    parser.add_argument("--queries", type=int, help="the first so many; all without it")
     parser.add_argument("--precision", default="bfloat16", choices=["tf32", "bfloat16"], help="beside float32")
     options, overrides = parser.parse_known_args()
     options.folder.mkdir(parents=True, exist_ok=True)
@@ -98,7 +103,13 @@ def main() -> None:
     assert isinstance(method, MUCS) and ws.cfg.ablation is None and not method.score.mirror
     if ws.trainer.threads is not None:
         torch.set_num_threads(ws.trainer.threads)
-    tables, low = complete(method, make_context(ws, method, []), options.folder, options.precision)
+    address = options.folder / "address.txt"
+    if any(options.folder.iterdir()) and (not address.exists() or address.read_text() != attribute(ws).address):
+        raise SystemExit(f"{options.folder} holds tables of other settings: choose another folder.")
+    address.write_text(attribute(ws).address)
+    context = make_context(ws, method, [])
+    count = len(context.queries) if options.queries is None else options.queries
+    tables, low = complete(method, context, count, options.folder, options.precision)
     items, pairs = tables[0][0].shape
     k, positions = round(options.share * items), np.arange(pairs) / pairs
     print(f"{items} items, {pairs} pairs, {len(tables)} queries, top {k}")

@@ -38,7 +38,7 @@ class Ensemble(Method):
             if member.decides_top:
                 raise UserError(
                     f"method.members.{name} decides only its highest scores, an ensemble ranks all items: set "
-                    f"method.members.{name}.score.allocation=all."
+                    f"method.members.{name}.score.allocation to importance or all."
                 )
         for name in self.active:
             if self.members[name].dampings:

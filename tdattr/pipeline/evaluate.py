@@ -27,6 +27,7 @@ from tdattr.tables import REBUILD, read_json, read_table, write_table
 
 log = logging.getLogger(__name__)
 VERDICT = "verdict.json"
+MISSES_SHARE = 0.05  # of the highest scores: many, as another draw of 100 pairs exchanges 1.5 to 9 % of them
 UNSUMMARISED = ("query", "seconds")  # columns of a method's table whose mean says nothing
 
 
@@ -138,7 +139,11 @@ def summarise(ws: Workspace, plan: Plan) -> tuple[dict[str, Any], list[str]]:
         "num_queries": ws.queries.count,
         "imported": f1.stage != TRAINED,
         "far_queries": verdict["far_queries"],
-        "warnings": [*verdict["warnings"], *warn_of_queries(ws, verdict["far_queries"])],
+        "warnings": [
+            *verdict["warnings"],
+            *warn_of_misses(ws.protocol.top(len(ws.ids)), verdict["facts"]),
+            *warn_of_queries(ws, verdict["far_queries"]),
+        ],
     }
     if taken := summary.keys() & verdict["summary"].keys():
         raise TypeError(f"the summary of protocol={ws.cfg.protocol.name} has {min(taken)}, which every summary has")
@@ -165,10 +170,21 @@ def tell_allocation(facts: dict[str, float]) -> list[str]:
         return []
     line = f"{facts['evaluations']:,.0f} losses after unlearning a query, {facts['share_evaluated']:.1%} of all"
     if "expected_misses" in facts:
-        line += f"; at most {facts['expected_misses']:.2f} items are expected to be wrongly left out of the highest"
+        line += f"; at most {facts['expected_misses']:.2f} of the highest are expected to be wrongly left out"
     if "standard_error" in facts:
         line += f"; the standard error of a score is {facts['standard_error']:.2g}"
     return [line]
+
+
+def warn_of_misses(top: int | None, facts: dict[str, float]) -> list[str]:
+    """Where the scores may leave out more of the ``top`` highest than another draw of their noise would exchange."""
+    missed = facts.get("expected_misses", 0.0)
+    if top is None or missed < MISSES_SHARE * top:
+        return []
+    return [
+        f"Up to {missed:.1f} of the {top} items that a query is attributed to are expected to be wrong ones: raise "
+        "method.score.doubt."
+    ]
 
 
 def warn_of_queries(ws: Workspace, far: float | None) -> list[str]:

@@ -23,9 +23,9 @@ from tdattr.metrics.choice import complete_measures
 from tdattr.pipeline.accuracy import examine_accuracy, plan_accuracy
 from tdattr.pipeline.attribute import attribute, other_methods
 from tdattr.pipeline.check import check
-from tdattr.pipeline.evaluate import evaluate, summarise
-from tdattr.pipeline.generate import generate
-from tdattr.pipeline.health import examine
+from tdattr.pipeline.evaluate import evaluate, mean_facts, summarise, tell_allocation, warn_of_queries
+from tdattr.pipeline.generate import generate, load_queries
+from tdattr.pipeline.health import examine, measure_far, plan_health
 from tdattr.pipeline.logged import WriteReport, describe_run, gather
 from tdattr.pipeline.open import open_workspace
 from tdattr.pipeline.train import train
@@ -90,6 +90,10 @@ def work(ws: Workspace, logger: Logger, recorder: Recorder, folder: Path, write_
         last = build_until(ws)
         if found := examine_accuracy(ws, folder):
             write_json(folder / ACCURACY, found["accuracy"])  # for the report, as there is no summary
+        if ws.until == "attribute":
+            save_attributions(ws, folder / ATTRIBUTIONS)
+            for line in tell_allocation(mean_facts(last)):
+                log.info("%s, %s", ws.cfg.method.name, line)
         log.info("until=%s, so there is no verdict. Results: %s", ws.until, last.folder)
         return
     health = examine(ws)
@@ -112,10 +116,22 @@ def work(ws: Workspace, logger: Logger, recorder: Recorder, folder: Path, write_
         log.info("Results: %s", folder / SUMMARY)
 
 
+def look_at_queries(ws: Workspace) -> None:
+    """What a verdict would say of F1 and of its queries: the health check, and how far they are from the data."""
+    examine(ws)
+    queries = load_queries(ws, generate(ws, train(ws))).select(ws.queries.indices)
+    for warning in warn_of_queries(ws, measure_far(ws, queries.images)):
+        log.warning("Warning: %s", warning)
+
+
 def build_until(ws: Workspace) -> Artifact:
     """The stages of a run that ends before the verdict: another one finds them in the store. Gives what its method or,
     without one, F1 comes to."""
-    *_, last = [plan.get() for plan in plan_stages(ws)]
+    first, *others = plan_stages(ws)
+    last = first.get()
+    look_at_queries(ws)  # before what takes long
+    for plan in others:
+        last = plan.get()
     if (accuracy := plan_accuracy(ws)) is not None:
         accuracy.get()
     return last
@@ -123,8 +139,8 @@ def build_until(ws: Workspace) -> Artifact:
 
 def plan_until(ws: Workspace) -> list[Plan]:
     """What such a run builds: the accuracies, which nothing else needs, at last."""
-    accuracy = plan_accuracy(ws)
-    return [*plan_stages(ws), *([] if accuracy is None else [accuracy])]
+    beside = [plan for plan in (plan_health(ws), plan_accuracy(ws)) if plan is not None]
+    return [*plan_stages(ws), *beside]
 
 
 def plan_stages(ws: Workspace) -> list[Plan]:

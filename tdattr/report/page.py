@@ -170,7 +170,7 @@ def show_attributions(run: Run, split: Any) -> list[dict[str, Any]]:
                 "examples": [
                     {
                         "image": data_uri(picture),
-                        "score": f"{value:.3f}",
+                        "score": f"{value:.3g}",
                         "label": label(split.items.iloc[index]) + ", removed" * (index in removed),
                         "removed": index in removed,
                     }

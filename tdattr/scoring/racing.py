@@ -197,4 +197,4 @@ def expect_misses(state: Race, means: Float[np.ndarray, " row"], errors: Float[n
 
     unsure = (errors > 0) & ((state.outline.scores(means) >= state.boundary(means)) | ~state.safe(means, errors))
     distances = np.abs(state.outline.scores(means[unsure]) - state.boundary(means)) / errors[unsure]
-    return float(t.sf(distances, TAIL_FREEDOM).sum()) / 2
+    return min(float(t.sf(distances, TAIL_FREEDOM).sum()) / 2, float(state.k))

@@ -49,6 +49,13 @@ def test_a_race_decides_what_leave_k_out_removes(tmp_path: Path) -> None:
         raced.top(40)
 
 
+def test_many_expected_misses_are_warned_of(tmp_path: Path) -> None:
+    doubtful = ["method=mucs", *TINY, *TRAINED, *MANY_PAIRS, RACING, "method.score.doubt=0.01", "protocol.k=30"]
+    printed = tdattr(*doubtful, folder=tmp_path).stderr
+    assert "of the 30 items that a query is attributed to are expected to be wrong ones: raise method.score" in printed
+    assert any("raise method.score.doubt" in warning for warning in summary(tmp_path)["warnings"])
+
+
 def test_estimates_of_every_score_are_judged_as_scores(tmp_path: Path) -> None:
     lds = ["protocol=lds", "protocol.subsets=3", "protocol.repeats=1", "protocol.draws=10"]
     choice = ["method.score.allocation=importance", "method.score.pairs_each=12"]
@@ -87,5 +94,7 @@ def test_another_k_is_another_race(tmp_path: Path) -> None:
     for k in (4, 5):
         done = tdattr("method=mucs", *TINY, *MUCS, RACING, f"protocol.k={k}", "until=attribute", folder=tmp_path)
         assert "Attributing (mucs)" in done.stderr, k
+        assert "expected to be wrongly left out" in done.stderr
+    assert len([*tmp_path.glob("outputs/runs/**/attributions.csv")]) == 2
     again = tdattr("method=mucs", *TINY, *MUCS, RACING, "protocol.k=4", "until=attribute", folder=tmp_path)
     assert "Attributing (mucs)" not in again.stderr

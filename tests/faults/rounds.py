@@ -159,7 +159,8 @@ class Round:
             shutil.rmtree(self.folder)
 
     def choose(self, rng: np.random.Generator, number: int, alone: bool) -> tuple[str, Blow]:
-        """The kind of the next moment, and the moment: inside what is not finished, of the stage that was hit least."""
+        """The kind of the next moment, and the moment: inside what is not finished, of the stage that was hit least.
+        One that never was is hit for certain, however short it is."""
         kind = str(rng.choice(list(KINDS), p=list(KINDS.values())))
         missing = [built for built in self.case.built if built.name not in self.finished]
         if kind == "anywhere" or not missing:
@@ -168,8 +169,8 @@ class Round:
         stage = rng.choice([stage for stage, count in hits.items() if count == min(hits.values())])
         of_stage = [built for built in missing if built.stage == stage]
         built = of_stage[rng.integers(len(of_stage))]
-        if kind == "operation":
-            return kind, Blow(built.name, int(rng.integers(1, built.operations + 1)), 0.0, number, alone)
+        if kind == "operation" or not hits[stage]:
+            return "operation", Blow(built.name, int(rng.integers(1, built.operations + 1)), 0.0, number, alone)
         return kind, Blow(built.name, None, float(rng.uniform(0, built.seconds)), number, alone)
 
 

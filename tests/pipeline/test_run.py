@@ -36,6 +36,7 @@ def ws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     monkeypatch.setattr(running, "generate", lambda ws, model: plan("generate"))
     monkeypatch.setattr(running, "other_methods", lambda ws: {})
     monkeypatch.setattr(running, "attribute", lambda ws, method: plan("attribute"))
+    monkeypatch.setattr(running, "look_at_queries", lambda ws: None)
     monkeypatch.setattr(running, "plan_accuracy", lambda ws: plan("accuracy", fail))
     return ws
 

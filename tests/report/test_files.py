@@ -192,7 +192,7 @@ def test_the_page_shows_the_examples_of_the_best_damping(tmp_path: Path) -> None
     split = SimpleNamespace(items=items, images=lambda ids: torch.zeros(len(ids), 1, 4, 4))
     found = page.show_attributions(run, split)
     assert [entry["examples"][0]["label"] for entry in found] == ["id 9: a glyph"] * QUERIES
-    assert found[0]["examples"][0]["score"] == "0.500"
+    assert found[0]["examples"][0]["score"] == "0.5"
     assert found[0]["after"] is None
     assert found[2]["verdict"] == f"lds {table['lds'][2]:.2f}"
 
