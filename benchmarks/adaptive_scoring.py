@@ -42,8 +42,8 @@ Table = Float[np.ndarray, "item pair"]
 def complete(
     method: MUCS, given: Context, count: int, folder: Path, low: ScoringPrecision
 ) -> tuple[list[tuple[Table, Int[np.ndarray, " item"]]], list[Table]]:
-    """The shifts of every item after unlearning each of the first ``count`` queries, with the items in the order of how near they are to it; and
-    the shifts again, by a network in another precision."""
+    """The shifts of every item after unlearning each of the first ``count`` queries, with the items in the order of how
+    near they are to it; and the shifts again, by a network in another precision."""
     noise, items = noise_set(given, method.score), TrainingItems(given.data.train, given.ids)
 
     def losses(network: nn.Module, precision: ScoringPrecision, description: str) -> Float[Tensor, "item pair"]:
