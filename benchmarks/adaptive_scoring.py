@@ -122,7 +122,7 @@ def main() -> None:
         print(
             f"{name:24} {100 * shares.mean():5.1f} % of the cells (most {100 * shares.max():.1f} %), recall "
             f"{recalls.mean():.4f}, lowest {recalls.min():.3f}, below 0.95 in {(recalls < 0.95).mean():.1%}, missed "
-            f"{(1 - recalls).sum() * k:.0f}, expected {expected.sum():.1f}",
+            f"{(1 - recalls).sum() * k:.0f}" + ("" if np.isnan(expected).any() else f", expected {expected.sum():.1f}"),
             flush=True,
         )
 

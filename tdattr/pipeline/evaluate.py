@@ -170,7 +170,7 @@ def tell_allocation(facts: dict[str, float]) -> list[str]:
         return []
     line = f"{facts['evaluations']:,.0f} losses after unlearning a query, {facts['share_evaluated']:.1%} of all"
     if "expected_misses" in facts:
-        line += f"; at most {facts['expected_misses']:.2f} of the highest are expected to be wrongly left out"
+        line += f"; {facts['expected_misses']:.2f} of the highest are expected to be wrongly left out"
     if "standard_error" in facts:
         line += f"; the standard error of a score is {facts['standard_error']:.2g}"
     return [line]
@@ -182,7 +182,7 @@ def warn_of_misses(top: int | None, facts: dict[str, float]) -> list[str]:
     if top is None or missed < MISSES_SHARE * top:
         return []
     return [
-        f"Up to {missed:.1f} of the {top} items that a query is attributed to are expected to be wrong ones: raise "
+        f"{missed:.1f} of the {top} items that a query is attributed to are expected to be wrong ones: raise "
         "method.score.doubt."
     ]
 

@@ -191,8 +191,8 @@ def race(ask: Ask, outline: Outline, k: int, doubt: float) -> Allocated:
 
 def expect_misses(state: Race, means: Float[np.ndarray, " row"], errors: Float[np.ndarray, " row"]) -> float:
     """How many of the k highest are expected to be left out: half of the items that are expected to lie on the other
-    side of the boundary than their estimates do; rows of an item as if they erred independently. Rather too many: the
-    errors of the many items that hardly move are smaller than those of the complete rows."""
+    side of the boundary than their estimates do; rows of an item as if they erred independently. With little doubt
+    rather too many: the errors of items that hardly move are smaller than those of the complete rows."""
     from scipy.stats import t  # takes a second to import
 
     unsure = (errors > 0) & ((state.outline.scores(means) >= state.boundary(means)) | ~state.safe(means, errors))
