@@ -192,7 +192,7 @@ def test_no_copy_of_a_network_stays_with_the_scorer(ws: Workspace) -> None:
     before = count_networks()
     setup = Setup(mirrored, mirrored.method)
     setup.run()
-    assert setup.done is not None and count_networks() == before
+    assert setup.scorer is not None and count_networks() == before
 
 
 def count_networks() -> int:

@@ -256,7 +256,8 @@ def test_methods_give_finite_scores(name: str, context: Context) -> None:
     attribution = method(name)
     attribution.check(setup_of(context))
     models = NoCounterfactuals(attribution.needs)
-    scorer = attribution.start(replace(context, counterfactuals=models))
+    declared = "float32" if "losses" in attribution.needs else None
+    scorer = attribution.start(replace(context, counterfactuals=models, precision_of_losses=declared))
     for query in range(QUERIES):
         scored = scorer(query)
         assert scored.scores.shape == (len(IDS),)
@@ -265,7 +266,10 @@ def test_methods_give_finite_scores(name: str, context: Context) -> None:
         assert np.isfinite(list(scored.facts.values())).all()
         if name == "mucs":
             assert (scored.facts["unlearning_steps"], scored.facts["capped"]) == (3, 1)
-    assert models.asked == attribution.needs
+    assert models.asked == attribution.needs - {"losses"}
+    if declared:  # no more than it needs
+        with pytest.raises(TypeError, match="losses of training items were asked for"):
+            attribution.start(replace(context, counterfactuals=models, precision_of_losses=None))(0)
 
 
 @pytest.mark.parametrize("name", OF_FEATURES)
@@ -334,7 +338,7 @@ def test_methods_of_groups_give_finite_scores_and_ask_for_what_they_declare(name
 @pytest.mark.parametrize("name", choices("method"))
 def test_methods_declare_needs_that_there_are(name: str) -> None:
     needs = build(composed(f"method={name}").method, "method", Method).needs
-    assert isinstance(needs, frozenset) and needs <= set(NEEDS)
+    assert isinstance(needs, frozenset) and needs <= {*NEEDS, "losses"}
     assert "groups" in needs or not scores_groups(name)
 
 

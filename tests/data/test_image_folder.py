@@ -206,7 +206,7 @@ def test_what_looks_like_an_image_is_counted(root: Path, caplog: pytest.LogCaptu
         (root / "f.png").symlink_to(root / "nowhere.png")
         source(root).fingerprint()
     (said,) = caplog.messages
-    assert "some files are not read (3 .heic, 1 .jxl, 1 broken links): save them as PNG or JPEG" in said
+    assert "some files are not read (3 .heic, 1 .jxl, 1 broken link): save them as PNG or JPEG" in said
 
 
 def test_one_file_in_two_groups_is_refused(root: Path) -> None:

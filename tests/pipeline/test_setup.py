@@ -18,11 +18,11 @@ class Asking(Setup):
     def __init__(self, store: Store, wanted: Plan) -> None:
         where: Any = SimpleNamespace(store=store)
         self.ws, self.method, self.wanted = where, Random("random"), wanted
-        self.done, self.asked = None, {}
+        self.scorer, self.asked = None, {}
 
     def start(self) -> Any:
         self.wanted.get()
-        return lambda query: Scored(torch.zeros(1)), 0.0
+        return lambda query: Scored(torch.zeros(1))
 
 
 def test_every_query_names_what_the_set_up_asked_for(tmp_path: Path) -> None:

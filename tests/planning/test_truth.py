@@ -45,7 +45,7 @@ CASES = {
     "mucs without a null loss": [
         *(part for part in MUCS if "null_loss" not in part), "method.unlearn.stop=null", "method.score.kept=moved",
     ],
-    "mucs, racing": [*MUCS, "method.score.allocation=racing"],
+    "mucs, racing": [*MUCS, "method.score.allocation=racing", "protocol.k=5"],  # removes more items
     "abu, importance": [
         "method=abu", "method.draws=16", "method.fisher.epochs=1", "method.score.mirror=true", *SHIFT,
         "method.score.allocation=importance", "method.score.pairs_each=2",

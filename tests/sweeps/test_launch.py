@@ -77,14 +77,14 @@ def test_jobs_run_what_was_submitted(tmp_path: Path) -> None:
 def test_jobs_find_files_from_where_the_command_was_given(tmp_path: Path) -> None:
     """That one was read whose path is relative, what is wrong with it says."""
     (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "prompts.txt").write_text("a bold 4\na thin 9\n")
+    (tmp_path / "mine" / "prompts.txt").write_text("a bold 4\n\na thin 9\n")
     process = start(
         tmp_path, ROOT, "seed=1", "queries.prompts=mine/prompts.txt", "queries.attributed=1", "queries.controls=0"
     )
     _, said = process.communicate()
     (folder,) = tmp_path.glob("outputs/runs/*")
     assert process.returncode == 1, said
-    assert "mine/prompts.txt holds 2 prompts for 1 query: set" in read_status(folder, "0")["error"]
+    assert "mine/prompts.txt, line 2, is empty" in read_status(folder, "0")["error"]
 
 
 @pytest.mark.slow
