@@ -23,9 +23,9 @@ from tdattr.metrics.choice import complete_measures
 from tdattr.pipeline.accuracy import examine_accuracy, plan_accuracy
 from tdattr.pipeline.attribute import attribute, other_methods
 from tdattr.pipeline.check import check
-from tdattr.pipeline.evaluate import evaluate, mean_facts, summarise, tell_allocation, warn_of_queries
+from tdattr.pipeline.evaluate import evaluate, mean_facts, summarise, tell_allocation
 from tdattr.pipeline.generate import generate, load_queries
-from tdattr.pipeline.health import examine, measure_far, plan_health
+from tdattr.pipeline.health import examine, measure_far, plan_health, warn_far
 from tdattr.pipeline.logged import WriteReport, describe_run, gather
 from tdattr.pipeline.open import open_workspace
 from tdattr.pipeline.train import train
@@ -120,7 +120,7 @@ def look_at_queries(ws: Workspace) -> None:
     """What a verdict would say of F1 and of its queries: the health check, and how far they are from the data."""
     examine(ws)
     queries = load_queries(ws, generate(ws, train(ws))).select(ws.queries.indices)
-    for warning in warn_of_queries(ws, measure_far(ws, queries.images)):
+    if warning := warn_far(ws, measure_far(ws, queries.images)):
         log.warning("Warning: %s", warning)
 
 
