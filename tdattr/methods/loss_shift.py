@@ -41,7 +41,8 @@ def shift_scorer(context: Context, config: ShiftConfig) -> Shift:
         if f1 is not None:
             kept = find_moved_pairs(context, config, f1, model, pairs, query)
         description = f"Losses after query {query}"
-        after = {items: ComputedTable(items, draw_pairs(1 + query), model, description) for items in before}
+        pairs_after = draw_pairs(1 + query)
+        after = {items: ComputedTable(items, pairs_after, model, description) for items in before}
         tables: Tables = [[(before[items], after[items]) for items in side] for side in sides]
         if config.allocation == "all":
             block = Block(np.arange(len(context.ids)), kept)
@@ -62,14 +63,13 @@ def count_shift(context: Context, config: ShiftConfig) -> MethodWork:
         if needs[-1].finished:
             share = chosen_share(context, config)
     pairs = Counted(config.pairs, 1 if config.consistent else config.pairs)
-    seen = [items for side in list_items(context, config) for items in side]
-    for items in seen:
+    sides = list_items(context, config)
+    for items in (items for side in sides for items in side):
         needs += items.split.plan_x(items.mirrored)
         needs += f1_table(context, items, pairs, describe_noise(config, share)).plan_blocks()
     chosen = config.kept == "moved"
     choice = Work(evaluations=2 * config.pairs if chosen else 0, at_most=chosen)
-    sides = 2 if config.mirror else 1
-    most, usual = count_cells(config, sides * len(context.ids), len(seen) // sides)
+    most, usual = count_cells(config, len(sides) * len(context.ids), len(sides[0]))
     return MethodWork(most + choice, needs=needs, usual=None if usual is None else usual + choice)
 
 

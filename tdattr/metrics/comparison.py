@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
+from tdattr.wording import counted
+
 NORMAL_95 = 1.98  # the factor of the paper's interval (MUCS A.2)
 MIN_MEDIAN = 0.01  # that a change is measured from: similarities such as SSCD's may be zero or negative (MUCS code)
 MARK = "†"  # where no change is shown, as it would be measured from MIN_MEDIAN
@@ -115,8 +117,7 @@ def warn_few(queries: int, setting: str) -> str | None:
     """What there is to say where too few queries stand behind a verdict; ``setting``: by which there would be more."""
     if queries >= FEWEST_QUERIES:
         return None
-    counted = f"{queries} {'query' if queries == 1 else 'queries'}"
-    return f"The verdict stands on {counted}, fewer than {FEWEST_QUERIES}: raise {setting}."
+    return f"The verdict stands on {counted(queries, 'query')}, fewer than {FEWEST_QUERIES}: raise {setting}."
 
 
 def overlap(top: Int[np.ndarray, "query k"]) -> tuple[float, float]:
