@@ -5,10 +5,11 @@ Every query is unlearned once and all of its losses are evaluated, in two precis
 are given the same tables, of which they see the cells that they ask for. Prints, over the queries, the share of the
 cells and of the right items in the top 2 %, and for estimates of every score their rank correlation with the full ones.
 
-    python benchmarks/adaptive_scoring.py --folder FOLDER [--queries 50] [--share 0.02] [OVERRIDES]
+    python benchmarks/adaptive_scoring.py --folder FOLDER [--queries 50] [--seconds 300] [--share 0.02] [OVERRIDES]
 """
 
 import argparse
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -40,10 +41,11 @@ Table = Float[np.ndarray, "item pair"]
 
 
 def complete(
-    method: MUCS, given: Context, count: int, folder: Path, low: ScoringPrecision
+    method: MUCS, given: Context, count: int, folder: Path, low: ScoringPrecision, seconds: float
 ) -> tuple[list[tuple[Table, Int[np.ndarray, " item"]]], list[Table]]:
-    """The shifts of every item after unlearning each of the first ``count`` queries, with the items in the order of how
-    near they are to it; and the shifts again, by a network in another precision."""
+    """The shifts of every item after unlearning each of the first ``count`` queries, or of those for which the time is
+    enough, with the items in the order of how near they are to it; and the shifts again, by a network in another
+    precision."""
     noise, items = noise_set(given, method.score), TrainingItems(given.data.train, given.ids)
 
     def losses(network: nn.Module, precision: ScoringPrecision, description: str) -> Float[Tensor, "item pair"]:
@@ -69,7 +71,11 @@ def complete(
             np.save(folder / precision / f"{query}.npy", method.score.compare(before, after))
         return Scored(torch.zeros(len(given.ids)))
 
+    beginning = time.monotonic()
     for query in missing:
+        if time.monotonic() - beginning > seconds:
+            count = query
+            break
         method.score_query(given, null_loss, None, keep, query)
     exact, other = (
         [np.load(folder / precision / f"{query}.npy").astype(np.float64) for query in range(count)]
@@ -94,6 +100,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--share", type=float, default=0.02, help="of the items that are the top")
     parser.add_argument("--queries", type=int, help="the first so many; all without it")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="after which no query is begun")
     parser.add_argument("--precision", default="bfloat16", choices=["tf32", "bfloat16"], help="beside float32")
     options, overrides = parser.parse_known_args()
     options.folder.mkdir(parents=True, exist_ok=True)
@@ -109,7 +116,7 @@ def main() -> None:
     address.write_text(attribute(ws).address)
     context = make_context(ws, method, [])
     count = len(context.queries) if options.queries is None else options.queries
-    tables, low = complete(method, context, count, options.folder, options.precision)
+    tables, low = complete(method, context, count, options.folder, options.precision, options.seconds)
     items, pairs = tables[0][0].shape
     k, positions = round(options.share * items), np.arange(pairs) / pairs
     print(f"{items} items, {pairs} pairs, {len(tables)} queries, top {k}")
