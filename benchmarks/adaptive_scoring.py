@@ -105,7 +105,7 @@ def main() -> None:
     options, overrides = parser.parse_known_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     quieten()
-    ws = tdattr.compose([*overrides, "method=mucs"])
+    ws = tdattr.compose([*overrides, "method=mucs", "method.score.allocation=all"])
     method = ws.method
     assert isinstance(method, MUCS) and ws.cfg.ablation is None and not method.score.mirror
     if ws.trainer.threads is not None:

@@ -129,6 +129,11 @@ class Method(Attributor, ABC):
         """Other methods whose scores it reads, by the name that ``Context.member`` takes."""
         return {}
 
+    def settle(self, top: int | None, items: int) -> "Method":
+        """With what it leaves open decided for a protocol that asks for the ``top`` highest of the scores of so many
+        items; ``top`` None: for every score."""
+        return self
+
     def compared(self, train: TrainConfig) -> Mapping[str, float]:
         """Those of its settings that runs are compared by, under short names that methods share: ``lambda``, the weight
         of forgetting, and ``unlearning_rate``, the learning rate of unlearning. ``train``: how F1 is trained."""

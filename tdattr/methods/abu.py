@@ -13,10 +13,10 @@ from torch import Tensor
 
 from tdattr.costs import NUMBER_BYTES, Cost, Work
 from tdattr.errors import UserError
-from tdattr.methods import Context, Method, MethodWork, Scored, Scorer
+from tdattr.methods import Context, MethodWork, Scored, Scorer
 from tdattr.methods.ascend import ascend
 from tdattr.methods.loss_shift import Shift, count_shift, shift_scorer
-from tdattr.methods.shift_config import ShiftConfig
+from tdattr.methods.shift_config import ShiftConfig, ShiftMethod
 from tdattr.networks import Network
 from tdattr.ranges import Count, Positive
 from tdattr.scoring.cells import TrainingItems
@@ -26,7 +26,7 @@ from tdattr.unlearning.fisher_step import FisherStep
 
 
 @dataclass(frozen=True)
-class AbU(Method):
+class AbU(ShiftMethod):
     """The ``method=abu`` node: θ2 = θ1 + rate / N · Fisher⁻¹ · the gradient of the query's loss over ``draws``."""
 
     needs: ClassVar = frozenset({"losses"})
@@ -43,11 +43,6 @@ class AbU(Method):
     def __post_init__(self) -> None:
         if self.draws % self.batch_size:
             raise UserError(f"method.draws={self.draws} must be a multiple of method.batch_size={self.batch_size}.")
-
-    @property
-    def decides_top(self) -> bool:
-        """Where a race decides who is among the highest."""
-        return self.score.decides_top
 
     def check_network(self, network: Network) -> None:
         """The network must have the part that is changed."""

@@ -11,17 +11,17 @@ from typing import ClassVar
 import torch
 
 from tdattr.costs import Work
-from tdattr.methods import Context, Method, MethodWork, Scored, Scorer
+from tdattr.methods import Context, MethodWork, Scored, Scorer
 from tdattr.methods.ascend import ascend
 from tdattr.methods.loss_shift import Shift, count_shift, shift_scorer
-from tdattr.methods.shift_config import ShiftConfig
+from tdattr.methods.shift_config import ShiftConfig, ShiftMethod
 from tdattr.networks import Network
 from tdattr.ranges import Count, Positive
 from tdattr.training.config import TrainConfig
 
 
 @dataclass(frozen=True)
-class ForwardINF(Method):
+class ForwardINF(ShiftMethod):
     """The ``method=forward_inf`` node: ``steps`` of Adam on ``batch_size`` noisy copies of the query."""
 
     needs: ClassVar = frozenset({"losses"})
@@ -33,11 +33,6 @@ class ForwardINF(Method):
     learning_rate: Positive
     trainable: str
     score: ShiftConfig
-
-    @property
-    def decides_top(self) -> bool:
-        """Where a race decides who is among the highest."""
-        return self.score.decides_top
 
     def compared(self, train: TrainConfig) -> Mapping[str, float]:
         """The learning rate."""

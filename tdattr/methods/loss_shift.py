@@ -24,6 +24,7 @@ Shift = Callable[[nn.Module, int], Scored]  # unlearned network, index of the qu
 def shift_scorer(context: Context, config: ShiftConfig) -> Shift:
     """The function that scores an unlearned network. F1's losses, which all queries share, are computed first where all
     are asked for, otherwise when they are."""
+    config = config.settle(context.top, len(context.ids))
     sides = list_items(context, config)
     draw_pairs = shared_noise(context, config) if config.consistent else own_noise(context, config)
     pairs = draw_pairs(0)
@@ -57,6 +58,7 @@ def count_shift(context: Context, config: ShiftConfig) -> MethodWork:
     """What ``shift_scorer`` takes for each query: every loss after unlearning, what the allocation leaves of them, or,
     of the pairs that moved, at most that. F1's losses are artifacts; while a share of the schedule is to be derived,
     theirs have no address yet."""
+    config = config.settle(context.top, len(context.ids))
     share, needs = config.schedule_share, list(context.f1.plans)
     if share == AUTO:
         needs.append(plan_threshold(context))

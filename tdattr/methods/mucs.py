@@ -17,12 +17,12 @@ from tdattr.configs import Settings
 from tdattr.costs import Work
 from tdattr.errors import UserError
 from tdattr.features import plan_vectors
-from tdattr.methods import Context, Method, MethodSetup, MethodWork, Scored, Scorer
+from tdattr.methods import Context, MethodSetup, MethodWork, Scored, Scorer
 from tdattr.methods.f1_losses import loss_model
 from tdattr.methods.instance_weights import InstanceWeights
 from tdattr.methods.loss_shift import Shift, count_shift, shift_scorer
 from tdattr.methods.schedule_share import AUTO, Share, check_share, find_share, plan_threshold
-from tdattr.methods.shift_config import ShiftConfig
+from tdattr.methods.shift_config import ShiftConfig, ShiftMethod
 from tdattr.networks import Network
 from tdattr.progress import track
 from tdattr.ranges import Count, Positive, PositiveOrZero
@@ -75,7 +75,7 @@ class MirrorConfig(Settings):
 
 
 @dataclass(frozen=True)
-class MUCS(Method):
+class MUCS(ShiftMethod):
     """The ``method=mucs`` node; the published figures are in ``conf/method/mucs.yaml``."""
 
     needs: ClassVar = frozenset({"losses"})
@@ -90,11 +90,6 @@ class MUCS(Method):
     def unread(self) -> dict[str, str]:
         """The null loss, where nothing is compared with it."""
         return {"null_loss": "unlearn.stop=null"} if self.unlearn.stop is None else {}
-
-    @property
-    def decides_top(self) -> bool:
-        """Where a race decides who is among the highest."""
-        return self.score.decides_top
 
     def learning_rate(self, train: TrainConfig) -> float:
         """Of unlearning."""

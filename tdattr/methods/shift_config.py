@@ -1,6 +1,6 @@
 """How losses before and after unlearning are compared: the ``score`` node of an unlearning method."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from jaxtyping import Float
@@ -8,10 +8,12 @@ from torch import Tensor
 
 from tdattr.configs import Settings
 from tdattr.errors import UserError
-from tdattr.methods import Context
+from tdattr.methods import Context, Method
 from tdattr.methods.schedule_share import Share, check_share
 from tdattr.ranges import Count, Positive
 from tdattr.scoring.cells import TrainingItems
+
+RACED_ITEMS, RACED_PAIRS = 1000, 50  # from which on a race pays: fewer leave it little to save beside its complete rows
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,8 @@ class ShiftConfig(Settings):
     of an image and its mirror image. ``captions``: the ``first`` one of an item, or the mean over ``all``.
     ``allocation``: ``all`` losses are evaluated; by ``racing`` (`tdattr.scoring.racing`) those that decide which items
     have the highest scores, as many as the protocol asks for, up to ``doubt`` standard deviations; by ``importance``
-    (`tdattr.scoring.importance`) those at ``pairs_each`` pairs, from which every score is estimated.
+    (`tdattr.scoring.importance`) those at ``pairs_each`` pairs, from which every score is estimated; ``auto``: see
+    `settle`.
     """
 
     pairs: Count
@@ -39,7 +42,7 @@ class ShiftConfig(Settings):
     epsilon: Positive | None
     mirror: bool
     captions: Literal["first", "all"]
-    allocation: Literal["all", "racing", "importance"]
+    allocation: Literal["auto", "all", "racing", "importance"]
     doubt: Positive
     pairs_each: Count
 
@@ -50,6 +53,8 @@ class ShiftConfig(Settings):
 
     def unread(self) -> dict[str, str]:
         """What other allocations read."""
+        if self.allocation == "auto":
+            return {"pairs_each": "allocation=auto"}
         names = {"racing": "doubt", "importance": "pairs_each"}
         return {name: f"allocation={self.allocation}" for kind, name in names.items() if kind != self.allocation}
 
@@ -63,9 +68,10 @@ class ShiftConfig(Settings):
             )
         if self.kept != "all" and not self.consistent:
             raise UserError(f"method.score.kept={self.kept} needs method.score.consistent=true.")
-        if self.allocation != "all" and not self.consistent:
+        chosen = self.allocation in ("racing", "importance")
+        if chosen and not self.consistent:
             raise UserError(f"method.score.allocation={self.allocation} needs method.score.consistent=true.")
-        if self.allocation != "all" and self.form == "absolute" and self.captions == "all":  # a mean of absolute means
+        if chosen and not self.adds_up:
             raise UserError(
                 f"method.score.allocation={self.allocation} with method.score.form=absolute takes one caption of an "
                 "item: set method.score.captions=first."
@@ -75,12 +81,42 @@ class ShiftConfig(Settings):
                 f"method.score.pairs_each={self.pairs_each} must be at most method.score.pairs={self.pairs}."
             )
 
+    @property
+    def adds_up(self) -> bool:
+        """Whether a score is a mean of its cells: not of the absolute values of the means of several captions."""
+        return self.form != "absolute" or self.captions == "first"
+
+    def settle(self, top: int | None, items: int) -> "ShiftConfig":
+        """With ``auto`` decided for a protocol that asks for the ``top`` highest of the scores of so many items, None
+        for all of them: a race where it can decide them and pays, all losses otherwise."""
+        if self.allocation != "auto":
+            return self
+        pays = items >= RACED_ITEMS and self.pairs >= RACED_PAIRS
+        races = top is not None and pays and self.consistent and self.adds_up
+        return replace(self, allocation="racing" if races else "all")
+
     def compare(self, before: Float[Tensor, "*cell"], after: Float[Tensor, "*cell"]) -> Float[Tensor, "*cell"]:
         """How far each loss moved, upwards or downwards."""
         if self.form != "skew":
             return after - before
         assert self.epsilon is not None
         return skew(before, after, self.epsilon)
+
+
+class ShiftMethod(Method):
+    """The base of methods that compare losses before and after unlearning, as their ``score`` says."""
+
+    score: ShiftConfig
+
+    @property
+    def decides_top(self) -> bool:
+        """Where a race decides who is among the highest."""
+        return self.score.decides_top
+
+    def settle(self, top: int | None, items: int) -> "ShiftMethod":
+        """With its allocation decided."""
+        settled: ShiftMethod = replace(self, score=self.score.settle(top, items))  # type: ignore[type-var]
+        return settled
 
 
 def list_items(context: Context, config: ShiftConfig) -> list[list[TrainingItems]]:

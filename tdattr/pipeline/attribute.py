@@ -42,10 +42,15 @@ def attribute(ws: Workspace, method: Method | None = None) -> Plan:
 
     Nothing is computed before the plan's ``get``. Raises UserError for scores that the protocol cannot use.
     """
-    attribution = Attribution(ws, ws.method if method is None else method)
+    attribution = Attribution(ws, settle(ws, ws.method if method is None else method))
     check_top(ws, "method", attribution.method)
     config, inputs, cost = attribution.config, attribution.inputs, attribution.cost
     return ws.store.plan("attribute", 2, config, inputs, attribution.save, attribution.score, cost=cost)
+
+
+def settle(ws: Workspace, method: Method) -> Method:
+    """The method with what it leaves open decided for the run's protocol."""
+    return method.settle(ws.protocol.top(len(ws.ids)), len(ws.ids))
 
 
 def check_top(ws: Workspace, place: str, method: Method) -> None:
@@ -313,4 +318,4 @@ def text_of(ws: Workspace) -> dict[str, Any]:
 
 def recorder_of(ws: Workspace, method: Method) -> Recorder:
     """The run's for its own method; of other ones that are scored on the way nothing is recorded."""
-    return ws.recorder if method is ws.method else Recorder()
+    return ws.recorder if method == settle(ws, ws.method) else Recorder()

@@ -80,7 +80,8 @@ def test_a_session_refuses_a_race_too(tmp_path: Path) -> None:
             ["method=ensemble_b", "method.members.mucs.score.allocation=racing"],
             "method.members.mucs decides only its highest scores",
         ),
-        (["method=mucs", "method.score.doubt=3"], "method.score.doubt"),
+        (["method=mucs", "method.score.allocation=all", "method.score.doubt=3"], "method.score.doubt"),
+        (["method=mucs", "method.score.pairs_each=3"], "method.score.pairs_each"),
         (["method=forward_inf", RACING], "method.score.allocation=racing needs method.score.consistent=true"),
     ],
 )

@@ -37,6 +37,14 @@ class Choosy(Method):
     name: str = "choosy"
     least: int = 1
     grid: list[float] | None = None
+    decided: bool = False
+
+    def settle(self, top: int | None, items: int) -> Method:
+        return replace(self, decided=top is not None)
+
+    @property
+    def decides_top(self) -> bool:
+        return self.decided
 
     @property
     def dampings(self) -> list[float] | None:
@@ -74,6 +82,11 @@ def world(context: Context, asked: list[str]) -> Context:
 
 def ensemble(**weights: float) -> Ensemble:
     return Ensemble("ensemble", {name: Choosy() for name in ("a", "b", "c")}, weights)
+
+
+def test_members_are_asked_for_every_score() -> None:
+    found = Ensemble("both", {"choosy": Choosy()}, {"choosy": 1}).settle(20, 1000).uses()["choosy"]
+    assert isinstance(found, Choosy) and not found.decides_top
 
 
 def test_scores_are_the_inverse_of_weighted_rank(context: Context) -> None:

@@ -185,7 +185,7 @@ def test_bad_values_are_refused() -> None:
         "form": "skew, difference or absolute",
         "kept": "all or moved",
         "captions": "first or all",
-        "allocation": "all, racing or importance",
+        "allocation": "auto, all, racing or importance",
     }
     for key, words in choices.items():
         with pytest.raises(UserError, match=rf"^method.score.{key}=odd is unknown: choose {words}.$"):

@@ -77,7 +77,7 @@ def test_what_changes_a_result_is_in_its_address(override: str, changed: set[str
     ("method", "override"),
     [
         *((method, "trainer.scoring_precision=bfloat16") for method in ("mucs", "abu", "das")),
-        ("mucs", "method.score.allocation=racing"),
+        ("mucs", "method.score.allocation=all"),  # where auto is a race
         ("mucs method.score.allocation=racing", "method.score.doubt=3"),
         ("mucs method.score.allocation=racing", "protocol.k=3"),
         ("mucs method.score.allocation=importance", "method.score.pairs_each=3"),
@@ -87,6 +87,19 @@ def test_how_losses_are_evaluated_is_in_the_address_of_scores(method: str, overr
     chosen = f"method={method}".split()
     before, after = (addresses(workspace(tmp_path, *chosen, *change)) for change in ([], [override]))
     assert {stage for stage in before if before[stage] != after[stage]} == {"attribute", "evaluate"}
+
+
+@pytest.mark.parametrize(
+    ("protocol", "settled"), [("leave_k_out", "racing"), ("lds", "all")], ids=["the highest", "every score"]
+)
+def test_what_auto_becomes_is_in_the_address(protocol: str, settled: str, tmp_path: Path) -> None:
+    many = ["method=mucs", f"protocol={protocol}", "dataset=mixtures", "dataset.source.items=1000"]
+    found = {
+        allocation: attribute(workspace(tmp_path, *many, f"method.score.allocation={allocation}")).address
+        for allocation in ("auto", "all", settled)
+    }
+    assert found["auto"] == found[settled]
+    assert (found["auto"] == found["all"]) == (settled == "all")
 
 
 def test_f1_has_losses_in_every_precision(tmp_path: Path) -> None:
