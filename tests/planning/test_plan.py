@@ -207,9 +207,13 @@ def test_a_plan_refuses_what_a_run_refuses(wrong: str, tmp_path: Path) -> None:
 
 @pytest.mark.e2e
 def test_the_papers_scale_is_planned_without_the_data(tmp_path: Path) -> None:
-    planned = tdattr("experiment=mucs_cifar10", "method=mucs", "plan=true", folder=tmp_path)
-    table = rows(planned.stdout)
+    experiment = ["experiment=mucs_cifar10", "method=mucs", "plan=true"]
+    table = rows(tdattr(*experiment, "method.score.allocation=all", folder=tmp_path).stdout)
     assert "200 k steps, 25.6 M gradients" in table["training of F1"][4]
     assert table["training of F1"][5:7] == ["24.0 h", "MUCS C.2"]
     assert table["scores, mucs"][6] == "MUCS Table 6" and table["scores, mucs"][5] == "≈ 7.6 h"  # 20 x 22.8 minutes
+    assert table["losses of F1"][5:7] == ["0 s", "MUCS Table 6"]
+    raced = rows(tdattr(*experiment, folder=tmp_path).stdout)  # which the paper's minutes say nothing of
+    assert [raced[name][6] for name in ("losses of F1", "scores, mucs")] == ["by operations", "by operations"]
+    assert raced["scores, mucs"][5].endswith(" min")
     assert list(tmp_path.iterdir()) == []
