@@ -72,11 +72,13 @@ class Network(nn.Module, ABC):
     ``knows_augmentation``: whether it takes ``Given.augmentation``. ``parts``: the parts that can be trained by
     themselves, as patterns of names of parameters. ``inner``: how the names of all parameters begin that diffusers
     would save by themselves, without it. ``adapted``: whether its parameters are those of a LoRA adapter
-    (``tdattr.networks.lora``).
+    (``tdattr.networks.lora``). ``batched``: parameters of the network itself, not of a module in it, that ``forward``
+    also takes with an axis for the batch before their own, by which their gradients are found cell by cell.
     """
 
     parts: ClassVar[Mapping[str, tuple[str, ...]]]
     inner: ClassVar[str] = ""
+    batched: ClassVar[tuple[str, ...]] = ()
     conditional: bool
     has_null: bool = True
     knows_augmentation: bool
@@ -214,3 +216,9 @@ def per_item(values: Shaped[Tensor, " batch"], like: Shaped[Tensor, "batch *shap
 def move(value: Tensor, device: torch.device) -> Tensor:
     """A tensor on another device; a copy to a GPU does not block where the memory is pinned."""
     return value.to(device, non_blocking=device.type == "cuda")
+
+
+def send(value: Tensor, device: torch.device) -> Tensor:
+    """A tensor on another device, to which it is copied in the background; what is there already stays where it is."""
+    pinned = device.type == "cuda" and value.device.type == "cpu"
+    return move(value.pin_memory() if pinned else value, device)

@@ -1,7 +1,8 @@
 """Cells, (item, pair): the network evaluations under every loss-based score, and the one loop that makes them."""
 
+import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from tdattr.data.prepared import Split
 from tdattr.diffusion import Diffusion
 from tdattr.diffusion.batch import Batch
-from tdattr.networks import Given
+from tdattr.networks import Given, send
 from tdattr.progress import track
 from tdattr.queries import Queries
 from tdattr.scoring.pairs import Pairs
@@ -129,25 +130,35 @@ class LossModel:
         columns: Int[np.ndarray, " cell"],
         description: str | None = None,
     ) -> Float[Tensor, " cell"]:
-        """The value of the item ``rows[cell]`` at the pair ``columns[cell]`` for each cell, on the CPU: the only loop
-        over forward passes of losses. Memory is that of one batch. With a progress bar where it has a
-        ``description``."""
+        """The value of the item ``rows[cell]`` at the pair ``columns[cell]`` for each cell, on the CPU. Memory is that
+        of a batch. With a progress bar where it has a ``description``."""
+        starts = range(0, len(rows), self.batch_size)
+        parts = (slice(start, start + self.batch_size) for start in starts)
+        return self.evaluate(items, pairs, ((rows[part], columns[part]) for part in parts), len(starts), description)
+
+    def evaluate(
+        self,
+        items: Items,
+        pairs: Pairs,
+        batches: Iterable[tuple[Indices, Indices]],
+        count: int,
+        description: str | None,
+    ) -> Float[Tensor, " cell"]:
+        """The values at the rows and columns of so many batches, one after the other: the only loop over forward passes
+        of losses. It fetches the next batch while a GPU computes one: nothing waits for a value before the last."""
         pairs = pairs.to(self.device)
         values = []
-        starts = range(0, len(rows), self.batch_size)
-        for start in starts if description is None else track(starts, description, len(starts), nested=True):
-            part = slice(start, start + self.batch_size)
-            distinct, inverse = np.unique(rows[part], return_inverse=True)
+        for rows, columns in batches if description is None else track(batches, description, count, nested=True):
+            distinct, inverse = np.unique(rows, return_inverse=True)
             x, given = items.take(distinct)
-            index = torch.from_numpy(inverse).to(self.device)
-            levels, noise = pairs.take(items.ids[rows[part]], columns[part])
-            x, given = x.to(self.device)[index], given.to(self.device)[index]
+            levels, noise = pairs.take(items.ids[rows], columns)
+            index, x, levels, noise = (
+                send(value, self.device) for value in (torch.from_numpy(inverse), x, levels, noise)
+            )
+            given = given.apply(lambda value: send(value, self.device))
             with torch.inference_mode(), self.precisely():
-                value = self.value(
-                    self.diffusion, self.network, x, levels.to(self.device), noise.to(self.device), given
-                )
-            values.append(value.cpu())
-        return torch.cat(values) if values else torch.empty(0)
+                values.append(self.value(self.diffusion, self.network, x[index], levels, noise, given[index]))
+        return torch.cat(values).cpu() if values else torch.empty(0)
 
     def precisely(self) -> AbstractContextManager[None]:
         """The precision of the network."""
@@ -161,13 +172,9 @@ class LossModel:
         block = Block.whole(items, pairs) if block is None else block
         if not len(block.rows) or not len(block.columns):
             return torch.empty(len(block.rows), len(block.columns))
-        pairs = pairs.to(self.device)
-        values = []
-        batches = list(block.batches(self.batch_size))
-        for rows in batches if description is None else track(batches, description, len(batches), nested=True):
-            part = Block(rows, block.columns)
-            values.append(self.cells(items, pairs, *part.cells()).view(len(rows), -1))
-        return torch.cat(values)
+        parts = block.cut(self.batch_size)
+        values = self.evaluate(items, pairs, (part.cells() for part in parts), len(parts), description)
+        return values.view(len(block.rows), -1)
 
 
 @dataclass(frozen=True)
@@ -182,10 +189,13 @@ class Block:
         """All pairs of all items."""
         return Block(np.arange(len(items)), np.arange(len(pairs)))
 
-    def batches(self, size: int) -> Iterator[Indices]:
-        """The rows in parts of at most ``size`` cells, at least one row each."""
-        step = max(1, size // len(self.columns))
-        return (self.rows[start : start + step] for start in range(0, len(self.rows), step))
+    def cut(self, size: int) -> list["Block"]:
+        """Parts of at most ``size`` cells: whole rows, where a row is no larger."""
+        width = len(self.columns)
+        step = max(1, size // width)
+        rows = [self.rows[start : start + step] for start in range(0, len(self.rows), step)]
+        columns = [self.columns[start : start + size] for start in range(0, width, size)]
+        return [Block(*part) for part in itertools.product(rows, columns)]
 
     def cells(self) -> tuple[Indices, Indices]:
         """The row and the column of every cell, row by row."""

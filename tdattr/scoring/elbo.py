@@ -106,9 +106,11 @@ def kl_weights(
 def noise_distance(
     diffusion: Diffusion, network: nn.Module, x: Tensor, level: Tensor, noise: Tensor, given: Given
 ) -> Float[Tensor, " cell"]:
-    """The squared distance of predicted and true noise, summed over x; float64 on the CPU."""
+    """The squared distance of predicted and true noise, summed over x; float64."""
     residual = diffusion.residual(network, x, level, noise, given)
-    return residual.cpu().double().square().flatten(1).sum(1)
+    if residual.device.type == "mps":  # has no float64
+        residual = residual.cpu()
+    return residual.double().square().flatten(1).sum(1)
 
 
 def elbo_terms(

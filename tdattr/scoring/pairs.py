@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from tdattr.networks import send
+
 Levels = Float[Tensor, " cell"]
 Noise = Float[Tensor, "cell *x"]
 
@@ -66,7 +68,7 @@ class NoiseSet(Pairs):
 
     def take(self, ids: Int[np.ndarray, " cell"], pairs: Int[np.ndarray, " cell"]) -> tuple[Levels, Noise]:
         """Whatever the item."""
-        index = torch.from_numpy(pairs).to(self.levels.device)
+        index = send(torch.from_numpy(pairs), self.levels.device)
         return self.levels[index], self.noise[index]
 
     def to(self, device: torch.device) -> "NoiseSet":

@@ -166,9 +166,15 @@ def test_what_is_asked_of_a_cell_may_be_something_else(items: TrainingItems, net
     torch.testing.assert_close(found, expected)
 
 
-def test_a_block_is_cut_into_whole_rows() -> None:
+def test_a_block_is_cut_into_whole_rows_where_they_fit() -> None:
     block = Block(np.array([4, 2, 9, 7, 1]), np.array([3, 0]))
-    assert [rows.tolist() for rows in block.batches(4)] == [[4, 2], [9, 7], [1]]
-    assert [rows.tolist() for rows in block.batches(1)] == [[4], [2], [9], [7], [1]]
+    for size in (4, 5):
+        assert [part.rows.tolist() for part in block.cut(size)] == [[4, 2], [9, 7], [1]]
+        assert all(part.columns.tolist() == [3, 0] for part in block.cut(size))
+    assert [(part.rows.tolist(), part.columns.tolist()) for part in block.cut(1)[:3]] == [
+        ([4], [3]),
+        ([4], [0]),
+        ([2], [3]),
+    ]
     rows, columns = Block(np.array([4, 2]), np.array([3, 0])).cells()
     assert list(zip(rows.tolist(), columns.tolist(), strict=True)) == [(4, 3), (4, 0), (2, 3), (2, 0)]
