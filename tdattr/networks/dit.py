@@ -92,6 +92,7 @@ class DiT(EmbeddingNetwork):
         "block": ("blocks.*", "condition.*"),
         "all": ("*",),
     }
+    batched: ClassVar = ("registers",)
 
     positions: Tensor
 
@@ -134,7 +135,7 @@ class DiT(EmbeddingNetwork):
         embedding = nn.functional.silu(self.embed_given(self.sigma(self.fourier(c_noise)), given))
         h = self.encode(x) if self.framed else x
         tokens = self.embed(nn.functional.pixel_unshuffle(h, self.patch).flatten(2).transpose(1, 2)) + self.positions
-        count = len(self.registers)
+        count = self.registers.shape[-2]
         tokens = torch.cat([self.registers.expand(len(x), -1, -1), tokens], dim=1)
         for block in self.blocks:
             tokens = block(tokens, embedding)

@@ -1,7 +1,7 @@
 """Per-example gradients of a named output function at a shared noise set: what TRAK, D-TRAK, DAS and TracIn compare."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
@@ -14,20 +14,24 @@ from torch.func import functional_call, grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from tdattr.diffusion import Diffusion
+from tdattr.diffusion.batch import Batch
 from tdattr.networks import NOTHING, Given, Network
 from tdattr.progress import track
 from tdattr.ranges import Count
 from tdattr.scoring.cells import Items
+from tdattr.scoring.layer_gradients import HELD_VALUES, CellGradients, Held, Layers
 from tdattr.scoring.pairs import NoiseSet
 from tdattr.scoring.projection import ProjectionConfig, project, spans
 from tdattr.seeding import generator, normal
 
-OUTPUTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {  # (losses [draw], outputs [draw, c, h, w]) -> their mean
-    "loss": lambda losses, outputs: losses.mean(),  # TRAK (Park et al. 2023, arXiv 2303.14186)
-    "squared_output": lambda losses, outputs: outputs.square().mean(),  # D-TRAK (arXiv 2311.00500)
-    "mean_output": lambda losses, outputs: outputs.mean(),  # DAS (arXiv 2410.18639)
+OUTPUTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {  # (losses [cell], outputs [cell, value]) -> [cell]
+    "loss": lambda losses, outputs: losses,  # TRAK (Park et al. 2023, arXiv 2303.14186)
+    "squared_output": lambda losses, outputs: outputs.square().mean(1),  # D-TRAK (arXiv 2311.00500)
+    "mean_output": lambda losses, outputs: outputs.mean(1),  # DAS (arXiv 2410.18639)
 }
 MIN_LENGTH = 1e-12  # by which a gradient is divided when it is normalised
+UNEXPLAINED_SHARE = 0.01  # of a parameter's gradient: more than the rounding of any precision
+ROUNDING = 1e-4  # of the whole gradient, which small parts of it may be off by
 BUFFER_VALUES = 1 << 28  # gradient values held and projected together: 1 GB in float32
 
 
@@ -70,6 +74,8 @@ class Gradients:
     names: list[str]
     noise: NoiseSet  # on the network's device
     batch_size: int  # (item, draw) evaluations at a time
+    # for each number of cells, the parameters that are differentiated cell by cell; copies with other noise share it
+    unexplained: dict[int, list[str]] = field(default_factory=dict, repr=False)
 
     @property
     def size(self) -> int:
@@ -81,46 +87,92 @@ class Gradients:
     ) -> Float[Tensor, "item parameter"]:
         """The gradient of each item, averaged over the draws; float32 on the network's device. With a progress bar
         where it has a ``description``."""
-        parameters = {name: value.detach() for name, value in self.network.named_parameters()}
-        selected = {name: parameters[name] for name in self.names}
-        rest = {name: value for name, value in parameters.items() if name not in selected}
-        buffers = dict(self.network.named_buffers())
-
-        def output(selected: dict[str, Tensor], x: Tensor, levels: Tensor, noise: Tensor, condition: Tensor) -> Tensor:
-            outputs: list[Tensor] = []
-
-            def network(x: Tensor, c_noise: Tensor, given: Given) -> Tensor:
-                outputs.append(functional_call(self.network, (selected, rest, buffers), (x, c_noise, given)))
-                return outputs[-1]
-
-            draws = len(levels)
-            given = Given(condition.expand(draws, *condition.shape)) if condition.numel() else NOTHING
-            losses = self.diffusion.loss(network, x.expand(draws, *x.shape), levels, noise, given)
-            return OUTPUTS[self.config.output](losses, outputs[0])
-
         given = self.network.embed_conditions(given, len(x))
-        conditions = x.new_zeros(len(x), 0) if given.condition is None else given.condition
         total = x.new_zeros(len(x), self.size)
         batches = list(self.batches(len(x)))
         for draws, part in batches if description is None else track(batches, description, len(batches), nested=True):
-            levels, noise = self.noise.levels[draws], self.noise.noise[draws]
-            with sdpa_kernel(SDPBackend.MATH):  # the other kernels cannot be batched by vmap
-                gradients = vmap(grad(output), in_dims=(None, 0, None, None, 0))(
-                    selected, x[part], levels, noise, conditions[part]
-                )
-            blocks = [gradients[name].flatten(1) for name in self.names]
-            scale = x.new_full((len(blocks[0]), 1), len(levels) / len(self.noise))
+            cells = self.cells(x[part], given[part], draws)
+            gradients = self.differentiate(cells)
+            weights = x.new_full((len(cells),), 1 / len(self.noise))
             if self.config.normalise:
-                lengths = torch.stack([torch.linalg.vector_norm(block, dim=1) for block in blocks]).norm(dim=0)
-                scale = scale / lengths.clamp(min=MIN_LENGTH)[:, None]
-            columns = total[part].split([block.shape[1] for block in blocks], dim=1)
-            for target, block in zip(columns, blocks, strict=True):  # in one pass over memory, which is what limits
-                target.addcmul_(block, scale)
+                squares = sum((each.squares() for each in gradients), torch.zeros_like(weights))
+                weights = weights / squares.sqrt().clamp(min=MIN_LENGTH)
+            sums = self.by_name(total[part])
+            for each in gradients:
+                each.add_to(sums, weights.view(len(x[part]), -1))
         return total
 
+    def cells(self, x: Float[Tensor, "item *x"], given: Given, draws: slice) -> Batch:
+        """Every item at each of some draws, item by item."""
+        items, count = len(x), draws.stop - draws.start
+        levels, noise = self.noise.levels[draws], self.noise.noise[draws]
+        noise = noise.expand(items, *noise.shape).flatten(0, 1)
+        return Batch(x.repeat_interleave(count, 0), levels.repeat(items), noise, given.repeat_interleave(count))
+
+    def by_name(self, flat: Float[Tensor, "item parameter"]) -> dict[str, Float[Tensor, "item *shape"]]:
+        """Views of flat gradients as those of each parameter."""
+        shapes = {name: self.network.get_parameter(name).shape for name in self.names}
+        columns = flat.split([shape.numel() for shape in shapes.values()], dim=1)
+        return {name: part.view(len(flat), *shapes[name]) for name, part in zip(shapes, columns, strict=True)}
+
+    def differentiate(self, cells: Batch) -> list[CellGradients]:
+        """The gradients at each cell: layer by layer, and cell by cell where that does not give them."""
+        count = len(cells)
+        if count not in self.unexplained:
+            self.unexplained[count] = self.find_unexplained(cells)
+        others = self.unexplained[count]
+        by_layer = Layers.of(self.network, [name for name in self.names if name not in others])
+        gradients = by_layer.differentiate(lambda network: self.values(network, cells), count)
+        return [*gradients, Held(self.cell_by_cell(cells, others))] if others else gradients
+
+    def values(self, network: Callable[..., Tensor], cells: Batch) -> Float[Tensor, " cell"]:
+        """The output function at each cell."""
+        outputs: list[Tensor] = []
+
+        def call(x: Tensor, c_noise: Tensor, given: Given) -> Tensor:
+            outputs.append(network(x, c_noise, given))
+            return outputs[-1]
+
+        losses = self.diffusion.loss(call, *cells.inputs)
+        return OUTPUTS[self.config.output](losses, outputs[0].flatten(1))
+
+    def cell_by_cell(self, cells: Batch, names: list[str]) -> dict[str, Float[Tensor, "cell *shape"]]:
+        """The gradients of some parameters at each cell, whatever the network does with them."""
+        every = {name: value.detach() for name, value in self.network.named_parameters()}
+        rest = {name: value for name, value in every.items() if name not in names} | dict(self.network.named_buffers())
+
+        def value(selected: dict[str, Tensor], x: Tensor, level: Tensor, noise: Tensor, condition: Tensor) -> Tensor:
+            given = Given(condition[None]) if condition.numel() else NOTHING
+            cell = Batch(x[None], level[None], noise[None], given)
+            return self.values(lambda *inputs: functional_call(self.network, (selected, rest), inputs), cell)[0]
+
+        condition = cells.x.new_zeros(len(cells), 0) if cells.given.condition is None else cells.given.condition
+        selected = {name: every[name] for name in names}
+        chunk = max(1, HELD_VALUES // sum(value.numel() for value in selected.values()))
+        differentiate = vmap(grad(value), in_dims=(None, 0, 0, 0, 0), chunk_size=chunk)
+        with sdpa_kernel(SDPBackend.MATH):  # the other kernels cannot be batched by vmap
+            return differentiate(selected, cells.x, cells.level, cells.noise, condition)
+
+    def find_unexplained(self, cells: Batch) -> list[str]:
+        """The parameters whose gradients are not what the calls of their modules give: of the first cell, compared with
+        its own. A network may use a parameter otherwise, or a module for something that cells share."""
+        layers = Layers.of(self.network, self.names)
+        found = self.by_name(cells.x.new_zeros(1, self.size))
+        first = torch.zeros(1, len(cells), device=cells.x.device)
+        first[0, 0] = 1
+        for each in layers.differentiate(lambda network: self.values(network, cells), len(cells)):
+            each.add_to(found, first)
+        exact = self.cell_by_cell(cells[:1], self.names)
+        least = ROUNDING * torch.stack([value.norm() for value in exact.values()]).norm()
+        return [
+            name
+            for name, value in exact.items()
+            if not (found[name] - value).norm() <= UNEXPLAINED_SHARE * value.norm() + least
+        ]
+
     def batches(self, items: int) -> Iterator[tuple[slice, slice]]:
-        """What is computed at a time: some of the draws of some of so many items; one draw where each is normalised."""
-        draws_at_once = 1 if self.config.normalise else min(len(self.noise), self.batch_size)
+        """What is computed at a time: some of the draws of some of so many items."""
+        draws_at_once = min(len(self.noise), self.batch_size)
         for draws in spans(len(self.noise), draws_at_once):
             count = len(range(len(self.noise))[draws])
             yield from ((draws, part) for part in spans(items, max(1, self.batch_size // count)))
