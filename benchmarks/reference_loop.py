@@ -139,7 +139,10 @@ def name_ways(setting: Setting, options: argparse.Namespace) -> dict[str, Callab
             ways[f"{precision}, {batch} in a pass"] = partial(setting.table, setting.networks, precision, batch)
             if options.compile is not None:
                 mode = None if options.compile == "default" else options.compile
-                compiled = [torch.compile(network, dynamic=False, mode=mode) for network in setting.networks]
+                compiled: list[nn.Module] = [
+                    torch.compile(network, dynamic=False, mode=mode)  # type: ignore[misc]
+                    for network in setting.networks
+                ]
                 ways[f"{precision}, {batch}, compiled"] = partial(setting.table, compiled, precision, batch)
     return ways
 
@@ -149,7 +152,7 @@ def describe(name: str, found: Measured, plain: Measured) -> str:
     tables, exact = found.result, plain.result
     cells = sum(table.numel() for table in exact)
     off = torch.cat([((a - b).abs() / b).flatten() for a, b in zip(tables, exact, strict=True)])
-    scores, expected = (skew(*both, EPSILON).mean(1).double().numpy() for both in (tables, exact))
+    scores, expected = (skew(before, after, EPSILON).mean(1).double().numpy() for before, after in (tables, exact))
     top = share_of_top(scores, expected, max(1, round(TOP_SHARE * len(scores))))
     return (
         f"{name:30} {cells / statistics.median(found.seconds):8.0f} a second, {plain.ratio(found)} times as fast; "

@@ -39,13 +39,13 @@ def make_edm() -> EDM:
 def make_network(name: str, device: torch.device) -> Network:
     """One of ``MODELS`` with random weights, unconditional, in evaluation mode and without gradients."""
     model, changes, channels, resolution = MODELS[name]
-    fixed = {"augmentation_label": False, "c_noise": "log_sigma"}
+    fixed: dict[str, Any] = {"augmentation_label": False, "c_noise": "log_sigma"}
     node = OmegaConf.merge(OmegaConf.load(CONF / "model" / f"{model}.yaml"), fixed | changes)
     torch.manual_seed(torch_seed(0, "benchmark.weights"))
     network: Network = build(node, "model").build(channels, resolution, 0)  # type: ignore[arg-type]
     with torch.no_grad():
         for value in network.parameters():
-            value += SCALE * torch.randn_like(value)
+            value.add_(torch.randn_like(value), alpha=SCALE)
     return network.to(device).eval().requires_grad_(False)
 
 
@@ -86,18 +86,19 @@ def alternate(ways: Mapping[str, Callable[[], Any]], rounds: int, device: torch.
     for _ in range(rounds + 1):
         for name, way in ways.items():
             before = start_memory(device)
-            started = time.perf_counter()
+            started = clock(device)
             results[name] = way()
-            synchronise(device)
-            seconds[name].append(time.perf_counter() - started)
+            seconds[name].append(clock(device) - started)
             memory[name] = read_memory(device) - before
     return {name: Measured(seconds[name][1:], results[name], seconds[name][0], memory[name]) for name in ways}
 
 
-def synchronise(device: torch.device) -> None:
-    """Wait for what a GPU still computes."""
+def clock(device: torch.device) -> float:
+    """Seconds: of the clock once a GPU is done; of a processor without one, which other programs disturb less."""
     if device.type == "cuda":
         torch.cuda.synchronize()
+        return time.perf_counter()
+    return time.process_time()
 
 
 def start_memory(device: torch.device) -> float:

@@ -221,7 +221,7 @@ def call_gradients(
     def of_cell(gradient: Tensor, *values: Any) -> dict[str, Tensor]:
         one = [value[None] if split else value for value, split in zip(values, of_cells, strict=True)]
         inputs, named = tuple(one[: len(call.inputs)]), dict(zip(call.named, one[len(call.inputs) :], strict=True))
-        _, back = vjp(lambda parameters: functional_call(module, parameters, inputs, named), parameters)
+        back = vjp(lambda parameters: functional_call(module, parameters, inputs, named), parameters)[1]
         found: dict[str, Tensor] = back(gradient[None])[0]
         return found
 
