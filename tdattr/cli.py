@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 import tdattr
 from tdattr.completion import complete
+from tdattr.declared import check_values
 from tdattr.errors import UserError
 from tdattr.files import OUTPUTS, describe_full
 from tdattr.identity import identify
@@ -208,6 +209,8 @@ class Jobs:
             check_overrides(cfg, hydra, self.bare)
             if is_detached(cfg) and not self.sweep:
                 raise UserError(f"sweep={DETACHED} is for a sweep: add -m, also for a single job.")
+            if TORCH not in sys.modules:
+                check_values(cfg, hydra.overrides.task)
             import_for_good(load)(cfg)
         except Exception as error:
             if self.signals:  # it hit a process that the job had started, too

@@ -1,7 +1,7 @@
 """From a config node to the typed object that it describes, and back to what an artifact's address is made of."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import Field, field, fields, is_dataclass, make_dataclass
 from difflib import get_close_matches
@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from tdattr.errors import UserError, first_line
 from tdattr.ranges import alternatives, check_kinds, check_numbers
 
+Find = Callable[[str, str], Any]  # from a _target_ and the path of its node to a class
 CONTAINERS: dict[Any, str] = {list: "list", dict: "group"}
 CONTENTS = {int: ("whole numbers", "1"), float: ("numbers", "0.5"), str: ("texts", "a"), bool: ("truth values", "true")}
 
@@ -114,30 +115,35 @@ def build(node: Any, path: str, kind: type | None = None) -> Any:
     return construct({str(key): value for key, value in values.items()}, path, kind)
 
 
-def construct(values: dict[str, Any], path: str, kind: type | None = None) -> Any:
-    """``build`` from plain values."""
-    if "_target_" not in values:
-        raise UserError(f"{path} has no _target_: its YAML must name the class that it configures.")
-    values = dict(values)
-    target = str(values.pop("_target_"))
+def import_class(target: str, path: str) -> Any:
+    """What the ``_target_`` of the node at ``path`` names. Raises UserError where it cannot be imported."""
     module, _, name = target.rpartition(".")
     try:
-        cls = getattr(import_module(module), name)
+        return getattr(import_module(module), name)
     except Exception as error:  # whatever the module raises while it is imported
         raise UserError(
             f"{path}._target_={target} cannot be imported ({type(error).__name__}: {first_line(error)}): mind the "
             "spelling, and put a module of your own on PYTHONPATH."
         ) from error
+
+
+def construct(values: dict[str, Any], path: str, kind: type | None = None, find: Find = import_class) -> Any:
+    """``build`` from plain values. ``find`` gives the class that a ``_target_`` at a path names."""
+    if "_target_" not in values:
+        raise UserError(f"{path} has no _target_: its YAML must name the class that it configures.")
+    values = dict(values)
+    target = str(values.pop("_target_"))
+    cls = find(target, path)
     if not isinstance(cls, type) or not is_dataclass(cls):
-        raise UserError(f"{path}._target_ must name a dataclass, which {name} is not.")
+        raise UserError(f"{path}._target_ must name a dataclass, which {target.split('.')[-1]} is not.")
     if kind is not None and not issubclass(cls, kind):
         raise UserError(f"{path}._target_ must name a {kind.__name__}, which {cls.__name__} is not.")
-    return typed(cls, values, path)
+    return typed(cls, values, path, find)
 
 
-def typed(cls: type, values: Any, path: str) -> Any:
+def typed(cls: type, values: Any, path: str, find: Find = import_class) -> Any:
     """An instance of a dataclass from plain values. Fields that are dataclasses themselves are built first, as are
-    those whose value names its class with ``_target_``, alone or as the values of a dictionary."""
+    those whose value names its class with ``_target_``, alone or as the values of a dictionary (see `construct`)."""
     if not isinstance(values, dict):
         raise UserError(f"{path}={show(values)} must be a group of settings, not a single value.")
     hints = get_type_hints(cls)  # without ranges
@@ -146,7 +152,7 @@ def typed(cls: type, values: Any, path: str) -> Any:
         if name not in names:
             raise UnknownSetting(path, name, names)
     children = {
-        name: child(hints.get(name), value, join(path, name))
+        name: child(hints.get(name), value, join(path, name), find)
         for name, value in values.items()
         if holds_object(hints.get(name), value)
     }
@@ -209,14 +215,14 @@ def holds_object(hint: Any, value: Any) -> bool:
     return names_class(value) or (isinstance(value, dict) and bool(value) and all(map(names_class, value.values())))
 
 
-def child(hint: Any, value: Any, path: str) -> Any:
+def child(hint: Any, value: Any, path: str, find: Find) -> Any:
     """The object, or the dictionary of objects, that a plain value describes."""
     if names_class(value):
-        return construct(value, path, node_kind(hint))
+        return construct(value, path, node_kind(hint), find)
     if (cls := plain_dataclass(hint)) is not None:
-        return typed(cls, value, path)
+        return typed(cls, value, path, find)
     kind = node_kind(get_args(hint)[1]) if get_origin(hint) is dict else None
-    return {key: construct(node, f"{path}.{key}", kind) for key, node in value.items()}
+    return {key: construct(node, f"{path}.{key}", kind, find) for key, node in value.items()}
 
 
 def node_kind(hint: Any) -> type | None:

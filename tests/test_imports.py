@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import CONF
+from tests.heavy import HEAVY
 
-HEAVY = {"lightning", "timm", "diffusers", "transformers", "torchvision", "torchmetrics", "sklearn", "scipy", "wandb"}
-HEAVY |= {"pandas", "matplotlib", "rich", "tensorboard", "peft", "accelerate"}
 PACKAGE = Path(__file__).parents[1] / "tdattr"
 LAYERS = [  # from the ground up; what stands in one line does not know of each other
     [
@@ -40,7 +39,7 @@ LAYERS = [  # from the ground up; what stands in one line does not know of each 
     ["scoring", "unlearning"],
     ["methods", "protocols"],
     ["report", "pipeline", "inventory"],
-    ["library", "completion", "planning"],
+    ["library", "completion", "planning", "declared"],
     ["cli"],
     ["sweeps"],
 ]

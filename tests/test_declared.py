@@ -1,0 +1,140 @@
+"""What is said of values before their classes are imported is what is said after it, and nothing heavy is imported."""
+
+import re
+import subprocess
+import sys
+from dataclasses import fields, is_dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from tdattr.declared import TOP, check_values, declare
+from tdattr.errors import UserError
+from tdattr.pipeline.open import open_workspace
+from tests.conftest import CONF
+from tests.heavy import HEAVY
+
+TARGETS = sorted(
+    {
+        target
+        for path in CONF.rglob("*.yaml")
+        for target in re.findall(r"_target_: (tdattr\.\S+)", path.read_text())
+        if target != "tdattr.plan_notice.Notice"  # Hydra's, no dataclass
+    }
+)
+
+
+def compose_config(*overrides: str) -> DictConfig:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("config", list(overrides))
+
+
+def list_fields(cls: Any) -> list[tuple[Any, ...]]:
+    """The fields of a dataclass with their types, in which a declared class is written as the class itself, and their
+    defaults."""
+    hints = get_type_hints(cls, include_extras=True)
+    return [(entry.name, str(hints[entry.name]), entry.default, entry.default_factory) for entry in fields(cls)]
+
+
+@pytest.mark.parametrize("target", [*TARGETS, TOP, "tdattr.pipeline.dataset.DatasetConfig"])
+def test_a_class_is_declared_as_it_is(target: str) -> None:
+    module, _, name = target.rpartition(".")
+    real, declared = getattr(import_module(module), name), declare(target)
+    assert is_dataclass(declared) and list_fields(declared) == list_fields(real)
+    assert [base.__name__ for base in declared.__mro__] == [base.__name__ for base in real.__mro__]
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["method=mucs", "method.unlearn.max_steps=-1"],
+        ["train.learning_rate=no"],
+        ["seed=abc"],
+        ["seed=-1"],
+        ["checkpoint=true"],
+        ["weights=both"],
+        ["remove.groups=3"],
+        ["remove.ids=[-1]"],
+        ["queries.where=4"],
+        ["+train.stepz=4"],
+        ["experiment=guda_glyphs", "protocol=leave_k_out"],
+        ["method.score.allocation=rac"],
+        ["method=guda_u", "objective@method.objective=esd", "method.objective.guidance=far"],
+        ["method=ensemble_d", "+method.weights={x:-1}"],
+        ["dataset.recipe.learning_rate=nan"],
+        ["dataset.text=words"],
+        ["trainer.devices=0"],
+        ["health.far=1.5"],
+        ["~method.unlearn"],
+    ],
+    ids=" ".join,
+)
+def test_early_and_late_say_the_same(overrides: list[str]) -> None:
+    cfg = compose_config(*overrides)
+    with pytest.raises(UserError) as early:
+        check_values(cfg, overrides)
+    with pytest.raises(UserError) as late:
+        open_workspace(cfg)
+    assert str(early.value) == str(late.value)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [],
+        ["method=pixel", "metrics=auto", "seed=2", "remove.groups=[a]", "checkpoint=nowhere", "attributed_groups=null"],
+        ["dataset=digits", "recipe@dataset.recipe=own", "train.epoch_steps=5"],  # numbers take the place of auto later
+        ["model=diffusers", "model.path=x", "diffusion=diffusers", "diffusion.steps=5"],
+        ["health.samples=1"],  # which the class itself refuses
+        ["method._target_=nowhere.Mine", "trainer.accelerator=cpu"],
+        ["method._target_=tests.test_declared.Absent"],
+        ["measures.ssim.sigma=nan", "elbo.stride=x", "paths.outputs=5"],
+    ],
+    ids=" ".join,
+)
+def test_what_is_right_or_not_known_yet_passes(overrides: list[str]) -> None:
+    check_values(compose_config(*overrides), overrides)
+
+
+def test_a_class_of_ones_own_is_read_and_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_package").mkdir()
+    (tmp_path / "own_package" / "__init__.py").write_text("raise AssertionError('imported')")
+    (tmp_path / "own_package" / "own.py").write_text(
+        "from dataclasses import dataclass\nfrom tdattr.methods import Method\nfrom tdattr.ranges import Share\n"
+        "raise AssertionError('imported')\n"
+        "@dataclass(frozen=True)\nclass Own(Method):\n    name: str\n    part: Share\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    cfg = compose_config("method=random")
+    cfg.method = {"_target_": "own_package.own.Own", "name": "own", "part": 2}
+    with pytest.raises(UserError, match=r"method.part=2.0 must be above 0 and at most 1"):
+        check_values(cfg, ["method.part=2"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["--version"],
+        ["dataset=nonsense"],
+        ["metod=pixel"],
+        ["train.learning_rate=no"],
+        ["method=mucs", "method.unlearn.max_steps=-1"],
+        ["experiment=guda_glyphs", "protocol=leave_k_out"],
+    ],
+    ids=" ".join,
+)
+def test_an_answer_or_a_mistake_costs_no_heavy_import(arguments: list[str], tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.argv = ['tdattr', *sys.argv[1:]]\nfrom tdattr.cli import main\n"
+        "try: main()\nfinally: print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=tmp_path)
+    loaded = set(done.stdout.splitlines()[-1].split())
+    assert done.returncode == (0 if arguments[0].startswith("--") else 1) and "omegaconf" in loaded
+    assert not loaded & (HEAVY | {"torch", "torchgen", "jaxtyping"})
