@@ -11,7 +11,7 @@ from typing import Any
 from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import ChoiceSweep, Override
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
 
@@ -162,10 +162,7 @@ def explain(error: Exception, overrides: Sequence[str], config_name: str) -> str
             which = "it" if len(launchers) == 1 else "one of them"
             return f"{match[1]} is a setting of {' and of '.join(launchers)}: choose {which}, too."
         if (swept := find_swept(overrides, match[1])) is not None:
-            return (
-                f"Hydra reads {match[1]} before it sweeps over {swept}, and without {swept} there is no such setting: "
-                f"give it in a command with one {swept}."
-            )
+            return explain_swept(overrides, config_name, match[1], swept)
         known = find_settings(overrides, config_name, match[1])
         if (choice := find_first_choice(overrides, match[1], known)) is not None:
             return f"There is no choice of {match[1]} yet: put a + before it, +{choice}."
@@ -191,11 +188,35 @@ def explain(error: Exception, overrides: Sequence[str], config_name: str) -> str
     return join_lines(message)
 
 
-def find_swept(overrides: Sequence[str], name: str) -> str | None:
-    """The group that a sweep goes over and that a setting, or a group inside of it, belongs to."""
+def find_swept(overrides: Sequence[str], name: str) -> Override | None:
+    """The override that sweeps over a group which a setting, or a group inside of it, belongs to."""
     place = (name.partition("@")[2] or name).partition(".")[0]
-    swept = [override.key_or_group for override in filter_readable(overrides) if override.is_sweep_override()]
-    return place if place in swept and place != name else None
+    swept = {o.key_or_group: o for o in filter_readable(overrides) if o.is_sweep_override()}
+    return swept.get(place) if place != name else None
+
+
+def explain_swept(overrides: Sequence[str], config_name: str, name: str, swept: Override) -> str:
+    """The sentence for a setting of a group that is swept over: not all of the choices have it, or all do but Hydra
+    reads it before there is one."""
+    group = swept.key_or_group
+    choices = swept.sweep_string_iterator() if isinstance(swept.value(), ChoiceSweep) else ()
+    others = [str(override.input_line) for override in filter_readable(overrides) if not override.is_sweep_override()]
+    known = {
+        f"{group}={choice}": find_settings([*others, f"{group}={choice}"], config_name, name) for choice in choices
+    }
+    having = [choice for choice, settings in known.items() if name in settings]
+    lacking = [choice for choice in known if choice not in having]
+    if lacking and not having:
+        return no_setting(name, known[lacking[0]])
+    if lacking:
+        return (
+            f"{name} is a setting of {' and of '.join(having)} and not of {' or '.join(lacking)}: run "
+            f"{' and '.join(lacking)} in a command without it."
+        )
+    return (
+        f"Hydra reads {name} before it sweeps over {group}, and without {group} there is no such setting: give it in a "
+        f"command with one {group}."
+    )
 
 
 def explain_syntax(override: str) -> str:

@@ -89,6 +89,20 @@ def refusal(*arguments: str, folder: Path, command: str = "main") -> str:
         (["train.betas=null"], "train.betas: null must be a list of numbers, as in train.betas=[0.5]."),
         (["train.batch_size=[8]"], "train.batch_size: [8] must be a single value, not a list."),
         (
+            ["-m", "method=pixel,mucs,random", "method.score.allocation=racing"],
+            "method.score.allocation is a setting of method=mucs and not of method=pixel or method=random: run "
+            "method=pixel and method=random in a command without it.",
+        ),
+        (
+            ["-m", "method=pixel,random", "method.score.alocation=all"],
+            "There is no setting method.score.alocation: tdattr --cfg job shows all that there are.",
+        ),
+        (
+            ["-m", "method=guda_u,shapley", "method.unlearn.epochs=1"],
+            "Hydra reads method.unlearn.epochs before it sweeps over method, and without method there is no such "
+            "setting: give it in a command with one method.",
+        ),
+        (
             ["-m", "--cfg", "job"],
             "Of -m, -r, --cfg, --info and -sc there can be only one: --cfg job shows the config without -m.",
         ),
