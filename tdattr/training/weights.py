@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,11 @@ log = logging.getLogger(__name__)
 TRAINED_FOR = "tdattr.diffusion"  # in the metadata of a file that a training wrote
 RENAMED = {"code": "c_noise"}  # old names of settings, which older files may hold
 SAVED = "diffusion_pytorch_model.safetensors"  # the weights of a network that diffusers has saved
+KINDS = {  # of files, by the first parts of names that Stable Diffusion, transformers and diffusers give tensors
+    "a whole pipeline in one file, which diffusers saves as folders": {"model.diffusion_model", "first_stage_model"},
+    "a VAE, whose folder is given with codec=vae codec.weights=FOLDER": {"encoder.conv_in", "decoder.conv_in"},
+    "a text encoder or a CLIP": {"text_model", "vision_model"},
+}
 ADDED = {"ddpm": {"prediction": "epsilon", "zero_terminal_snr": False}}  # what older files do not say was so
 
 
@@ -60,6 +66,8 @@ def check_weights(path: Path, network: Network, diffusion: Diffusion, key: str =
     expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     if shapes != expected:
         wrong = sorted(name for name in shapes.keys() | expected.keys() if shapes.get(name) != expected.get(name))
+        if (kind := guess_kind(found)) is not None:
+            raise UserError(f"{key}={path} seems to be {kind}, not the weights of a network like this model's.")
         hint = ", or model=diffusers model.path=FOLDER for one that diffusers has saved" if path.name == SAVED else ""
         raise UserError(
             f"{key}={path} was made by another architecture: of its tensors and this model's {len(wrong)} do not fit, "
@@ -68,6 +76,12 @@ def check_weights(path: Path, network: Network, diffusion: Diffusion, key: str =
         )
     check_tensors(path, f"{key}={path}")
     check_variant(path, diffusion, key)
+
+
+def guess_kind(names: Iterable[str]) -> str | None:
+    """What a file with tensors of these names seems to be, and how that is given instead; None where nobody knows."""
+    parts = {".".join(name.split(".")[:length]) for name in names for length in (1, 2)}
+    return next((kind for kind, marks in KINDS.items() if parts & marks), None)
 
 
 def read_header(path: Path, key: str) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:

@@ -1,4 +1,5 @@
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
@@ -70,6 +71,28 @@ def test_a_file_of_another_network_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "weights.safetensors"
     save_file({"weight": torch.zeros(3)}, path)
     with pytest.raises(UserError, match="another architecture: of its tensors and this model's 2 do not fit"):
+        check_weights(path, Plain(2, 1), ddpm(1000))
+
+
+@pytest.mark.parametrize(
+    ("tensors", "kind"),
+    [
+        (
+            ["encoder.conv_in.weight", "decoder.conv_in.weight", "quant_conv.weight"],
+            "a VAE, whose folder is given with codec=vae codec.weights=FOLDER",
+        ),
+        (["text_model.embeddings.position_ids"], "a text encoder or a CLIP"),
+        (
+            ["model.diffusion_model.out.0.weight", "first_stage_model.encoder.conv_in.weight"],
+            "a whole pipeline in one file, which diffusers saves as folders",
+        ),
+    ],
+)
+def test_a_file_of_something_else_is_named(tensors: list[str], kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "diffusion_pytorch_model.safetensors"
+    save_file({name: torch.zeros(3) for name in tensors}, path)
+    said = f"checkpoint={path} seems to be {kind}, not the weights of a network like this model's."
+    with pytest.raises(UserError, match=f"^{re.escape(said)}$"):
         check_weights(path, Plain(2, 1), ddpm(1000))
 
 
