@@ -25,6 +25,7 @@ from tdattr.methods import Context, Scored
 from tdattr.methods.f1_losses import loss_model
 from tdattr.methods.mucs import MUCS
 from tdattr.methods.shift_allocation import find_near
+from tdattr.methods.shift_config import list_items
 from tdattr.methods.shift_noise import noise_set
 from tdattr.metrics.rank_correlation import spearman
 from tdattr.pipeline.attribute import attribute, make_context
@@ -81,7 +82,8 @@ def complete(
         [np.load(folder / precision / f"{query}.npy").astype(np.float64) for query in range(count)]
         for precision in precisions
     )
-    return [(table, find_near(given, method.score, query)) for query, table in enumerate(exact)], other
+    sides = [side[0] for side in list_items(given, method.score)]
+    return [(table, find_near(sides, given.queries.x[query])) for query, table in enumerate(exact)], other
 
 
 def ask(table: Table, rows: Int[np.ndarray, " cell"], columns: Int[np.ndarray, " cell"]) -> Float[Tensor, " cell"]:

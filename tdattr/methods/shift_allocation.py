@@ -1,5 +1,7 @@
 """Scores of unlearning methods from some of the cells: by racing, or by importance."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from jaxtyping import Float, Int
@@ -7,8 +9,8 @@ from torch import Tensor
 
 from tdattr.costs import NUMBER_BYTES, Work
 from tdattr.methods import Context, Scored
-from tdattr.methods.shift_config import ShiftConfig, list_items
-from tdattr.scoring.cells import Indices
+from tdattr.methods.shift_config import ShiftConfig
+from tdattr.scoring.cells import Indices, Items
 from tdattr.scoring.importance import COMPLETE_ROWS, weigh
 from tdattr.scoring.loss_table import LossTable
 from tdattr.scoring.pairs import Pairs
@@ -47,7 +49,8 @@ def allocate(
     rows, absolute = len(tables) * items, config.form == "absolute"
     if config.allocation == "racing":
         assert context.top is not None  # checked before anything is built
-        outline = Outline(find_near(context, config, query), positions, len(tables), absolute)
+        sides = [side[0][0].items for side in tables]  # whose x is the same under every caption
+        outline = Outline(find_near(sides, context.queries.x[query]), positions, len(tables), absolute)
         allocated = race(ask, outline, context.top, config.doubt)
         facts = allocated.facts
     else:
@@ -55,19 +58,18 @@ def allocate(
         allocated = weigh(ask, rows, positions, min(config.pairs_each, len(kept)) * captions, rng)
         facts = allocated.facts | {"standard_error": float(allocated.standard_errors.mean())}
     scores, errors = allocated.means, allocated.standard_errors
-    sides = torch.from_numpy(np.abs(scores) if absolute else scores).view(len(tables), -1)
+    by_side = torch.from_numpy(np.abs(scores) if absolute else scores).view(len(tables), -1)
     # the best side counts, and any side may turn out to be it
-    return Scored(sides.amax(0).float(), facts, torch.from_numpy(errors).view(len(tables), -1).amax(0).float())
+    return Scored(by_side.amax(0).float(), facts, torch.from_numpy(errors).view(len(tables), -1).amax(0).float())
 
 
-def find_near(context: Context, config: ShiftConfig, query: int) -> Int[np.ndarray, " row"]:
-    """The items, of the second side after those of the first, in the order of how far their x is from the query's."""
-    wanted = context.queries.x[query]
+def find_near(sides: Sequence[Items], wanted: Float[Tensor, "*x"]) -> Int[np.ndarray, " row"]:
+    """The items, of the second side after those of the first, in the order of how far their x is from a query's."""
     size = max(1, NEAR_BYTES // (NUMBER_BYTES * wanted.numel()))
     distances = []
-    for side in list_items(context, config):
-        for start in range(0, len(side[0]), size):
-            x, _ = side[0].take(np.arange(start, min(start + size, len(side[0]))))
+    for items in sides:
+        for start in range(0, len(items), size):
+            x, _ = items.take(np.arange(start, min(start + size, len(items))))
             distances.append((x - wanted).square().flatten(1).sum(1))
     return torch.cat(distances).argsort(stable=True).numpy()
 

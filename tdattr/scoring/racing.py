@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Int
 
 from tdattr.scores import LISTED
 from tdattr.scoring.allocation import Allocated, Ask, Cells
-from tdattr.scoring.row_means import RowMean, estimate_covariance, estimators, order_pairs, smooth_prior
+from tdattr.scoring.row_means import Covariance, RowMean, estimate_covariance, estimators, order_pairs, smooth_prior
 
 RUNGS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)  # numbers of pairs that a row may be asked at, before all of them
 NEAR_ROWS = 8  # complete rows of the items most like the query, which choose the first pair
@@ -67,6 +67,7 @@ class Race:
     rung: Int[np.ndarray, " row"]
     bought: Bool[np.ndarray, " row"]
     order: Int[np.ndarray, " column"]
+    prior: Covariance  # over the columns, which that of complete rows is shrunk to
 
     def buy(self, rows: Int[np.ndarray, " chosen"]) -> None:
         """Complete some rows at once."""
@@ -95,7 +96,7 @@ class Race:
         moved, against what the covariance predicted, scales the errors.
         """
         values, last = self.cells.values, len(self.rungs) - 1
-        covariance = estimate_covariance(values[self.cells.complete], smooth_prior(self.outline.positions))
+        covariance = estimate_covariance(values[self.cells.complete], self.prior)
         row_means = estimators(covariance, self.order, self.rungs)
         variances = np.array([row_mean.variance for row_mean in row_means])
         drift, squares, counts = np.zeros((3, last + 1))
@@ -152,16 +153,15 @@ def race(ask: Ask, outline: Outline, k: int, doubt: float) -> Allocated:
     ``expected_misses``, how many of the k are expected to be others. Stops where a shift is not finite.
     """
     rows, columns = len(outline.near), len(outline.positions)
-    prior = smooth_prior(outline.positions)
     state = Race(
         Cells.start(ask, rows, columns), outline, k, doubt,
         [count for count in RUNGS if count < columns] + [columns],
-        np.zeros(rows, np.int64), np.zeros(rows, bool), np.arange(columns),
+        np.zeros(rows, np.int64), np.zeros(rows, bool), np.arange(columns), smooth_prior(outline.positions),
     )  # fmt: skip
     cells = state.cells
 
     def order(known: Int[np.ndarray, " known"]) -> Int[np.ndarray, " column"]:
-        return order_pairs(estimate_covariance(cells.values[cells.complete], prior), known)
+        return order_pairs(estimate_covariance(cells.values[cells.complete], state.prior), known)
 
     state.buy(outline.near[:NEAR_ROWS])
     state.order = order(np.array([], np.int64))
