@@ -25,7 +25,7 @@ def check_unread(ws: Workspace, overrides: Iterable[str], swept: bool = False) -
         path = key.lstrip("+~").split("@")[-1]  # of GROUP@PATH=CHOICE, the path
         places = [path, READER + path.removeprefix(RECIPE)] if path.startswith(RECIPE) else [path]
         for place in places:
-            reason = why_unread(vars(ws), place.split("."))
+            reason = why_unread(ws, place.split("."))
             if reason is not None and swept:
                 log.warning("%s=%s has no effect with %s.", path, value, reason)
             elif reason is not None:

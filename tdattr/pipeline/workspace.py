@@ -72,7 +72,7 @@ class RemoveConfig:
 
 
 @dataclass(eq=False)
-class Workspace:
+class Workspace(Settings):
     """What every stage works in. Opening it checks the config; nothing is computed before it is asked for."""
 
     first: ClassVar[str] = "F1"  # what a training without further removals gives, for messages
@@ -102,6 +102,13 @@ class Workspace:
     recorder: Recorder = field(
         default_factory=Recorder
     )  # lets others see how the run goes; results do not depend on it
+
+    def unread(self) -> dict[str, str]:
+        """The names of groups, where no group is scored, left out, looked at or a query's."""
+        looked_at = self.accuracy is not None or self.attributed_groups in (self.queries.where or {}).values()
+        if looked_at or self.method.scores_groups or self.protocol.judges_groups:
+            return {}
+        return {"attributed_groups": f"protocol={self.cfg.protocol.name}"}
 
     # -- the dataset ---------------------------------------------------------------------------------------------
 

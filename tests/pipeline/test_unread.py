@@ -49,6 +49,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (UNLEARN, "method.unlearn.schedule_steps=100", "method.unlearn.schedule=constant"),
         ([*UNLEARN, "objective@method.objective=siss"], "method.weight_by_size=true", "method.objective=siss"),
         ([], "extractor@health.extractor=classifier", "health.samples=0"),
+        (["protocol=leave_k_out"], "attributed_groups=[0,1]", "protocol=leave_k_out"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
