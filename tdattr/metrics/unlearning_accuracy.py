@@ -23,6 +23,14 @@ MEASURES = {"ua": "style", "ira": "style", "cra": "object", "cra_forgotten": "ob
 LEAST_LEAD = 0.25  # of a classifier, of the way from always naming the commonest group to no mistake; ours
 GUESS_MARK = "¶"
 GUESS = f"{GUESS_MARK}: the classifier behind it is hardly better than a guess on held-out items: it says nothing."
+UNREADABLE_MARK = "‖"
+UNREADABLE = (
+    f"{UNREADABLE_MARK}: what F1's own images show is named hardly better than by a guess, so that a model without a "
+    "group has nothing to lose."
+)
+FEWEST_IMAGES = 100  # of a model: a share of so many has a 95 % interval of up to ± 10 %; ours
+FEW_IMAGES_MARK = "#"
+FEW_IMAGES = f"{FEW_IMAGES_MARK}: fewer than {FEWEST_IMAGES} images of a model."
 PerImage = Bool[np.ndarray, " image"]
 
 
@@ -66,7 +74,13 @@ def measure_unlearning(forgotten: PerImage, right: Mapping[str, PerImage]) -> di
     return measured
 
 
+def explain_marks(marks: str) -> str:
+    """The footnotes of the marks in a text."""
+    footnotes = {GUESS_MARK: GUESS, UNREADABLE_MARK: UNREADABLE, FEW_IMAGES_MARK: FEW_IMAGES}
+    return " ".join(footnote for mark, footnote in footnotes.items() if mark in marks)
+
+
 def is_guessing(accuracy: float, guess: float) -> bool:
-    """Whether a classifier with that accuracy on held-out items is no better than one that always names the commonest
-    group, which gets the share ``guess`` right, or hardly."""
+    """Whether a classifier that names the share ``accuracy`` of some images right is no better than one that always
+    names the commonest group, which gets the share ``guess`` of held-out items right, or hardly."""
     return accuracy - guess < LEAST_LEAD * (1 - guess)

@@ -18,7 +18,8 @@ from tdattr.features.label_classifier import Name
 from tdattr.files import to_json
 from tdattr.ids import digest_order
 from tdattr.image_bytes import pack, unpack
-from tdattr.metrics.unlearning_accuracy import MEASURES, UnlearningAccuracy, is_guessing, measure_unlearning
+from tdattr.metrics.unlearning_accuracy import UnlearningAccuracy, measure_unlearning
+from tdattr.pipeline.accuracy_words import describe_accuracy, warn_guessing, warn_unreadable
 from tdattr.pipeline.attribute import outline_context
 from tdattr.pipeline.decode import decoded_setting, plan_decoded
 from tdattr.pipeline.generate import count_evaluations, sample_from, sampling_config
@@ -230,40 +231,13 @@ def examine_accuracy(ws: Workspace, folder: Path) -> dict[str, Any]:
     write_table(folder / TABLE, pd.DataFrame(rows))
     for line in describe_accuracy(result):
         log.info("%s", line)
-    result["warnings"] = warn_guessing(result)
+    if "means" not in result and ws.until != GENERATE:
+        log.info(
+            "method=%s has no model without a group, so that these accuracies are of F1 alone: method=guda_u, guda_c "
+            "and logo have some.",
+            ws.cfg.method.name,
+        )
+    result["warnings"] = [*warn_guessing(result), *warn_unreadable(result)]
     for warning in result["warnings"]:
         log.warning("Warning: %s", warning)
     return {"accuracy": result}
-
-
-def describe_accuracy(result: Mapping[str, Any]) -> list[str]:
-    """The lines that a run prints."""
-    named = [f"{100 * share:.1f} % of the {label}s" for label, share in result["classifiers"].items()]
-    shown = [f"{100 * share:.1f} % have the {label}" for label, share in result["f1"].items()]
-    lines = [
-        f"The classifiers name {' and '.join(named)} of held-out items right.",
-        f"Of {result['images']} images of F1, {' and '.join(shown)} of their prompt.",
-    ]
-    if "means" in result:
-        means = result["means"]
-        measures = [key for key in MEASURES if key in means["f1"] and key != "cra_forgotten"]
-        parts = [f"{key.upper()} {100 * means['unlearned'][key]:.1f} %" for key in measures]
-        reference = [f"{100 * means['f1'][key]:.1f}" for key in measures]
-        lines.append(f"Models without a group: {', '.join(parts)} (F1: {', '.join(reference)}).")
-    return lines
-
-
-def warn_guessing(result: Mapping[str, Any]) -> list[str]:
-    """What there is to say of classifiers that hardly do better than a guess."""
-    sentences = []
-    for label, accuracy in result["classifiers"].items():
-        guess = result["guesses"][label]
-        if is_guessing(accuracy, guess):
-            measures = [key.upper() for key, by in MEASURES.items() if by == label and key != "cra_forgotten"]
-            nothing = f"{' and '.join(measures)} {'say' if len(measures) > 1 else 'says'} nothing"
-            sentences.append(
-                f"The {label} classifier names {100 * accuracy:.1f} % of held-out items right, where always naming the "
-                f"commonest {label} would get {100 * guess:.1f} %, so that {nothing}: raise "
-                f"accuracy.{label}_classifier.steps, or choose another architecture."
-            )
-    return sentences

@@ -2,8 +2,8 @@
 
 from collections.abc import Collection, Iterable, Mapping
 
+from tdattr.metrics import unlearning_accuracy
 from tdattr.metrics.comparison import MARK, RemovalEffect, compare, explain
-from tdattr.metrics.unlearning_accuracy import GUESS, GUESS_MARK
 from tdattr.report.collect import Experiment
 from tdattr.report.papers import MEAN, MEASURES, SOURCE, read_number
 from tdattr.report.pooling import pool
@@ -93,7 +93,7 @@ def explain_footnotes(rows: Iterable[Mapping[str, Cell]]) -> str:
 
 def explain_all(marks: str) -> str:
     """The footnotes of the marks in a text, of verdicts and of accuracies."""
-    return " ".join(filter(None, [explain(marks), GUESS if GUESS_MARK in marks else ""]))
+    return " ".join(filter(None, [explain(marks), unlearning_accuracy.explain_marks(marks)]))
 
 
 def list_measures(effects: Mapping[str, Mapping[str, RemovalEffect]]) -> list[str]:

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from tdattr.errors import UserError
-from tdattr.pipeline.accuracy import describe_accuracy, measure, warn_guessing
+from tdattr.pipeline.accuracy import measure
+from tdattr.pipeline.accuracy_words import describe_accuracy, warn_guessing, warn_unreadable
 from tdattr.pipeline.check_accuracy import check_conditions
 
 STYLES, OBJECTS = ("bold", "thin"), ("A", "B", "C")
@@ -87,3 +88,21 @@ def test_a_classifier_that_guesses_is_named_with_what_it_makes_worthless() -> No
         said.startswith("The object classifier names 20.0 %")
         and "so that CRA says nothing: raise accuracy.object" in said
     )
+
+
+def test_images_that_show_nothing_and_few_images_are_said() -> None:
+    shares: dict[str, Any] = {
+        "classifiers": {"style": 0.9, "object": 0.2},
+        "guesses": {"style": 0.1, "object": 0.1},
+        "f1": {"style": 0.12, "object": 0.12},  # the objects' classifier is to blame itself
+        "images": 100,
+    }
+    [said] = warn_unreadable(shares)
+    assert said == (
+        "Of F1's own images 12.0 % show the style of their prompt, and a guess gets 10.0 %, so that a model without a "
+        "group has nothing to lose: train F1 for longer."
+    )
+    shares["f1"]["style"] = 0.8
+    assert not warn_unreadable(shares)
+    [said] = warn_unreadable(shares | {"images": 99})
+    assert said == "The accuracies stand on 99 images of a model, fewer than 100: raise accuracy.images."

@@ -13,6 +13,9 @@ import yaml
 from safetensors.torch import save_file
 
 from tdattr.protocols.group_agreement import judge
+from tdattr.report.collect import collect
+from tdattr.report.sheet import Sheet
+from tdattr.report.sheets import make_sheets
 from tdattr.tables import write_table
 
 QUERIES, CONTROLS, ITEMS, K = 6, 3, 30, 3
@@ -143,3 +146,14 @@ class Outputs:
         }
         (folder / "config.yaml").write_text(yaml.safe_dump(full | config))
         os.utime(folder / "summary.json", (self.count, self.count))
+
+
+def made(outputs: Outputs) -> dict[str, Sheet]:
+    """The tables of the only experiment."""
+    (experiment,) = collect([outputs.root]).experiments
+    return {sheet.name: sheet for sheet in make_sheets(experiment)}
+
+
+def shown(sheet: Sheet, key: str = "method") -> dict[str, dict[str, str]]:
+    """The cells as they are printed, by the first word of each row."""
+    return {str(row[key]): {column: str(cell) for column, cell in row.items()} for row in sheet.rows}

@@ -1,9 +1,16 @@
 """Did unlearning do what it claims? UnlearnCanvas's measures of every method's models without a group."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from tdattr.metrics.unlearning_accuracy import GUESS_MARK, MEASURES, is_guessing
+from tdattr.metrics.unlearning_accuracy import (
+    FEW_IMAGES_MARK,
+    FEWEST_IMAGES,
+    GUESS_MARK,
+    MEASURES,
+    UNREADABLE_MARK,
+    is_guessing,
+)
 from tdattr.report.collect import Experiment
 from tdattr.report.methods import explain_footnotes, sort_methods
 from tdattr.report.pooling import mean_or_none
@@ -38,14 +45,22 @@ def describe_classifiers(accuracies: Iterable[Mapping[str, Any]]) -> str:
 
 
 def mark_guessing(accuracies: Iterable[Mapping[str, Any]]) -> dict[str, str | None]:
-    """The mark of what each classifier stands behind, where one of them is hardly better than a guess; older runs do
-    not say what a guess gets."""
-    marks: dict[str, str | None] = dict.fromkeys(LABELS)
+    """The marks of what each classifier stands behind, where one of them is hardly better than a guess on held-out
+    items, or on F1's own images; older runs do not say what a guess gets."""
+    marks: dict[str, str] = dict.fromkeys(LABELS, "")
     for accuracy in accuracies:
         for label, guess in accuracy.get("guesses", {}).items():
             if is_guessing(accuracy["classifiers"][label], guess):
-                marks[label] = GUESS_MARK
-    return marks
+                marks[label] += GUESS_MARK * (GUESS_MARK not in marks[label])
+            elif is_guessing(accuracy["f1"][label], guess):
+                marks[label] += UNREADABLE_MARK * (UNREADABLE_MARK not in marks[label])
+    return {label: mark or None for label, mark in marks.items()}
+
+
+def show_images(accuracies: Sequence[Mapping[str, Any]]) -> Number:
+    """How many images of each model stand behind the shares."""
+    images = sum(accuracy["images"] for accuracy in accuracies) / len(accuracies)
+    return Number(images, ".0f", footnote=FEW_IMAGES_MARK if images < FEWEST_IMAGES else None)
 
 
 def show_measures(
@@ -80,16 +95,18 @@ def tabulate(found: Mapping[str, list[Mapping[str, Any]]]) -> Sheet | None:
         "model": "F1",
         **show_measures((entry["f1"] for entry in every), marks, {label: label for label in LABELS}),
         **show_measures(means, marks),
-        "images": Number(sum(entry["images"] for entry in every) / len(every), ".0f"),
+        "images": show_images(every),
     }
     rows = [f1] + [
         dict.fromkeys(f1, Number(None))
         | {"model": method}
         | show_measures((entry["unlearned"] for entry in entries), mark_guessing(found[method]))
-        | {"images": Number(sum(entry["images"] for entry in found[method]) / len(found[method]), ".0f")}
+        | {"images": show_images(found[method])}
         for method, entries in compared.items()
         if entries
     ]
     caption = f"{CAPTION} Style, object: images of F1 that show what their prompt says. {describe_classifiers(every)}"
+    if alone := [method for method, entries in compared.items() if not entries]:
+        caption += f" Of F1 alone, as no model without a group was looked at: {', '.join(alone)}."
     caption += explain_footnotes(rows)
     return Sheet("accuracies", "Accuracies of unlearning, %", caption, drop_empty_columns(rows))
