@@ -30,6 +30,7 @@ from tdattr.scoring.cells import BatchItems
 from tdattr.scoring.pairs import NoiseSet
 from tdattr.seeding import generator
 from tdattr.training.config import TrainConfig
+from tdattr.unlearning.capped import CAPPED
 from tdattr.unlearning.draws import Levels, draw_items, generation_draw
 from tdattr.unlearning.mirrored import Mirrored, MirroredBatches
 
@@ -187,7 +188,7 @@ class MUCS(ShiftMethod):
         network.to(context.device)
         facts = {"unlearning_steps": float(outcome.steps)}
         if null_loss is not None:
-            facts |= {"forgotten": outcome.progress / null_loss, "capped": float(not outcome.reached)}
+            facts |= {"forgotten": outcome.progress / null_loss, CAPPED: float(not outcome.reached)}
         if AUTO in (self.unlearn.schedule_share, self.score.schedule_share):
             facts["schedule_share"] = find_share(context, AUTO, self.score.pairs)
         scored = score(network, query)

@@ -24,6 +24,7 @@ from tdattr.recorder import Picture
 from tdattr.scores import Scores, load_scores
 from tdattr.store import Artifact, Plan, provenance
 from tdattr.tables import REBUILD, read_json, read_table, write_table
+from tdattr.unlearning.capped import tell_capped
 
 log = logging.getLogger(__name__)
 VERDICT = "verdict.json"
@@ -141,7 +142,7 @@ def summarise(ws: Workspace, plan: Plan) -> tuple[dict[str, Any], list[str]]:
         "far_queries": verdict["far_queries"],
         "warnings": [
             *verdict["warnings"],
-            *warn_of_misses(ws.protocol.top(len(ws.ids)), verdict["facts"]),
+            *warn_of_scores(ws, verdict["facts"]),
             *warn_of_queries(ws, verdict["far_queries"]),
         ],
     }
@@ -174,6 +175,12 @@ def tell_allocation(facts: dict[str, float]) -> list[str]:
     if "standard_error" in facts:
         line += f"; the standard error of a score is {facts['standard_error']:.2g}"
     return [line]
+
+
+def warn_of_scores(ws: Workspace, facts: dict[str, float]) -> list[str]:
+    """Why the scores may be worse than they could be, by what the method noted."""
+    capped = tell_capped(facts)
+    return [*warn_of_misses(ws.protocol.top(len(ws.ids)), facts), *([] if capped is None else [capped])]
 
 
 def warn_of_misses(top: int | None, facts: dict[str, float]) -> list[str]:

@@ -23,7 +23,7 @@ from tdattr.metrics.choice import complete_measures
 from tdattr.pipeline.accuracy import examine_accuracy, plan_accuracy
 from tdattr.pipeline.attribute import attribute, other_methods
 from tdattr.pipeline.check import check
-from tdattr.pipeline.evaluate import evaluate, mean_facts, summarise, tell_allocation
+from tdattr.pipeline.evaluate import evaluate, mean_facts, summarise, tell_allocation, warn_of_scores
 from tdattr.pipeline.generate import generate, load_queries
 from tdattr.pipeline.health import examine, measure_far, plan_health, warn_far
 from tdattr.pipeline.logged import WriteReport, describe_run, gather
@@ -92,8 +92,11 @@ def work(ws: Workspace, logger: Logger, recorder: Recorder, folder: Path, write_
             write_json(folder / ACCURACY, found["accuracy"])  # for the report, as there is no summary
         if ws.until == "attribute":
             save_attributions(ws, folder / ATTRIBUTIONS)
-            for line in tell_allocation(mean_facts(last)):
+            facts = mean_facts(last)
+            for line in tell_allocation(facts):
                 log.info("%s, %s", ws.cfg.method.name, line)
+            for warning in warn_of_scores(ws, facts):
+                log.warning("Warning: %s", warning)
         log.info("until=%s, so there is no verdict. Results: %s", ws.until, last.folder)
         return
     health = examine(ws)

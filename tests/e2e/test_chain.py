@@ -69,6 +69,14 @@ def test_the_summary_holds_what_was_promised(swept):
     assert found["random"]["metrics"]["ssim"]["auc"] == 0.5
 
 
+def test_unlearning_that_was_cut_short_is_a_warning(swept):
+    folder, _, single = swept
+    mucs = summaries(folder)["mucs"]
+    assert mucs["facts"]["capped"] == 1  # after three steps
+    [said] = [warning for warning in mucs["warnings"] if "max_steps" in warning]
+    assert said in single.stderr
+
+
 def test_a_verdict_on_images_unlike_the_data_comes_with_warnings(swept):
     folder, _, single = swept
     words = "100 % of the queries are less like the training items than 99 % of held-out items are"
