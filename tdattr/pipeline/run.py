@@ -15,7 +15,7 @@ from tdattr.configs import build
 from tdattr.data.groups import find_groups
 from tdattr.data.names import FIELD
 from tdattr.data.noisy_groups import Noise, count_moves, write_manifest
-from tdattr.errors import first_line
+from tdattr.errors import UserError, first_line
 from tdattr.files import expand, write_json
 from tdattr.loggers import Guarded, Logger, Recorder
 from tdattr.loggers.none import NoLogger
@@ -44,7 +44,7 @@ ACCURACY = "accuracy.json"
 CONFIG = "config.yaml"
 EVALUATE = "evaluate"  # the last stage there is
 ATTRIBUTIONS = "attributions.csv"
-LISTED = 20  # items or groups of every query that it has
+MOST_ATTRIBUTED = 20  # items or groups of every query that it has
 
 
 @contextmanager
@@ -64,16 +64,16 @@ def own_settings() -> Iterator[None]:
 def run(cfg: DictConfig, write_report: WriteReport) -> None:
     """Run one composed config and write ``config.yaml`` and ``summary.json`` into its run directory. ``write_report``
     is called where the logger takes the report's files."""
-    folder = Path(HydraConfig.get().runtime.output_dir)
-    complete_measures(cfg)
-    save_config(cfg, folder / CONFIG)
-    logger: Logger = build(cfg.logger, "logger", Logger) if cfg.get("logger") else NoLogger()
-    ws = open_workspace(cfg)
-    logger = logger if ws.until == EVALUATE else NoLogger()  # there will be no verdict to show
-    saved = save_config(cfg, folder / CONFIG)  # with what was derived and adopted
-    use_threads(ws)
     hydra = HydraConfig.get()
-    check(ws, hydra.overrides.task, swept=in_sweep(hydra))
+    folder = Path(hydra.runtime.output_dir)
+    with leaving_nothing(folder / CONFIG):
+        logger: Logger = build(cfg.logger, "logger", Logger) if cfg.get("logger") else NoLogger()
+        ws = open_workspace(cfg)
+        logger = logger if ws.until == EVALUATE else NoLogger()  # there will be no verdict to show
+        complete_measures(cfg)
+        saved = save_config(cfg, folder / CONFIG)  # with what was derived and adopted
+        use_threads(ws)
+        check(ws, hydra.overrides.task, swept=in_sweep(hydra))
     recorder = logger.start(describe_run(ws, folder, saved))
     ws.recorder = Guarded(recorder, hydra.runtime.choices.get("logger", "none"))
     try:
@@ -81,6 +81,19 @@ def run(cfg: DictConfig, write_report: WriteReport) -> None:
             work(ws, logger, recorder, folder, write_report)
     except BaseException:
         abandon(logger, recorder)
+        raise
+
+
+@contextmanager
+def leaving_nothing(config: Path) -> Iterator[None]:
+    """A command that is refused while this lasts is no run: it leaves no ``config``, by which a report knows runs, but
+    that of an earlier one in its folder."""
+    earlier = config.exists()
+    try:
+        yield
+    except UserError:
+        if not earlier:
+            config.unlink(missing_ok=True)
         raise
 
 
@@ -179,7 +192,7 @@ def save_attributions(ws: Workspace, path: Path) -> None:
     """The highest scores of every query as a table, where the scores are still stored and have one order."""
     plan = attribute(ws)
     if plan.finished and ws.method.dampings is None:
-        write_table(path, load_scores(plan.artifact).table(LISTED, ws.data.train.items).map(quote_formula))
+        write_table(path, load_scores(plan.artifact).table(MOST_ATTRIBUTED, ws.data.train.items).map(quote_formula))
 
 
 def use_threads(ws: Workspace) -> None:

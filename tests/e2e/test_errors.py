@@ -78,6 +78,7 @@ def test_one_sentence_and_no_traceback(overrides, words, tmp_path):
     assert done.stderr.count("error: ") == 1 and "overrides:" not in done.stderr
     assert words in done.stderr.splitlines()[-1]
     assert not list(tmp_path.glob("outputs/artifacts/pretrain/*"))
+    assert not list(tmp_path.glob("outputs/runs/*/config.yaml"))  # it is no run that a report could miss something of
 
 
 def test_hydra_full_error_brings_the_traceback_back(tmp_path):
