@@ -10,6 +10,7 @@ HOW = ("paths", "logger", "sweep", "until", "workers", "plan")  # how work is do
 # what may differ between the runs of one experiment
 VARIED = {"seed", "method", "ablation", "elbo", "trainer", "health", "accuracy", "metrics", "measures", *HOW}
 VARIED_OF_PROTOCOL = ("ceiling", "aggregate")
+SCORING_PRECISION = "float32"  # which runs had before it was a setting
 NAMED = ("dataset", "model", "diffusion", "protocol")  # the nodes whose names a name holds
 DIGITS = 6  # of the digest in a name
 
@@ -19,9 +20,12 @@ def experiment_key(config: dict[str, Any]) -> str:
     kept = {name: value for name, value in config.items() if name not in VARIED}
     protocol = config.get("protocol", {})
     kept["protocol"] = {name: value for name, value in protocol.items() if name not in VARIED_OF_PROTOCOL}
-    trainer = config["trainer"]
-    scoring = trainer.get("scoring_precision", "float32")  # which runs had before it was a setting
-    return json.dumps(kept | {"precision": trainer["precision"], "scoring_precision": scoring}, sort_keys=True)
+    return json.dumps(kept | {"precision": config["trainer"]["precision"]}, sort_keys=True)
+
+
+def read_scoring_precision(config: dict[str, Any]) -> str:
+    """The precision of a run's scores, in which runs of one experiment may differ."""
+    return str(config["trainer"].get("scoring_precision", SCORING_PRECISION))
 
 
 def name_experiment(config: dict[str, Any]) -> str:

@@ -7,7 +7,6 @@ import math
 import numpy as np
 from jaxtyping import Float, UInt8
 from torch import Tensor
-from torchvision.utils import make_grid
 
 from tdattr.image_bytes import pack
 
@@ -22,6 +21,8 @@ def to_uint8(images: Float[Tensor, "n c h w"]) -> UInt8[np.ndarray, "n h w 3"]:
 
 def grid(images: Float[Tensor, "n c h w"], columns: int = 10) -> UInt8[np.ndarray, "rows columns 3"]:
     """All images in rows of ``columns``, enlarged by a whole factor where they are small."""
+    from torchvision.utils import make_grid  # takes a second to import
+
     factor = max(1, math.ceil(ENLARGED / images.shape[-1]))
     large = images.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
     tiles = make_grid(large, nrow=columns, padding=GAP * factor // 2 + 1, pad_value=0.0)

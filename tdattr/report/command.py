@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -59,6 +60,7 @@ def show(made: list[Made], unjudged: list[Unjudged], left_out: list[str], out: P
     console = Terminal()
     for each in unjudged:
         console.print(as_text(each.title, "bold"))
+        show_notes(console, each.usual)
         show_sheets(console, each.sheets)
         say_where(console, each.sheets, out / "tables" / each.slug)
     for experiment, rows, sheets in made:
@@ -75,13 +77,21 @@ def show_experiment(console: Console, experiment: Experiment, rows: Rows, sheets
     shown = leave_ablations_out(experiment, rows)
     console.print(as_text(experiment.title, "bold"))
     explained = describe_marks(shown) or ""
+    show_notes(console, experiment.usual)
     if shown:
         console.print(render_table(shown), as_text(explained), sep="\n")
     if experiment.imported:
         console.print(as_text(IMPORTED), soft_wrap=True)
     show_sheets(console, sheets, explained)
+    show_notes(console, experiment.capped)
     if experiment.far_from_data:
         console.print(as_text(f"\n{experiment.far_from_data}", "bold"))
+
+
+def show_notes(console: Console, notes: Iterable[str]) -> None:
+    """Print sentences, a line each."""
+    for note in notes:
+        console.print(as_text(note), soft_wrap=True)
 
 
 def show_sheets(console: Console, sheets: list[Sheet], explained: str = "") -> None:

@@ -1,6 +1,9 @@
 """What runs are called by their settings: a method's own name, and what its namesakes do otherwise."""
 
+from collections import Counter
 from typing import Any
+
+from tdattr.experiments import read_scoring_precision
 
 NAMED = ("dataset.name", "model.name", "diffusion.name", "protocol.name")  # what a title says anyway
 MOST_DIFFERENCES = 4  # settings that a title names
@@ -17,29 +20,59 @@ def name_runs(configs: list[dict[str, Any]]) -> list[str]:
 
 
 def variant_settings(config: dict[str, Any]) -> dict[str, Any]:
-    """What makes a method's variant: its own settings, and how scores of items become scores of groups."""
+    """What makes a method's variant: its own settings, the precision of its scores, and how scores of items become
+    scores of groups."""
     aggregate = config.get("protocol", {}).get("aggregate")
-    return config["method"] | ({} if aggregate is None else {"aggregate": aggregate})
+    precision = {"trainer": {"scoring_precision": read_scoring_precision(config)}}
+    return config["method"] | precision | ({} if aggregate is None else {"aggregate": aggregate})
 
 
 def name_variants(configs: list[dict[str, Any]]) -> list[str]:
     """A name for each method config: its own name, and the settings in which its namesakes differ.
 
-    A value that more than half of the namesakes have goes without saying.
+    A value that more than half of the namesakes have goes without saying (`tell_usual`).
     """
     names: dict[int, str] = {}
     for name in dict.fromkeys(config["name"] for config in configs):
         indices = [index for index, config in enumerate(configs) if config["name"] == name]
-        namesakes = flatten_alike([configs[index] for index in indices])
-        keys = dict.fromkeys(key for config in namesakes for key in config)  # some have what others lack
-        for index, config in zip(indices, namesakes, strict=True):
-            shown = {key: config.get(key, "none") for key in keys}
-            agreeing = {
-                key: sum(other.get(key, "none") == value for other in namesakes) for key, value in shown.items()
-            }
-            unusual = [f"{key}={value}" for key, value in shown.items() if 2 * agreeing[key] <= len(namesakes)]
+        namesakes = complete_alike([configs[index] for index in indices])
+        usual = find_usual(namesakes)
+        for index, shown in zip(indices, namesakes, strict=True):
+            unusual = [f"{key}={value}" for key, value in shown.items() if key not in usual or usual[key] != value]
             names[index] = " ".join([name, *unusual])
     return [names[index] for index in range(len(configs))]
+
+
+def tell_usual(configs: list[dict[str, Any]]) -> list[str]:
+    """What the names of runs leave out: for each method of which there are variants, the values that more than half of
+    its runs have and the others do not. Ablations have names of their own."""
+    said = []
+    variants = [variant_settings(config) for config in configs if not config.get("ablation")]
+    for name in dict.fromkeys(config["name"] for config in variants):
+        namesakes = complete_alike([config for config in variants if config["name"] == name])
+        usual = find_usual(namesakes)
+        varied = [f"{key}={value}" for key, value in usual.items() if any(one[key] != value for one in namesakes)]
+        if varied:
+            said.append(f"{name} has {' '.join(varied)} where its name says nothing else.")
+    return said
+
+
+def complete_alike(namesakes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Their settings under dotted names, every one in all of them: some have what others lack. Lists are texts."""
+    flattened = flatten_alike(namesakes)
+    keys = dict.fromkeys(key for config in flattened for key in config)
+    full = [{key: config.get(key, "none") for key in keys} for config in flattened]
+    return [{key: str(value) if isinstance(value, list) else value for key, value in one.items()} for one in full]
+
+
+def find_usual(namesakes: list[dict[str, Any]]) -> dict[str, Any]:
+    """Of each of their settings the value that more than half of them have, where there is one."""
+    usual = {}
+    for key in namesakes[0]:
+        [(value, count)] = Counter(config[key] for config in namesakes).most_common(1)
+        if 2 * count > len(namesakes):
+            usual[key] = value
+    return usual
 
 
 def flatten_alike(configs: list[dict[str, Any]], prefix: str = "") -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """The page: one self-contained HTML file with the tables, the plots, and every query beside what was found for it."""
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tdattr.files import move_into_place, name_aside
 from tdattr.pictures import data_uri, to_uint8
 from tdattr.queries import load_images
 from tdattr.report.collect import IMPORTED, UNREADABLE, Experiment, Run, describe_error
+from tdattr.report.gallery import Gallery
 from tdattr.report.methods import sort_methods
 from tdattr.report.per_query import numeric_columns
 from tdattr.report.plots import draw_agreements, draw_confusions, draw_distributions
@@ -30,6 +32,7 @@ from tdattr.tables import read_frame
 VERDICTS = ("top_1", "spearman")  # of the protocols that judge groups
 DRAWN = (*VERDICTS, "ndcg_3")
 PLOTTED = "Similarity between the images before and after the removal"
+MOST_OPEN = 8  # datasets whose items are kept
 SHOWN = LISTED  # top attributed examples per query and method
 Table = list[dict[str, Any]]
 Made = tuple[Experiment, Table, list[Sheet]]  # an experiment, the numbers of its overview, and its tables
@@ -74,7 +77,7 @@ def describe_experiment(experiment: Experiment, rows: Table, sheets: list[Sheet]
         plots += draw_groups(experiment, sort_methods(experiment, pictured))
     return {
         "title": experiment.title,
-        "note": IMPORTED if experiment.imported else None,
+        "notes": [*experiment.usual, *([IMPORTED] if experiment.imported else []), *experiment.capped],
         "rows": [format_row(row) for row in rows],
         "footnote": describe_marks(rows),
         "warning": experiment.far_from_data,
@@ -90,7 +93,13 @@ def describe_experiment(experiment: Experiment, rows: Table, sheets: list[Sheet]
 def describe_unjudged(unjudged: Unjudged) -> dict[str, Any]:
     """What the template shows of runs without a verdict: nothing but tables."""
     config = yaml.safe_dump(unjudged.config, sort_keys=False, allow_unicode=True)
-    return {"title": unjudged.title, "sheets": unjudged.sheets, "seeds": [], "config": config}
+    return {
+        "title": unjudged.title,
+        "notes": unjudged.usual,
+        "sheets": unjudged.sheets,
+        "seeds": [],
+        "config": config,
+    }
 
 
 def draw_groups(experiment: Experiment, methods: list[str]) -> list[str]:
@@ -131,8 +140,8 @@ def show_queries(experiment: Experiment, seed: int, methods: list[str]) -> list[
     first = next(iter(runs.values()))
     originals = to_uint8(load_images(first.artifact("queries")))
     table = read_frame(first.artifact("queries").folder / "queries.csv")
-    split = read_split(first.artifact("dataset").folder, "train")
-    conditional = split.conditions is not None
+    gallery = open_gallery(first.artifact("dataset").folder)
+    conditional = gallery.split.conditions is not None
     told = "condition" if experiment.config["dataset"].get("text") is None else "prompt"
     content: list[dict[str, Any]] = []
     settings = experiment.config["queries"]
@@ -142,26 +151,33 @@ def show_queries(experiment: Experiment, seed: int, methods: list[str]) -> list[
         caption = f"{told}: {row['prompt']}" if "prompt" in row and conditional else f"query {query}"
         content.append({"image": data_uri(originals[query]), "caption": caption, "methods": []})
     for method, run in runs.items():
-        for entry, attribution in zip(content, show_attributions(run, split), strict=True):
+        for entry, attribution in zip(content, show_attributions(run, gallery), strict=True):
             entry["methods"].append({"name": method, **attribution})
     return content
 
 
-def show_attributions(run: Run, split: Any) -> list[dict[str, Any]]:
+@lru_cache(MOST_OPEN)
+def open_gallery(dataset: Path) -> Gallery:
+    """The training items of a prepared dataset, which never changes."""
+    return Gallery(read_split(dataset, "train"))
+
+
+def show_attributions(run: Run, gallery: Gallery) -> list[dict[str, Any]]:
     """For each query: the top examples with their scores, the image regenerated without what was removed for all
     queries together, and the verdict."""
     scores = load_scores(run.artifact("scores"))
     if scores.dampings is not None:  # the best of a grid
         scores = Scores(scores.values[:, scores.dampings.index(run.summary["damping"])], scores.ids)
     if scores.groups is not None:
-        return show_groups(run, scores, split)
-    top = scores.top(SHOWN)
-    values = scores.values.sort(dim=1, descending=True, stable=True).values[:, :SHOWN].tolist()
+        return show_groups(run, scores, gallery.split)
     after = to_uint8(load_images(run.artifact("regenerated"))) if "regenerated" in run.summary["artifacts"] else None
-    removed = set() if after is None else set(scores.top(run.summary["k"]).ravel().tolist())
+    k = 0 if after is None else run.summary["k"]
+    top = scores.top(max(k, SHOWN))
+    removed = set(top[:, :k].ravel().tolist())
+    values = scores.values.topk(min(SHOWN, top.shape[1]), dim=1).values.tolist()
     content = []
-    for query, ids in enumerate(top):
-        pictures = to_uint8(split.images(ids))
+    for query, ids in enumerate(top[:, :SHOWN].tolist()):
+        named = zip(gallery.show(ids), values[query], ids, strict=True)
         content.append(
             {
                 "kind": "items",
@@ -169,12 +185,12 @@ def show_attributions(run: Run, split: Any) -> list[dict[str, Any]]:
                 "verdict": describe_verdict(run, query),
                 "examples": [
                     {
-                        "image": data_uri(picture),
+                        "image": picture,
                         "score": f"{value:.3g}",
-                        "label": label(split.items.iloc[index]) + ", removed" * (index in removed),
+                        "label": told + ", removed" * (index in removed),
                         "removed": index in removed,
                     }
-                    for picture, value, index in zip(pictures, values[query], ids.tolist(), strict=True)
+                    for (picture, told), value, index in named
                 ],
             }
         )
@@ -213,11 +229,3 @@ def describe_verdict(run: Run, query: int) -> str:
     packaged = any(run.summary["protocol"] in maker.PROTOCOLS for maker in MAKERS)
     text = ", ".join(f"{name} {table[name].iloc[query]:.2f}" for name in (main if packaged else numeric_columns(table)))
     return f"{text}; gold: {table['gold'].iloc[query]}" if "gold" in table else text
-
-
-def label(item: Any) -> str:
-    """What a tooltip says about a training item: its id, its file where that is known, and its prompt or all else."""
-    words = [item[key] for key in ("name", "prompt") if item.get(key)]
-    if not item.get("prompt"):
-        words += [str(value) for key, value in item.items() if key not in ("id", "name")]
-    return f"id {item['id']}: " + ", ".join(words)

@@ -4,7 +4,6 @@ import math
 from collections.abc import Collection, Iterable, Mapping
 
 import numpy as np
-import pandas as pd
 from scipy.stats import mannwhitneyu
 
 from tdattr.report.collect import Experiment
@@ -15,9 +14,10 @@ def pool(
 ) -> tuple[np.ndarray, np.ndarray]:
     """A method's similarities and those after random removal, over all its seeds or those given."""
     runs = experiment.runs[method]
-    tables = [runs[seed].per_query for seed in sorted(runs if seeds is None else seeds)]
-    table = pd.concat([table[table["role"] == role] for table in tables])
-    return table[measure].to_numpy(), table[f"{measure}_random"].to_numpy()
+    tables = [runs[seed].by_role.get(role) for seed in sorted(runs if seeds is None else seeds)]
+    columns = [[table[name] for table in tables if table is not None] for name in (measure, f"{measure}_random")]
+    own, random = (np.concatenate(column) if column else np.array([]) for column in columns)
+    return own, random
 
 
 def p_value_against(experiment: Experiment, method: str, other: str, measure: str) -> float | None:

@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from tdattr.experiments import experiment_key, name_experiment
 from tdattr.report.arguments import ACCURACY
-from tdattr.report.collect import UNREADABLE, describe_error, list_unjudged
-from tdattr.report.naming import flatten, name_runs, tell_apart
+from tdattr.report.collect import UNREADABLE, describe_error, list_unjudged, read_config
+from tdattr.report.naming import flatten, name_runs, tell_apart, tell_usual
 from tdattr.report.sheet import Sheet
 from tdattr.report.sheets import accuracies, accuracies_of_groups
 
@@ -24,6 +22,7 @@ class Unjudged:
     slug: str  # a name for the folder of the tables
     config: dict[str, Any]  # of the newest
     sheets: list[Sheet]
+    usual: tuple[str, ...] = ()  # what the names of the methods leave out
 
 
 def find_unjudged(folders: list[Path]) -> tuple[list[Unjudged], dict[Path, str]]:
@@ -33,7 +32,7 @@ def find_unjudged(folders: list[Path]) -> tuple[list[Unjudged], dict[Path, str]]
     left_out = {}
     for folder in list_unjudged(folders):
         try:
-            config = yaml.safe_load((folder / "config.yaml").read_text())
+            config = read_config(folder)
             accuracy = json.loads((folder / ACCURACY).read_text())
             name_runs([config]), name_experiment(config), config["seed"]
             make_sheets({"method": [accuracy]})
@@ -48,7 +47,8 @@ def find_unjudged(folders: list[Path]) -> tuple[list[Unjudged], dict[Path, str]]
 
 def bring_together(runs: list[tuple[dict[str, Any], Mapping[str, Any]]], differences: list[str]) -> Unjudged:
     """The config and the accuracies of each run as one, whose title says the ``differences`` from others."""
-    names = name_runs([config for config, _ in runs])
+    configs = [config for config, _ in runs]
+    names = name_runs(configs)
     newest = {(name, config["seed"]): accuracy for name, (config, accuracy) in zip(names, runs, strict=True)}
     by_method: dict[str, list[Mapping[str, Any]]] = {}
     for (name, _), accuracy in newest.items():
@@ -57,7 +57,8 @@ def bring_together(runs: list[tuple[dict[str, Any], Mapping[str, Any]]], differe
     seeds = len({config["seed"] for config, _ in runs})
     what = ", ".join(config[node]["name"] for node in ("dataset", "model", "diffusion"))
     title = ", ".join([f"{what}: accuracies, no verdict", f"{seeds} seed{'s' * (seeds > 1)}", *differences])
-    return Unjudged(title, f"{name_experiment(config)}-accuracies", config, make_sheets(by_method))
+    slug = f"{name_experiment(config)}-accuracies"
+    return Unjudged(title, slug, config, make_sheets(by_method), tuple(tell_usual(configs)))
 
 
 def make_sheets(by_method: Mapping[str, list[Mapping[str, Any]]]) -> list[Sheet]:

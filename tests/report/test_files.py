@@ -17,6 +17,7 @@ from tdattr.report import command, page
 from tdattr.report.arguments import parse
 from tdattr.report.collect import collect
 from tdattr.report.files import escape_latex, to_frame, to_latex, to_markdown, write_sheet
+from tdattr.report.gallery import Gallery
 from tdattr.report.sheet import Number, Sheet, drop_empty_columns, render_sheet
 from tdattr.scores import load_scores
 from tests.report.outputs import ITEMS, QUERIES, K, Outputs
@@ -190,7 +191,7 @@ def test_the_page_shows_the_examples_of_the_best_damping(tmp_path: Path) -> None
     (run.artifact("scores").folder / "dampings.json").write_text(json.dumps([0.01, 0.1]))
     items = pd.DataFrame({"id": range(ITEMS), "prompt": "a glyph"})
     split = SimpleNamespace(items=items, images=lambda ids: torch.zeros(len(ids), 1, 4, 4))
-    found = page.show_attributions(run, split)
+    found = page.show_attributions(run, Gallery(split))
     assert [entry["examples"][0]["label"] for entry in found] == ["id 9: a glyph"] * QUERIES
     assert found[0]["examples"][0]["score"] == "0.5"
     assert found[0]["after"] is None
@@ -212,7 +213,7 @@ def test_the_page_marks_what_was_removed_and_says_for_which_queries(tmp_path: Pa
     split = SimpleNamespace(items=items, images=lambda ids: torch.zeros(len(ids), 1, 4, 4))
     top = load_scores(run.artifact("scores")).top(page.SHOWN)
     removed = set(top[:, :K].ravel().tolist())
-    found = page.show_attributions(run, split)
+    found = page.show_attributions(run, Gallery(split))
     marked = [[example["removed"] for example in entry["examples"]] for entry in found]
     assert marked == [[index in removed for index in row] for row in top.tolist()]
     assert all(row[:K] == [True] * K for row in marked) and any(any(row[K:]) for row in marked)

@@ -63,6 +63,7 @@ EDITS: dict[str, Callable[[dict[str, Any]], object]] = {
     },
     "no measures": lambda summary: summary | {"metrics": None},
     "other measures": lambda summary: summary | {"metrics": {"lpips": {}}},
+    "no numbers of facts": lambda summary: summary | {"facts": {"capped": "many"}},
     "a list": lambda summary: [summary],
     "a number": lambda summary: 3,
 }
@@ -113,7 +114,7 @@ def test_tables_do_not_need_pictures(
         with (run / "config.yaml").open("a") as file:
             file.write("queries: {attributed: 6}\n")
     pictured: list[str] = []
-    monkeypatch.setattr(page, "show_attributions", lambda run, split: pictured.append(run.summary["method"]) or [])
+    monkeypatch.setattr(page, "show_attributions", lambda run, gallery: pictured.append(run.summary["method"]) or [])
     for name in ("load_images", "to_uint8", "read_split"):  # pretended runs have no pictures
         monkeypatch.setattr(page, name, lambda *_: SimpleNamespace(conditions=None))
     command.run(parse([str(outputs.root / "runs"), "--out", str(outputs.root / "report")]))

@@ -18,9 +18,10 @@ from sklearn.metrics import roc_auc_score
 
 from tdattr.errors import UserError
 from tdattr.pictures import data_uri, grid, to_uint8
+from tdattr.report import page
 from tdattr.report.collect import Run, collect
 from tdattr.report.command import describe_left_out
-from tdattr.report.naming import name_variants
+from tdattr.report.naming import name_variants, tell_usual
 from tdattr.report.per_query import numeric_columns
 from tdattr.report.plots import draw_distributions
 from tdattr.report.sweeps import COST, find_sweeps
@@ -117,6 +118,41 @@ def test_seeds_are_pooled_and_methods_stand_side_by_side(outputs: Outputs) -> No
             expected = mannwhitneyu(own, others, alternative="less").pvalue
             assert table[method][f"p_against_{other}"] == pytest.approx(expected)
     assert table["mucs"]["p_against_pixel"] < 0.05 < 0.95 < table["pixel"]["p_against_mucs"]
+
+
+def test_what_most_variants_have_is_said_once(outputs: Outputs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tdattr.report.page.show_queries", lambda *_: [])  # pretended runs have no pictures
+    for seed, steps in ((1, 10), (2, 10), (3, 10), (1, 20)):
+        outputs.run("mucs", seed, settings={"unlearn": {"steps": steps, "kept": [1], "stop": 0.9}})
+    outputs.run("pixel", 1)
+    (experiment,) = collect([outputs.root]).experiments
+    assert set(experiment.runs) == {"mucs", "mucs unlearn.steps=20", "pixel"}
+    assert experiment.usual == ("mucs has unlearn.steps=10 where its name says nothing else.",)
+    text = page.render([(experiment, [], [])], [], [])
+    assert f'<p class="lead">{experiment.usual[0]}</p>' in text
+    assert not tell_usual([{"method": {"name": "pixel"}, "trainer": {}}] * 2)
+
+
+def test_runs_that_differ_in_the_precision_of_scores_are_rows_of_one_experiment(outputs: Outputs) -> None:
+    for precision in (None, "float32", "bfloat16"):
+        trainer = {"precision": "32-true"} | ({} if precision is None else {"scoring_precision": precision})
+        outputs.run("mucs", 2 if precision == "float32" else 1, trainer=trainer)
+    (experiment,) = collect([outputs.root]).experiments
+    assert list(experiment.runs) == ["mucs", "mucs trainer.scoring_precision=bfloat16"]
+    assert list(experiment.runs["mucs"]) == [1, 2]
+    assert experiment.usual == ("mucs has trainer.scoring_precision=float32 where its name says nothing else.",)
+
+
+def test_unlearning_that_was_cut_short_is_said(outputs: Outputs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tdattr.report.page.show_queries", lambda *_: [])
+    for seed, share in ((1, 0.9), (2, 0.2)):
+        outputs.run("mucs", seed, summary={"facts": {"capped": share}})
+    outputs.run("abu", 1, summary={"facts": {"capped": 0.5}})
+    outputs.run("pixel", 1)
+    (experiment,) = collect([outputs.root]).experiments
+    [said] = experiment.capped
+    assert said.startswith("mucs: The unlearning of 55% of the queries ended at method.unlearn.max_steps")
+    assert said in page.render([(experiment, [], [])], [], [])
 
 
 def test_variants_of_a_method_get_rows_of_their_own() -> None:
