@@ -2,7 +2,7 @@
 
 import argparse
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import tdattr
@@ -23,9 +23,19 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--out", type=expand, default=outputs / "report", help=f"default: {outputs}/report")
     parser.add_argument("--version", action="version", version=f"tdattr {tdattr.__version__}")
     options = parser.parse_args(arguments)
-    if not any(any(folder.rglob(name)) for folder in options.runs for name in (SUMMARY, ACCURACY)):
+    if not any(any(find_named(options.runs, name)) for name in (SUMMARY, ACCURACY)):
         raise no_run(options.runs)
     return options
+
+
+def find_named(folders: Iterable[Path], name: str) -> Iterator[Path]:
+    """The files of that name below some folders, but for what is hidden: Hydra's notes, and a sweep's copy of the code
+    and the configs that it runs."""
+    for folder in folders:
+        for place, inner, files in os.walk(folder):
+            inner[:] = sorted(each for each in inner if not each.startswith("."))
+            if name in files:
+                yield Path(place, name)
 
 
 def no_run(folders: Iterable[Path]) -> UserError:

@@ -13,7 +13,7 @@ import yaml
 
 from tdattr.errors import UserError
 from tdattr.experiments import experiment_key, name_experiment
-from tdattr.report.arguments import ACCURACY, SUMMARY, no_run
+from tdattr.report.arguments import ACCURACY, SUMMARY, find_named, no_run
 from tdattr.report.naming import flatten, name_runs, tell_apart, tell_usual, variant_settings
 from tdattr.store import Artifact, find
 from tdattr.tables import read_table
@@ -222,8 +222,7 @@ def collect(folders: list[Path], broken: Mapping[Path, str] | None = None) -> Co
 def read_runs(folders: list[Path], broken: Mapping[Path, str]) -> tuple[list[Run], dict[Path, str]]:
     """The finished runs below these folders, the newest last; and the folders of those that cannot be read, with the
     reason."""
-    configs = {path for folder in folders for path in folder.rglob(CONFIG) if path.parent.name != ".hydra"}
-    summaries = {path for folder in folders for path in folder.rglob(SUMMARY)}
+    configs, summaries = set(find_named(folders, CONFIG)), set(find_named(folders, SUMMARY))
     unfinished = {path.parent for path in configs} - {path.parent for path in summaries} - set(list_unjudged(folders))
     left_out = dict.fromkeys(sorted(unfinished), UNFINISHED) | dict(broken)
     runs = []
@@ -257,7 +256,7 @@ def read_config(folder: Path) -> Any:
 
 def list_unjudged(folders: list[Path]) -> list[Path]:
     """The folders of runs that ended before a verdict (``until``) and left accuracies, the newest last."""
-    found = {path for folder in folders for path in folder.rglob(ACCURACY) if (path.parent / CONFIG).exists()}
+    found = {path for path in find_named(folders, ACCURACY) if (path.parent / CONFIG).exists()}
     unjudged = [path for path in found if not (path.parent / SUMMARY).exists()]
     return [path.parent for path in sorted(unjudged, key=lambda path: path.stat().st_mtime)]
 

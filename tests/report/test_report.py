@@ -240,8 +240,10 @@ def test_what_is_not_shown_is_named_with_the_reason(outputs: Outputs) -> None:
     outputs.run("mucs", 1)
     runs = outputs.root / "runs"
     for name, content in {"started": None, "damaged": "{", "old": "{}"}.items():
-        (runs / name / ".hydra").mkdir(parents=True)
-        for folder in (runs / name, runs / name / ".hydra"):
+        hidden = [runs / name / ".hydra", runs / name / ".code" / "conf"]  # of a sweep: what it runs
+        for folder in hidden:
+            folder.mkdir(parents=True)
+        for folder in (runs / name, *hidden):
             (folder / "config.yaml").write_text("seed: 1")
         if content is not None:
             (runs / name / "summary.json").write_text(content)
