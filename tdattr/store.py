@@ -19,6 +19,7 @@ from tdattr.costs import Cost, record
 from tdattr.files import sync, writing
 from tdattr.integrity import check_files, is_sealed, read_provenance, seal
 from tdattr.interim import remove_interim
+from tdattr.joint import Joint, build_together
 from tdattr.locks import Watch, acquire, name_lease, read_lease
 from tdattr.progress import Bar
 from tdattr.stopwatch import timed
@@ -29,6 +30,7 @@ PACKAGES = ("torch", "lightning", "numpy", "timm", "torchmetrics", "diffusers", 
 USES = "uses"  # in a provenance: the artifacts that were asked for while it was built; older versions did not note it
 USE_SECONDS = 3600.0  # to which it is known when an artifact was last asked for
 REVISION = "REVISION"  # a file beside a copy of the package that says which revision was copied
+TOGETHER = "together"  # ends what artifacts are like that were built at once
 LOOK_SECONDS = 0.5  # between two looks for what another job is expected to build
 
 
@@ -62,7 +64,8 @@ class Plan:
     which jobs that want this one share out between them. ``build`` then gets what it returned as a second argument.
     ``label`` says what is built, for one who waits for it. ``cost``: what building it takes, counted beforehand, and
     what it is made of; None: unknown. ``like``: the seconds of artifacts of its stage with the same value are in
-    proportion to their work; empty: they are next to none.
+    proportion to their work; empty: they are next to none. ``joint``: what builds it together with others, which
+    ``share_out`` does; None: it is built alone.
     """
 
     store: "Store"
@@ -73,6 +76,11 @@ class Plan:
     label: Callable[[], str] | None = None
     cost: Callable[[], Cost | None] | None = None
     like: str = ""
+    joint: Joint | None = None
+
+    def joining(self, joint: Joint | None) -> "Plan":
+        """The same artifact, which can be built together with others."""
+        return replace(self, joint=joint)
 
     def costing(self, cost: Callable[[], Cost | None]) -> "Plan":
         """The same artifact, with what it costs."""
@@ -187,12 +195,18 @@ class Plan:
 
     def make(self, unfinished: Path, arguments: tuple[Any, ...]) -> None:
         """Build what the artifact holds, and seal it."""
-        work = record(self.cost(), self.like) if self.like and self.cost is not None else {}
         started, nested = time.perf_counter(), self.store.nested
         depth, elsewhere = len(nested) - 1, nested[-1]
         with timed(unfinished, lambda: time.perf_counter() - started - (nested[depth] - elsewhere)) as spent:
             facts = self.build(unfinished, *arguments)
             seconds = spent()
+        self.seal(unfinished, facts, seconds)
+
+    def seal(self, unfinished: Path, facts: Mapping[str, Any] | None, seconds: float, together: int = 1) -> None:
+        """Seal what was built in so many seconds, its share where so many were built ``together``: such seconds say
+        nothing of one that is built alone."""
+        like = self.like if together == 1 else f"{self.like}, {TOGETHER}"
+        work = record(self.cost(), like) if self.like and self.cost is not None else {}
         content = dict(self.key) | {
             USES: list(self.store.asked[-1]),
             "facts": dict(facts or {}),
@@ -267,7 +281,8 @@ def share_out(plans: Sequence[Plan], description: str | None = None, workers: bo
     try:
         while missing := [index for index in range(len(plans)) if index not in finished]:
             before = len(finished)
-            for index in missing:
+            for number, index in enumerate(missing):
+                build_together([plans[other] for other in missing[number:]], watch)
                 artifact = plans[index].offer(wait=False, watch=watch)
                 if artifact is not None:
                     watch.end_wait()

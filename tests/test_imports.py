@@ -31,6 +31,7 @@ LAYERS = [  # from the ground up; what stands in one line does not know of each 
     ["costs", "files", "locks", "ranges"],
     ["stopwatch"],
     ["checkpoints", "configs", "experiments", "integrity", "pretrained", "rows", "tables", "unfinished"],
+    ["joint"],
     ["store"],
     ["scores", "queries", "search_path"],
     ["networks", "data", "loggers", "overrides", "identity"],
