@@ -11,11 +11,11 @@ from torch import Tensor
 
 from tdattr.ids import Ids
 from tdattr.networks import Network
+from tdattr.store import Plan, share_out
 from tdattr.tables import DataFrame
 from tdattr.wording import counted
 
 if TYPE_CHECKING:
-    from tdattr.store import Plan
     from tdattr.training.teacher import Teacher
 
 NEEDS = ("groups", "retraining", "measures")  # what a method or protocol must declare before it gets it
@@ -27,7 +27,15 @@ class Trained:
 
     address: str
     load: Callable[[], Network]  # a new copy, in evaluation mode on the device
-    plans: "Sequence[Plan]" = ()  # what ``load``, or running it on items, builds where it is missing
+    plans: Sequence[Plan] = ()  # what ``load``, or running it on items, builds where it is missing
+
+
+def train_missing(models: Sequence[Trained], plans: Sequence[Plan]) -> None:
+    """Train those of the models, some at once, that can be and whose plan of the same place is missing."""
+    missing = [model for model, plan in zip(models, plans, strict=True) if not plan.finished]
+    trainings = {part.name: part for model in missing for part in model.plans if part.joint is not None}
+    if len(trainings) > 1:
+        share_out(list(trainings.values()))
 
 
 @dataclass(frozen=True)
@@ -109,11 +117,11 @@ class Counterfactuals(ABC):
         want the same share the work. Needs ``retraining``."""
 
     @abstractmethod
-    def plan_regenerated(self, removals: Sequence[Ids | Undecided]) -> Sequence["Plan"]:
+    def plan_regenerated(self, removals: Sequence[Ids | Undecided]) -> Sequence[Plan]:
         """What ``regenerate`` builds for each of them. Needs ``retraining``."""
 
     @abstractmethod
-    def plan_query_losses(self, models: Sequence[Trained], draws: int) -> Sequence["Plan"]:
+    def plan_query_losses(self, models: Sequence[Trained], draws: int) -> Sequence[Plan]:
         """What ``query_losses`` builds."""
 
     @abstractmethod

@@ -216,6 +216,7 @@ def tiny_trainer() -> Callable[..., TrainerConfig]:
             precision="32-true",
             workers=0,
             threads=1,
+            stack=1,
             scoring_batch=64,
             scoring_precision="float32",
             gradient_batch=16,

@@ -1,6 +1,6 @@
 """Noised items as loaders hand them to trainings and unlearnings."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -41,6 +41,22 @@ class Batch:
         ids, mirrored = (None if part is None else function(part) for part in (self.ids, self.mirrored))
         given = self.given.apply(function)
         return Batch(function(self.x), function(self.level), function(self.noise), given, ids, mirrored)
+
+    @classmethod
+    def join(cls, parts: Sequence["Batch"]) -> "Batch":
+        """All of several batches after each other."""
+
+        def cat(values: Sequence[Tensor | None]) -> Tensor | None:
+            there = [value for value in values if value is not None]
+            return torch.cat(there) if there else None
+
+        given = Given(
+            cat([part.given.condition for part in parts]),
+            cat([part.given.drop for part in parts]),
+            cat([part.given.augmentation for part in parts]),
+        )
+        x, level, noise = (torch.cat(values) for values in zip(*((p.x, p.level, p.noise) for p in parts), strict=True))
+        return cls(x, level, noise, given, cat([part.ids for part in parts]), cat([part.mirrored for part in parts]))
 
     def to(self, device: torch.device) -> "Batch":
         """The same on another device."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tdattr.configs import describe
 from tdattr.costs import Cost, Work
-from tdattr.counterfactuals import Trained
+from tdattr.counterfactuals import Trained, train_missing
 from tdattr.methods import Context
 from tdattr.scoring.cells import QueryItems
 from tdattr.scoring.elbo import ElboConfig, draw_terms, elbo_terms
@@ -48,7 +48,9 @@ def terms_at(
     context: Context, config: ElboConfig, terms: Int[Tensor, " term"], models: Sequence[Trained]
 ) -> Float[Tensor, "model query term"]:
     """The terms at these indices of the discrete levels, which ``config`` and F1 decide."""
-    artifacts = share_out(plan_terms(context, config, terms, models))
+    plans = plan_terms(context, config, terms, models)
+    train_missing(models, plans)
+    artifacts = share_out(plans)
     return torch.stack([load_file(artifact.folder / FILE)["terms"] for artifact in artifacts])
 
 

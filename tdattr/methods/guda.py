@@ -228,7 +228,7 @@ class Unlearned:
         )
 
         def keep(point: int) -> None:
-            check_trained(network, label, "lower method.unlearn.learning_rate")
+            check_trained(network.state_dict(), label, "lower method.unlearn.learning_rate")
             path = folder / self.file(point)
             save_file(network.weights(), name_aside(path), metadata=adapter_metadata(context.train.lora) or None)
             move_into_place(name_aside(path), path)  # on the disk before the checkpoint that says that it was kept

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tdattr.costs import Cost, Work
-from tdattr.counterfactuals import Counterfactuals, Generated, Trained, Undecided
+from tdattr.counterfactuals import Counterfactuals, Generated, Trained, Undecided, train_missing
 from tdattr.errors import UserError
 from tdattr.ids import Ids
 from tdattr.pipeline.generate import generate, load_queries, plan_batches
@@ -114,7 +114,9 @@ class WorkspaceCounterfactuals(Counterfactuals):
 
     def query_losses(self, models: Sequence[Trained], draws: int) -> Float[np.ndarray, "model query"]:
         """The loss of every explained query under each model, a mean over ``draws`` pairs of level and noise."""
-        artifacts = share_out(self.plan_query_losses(models, draws))
+        plans = self.plan_query_losses(models, draws)
+        train_missing(models, plans)
+        artifacts = share_out(plans)
         losses = torch.stack([load_file(artifact.folder / FILE)["losses"] for artifact in artifacts])
         return losses.numpy()[:, self.ws.queries.indices]
 

@@ -21,6 +21,7 @@ from tdattr.ids import Ids, digest_ids
 from tdattr.networks import Network
 from tdattr.networks.lora import adapt
 from tdattr.networks.lora_file import read_lora
+from tdattr.pipeline.stacks import Retraining
 from tdattr.pipeline.workspace import Workspace
 from tdattr.seeding import torch_seed
 from tdattr.store import Plan
@@ -61,10 +62,10 @@ def train(ws: Workspace, without: Ids | None = None, seed: int | None = None, nu
         steps, size = ws.train.count_steps(len(ids)), ws.train.batch_size
         log.info("%s: %s of %d on %s", label(), counted(steps, "step"), size, counted(len(ids), "item"))
         if counterfactual:
-            recording = Recording(ws.recorder.curve("retrain", label()))
+            recording = Recording([ws.recorder.curve("retrain", label())])
         else:
             sample = first_queries(ws) if ws.section == Workspace.section else None
-            recording = Recording(ws.recorder.curve(ws.section), sample, partial(ws.recorder.show, "samples"))
+            recording = Recording([ws.recorder.curve(ws.section)], sample, partial(ws.recorder.show, "samples"))
         ws.data.train.open_x(ws.train.mirror)
         ws.data.test.open_x(mirrored=False)
         network = build_network(ws, seed)
@@ -76,7 +77,10 @@ def train(ws: Workspace, without: Ids | None = None, seed: int | None = None, nu
         return Cost(count_work(ws, len(ids)), plan_data(ws), what)
 
     version = 4 if ws.train.selection == "last" else 5  # 5: the last epoch is validated too where it is shorter
-    return ws.store.plan(TRAINED, version, config, ws.inputs, make, label=label, cost=cost, like=ws.size)
+    plan = ws.store.plan(TRAINED, version, config, ws.inputs, make, label=label, cost=cost, like=ws.size)
+    if not counterfactual:
+        return plan
+    return plan.joining(Retraining(ws, ids, seed, label, lambda: build_network(ws, seed)))
 
 
 def train_undecided(ws: Workspace, removal: Undecided) -> Plan:

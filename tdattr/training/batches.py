@@ -5,7 +5,7 @@ and an interrupted one resumes exactly where it stopped.
 """
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from tdattr.data.prepared import Prepared, Split
 from tdattr.diffusion import Diffusion
 from tdattr.diffusion.batch import Batch
+from tdattr.ids import Ids
 from tdattr.jobs import leave_signals
 from tdattr.networks import Given
 from tdattr.seeding import generator, normal
@@ -96,6 +97,29 @@ class Validation(Dataset[Batch]):
         return Batch(x, level, normal(rng, *x.shape), Given(self.split.condition(ids), drop))
 
 
+@dataclass(frozen=True)
+class Joined(Dataset[Batch]):
+    """For each step the batches of several trainings after each other."""
+
+    parts: Sequence[Batches]
+
+    def __getitem__(self, step: int) -> Batch:
+        return Batch.join([part[step] for part in self.parts])
+
+
+@dataclass(frozen=True)
+class JoinedValidation(Dataset[Batch]):
+    """The same of their validations, which are of one length."""
+
+    parts: Sequence[Validation]
+
+    def __len__(self) -> int:
+        return len(self.parts[0])
+
+    def __getitem__(self, index: int) -> Batch:
+        return Batch.join([part[index] for part in self.parts])
+
+
 class Steps(Sampler[int]):
     """The steps of the next epoch, counted from the trainer's current step; every part of their batches.
 
@@ -129,20 +153,21 @@ class TrainingData(L.LightningDataModule):
         self.data, self.ids, self.diffusion, self.config = data, ids, diffusion, config
         self.seed, self.workers = seed, workers
 
+    def training(self) -> Dataset[Batch]:
+        """This process's share of the batches."""
+        assert self.trainer is not None
+        ranks = self.trainer.global_rank, self.trainer.world_size
+        return Batches(self.data.train, self.ids, self.diffusion, self.config, self.seed, *ranks)
+
+    def validation(self) -> Dataset[Batch]:
+        """The test split."""
+        return Validation(self.data.test, self.diffusion, self.config, self.seed)
+
     def train_dataloader(self) -> DataLoader[Batch]:
         """One item per step, a whole batch, or one per part of it."""
         assert self.trainer is not None
-        batches = Batches(
-            self.data.train,
-            self.ids,
-            self.diffusion,
-            self.config,
-            self.seed,
-            self.trainer.global_rank,
-            self.trainer.world_size,
-        )
         return DataLoader(
-            batches,
+            self.training(),
             batch_size=None,
             sampler=Steps(self.trainer, self.config),
             num_workers=self.workers,
@@ -155,7 +180,27 @@ class TrainingData(L.LightningDataModule):
         """The test split, or nothing where the dataset has none."""
         if not len(self.data.test):
             return []
-        return DataLoader(Validation(self.data.test, self.diffusion, self.config, self.seed), batch_size=None)
+        return DataLoader(self.validation(), batch_size=None)
+
+
+class StackedData(TrainingData):
+    """The same for trainings at once: ``runs`` are the ids that are left of each, and its seed."""
+
+    def __init__(
+        self, data: Prepared, runs: Sequence[tuple[Ids, int]], diffusion: Diffusion, config: TrainConfig, workers: int
+    ) -> None:
+        super().__init__(data, runs[0][0], diffusion, config, runs[0][1], workers)
+        self.runs = runs
+
+    def training(self) -> Dataset[Batch]:
+        """The batches of all."""
+        return Joined([Batches(self.data.train, ids, self.diffusion, self.config, seed) for ids, seed in self.runs])
+
+    def validation(self) -> Dataset[Batch]:
+        """The test split for each."""
+        return JoinedValidation(
+            [Validation(self.data.test, self.diffusion, self.config, seed) for _, seed in self.runs]
+        )
 
 
 def leave_interrupts(worker: int) -> None:

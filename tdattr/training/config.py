@@ -9,6 +9,7 @@ from tdattr.errors import UserError
 from tdattr.networks.lora import LoraConfig
 from tdattr.ranges import Count, CountOrZero, PartOrZero, Positive, PositiveOrZero, Probability
 from tdattr.schedules import RateSchedule, rate
+from tdattr.training.recipe import Auto
 
 WEIGHTS = ("raw", "ema")  # the trained weights themselves and their moving average, each in its .safetensors
 
@@ -158,6 +159,7 @@ class TrainerConfig:
     precision: Literal["32-true", "bf16-mixed", "16-mixed"]  # weights stay in float32, so that scoring can
     workers: CountOrZero
     threads: Count | None
+    stack: Count | Auto  # retrainings at once
     scoring_batch: Count  # (item, noise) evaluations per forward pass while scoring
     scoring_precision: ScoringPrecision
     gradient_batch: Count  # (item, noise) gradients at a time

@@ -1,10 +1,11 @@
 """The LightningModule that trains a diffusion model and keeps a moving average of its weights."""
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from tdattr.diffusion import Diffusion
@@ -80,10 +81,15 @@ class Pretraining(L.LightningModule):
 
     def validation_step(self, batch: Batch, index: int) -> None:
         """The loss of the averaged weights on the test split, at noise that is the same in every epoch."""
-        losses = self.losses(self.average, batch)
+        losses = self.losses(self.averaged, batch)
         self.log("validation_loss", losses.mean(), batch_size=len(losses), sync_dist=True)
 
-    def losses(self, network: nn.Module, batch: Batch) -> Tensor:
+    def validated(self, measured: Mapping[str, Tensor]) -> list[float]:
+        """The last loss on the test split, out of what Lightning has ``measured``; nothing before there is one."""
+        loss = measured.get("validation_loss")
+        return [] if loss is None else [float(loss)]
+
+    def losses(self, network: Network, batch: Batch) -> Tensor:
         """The variant's losses, one per item of the batch."""
         return self.diffusion.loss(network, *batch.inputs)
 

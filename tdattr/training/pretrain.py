@@ -134,7 +134,7 @@ class Keeper(Callback):
     def check_finite(self, name: str, loss: float, step: int) -> None:
         """Raise UserError for a training that has diverged."""
         if not np.isfinite(loss):
-            raise UserError(f"{self.label}: the {name} is {loss} at step {step}; lower train.learning_rate.")
+            raise describe_divergence(self.label, name, loss, step)
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Save what a resumed training needs, and the best weights; each file is replaced in one step."""
@@ -183,10 +183,19 @@ class Keeper(Callback):
         if trainer.is_global_zero:
             metadata = make_metadata(module.diffusion, self.config.lora)
             for name, source in zip(WEIGHTS, (module.network, module.averaged), strict=True):
-                check_trained(source, self.label)
-                if name not in self.config.stored:
-                    continue
-                path = self.folder / f"{name}.safetensors"
-                with writing(self.folder):
-                    save_file(source.weights(), name_aside(path), metadata=metadata)
-                    move_into_place(name_aside(path), path)
+                check_trained(source.state_dict(), self.label)
+                if name in self.config.stored:
+                    write_weights(self.folder, name, source.weights(), metadata)
+
+
+def describe_divergence(label: str, name: str, loss: float, step: int) -> UserError:
+    """What is said of a training whose loss of that name is not finite."""
+    return UserError(f"{label}: the {name} is {loss} at step {step}; lower train.learning_rate.")
+
+
+def write_weights(folder: Path, name: str, weights: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """One of the two sets of weights, moved into place in one step. Raises UserError where the disk is full."""
+    path = folder / f"{name}.safetensors"
+    with writing(folder):
+        save_file(weights, name_aside(path), metadata=metadata)
+        move_into_place(name_aside(path), path)

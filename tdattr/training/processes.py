@@ -118,7 +118,7 @@ def fit(
         settings = {**settings, "callbacks": [*settings.get("callbacks", ()), GiveBack(handler)]}
     stage = None if ranks is None else open_stage(f"Training on {devices} devices")  # its bar is in another process
     with own_job():
-        fitter = L.Trainer(**trainer.lightning(), devices=devices, strategy=ranks or "auto", **settings)
+        fitter = L.Trainer(**trainer.lightning() | dict(settings), devices=devices, strategy=ranks or "auto")
         try:
             fitter.fit(module, **data)
         except SIGTERMException:

@@ -3,7 +3,7 @@
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -26,7 +26,7 @@ Sample = Callable[[nn.Module], Picture]  # a picture of what a network generates
 
 
 class Recording(Callback):
-    """Hands numbers to ``curve`` every now and then, and to ``show`` pictures of what the averaged weights generate.
+    """Hands numbers to ``curves`` every now and then, and to ``show`` pictures of what the averaged weights generate.
 
     ``sample`` makes these; None: none. They are left out where they would take more than ``MOST_SHARE`` of the time.
     Nothing here changes what is trained.
@@ -34,11 +34,11 @@ class Recording(Callback):
 
     def __init__(
         self,
-        curve: Curve,
+        curves: Sequence[Curve],  # of a stack of trainings one for each
         sample: Sample | None = None,
         show: Callable[[Callable[[], Picture], int], None] | None = None,
     ) -> None:
-        self.curve, self.sample, self.show = curve, sample, show
+        self.curves, self.sample, self.show = curves, sample, show
         self.start = self.step = 0  # where this process began, and of the last record
         self.began = self.recorded = 0.0  # the times of these two
         self.looks, self.looked = 0, 0.0  # at samples, and the seconds that they took
@@ -60,21 +60,22 @@ class Recording(Callback):
             now = time.perf_counter()
             images = (step - self.step) * module.config.batch_size
             numbers = {
-                "loss": float(module.step_loss),
                 "learning_rate": module.config.learning_rate * module.config.rate(step - 1),
                 "images_per_second": images / (now - self.recorded),
                 "peak_memory_gib": peak_memory(module.device),
             }
-            self.curve(step, numbers)
+            for curve, loss in zip(self.curves, module.step_loss.reshape(-1).tolist(), strict=True):
+                curve(step, {"loss": loss} | numbers)
             self.recorded, self.step = now, step
         if step % max(1, total // LOOKS) == 0 and step < total:
             self.look(module, step)
 
     def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """The loss of an epoch on the test split."""
-        loss = trainer.callback_metrics.get("validation_loss")
-        if trainer.is_global_zero and loss is not None:
-            self.curve(trainer.global_step, {"validation_loss": float(loss)})
+        assert isinstance(module, Pretraining)
+        if trainer.is_global_zero and (losses := module.validated(trainer.callback_metrics)):
+            for curve, loss in zip(self.curves, losses, strict=True):
+                curve(trainer.global_step, {"validation_loss": loss})
 
     def look(self, module: Pretraining, step: int) -> None:
         """Show samples, unless that would take too much of the time that the whole training takes."""

@@ -2,13 +2,13 @@
 
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from safetensors import safe_open
-from torch import nn
+from torch import Tensor
 
 from tdattr.diffusion import Diffusion
 from tdattr.errors import UserError
@@ -35,9 +35,9 @@ def make_metadata(diffusion: Diffusion, adapter: LoraConfig) -> dict[str, str]:
     return {TRAINED_FOR: json.dumps(training_values(diffusion))} | adapter_metadata(adapter)
 
 
-def check_trained(network: nn.Module, label: str, remedy: str = "lower train.learning_rate") -> None:
+def check_trained(weights: Mapping[str, Tensor], label: str, remedy: str = "lower train.learning_rate") -> None:
     """Raise UserError where a training, named by ``label``, ended in weights that are not finite."""
-    wrong = next((name for name, value in network.state_dict().items() if not value.isfinite().all()), None)
+    wrong = next((name for name, value in weights.items() if not value.isfinite().all()), None)
     if wrong is not None:
         raise UserError(f"{label}: the weights in {wrong} are not finite; {remedy}.")
 

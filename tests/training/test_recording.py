@@ -56,7 +56,7 @@ def test_a_training_is_the_same_whether_it_is_looked_at_or_not(
     records: list[Record] = []
     pictures: list[tuple[np.ndarray, int]] = []
     watching = Recording(
-        lambda step, values: records.append((step, values)),
+        [lambda step, values: records.append((step, values))],
         sample,
         lambda draw, step: pictures.append((draw(), step)),
     )
@@ -89,7 +89,7 @@ def test_looking_takes_its_share_of_the_time_and_no_more(edm: EDM, monkeypatch: 
     def finish(seconds: float) -> list[int]:
         nonlocal now
         looks.clear()
-        watching = Recording(lambda step, values: None, lambda network: np.zeros((1, 1, 3), np.uint8), show)
+        watching = Recording([lambda step, values: None], lambda network: np.zeros((1, 1, 3), np.uint8), show)
         config = SimpleNamespace(total_steps=1000, batch_size=4, accumulate=1, learning_rate=1.0, rate=lambda step: 1.0)
         module: Any = make_module(edm, config)
         trainer = Mock(spec=L.Trainer, global_step=0, is_global_zero=True)
@@ -117,7 +117,7 @@ def make_module(edm: EDM, config: Any) -> Any:
 
 def test_other_ranks_record_nothing(edm: EDM) -> None:
     records: list[Record] = []
-    watching = Recording(lambda step, values: records.append((step, values)))
+    watching = Recording([lambda step, values: records.append((step, values))])
     config = SimpleNamespace(total_steps=4, batch_size=4, accumulate=1, learning_rate=1.0, rate=lambda step: 1.0)
     for first, expected in ((False, 0), (True, 2)):
         losses = {"validation_loss": torch.ones(())}
