@@ -229,14 +229,8 @@ def examine_accuracy(ws: Workspace, folder: Path) -> dict[str, Any]:
         for row in result["groups"]
     ]
     write_table(folder / TABLE, pd.DataFrame(rows))
-    for line in describe_accuracy(result):
+    for line in describe_accuracy(result, None if ws.until == GENERATE else ws.cfg.method.name):
         log.info("%s", line)
-    if "means" not in result and ws.until != GENERATE:
-        log.info(
-            "method=%s has no model without a group, so that these accuracies are of F1 alone: method=guda_u, guda_c "
-            "and logo have some.",
-            ws.cfg.method.name,
-        )
     result["warnings"] = [*warn_guessing(result), *warn_unreadable(result)]
     for warning in result["warnings"]:
         log.warning("Warning: %s", warning)

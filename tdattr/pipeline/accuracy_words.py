@@ -7,8 +7,8 @@ from tdattr.metrics.unlearning_accuracy import FEWEST_IMAGES, MEASURES, is_guess
 from tdattr.wording import counted
 
 
-def describe_accuracy(result: Mapping[str, Any]) -> list[str]:
-    """The lines that a run prints."""
+def describe_accuracy(result: Mapping[str, Any], method: str | None = None) -> list[str]:
+    """The lines that a run prints; ``method``: whose models without a group were looked for, if they were."""
     named = [f"{100 * share:.1f} % of the {label}s" for label, share in result["classifiers"].items()]
     shown = [f"{100 * share:.1f} % have the {label}" for label, share in result["f1"].items()]
     lines = [
@@ -21,6 +21,11 @@ def describe_accuracy(result: Mapping[str, Any]) -> list[str]:
         parts = [f"{key.upper()} {100 * means['unlearned'][key]:.1f} %" for key in measures]
         reference = [f"{100 * means['f1'][key]:.1f}" for key in measures]
         lines.append(f"Models without a group: {', '.join(parts)} (F1: {', '.join(reference)}).")
+    elif method is not None:
+        lines.append(
+            f"method={method} has no model without a group, so that these accuracies are of F1 alone: method=guda_u, "
+            "guda_c and logo have some."
+        )
     return lines
 
 

@@ -72,6 +72,11 @@ def test_without_objects_there_is_no_cross_domain_accuracy(labels: list[str]) ->
     lines = describe_accuracy(result)
     assert all(("object" in line) == ("object" in labels) for line in lines[:2])
     assert ("CRA" in lines[2]) == ("object" in labels)
+    assert describe_accuracy(result, "guda_u") == lines
+    alone = {key: value for key, value in result.items() if key != "means"}
+    assert describe_accuracy(alone) == lines[:2]  # as of a run that ends before its method is asked
+    [said] = describe_accuracy(alone, "mucs")[2:]
+    assert said.startswith("method=mucs has no model without a group, so that these accuracies are of F1 alone")
     assert warn_guessing(result) == []
 
 
