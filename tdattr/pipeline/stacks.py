@@ -53,7 +53,8 @@ class Retraining(Joint):
 
     def count_best(self) -> int:
         """How many are fastest, as far as that was measured, and fit the memory of the GPU that is free now. On a CPU
-        one is as fast as many, and convolutions were not measured."""
+        a fifth is gained, and the last bits of weights would depend on the number of workers; convolutions were not
+        measured."""
         ws, network = self.ws, self.ws.skeleton()
         convolves = any(isinstance(module, nn.modules.conv._ConvNd) for module in network.modules())
         if ws.device.type != "cuda" or convolves:

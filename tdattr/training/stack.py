@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -65,7 +64,7 @@ class Stack(Pretraining):
 
         return forward
 
-    def part(self, values: Float[Tensor, "stacked *shape"] | Tensor) -> Tensor:
+    def part(self, values: Tensor) -> Tensor:
         """Values of a batch by the model."""
         return values.unflatten(0, (self.count, -1))
 
