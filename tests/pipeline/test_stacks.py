@@ -69,19 +69,20 @@ def test_what_is_trained_one_after_the_other(tmp_path: Path, overrides: list[str
 def test_auto_is_for_small_networks_on_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     free = [2**40]
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free[0], 2**40))
-    ws = open_run(tmp_path, *TINY)
-    assert ws.trainer.stack == "auto" and without(ws, 3).most(8) == 1  # on a CPU
+    auto = "trainer.stack=auto"
+    ws = open_run(tmp_path, *TINY, auto)
+    assert without(ws, 3).most(8) == 1  # on a CPU
     ws.device = torch.device("cuda")
     assert without(ws, 3).most(8) == 8 and without(ws, 3).most(1000) == stacks.MOST
     free[0] = 2**20
     assert 1 < without(ws, 3).most(1000) < stacks.MOST
     free[0] = 2**40
-    tiny = ["model=dit_tiny", "train.batch_size=320"]
+    tiny = ["model=dit_tiny", "train.batch_size=320", auto]
     batches = open_run(tmp_path, *(argument for argument in GIVEN if "batch_size" not in argument), *tiny)
     batches.device = torch.device("cuda")
     assert 8 <= without(batches, 3).most(1000) <= 16  # a tenth of what was measured, of items of a quarter the size
     for model in (["model=unet_tiny"], ["model.blocks=12", "model.width=1024"]):
-        other = open_run(tmp_path, *GIVEN, *model)
+        other = open_run(tmp_path, *GIVEN, *model, auto)
         other.device = torch.device("cuda")
         assert is_stackable(other) and without(other, 3).most(8) == 1
 
