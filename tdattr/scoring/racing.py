@@ -136,12 +136,11 @@ class Race:
         lowest = self.outline.items(self.outline.scores(means) - self.doubt * errors)
         return np.tile(lowest > self.boundary(means), self.outline.sides)
 
-    def unlisted(self, means: Float[np.ndarray, " row"]) -> Int[np.ndarray, " open"]:
-        """Rows of the highest items that are not complete."""
-        sides = self.outline.sides
-        items = np.argsort(-self.outline.items(self.outline.scores(means)), kind="stable")[:LISTED]
-        rows = (items[:, None] + np.arange(sides) * (len(means) // sides)).ravel()
-        return rows[~self.cells.complete[rows]]
+    def unlisted(self, means: Float[np.ndarray, " row"], errors: Float[np.ndarray, " row"]) -> Int[np.ndarray, " open"]:
+        """Rows that may be among the LISTED highest items and are not complete."""
+        scores = self.outline.scores(means)
+        lowest = np.sort(self.outline.items(scores))[-LISTED:][0]
+        return np.flatnonzero((scores + self.doubt * errors >= lowest) & ~self.cells.complete)
 
 
 def race(ask: Ask, outline: Outline, k: int, doubt: float) -> Allocated:
@@ -149,8 +148,9 @@ def race(ask: Ask, outline: Outline, k: int, doubt: float) -> Allocated:
 
     A row climbs while its estimate lies within ``doubt`` standard deviations of the boundary between the k-th item and
     the next. Of the others only an estimate is known, which must not be used as a score: it tells on which side of the
-    boundary they lie. The LISTED ones with the highest estimates are complete. Facts: those of `Cells`; ``rounds``; and
-    ``expected_misses``, how many of the k are expected to be others. Stops where a shift is not finite.
+    boundary they lie. Rows are complete that may, with the same doubt, be among the LISTED highest. Facts: those of
+    `Cells`; ``rounds``; and ``expected_misses``, how many of the k are expected to be others. Stops where a shift is
+    not finite.
     """
     rows, columns = len(outline.near), len(outline.positions)
     state = Race(
@@ -182,7 +182,7 @@ def race(ask: Ask, outline: Outline, k: int, doubt: float) -> Allocated:
         state.climb(undecided)
         rounds += 1
         means, errors = state.estimate()
-    while cells.finite and len(unlisted := state.unlisted(means)):  # which changes nobody else's estimate
+    while cells.finite and len(unlisted := state.unlisted(means, errors)):  # which changes nobody else's estimate
         cells.fill_rows(unlisted)
         means[unlisted], errors[unlisted] = cells.values[unlisted].mean(1), 0
     facts = {"rounds": rounds, "expected_misses": expect_misses(state, means, errors)}

@@ -73,6 +73,7 @@ def test_any_k(k: int) -> None:
     assert recall(found.means, values.mean(1), k) == 1
     listed = np.argsort(-found.means, kind="stable")[:LISTED]
     assert table.asked[listed].all()  # people are shown their scores
+    assert set(listed) == best(values.mean(1), LISTED)
 
 
 @pytest.mark.parametrize("pairs", [1, 2, 5])
