@@ -22,6 +22,7 @@ from tdattr.protocols import Judged, Verdict
 from tdattr.queries import TABLE
 from tdattr.recorder import Picture
 from tdattr.scores import Scores, load_scores
+from tdattr.scoring.describe import tell_allocation
 from tdattr.store import Artifact, Plan, provenance
 from tdattr.tables import REBUILD, read_json, read_table, write_table
 from tdattr.unlearning.capped import tell_capped
@@ -163,18 +164,6 @@ def summarise(ws: Workspace, plan: Plan) -> tuple[dict[str, Any], list[str]]:
         },
     }
     return summary, [*verdict["lines"], *tell_allocation(verdict["facts"])]
-
-
-def tell_allocation(facts: dict[str, float]) -> list[str]:
-    """How many of the losses after unlearning were evaluated, where not all were, and what that may have cost."""
-    if "share_evaluated" not in facts:
-        return []
-    line = f"{facts['evaluations']:,.0f} losses after unlearning a query, {facts['share_evaluated']:.1%} of all"
-    if "expected_misses" in facts:
-        line += f"; {facts['expected_misses']:.2f} of the highest are expected to be wrongly left out"
-    if "standard_error" in facts:
-        line += f"; the standard error of a score is {facts['standard_error']:.2g}"
-    return [line]
 
 
 def warn_of_scores(ws: Workspace, facts: dict[str, float]) -> list[str]:

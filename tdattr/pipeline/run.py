@@ -23,7 +23,7 @@ from tdattr.metrics.choice import complete_measures
 from tdattr.pipeline.accuracy import examine_accuracy, plan_accuracy
 from tdattr.pipeline.attribute import attribute, other_methods
 from tdattr.pipeline.check import check
-from tdattr.pipeline.evaluate import evaluate, mean_facts, summarise, tell_allocation, warn_of_scores
+from tdattr.pipeline.evaluate import evaluate, mean_facts, summarise, warn_of_scores
 from tdattr.pipeline.generate import generate, load_queries
 from tdattr.pipeline.health import examine, measure_far, plan_health, warn_far
 from tdattr.pipeline.logged import WriteReport, describe_run, gather
@@ -32,6 +32,7 @@ from tdattr.pipeline.train import train
 from tdattr.pipeline.workers import share_work
 from tdattr.pipeline.workspace import Workspace
 from tdattr.scores import load_scores
+from tdattr.scoring.describe import tell_allocation
 from tdattr.search_path import in_sweep
 from tdattr.store import Artifact, Plan
 from tdattr.tables import quote_formula, write_table

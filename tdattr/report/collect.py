@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,9 +15,10 @@ from tdattr.errors import UserError
 from tdattr.experiments import experiment_key, name_experiment
 from tdattr.report.arguments import ACCURACY, SUMMARY, find_named, no_run
 from tdattr.report.naming import flatten, name_runs, tell_apart, tell_usual, variant_settings
+from tdattr.scoring.describe import tell_allocation
 from tdattr.store import Artifact, find
 from tdattr.tables import read_table
-from tdattr.unlearning.capped import CAPPED, tell_capped
+from tdattr.unlearning.capped import tell_capped
 from tdattr.wording import counted
 
 REQUIRED = dict.fromkeys(("dataset", "model", "diffusion", "method", "protocol"), "text")
@@ -150,15 +151,16 @@ class Experiment:
         )
 
     @property
-    def capped(self) -> list[str]:
-        """What there is to say of methods whose unlearning of most queries was cut short."""
-        said = []
+    def noted(self) -> list[str]:
+        """What there is to say of methods whose unlearning of most queries was cut short, or that evaluated some of the
+        losses."""
+        sentences = []
         for method, by_seed in self.runs.items():
-            facts = [run.summary.get("facts", {}).get(CAPPED) for run in by_seed.values()]
-            found = [fact for fact in facts if fact is not None]
-            sentence = tell_capped({CAPPED: sum(found) / len(found)}) if found else None
-            said += [f"{method}: {sentence}"] if sentence is not None else []
-        return said
+            facts = average([run.summary.get("facts", {}) for run in by_seed.values()])
+            capped = tell_capped(facts)
+            told = [*([] if capped is None else [capped]), *(f"{line}." for line in tell_allocation(facts))]
+            sentences += [f"{method}: {sentence}" for sentence in told]
+        return sentences
 
     @property
     def measures(self) -> list[str]:
@@ -240,13 +242,20 @@ def read_runs(folders: list[Path], broken: Mapping[Path, str]) -> tuple[list[Run
             name_experiment(config)
             name_runs([config])
             run.artifact("evaluation")
-            tell_capped(summary.get("facts", {}))
+            average([summary.get("facts", {})])
         except UNREADABLE as error:
             left_out[path.parent] = describe_error(error)
         else:
             runs.append(run)
     repeated = [folder for folder in unfinished if is_repeated(folder, runs)]
     return runs, {folder: reason for folder, reason in left_out.items() if folder not in repeated}
+
+
+def average(facts: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The mean of each fact over the runs that have it as a number."""
+    names = dict.fromkeys(name for each in facts for name in each)
+    values = {name: [each[name] for each in facts if isinstance(each.get(name), float | int)] for name in names}
+    return {name: sum(known) / len(known) for name, known in values.items() if known}
 
 
 def read_config(folder: Path) -> Any:

@@ -83,7 +83,7 @@ def show_experiment(console: Console, experiment: Experiment, rows: Rows, sheets
     if experiment.imported:
         console.print(as_text(IMPORTED), soft_wrap=True)
     show_sheets(console, sheets, explained)
-    show_notes(console, experiment.capped)
+    show_notes(console, experiment.noted)
     if experiment.far_from_data:
         console.print(as_text(f"\n{experiment.far_from_data}", "bold"))
 

@@ -77,7 +77,7 @@ def describe_experiment(experiment: Experiment, rows: Table, sheets: list[Sheet]
         plots += draw_groups(experiment, sort_methods(experiment, pictured))
     return {
         "title": experiment.title,
-        "notes": [*experiment.usual, *([IMPORTED] if experiment.imported else []), *experiment.capped],
+        "notes": [*experiment.usual, *([IMPORTED] if experiment.imported else []), *experiment.noted],
         "rows": [format_row(row) for row in rows],
         "footnote": describe_marks(rows),
         "warning": experiment.far_from_data,

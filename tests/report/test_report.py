@@ -150,8 +150,20 @@ def test_unlearning_that_was_cut_short_is_said(outputs: Outputs, monkeypatch: py
     outputs.run("abu", 1, summary={"facts": {"capped": 0.5}})
     outputs.run("pixel", 1)
     (experiment,) = collect([outputs.root]).experiments
-    [said] = experiment.capped
+    [said] = experiment.noted
     assert said.startswith("mucs: The unlearning of 55% of the queries ended at method.unlearn.max_steps")
+    assert said in page.render([(experiment, [], [])], [], [])
+
+
+def test_how_many_losses_a_race_took_is_said(outputs: Outputs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tdattr.report.page.show_queries", lambda *_: [])
+    for seed, share in ((1, 0.03), (2, 0.05)):
+        facts = {"evaluations": 4000.0, "share_evaluated": share, "expected_misses": 0.01, "schedule_share": None}
+        outputs.run("mucs", seed, summary={"facts": facts})
+    outputs.run("pixel", 1)
+    (experiment,) = collect([outputs.root]).experiments
+    [said] = experiment.noted
+    assert said.startswith("mucs: 4,000 losses after unlearning a query, 4.0% of all; 0.01 items of a query are")
     assert said in page.render([(experiment, [], [])], [], [])
 
 
