@@ -2,24 +2,25 @@
 torch, whose import takes longer than all else before such an error."""
 
 import ast
+import logging
 import re
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass, make_dataclass
+from dataclasses import dataclass, is_dataclass, make_dataclass
 from functools import cache
 from importlib import import_module
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
+from types import new_class
 from typing import Any
 
 from omegaconf import MISSING, DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from tdattr.configs import UnknownSetting, construct, typed
 from tdattr.errors import UserError
 from tdattr.overrides import explain_unknown, parse
 
+log = logging.getLogger(__name__)
 TOP = "tdattr.pipeline.open.TopConfig"  # the single values at the top of a config
 PLAIN = {"dataset": "tdattr.pipeline.dataset.DatasetConfig"}  # the classes of nodes without a _target_
 # modules that are imported, as they are loaded already or nearly so
@@ -37,16 +38,19 @@ def check_values(cfg: DictConfig, overrides: Iterable[str]) -> None:
     not show, is said once it is imported."""
     keys = [override.package or override.key_or_group for override in map(parse, overrides)]
     for name in dict.fromkeys(re.split("[./]", key)[0] for key in keys):
-        with suppress(UndeclaredError, OmegaConfBaseException):
-            try:
-                check_node(cfg, name)
-            except UnknownSetting as error:
-                raise UserError(explain_unknown(error, cfg)) from error
+        try:
+            check_node(cfg, name)
+        except UnknownSetting as error:
+            raise UserError(explain_unknown(error, cfg)) from error
+        except UserError:
+            raise
+        except Exception as error:  # the import decides: a class may be written in any way that Python has
+            log.debug("Nothing can be said of %s before its class is imported: %r", name, error)
 
 
 def check_node(cfg: DictConfig, name: str) -> None:
-    """The same of one node, or of a single value at the top. Raises UndeclaredError or an OmegaConfBaseException where
-    nothing can be said of it yet."""
+    """The same of one node, or of a single value at the top. Raises any other exception where nothing can be said of it
+    yet."""
     node = cfg.get(name)
     values = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
     if not isinstance(values, dict):
@@ -79,12 +83,16 @@ def find_texts(value: Any) -> Iterator[Any]:
 
 def declare(target: str, path: str = "") -> Any:
     """A dataclass with the fields of the one that a dotted name stands for and bases that are declared likewise;
-    nothing of what they do. Raises UndeclaredError. ``path``: of its node, as `tdattr.configs` gives it."""
+    nothing of what they do. Raises UndeclaredError, also where it does not seem to be one. ``path``: of its node, as
+    `tdattr.configs` gives it."""
     module, _, name = target.rpartition(".")
     try:
-        return read_module(module)[name]
+        declared = read_module(module)[name]
     except KeyError as error:
         raise UndeclaredError(target) from error
+    if not isinstance(declared, type) or not is_dataclass(declared):
+        raise UndeclaredError(target)
+    return declared
 
 
 @cache
@@ -127,6 +135,9 @@ class Names:
             elif isinstance(statement, ast.ImportFrom) and statement.module and not statement.level:
                 for alias in statement.names:
                     self.imported[alias.asname or alias.name] = (statement.module, alias.name)
+            elif isinstance(statement, ast.Import):
+                light = [alias for alias in statement.names if alias.name in LIGHT and "." not in alias.name]
+                self.values |= {alias.asname or alias.name: import_module(alias.name) for alias in light}
 
     def __getitem__(self, name: str) -> Any:
         if name not in self.values:
@@ -147,16 +158,21 @@ class Names:
         return self.evaluate(statement.value)
 
     def define_class(self, statement: ast.ClassDef) -> type:
-        """A class of the same name and bases, with the fields alone."""
+        """A class of the same name and bases, with the fields alone. Raises UndeclaredError for one with another
+        decorator than ``dataclass``."""
         content: dict[str, Any] = {"__module__": self.module, "__annotations__": {}}
         for line in statement.body:
             if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name) and not is_class_variable(line):
                 content["__annotations__"][line.target.id] = self.evaluate(line.annotation)
                 if line.value is not None:
                     content[line.target.id] = self.evaluate(line.value)
-        declared = type(statement.name, tuple(map(self.evaluate, statement.bases)), content)
-        marks = {word.id for mark in statement.decorator_list for word in ast.walk(mark) if isinstance(word, ast.Name)}
-        return dataclass(frozen=True)(declared) if "dataclass" in marks else declared
+        bases = tuple(map(self.evaluate, statement.bases))
+        declared = new_class(statement.name, bases, exec_body=lambda names: names.update(content))
+        for mark in statement.decorator_list:
+            if self.evaluate(mark.func if isinstance(mark, ast.Call) else mark) is not dataclass:
+                raise UndeclaredError(f"{self.module}.{statement.name}")
+            declared = self.evaluate(mark)(declared)
+        return declared
 
     def evaluate(self, expression: ast.expr) -> Any:
         """The value of an expression of this module. Raises UndeclaredError."""

@@ -115,6 +115,71 @@ def test_a_class_of_ones_own_is_read_and_not_imported(tmp_path: Path, monkeypatc
         check_values(cfg, ["method.part=2"])
 
 
+OWN = """from tdattr.methods import Method
+from tdattr.ranges import Count
+{imports}
+raise AssertionError("imported")
+{before}
+{mark}
+class Own({bases}):
+    name: str
+    power: {kind}
+"""
+PLAIN_MARK = {
+    "imports": "from dataclasses import dataclass", "before": "", "mark": "@dataclass(frozen=True)", "bases": "Method",
+    "kind": "Count",
+}  # fmt: skip
+DEFAULTS = "@dataclass(frozen=True)\nclass Base(Method):\n    scale: float = 1.0\n"
+
+
+def check_own(folder: Path, power: Any, changes: dict[str, str]) -> None:
+    """Check a value of a class of one's own, which is written otherwise than `PLAIN_MARK` says."""
+    name = re.sub(r"\W", "_", f"own_{folder.name}")
+    (folder / f"{name}.py").write_text(OWN.format_map(PLAIN_MARK | changes))
+    cfg = compose_config("method=random")
+    cfg.method = {"_target_": f"{name}.Own", "name": "own", "power": power}
+    check_values(cfg, ["method.power=2"])
+
+
+UNDERSTOOD = {
+    "plain": {},
+    "the module": {"imports": "import dataclasses", "mark": "@dataclasses.dataclass(frozen=True)"},
+    "another name": {"imports": "from dataclasses import dataclass as dc", "mark": "@dc(frozen=True)"},
+    "keywords": {"before": DEFAULTS, "mark": "@dataclass(frozen=True, kw_only=True)", "bases": "Base"},
+    "a generic base": {
+        "imports": "from dataclasses import dataclass\nfrom typing import Generic, TypeVar\nT = TypeVar('T')",
+        "bases": "Method, Generic[T]",
+    },
+}
+NOT_KNOWN = {
+    "a quoted annotation": {"kind": '"Count"'},
+    "a quoted part": {"kind": 'list["Count"]'},
+    "a mark of one's own": {"imports": "from marks import dataclass"},
+    "a mark made here": {"before": "mark = dataclass(frozen=True)", "mark": "@mark"},
+    "two marks": {"imports": "from dataclasses import dataclass\nfrom marks import more", "mark": "@more\n@dataclass"},
+    "no mark": {"mark": ""},
+    "no order of fields": {"before": DEFAULTS, "bases": "Base"},
+}
+
+
+@pytest.mark.parametrize("changes", UNDERSTOOD.values(), ids=UNDERSTOOD)
+def test_dataclasses_are_understood_however_they_are_marked(
+    changes: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    check_own(tmp_path, 2, changes)
+    with pytest.raises(UserError, match=r"^method.power=0 must be"):
+        check_own(tmp_path, 0, changes)
+
+
+@pytest.mark.parametrize("changes", NOT_KNOWN.values(), ids=NOT_KNOWN)
+def test_a_class_that_is_not_understood_is_left_to_its_import(
+    changes: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    check_own(tmp_path, 0, changes)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
