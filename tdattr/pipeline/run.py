@@ -15,7 +15,7 @@ from tdattr.configs import build
 from tdattr.data.groups import find_groups
 from tdattr.data.names import FIELD
 from tdattr.data.noisy_groups import Noise, count_moves, write_manifest
-from tdattr.errors import UserError, first_line
+from tdattr.errors import first_line
 from tdattr.files import expand, write_json
 from tdattr.loggers import Guarded, Logger, Recorder
 from tdattr.loggers.none import NoLogger
@@ -67,14 +67,15 @@ def run(cfg: DictConfig, write_report: WriteReport) -> None:
     is called where the logger takes the report's files."""
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
-    with leaving_nothing(folder / CONFIG):
-        logger: Logger = build(cfg.logger, "logger", Logger) if cfg.get("logger") else NoLogger()
-        ws = open_workspace(cfg)
-        logger = logger if ws.until == EVALUATE else NoLogger()  # there will be no verdict to show
-        complete_measures(cfg)
-        saved = save_config(cfg, folder / CONFIG)  # with what was derived and adopted
-        use_threads(ws)
-        check(ws, hydra.overrides.task, swept=in_sweep(hydra))
+    logger: Logger = build(cfg.logger, "logger", Logger) if cfg.get("logger") else NoLogger()
+    ws = open_workspace(cfg)
+    logger = logger if ws.until == EVALUATE else NoLogger()  # there will be no verdict to show
+    complete_measures(cfg)
+    use_threads(ws)
+    check(ws, hydra.overrides.task, swept=in_sweep(hydra))
+    # with what was derived and adopted, and not before: a command that is refused is no run, which reports know by this
+    # file, and leaves that of an earlier one in its folder as it was
+    saved = save_config(cfg, folder / CONFIG)
     recorder = logger.start(describe_run(ws, folder, saved))
     ws.recorder = Guarded(recorder, hydra.runtime.choices.get("logger", "none"))
     try:
@@ -82,19 +83,6 @@ def run(cfg: DictConfig, write_report: WriteReport) -> None:
             work(ws, logger, recorder, folder, write_report)
     except BaseException:
         abandon(logger, recorder)
-        raise
-
-
-@contextmanager
-def leaving_nothing(config: Path) -> Iterator[None]:
-    """A command that is refused while this lasts is no run: it leaves no ``config``, by which a report knows runs, but
-    that of an earlier one in its folder."""
-    earlier = config.exists()
-    try:
-        yield
-    except UserError:
-        if not earlier:
-            config.unlink(missing_ok=True)
         raise
 
 

@@ -81,6 +81,15 @@ def test_one_sentence_and_no_traceback(overrides, words, tmp_path):
     assert not list(tmp_path.glob("outputs/runs/*/config.yaml"))  # it is no run that a report could miss something of
 
 
+def test_a_refused_command_leaves_the_config_of_the_run_in_its_folder(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text("seed: 7")
+    refused = ["method=mucs", "method.unlearn.trainable=nonsense", "hydra.run.dir=run"]
+    done = tdattr(*TINY, *refused, folder=tmp_path, check=False)
+    assert "no part 'nonsense'" in done.stderr  # which is known once the network is
+    assert (tmp_path / "run" / "config.yaml").read_text() == "seed: 7"
+
+
 def test_hydra_full_error_brings_the_traceback_back(tmp_path):
     with pytest.raises(UserError, match="seed: Value 'abc'"):  # which Python prints with its traceback
         tdattr(*TINY, "seed=abc", folder=tmp_path, check=False, HYDRA_FULL_ERROR="1")
