@@ -1,7 +1,7 @@
 """Ensembles of attribution methods by weighted ranks (MUCS A.4), from the stored scores of their members."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -48,6 +48,10 @@ class Ensemble(Method):
     def active(self) -> dict[str, float]:
         """The weights above 0."""
         return {name: weight for name, weight in self.weights.items() if weight > 0}
+
+    def settle(self, top: int | None, items: int) -> "Ensemble":
+        """With what its members leave open decided for every score of theirs."""
+        return replace(self, members={name: member.settle(None, items) for name, member in self.members.items()})
 
     def uses(self) -> Mapping[str, Method]:
         """The members that are computed, for every score of theirs."""

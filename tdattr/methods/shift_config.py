@@ -13,6 +13,7 @@ from tdattr.methods.schedule_share import Share, check_share
 from tdattr.ranges import Count, Positive
 from tdattr.scoring.cells import TrainingItems
 
+DOUBT, PAIRS_EACH = 4.0, 16  # of `conf/method`: what the address of scores has in place of one that is not read
 RACED_ITEMS, RACED_PAIRS = 1000, 50  # from which on a race pays: fewer leave it little to save beside its complete rows
 
 
@@ -88,12 +89,16 @@ class ShiftConfig(Settings):
 
     def settle(self, top: int | None, items: int) -> "ShiftConfig":
         """With ``auto`` decided for a protocol that asks for the ``top`` highest of the scores of so many items, None
-        for all of them: a race where it can decide them and pays, all losses otherwise."""
-        if self.allocation != "auto":
-            return self
-        pays = items >= RACED_ITEMS and self.pairs >= RACED_PAIRS
-        races = top is not None and pays and self.consistent and self.adds_up
-        return replace(self, allocation="racing" if races else "all")
+        for all of them: a race where it can decide them and pays, all losses otherwise. What the allocation does not
+        read is the same whatever was given."""
+        allocation = self.allocation
+        if allocation == "auto":
+            pays = items >= RACED_ITEMS and self.pairs >= RACED_PAIRS
+            races = top is not None and pays and self.consistent and self.adds_up
+            allocation = "racing" if races else "all"
+        doubt = self.doubt if allocation == "racing" else DOUBT
+        pairs_each = self.pairs_each if allocation == "importance" else PAIRS_EACH
+        return replace(self, allocation=allocation, doubt=doubt, pairs_each=pairs_each)
 
     def compare(self, before: Float[Tensor, "*cell"], after: Float[Tensor, "*cell"]) -> Float[Tensor, "*cell"]:
         """How far each loss moved, upwards or downwards."""

@@ -20,7 +20,7 @@ from tdattr.pipeline.health import plan_health
 from tdattr.pipeline.prompted import check_prompts
 from tdattr.pipeline.teacher import check_teacher, find_teachers
 from tdattr.pipeline.train import TRAINED, check_shares, own_weights, train
-from tdattr.pipeline.unread import check_unread
+from tdattr.pipeline.unread import check_settled, check_unread
 from tdattr.pipeline.workspace import Workspace
 from tdattr.protocols import ProtocolSetup
 from tdattr.training.weights import check_variant, check_weights
@@ -61,6 +61,7 @@ def check(ws: Workspace, overrides: Iterable[str] = (), swept: bool = False, wei
     explained = query_items(ws)[ws.queries.indices]
     items = ws.data.train.items.iloc[ws.ids]
     ws.protocol.check(ProtocolSetup(items, ws.query_split.items.iloc[explained], list(names)))
+    check_settled(ws, placed, overrides, swept)
     network = ws.skeleton()
     if not seen:
         check_checkpoint(ws, network)

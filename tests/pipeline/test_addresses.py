@@ -4,13 +4,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 from safetensors.torch import save_file
 
 import tdattr
 from tdattr.methods.guda import GUDA
-from tdattr.pipeline.attribute import attribute, outline_context
+from tdattr.pipeline.attribute import Attribution, attribute, outline_context, settle
 from tdattr.pipeline.evaluate import evaluate
 from tdattr.pipeline.generate import generate
+from tdattr.pipeline.open import open_workspace
 from tdattr.pipeline.train import build_network, train
 from tdattr.pipeline.workspace import Workspace
 from tdattr.training.weights import make_metadata
@@ -100,6 +102,25 @@ def test_what_auto_becomes_is_in_the_address(protocol: str, settled: str, tmp_pa
     }
     assert found["auto"] == found[settled]
     assert (found["auto"] == found["all"]) == (settled == "all")
+
+
+@pytest.mark.parametrize(
+    ("choice", "unread"),
+    [
+        ("protocol=lds", "method.score.doubt=5"),  # where auto is all
+        ("method.score.allocation=all", "method.score.doubt=5"),
+        ("method.score.allocation=importance", "method.score.doubt=5"),
+        ("method.score.allocation=racing", "method.score.pairs_each=3"),
+        ("method=ensemble_b method.weights={mucs:1,dino:0,clip:0,condition:0}", "method.members.mucs.score.doubt=5"),
+    ],
+)
+def test_what_the_allocation_does_not_read_is_in_no_address(choice: str, unread: str, tmp_path: Path) -> None:
+    ws, another = (workspace(tmp_path, "method=mucs", *choice.split()) for _ in range(2))
+    key, value = unread.split("=")
+    OmegaConf.update(another.cfg, key, float(value) if "doubt" in key else int(value))  # as by a file
+    another = open_workspace(another.cfg)
+    assert ws.method != another.method
+    assert Attribution(ws, settle(ws, ws.method)).config == Attribution(another, settle(another, another.method)).config
 
 
 def test_f1_has_losses_in_every_precision(tmp_path: Path) -> None:

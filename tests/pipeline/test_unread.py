@@ -6,7 +6,7 @@ import pytest
 
 import tdattr
 from tdattr.errors import UserError
-from tdattr.pipeline.unread import check_unread
+from tdattr.pipeline.unread import check_settled, check_unread
 from tests.e2e.console import TINY
 from tests.e2e.console import tdattr as command
 
@@ -50,6 +50,16 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ([*UNLEARN, "objective@method.objective=siss"], "method.weight_by_size=true", "method.objective=siss"),
         ([], "extractor@health.extractor=classifier", "health.samples=0"),
         (["protocol=leave_k_out"], "attributed_groups=[0,1]", "protocol=leave_k_out"),
+        (
+            ["method=mucs", "protocol=lds"],
+            "method.score.doubt=5",
+            "method.score.allocation=all, which is decided for this run",
+        ),
+        (
+            ["method=ensemble_b", "method.weights={mucs:1,dino:0,clip:0,condition:0}"],
+            "method.members.mucs.score.doubt=5",
+            "method.members.mucs.score.allocation=all, which is decided for this run",
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -70,6 +80,7 @@ def test_what_is_given_must_be_read(others: list[str], unread: str, reason: str,
         ["ablation=no_null_loss"],
         ["queries.where=null", "train.lora.alpha=null"],
         [*DDPM, "diffusion.sampler=dpm_solver", "diffusion.clip=null"],  # which never clips
+        ["method=mucs", "method.score.doubt=5"],  # of a race, which auto is here
     ],
     ids=str,
 )
@@ -88,3 +99,9 @@ def test_a_sweep_warns_where_another_of_its_runs_may_read_it(outputs: Path, capl
     ws = tdattr.compose([*TINY, "protocol.k=5", f"paths.outputs={outputs}"])
     check_unread(ws, ["protocol.k=5", "protocol.share=0.1"], swept=True)
     assert "protocol.share=0.1 has no effect with protocol.k=5." in caplog.text
+    ws = tdattr.compose([*TINY, "protocol=lds", "method=mucs", f"paths.outputs={outputs}"])
+    caplog.clear()
+    check_settled(ws, {"method": ws.method}, ["method.score.doubt=5", "method.score.pairs_each=3"], swept=True)
+    assert [record.getMessage() for record in caplog.records] == [
+        "method.score.doubt=5 has no effect with method.score.allocation=all, which is decided for this run."
+    ]
