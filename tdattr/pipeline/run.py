@@ -4,6 +4,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from tdattr.loggers import Guarded, Logger, Recorder
 from tdattr.loggers.none import NoLogger
 from tdattr.metrics.choice import complete_measures
 from tdattr.pipeline.accuracy import examine_accuracy, plan_accuracy
-from tdattr.pipeline.attribute import attribute, other_methods
+from tdattr.pipeline.attribute import attribute, other_methods, settle
 from tdattr.pipeline.check import check
 from tdattr.pipeline.evaluate import evaluate, mean_facts, summarise, warn_of_scores
 from tdattr.pipeline.generate import generate, load_queries
@@ -75,7 +76,7 @@ def run(cfg: DictConfig, write_report: WriteReport) -> None:
     check(ws, hydra.overrides.task, swept=in_sweep(hydra))
     # with what was derived and adopted, and not before: a command that is refused is no run, which reports know by this
     # file, and leaves that of an earlier one in its folder as it was
-    saved = save_config(cfg, folder / CONFIG)
+    saved = save_config(ws, folder / CONFIG)
     recorder = logger.start(describe_run(ws, folder, saved))
     ws.recorder = Guarded(recorder, hydra.runtime.choices.get("logger", "none"))
     try:
@@ -164,10 +165,12 @@ def abandon(logger: Logger, started: Any) -> None:
         log.warning("The logger could not be closed (%s).", first_line(error))
 
 
-def save_config(cfg: DictConfig, path: Path) -> dict[str, Any]:
-    """The composed config, with absolute paths of what a report reads, so that it can be made from anywhere. Gives what
-    it holds."""
+def save_config(ws: Workspace, path: Path) -> dict[str, Any]:
+    """The composed config, with absolute paths of what a report reads, so that it can be made from anywhere, and with
+    what the method left open as it was decided, by which a report compares runs. Gives what it holds."""
+    cfg = ws.cfg
     saved = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
+    put_decided(saved.method, ws.method, settle(ws, ws.method))
     saved.paths.artifacts = str(expand(cfg.paths.artifacts).absolute())
     if (groups := saved.dataset.groups) is not None and expand(str(groups)).is_file():  # 5 may be a file's name
         saved.dataset.groups = str(expand(str(groups)).absolute())
@@ -175,6 +178,20 @@ def save_config(cfg: DictConfig, path: Path) -> dict[str, Any]:
     values = OmegaConf.to_container(saved)
     assert isinstance(values, dict)
     return {str(key): value for key, value in values.items()}
+
+
+def put_decided(node: DictConfig, given: Any, decided: Any) -> None:
+    """Put into the node of an object, or of a dictionary, those of its values that were decided otherwise than given;
+    one that the node leaves to a default of the class stays there."""
+    before, after = (
+        value if isinstance(value, dict) else {entry.name: getattr(value, entry.name) for entry in fields(value)}
+        for value in (given, decided)
+    )
+    for name in before.keys() & after.keys() & node.keys():
+        if isinstance(node[name], DictConfig):
+            put_decided(node[name], before[name], after[name])
+        elif before[name] != after[name]:
+            node[name] = after[name]
 
 
 def save_attributions(ws: Workspace, path: Path) -> None:

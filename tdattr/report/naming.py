@@ -6,6 +6,8 @@ from typing import Any
 from tdattr.experiments import read_scoring_precision
 
 NAMED = ("dataset.name", "model.name", "diffusion.name", "protocol.name")  # what a title says anyway
+ALLOCATION = "all"  # of the losses that scores were made from before it was a setting
+READ_BY = {"doubt": "racing", "pairs_each": "importance"}  # the settings that one allocation alone reads
 MOST_DIFFERENCES = 4  # settings that a title names
 
 
@@ -24,7 +26,20 @@ def variant_settings(config: dict[str, Any]) -> dict[str, Any]:
     scores of groups."""
     aggregate = config.get("protocol", {}).get("aggregate")
     precision = {"trainer": {"scoring_precision": read_scoring_precision(config)}}
-    return config["method"] | precision | ({} if aggregate is None else {"aggregate": aggregate})
+    return complete_score(config["method"]) | precision | ({} if aggregate is None else {"aggregate": aggregate})
+
+
+def complete_score(method: dict[str, Any]) -> dict[str, Any]:
+    """A method's settings, in which the scores of an older version, and an ensemble's members', have the allocation
+    that they were made by, and without what that does not read."""
+    completed = dict(method)
+    if isinstance(score := method.get("score"), dict):
+        allocation = score.get("allocation", ALLOCATION)
+        read = {name: value for name, value in score.items() if READ_BY.get(name, allocation) == allocation}
+        completed["score"] = read | {"allocation": allocation}
+    if isinstance(members := method.get("members"), dict):
+        completed["members"] = {name: complete_score(member) for name, member in members.items()}
+    return completed
 
 
 def name_variants(configs: list[dict[str, Any]]) -> list[str]:

@@ -1,4 +1,4 @@
-"""What a run leaves where the accuracies, which come last, fail."""
+"""What a run leaves: its config as it was decided, and all else where the accuracies, which come last, fail."""
 
 import json
 import logging
@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from omegaconf import DictConfig, OmegaConf
 
 import tdattr as library
 from tdattr.errors import UserError
 from tdattr.loggers.none import NoLogger
 from tdattr.pipeline import run as running
+from tdattr.pipeline.attribute import attribute
+from tdattr.pipeline.open import open_workspace
 from tdattr.pipeline.workspace import Workspace
 from tdattr.store import Plan
 from tests.e2e.console import TINY
@@ -39,6 +42,27 @@ def ws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     monkeypatch.setattr(running, "look_at_queries", lambda ws: None)
     monkeypatch.setattr(running, "plan_accuracy", lambda ws: plan("accuracy", fail))
     return ws
+
+
+@pytest.mark.parametrize(
+    ("choice", "path", "allocation"),
+    [
+        ("protocol=lds", "method.score", "all"),
+        ("protocol=leave_k_out", "method.score", "racing"),
+        ("method.score.allocation=importance", "method.score", "importance"),
+        ("method=ensemble_b method.weights={mucs:1,dino:0,clip:0,condition:0}", "method.members.mucs.score", "all"),
+    ],
+)
+def test_the_saved_config_says_what_auto_became(choice: str, path: str, allocation: str, tmp_path: Path) -> None:
+    ws = library.compose([*TINY, "logger=none", "method=mucs", *choice.split(), f"paths.outputs={tmp_path}"])
+    saved = running.save_config(ws, tmp_path / "config.yaml")
+    config = OmegaConf.load(tmp_path / "config.yaml")
+    assert OmegaConf.to_container(config) == saved and isinstance(config, DictConfig)
+    assert OmegaConf.select(config, path).allocation == allocation
+    again = open_workspace(config)
+    assert attribute(again).address == attribute(ws).address
+    OmegaConf.update(config, f"{path}.allocation", OmegaConf.select(ws.cfg, path).allocation)
+    assert config.method == ws.cfg.method  # nothing else has changed
 
 
 def test_the_verdict_is_written_before_the_accuracies_fail(

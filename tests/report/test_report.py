@@ -143,6 +143,34 @@ def test_runs_that_differ_in_the_precision_of_scores_are_rows_of_one_experiment(
     assert experiment.usual == ("mucs has trainer.scoring_precision=float32 where its name says nothing else.",)
 
 
+def test_runs_of_the_same_allocation_are_seeds_of_one_method(outputs: Outputs) -> None:
+    outputs.run("mucs", 1, settings={"score": {"pairs": 4}})  # of a version without it
+    outputs.run("mucs", 2, settings={"score": {"pairs": 4, "allocation": "all", "doubt": 4.0, "pairs_each": 16}})
+    outputs.run("mucs", 3, settings={"score": {"pairs": 4, "allocation": "all", "doubt": 5.0, "pairs_each": 3}})
+    outputs.run("mucs", 1, settings={"score": {"pairs": 4, "allocation": "racing", "doubt": 4.0, "pairs_each": 16}})
+    outputs.run("mucs", 1, settings={"score": {"pairs": 4, "allocation": "racing", "doubt": 5.0, "pairs_each": 16}})
+    outputs.run("both", 1, settings={"members": {"mucs": {"score": {"pairs": 4}}}})
+    outputs.run("both", 2, settings={"members": {"mucs": {"score": {"pairs": 4, "allocation": "all", "doubt": 4.0}}}})
+    (experiment,) = collect([outputs.root]).experiments
+    seeds = {name: list(runs) for name, runs in experiment.runs.items()}
+    assert seeds == {
+        "mucs": [1, 2, 3],
+        "mucs score.allocation=racing score.doubt=4.0": [1],
+        "mucs score.allocation=racing score.doubt=5.0": [1],
+        "both": [1, 2],
+    }
+
+
+@pytest.mark.parametrize("later", ["all", "racing"])
+def test_a_run_is_repeated_by_one_of_the_same_allocation(outputs: Outputs, later: str) -> None:
+    outputs.run("mucs", 1, settings={"score": {"pairs": 4}})
+    old = outputs.root / "runs" / "run 1"
+    (old / "summary.json").unlink()
+    os.utime(old / "config.yaml", (0, 0))
+    outputs.run("mucs", 1, settings={"score": {"pairs": 4, "allocation": later, "doubt": 4.0, "pairs_each": 16}})
+    assert (old in collect([outputs.root]).left_out) == (later != "all")
+
+
 def test_unlearning_that_was_cut_short_is_said(outputs: Outputs, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tdattr.report.page.show_queries", lambda *_: [])
     for seed, share in ((1, 0.9), (2, 0.2)):
