@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
@@ -31,7 +32,7 @@ OUTPUTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {  # (losses [cell], ou
 }
 MIN_LENGTH = 1e-12  # by which a gradient is divided when it is normalised
 UNEXPLAINED_SHARE = 0.01  # of a parameter's gradient: more than the rounding of any precision
-ROUNDING = 1e-4  # of the whole gradient, which small parts of it may be off by
+ROUNDING = 1e-4  # of the whole gradient: what a parameter may be left with whose gradient is zero but for rounding
 BUFFER_VALUES = 1 << 28  # gradient values held and projected together: 1 GB in float32
 
 
@@ -154,21 +155,42 @@ class Gradients:
             return differentiate(selected, cells.x, cells.level, cells.noise, condition)
 
     def find_unexplained(self, cells: Batch) -> list[str]:
-        """The parameters whose gradients are not what the calls of their modules give: of the first cell, compared with
-        its own. A network may use a parameter otherwise, or a module for something that cells share."""
-        layers = Layers.of(self.network, self.names)
+        """The parameters whose gradients are not what the calls of their modules give.
+
+        First those that the network uses otherwise, as autograd's graph says, whatever the noise; also of one cell
+        more: a module may be called for something else of which there are as many. Then those whose gradients differ
+        from autograd's, in a sum over all cells in which each has another weight and none outweighs the others.
+        """
+        layers, count = Layers.of(self.network, self.names), len(cells)
+        otherwise = set[str]()
+        for order in (range(count), [0, *range(count)]):
+            chosen = cells[torch.tensor(order, device=cells.x.device)]
+            otherwise |= layers.used_otherwise(partial(self.values, cells=chosen), len(chosen))
+        parts = layers.differentiate(partial(self.values, cells=cells), count)
         found = self.by_name(cells.x.new_zeros(1, self.size))
-        first = torch.zeros(1, len(cells), device=cells.x.device)
-        first[0, 0] = 1
-        for each in layers.differentiate(lambda network: self.values(network, cells), len(cells)):
-            each.add_to(found, first)
-        exact = self.cell_by_cell(cells[:1], self.names)
+        weights = torch.linspace(1, 2, count, device=cells.x.device)
+        squares = sum((each.squares() for each in parts), torch.zeros_like(weights))
+        weights = weights / squares.sqrt().clamp(min=MIN_LENGTH)
+        for each in parts:
+            each.add_to(found, weights[None])
+        exact = self.summed(cells, weights)
         least = ROUNDING * torch.stack([value.norm() for value in exact.values()]).norm()
         return [
             name
             for name, value in exact.items()
-            if not (found[name] - value).norm() <= UNEXPLAINED_SHARE * value.norm() + least
+            if name in otherwise
+            or (value.any() and not found[name].any())
+            or not (found[name][0] - value).norm() <= UNEXPLAINED_SHARE * value.norm() + least
         ]
+
+    def summed(self, cells: Batch, weights: Float[Tensor, " cell"]) -> dict[str, Float[Tensor, "*shape"]]:
+        """The sums of all cells' gradients, times their weights, by one backward pass."""
+        leaves = {name: self.network.get_parameter(name).detach().requires_grad_() for name in self.names}
+        with torch.enable_grad():
+            values = self.values(lambda *inputs: functional_call(self.network, leaves, inputs), cells)
+            ends = list(leaves.values())
+            gradients = torch.autograd.grad((weights * values).sum(), ends, allow_unused=True, materialize_grads=True)
+        return dict(zip(leaves, gradients, strict=True))
 
     def batches(self, items: int) -> Iterator[tuple[slice, slice]]:
         """What is computed at a time: some of the draws of some of so many items."""

@@ -94,7 +94,8 @@ class Products(CellGradients):
         if tokens == 1:
             return total + inputs.square().sum((1, 2)) * outputs.square().sum((1, 2))
         if tokens * (inputs.shape[2] + outputs.shape[2]) <= size:
-            return total + ((inputs @ inputs.mT) * (outputs @ outputs.mT)).sum((1, 2))
+            # clamped: where tokens cancel, rounding may leave less than nothing, which has no root
+            return total + ((inputs @ inputs.mT) * (outputs @ outputs.mT)).sum((1, 2)).clamp(min=0)
         parts = spans(len(inputs), max(1, HELD_VALUES // size))
         return total + torch.cat([(outputs[part].mT @ inputs[part]).square().sum((1, 2)) for part in parts])
 
@@ -183,21 +184,67 @@ class Layers:
         calls = list[Call]()
 
         def record(module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Any) -> Any:
-            plain = all(isinstance(value, Tensor | int | float | None) for value in (*inputs, *named.values()))
-            whole = plain and isinstance(output, Tensor) and output.ndim > 0 and len(output) == count
-            if not (whole and torch.is_grad_enabled()):
+            if not is_for_all((*inputs, *named.values()), output, count):
                 return output
             if not output.requires_grad:  # no backward pass would reach it
                 output = output.detach().requires_grad_().clone()
             calls.append(Call(module, inputs, named, output))
             return output
 
-        handles = [module.register_forward_hook(record, with_kwargs=True) for module in self.modules]
-        try:
+        with self.hooked(record):
             yield calls
+
+    @contextmanager
+    def hooked(self, hook: Callable[..., Any]) -> Iterator[None]:
+        """Call ``hook`` after every call of the modules."""
+        handles = [module.register_forward_hook(hook, with_kwargs=True) for module in self.modules]
+        try:
+            yield
         finally:
             for handle in handles:
                 handle.remove()
+
+    def used_otherwise(
+        self, evaluate: Callable[[Callable[..., Tensor]], Float[Tensor, " cell"]], count: int
+    ) -> set[str]:
+        """The parameters that reach the values of so many cells by another way than the calls that ``differentiate``
+        records, or by one whose inputs or output were overwritten later, whatever their gradients are.
+
+        Each recorded call is made with parameters of which autograd knows nothing; those that it then still finds in
+        the graph are used otherwise. ``batched`` ones are never among them.
+        """
+        names = [full for own in self.modules.values() for full in own.values()]
+        leaves = {name: self.network.get_parameter(name).detach().requires_grad_() for name in names}
+        again: set[nn.Module] = set()  # being called a second time
+        seen: list[tuple[nn.Module, Tensor, int]] = []  # of the second calls: a tensor, and how often it was written to
+
+        def cut(module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Any) -> Any:
+            if module in again or not is_for_all((*inputs, *named.values()), output, count):
+                return output
+            again.add(module)
+            own = {name: leaves[full].detach() for name, full in self.modules[module].items()}
+            output = functional_call(module, own, inputs, named)
+            again.remove(module)
+            tensors = [value for value in (*inputs, *named.values(), output) if isinstance(value, Tensor)]
+            seen.extend((module, value, value._version) for value in tensors)
+            return output
+
+        with torch.enable_grad(), self.hooked(cut):
+            values = evaluate(lambda *inputs: functional_call(self.network, leaves, inputs))
+            found: Sequence[Tensor | None] = [None] * len(leaves)
+            if values.requires_grad:
+                found = torch.autograd.grad(values.sum(), list(leaves.values()), allow_unused=True)
+        overwritten = {module for module, value, version in seen if value._version != version}
+        return {name for name, value in zip(leaves, found, strict=True) if value is not None} | {
+            full for module in overwritten for full in self.modules[module].values()
+        }
+
+
+def is_for_all(arguments: Sequence[Any], output: Any, count: int) -> bool:
+    """Whether a call of a module is one for so many cells, of which gradients can be found."""
+    plain = all(isinstance(value, Tensor | int | float | None) for value in arguments)
+    whole = plain and isinstance(output, Tensor) and output.ndim > 0 and len(output) == count
+    return whole and torch.is_grad_enabled()
 
 
 def gradients_of(module: nn.Module, names: Mapping[str, str], calls: Sequence[tuple[Call, Tensor]]) -> CellGradients:

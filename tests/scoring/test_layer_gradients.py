@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from tdattr.configs import build
 from tdattr.diffusion.edm import EDM
 from tdattr.networks import NOTHING, Given, Network
+from tdattr.networks.lora import LoraConfig, adapt
 from tdattr.scoring.gradients import GradientConfig, Gradients
 from tdattr.scoring.layer_gradients import Call, Products
 from tdattr.scoring.projection import ProjectionConfig
@@ -55,6 +56,25 @@ class Odd(Network):
         return self.last(tokens.mT.unflatten(2, (4, 4)))
 
 
+class Gated(Network):
+    """A network that uses one parameter at low noise only, as itself, and another one in two ways."""
+
+    parts: ClassVar = {"all": ("*",)}
+    conditional = False
+    knows_augmentation = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv2d(1, 8, 3, padding=1), nn.Conv2d(8, 1, 3, padding=1)
+        self.level = nn.Linear(1, 8)
+        self.detail = nn.Parameter(torch.ones(8, 1, 1))
+
+    def forward(self, x: Tensor, c_noise: Tensor, given: Given = NOTHING) -> Tensor:
+        gate = torch.sigmoid(-10 * c_noise)[:, None, None, None]
+        h = self.first(x).sin() + self.level(c_noise[:, None])[:, :, None, None]
+        return self.last(h + gate * (self.detail + 1e-3 * self.level.bias[:, None, None]))
+
+
 OTHERWISE = {"places.weight", "bare.weight", "bare.bias", "hasty.weight", "hasty.bias", "scale"}
 
 
@@ -88,6 +108,19 @@ def test_whatever_a_network_does_with_its_parameters(edm: EDM, batch_size: int, 
     assert set(wanted.unexplained) == {1: {1}, 16: {16, 4}, 100: {20}}[batch_size]
 
 
+@pytest.mark.parametrize("batch_size", [3, 64])  # 3: not all draws at once
+def test_a_parameter_that_is_used_at_low_noise_only(edm: EDM, batch_size: int) -> None:
+    """At the highest noise its gradient is zero, and what the other one is used for besides is next to nothing."""
+    torch.manual_seed(5)
+    wanted = gradients(Gated(), edm, 1, batch_size)
+    x = torch.randn(3, 1, 8, 8)
+    found, expected = wanted.of(x, NOTHING), one_by_one(wanted, x, None)
+    for name, value in wanted.by_name(found).items():
+        compare(value, wanted.by_name(expected)[name])
+    assert wanted.by_name(found)["detail"].norm() > 0.1
+    assert {frozenset(others) for others in wanted.unexplained.values()} == {frozenset({"detail", "level.bias"})}
+
+
 @pytest.mark.parametrize("model", ["dit_tiny", "dit_b", "unet_tiny", "unet_diffusers_tiny"])
 def test_all_of_our_networks_are_differentiated_layer_by_layer(edm: EDM, model: str) -> None:
     small = {"blocks": 1, "width": 16, "heads": 2, "embedding_width": 8, "registers": 3} if "dit" in model else {}
@@ -100,6 +133,29 @@ def test_all_of_our_networks_are_differentiated_layer_by_layer(edm: EDM, model: 
     found = wanted.of(x, Given(condition))
     assert set(wanted.unexplained) == {8, 4} and not any(wanted.unexplained.values())
     compare(found, one_by_one(wanted, x, condition))
+
+
+def test_adapters_are_differentiated_layer_by_layer(edm: EDM) -> None:
+    changes = {"augmentation_label": False, "c_noise": "log_sigma", "dropout": 0.0}
+    node = OmegaConf.merge(OmegaConf.load(CONF / "model" / "unet_diffusers_tiny.yaml"), changes)
+    torch.manual_seed(2)
+    network: Network = build(node, "model").build(3, 8, 5)
+    adapt(network, LoraConfig(2, None, ["to_q", "to_k", "to_v", "conv1"]))
+    wanted = gradients(network, edm, 3, 8, normalise=True)
+    x = torch.randn(3, 3, 8, 8)
+    found = wanted.of(x, NOTHING)
+    assert all("lora" in name for name in wanted.names) and not any(wanted.unexplained.values())
+    compare(found, one_by_one(wanted, x, None))
+
+
+def test_lengths_are_not_negative_where_tokens_cancel() -> None:
+    """Rounding would make half of them so, and their roots no numbers."""
+    torch.manual_seed(3)
+    layer = nn.Linear(32, 32, bias=False)
+    x, back = torch.randn(200, 1, 32).repeat(1, 8, 1), torch.randn(200, 8, 32)
+    back = back - back.mean(1, keepdim=True)
+    squares = Products(layer, {"weight": "weight"}, [Call(layer, (x,), {}, layer(x))], [back]).squares()
+    assert (squares >= 0).all() and squares.max() < 1e-2
 
 
 @pytest.mark.parametrize("tokens", [1, 2, 60])
