@@ -50,23 +50,11 @@ class Stack(Pretraining):
 
     def call(self, network: Network) -> Forward:
         """What runs every model on its own part of a batch."""
-        parameters: dict[str, Tensor] = dict(network.named_parameters())
-        buffers = dict(network.named_buffers())
-
-        def one(parameters: dict[str, Tensor], x: Tensor, c_noise: Tensor, given: dict[str, Tensor]) -> Tensor:
-            return functional_call(self.outline[0], (parameters, buffers), (x, c_noise, Given(**given)))
-
-        def forward(x: Tensor, c_noise: Tensor, given: Given) -> Tensor:
-            told = {"condition": given.condition, "drop": given.drop, "augmentation": given.augmentation}
-            there = {name: self.part(value) for name, value in told.items() if value is not None}
-            with sdpa_kernel(SDPBackend.MATH):  # the other kernels cannot be batched by vmap
-                return vmap(one)(parameters, self.part(x), self.part(c_noise), there).flatten(0, 1)
-
-        return forward
+        return call_together(self.outline[0], network, self.count)
 
     def part(self, values: Tensor) -> Tensor:
         """Values of a batch by the model."""
-        return values.unflatten(0, (self.count, -1))
+        return part(values, self.count)
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """The sum of the mean losses of all, whose gradients are those of each alone."""
@@ -97,6 +85,29 @@ class Stack(Pretraining):
     def validated(self, measured: Mapping[str, Tensor]) -> list[float]:
         """Their means, of each model."""
         return (self.summed / self.seen).tolist() if self.seen else []
+
+
+def call_together(outline: Network, stack: Network, count: int) -> Forward:
+    """What runs each of so many models, whose parameters ``stack`` holds, on its own part of a batch as ``outline``
+    would run."""
+    parameters: dict[str, Tensor] = dict(stack.named_parameters())
+    buffers = dict(stack.named_buffers())
+
+    def one(parameters: dict[str, Tensor], x: Tensor, c_noise: Tensor, given: dict[str, Tensor]) -> Tensor:
+        return functional_call(outline, (parameters, buffers), (x, c_noise, Given(**given)))
+
+    def forward(x: Tensor, c_noise: Tensor, given: Given) -> Tensor:
+        told = {"condition": given.condition, "drop": given.drop, "augmentation": given.augmentation}
+        there = {name: part(value, count) for name, value in told.items() if value is not None}
+        with sdpa_kernel(SDPBackend.MATH):  # the other kernels cannot be batched by vmap
+            return vmap(one)(parameters, part(x, count), part(c_noise, count), there).flatten(0, 1)
+
+    return forward
+
+
+def part(values: Tensor, count: int) -> Tensor:
+    """Values of a batch by the model."""
+    return values.unflatten(0, (count, -1))
 
 
 def stack_parameters(networks: Sequence[Network]) -> Network:

@@ -7,16 +7,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 from safetensors.torch import load_file
 from torch import nn
 
+from tdattr.configs import build
 from tdattr.data.prepared import Prepared
 from tdattr.diffusion.edm import EDM
 from tdattr.errors import UserError
 from tdattr.interim import RESUME
+from tdattr.networks import Given, Network
+from tdattr.search_path import CONF
 from tdattr.training.pretrain import Keeper, pretrain
 from tdattr.training.recording import Recording
-from tdattr.training.stack import Stack, can_stack
+from tdattr.training.stack import Stack, call_together, can_stack, stack_parameters
 from tdattr.training.stacked import Run, StackKeeper, pretrain_together
 
 STEPS = 12
@@ -208,3 +212,30 @@ def test_what_cannot_be_stacked(tiny_dit: Callable[..., Any]) -> None:
     remembering = tiny_dit(dropout=0.0)
     remembering.register_buffer("mean", torch.zeros(3))
     assert not can_stack(remembering)
+
+
+@pytest.mark.parametrize("model", ["dit_b", "unet_tiny", "unet_diffusers_tiny"])
+def test_networks_of_all_sorts_give_what_each_gives_alone(model: str) -> None:
+    """Also told conditions, of which some are dropped."""
+    small = {"blocks": 1, "width": 16, "heads": 2, "embedding_width": 8, "registers": 3} if model == "dit_b" else {}
+    changes = {"augmentation_label": False, "dropout": 0.0, "c_noise": "log_sigma"} | small
+    node = OmegaConf.merge(OmegaConf.load(CONF / "model" / f"{model}.yaml"), changes)
+    networks: list[Network] = []
+    for seed in range(2):
+        torch.manual_seed(seed)
+        networks.append(build(node, "model").build(3, 8, 5))
+        with torch.no_grad():
+            for value in networks[-1].parameters():
+                value += 0.05 * torch.randn_like(value)
+    assert can_stack(networks[0])
+    x, c_noise = torch.randn(6, 3, 8, 8), torch.randn(6)
+    told = Given(torch.eye(5)[torch.arange(6) % 5], torch.tensor([True, False, False, False, True, False]))
+    given = told if networks[0].conditional else Given()
+    with torch.no_grad():
+        alone = [
+            each(x[part], c_noise[part], given[part])
+            for each, part in zip(networks, (slice(0, 3), slice(3, 6)), strict=True)
+        ]
+        together = call_together(networks[0], stack_parameters(networks), 2)(x, c_noise, given)
+    torch.testing.assert_close(together, torch.cat(alone), atol=2e-6 * float(together.abs().max()), rtol=0)
+    assert (alone[0] - alone[1]).abs().max() > 1e-2
