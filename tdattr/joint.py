@@ -2,8 +2,11 @@
 
 import time
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +28,7 @@ class Joint(ABC):
     @property
     @abstractmethod
     def kind(self) -> Any:
-        """Those whose kinds are equal can be built together."""
+        """Those whose kinds are equal, and can be hashed, can be built together; None: it is built alone."""
 
     @abstractmethod
     def most(self, wanted: int) -> int:
@@ -36,28 +39,57 @@ class Joint(ABC):
         """Build each of ``members``, objects of this class, in its folder, and resume there from what was left."""
 
 
-def build_together(plans: "Sequence[Plan]", watch: Watch) -> None:
-    """Build at once as many of these artifacts as go with the first, are missing and are built by no other job.
+@dataclass
+class Together:
+    """Builds those of some artifacts at once that can be. What goes together is found once, when it is first asked for;
+    ``idle``: the kinds of which nothing was free when it was last tried."""
 
-    Nothing happens where the first is there, or is built alone, or where there are fewer than two. Each becomes an
-    artifact as it would by ``Plan.get``; its seconds are its share. One that fails costs the others nothing: they are
-    finished before its error is raised.
-    """
-    first = plans[0].joint
-    if first is None or plans[0].finished:
-        return
-    alike = [plan for plan in plans if plan.joint is not None and plan.joint.kind == first.kind and not plan.finished]
-    most = first.most(len(alike)) if len(alike) > 1 else 1
+    plans: "Sequence[Plan]"
+    watch: Watch
+    idle: set[Any] = field(default_factory=set)
+
+    @cached_property
+    def kinds(self) -> "Sequence[Any]":
+        """The kind of each artifact; None: it is built alone, as nothing else is missing that goes with it."""
+        kinds = [None if plan.joint is None or plan.finished else plan.joint.kind for plan in self.plans]
+        counts = Counter(kinds)
+        return [kind if counts[kind] > 1 else None for kind in kinds]
+
+    def begin_pass(self) -> None:
+        """Other jobs may have left something meanwhile."""
+        self.idle.clear()
+
+    def build_with(self, index: int) -> None:
+        """Build at once as many as go with that one, are missing and are built by no other job.
+
+        Nothing happens where it is there, or is built alone, or where there are fewer than two. Each becomes an
+        artifact as it would by ``Plan.get``; its seconds are its share. One that fails costs the others nothing: they
+        are finished before its error is raised.
+        """
+        kind, first = self.kinds[index], self.plans[index]
+        if kind is None or kind in self.idle or first.finished:
+            return
+        later = zip(self.plans[index:], self.kinds[index:], strict=True)
+        alike = [plan for plan, other in later if other == kind and not plan.finished]
+        assert first.joint is not None
+        if not build_some(alike, first.joint, self.watch):
+            self.idle.add(kind)
+
+
+def build_some(alike: "Sequence[Plan]", joint: Joint, watch: Watch) -> bool:
+    """Build at once as many of them as are free and shall be; False where these are fewer than two."""
+    most = joint.most(len(alike)) if len(alike) > 1 else 1
     if most < 2:
-        return
+        return False
     with ExitStack() as held:
         taken: list[Plan] = []
         for plan in alike:
             if len(taken) < most and take(plan, watch, held):
                 taken.append(plan)
         if len(taken) > 1:
-            with writing(plans[0].store.root):
-                build_taken(taken, first)
+            with writing(taken[0].store.root):
+                build_taken(taken, joint)
+        return len(taken) > 1
 
 
 def take(plan: "Plan", watch: Watch, held: ExitStack) -> bool:

@@ -19,7 +19,7 @@ from tdattr.costs import Cost, record
 from tdattr.files import sync, writing
 from tdattr.integrity import check_files, is_sealed, read_provenance, seal
 from tdattr.interim import remove_interim
-from tdattr.joint import Joint, build_together
+from tdattr.joint import Joint, Together
 from tdattr.locks import Watch, acquire, name_lease, read_lease
 from tdattr.progress import Bar
 from tdattr.stopwatch import timed
@@ -278,11 +278,13 @@ def share_out(plans: Sequence[Plan], description: str | None = None, workers: bo
     if workers and len(plans) - len(finished) > 1:
         plans[0].store.call_workers()
     watch = Watch()
+    together = Together(plans, watch)
     try:
         while missing := [index for index in range(len(plans)) if index not in finished]:
             before = len(finished)
-            for number, index in enumerate(missing):
-                build_together([plans[other] for other in missing[number:]], watch)
+            together.begin_pass()
+            for index in missing:
+                together.build_with(index)
                 artifact = plans[index].offer(wait=False, watch=watch)
                 if artifact is not None:
                     watch.end_wait()

@@ -21,11 +21,11 @@ class Counting(Joint):
     number: int
     built: list[list[int]]
     at_once: int = 3
-    sort: str = "same"
+    sort: str | None = "same"
     failing: Sequence[int] = ()
 
     @property
-    def kind(self) -> str:
+    def kind(self) -> str | None:
         return self.sort
 
     def most(self, wanted: int) -> int:
@@ -135,3 +135,42 @@ def test_what_was_left_is_resumed_and_what_was_sealed_is_not_built_again(
     assert not any(plan.finished for plan in plans)
     share_out(plans)
     assert all(plan.finished for plan in plans) and built == [[0, 1, 2]]
+
+
+@pytest.mark.parametrize("sort", ["same", None])  # None: built alone
+def test_what_goes_together_is_asked_for_once_also_by_one_who_waits(
+    store: Store, monkeypatch: pytest.MonkeyPatch, sort: str | None
+) -> None:
+    """Not for every pair of artifacts in every pass."""
+    count, passes, asked = 30, 3, {"kind": 0, "finished": 0}
+
+    class Asked(Counting):
+        @property
+        def kind(self) -> Any:
+            asked["kind"] += 1
+            return sort
+
+    plans = [one.joining(Asked(n, [])) for n, one in enumerate(make_plans(store, count, []))]
+    looked = Plan.finished.fget  # type: ignore[attr-defined]
+
+    def look(plan: Plan) -> bool:
+        asked["finished"] += 1
+        return bool(looked(plan))
+
+    monkeypatch.setattr(Plan, "finished", property(look))
+    plans[0].lease.parent.mkdir()
+    leases = [acquire(one.lease, None) for one in plans]  # another job builds all of them
+    rests = iter(range(passes - 1))
+
+    def rest(*_: Any) -> None:
+        if next(rests, None) is None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Store, "rest", rest)
+    with pytest.raises(KeyboardInterrupt):
+        share_out(plans)
+    for lease in leases:
+        assert lease is not None
+        lease.release()
+    assert asked["kind"] == count
+    assert asked["finished"] <= (2 + (2 * passes if sort else 0)) * count

@@ -5,7 +5,8 @@ networks, by torch.func's ``vmap``, is told as fast for many as for one.
 """
 
 import copy
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from tdattr.networks import Forward, Given, Network, per_item
 from tdattr.training.config import TrainConfig
 from tdattr.training.module import Pretraining
 
+LONGEST_REASON = 120  # characters of torch's words
 LENGTH_FLOOR = 1e-6  # that torch adds to a gradient's length before it divides by it
 
 
@@ -29,6 +31,22 @@ def can_stack(network: Network) -> bool:
     trained = all(value.requires_grad for value in network.parameters())
     looks_up = type(network).embed_conditions is not Network.embed_conditions
     return trained and not (network.has_dropout or network.adapted or buffers or looks_up)
+
+
+def try_stack(build: Callable[[], Network], batch: Batch, diffusion: Diffusion) -> str | None:
+    """The first words of what torch says where two networks that ``build`` gives cannot be trained as one, on halves of
+    a batch; None where they can. A forward and a backward pass on the CPU: modules may draw random numbers, or look at
+    values, in ways of their own."""
+    with torch.random.fork_rng(devices=[]):
+        networks = [build().train() for _ in range(2)]
+        stack = stack_parameters(networks)
+        try:
+            losses = diffusion.loss(call_together(networks[0], stack, 2), *batch.inputs)
+            torch.autograd.grad(losses.sum(), list(stack.parameters()), allow_unused=True)
+        except Exception as error:  # whatever the code of a network or torch.func raises
+            words = (str(error) or type(error).__name__).splitlines()[0]
+            return textwrap.shorten(words, LONGEST_REASON, placeholder=" …")
+    return None
 
 
 class Stack(Pretraining):

@@ -9,8 +9,12 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from timm.layers import DropPath
+from torch import nn
 
 import tdattr
+from tdattr.networks import Network
+from tdattr.networks.dit import DiT, DiTConfig
 from tdattr.pipeline import stacks
 from tdattr.pipeline.evaluate import evaluate
 from tdattr.pipeline.stacks import Retraining, is_stackable
@@ -43,7 +47,7 @@ def test_those_of_one_length_go_together(tmp_path: Path) -> None:
     assert [without(ws, 3).most(wanted) for wanted in (2, 8, 9)] == [2, 8, 8]
     ws.workers = 3
     assert [without(ws, 3).most(wanted) for wanted in (2, 8, 90)] == [1, 3, 8]
-    lengths = ["train.coupled=false", "train.steps=null", "train.epochs=1"]
+    lengths = ["trainer.stack=8", "train.coupled=false", "train.steps=null", "train.epochs=1"]
     epochs = open_run(tmp_path, *(argument for argument in TINY if "train.steps" not in argument), *lengths)
     assert without(epochs, 3).kind != without(epochs, 500).kind  # fewer items, fewer steps
 
@@ -60,10 +64,45 @@ def test_those_of_one_length_go_together(tmp_path: Path) -> None:
         (["model.dropout=0.1"], False),
     ],
 )
-def test_what_is_trained_one_after_the_other(tmp_path: Path, overrides: list[str], stacked: bool) -> None:
+def test_what_is_trained_one_after_the_other(
+    tmp_path: Path, overrides: list[str], stacked: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     ws = open_run(tmp_path, *TINY, "trainer.stack=8", *overrides)
     assert is_stackable(ws) == stacked
-    assert without(ws, 3).most(8) == (8 if stacked else 1)
+    assert [without(ws, count).kind is not None for count in (3, 4)] == [stacked] * 2
+    lines = [record.message for record in caplog.records if "one after the other" in record.message]
+    assert len(lines) == (0 if stacked else 1)
+    for line in lines:
+        assert line.startswith("trainer.stack=8: ") and (overrides[0].split("=")[0].split(".")[1] in line)
+
+
+def test_a_network_that_torch_cannot_stack_is_trained_one_after_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It draws random numbers in a way of its own."""
+    build = DiTConfig.build
+
+    def add(self: DiTConfig, *sizes: int) -> Network:
+        network = build(self, *sizes)
+        assert isinstance(network, DiT)
+        network.embed = nn.Sequential(network.embed, DropPath(0.1))  # type: ignore[assignment]
+        return network
+
+    monkeypatch.setattr(DiTConfig, "build", add)
+    caplog.set_level("INFO")
+    ws = open_run(tmp_path, *TINY, "trainer.stack=8")
+    before = torch.get_rng_state()
+    assert [without(ws, count).kind for count in (3, 4)] == [None, None]
+    assert torch.equal(before, torch.get_rng_state())
+    (line,) = [record.message for record in caplog.records if "one after the other" in record.message]
+    assert "torch.func cannot run several networks like this one at once (vmap:" in line
+
+
+def test_nothing_is_asked_where_no_stacking_is_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ws = open_run(tmp_path, *TINY)
+    monkeypatch.setattr(Workspace, "skeleton", None)
+    assert without(ws, 3).kind is None
 
 
 def test_auto_is_for_small_networks_on_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
