@@ -214,9 +214,9 @@ def test_what_cannot_be_stacked(tiny_dit: Callable[..., Any]) -> None:
     assert not can_stack(remembering)
 
 
-@pytest.mark.parametrize("model", ["dit_b", "unet_tiny", "unet_diffusers_tiny"])
+@pytest.mark.parametrize("model", ["dit_b", "unet_tiny", "unet_diffusers_tiny", "unet_diffusers_conditional_tiny"])
 def test_networks_of_all_sorts_give_what_each_gives_alone(model: str) -> None:
-    """Also told conditions, of which some are dropped."""
+    """Also told conditions, of which some are dropped: all but the third."""
     small = {"blocks": 1, "width": 16, "heads": 2, "embedding_width": 8, "registers": 3} if model == "dit_b" else {}
     changes = {"augmentation_label": False, "dropout": 0.0, "c_noise": "log_sigma"} | small
     node = OmegaConf.merge(OmegaConf.load(CONF / "model" / f"{model}.yaml"), changes)
