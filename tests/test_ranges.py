@@ -86,9 +86,9 @@ def nodes() -> dict[type, tuple[dict[str, Any], str]]:
     """Every class that a choice of conf/ configures: values that are good, and a place where it stands."""
     seen: dict[type, tuple[dict[str, Any], str]] = {}
 
-    def note(cls: type, values: Any, path: str) -> Any:
+    def note(cls: type, values: Any, path: str, *find: Any) -> Any:
         seen.setdefault(cls, (values, path))
-        return typed(cls, values, path)
+        return typed(cls, values, path, *find)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(configs, "typed", note)
