@@ -21,7 +21,7 @@ def commands(page: Path) -> Iterator[list[str]]:
     """The overrides of the commands in the page's blocks, but for those that look for configs of one's own."""
     for block in BLOCK.findall(page.read_text()):
         for line in block.replace("\\\n", " ").splitlines():
-            for command in re.split("&&|; ", line.partition(" #")[0]):
+            for command in re.split("&&|; ", f" {line}".partition(" #")[0]):  # what it prints may hold quotes
                 program, *words = shlex.split(command) or [""]
                 if program == "tdattr" and not any("searchpath" in word or "--config-dir" in word for word in words):
                     yield choose_loggers(filter(is_override, words))
