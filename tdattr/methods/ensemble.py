@@ -54,8 +54,8 @@ class Ensemble(Method):
         return replace(self, members={name: member.settle(None, items) for name, member in self.members.items()})
 
     def uses(self) -> Mapping[str, Method]:
-        """The members that are computed, for every score of theirs."""
-        return {name: self.members[name].settle(None, 0) for name in self.active}
+        """The members that are computed."""
+        return {name: self.members[name] for name in self.active}
 
     def children(self) -> Iterator[tuple[str, Node]]:
         """The members that are computed."""

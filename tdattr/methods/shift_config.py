@@ -12,6 +12,7 @@ from tdattr.methods import Context, Method
 from tdattr.methods.schedule_share import Share, check_share
 from tdattr.ranges import Count, Positive
 from tdattr.scoring.cells import TrainingItems
+from tdattr.scoring.describe import READ_BY
 
 DOUBT, PAIRS_EACH = 4.0, 16  # of `conf/method`: what the address of scores has in place of one that is not read
 RACED_ITEMS, RACED_PAIRS = 1000, 50  # from which on a race pays: fewer leave it little to save beside its complete rows
@@ -54,10 +55,8 @@ class ShiftConfig(Settings):
 
     def unread(self) -> dict[str, str]:
         """What other allocations read."""
-        if self.allocation == "auto":
-            return {"pairs_each": "allocation=auto"}
-        names = {"racing": "doubt", "importance": "pairs_each"}
-        return {name: f"allocation={self.allocation}" for kind, name in names.items() if kind != self.allocation}
+        kind = "racing" if self.allocation == "auto" else self.allocation  # which it may become
+        return {name: f"allocation={self.allocation}" for name, reader in READ_BY.items() if reader != kind}
 
     def __post_init__(self) -> None:
         check_share("method.score", self.levels, self.schedule_share)

@@ -15,7 +15,7 @@ from torch import nn
 from tdattr.diffusion.batch import Batch
 from tdattr.errors import UserError
 from tdattr.ids import Ids
-from tdattr.joint import Joint
+from tdattr.joint import Built, Joint
 from tdattr.networks import Given
 from tdattr.pipeline.workspace import Workspace
 from tdattr.seeding import generator, normal
@@ -31,7 +31,6 @@ MEASURED_WORK = 32 * 262_783 * 32 * 256
 MEASURED_BYTES = 0.63 * 2**30
 TRIED = 4  # items, two for each of two networks, with which it is tried whether networks can be stacked
 MOST_MEMORY = 0.8  # of what is free, as memory is handed out in blocks
-Built = dict[str, Any] | UserError
 
 
 @dataclass(frozen=True, eq=False)

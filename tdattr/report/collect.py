@@ -252,9 +252,9 @@ def read_runs(folders: list[Path], broken: Mapping[Path, str]) -> tuple[list[Run
 
 
 def average(facts: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The mean of each fact over the runs that have it as a number."""
+    """The mean of each fact over the runs that have it; null was not a number."""
     names = dict.fromkeys(name for each in facts for name in each)
-    values = {name: [each[name] for each in facts if isinstance(each.get(name), float | int)] for name in names}
+    values = {name: [each[name] for each in facts if each.get(name) is not None] for name in names}
     return {name: sum(known) / len(known) for name, known in values.items() if known}
 
 

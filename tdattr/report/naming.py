@@ -4,10 +4,10 @@ from collections import Counter
 from typing import Any
 
 from tdattr.experiments import read_scoring_precision
+from tdattr.scoring.describe import READ_BY
 
 NAMED = ("dataset.name", "model.name", "diffusion.name", "protocol.name")  # what a title says anyway
 ALLOCATION = "all"  # of the losses that scores were made from before it was a setting
-READ_BY = {"doubt": "racing", "pairs_each": "importance"}  # the settings that one allocation alone reads
 MOST_DIFFERENCES = 4  # settings that a title names
 
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+READ_BY = {"doubt": "racing", "pairs_each": "importance"}  # the settings of a method's score that one allocation reads
+
 
 def tell_allocation(facts: Mapping[str, float]) -> list[str]:
     """How many of the losses were evaluated, by a method's facts, which are means over its queries, and what that may

@@ -74,7 +74,23 @@ def pretrain(
     return {name: float(value) for name, value in fitter.callback_metrics.items()}
 
 
-class Keeper(Callback):
+class WithBar(Callback):
+    """A callback with a progress bar, which an error leaves tidy."""
+
+    bar: Bar | None = None
+
+    def on_exception(self, trainer: L.Trainer, module: L.LightningModule, exception: BaseException) -> None:
+        """Leave the terminal tidy."""
+        self.close()
+
+    def close(self) -> None:
+        """End the progress bar, which cannot be sent back from another process."""
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+
+
+class Keeper(WithBar):
     """Shows progress, leaves a resumable checkpoint after every epoch, and keeps the weights that were asked for.
 
     It also stops a training whose patience is at an end: what it has seen of the epochs is one state, which every
@@ -87,7 +103,6 @@ class Keeper(Callback):
         self.best = float("inf")
         self.waited = 0  # epochs without a better validation loss
         self.losses: dict[str, float] = {}  # the last measured ones by name
-        self.bar: Bar | None = None
         self.loss: Tensor | None = None  # of the last step
 
     def state_dict(self) -> dict[str, Any]:
@@ -166,16 +181,6 @@ class Keeper(Callback):
         trainer.callback_metrics.update({name: torch.tensor(value) for name, value in self.losses.items()})
         if self.config.selection == "last":
             self.save_weights(trainer, module)
-
-    def on_exception(self, trainer: L.Trainer, module: L.LightningModule, exception: BaseException) -> None:
-        """Leave the terminal tidy."""
-        self.close()
-
-    def close(self) -> None:
-        """End the progress bar, which cannot be sent back from another process."""
-        if self.bar is not None:
-            self.bar.close()
-            self.bar = None
 
     def save_weights(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """The sets of weights that are kept as safetensors, float32 on the CPU."""

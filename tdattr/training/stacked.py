@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
-from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from tdattr.checkpoints import find_checkpoint, save_checkpoint
@@ -30,7 +29,7 @@ from tdattr.stopwatch import note_spent
 from tdattr.training.batches import StackedData
 from tdattr.training.config import WEIGHTS, TrainConfig, TrainerConfig
 from tdattr.training.framework import L
-from tdattr.training.pretrain import Keeper, describe_divergence, pretrain, write_weights
+from tdattr.training.pretrain import Keeper, WithBar, describe_divergence, pretrain, write_weights
 from tdattr.training.processes import fit
 from tdattr.training.recording import INTERVAL_STEPS, Recording
 from tdattr.training.stack import Stack
@@ -116,7 +115,7 @@ def train_stack(
     return {run.folder: keeper.failed.get(index, keeper.losses[index]) for index, run in enumerate(runs)}
 
 
-class StackKeeper(Callback):
+class StackKeeper(WithBar):
     """What ``Keeper`` does for one training, for a stack. ``failed``: those that have diverged, which cost the others
     nothing; ``losses``: the last measured ones of each by name."""
 
@@ -124,7 +123,6 @@ class StackKeeper(Callback):
         self.runs, self.config = runs, config
         self.failed: dict[int, UserError] = {}
         self.losses: list[dict[str, float]] = [{} for _ in runs]
-        self.bar: Bar | None = None
         self.stepped = False
 
     def state_dict(self) -> dict[str, Any]:
@@ -205,16 +203,6 @@ class StackKeeper(Callback):
             if index not in self.failed:
                 for name in self.config.stored:
                     write_weights(run.folder, name, own[name], metadata)
-
-    def on_exception(self, trainer: L.Trainer, module: L.LightningModule, exception: BaseException) -> None:
-        """Leave the terminal tidy."""
-        self.close()
-
-    def close(self) -> None:
-        """End the progress bar."""
-        if self.bar is not None:
-            self.bar.close()
-            self.bar = None
 
 
 class CheckpointsOfStack(TorchCheckpointIO):

@@ -63,7 +63,7 @@ EDITS: dict[str, Callable[[dict[str, Any]], object]] = {
     },
     "no measures": lambda summary: summary | {"metrics": None},
     "other measures": lambda summary: summary | {"metrics": {"lpips": {}}},
-    "no numbers of facts": lambda summary: summary | {"facts": {"capped": "many"}},
+    "facts as text": lambda summary: summary | {"facts": {"capped": "many"}},
     "a list": lambda summary: [summary],
     "a number": lambda summary: 3,
 }

@@ -149,7 +149,7 @@ def test_adapters_are_differentiated_layer_by_layer(edm: EDM) -> None:
 
 
 def test_lengths_are_not_negative_where_tokens_cancel() -> None:
-    """Rounding would make half of them so, and their roots no numbers."""
+    """Rounding would make half of them so, and their roots NaN."""
     torch.manual_seed(3)
     layer = nn.Linear(32, 32, bias=False)
     x, back = torch.randn(200, 1, 32).repeat(1, 8, 1), torch.randn(200, 8, 32)
