@@ -195,11 +195,27 @@ def test_a_class_that_is_not_understood_is_left_to_its_import(
     ids=" ".join,
 )
 def test_an_answer_or_a_mistake_costs_no_heavy_import(arguments: list[str], tmp_path: Path) -> None:
+    assert not list_loaded(arguments, tmp_path) & (HEAVY | {"torch", "torchgen", "jaxtyping"})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "arguments",
+    [["checkpoint=nowhere.safetensors"], ["health.samples=1"], ["dataset=cifar10", "dataset.source.root=nowhere"]],
+    ids=" ".join,
+)
+def test_what_a_class_refuses_costs_torch_alone(arguments: list[str], tmp_path: Path) -> None:
+    loaded = list_loaded(arguments, tmp_path)
+    assert "torch" in loaded and not loaded & HEAVY
+
+
+def list_loaded(arguments: list[str], folder: Path) -> set[str]:
+    """What a command has imported that ends with an answer or an error."""
     code = (
         "import sys; sys.argv = ['tdattr', *sys.argv[1:]]\nfrom tdattr.cli import main\n"
         "try: main()\nfinally: print(*sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=tmp_path)
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=folder)
     loaded = set(done.stdout.splitlines()[-1].split())
     assert done.returncode == (0 if arguments[0].startswith("--") else 1) and "omegaconf" in loaded
-    assert not loaded & (HEAVY | {"torch", "torchgen", "jaxtyping"})
+    return loaded

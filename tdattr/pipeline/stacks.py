@@ -20,7 +20,6 @@ from tdattr.networks import Given
 from tdattr.pipeline.workspace import Workspace
 from tdattr.seeding import generator, normal
 from tdattr.training.recipe import AUTO
-from tdattr.training.stack import can_stack, try_stack
 from tdattr.wording import counted
 
 log = logging.getLogger(__name__)
@@ -110,6 +109,8 @@ def is_stackable(ws: Workspace) -> bool:
 
 def find_obstacle(ws: Workspace) -> str | None:
     """Why trainings of a run cannot be trained at once; None: they can be."""
+    from tdattr.training.stack import can_stack, try_stack  # Lightning takes seconds to import
+
     settings = {
         "trainer.devices": (ws.trainer.devices, 1),
         "train.accumulate": (ws.train.accumulate, 1),

@@ -78,14 +78,18 @@ def test_results_do_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
     [alone] = run(tmp_path / "1", 1)
     expected = arrays(tmp_path / "1")
     assert sum(name.endswith("verdict.json") for name in expected) == len(RUNS)
+    shared = set()
     for workers in (2, 4):
         built = run(tmp_path / str(workers), workers)
         found = arrays(tmp_path / str(workers))
         assert found.keys() == expected.keys()
         assert [name for name in found if not np.array_equal(found[name], expected[name])] == []
         assert sorted(name for names in built for name in names) == sorted(alone)  # each built once
+        assert all(built)
         for stage in ("query_scores", "pretrain", "elbo"):  # before which all have waited for each other
-            assert sum(any(name.startswith(f"{stage}/") for name in names) for names in built) > 1, stage
+            if sum(any(name.startswith(f"{stage}/") for name in names) for names in built) > 1:
+                shared.add(stage)
+    assert shared == {"query_scores", "pretrain", "elbo"}  # in one run or the other: who is quick may take all of a few
 
 
 # -- commands ----------------------------------------------------------------------------------------------------------
