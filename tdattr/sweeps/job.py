@@ -62,6 +62,11 @@ def enter(sweep: Sweep) -> None:
         os.environ["PYTHONSAFEPATH"] = "1"
 
 
+def let_pass(number: int, frame: FrameType | None) -> None:
+    """A signal that SLURM sends beside its warning. submitit logs each, which ends in a traceback where the process is
+    writing a line at that moment."""
+
+
 @dataclass(frozen=True)
 class SlurmJob:
     """What one job of SLURM does: some jobs of a sweep, side by side where there are several, or one that several tasks
@@ -85,6 +90,8 @@ class SlurmJob:
             signal.raise_signal(STOP)
 
         signal.signal(warning, stop)
+        for passed in (signal.SIGTERM, signal.SIGCONT):
+            signal.signal(passed, let_pass)
         if os.environ.get(TASK, "0") != "0":
             from tdattr.sweeps.task import run_task
 

@@ -17,7 +17,7 @@ submitit = pytest.importorskip("submitit")
 def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """Jobs do nothing but learn from SLURM that they must end; those that have been asked to stop."""
     stopped: list[int] = []
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR2)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGCONT, signal.SIGUSR2)}
 
     def run(folder: object, number: int) -> int:
         signal.signal(signal.SIGTERM, lambda *_: stopped.append(number))
@@ -63,3 +63,22 @@ def test_every_task_but_the_first_does_a_share_alone(
     with pytest.raises(SystemExit) as end:
         SlurmJob(str(make_sweep("", 2).folder), (1,))()
     assert (end.value.code, shares, told) == (7, [(1, 1)], [])
+
+
+def test_signals_beside_the_warning_write_nothing(
+    make_sweep: Callable[..., Sweep], told: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They come while lines are written, and a line within a line is an error of Python's."""
+    written: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGCONT):
+        signal.signal(number, lambda number, _: written.append(number))  # as submitit does
+
+    def run(folder: object, number: int) -> int:
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGCONT)
+        return 3
+
+    monkeypatch.setattr(job, "run", run)
+    with pytest.raises(SystemExit) as end:
+        SlurmJob(str(make_sweep("", 2).folder), (1,))()
+    assert (end.value.code, written) == (3, [])
