@@ -244,11 +244,11 @@ def check_roles(ws: Workspace) -> None:
     if ws.method.dampings and not protocol.takes_grid:
         raise UserError("method.damping=grid is for choosing a value with protocol=lds: give one value here.")
     if ws.queries.explained == "controls" and not protocol.takes_controls:
-        raise UserError("queries.explained=controls is for protocol=lds, logo or truth: leave it out here.")
-    if ws.method.scores_groups and not protocol.judges_groups:
+        raise UserError("queries.explained=controls is for protocol=lds, logo, truth or none: leave it out here.")
+    if ws.method.scores_groups and protocol.judges and not protocol.judges_groups:
         raise UserError(
             f"method={ws.cfg.method.name} scores groups, protocol={ws.cfg.protocol.name} judges training items: "
-            "use protocol=logo or protocol=truth."
+            "use protocol=logo, truth or none."
         )
     gold = set(others["gold"].seeds) if "gold" in others else set()
     own = set(ws.method.seeds)
@@ -271,8 +271,8 @@ def check_null(ws: Workspace, network: Network) -> None:
 
 
 def check_groups(ws: Workspace) -> None:
-    """Whether there are groups that can be left out, where the protocol judges groups. Raises UserError."""
-    if not ws.protocol.judges_groups:
+    """Whether there are groups that can be left out, where groups are judged or scored. Raises UserError."""
+    if not (ws.protocol.judges_groups or ws.method.scores_groups):
         return
     if ws.dataset.groups is None:
         raise UserError("Groups are needed here: set dataset.groups to a field of the items or a manifest.")

@@ -186,5 +186,5 @@ def warn_of_misses(top: int | None, facts: dict[str, float]) -> list[str]:
 def warn_of_queries(ws: Workspace, far: float | None) -> list[str]:
     """Why the queries may make a verdict say less than it seems to, whatever the protocol: they are few, or many are
     ``far`` from the data."""
-    few = warn_few(ws.queries.count, f"queries.{ws.queries.explained}")
+    few = warn_few(ws.queries.count, f"queries.{ws.queries.explained}") if ws.protocol.judges else None
     return [warning for warning in (few, warn_far(ws, far)) if warning is not None]

@@ -113,7 +113,9 @@ def work(ws: Workspace, logger: Logger, recorder: Recorder, folder: Path, write_
     try:
         logger.finish(recorder, gather(ws, summary, folder, write_report))
     finally:
-        for line in lines:
+        for line in lines[:-1]:
+            log.info("%s, %s", ws.cfg.method.name, line)
+        for line in lines[-1:]:
             log.info("%s, %s, %.2f s per query", ws.cfg.method.name, line, summary["seconds_per_query"])
         for warning in summary["warnings"]:
             log.warning("Warning: %s", warning)
