@@ -18,7 +18,7 @@ from tdattr.wording import counted
 if TYPE_CHECKING:
     from tdattr.training.teacher import Teacher
 
-NEEDS = ("groups", "retraining", "measures")  # what a method or protocol must declare before it gets it
+NEEDS = ("groups", "retraining", "measures", "generation")  # what a method or protocol must declare before it gets it
 
 
 @dataclass(frozen=True)
@@ -114,11 +114,11 @@ class Counterfactuals(ABC):
     @abstractmethod
     def regenerate(self, removals: Sequence[Ids]) -> list[Generated]:
         """The run's queries, from their own seeds, as the models without each of those sets generate them; jobs that
-        want the same share the work. Needs ``retraining``."""
+        want the same share the work. Needs ``retraining`` and ``generation``."""
 
     @abstractmethod
     def plan_regenerated(self, removals: Sequence[Ids | Undecided]) -> Sequence[Plan]:
-        """What ``regenerate`` builds for each of them. Needs ``retraining``."""
+        """What ``regenerate`` builds for each of them. Needs ``retraining`` and ``generation``."""
 
     @abstractmethod
     def plan_query_losses(self, models: Sequence[Trained], draws: int) -> Sequence[Plan]:

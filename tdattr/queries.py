@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Shaped
@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tdattr.configs import Settings
+from tdattr.data.names import FIELD
 from tdattr.errors import UserError
 from tdattr.ranges import Count, CountOrZero, PositiveOrZero
 from tdattr.seeding import generator
@@ -25,7 +26,11 @@ class QueriesConfig(Settings):
     """The ``queries`` node: how many images F1 generates to be explained, and how.
 
     ``prompts``, a file, or one ``prompt`` takes the place of the test split. ``where``: by the key of a line of the
-    file, which values are used; None: all.
+    file, which values are used; None: all. ``conditions``: what the images show, as values of a field of the items, in
+    turn. ``seeds``: the numbers of the noise that each image comes from; None: 0, 1, 2, …
+
+    ``images``, files and folders, takes the place of what F1 generates. What they show is said by one ``condition`` or
+    ``prompt`` for all, by a file of ``captions``, or by the names of the files.
     """
 
     attributed: Count
@@ -36,6 +41,11 @@ class QueriesConfig(Settings):
     prompts: str | None
     prompt: str | None
     where: dict[str, list[str]] | None
+    conditions: list[CountOrZero | str] | None
+    seeds: list[CountOrZero] | None
+    images: Any  # str | list[str] | None, a union that OmegaConf does not know
+    captions: str | None
+    condition: CountOrZero | str | None
 
     def __post_init__(self) -> None:
         if self.explained == "controls" and self.controls < 1:
@@ -48,14 +58,38 @@ class QueriesConfig(Settings):
         if self.prompt is not None and not self.prompt.strip():
             raise UserError("queries.prompt is empty: write what the queries are to show, or leave it out.")
 
+        paths = self.images if isinstance(self.images, list) else [self.images or "."]
+        if not paths or not all(isinstance(path, str) and path for path in paths):
+            raise UserError(f"queries.images={self.images} must be a picture, a folder of pictures, or a list of both.")
+        if self.seeds is not None and (not self.seeds or len(set(self.seeds)) < len(self.seeds)):
+            raise UserError("queries.seeds must name numbers that all differ, such as [0,1,2].")
+        if self.conditions is not None and not self.conditions:
+            raise UserError("queries.conditions is empty: name what the images are to show, or leave it out.")
+        told = [name for name in ("prompt", "condition", "captions") if getattr(self, name) is not None]
+        if self.images is not None and len(told) > 1:
+            raise UserError(f"queries.{told[0]} and queries.{told[1]} both say what the pictures show: leave one out.")
+
     def unread(self) -> dict[str, str]:
-        """Which lines of a file are used, where there is none."""
-        return {} if self.prompts is not None else {"where": "prompts=null"}
+        """What is for generated images, where the user brings pictures, and the other way round; which lines of a file
+        are used, where there is none; and numbers of images that follow from others."""
+        unread = {} if self.prompts is not None else {"where": "prompts=null"}
+        if self.images is not None:
+            names = ("attributed", "controls", "batch_size", "guidance", "prompts", "conditions", "seeds")
+            return unread | dict.fromkeys(names, "images")
+        unread |= dict.fromkeys(("captions", "condition"), "images=null")
+        if self.seeds is not None:
+            unread |= dict.fromkeys(("attributed", "controls"), "seeds")
+        return unread
 
     @property
     def generated(self) -> int:
         """How many images are generated."""
         return self.attributed + self.controls
+
+    @property
+    def numbers(self) -> list[int]:
+        """The number of the noise that each generated image comes from."""
+        return list(range(self.generated)) if self.seeds is None else self.seeds
 
     @property
     def indices(self) -> slice:
@@ -80,9 +114,17 @@ class Queries:
     address: str  # what stands for them in the address of an artifact
     indices: slice  # which of the run's generated images they are
     guidance: float | None = None  # the weight with which they were generated; None: without
+    numbers: tuple[int, ...] = ()  # of the noise that each comes from; none of pictures that were not generated
 
     def __len__(self) -> int:
         return len(self.images)
+
+    @property
+    def labels(self) -> list[str]:
+        """What each is called: a picture by its name, a generated image by its place among the explained ones."""
+        if self.numbers or FIELD not in self.items:
+            return [f"query {index}" for index in range(len(self))]
+        return [str(name) for name in self.items[FIELD]]
 
     def select(self, indices: slice) -> "Queries":
         """Some of them."""
@@ -94,12 +136,13 @@ class Queries:
             f"{self.address}/{indices.start}-{indices.stop}",
             slice(self.indices.start + indices.start, self.indices.start + indices.stop),
             self.guidance,
+            self.numbers[indices],
         )
 
 
-def query_generator(seed: int, index: int) -> np.random.Generator:
-    """The noise that the run's generated image of that index comes from."""
-    return generator(seed, "query", index)
+def query_generator(seed: int, number: int) -> np.random.Generator:
+    """The noise of that number, which one of the run's generated images comes from."""
+    return generator(seed, "query", number)
 
 
 def save_sampled(

@@ -91,7 +91,15 @@ def make_queries(
     images: Tensor, items: pd.DataFrame, conditions: Tensor | None = None, address: str = "queries"
 ) -> Queries:
     """Queries whose x is their image."""
-    return Queries(images, images, conditions, items.iloc[: len(images)], address, slice(0, len(images)))
+    return Queries(
+        images,
+        images,
+        conditions,
+        items.iloc[: len(images)],
+        address,
+        slice(0, len(images)),
+        numbers=tuple(range(len(images))),
+    )
 
 
 def plain_context(

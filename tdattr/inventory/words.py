@@ -12,6 +12,8 @@ KINDS = {
     "pretrain": "training",
     "checkpoint": "imported weights",
     "generate": "images",
+    "pictures": "your pictures",
+    "plausibility": "losses of your pictures",
     "generate_batch": "images of a batch",
     "query_scores": "scores of a query",
     "attribute": "scores",

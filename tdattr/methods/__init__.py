@@ -116,9 +116,10 @@ class MethodSetup:
 class Method(Attributor, ABC):
     """A ``method`` config node: a frozen dataclass whose fields are its constants.
 
-    ``needs``: what it asks of ``Context.counterfactuals``: ``groups``, ``retraining``, ``measures``; and ``losses`` of
-    training items (`tdattr.methods.f1_losses`). The address of its scores then contains the groups, how models are
-    trained, the measures, or the precision of the losses; what is not declared is refused when it is asked for.
+    ``needs``: what it asks of ``Context.counterfactuals``: ``groups``, ``retraining``, ``measures``; how queries were
+    generated (``generation``), which is not known of a user's own pictures; and ``losses`` of training items
+    (`tdattr.methods.f1_losses`). The address of its scores then contains the groups, how models are trained, the
+    measures, or the precision of the losses; what is not declared is refused when it is asked for.
     ``remedy``: what to change where scores are not finite, as the end of a sentence.
     """
 

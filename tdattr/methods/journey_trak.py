@@ -4,6 +4,7 @@ TRAK whose query is not the generated item but the way to it: what the network t
 """
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -29,6 +30,8 @@ class JourneyTrak(Trak):
     """A query's features are the mean over the steps of its generation of the gradient at the clean item that was
     predicted there, noised anew to the step's level. ``gradients.draws`` and ``levels`` are for the training items.
     """
+
+    needs: ClassVar = frozenset({"generation"})
 
     def query_features(self, context: Context) -> Float[Tensor, "query feature"]:
         """Along the queries' own sampling paths."""
@@ -86,7 +89,7 @@ def sampling_path(
         levels.append(level)
         clean.append(x)
 
-    rngs = [query_generator(context.seed, queries.indices.start + row) for row in range(rows.start, rows.stop)]
+    rngs = [query_generator(context.seed, number) for number in queries.numbers[rows]]
     shape = tuple(queries.x.shape[1:])
     with torch.no_grad():  # not in inference mode, whose tensors no gradient can be taken at
         context.diffusion.sample(

@@ -15,7 +15,7 @@ class LOGOImages(Method):
     """1 - the similarity of the image and the one of the same seed and condition, by ``measure``."""
 
     code_version: ClassVar = 2  # similarities are rounded to the measure's decimals
-    needs: ClassVar = frozenset({"groups", "retraining"})
+    needs: ClassVar = frozenset({"groups", "retraining", "generation"})
     scores_groups: ClassVar = True
 
     name: str

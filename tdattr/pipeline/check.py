@@ -28,6 +28,7 @@ from tdattr.wording import counted
 
 log = logging.getLogger(__name__)
 MOST_SHOWN = 32  # groups
+MOST_NAMED = 5  # pictures
 
 
 def check(ws: Workspace, overrides: Iterable[str] = (), swept: bool = False, weights: bool = True) -> None:
@@ -52,6 +53,7 @@ def check(ws: Workspace, overrides: Iterable[str] = (), swept: bool = False, wei
     check_accuracy.check_settings(ws)
     check_prompts(ws.prompts, ws.dataset.text)
     check_roles(ws)
+    check_pictures(ws, methods)
     ws.protocol.check_settings(ws.queries.count)
     seen = check_sizes(ws, methods)
     say_what_there_is(ws)
@@ -196,7 +198,11 @@ def say_what_there_is(ws: Workspace) -> None:
         log.info("Groups by %s: %s%s", ws.dataset.groups, ", ".join(sizes[:MOST_SHOWN]), more)
     if len(ws.removed):
         log.info("F1 is trained without %s; %d are left.", counted(len(ws.removed), "item"), len(ws.ids))
-    if ws.queries.generated > len(ws.query_split) and not ws.prompts:
+    if ws.pictures:
+        names = list(ws.pictures)
+        more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+        log.info("%s to be explained: %s%s", counted(len(names), "picture"), ", ".join(names[:MOST_NAMED]), more)
+    elif ws.queries.generated > len(ws.query_split) and not ws.prompts and ws.queries.conditions is None:
         log.warning(
             "%d queries take their conditions from %s of the %s split, so that some have the same.",
             ws.queries.generated, counted(len(ws.query_split), "item"), "test" if len(ws.data.test) else "training",
@@ -212,7 +218,7 @@ def say_what_there_is(ws: Workspace) -> None:
             "a seed of its own.",
             ws.queries.generated, len(ws.prompts),
         )  # fmt: skip
-    if not len(ws.data.test) and ws.data.condition_size and not ws.prompts:
+    if not len(ws.data.test) and ws.data.condition_size and not (ws.prompts or ws.pictures):
         log.warning("The dataset has no test split: queries take their conditions from training items.")
     if ws.queries.guidance is not None and not ws.data.condition_size:
         log.warning(
@@ -257,6 +263,24 @@ def check_roles(ws: Workspace) -> None:
             f"method={ws.cfg.method.name} retrains under some of the seeds that protocol.gold is a mean over, so "
             f"that they agree by construction: set method.first={max(gold) + 1}."
         )
+
+
+def check_pictures(ws: Workspace, methods: Iterable[Method]) -> None:
+    """Whether nothing asks how pictures of the user's own were generated, which is not known. Raises UserError."""
+    if not ws.pictures:
+        return
+    alternative = "protocol=none shows the scores, and protocol=lds or logo checks them by losses"
+    if "generation" in ws.protocol.needs:
+        raise UserError(
+            f"protocol={ws.cfg.protocol.name} generates the queries again, and how your pictures were generated is not "
+            f"known: {alternative}."
+        )
+    for method in methods:
+        if "generation" in method.needs:
+            raise UserError(
+                f"method={method.name} looks at how a query was generated, which is not known of your pictures: choose "
+                "another method."
+            )
 
 
 def check_null(ws: Workspace, network: Network) -> None:

@@ -90,6 +90,7 @@ class WorkspaceCounterfactuals(Counterfactuals):
 
     def regenerate(self, removals: Sequence[Ids]) -> list[Generated]:
         """The run's queries as the models without each of those sets generate them."""
+        self.require("generation")
         trainings = self.plan_trainings(removals)
         plans = [generate(self.ws, training) for training in trainings]
         batches = [batch for training in trainings for batch in plan_batches(self.ws, training)]
@@ -99,6 +100,7 @@ class WorkspaceCounterfactuals(Counterfactuals):
 
     def plan_regenerated(self, removals: Sequence[Ids | Undecided]) -> list[Plan]:
         """The generated images, which are made of trainings and batches."""
+        self.require("generation")
         return [generate(self.ws, training) for training in self.plan_trainings(removals)]
 
     def plan_trainings(self, removals: Sequence[Ids | Undecided]) -> list[Plan]:

@@ -16,6 +16,7 @@ from tdattr.pipeline.attribute import attribute, describe_needs, other_methods
 from tdattr.pipeline.counterfactuals import WorkspaceCounterfactuals
 from tdattr.pipeline.generate import generate, load_queries
 from tdattr.pipeline.health import measure_far, warn_far
+from tdattr.pipeline.plausibility import compare_pictures, plan_plausibility, warn_unlikely
 from tdattr.pipeline.train import TRAINED, train
 from tdattr.pipeline.workspace import Workspace
 from tdattr.protocols import Judged, Verdict
@@ -70,6 +71,7 @@ class Evaluation:
         asked = ws.protocol.work(Judged(own.address, known_scores(own)), judged, ws.ids, models)
         measures = [plan for measure in ws.measures.values() for plan in measure.artifacts(ws.setting())]
         needs = [generate(ws, train(ws)), own, *attributions.values(), *(asked or ()), *measures]
+        needs += [plan_plausibility(ws)] if ws.pictures else []
         return Cost(None if asked is None else NO_WORK, needs, ws.protocol.name)
 
     def judge(self) -> tuple[Verdict, Artifact, float | None]:
@@ -79,8 +81,8 @@ class Evaluation:
         generated = load_queries(ws, generate(ws, train(ws)))
         ws.recorder.show("queries", partial(draw, generated.images), 0)
         queries = generated.select(ws.queries.indices)
-        far = measure_far(ws, queries.images)
-        if warning := warn_far(ws, far):
+        far = None if ws.pictures else measure_far(ws, queries.images)
+        if warning := warn_unlikely(compare_pictures(ws)) if ws.pictures else warn_far(ws, far):
             log.warning("Warning, before what takes long: %s", warning)
         attribution = attribute(ws).get()
         others = {role: load_scores(attribute(ws, method).get()) for role, method in other_methods(ws).items()}
@@ -104,6 +106,8 @@ class Evaluation:
             "seconds_per_query": origin["facts"]["seconds_per_query"],
             "device": origin["device"],
         }
+        if self.ws.pictures:
+            content["pictures"] = compare_pictures(self.ws)
         (folder / VERDICT).write_text(to_json(content))
 
 
@@ -144,9 +148,11 @@ def summarise(ws: Workspace, plan: Plan) -> tuple[dict[str, Any], list[str]]:
         "warnings": [
             *verdict["warnings"],
             *warn_of_scores(ws, verdict["facts"]),
-            *warn_of_queries(ws, verdict["far_queries"]),
+            *warn_of_queries(ws, verdict["far_queries"], verdict.get("pictures", [])),
         ],
     }
+    if "pictures" in verdict:
+        summary["pictures"] = verdict["pictures"]
     if taken := summary.keys() & verdict["summary"].keys():
         raise TypeError(f"the summary of protocol={ws.cfg.protocol.name} has {min(taken)}, which every summary has")
     summary |= verdict["summary"] | {
@@ -183,8 +189,9 @@ def warn_of_misses(top: int | None, facts: dict[str, float]) -> list[str]:
     ]
 
 
-def warn_of_queries(ws: Workspace, far: float | None) -> list[str]:
-    """Why the queries may make a verdict say less than it seems to, whatever the protocol: they are few, or many are
-    ``far`` from the data."""
+def warn_of_queries(ws: Workspace, far: float | None, pictures: list[dict[str, Any]]) -> list[str]:
+    """Why the queries may make a verdict say less than it seems to, whatever the protocol: they are few, many are
+    ``far`` from the data, or F1 is unlikely to have made the ``pictures``."""
     few = warn_few(ws.queries.count, f"queries.{ws.queries.explained}") if ws.protocol.judges else None
-    return [warning for warning in (few, warn_far(ws, far)) if warning is not None]
+    warnings = (few, warn_far(ws, far), warn_unlikely(pictures))
+    return [warning for warning in warnings if warning is not None]

@@ -12,8 +12,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tdattr.costs import NUMBER_BYTES, Cost, Work
+from tdattr.data.conditions import find_condition
 from tdattr.errors import UserError
 from tdattr.networks import Given, Network
+from tdattr.pipeline.pictures import plan_pictures
 from tdattr.pipeline.prompted import describe_text, digest_prompts
 from tdattr.pipeline.train import load_network
 from tdattr.pipeline.workspace import Workspace
@@ -29,8 +31,10 @@ UNGUIDED = 1.0  # the weight of guidance under which a network is left as it is
 def generate(ws: Workspace, model: Plan) -> Plan:
     """The run's queries as that model generates them, made of batches that jobs share out.
 
-    Nothing is generated before the plan's ``get``.
+    Nothing is generated before the plan's ``get``. Pictures of the user's own are the same whatever the model.
     """
+    if ws.pictures:
+        return plan_pictures(ws)
 
     def prepare() -> tuple[Tensor, Tensor]:
         plans = plan_batches(ws, model)
@@ -61,7 +65,7 @@ def plan_batches(ws: Workspace, model: Plan) -> list[Plan]:
 
     def plan_batch(batch: range) -> Plan:
         def make(folder: Path) -> None:
-            rngs = [query_generator(ws.seed, index) for index in batch]
+            rngs = [query_generator(ws.seed, ws.queries.numbers[index]) for index in batch]
             conditions = ws.query_split.condition(query_items(ws)[batch.start : batch.stop])
             save_sampled(folder, *sample(ws, model, rngs, conditions))
 
@@ -98,6 +102,10 @@ def generation_config(ws: Workspace) -> dict[str, Any]:
         given = {"prompts": digest_prompts(ws.prompts), "text": describe_text(ws.dataset.text, ws.setting())}
         if prompts_are_drawn(ws):
             given["drawn"] = True
+    if ws.queries.conditions is not None:
+        given["conditions"] = [str(value) for value in ws.queries.conditions]
+    if ws.queries.seeds is not None:
+        given["seeds"] = ws.queries.seeds
     return given | sampling_config(ws)
 
 
@@ -115,9 +123,13 @@ def sampling_config(ws: Workspace) -> dict[str, Any]:
 def query_items(ws: Workspace) -> np.ndarray:
     """For each query, the item of ``query_split`` that it takes its condition from: a permutation of them under this
     seed, the attributed queries first (as in the code of MUCS), repeated where there are more queries than items. Given
-    prompts that are all attributed stay in their order."""
+    pictures, conditions, and prompts that are all attributed stay in their order. Raises UserError for a condition that
+    no item has."""
     count = len(ws.query_split)
-    kept = ws.prompts and not prompts_are_drawn(ws)
+    if ws.queries.conditions is not None:
+        items = [find_condition(ws.query_split, str(value), "queries.conditions") for value in ws.queries.conditions]
+        return np.resize(np.array(items), ws.queries.generated)
+    kept = ws.pictures or (ws.prompts and not prompts_are_drawn(ws))
     order = np.arange(count) if kept else generator(ws.seed, "queries").permutation(count)
     return np.resize(order, ws.queries.generated)
 
@@ -152,6 +164,7 @@ def make_queries(ws: Workspace, plan: Plan, x: Tensor, images: Tensor) -> Querie
         address=plan.address,
         indices=slice(0, len(images)),
         guidance=guidance(ws),
+        numbers=() if ws.pictures else tuple(ws.queries.numbers),
     )
 
 

@@ -17,6 +17,7 @@ from tdattr.networks import NetworkConfig
 from tdattr.overrides import explain_unknown
 from tdattr.pipeline.adopt import adopt_diffusion, adopt_lora, check_lora
 from tdattr.pipeline.dataset import derive_recipe, read_dataset
+from tdattr.pipeline.pictures import adopt_pictures
 from tdattr.pipeline.workspace import HealthConfig, RemoveConfig, Workspace
 from tdattr.protocols import Protocol
 from tdattr.queries import QueriesConfig
@@ -58,6 +59,7 @@ def build_workspace(kind: type[W], cfg: DictConfig) -> W:
     """The same. Raises UnknownSetting where a node has a setting that its class has not."""
     adopt_diffusion(cfg)
     adopt_lora(cfg)
+    adopt_pictures(cfg)
     derive_recipe(cfg)  # which asks whether there is a LoRA
     top: TopConfig = typed(TopConfig, {entry.name: cfg[entry.name] for entry in fields(TopConfig)}, "")
     trainer: TrainerConfig = build(cfg.trainer, "trainer")

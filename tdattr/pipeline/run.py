@@ -29,6 +29,7 @@ from tdattr.pipeline.generate import generate, load_queries
 from tdattr.pipeline.health import examine, measure_far, plan_health, warn_far
 from tdattr.pipeline.logged import WriteReport, describe_run, gather
 from tdattr.pipeline.open import open_workspace
+from tdattr.pipeline.plausibility import compare_pictures, warn_unlikely
 from tdattr.pipeline.train import train
 from tdattr.pipeline.workers import share_work
 from tdattr.pipeline.workspace import Workspace
@@ -127,8 +128,12 @@ def work(ws: Workspace, logger: Logger, recorder: Recorder, folder: Path, write_
 def look_at_queries(ws: Workspace) -> None:
     """What a verdict would say of F1 and of its queries: the health check, and how far they are from the data."""
     examine(ws)
-    queries = load_queries(ws, generate(ws, train(ws))).select(ws.queries.indices)
-    if warning := warn_far(ws, measure_far(ws, queries.images)):
+    if ws.pictures:
+        warning = warn_unlikely(compare_pictures(ws))
+    else:
+        queries = load_queries(ws, generate(ws, train(ws))).select(ws.queries.indices)
+        warning = warn_far(ws, measure_far(ws, queries.images))
+    if warning is not None:
         log.warning("Warning: %s", warning)
 
 

@@ -27,7 +27,7 @@ class Samples:
     conditions: Tensor | None
     guidance: float | None
     seed: int
-    count: int
+    numbers: list[int]  # of the noise
 
     def __call__(self, network: nn.Module) -> Picture:
         """A grid of the images; black where they are not finite."""
@@ -35,7 +35,7 @@ class Samples:
 
         device = next(network.parameters()).device
         given = Given(None if self.conditions is None else self.conditions.to(device))
-        rngs = [query_generator(self.seed, index) for index in range(self.count)]
+        rngs = [query_generator(self.seed, number) for number in self.numbers]
         with torch.inference_mode():
             x = self.diffusion.sample(network, rngs, self.shape, given, self.guidance)
             return grid(self.codec.decode(x.nan_to_num(-1.0), self.channels).float().cpu())
@@ -45,4 +45,13 @@ def first_queries(ws: Workspace) -> Samples:
     """Those of a run."""
     count = min(MOST, ws.queries.generated)
     conditions = ws.query_split.condition(query_items(ws)[:count])
-    return Samples(ws.diffusion, ws.codec, ws.x_shape, ws.data.channels, conditions, guidance(ws), ws.seed, count)
+    return Samples(
+        ws.diffusion,
+        ws.codec,
+        ws.x_shape,
+        ws.data.channels,
+        conditions,
+        guidance(ws),
+        ws.seed,
+        ws.queries.numbers[:count],
+    )

@@ -17,9 +17,11 @@ from tdattr.codecs import Codec
 from tdattr.configs import Settings, name_class
 from tdattr.costs import NUMBER_BYTES, Cost, Work
 from tdattr.data import groups
+from tdattr.data.names import FIELD as NAME
 from tdattr.data.names import compose
 from tdattr.data.preparation import UNREADABLE, check_counts, prepare
 from tdattr.data.prepared import SPLITS, Prepared, Split, load
+from tdattr.data.prompt_file import KEY
 from tdattr.diffusion import Diffusion
 from tdattr.errors import UserError
 from tdattr.features import Extractor, Setting
@@ -32,6 +34,14 @@ from tdattr.networks import Network, NetworkConfig
 from tdattr.networks.lora import adapt, describe_adapter
 from tdattr.pipeline.dataset import DatasetConfig
 from tdattr.pipeline.encode import attach_latents
+from tdattr.pipeline.pictures import (
+    check_untold,
+    list_pictures,
+    make_picture_split,
+    read_pictures,
+    tell_conditions,
+    tell_prompts,
+)
 from tdattr.pipeline.prompted import FILE, make_split, plan_conditions, read_prompts
 from tdattr.protocols import Protocol
 from tdattr.queries import QueriesConfig
@@ -235,14 +245,37 @@ class Workspace(Settings):
         return read_prompts(self.queries)
 
     @cached_property
+    def pictures(self) -> dict[str, Path]:
+        """The files of the user's own pictures that are explained, by name; none: F1 generates the queries."""
+        return list_pictures(self.queries.images)
+
+    @cached_property
     def query_split(self) -> Split:
-        """Where queries take their conditions from: given prompts, the test split, or the training split where there is
-        no other."""
+        """Where queries take their conditions from: the user's pictures, given prompts, the test split, or the training
+        split where there is no other. Raises UserError for pictures that cannot be read, or do not say what they
+        show."""
+        if self.pictures:
+            return self.read_pictures()
         if self.prompts:
             assert self.dataset.text is not None  # check_prompts
             plan = plan_conditions(self.store, self.prompts, self.dataset.text, self.device)
             return make_split(self.prompts, np.load(plan.get().folder / FILE), self.data)
         return self.data.test if len(self.data.test) else self.data.train
+
+    def read_pictures(self) -> Split:
+        """The user's pictures as items."""
+        pixels, names, text = read_pictures(self.pictures, self.data), list(self.pictures), self.dataset.text
+        if text is not None:
+            rows = tell_prompts(names, self.queries)
+            text.check(row[KEY] for row in rows)
+            plan = plan_conditions(self.store, rows, text, self.device)
+            return make_picture_split(pixels, np.load(plan.get().folder / FILE), rows)
+        train, plain = self.data.train, [{NAME: name} for name in names]
+        if train.conditions is None:
+            check_untold(self.queries)
+            return make_picture_split(pixels, None, plain)
+        items = tell_conditions(names, self.queries, train)
+        return make_picture_split(pixels, train.conditions[items, 0], plain)
 
     # -- what looks at images ------------------------------------------------------------------------------------
 

@@ -46,8 +46,10 @@ class Judged:
 class Protocol(Node, ABC):
     """A ``protocol`` config node: a frozen dataclass whose fields are its constants.
 
-    ``needs``: what it asks of its ``Counterfactuals``: ``groups``, ``retraining``. The address of its verdict then
-    contains the groups, or how models are trained; what is not declared is refused when it is asked for.
+    ``needs``: what it asks of its ``Counterfactuals``: ``groups``, ``retraining``, ``measures``; and
+    ``generation``, as it generates the queries again, which a user's own pictures cannot be. The address of its verdict
+    then contains the groups, how models are trained, or the measures; what is not declared is refused when it is asked
+    for.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()

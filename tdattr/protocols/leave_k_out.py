@@ -37,7 +37,7 @@ class LeaveKOut(Protocol):
     """The ``protocol=leave_k_out`` node. ``k`` items per query, or ``share`` of the training set where it is null."""
 
     code_version: ClassVar = 3  # every run is warned of few queries, whatever its protocol
-    needs: ClassVar = frozenset({"retraining", "measures"})
+    needs: ClassVar = frozenset({"retraining", "measures", "generation"})
 
     name: str
     k: Count | None

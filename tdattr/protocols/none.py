@@ -62,12 +62,14 @@ class ScoresOnly(Protocol):
         named = dict(zip(items["id"], items[FIELD], strict=True)) if FIELD in items else {}
         rows: list[dict[str, Any]] = []
         lines = []
-        for query, best in table.groupby("query"):
+        for query, (label, best) in enumerate(
+            zip(queries.labels, (part for _, part in table.groupby("query")), strict=True)
+        ):
             targets = [str(named.get(target, target)) for target in best["id" if scores.groups is None else "group"]]
             values = best["score"].tolist()
-            rows.append({"query": query, "named": targets[0], "score": values[0]})
+            rows.append({"query": query, "label": label, "named": targets[0], "score": values[0]})
             found = ", ".join(f"{target} {value:.3g}" for target, value in zip(targets, values, strict=True))
-            lines.append(f"query {query}: {found}")
+            lines.append(f"{label}: {found}")
         more = [f"and {len(lines) - PRINTED_QUERIES} more queries"] if len(lines) > PRINTED_QUERIES else []
         wanted = self.top(len(scores.ids))
         summary = {} if wanted is None or scores.groups is not None else {"k": wanted}

@@ -39,8 +39,8 @@ def test_the_highest_items_are_named() -> None:
     scores = Scores(torch.tensor([[0.1, 0.3, 0.2], [5.0, -1.0, 2.0]]), IDS)
     verdict = evaluate(protocol(), scores, ["a.png", "b, c.png", "d.png"])
     assert verdict.table == [
-        {"query": 0, "named": "b, c.png", "score": pytest.approx(0.3)},
-        {"query": 1, "named": "a.png", "score": 5.0},
+        {"query": 0, "label": "query 0", "named": "b, c.png", "score": pytest.approx(0.3)},
+        {"query": 1, "label": "query 1", "named": "a.png", "score": 5.0},
     ]
     assert verdict.lines == ["query 0: b, c.png 0.3, d.png 0.2, a.png 0.1", "query 1: a.png 5, d.png 2, b, c.png -1"]
     unnamed = evaluate(protocol(2), scores)

@@ -1,0 +1,44 @@
+"""Conditions by what items are called: the value of a field that all items of one condition have, and no others."""
+
+import numpy as np
+
+from tdattr.data.names import FIELD, compose
+from tdattr.data.prepared import Split
+from tdattr.errors import UserError
+
+MOST_SHOWN = 10  # values in a message
+
+
+def name_conditions(split: Split) -> dict[str, int]:
+    """The first item of every value of a field by which all items have the same condition, the fields with the fewest
+    values first; none where the items have no conditions."""
+    import pandas as pd
+
+    if split.conditions is None or not len(split):
+        return {}
+    rows = np.asarray(split.conditions[:, 0]).reshape(len(split), -1)
+    kinds = np.unique(rows, axis=0, return_inverse=True)[1].reshape(-1)
+    fields = [name for name in split.items if name not in ("id", FIELD) and not str(name).startswith("prompt")]
+    named: dict[str, int] = {}
+    for name in sorted(fields, key=lambda name: split.items[name].nunique()):
+        values = split.items[name].astype(str).map(compose)
+        table = pd.DataFrame({"value": values.to_numpy(), "kind": kinds, "item": np.arange(len(split))})
+        grouped = table.groupby("value", sort=False)
+        single = grouped["kind"].nunique() == 1
+        named = {str(value): int(item) for value, item in grouped["item"].first()[single].items()} | named
+    return named
+
+
+def find_condition(split: Split, value: str, setting: str) -> int:
+    """The item of a split whose condition ``value`` names; see `name_conditions`. Raises UserError, naming the
+    ``setting`` that it was given by, where there is none."""
+    named = name_conditions(split)
+    if not named:
+        raise UserError(f"{setting} has no effect: the model is unconditional, so leave it out.")
+    if compose(value) in named:
+        return named[compose(value)]
+    values = sorted(named)
+    more = f" and {len(values) - MOST_SHOWN} more" if len(values) > MOST_SHOWN else ""
+    raise UserError(
+        f"{setting} has {value!r}, which names no condition: choose among {', '.join(values[:MOST_SHOWN])}{more}."
+    )

@@ -1,0 +1,179 @@
+"""Queries that are pictures of the user's own: which they are, what they show, and what networks see of them."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from tdattr.costs import NUMBER_BYTES, Cost, Work
+from tdattr.data.conditions import find_condition, name_conditions
+from tdattr.data.image_folder import read_captions
+from tdattr.data.images import list_images, read_image, walk
+from tdattr.data.names import FIELD, compose, name_paths, show_name
+from tdattr.data.prepared import Prepared, Split
+from tdattr.data.prompt_file import KEY
+from tdattr.errors import UserError
+from tdattr.files import expand
+from tdattr.queries import TABLE, QueriesConfig, save_sampled
+from tdattr.store import Plan
+from tdattr.tables import write_table
+
+if TYPE_CHECKING:
+    from tdattr.pipeline.workspace import Workspace
+
+SETTING = "queries.images"
+BETWEEN_WORDS = re.compile(r"[\s_\-.]+")
+NUMBER = re.compile(r"[\s_\-.]*\(?[0-9]+\)?$")  # at the end of the name of a file, which tells it from its like
+ASK = (
+    "say what the pictures show by queries.condition=…, by a file queries.captions=…, or by their names (cat_01.png, "
+    "cat/01.png)"
+)
+
+
+def adopt_pictures(cfg: DictConfig) -> None:
+    """Give ``cfg.queries`` as many queries, and no controls, as there are pictures or seeds; nothing where neither is
+    given. Raises UserError where pictures are missing."""
+    images, seeds = cfg.queries.get("images"), cfg.queries.get("seeds")
+    if images is None and seeds is None:
+        return
+    given = OmegaConf.to_container(images) if OmegaConf.is_config(images) else images
+    count = len(seeds) if images is None else len(list_pictures(given))
+    with open_dict(cfg.queries):
+        cfg.queries.attributed, cfg.queries.controls = count, 0
+
+
+def list_pictures(given: Any) -> dict[str, Path]:
+    """The files of the setting, by name: of a folder all images at any depth, sorted, and of a list each in turn; none
+    where it is null. Raises UserError for one that is missing, a folder without images, and two of one name."""
+    found: dict[str, Path] = {}
+    for text in [given] if isinstance(given, str) else given or []:
+        path = expand(str(text))
+        if path.is_dir():
+            pictures = name_paths(list_images(walk(path), path), path)
+            if not pictures:
+                raise UserError(f"{SETTING}={text} is a folder without pictures: give another one.")
+        elif path.is_file():
+            pictures = {show_name(path.name): path}
+        else:
+            raise UserError(f"{SETTING}={text} does not exist: give a picture or a folder of pictures.")
+        for name, picture in pictures.items():
+            if name in found:
+                raise UserError(f"{SETTING} has {name} twice: rename one of them.")
+            found[name] = picture
+    return found
+
+
+def read_pictures(files: Mapping[str, Path], data: Prepared) -> np.ndarray:
+    """The pictures as uint8 [picture, height, width, channel], upright, over white, resized and cropped as images of a
+    folder are. Raises UserError for one that cannot be read."""
+    return np.stack([read_image(path, data.resolution, data.channels) for path in files.values()])
+
+
+def tell_prompts(names: Sequence[str], queries: QueriesConfig) -> list[dict[str, str]]:
+    """The prompt of each picture. Raises UserError where one has none."""
+    if queries.condition is not None:
+        raise UserError("The conditions of this model are prompts: give queries.prompt in place of queries.condition.")
+    if queries.prompt is not None:
+        return [{KEY: queries.prompt, FIELD: name} for name in names]
+    captions = read_told(names, queries)
+    if captions is None:
+        captions = {
+            name: " ".join(BETWEEN_WORDS.split(strip_number(PurePosixPath(name).stem))).strip() for name in names
+        }
+        if wordless := next((name for name in names if not captions[name]), None):
+            raise UserError(f"The name {wordless} says not what the picture shows: give queries.prompt or captions.")
+    return [{KEY: captions[name], FIELD: name} for name in names]
+
+
+def tell_conditions(names: Sequence[str], queries: QueriesConfig, split: Split) -> list[int]:
+    """For each picture an item of the split with the condition of what it shows. Raises UserError where that is not
+    said, or no item shows it."""
+    if queries.prompt is not None:
+        raise UserError("queries.prompt needs a model whose conditions are prompts: give queries.condition here.")
+    if queries.condition is not None:
+        return [find_condition(split, str(queries.condition), "queries.condition")] * len(names)
+    if (captions := read_told(names, queries)) is not None:
+        return [find_condition(split, captions[name], f"{queries.captions}: {name}") for name in names]
+    known = name_conditions(split)
+    told = [next((known[word] for word in words_of(name) if word in known), None) for name in names]
+    for name, item in zip(names, told, strict=True):
+        if item is None:
+            some = ", ".join(sorted(known)[:10])
+            raise UserError(f"The name {name} has none of the conditions that items have ({some} …): {ASK}.")
+    return [item for item in told if item is not None]
+
+
+def words_of(name: str) -> list[str]:
+    """What a file's name may say that it shows: its own without a number at its end, its folders', its first word."""
+    path = PurePosixPath(name)
+    own = strip_number(path.stem)
+    return [compose(text) for text in (path.stem, own, *reversed(path.parts[:-1]), BETWEEN_WORDS.split(own)[0]) if text]
+
+
+def strip_number(stem: str) -> str:
+    """The name of a file without the number that tells it from its like."""
+    return NUMBER.sub("", stem)
+
+
+def read_told(names: Sequence[str], queries: QueriesConfig) -> dict[str, str] | None:
+    """What the file ``queries.captions`` says of each picture; None where there is none. Raises UserError where it says
+    nothing of one."""
+    if queries.captions is None:
+        return None
+    path = expand(queries.captions)
+    if not path.is_file():
+        raise UserError(
+            f"queries.captions={queries.captions} does not exist: give a CSV or JSON file, or leave it out."
+        )
+    captions = read_captions(path)
+    if bare := next((name for name in names if name not in captions), None):
+        raise UserError(f"queries.captions={queries.captions} says nothing of {bare}: add it.")
+    return captions
+
+
+def check_untold(queries: QueriesConfig) -> None:
+    """Raise UserError where it is said what pictures show, and the model is not told."""
+    for name in ("prompt", "condition", "captions"):
+        if getattr(queries, name) is not None:
+            raise UserError(f"queries.{name} has no effect: the model is unconditional, so leave it out.")
+
+
+def make_picture_split(pixels: np.ndarray, conditions: np.ndarray | None, rows: Sequence[Mapping[str, str]]) -> Split:
+    """The pictures as items. ``conditions``: [picture, *shape]."""
+    import pandas as pd
+
+    items = pd.DataFrame({"id": range(len(rows))} | {key: [row[key] for row in rows] for key in rows[0]})
+    return Split(pixels, None if conditions is None else conditions[:, None], items)
+
+
+def plan_pictures(ws: "Workspace") -> Plan:
+    """What a model's ``generate`` artifact holds, of pictures that no model here has generated."""
+    split = ws.query_split
+    digest = hashlib.sha256(split.images(np.arange(len(split))).numpy().tobytes())
+    digest.update(b"" if split.conditions is None else np.asarray(split.conditions).tobytes())
+    digest.update(json.dumps(split.items.astype(str).to_dict("list")).encode())
+
+    def make(folder: Path) -> None:
+        images = split.images(np.arange(len(split)))
+        with torch.inference_mode():
+            x = ws.codec.x(ws.codec.encode(images.to(ws.device)), None).float().cpu()
+        if not x.isfinite().all():
+            raise UserError(
+                f"{SETTING}: what the codec makes of a picture is not finite: choose another codec.weights."
+            )
+        save_sampled(folder, x.clone(), images)
+        table = split.items.rename(columns={"id": "condition_from"})
+        table.insert(0, "role", "attributed")
+        table.insert(0, "query", range(len(split)))
+        write_table(folder / TABLE, table)
+
+    config = {"codec": ws.codec.describe() | {"identity": dict(ws.codec.identity())}}
+    size = len(split) * ((1 if not ws.codec.latent else 2) * split.pixels[:1].size * NUMBER_BYTES)
+    cost = Cost(Work(looks=len(split), bytes=size))
+    return ws.store.plan("pictures", 1, config, {"pictures": digest.hexdigest()}, make, cost=lambda: cost)

@@ -1,0 +1,78 @@
+"""Could F1 have made these pictures at all? Their losses under it, beside those of items that it has not seen."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.torch import load_file, save_file
+
+from tdattr.costs import Cost, Work
+from tdattr.errors import UserError
+from tdattr.pipeline.generate import generate, load_queries
+from tdattr.pipeline.train import load_network, train
+from tdattr.pipeline.workspace import Workspace
+from tdattr.scoring.cells import LossModel, QueryItems, TrainingItems
+from tdattr.scoring.pairs import NoiseSet
+from tdattr.seeding import generator, normal
+from tdattr.store import Plan
+from tdattr.wording import counted
+
+FILE = "losses.safetensors"
+MOST_ITEMS = 200  # that pictures are compared with; ours
+DRAWS = 50  # of level and noise, the same for all; ours
+UNLIKELY = 0.99  # of the items have a lower loss: what a picture that the model could have made has once in a hundred
+MOST_NAMED = 5
+
+
+def plan_plausibility(ws: Workspace) -> Plan:
+    """The mean losses of the user's pictures and of held-out items, or of training items where none are held out, at
+    the same draws of the training's levels and noise."""
+    f1 = train(ws)
+    pictures = generate(ws, f1)
+    split, ids = reference_items(ws)
+
+    def make(folder: Path) -> None:
+        rng, network = generator(ws.seed, "plausibility"), load_network(ws, f1)
+        noise = NoiseSet(ws.diffusion.training_levels(rng, DRAWS), normal(rng, DRAWS, *ws.x_shape))
+        model = LossModel(ws.diffusion, network, ws.device, ws.trainer.scoring_batch)
+        losses = {
+            "pictures": model.table(QueryItems(load_queries(ws, pictures)), noise),
+            "items": model.table(TrainingItems(split, ids), noise, description="Losses of held-out items"),
+        }
+        if not all(values.isfinite().all() for values in losses.values()):
+            raise UserError("The losses of the first model are not finite: lower train.learning_rate.")
+        save_file({name: values.double().mean(1) for name, values in losses.items()}, folder / FILE)
+
+    config = {"draws": DRAWS, "items": len(ids), "seed": ws.seed, "weights": ws.weights}
+    config |= {"diffusion": ws.diffusion.describe()}
+    cost = Cost(Work(evaluations=(len(ws.pictures) + len(ids)) * DRAWS), [f1, pictures])
+    inputs = {"model": f1.address, "queries": pictures.address, "dataset": ws.data.content}
+    return ws.store.plan("plausibility", 1, config, inputs, make, cost=lambda: cost, like=ws.size)
+
+
+def reference_items(ws: Workspace) -> tuple[Any, np.ndarray]:
+    """The split and the ids of those items, drawn where there are many."""
+    split = ws.data.test if len(ws.data.test) else ws.data.train
+    ids = np.arange(len(split)) if len(ws.data.test) else ws.ids
+    return split, np.sort(generator(ws.seed, "plausibility.items").permutation(ids)[:MOST_ITEMS])
+
+
+def compare_pictures(ws: Workspace) -> list[dict[str, Any]]:
+    """For each picture its name, its loss, and the share of the items whose loss is lower, in [0, 1]."""
+    losses = load_file(plan_plausibility(ws).get().folder / FILE)
+    below = (losses["items"] < losses["pictures"][:, None]).double().mean(1)
+    values = zip(ws.pictures, losses["pictures"].tolist(), below.tolist(), strict=True)
+    return [{"picture": name, "loss": loss, "share_below": share} for name, loss, share in values]
+
+
+def warn_unlikely(pictures: list[dict[str, Any]]) -> str | None:
+    """What there is to say of pictures that F1 is unlikely to have made; None where there are none."""
+    names = [each["picture"] for each in pictures if each["share_below"] >= UNLIKELY]
+    if not names:
+        return None
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return (
+        f"The loss of {counted(len(names), 'picture')} ({', '.join(names[:MOST_NAMED])}{more}) under this model is "
+        f"higher than that of {100 * UNLIKELY:.0f} % of the items that it has not seen: it is unlikely to have made "
+        "them, and then the scores say little."
+    )
