@@ -1,7 +1,7 @@
 """Are images of the kind that a dataset has? A cheap look, without a network: how much they vary at every scale."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 QUANTILE = 0.99  # of held-out images, which counts as far
@@ -24,16 +24,16 @@ def describe_scales(images: Float[Tensor, "image channel height width"]) -> Floa
     return torch.cat(statistics, dim=1)
 
 
-def share_far(
+def find_far(
     images: Float[Tensor, "image statistic"],
     held_out: Float[Tensor, "held statistic"],
     references: Float[Tensor, "reference statistic"],
-) -> float:
-    """How many of the images lie farther from their nearest reference than 99 % of the held-out ones do, in [0, 1].
+) -> Bool[Tensor, " image"]:
+    """Which of the images lie farther from their nearest reference than 99 % of the held-out ones do.
 
     All three by `describe_scales`; every statistic is measured in its standard deviations over the references. About
-    0.01 where the images are of the held-out ones' kind.
+    one in a hundred where the images are of the held-out ones' kind.
     """
     spread = references.std(0, correction=0).clamp(min=LEAST_SPREAD)
     near, other = (torch.cdist(part / spread, references / spread).min(1).values for part in (held_out, images))
-    return float((other > near.quantile(QUANTILE)).float().mean())
+    return other > near.quantile(QUANTILE)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Bool
 from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
@@ -15,7 +16,7 @@ from tdattr.features import Embed, Extractor, Images, embed_batches
 from tdattr.ids import Ids, digest_ids
 from tdattr.interim import ROWS
 from tdattr.metrics.frechet import Moments, frechet_distance, moments
-from tdattr.metrics.nearness import describe_scales, share_far
+from tdattr.metrics.nearness import describe_scales, find_far
 from tdattr.pipeline.generate import count_evaluations, guidance, sample
 from tdattr.pipeline.train import train
 from tdattr.pipeline.workspace import Workspace
@@ -96,7 +97,13 @@ def examine(ws: Workspace) -> dict[str, Any]:
 
 
 def measure_far(ws: Workspace, queries: Images) -> float | None:
-    """How many of the queries are less like the training items than 99 % of held-out items are: see `share_far`.
+    """How many of the queries are, in [0, 1], as `find_far_queries` has it."""
+    far = find_far_queries(ws, queries)
+    return None if far is None else float(far.float().mean())
+
+
+def find_far_queries(ws: Workspace, queries: Images) -> Bool[Tensor, " query"] | None:
+    """Which of the queries are less like the training items than 99 % of held-out items are: see `find_far`.
 
     Some items stand for the training set, as many others are held out from them. None where there are too few.
     """
@@ -109,7 +116,7 @@ def measure_far(ws: Workspace, queries: Images) -> float | None:
         blocks = np.array_split(np.sort(ids), -(-len(ids) // ws.trainer.feature_batch))
         return torch.cat([describe_scales(ws.data.train.images(block)) for block in blocks])
 
-    return share_far(describe_scales(queries), describe(held_out), describe(references))
+    return find_far(describe_scales(queries), describe(held_out), describe(references))
 
 
 def warn_far(ws: Workspace, far: float | None) -> str | None:

@@ -9,13 +9,13 @@ from safetensors.torch import load_file, save_file
 from tdattr.costs import Cost, Work
 from tdattr.errors import UserError
 from tdattr.pipeline.generate import generate, load_queries
+from tdattr.pipeline.health import find_far_queries
 from tdattr.pipeline.train import load_network, train
 from tdattr.pipeline.workspace import Workspace
 from tdattr.scoring.cells import LossModel, QueryItems, TrainingItems
 from tdattr.scoring.pairs import NoiseSet
 from tdattr.seeding import generator, normal
 from tdattr.store import Plan
-from tdattr.wording import counted
 
 FILE = "losses.safetensors"
 MOST_ITEMS = 200  # that pictures are compared with; ours
@@ -58,21 +58,27 @@ def reference_items(ws: Workspace) -> tuple[Any, np.ndarray]:
 
 
 def compare_pictures(ws: Workspace) -> list[dict[str, Any]]:
-    """For each picture its name, its loss, and the share of the items whose loss is lower, in [0, 1]."""
+    """For each picture its name, its loss, the share of the items whose loss is lower, in [0, 1], and whether it is far
+    from the training items in how it looks; None where there are too few items to say."""
     losses = load_file(plan_plausibility(ws).get().folder / FILE)
     below = (losses["items"] < losses["pictures"][:, None]).double().mean(1)
+    far = find_far_queries(ws, load_queries(ws, generate(ws, train(ws))).images)
     values = zip(ws.pictures, losses["pictures"].tolist(), below.tolist(), strict=True)
-    return [{"picture": name, "loss": loss, "share_below": share} for name, loss, share in values]
+    return [
+        {"picture": name, "loss": loss, "share_below": share, "far": None if far is None else bool(far[index])}
+        for index, (name, loss, share) in enumerate(values)
+    ]
 
 
 def warn_unlikely(pictures: list[dict[str, Any]]) -> str | None:
-    """What there is to say of pictures that F1 is unlikely to have made; None where there are none."""
-    names = [each["picture"] for each in pictures if each["share_below"] >= UNLIKELY]
+    """What there is to say of pictures that F1 is unlikely to have made; None where there are none. A low loss is none
+    of its reasons: flat pictures have one, and so has what a model knows by heart."""
+    names = [each["picture"] for each in pictures if each["far"] or each["share_below"] >= UNLIKELY]
     if not names:
         return None
     more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
     return (
-        f"The loss of {counted(len(names), 'picture')} ({', '.join(names[:MOST_NAMED])}{more}) under this model is "
-        f"higher than that of {100 * UNLIKELY:.0f} % of the items that it has not seen: it is unlikely to have made "
-        "them, and then the scores say little."
+        f"{', '.join(names[:MOST_NAMED])}{more}: this model is unlikely to have made such a picture, whose loss is higher "
+        f"than that of {100 * UNLIKELY:.0f} % of the items that it has not seen, or whose details are of another kind; "
+        "attributing it says little."
     )
