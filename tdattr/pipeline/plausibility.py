@@ -78,7 +78,7 @@ def warn_unlikely(pictures: list[dict[str, Any]]) -> str | None:
         return None
     more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
     return (
-        f"{', '.join(names[:MOST_NAMED])}{more}: this model is unlikely to have made such a picture, whose loss is higher "
-        f"than that of {100 * UNLIKELY:.0f} % of the items that it has not seen, or whose details are of another kind; "
-        "attributing it says little."
+        f"{', '.join(names[:MOST_NAMED])}{more}: this model is unlikely to have made such pictures, with higher "
+        f"losses than {100 * UNLIKELY:.0f} % of the items that it has not seen, or with details of another kind; "
+        "attributing them says little."
     )

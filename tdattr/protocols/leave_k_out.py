@@ -21,44 +21,26 @@ from tdattr.metrics.comparison import (
     overlap,
     show_change,
 )
-from tdattr.protocols import Judged, Protocol, ProtocolSetup, Verdict, name_interval
+from tdattr.protocols import Judged, Verdict, name_interval
+from tdattr.protocols.top_removal import TopRemoval
 from tdattr.queries import Queries
-from tdattr.ranges import Count, Part
 from tdattr.scores import Attributor, Scores
 from tdattr.store import Plan
 from tdattr.tables import DataFrame
-from tdattr.wording import counted
-
-MIN_SHARE_LEFT = 0.05  # of the items, for a retraining
 
 
 @dataclass(frozen=True)
-class LeaveKOut(Protocol):
-    """The ``protocol=leave_k_out`` node. ``k`` items per query, or ``share`` of the training set where it is null."""
+class LeaveKOut(TopRemoval):
+    """The ``protocol=leave_k_out`` node."""
 
     code_version: ClassVar = 3  # every run is warned of few queries, whatever its protocol
     needs: ClassVar = frozenset({"retraining", "measures", "generation"})
 
-    name: str
-    k: Count | None
-    share: Part
     reference: Attributor  # the method that removes at random
-
-    def unread(self) -> dict[str, str]:
-        """The share, where k is given."""
-        return {} if self.k is None else {"share": f"k={self.k}"}
 
     def others(self) -> Mapping[str, Attributor]:
         """The reference."""
         return {"reference": self.reference}
-
-    def top(self, items: int) -> int:
-        """k: the scores say what is removed, and no more."""
-        return self.removed_per_query(items)
-
-    def compared(self, items: int) -> Mapping[str, float]:
-        """k."""
-        return {"k": self.removed_per_query(items)}
 
     def headline(self, summary: Mapping[str, Any], table: DataFrame) -> dict[str, float]:
         """The AUC by each measure, ``auc_ssim`` and so on."""
@@ -70,31 +52,10 @@ class LeaveKOut(Protocol):
             named |= name_interval(f"auc_{measure}", {"mean": effect["auc"], "low": low, "high": high})
         return named
 
-    def removed_per_query(self, items: int) -> int:
-        """k for a training set of that size."""
-        return self.k if self.k is not None else round(self.share * items)
-
     def check_settings(self, queries: int) -> None:
         """One query has no distribution."""
         if queries < 2:
             raise UserError("leave_k_out compares distributions: set queries.attributed to 2 or more.")
-
-    def check(self, setup: ProtocolSetup) -> None:
-        """k must leave something to train on."""
-        items, queries = len(setup.items), len(setup.queries)
-        k = self.removed_per_query(items)
-        if not 1 <= k < items:
-            setting = f"protocol.k={self.k}" if self.k is not None else f"protocol.share={self.share}"
-            raise UserError(
-                f"{setting} removes {counted(k, 'item')} per query, but it must be at least 1 and below the {items} "
-                "there are."
-            )
-        left = items * (1 - k / items) ** queries
-        if left < MIN_SHARE_LEFT * items:
-            raise UserError(
-                f"Removing {counted(k, 'item')} for each of {counted(queries, 'query')} at random leaves about "
-                f"{left:.0f} of {items}: lower protocol.k, protocol.share or queries.attributed."
-            )
 
     def work(self, scores: Judged, others: Mapping[str, Judged], items: Ids, models: Counterfactuals) -> Sequence[Plan]:
         """The images that are generated again after two retrainings. What these leave out, scores decide: at least the
