@@ -192,6 +192,7 @@ def warn_of_misses(top: int | None, facts: dict[str, float]) -> list[str]:
 def warn_of_queries(ws: Workspace, far: float | None, pictures: list[dict[str, Any]]) -> list[str]:
     """Why the queries may make a verdict say less than it seems to, whatever the protocol: they are few, many are
     ``far`` from the data, or F1 is unlikely to have made the ``pictures``."""
-    few = warn_few(ws.queries.count, f"queries.{ws.queries.explained}") if ws.protocol.judges else None
+    setting = "the number of pictures" if ws.pictures else f"queries.{ws.queries.explained}"
+    few = warn_few(ws.queries.count, setting) if ws.protocol.judges else None
     warnings = (few, warn_far(ws, far), warn_unlikely(pictures))
     return [warning for warning in warnings if warning is not None]

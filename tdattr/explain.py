@@ -1,0 +1,96 @@
+"""``tdattr-explain``: which training pictures made these pictures possible? For people who do not know Hydra: it says
+which command of ``tdattr`` is the same, runs it, and writes the report."""
+
+import argparse
+import os
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tdattr
+from tdattr import cli
+from tdattr.errors import UserError
+from tdattr.files import expand
+from tdattr.overrides import quote
+from tdattr.own_model import overrides_for
+
+METHODS = "pixel,mucs"  # the baseline that looks, and the method that asks the model
+CHECK, SCORES = "removal_loss", "none"  # protocols
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked: the overrides of ``tdattr``, and where the report is written."""
+
+    overrides: list[str]
+    out: Path
+
+
+def main() -> None:
+    """The command: run, then report."""
+    requests: list[Request] = []
+    cli.sentences(lambda: requests.append(read_request(sys.argv[1:])), cli.Jobs())
+    request = requests[0]
+    print(f"The same as: tdattr -m {shlex.join(request.overrides)}", flush=True)
+    outputs = expand(os.environ.get("TDATTR_OUTPUTS") or "outputs")
+    folder = outputs.absolute() / "runs" / time.strftime("explained-%Y-%m-%d_%H-%M-%S")
+    sys.argv = ["tdattr", "-m", *request.overrides, quote("hydra.sweep.dir", str(folder))]
+    cli.main()
+    sys.argv = ["tdattr-report", str(folder), "--out", str(request.out)]
+    cli.report()
+
+
+def read_request(arguments: Sequence[str]) -> Request:
+    """Parse a command line. Raises UserError where a picture, the data or the model is missing."""
+    outputs = expand(os.environ.get("TDATTR_OUTPUTS") or "outputs")
+    parser = argparse.ArgumentParser(
+        "tdattr-explain",
+        description="Which training pictures made these pictures possible? Scores them by one or more methods and "
+        "writes a page. Without --model one is trained on the data first.",
+    )
+    parser.add_argument("pictures", nargs="+", metavar="PICTURE", help="pictures, or folders of them; also OVERRIDES")
+    parser.add_argument("--data", type=Path, metavar="FOLDER", help="the training pictures; or give dataset=…")
+    parser.add_argument(
+        "--model", type=Path, metavar="PATH", help="weights that tdattr trained, a folder of diffusers, or a LoRA"
+    )
+    parser.add_argument("--method", default=METHODS, help=f"one or more, with commas between them (default: {METHODS})")
+    parser.add_argument(
+        "--groups", metavar="FIELD", help="what artists or classes are: a field of the items, or a file"
+    )
+    parser.add_argument("--condition", help="what all pictures show, where the model is told a class")
+    parser.add_argument("--prompt", help="what all pictures show, where the model is told a text")
+    parser.add_argument(
+        "--check", action="store_true", help="also retrain without what is named, and see whether the pictures suffer"
+    )
+    parser.add_argument(
+        "--out", type=expand, default=outputs / "explained", help=f"folder of the page (default: {outputs}/explained)"
+    )
+    parser.add_argument("--version", action="version", version=f"tdattr {tdattr.__version__}")
+    options = parser.parse_intermixed_args(arguments)
+    pictures = [text for text in options.pictures if is_picture(text)]
+    overrides = [text for text in options.pictures if not is_picture(text)]
+    if not pictures:
+        raise UserError("Name at least one picture, or a folder of pictures, to be explained.")
+    missing = next((text for text in pictures if not expand(text).exists()), None)
+    if missing is not None:
+        raise UserError(f"{missing} does not exist: give a picture, a folder of pictures, or an override KEY=VALUE.")
+    if options.data is None and not any(override.startswith("dataset=") for override in overrides):
+        raise UserError("Say which pictures the model was trained on: --data FOLDER, or dataset=NAME.")
+    return Request([*overrides_for(options.data, options.model), *describe(options, pictures), *overrides], options.out)
+
+
+def is_picture(text: str) -> bool:
+    """Whether an argument names a picture, rather than an override."""
+    return "=" not in text or expand(text).exists()
+
+
+def describe(options: argparse.Namespace, pictures: Sequence[str]) -> list[str]:
+    """The overrides that say what is explained, by which methods, and whether that is checked."""
+    paths = [quote("", str(expand(text).absolute()))[1:] for text in pictures]
+    overrides = [f"queries.images=[{','.join(paths)}]", f"method={options.method}"]
+    overrides.append(f"protocol={CHECK if options.check else SCORES}")
+    given = {"dataset.groups": options.groups, "queries.condition": options.condition, "queries.prompt": options.prompt}
+    return overrides + [quote(key, value) for key, value in given.items() if value is not None]
