@@ -70,10 +70,12 @@ class NoCounterfactuals(Counterfactuals):
 
     def regenerate(self, removals: Any) -> list[Generated]:
         self.require("retraining")
+        self.require("generation")
         return self.given.get("regenerate", unused)(removals)
 
     def plan_regenerated(self, removals: Any) -> Any:
         self.require("retraining")
+        self.require("generation")
         return self.given.get("plan_regenerated", unused)(removals)
 
     def plan_query_losses(self, models: Any, draws: int) -> Any:

@@ -51,7 +51,7 @@ def test_no_two_selections_have_one_address(queries: Queries) -> None:
 
 def config(**changes: Any) -> QueriesConfig:
     plain = {"attributed": 4, "controls": 3, "guidance": None, "batch_size": 5, "explained": "attributed"}
-    plain |= {"prompts": None, "prompt": None, "where": None}
+    plain |= dict.fromkeys(("prompts", "prompt", "where", "conditions", "seeds", "images", "captions", "condition"))
     return QueriesConfig(**(plain | changes))
 
 
@@ -70,3 +70,31 @@ def test_images_and_x_are_read_from_their_artifact(queries: Queries, tmp_path: P
     artifact = Artifact("generate", "abc", tmp_path)
     save_sampled(tmp_path, queries.x, queries.images)
     assert torch.equal(load_x(artifact), queries.x) and torch.equal(load_images(artifact), queries.images)
+
+
+def test_seeds_take_the_place_of_numbers_in_order() -> None:
+    assert config().numbers == list(range(7))
+    chosen = config(seeds=[3, 17], attributed=2, controls=0)
+    assert chosen.numbers == [3, 17] and chosen.unread()["attributed"] == "seeds"
+    for seeds in ([], [2, 2]):
+        with pytest.raises(UserError, match="must name numbers that all differ"):
+            config(seeds=seeds)
+
+
+def test_pictures_leave_nothing_to_generate() -> None:
+    unread = config(images="photos").unread()
+    assert {"attributed", "controls", "guidance", "seeds", "conditions", "prompts"} <= unread.keys()
+    assert not {"captions", "condition", "prompt"} & unread.keys()
+    assert {"captions", "condition"} <= config().unread().keys()
+    for images in (5, [], ["a", 3], [""]):
+        with pytest.raises(UserError, match="queries.images=.* must be a picture"):
+            config(images=images)
+    with pytest.raises(UserError, match="queries.prompt and queries.captions both say"):
+        config(images="a.png", prompt="a cat", captions="captions.csv")
+
+
+def test_pictures_are_called_by_their_names_and_generated_images_by_their_places(queries: Queries) -> None:
+    items = queries.items.assign(name=[f"{letter}.png" for letter in "abcdef"])
+    assert replace(queries, items=items).select(slice(1, 3)).labels == ["b.png", "c.png"]
+    generated = replace(queries, items=items, numbers=tuple(range(COUNT))).select(slice(1, 3))
+    assert generated.numbers == (1, 2) and generated.labels == ["query 0", "query 1"]

@@ -1,0 +1,90 @@
+"""Pictures of one's own: which files they are, and what their names say that they show."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+from PIL import Image
+
+from tdattr.errors import UserError
+from tdattr.pipeline.pictures import adopt_pictures, list_pictures, tell_conditions, tell_prompts, words_of
+from tests.data.test_conditions import CATS, split
+from tests.test_queries import config
+
+ANIMALS = split(CATS, kind=["cat", "dog", "cat", "dog"])
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("b.png", "a.jpg", "cats/1.webp", ".hidden.png"):
+        path = tmp_path / "photos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (5, 7)).save(path)
+    (tmp_path / "photos" / "notes.txt").write_text("no picture")
+    (tmp_path / "empty").mkdir()
+    return tmp_path
+
+
+def test_files_and_folders_are_listed_by_name(folder: Path) -> None:
+    photos = folder / "photos"
+    assert list(list_pictures(str(photos))) == ["a.jpg", "b.png", "cats/1.webp"]
+    both = list_pictures([str(photos / "b.png"), str(photos / "cats")])
+    assert both == {"b.png": photos / "b.png", "1.webp": photos / "cats" / "1.webp"}
+    assert list_pictures(None) == {}
+
+
+def test_what_is_missing_is_said(folder: Path) -> None:
+    for given, reason in (
+        (f"{folder}/nowhere.png", "nowhere.png does not exist: give a picture"),
+        (f"{folder}/empty", "is a folder without pictures"),
+        ([f"{folder}/photos/b.png", f"{folder}/photos"], "has b.png twice: rename one"),
+    ):
+        with pytest.raises(UserError, match=reason):
+            list_pictures(given)
+
+
+def test_there_are_as_many_queries_as_pictures_or_seeds(folder: Path) -> None:
+    def adopt(**queries: Any) -> tuple[int, int]:
+        cfg = OmegaConf.create({"queries": {"images": None, "seeds": None, "attributed": 20, "controls": 20} | queries})
+        adopt_pictures(cfg)
+        return cfg.queries.attributed, cfg.queries.controls
+
+    assert adopt() == (20, 20)
+    assert adopt(images=f"{folder}/photos") == (3, 0)
+    assert adopt(images=[f"{folder}/photos/a.jpg"]) == (1, 0)
+    assert adopt(seeds=[4, 9]) == (2, 0)
+
+
+def test_a_name_says_what_a_picture_shows() -> None:
+    names = ["cat.png", "dog_01.jpg", "cat (3).png", "dog/IMG_2041.jpg", "cat-on-a-sofa.png"]
+    assert tell_conditions(names, config(images="x"), ANIMALS) == [0, 1, 0, 1, 0]
+    assert words_of("art/Cat_001.png") == ["Cat_001", "Cat", "art", "Cat"]
+    with pytest.raises(UserError, match=r"The name cow.png has none of the conditions that items have \(cat, dog"):
+        tell_conditions(["cat.png", "cow.png"], config(images="x"), ANIMALS)
+
+
+def test_one_condition_or_a_file_goes_before_names(tmp_path: Path) -> None:
+    names = ["cat.png", "x.png"]
+    assert tell_conditions(names, config(images="x", condition="dog"), ANIMALS) == [1, 1]
+    (tmp_path / "shown.csv").write_text("file,caption\nx.png,cat\ncat.png,dog\n")
+    shown = config(images="x", captions=str(tmp_path / "shown.csv"))
+    assert tell_conditions(names, shown, ANIMALS) == [1, 0]
+    with pytest.raises(UserError, match="says nothing of y.png: add it"):
+        tell_conditions(["y.png"], shown, ANIMALS)
+    with pytest.raises(UserError, match="nowhere.csv does not exist"):
+        tell_conditions(names, config(images="x", captions="nowhere.csv"), ANIMALS)
+
+
+def test_prompts_are_told_likewise() -> None:
+    def told(name: str, **changes: Any) -> str:
+        ((row),) = tell_prompts([name], config(images="x", **changes))
+        assert row["name"] == name
+        return row["prompt"]
+
+    assert told("a_cat_in-the rain_0003.png") == "a cat in the rain"
+    assert told("x.png", prompt="a dog") == "a dog"
+    with pytest.raises(UserError, match="The name 0001.png says not what the picture shows"):
+        told("0001.png")
+    with pytest.raises(UserError, match="give queries.prompt in place of queries.condition"):
+        told("x.png", condition="dog")

@@ -1,0 +1,66 @@
+"""``tdattr-explain``: what is asked, said in overrides; and a page at the end."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tdattr.errors import UserError
+from tdattr.explain import main, read_request
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("made.png", "a b, c.png", "photos/x/1.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TDATTR_OUTPUTS", raising=False)
+    return tmp_path
+
+
+def test_a_request_is_a_command(folder: Path) -> None:
+    request = read_request(["made.png", "a b, c.png", "--data", "photos", "--groups", "group", "seed=3"])
+    assert request.overrides == [
+        "dataset=image_folder",
+        "dataset.source.root=photos",
+        f'queries.images=["{folder}/made.png","{folder}/a b, c.png"]',
+        "method=pixel,mucs",
+        "protocol=none",
+        'dataset.groups="group"',
+        "seed=3",
+    ]
+    assert request.out == Path("outputs/explained")
+    checked = read_request(["made.png", "dataset=digits", "--check", "--method", "das", "--condition", "7"]).overrides
+    assert "protocol=removal_loss" in checked and "method=das" in checked and 'queries.condition="7"' in checked
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["nowhere.png", "--data", "photos"], "nowhere.png does not exist"),
+        (["made.png"], "Say which pictures the model was trained on: --data FOLDER, or dataset=NAME."),
+        (["seed=3", "--data", "photos"], "Name at least one picture"),
+        (["made.png", "--data", "nowhere"], "--data=nowhere does not exist"),
+        (["made.png", "--data", "photos", "--model", "nowhere"], "--model=nowhere does not exist"),
+    ],
+)
+def test_what_is_missing_is_said(folder: Path, arguments: list[str], reason: str) -> None:
+    with pytest.raises(UserError, match=reason):
+        read_request(arguments)
+
+
+@pytest.mark.slow
+def test_pictures_are_explained_on_a_page(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = ["model.blocks=1", "model.width=16", "model.heads=1", "train.steps=6", "train.epoch_steps=3"]
+    digits = ["dataset=digits", *small, "train.batch_size=8", "trainer.threads=1"]
+    arguments = ["made.png", *digits, "--condition", "3", "--method", "random,pixel", "--out", "page"]
+    monkeypatch.setattr(sys, "argv", ["tdattr-explain", *arguments])
+    main()
+    said = capsys.readouterr().out
+    assert said.startswith("The same as: tdattr -m 'queries.images=")
+    assert "What is named first" in said and "made.png" in said
+    assert (folder / "page" / "index.html").is_file()
