@@ -3,16 +3,26 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 from omegaconf import OmegaConf
 from PIL import Image
 
+from tdattr.data.prepared import Split
 from tdattr.errors import UserError
 from tdattr.pipeline.pictures import adopt_pictures, list_pictures, tell_conditions, tell_prompts, words_of
-from tests.data.test_conditions import CATS, split
-from tests.test_queries import config
+from tdattr.queries import QueriesConfig
 
-ANIMALS = split(CATS, kind=["cat", "dog", "cat", "dog"])
+KINDS = ["cat", "dog", "cat", "dog"]
+CONDITIONS = np.array([[[float(kind == "cat"), float(kind == "dog")]] for kind in KINDS], np.float32)
+ANIMALS = Split(np.zeros((4, 2, 2, 1), np.uint8), CONDITIONS, pd.DataFrame({"id": range(4), "kind": KINDS}))
+
+
+def config(**told: Any) -> QueriesConfig:
+    rest = dict.fromkeys(("prompts", "prompt", "where", "conditions", "seeds", "captions", "condition"))
+    numbers = {"attributed": 1, "controls": 0, "guidance": None, "batch_size": 1, "explained": "attributed"}
+    return QueriesConfig(**(numbers | rest | told))
 
 
 @pytest.fixture
