@@ -1,5 +1,6 @@
 # make demo: the main job on a dataset that needs no download. make test: all tests. make test-fast: those that take
-# about two minutes on two cores. make shell: a shell in which `tdattr` is a command. All make .venv first.
+# about two minutes on two cores. make docs: the documentation as a site, its links checked. make shell: a shell in which
+# `tdattr` is a command. All make .venv first.
 # CPU=1: PyTorch without CUDA (Linux and Windows), 2 GB instead of 6.5.
 PYTHON ?= python3
 BIN := .venv/bin
@@ -14,7 +15,7 @@ PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --d
 CPU_WHEELS ?= https://download.pytorch.org/whl/cpu
 CUDA_PACKAGES = ^(nvidia|cuda|triton)
 
-.PHONY: install shell demo test test-fast lint clean
+.PHONY: install shell demo test test-fast lint docs clean
 
 install: .venv/installed
 
@@ -52,6 +53,10 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@echo "The documentation: build/site/index.html"
 
 clean:
 	rm -rf .venv build dist
