@@ -17,7 +17,7 @@ from tdattr.files import expand
 from tdattr.overrides import quote
 from tdattr.own_model import overrides_for
 
-METHODS = "pixel,mucs"  # the baseline that looks, and the method that asks the model
+METHODS = "pixel,das"  # the baseline that looks, and a method that asks the model and takes minutes
 CHECK, SCORES = "removal_loss", "none"  # protocols
 
 

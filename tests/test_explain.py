@@ -26,7 +26,7 @@ def test_a_request_is_a_command(folder: Path) -> None:
         "dataset=image_folder",
         "dataset.source.root=photos",
         f'queries.images=["{folder}/made.png","{folder}/a b, c.png"]',
-        "method=pixel,mucs",
+        "method=pixel,das",
         "protocol=none",
         'dataset.groups="group"',
         "seed=3",

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 from safetensors.torch import load_file, save_file
 
 from tdattr.costs import Cost, Work
@@ -20,7 +21,7 @@ from tdattr.store import Plan
 FILE = "losses.safetensors"
 MOST_ITEMS = 200  # that pictures are compared with; ours
 DRAWS = 50  # of level and noise, the same for all; ours
-UNLIKELY = 0.99  # of the items have a lower loss: what a picture that the model could have made has once in a hundred
+LIMIT = 0.99  # of the distribution that the items' losses have: one picture in a hundred of their kind lies beyond
 MOST_NAMED = 5
 
 
@@ -58,27 +59,46 @@ def reference_items(ws: Workspace) -> tuple[Any, np.ndarray]:
 
 
 def compare_pictures(ws: Workspace) -> list[dict[str, Any]]:
-    """For each picture its name, its loss, the share of the items whose loss is lower, in [0, 1], and whether it is far
-    from the training items in how it looks; None where there are too few items to say."""
+    """For each picture its name, its loss, the share of the items whose loss is lower, in [0, 1], whether the loss lies
+    beyond their one-sided 99 % prediction limit, and whether the picture looks far from the training items; None where
+    there are too few items to say."""
     losses = load_file(plan_plausibility(ws).get().folder / FILE)
+    limit = predict_limit(losses["items"].numpy())
     below = (losses["items"] < losses["pictures"][:, None]).double().mean(1)
     far = find_far_queries(ws, load_queries(ws, generate(ws, train(ws))).images)
     values = zip(ws.pictures, losses["pictures"].tolist(), below.tolist(), strict=True)
     return [
-        {"picture": name, "loss": loss, "share_below": share, "far": None if far is None else bool(far[index])}
+        {
+            "picture": name,
+            "loss": loss,
+            "share_below": share,
+            "beyond": loss > limit,
+            "far": None if far is None else bool(far[index]),
+        }
         for index, (name, loss, share) in enumerate(values)
     ]
+
+
+def predict_limit(losses: Float[np.ndarray, " item"]) -> float:
+    """The loss below which a further item's lies with a probability of ``LIMIT``, if the logarithms of losses are
+    normal: mean + t · s · sqrt(1 + 1/n), by Student's distribution. Infinite for a single item."""
+    from scipy.stats import t  # takes a second to import
+
+    logs, count = np.log(losses), len(losses)
+    if count < 2:
+        return float("inf")
+    return float(np.exp(logs.mean() + t.ppf(LIMIT, count - 1) * logs.std(ddof=1) * np.sqrt(1 + 1 / count)))
 
 
 def warn_unlikely(pictures: list[dict[str, Any]]) -> str | None:
     """What there is to say of pictures that F1 is unlikely to have made; None where there are none. A low loss is none
     of its reasons: flat pictures have one, and so has what a model knows by heart."""
-    names = [each["picture"] for each in pictures if each["far"] or each["share_below"] >= UNLIKELY]
+    names = [each["picture"] for each in pictures if each["far"] or each["beyond"]]
     if not names:
         return None
     more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
     return (
-        f"{', '.join(names[:MOST_NAMED])}{more}: this model is unlikely to have made such pictures, with higher "
-        f"losses than {100 * UNLIKELY:.0f} % of the items that it has not seen, or with details of another kind; "
-        "attributing them says little."
+        f"{', '.join(names[:MOST_NAMED])}{more}: this model is unlikely to have made such pictures, as their losses "
+        "are higher than those of items that it has not seen, or their details are of another kind; attributing them "
+        "says little."
     )
