@@ -1,4 +1,4 @@
-"""Which losses are too high for a picture that a model made: about one in a hundred of the kind, however few are known."""
+"""Which losses are too high for a picture that a model made: one in a hundred of the kind, however few are known."""
 
 from typing import Any
 
