@@ -1,24 +1,19 @@
-"""Any folder of images: a sub-folder is a group, a captions file gives the prompts."""
+"""Any folder of images: a sub-folder is a group, a table of metadata or a captions file says more."""
 
+import hashlib
+import json
 import logging
-from collections import Counter
+import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from tdattr.data.images import (
-    LIMIT_PIXELS,
-    OTHER_SUFFIXES,
-    SUFFIXES,
-    identify,
-    list_images,
-    read_image,
-    stamp,
-    walk,
-)
-from tdattr.data.names import FIELD, name_paths, show_name
+from tdattr.data.images import LIMIT_PIXELS, read_image
+from tdattr.data.listing import Found, Listing, list_folder
+from tdattr.data.metadata import TABLES, Metadata, choose_tables, read_metadata
+from tdattr.data.names import FIELD, show_name
 from tdattr.data.prepared import Example, Source, one_hot
 from tdattr.errors import UserError
 from tdattr.files import digest, expand
@@ -27,7 +22,6 @@ from tdattr.tables import read_json, read_rows
 from tdattr.wording import counted
 
 log = logging.getLogger(__name__)
-TOP = "."  # the group of images that lie in no sub-folder
 
 
 @dataclass(frozen=True)
@@ -40,6 +34,10 @@ class ImageFolder(Source):
     ``channels``: 1 (gray) or 3. ``condition``: ``none`` or ``group`` (one of the sorted groups). Every ``held_out``-th
     image of each group is test; 0: none. ``captions``: a file, sought in ``root`` unless its path is absolute, either
     .json ``{file: caption}`` or CSV with the columns file and caption, where a file is named as in ``cats/1.png``.
+
+    ``metadata``: a table as `tdattr.data.metadata` reads it, sought in ``root`` likewise; ``auto``: those that lie
+    there or in a sub-folder and are called metadata.csv, .jsonl or .parquet. ``caption_column``: the one of its columns
+    that has the prompts where ``captions`` is None; ``auto``: the first of text, caption and prompt that it has.
     """
 
     unaddressed: ClassVar = ("root",)
@@ -53,10 +51,20 @@ class ImageFolder(Source):
     captions: str | None
     max_pixels: Annotated[int, Range(least=1, most=LIMIT_PIXELS)]
     unreadable: Literal["stop", "skip"]
+    metadata: str | None = None
+    caption_column: str | None = None
 
     def __post_init__(self) -> None:
         if self.held_out == 1:
             raise UserError(f"dataset.source.held_out={self.held_out} leaves nothing to train on: give 0, or 2 and up.")
+        if self.metadata == "":
+            raise UserError("dataset.source.metadata must be auto, a file, or null.")
+
+    def unread(self) -> dict[str, str]:
+        """The column of captions, where these come from elsewhere."""
+        if self.captions is not None:
+            return {"caption_column": f"captions={self.captions}"}
+        return {"caption_column": "metadata=null"} if self.metadata is None else {}
 
     @property
     def skips_unreadable(self) -> bool:
@@ -64,17 +72,20 @@ class ImageFolder(Source):
         return self.unreadable == "skip"
 
     def fingerprint(self) -> dict[str, str]:
-        """A digest of the images' names, sizes and times of change, and one of the captions. What looks like an image
-        and is not read is logged.
+        """A digest of the images' names, sizes and times of change, and of the captions and the metadata. What looks
+        like an image and is not read is logged.
 
-        Raises UserError where the folder, the images of a group, or the captions file are missing.
+        Raises UserError where the folder, the images of a group, the captions or the metadata are missing.
         """
-        digests = {"images": stamp((path for path, _ in self.members()), self.folder)}
+        digests = {"images": self.listing.stamp()}
         self.warn_of_others()
         if self.captions and not self.captions_path.is_file():
             raise UserError(f"{self.captions_path} is missing: mend dataset.source.captions=<file>, or set it to null.")
         if self.captions:
             digests["captions"] = digest(self.captions_path)
+        if self.tables:
+            known = [(folder, path.suffix, digest(path)) for path, folder in self.tables.items()]
+            digests["metadata"] = hashlib.sha256(json.dumps(known).encode()).hexdigest()
         return digests
 
     def count(self, split: str) -> int:
@@ -82,80 +93,127 @@ class ImageFolder(Source):
         return len(self.members(split))
 
     def examples(self, split: str) -> Iterator[Example]:
-        """Items group by group in the order of their names; the fields are ``group``, the sub-folder, and ``name``, the
-        path below ``root``.
+        """Items group by group in the order of their names; the fields are ``group``, the sub-folder, ``name``, the
+        path below ``root``, and those of the metadata.
 
-        Raises UserError for an image that cannot be read or, before the first image, where one has no caption.
+        Raises UserError for an image that cannot be read or, before the first image, for one without a caption, and for
+        metadata that are not as they should be.
         """
-        groups = list(self.groups)
-        names = {path: name for name, path in name_paths([path for path, _ in self.members()], self.folder).items()}
-        captions = read_captions(self.captions_path) if self.captions else {}
-        bare = [name for name in names.values() if name not in captions]
-        if self.captions and bare:
-            images, them = counted(len(bare), "image"), "it" if len(bare) == 1 else "them"
-            raise UserError(f"{self.captions_path} has no caption for {images}, first {bare[0]}: add {them}.")
-        for path, group in self.members(split):
-            yield Example(
-                image=partial(read_image, path, self.resolution, self.channels, max_pixels=self.max_pixels),
-                condition=one_hot(groups.index(group), len(groups)) if self.condition == "group" else None,
-                prompts=(captions[names[path]],) if self.captions else (),
-                fields={"group": group, FIELD: names[path]},
+        prompts = self.prompts
+        for example in self.samples(split):
+            name = example.fields[FIELD]
+            yield replace(
+                example,
+                prompts=() if prompts is None else (prompts[name],),
+                fields=example.fields if self.known is None else {**example.fields, **self.known.fields[name]},
             )
 
-    def members(self, split: str | None = None) -> list[tuple[Path, str]]:
+    def samples(self, split: str = "train") -> Iterator[Example]:
+        """The same without captions and metadata."""
+        classes = {group: index for index, group in enumerate(self.listing.groups)}
+        folder = self.folder
+        for found, group in self.members(split):
+            yield Example(
+                image=partial(
+                    read_image, folder / found.name, self.resolution, self.channels, max_pixels=self.max_pixels
+                ),
+                condition=one_hot(classes[group], len(classes)) if self.condition == "group" else None,
+                fields={"group": group, FIELD: show_name(found.name)},
+            )
+
+    def members(self, split: str | None = None) -> list[tuple[Found, str]]:
         """The image files of a split (or of both), each with its group."""
         return [
-            (path, group)
-            for group, paths in self.groups.items()
-            for number, path in enumerate(paths, start=1)
+            (found, group)
+            for group, images in self.listing.groups.items()
+            for number, found in enumerate(images, start=1)
             if split is None or (split == "test") == bool(self.held_out and number % self.held_out == 0)
         ]
 
     @cached_property
-    def groups(self) -> dict[str, list[Path]]:
-        """The image files of each group, both sorted by name. Raises UserError where there are none."""
-        root = self.folder
-        if not self.root or not root.is_dir():
-            given = str(root) if self.root else ""
+    def listing(self) -> Listing:
+        """What lies in the folder, which is looked at once. Raises UserError where there is none, where there are no
+        images, in all or in one group, and where a file is there twice."""
+        if not self.root or not self.folder.is_dir():
+            given = str(self.folder) if self.root else ""
             raise UserError(f"{given!r} is no folder: give the images' folder with dataset.source.root=<folder>.")
-        folders = name_paths([path for path in self.visible if path.is_dir()], root)
-        groups = {name: list_images(self.files[path], root) for name, path in folders.items()}
-        if top := list_images(self.visible, root):
-            groups = {TOP: top} | groups
-        if not any(groups.values()):
-            raise UserError(f"{root} holds no images: give the images' folder with dataset.source.root=<folder>.")
-        seen: dict[tuple[int, int], Path] = {}
-        for group, paths in groups.items():
-            if not paths:
-                raise UserError(f"group {group} has no images: put some into {root / group}, or remove that folder.")
-            for path in paths:
-                if (other := seen.setdefault(identify(path), path)) is not path:
-                    raise UserError(f"{show_name(path)} and {show_name(other)} are one file: remove one of them.")
-        return groups
-
-    @cached_property
-    def visible(self) -> list[Path]:
-        """What lies in ``root`` itself and is not hidden, sorted."""
-        return sorted(path for path in self.folder.iterdir() if not path.name.startswith("."))
-
-    @cached_property
-    def files(self) -> dict[Path, list[Path]]:
-        """Every file below each sub-folder."""
-        return {path: list(walk(path)) for path in self.visible if path.is_dir()}
+        listing = list_folder(self.folder, TABLES if self.metadata == "auto" else ())
+        if not listing.images:
+            raise UserError(
+                f"{self.folder} holds no images: give the images' folder with dataset.source.root=<folder>."
+            )
+        seen: dict[tuple[int, int], Found] = {}
+        for group, images in listing.groups.items():
+            if not images:
+                raise UserError(
+                    f"group {group} has no images: put some into {self.folder / group}, or remove that folder."
+                )
+            for found in images:
+                if (other := seen.setdefault(found.identity, found)) is not found:
+                    one, two = (show_name(self.folder / each.name) for each in (found, other))
+                    raise UserError(f"{one} and {two} are one file: remove one of them.")
+        return listing
 
     def warn_of_others(self) -> None:
         """Say which files look like images and are not read, and how many."""
-        files = self.visible + [path for paths in self.files.values() for path in paths]
-        visible = [path for path in files if not path.name.startswith(".")]
-        others = Counter(path.suffix.lower() for path in visible if path.suffix.lower() in OTHER_SUFFIXES)
-        broken = [path for path in visible if path.suffix.lower() in SUFFIXES and not path.exists()]
-        counts = [f"{count} {suffix}" for suffix, count in sorted(others.items())]
-        counts += [counted(len(broken), "broken link")] if broken else []
+        counts = [f"{count} {suffix}" for suffix, count in sorted(self.listing.others.items())]
+        counts += [counted(self.listing.broken, "broken link")] if self.listing.broken else []
         if counts:
             log.warning(
                 "%s: some files are not read (%s): save them as PNG or JPEG to use them.",
                 show_name(self.folder), ", ".join(counts),
             )  # fmt: skip
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Of all images, as tables show them. Raises UserError where two have the same."""
+        named: dict[str, str] = {}
+        for found in self.listing.images:
+            name = show_name(found.name)
+            if named.setdefault(name, found.name) != found.name:
+                raise UserError(
+                    f"{name} is there twice, with letters that are encoded in two ways: rename one of them."
+                )
+        return list(named)
+
+    @cached_property
+    def tables(self) -> dict[Path, str]:
+        """The files of the metadata, each with the folder below ``root`` that its paths begin in. Raises UserError for
+        one that is missing."""
+        if self.metadata is None:
+            return {}
+        if self.metadata == "auto":
+            chosen = choose_tables(self.listing.tables, self.folder)
+            if not chosen and not self.captions and self.caption_column not in ("auto", None):
+                raise UserError(
+                    f"dataset.source.caption_column={self.caption_column} needs metadata, and {self.folder} has no "
+                    f"{', '.join(TABLES[:-1])} or {TABLES[-1]}: add one, or leave it out."
+                )
+            return {self.folder / name: name.rpartition("/")[0] for name in chosen}
+        path = self.folder / expand(self.metadata)
+        if not path.is_file():
+            raise UserError(f"{path} is missing: mend dataset.source.metadata=<file>, or set it to auto or null.")
+        folder = os.path.relpath(path.parent, self.folder)
+        return {path: "" if folder.split("/")[0] == ".." else folder}
+
+    @cached_property
+    def known(self) -> Metadata | None:
+        """The metadata; None where there are none."""
+        if not self.tables:
+            return None
+        return read_metadata(self.tables, self.names, None if self.captions else self.caption_column)
+
+    @cached_property
+    def prompts(self) -> dict[str, str] | None:
+        """The caption of every image by its name; None where there are none. Raises UserError where one has none."""
+        names = self.names
+        if not self.captions:
+            return None if self.known is None else self.known.captions
+        captions = read_captions(self.captions_path)
+        if bare := [name for name in names if name not in captions]:
+            images, them = counted(len(bare), "image"), "it" if len(bare) == 1 else "them"
+            raise UserError(f"{self.captions_path} has no caption for {images}, first {bare[0]}: add {them}.")
+        return captions
 
     @property
     def folder(self) -> Path:

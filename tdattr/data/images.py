@@ -4,9 +4,8 @@ import errno
 import hashlib
 import json
 import logging
-import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -51,37 +50,6 @@ def list_images(paths: Iterable[Path], root: Path) -> list[Path]:
     """Those that are files, end like an image, and are not hidden below ``root``; sorted."""
     matching = (path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file())
     return sorted(path for path in matching if not any(part.startswith(".") for part in path.relative_to(root).parts))
-
-
-def walk(folder: Path) -> Iterator[Path]:
-    """All files below a folder that do not lie in hidden ones, also behind links to folders.
-
-    Each folder is entered once: where it lies or, if it lies elsewhere, by the first link in the order of names. A link
-    to a folder that ``folder`` itself lies in leads nowhere. Raises UserError for a folder that cannot be listed.
-    """
-    entered = {identify(path) for start in (folder.absolute(), folder.resolve()) for path in start.parents}
-    waiting = [folder]
-    while waiting:
-        top = waiting.pop(0)
-        if identify(top) in entered:
-            continue
-        for here, folders, files in os.walk(top, onerror=refuse):
-            entered.add(identify(here))
-            inner = [Path(here, name) for name in sorted(folders) if not name.startswith(".")]
-            waiting += [path for path in inner if path.is_symlink()]
-            folders[:] = [path.name for path in inner if not path.is_symlink() and identify(path) not in entered]
-            yield from (Path(here, name) for name in files)
-
-
-def identify(folder: Path | str) -> tuple[int, int]:
-    """What tells a folder from others, whatever its path."""
-    facts = os.stat(folder)
-    return facts.st_dev, facts.st_ino
-
-
-def refuse(error: OSError) -> None:
-    """Raise UserError for a folder that cannot be listed."""
-    raise UserError(f"The folder {error.filename} cannot be listed ({error.strerror}): mend or remove it.") from error
 
 
 def list_folders(root: Path) -> list[Path]:

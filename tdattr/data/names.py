@@ -2,8 +2,8 @@
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePath
+from collections.abc import Mapping
+from pathlib import PurePath
 
 from tdattr.errors import UserError
 from tdattr.tables import DataFrame
@@ -16,7 +16,9 @@ NUMBER = re.compile(r"-?[0-9]+")
 def show_name(path: str | PurePath) -> str:
     """A path as tables and messages show it, with / between its parts: composed (NFC), and with escapes such as
     ``\\xe9`` for bytes that are not UTF-8 and for control characters."""
-    text = PurePath(path).as_posix() if isinstance(path, PurePath) else path
+    text = path.as_posix() if isinstance(path, PurePath) else path
+    if text.isascii() and text.isprintable():
+        return text
     return compose(CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", show_bytes(text)))
 
 
@@ -28,18 +30,6 @@ def show_bytes(text: str) -> str:
 def compose(name: str) -> str:
     """A name with composed letters (NFC), as which names are compared: some systems take letters and accents apart."""
     return unicodedata.normalize("NFC", name)
-
-
-def name_paths(paths: Sequence[Path], root: Path) -> dict[str, Path]:
-    """The paths by their names below ``root``. Raises UserError where two of them have one name."""
-    named: dict[str, Path] = {}
-    for path in paths:
-        other = named.setdefault(show_name(path.relative_to(root)), path)
-        if other is not path:
-            raise UserError(
-                f"{show_name(path)} is there twice, with letters that are encoded in two ways: rename one of them."
-            )
-    return named
 
 
 def number_names(items: DataFrame) -> Mapping[str, int]:

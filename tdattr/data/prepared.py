@@ -94,6 +94,11 @@ class Source(Node, ABC):
         items that an interrupted call has already written.
         """
 
+    def samples(self) -> Iterator[Example]:
+        """Training items with image and condition, of which only the first is needed, for its shapes: a source need not
+        read for them what else it knows of its items."""
+        return self.examples("train")
+
 
 @dataclass(frozen=True)
 class Counts:

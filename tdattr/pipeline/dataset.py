@@ -1,7 +1,7 @@
 """The ``dataset`` node as a typed object: its raw files, its recipe, and what is said about its items."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -30,14 +30,16 @@ class DatasetConfig:
     labels: str | None  # a field that method=condition compares where the model is unconditional
 
 
-def read_dataset(node: DictConfig) -> DatasetConfig:
-    """The ``dataset`` node of a composed config. Raises UserError for an unknown or missing key, also of the recipe."""
+def read_dataset(node: DictConfig, listed: Source | None = None) -> DatasetConfig:
+    """The ``dataset`` node of a composed config; ``listed``: its source, where that is there already. Raises UserError
+    for an unknown or missing key, also of the recipe."""
     dataset: DatasetConfig = typed(DatasetConfig, OmegaConf.to_container(node, resolve=True), "dataset")
-    return dataset
+    return dataset if listed is None else replace(dataset, source=listed)
 
 
-def derive_recipe(cfg: DictConfig) -> None:
-    """Put numbers in place of every ``auto`` of the recipe, by its rule; does nothing where there is no ``auto``.
+def derive_recipe(cfg: DictConfig) -> Source | None:
+    """Put numbers in place of every ``auto`` of the recipe, by its rule. Gives the source, which has listed its files
+    for this and need not do so again; None where there is no ``auto``.
 
     The raw files are listed and one image is read; nothing is prepared. Raises UserError where there is no rule, and
     what the source or the model raises.
@@ -47,7 +49,7 @@ def derive_recipe(cfg: DictConfig) -> None:
     values |= {f"unlearn.{name}": value for name, value in cfg.dataset.recipe.unlearn.items()}
     names = [name for name, value in values.items() if value == AUTO]
     if not names:
-        return
+        return None
     if recipe.rule is None:
         raise UserError(
             f"dataset.recipe.{names[0]}=auto needs a rule: give a number, or choose recipe@dataset.recipe=own."
@@ -66,12 +68,13 @@ def derive_recipe(cfg: DictConfig) -> None:
         parameters / 1e6,
         ", ".join(f"{name}={value:g}" for name, value in numbers.items()),
     )
+    return source
 
 
 def count_parameters(source: Source, model: NetworkConfig, codec: Codec) -> int:
     """How many parameters the network has for x of images as the source's first one that can be read; the width of what
     a text encoder makes is left out."""
-    for example in source.examples("train"):
+    for example in source.samples():
         try:
             image = example.read()
         except UserError:  # the preparation names it, and all others

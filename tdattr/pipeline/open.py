@@ -60,7 +60,7 @@ def build_workspace(kind: type[W], cfg: DictConfig) -> W:
     adopt_diffusion(cfg)
     adopt_lora(cfg)
     adopt_pictures(cfg)
-    derive_recipe(cfg)  # which asks whether there is a LoRA
+    listed = derive_recipe(cfg)  # which asks whether there is a LoRA
     top: TopConfig = typed(TopConfig, {entry.name: cfg[entry.name] for entry in fields(TopConfig)}, "")
     trainer: TrainerConfig = build(cfg.trainer, "trainer")
     device = torch.device(pick_device(trainer.accelerator))
@@ -71,7 +71,7 @@ def build_workspace(kind: type[W], cfg: DictConfig) -> W:
         weights=top.weights,
         checkpoint=None if top.checkpoint is None else find_weights(expand(top.checkpoint)),
         until=top.until,
-        dataset=read_dataset(cfg.dataset),
+        dataset=read_dataset(cfg.dataset, listed),
         codec=build(cfg.codec, "codec", Codec),
         model=build(cfg.model, "model", NetworkConfig),
         diffusion=build(cfg.diffusion, "diffusion", Diffusion),
