@@ -1,4 +1,4 @@
-"""Groups: named sets of training ids, from a field of the items or from a manifest; and removals: sets of ids."""
+"""Groups: named sets of training ids, from a field of the items, a pattern or a manifest; and removals: sets of ids."""
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from tdattr.data.names import FIELD, compose, find_id, number_names
+from tdattr.data.patterns import Pattern, parse_pattern
 from tdattr.data.prepared import Prepared
 from tdattr.errors import UserError
 from tdattr.files import expand
 from tdattr.ids import Ids
 from tdattr.tables import DataFrame, read_json, read_rows
+from tdattr.wording import counted
 
 MANIFEST = (
     "it must be a CSV with the columns id or name, and group (quote names with commas), or a JSON object from items "
@@ -24,10 +26,11 @@ Entry = tuple[str, object, object]  # of a manifest: where it stands, an item, i
 def find_groups(data: Prepared, by: str | None) -> dict[str, Ids]:
     """The groups of the training split, by name, each with its ids in ascending order.
 
-    ``by`` is a field of the items, or the path of a manifest that maps every training item to its group: a CSV (or
-    .tsv) with the columns ``id`` and ``group``, or a JSON object, either {id: group} or {group: [ids]}. Where items
-    have names these may stand for ids; the column is then ``name``. Raises UserError for an unknown field, an
-    unreadable manifest, an item that is unknown, missing or repeated, and a group without items.
+    ``by`` is a field of the items, ``field:expression`` (see `tdattr.data.patterns`), or the path of a manifest that
+    maps every training item to its group: a CSV (or .tsv) with the columns ``id`` and ``group``, or a JSON object,
+    either {id: group} or {group: [ids]}. Where items have names these may stand for ids; the column is then ``name``.
+    Raises UserError for an unknown field, an item without a group, an unreadable manifest, an item that is unknown,
+    missing or repeated, and a group without items.
     """
     members: dict[str, list[int]] = defaultdict(list)
     for index, name in list_owners(data.train.items, by):
@@ -41,25 +44,39 @@ def list_owners(
     """The id of every training item, each with its group; see ``find_groups``. ``setting``: where ``by`` stands in the
     config, and what else to set, for messages."""
     fields = [name for name in items.columns if name != "id" and not name.startswith("prompt")]
-    path = check_by(by, fields, setting, remedy)
-    if path is None:
-        return list(zip(items["id"].tolist(), items[by].tolist(), strict=True))
-    pairs = read_manifest(path, items)
-    check_manifest(pairs, len(items), str(path))
-    return pairs
+    found = check_by(by, fields, setting, remedy)
+    if isinstance(found, Path):
+        pairs = read_manifest(found, items)
+        check_manifest(pairs, len(items), str(found))
+        return pairs
+    names = items[by].tolist() if found is None else found.find(items, setting)
+    check_named(names, by, setting)
+    return list(zip(items["id"].tolist(), names, strict=True))
 
 
-def check_by(by: str | None, fields: Collection[str], setting: str, remedy: str = "") -> Path | None:
-    """None where ``by`` is one of the fields of the items, otherwise the path of a manifest. Raises UserError where it
-    is neither."""
+def check_named(names: Sequence[str], by: str | None, setting: str) -> None:
+    """Raise UserError where an item has no group: a field may be empty."""
+    bare = [index for index, name in enumerate(names) if not name]
+    if bare:
+        raise UserError(
+            f"{setting}={by} has nothing for {counted(len(bare), 'item')} of {len(names)}, the first of them "
+            f"{bare[0]}: complete that field where it comes from, or choose another."
+        )
+
+
+def check_by(by: str | None, fields: Collection[str], setting: str, remedy: str = "") -> Pattern | Path | None:
+    """None where ``by`` is one of the fields of the items, otherwise a pattern or the path of a manifest. Raises
+    UserError where it is neither."""
     by = "null" if by is None else by
     if by in fields:
         return None
+    if (pattern := parse_pattern(by, fields, setting)) is not None:
+        return pattern
     path = expand(by)
     if path.suffix.lower() not in SUFFIXES:
         raise UserError(
-            f"{setting}={by} is neither a field of the items ({', '.join(fields) or 'there are none'}) "
-            f"nor the path of a .csv, .tsv or .json manifest{remedy}."
+            f"{setting}={by} is neither a field of the items ({', '.join(fields) or 'there are none'}), nor one with a "
+            f"regular expression (field:expression), nor the path of a .csv, .tsv or .json manifest{remedy}."
         )
     return path
 

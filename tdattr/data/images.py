@@ -177,7 +177,12 @@ def read_orientation(opened: Image.Image, path: Path) -> object:
 def scale_values(image: Image.Image, form: str | None) -> Image.Image:
     """An image of more than 8 bits in 8; all others as they are. Raises ValueError where nothing says what is white."""
     if image.mode.startswith("I;16") or (image.mode == "I" and form in DEEP_FORMATS):
-        return Image.fromarray((np.clip(np.asarray(image), 0, 65535) // 257).astype(np.uint8))
+        values = np.asarray(image)
+        gray = (np.clip(values, 0, 65535) // 257).astype(np.uint8)
+        clear = image.info.get("transparency")  # the value that is seen through, of 16 bits
+        if clear is None:
+            return Image.fromarray(gray)
+        return Image.fromarray(np.stack([gray, np.where(values == clear, 0, 255).astype(np.uint8)], axis=-1))
     if image.mode == "F":
         values = np.asarray(image)
         if values.min() >= 0 and values.max() <= 1:

@@ -26,7 +26,7 @@ class DatasetConfig:
     recipe: Recipe  # what the train, method and queries nodes read
     text: TextEncoder | None  # makes the conditions out of the prompts
     counts: Counts | None  # how many items there must be
-    groups: str | None  # a field of the items, or the path of a manifest
+    groups: str | None  # a field of the items, field:expression, or the path of a manifest
     labels: str | None  # a field that method=condition compares where the model is unconditional
 
 

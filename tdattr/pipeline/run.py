@@ -1,6 +1,7 @@
 """One run: check everything, go through the stages, leave a summary, and say where it is."""
 
 import logging
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -179,7 +180,7 @@ def save_config(ws: Workspace, path: Path) -> dict[str, Any]:
     saved = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
     put_decided(saved.method, ws.method, settle(ws, ws.method))
     saved.paths.artifacts = str(expand(cfg.paths.artifacts).absolute())
-    if (groups := saved.dataset.groups) is not None and expand(str(groups)).is_file():  # 5 may be a file's name
+    if (groups := saved.dataset.groups) is not None and os.path.isfile(expand(str(groups))):  # 5 may be a file's name
         saved.dataset.groups = str(expand(str(groups)).absolute())
     OmegaConf.save(saved, path)
     values = OmegaConf.to_container(saved)

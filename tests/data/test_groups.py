@@ -78,7 +78,7 @@ def test_numbers_as_group_names(tiny_data: Prepared, write: Write) -> None:
 
 def test_neither_field_nor_manifest(tiny_data: Prepared) -> None:
     for by in ("style", "id", "groups.txt"):
-        with pytest.raises(UserError, match=rf"dataset.groups={by} is neither a field of the items \(label\) nor"):
+        with pytest.raises(UserError, match=rf"dataset.groups={by} is neither a field of the items \(label\), nor"):
             find_groups(tiny_data, by)
 
 
