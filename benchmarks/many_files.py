@@ -2,8 +2,9 @@
 
 For each number of images it makes a folder of tiny PNGs in a hundred sub-folders with a metadata.csv beside them, and
 prints what it takes to list and fingerprint them in one process, the first and the second time; to prepare them with
-`tdattr-prepare`; and to run the same command again, which finds everything prepared. Of the two commands also the
-seconds of a core, which a busy machine does not lengthen, and the most memory. What few images take is starting.
+`tdattr-prepare`; and to run the same command again, which finds everything prepared. Seconds are by the clock or, as a
+busy machine does not lengthen them, of a core (all of the listing); MB is the most memory. What few images take is
+starting.
 
     python benchmarks/many_files.py [--images 100 1000 10000 100000]
 """
@@ -60,10 +61,10 @@ def time_command(root: Path, outputs: Path) -> tuple[float, float, float]:
 
 
 def time_call(call: Callable[[], object]) -> float:
-    """The seconds of a call."""
-    started = time.perf_counter()
+    """The seconds of a core that a call takes."""
+    started = time.process_time()
     call()
-    return time.perf_counter() - started
+    return time.process_time() - started
 
 
 def main() -> None:

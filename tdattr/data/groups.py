@@ -59,7 +59,7 @@ def check_named(names: Sequence[str], by: str | None, setting: str) -> None:
     bare = [index for index, name in enumerate(names) if not name]
     if bare:
         raise UserError(
-            f"{setting}={by} has nothing for {counted(len(bare), 'item')} of {len(names)}, the first of them "
+            f"{setting}={by} has nothing for {len(bare)} of {counted(len(names), 'item')}, the first of them "
             f"{bare[0]}: complete that field where it comes from, or choose another."
         )
 

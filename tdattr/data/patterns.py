@@ -30,7 +30,7 @@ class Pattern:
         missing = [value for value, group in zip(values, groups, strict=True) if not group]
         if missing:
             raise UserError(
-                f"{setting}={self.text} finds no group for {counted(len(missing), 'item')} of {len(values)}, the first "
+                f"{setting}={self.text} finds no group for {len(missing)} of {counted(len(values), 'item')}, the first "
                 f"of them with the {self.field} {missing[0]!r}: mend the expression after the colon."
             )
         return groups

@@ -16,42 +16,13 @@ from PIL import Image
 
 from tdattr.configs import build
 from tdattr.data.groups import find_groups, select_removed
-from tdattr.data.image_folder import ImageFolder, read_image
-from tdattr.data.images import MAX_PIXELS
+from tdattr.data.image_folder import read_image
 from tdattr.data.preparation import prepare
-from tdattr.data.prepared import Prepared, Source, load
+from tdattr.data.prepared import Source
 from tdattr.errors import UserError
+from tests.data.folders import pixels, prepared, put, source
 
 YAML = Path(__file__).parents[2] / "conf" / "dataset" / "image_folder.yaml"
-
-
-def pixels(seed: int, size: int = 8) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (size, size, 3), np.uint8)
-
-
-def put(path: Path, seed: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels(seed)).save(path)
-
-
-def source(root: Path, **values: Any) -> ImageFolder:
-    plain = ImageFolder(
-        str(root),
-        resolution=8,
-        channels=3,
-        condition="group",
-        held_out=0,
-        captions=None,
-        max_pixels=MAX_PIXELS,
-        unreadable="stop",
-    )
-    return replace(plain, **values)
-
-
-def prepared(wanted: ImageFolder, folder: Path) -> Prepared:
-    folder.mkdir()
-    prepare(wanted, folder, "image_folder")
-    return load(folder)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from tdattr.data.images import read_image
-from tests.data.test_image_folder import prepared, source
+from tests.data.folders import prepared, source
 
 RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
 LEFT = np.repeat([[True] * 4 + [False] * 4], 8, axis=0)  # of 8 x 8 pixels

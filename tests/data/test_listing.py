@@ -7,7 +7,7 @@ import pytest
 
 from tdattr.data.listing import list_folder
 from tdattr.errors import UserError
-from tests.data.test_image_folder import put, source
+from tests.data.folders import put, source
 
 
 def listed(root: Path) -> dict[str, list[str]]:

@@ -14,7 +14,7 @@ import pytest
 from tdattr.data.groups import find_groups
 from tdattr.data.image_folder import ImageFolder
 from tdattr.errors import UserError
-from tests.data.test_image_folder import prepared, put, source
+from tests.data.folders import prepared, put, source
 
 NAMES = ["z.png", "Kätzchen/a.png", "dogs/0.png", "dogs/1.png"]
 ROWS: list[dict[str, Any]] = [
@@ -69,7 +69,7 @@ def test_columns_become_fields_and_captions(
         "Ann, jr.": [0, 3], "Bo": [2], "Größe": [1],
     }  # fmt: skip
     assert list(find_groups(data, "sold")) == ["false", "true"] and next(iter(find_groups(data, "group"))) == "."
-    with pytest.raises(UserError, match=r"dataset.groups=year has nothing for 1 item of 4, the first of them 1"):
+    with pytest.raises(UserError, match=r"dataset.groups=year has nothing for 1 of 4 items, the first of them 1"):
         find_groups(data, "year")
 
 

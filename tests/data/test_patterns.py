@@ -43,11 +43,11 @@ def test_groups_by_an_expression(named: Prepared) -> None:
         ("name:(a)(b)", r"and has 2: .* call the one that counts \(\?P<group>…\)"),
         (
             "name:_(19.0)",
-            r"finds no group for 1 item of 48, the first of them with the name 'shelf 0/Größe_undated.png'",
+            r"finds no group for 1 of 48 items, the first of them with the name 'shelf 0/Größe_undated.png'",
         ),
         (
             "name:_(19[12]0)?",
-            r"finds no group for 25 items of 48, the first of them with the name 'shelf 0/ann_1900: 0",
+            r"finds no group for 25 of 48 items, the first of them with the name 'shelf 0/ann_1900: 0",
         ),
         ("id:(.)", r"is neither a field of the items \(label, name\), nor one with a regular expression"),
         ("artist:(.)", "is neither a field"),
@@ -63,5 +63,5 @@ def test_expressions_that_give_no_groups(named: Prepared, text: str, complaint: 
 
 def test_a_field_with_nothing_in_it_is_no_group(named: Prepared) -> None:
     items = named.train.items.assign(artist=["", "b", *["a"] * (COUNT - 3), ""])
-    with pytest.raises(UserError, match=r"dataset.groups=artist has nothing for 2 items of 48, the first of them 0:"):
+    with pytest.raises(UserError, match=r"dataset.groups=artist has nothing for 2 of 48 items, the first of them 0:"):
         find_groups(replace(named, train=replace(named.train, items=items)), "artist")
