@@ -147,6 +147,23 @@ def report() -> None:
     sentences(command, Jobs())
 
 
+def doctor() -> None:
+    """``tdattr-doctor``: does what is given fit together, and is there anything to attribute?"""
+    from tdattr.doctor.arguments import parse as parse_doctor  # not of a run
+
+    def command() -> None:
+        options = parse_doctor(sys.argv[1:])
+
+        def load() -> Callable[[Namespace], None]:
+            from tdattr.doctor.command import run
+
+            return run
+
+        import_for_good(load)(options)
+
+    sentences(command, Jobs())
+
+
 def import_for_good(load: Callable[[], T]) -> T:
     """What ``load`` imports. What there is now stays: nothing of it is looked at again by the garbage collector, which
     would take a quarter of a second of torch's modules when the process ends."""

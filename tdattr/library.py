@@ -7,7 +7,7 @@ from typing import Any
 from hydra import compose as compose_config
 from hydra import initialize_config_dir
 from hydra.errors import HydraException
-from omegaconf import open_dict
+from omegaconf import DictConfig, open_dict
 from torch import nn
 
 from tdattr.errors import UserError
@@ -33,6 +33,15 @@ def compose(overrides: Iterable[str] = ()) -> Workspace:
     Raises UserError for what cannot work; nothing is trained. ``trainer.threads`` is for commands:
     how many threads this process uses is its own affair (``torch.set_num_threads``).
     """
+    cfg, given = read_config(overrides)
+    ws = open_workspace(cfg)
+    check(ws, given)
+    return ws
+
+
+def read_config(overrides: Iterable[str] = ()) -> tuple[DictConfig, list[str]]:
+    """The config of a command with those overrides, and these as Hydra takes them. Raises UserError for what cannot be
+    composed."""
     given = choose_loggers(overrides)
     with initialize_config_dir(str(CONF), version_base="1.3"):
         try:
@@ -44,9 +53,7 @@ def compose(overrides: Iterable[str] = ()) -> Workspace:
         with open_dict(cfg):
             del cfg["hydra"]
         complete_measures(cfg, sources)
-    ws = open_workspace(cfg)
-    check(ws, given)
-    return ws
+    return cfg, given
 
 
 def train(ws: Workspace, without: Ids | None = None, seed: int | None = None) -> nn.Module:

@@ -41,6 +41,7 @@ LAYERS = [  # from the ground up; what stands in one line does not know of each 
     ["methods", "protocols"],
     ["report", "pipeline", "inventory"],
     ["library", "completion", "planning", "declared", "own_model"],
+    ["doctor"],
     ["cli"],
     ["sweeps"],
 ]

@@ -25,6 +25,7 @@ ROUNDS, LEAST_SECONDS = 3, 1.0  # that are measured at least, once warm
 DRAWS = 8  # of a gradient that is measured
 PROJECTED = (8, 4096, 1024)  # gradients, numbers of each, and dimensions
 MATRIX = 512  # rows of the matrices that are multiplied
+Prepare = Callable[[int], Callable[[], Any]]  # from a number of items to a step on them
 
 
 @dataclass(eq=False)
@@ -63,7 +64,27 @@ class Measured:
     @cached_property
     def trained(self) -> float:
         """An item of a step of the training: forward, backward, and its part of the optimiser's step."""
+        return self.time(self.training_step(), self.ws.train.batch_size)
+
+    @cached_property
+    def evaluated(self) -> float:
+        """A forward pass of one item."""
+        return self.time(self.evaluation(), self.ws.trainer.scoring_batch)
+
+    @cached_property
+    def gradient(self) -> float:
+        """A gradient of one item at one draw."""
+        return self.time(self.gradients(), self.gradients_at_once) / DRAWS
+
+    @property
+    def gradients_at_once(self) -> int:
+        """Items whose gradients at ``DRAWS`` draws are computed together."""
+        return max(1, self.ws.trainer.gradient_batch // DRAWS)
+
+    def training_step(self) -> Prepare:
+        """A step of the training on so many items, whose gradients and optimiser's state are new."""
         ws, network = self.ws, self.network.train().requires_grad_(True)
+        network.zero_grad()
         optimizer = torch.optim.AdamW(network.parameters(), lr=0.0)
         mixed = ws.trainer.precision != "32-true"
         kind = torch.bfloat16 if ws.trainer.precision == "bf16-mixed" else torch.float16
@@ -80,11 +101,10 @@ class Measured:
 
             return run
 
-        return self.time(step, ws.train.batch_size)
+        return step
 
-    @cached_property
-    def evaluated(self) -> float:
-        """A forward pass of one item."""
+    def evaluation(self) -> Prepare:
+        """Forward passes of so many items."""
         ws, network = self.ws, self.network.eval().requires_grad_(False)
 
         def step(count: int) -> Callable[[], Any]:
@@ -96,11 +116,10 @@ class Measured:
 
             return run
 
-        return self.time(step, ws.trainer.scoring_batch)
+        return step
 
-    @cached_property
-    def gradient(self) -> float:
-        """A gradient of one item at one draw."""
+    def gradients(self) -> Prepare:
+        """The gradients of so many items, each at ``DRAWS`` draws."""
         ws, network = self.ws, self.network.eval().requires_grad_(False)
         config = GradientConfig("loss", DRAWS, "training", False, "all", ProjectionConfig("none", 8, 1))
         names = network.parameter_names("all")
@@ -113,7 +132,7 @@ class Measured:
             )
             return lambda: gradients.of(x, given)
 
-        return self.time(step, max(1, ws.trainer.gradient_batch // DRAWS)) / DRAWS
+        return step
 
     @cached_property
     def encoded(self) -> float:
@@ -140,7 +159,7 @@ class Measured:
         matrix = torch.ones(MATRIX, MATRIX, dtype=torch.float64)
         return self.time(lambda _: lambda: matrix @ matrix, 1) / MATRIX**3
 
-    def time(self, prepare: Callable[[int], Callable[[], Any]], batch: int) -> float:
+    def time(self, prepare: Prepare, batch: int) -> float:
         """Seconds per item of a step on a batch, or on as much of it as the limit of time allows.
 
         The first call warms up and says nothing: on a GPU it takes seconds. Nor does one item say there what many
