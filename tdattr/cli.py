@@ -22,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 import tdattr
 from tdattr.completion import complete
 from tdattr.declared import check_values
+from tdattr.doctor.arguments import parse as parse_doctor
 from tdattr.errors import UserError
 from tdattr.files import OUTPUTS, describe_full
 from tdattr.identity import identify
@@ -149,7 +150,6 @@ def report() -> None:
 
 def doctor() -> None:
     """``tdattr-doctor``: does what is given fit together, and is there anything to attribute?"""
-    from tdattr.doctor.arguments import parse as parse_doctor  # not of a run
 
     def command() -> None:
         options = parse_doctor(sys.argv[1:])

@@ -4,17 +4,13 @@ commands are; what is there already is not computed again."""
 from collections.abc import Iterable
 from typing import Any
 
-from hydra import compose as compose_config
-from hydra import initialize_config_dir
-from hydra.errors import HydraException
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig
 from torch import nn
 
-from tdattr.errors import UserError
+from tdattr.composition import compose_command
 from tdattr.ids import Ids
 from tdattr.methods import Method
 from tdattr.metrics.choice import complete_measures
-from tdattr.overrides import check_overrides, choose_loggers, compose_bare, explain
 from tdattr.pipeline import attribute as attribution
 from tdattr.pipeline import evaluate as evaluation
 from tdattr.pipeline import generate as generation
@@ -24,7 +20,6 @@ from tdattr.pipeline.open import open_workspace
 from tdattr.pipeline.workspace import Workspace
 from tdattr.queries import Queries
 from tdattr.scores import Scores, load_scores
-from tdattr.search_path import CONF
 
 
 def compose(overrides: Iterable[str] = ()) -> Workspace:
@@ -42,18 +37,9 @@ def compose(overrides: Iterable[str] = ()) -> Workspace:
 def read_config(overrides: Iterable[str] = ()) -> tuple[DictConfig, list[str]]:
     """The config of a command with those overrides, and these as Hydra takes them. Raises UserError for what cannot be
     composed."""
-    given = choose_loggers(overrides)
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        try:
-            cfg = compose_config("config", given, return_hydra_config=True)
-        except (HydraException, ValueError, TypeError) as error:
-            raise UserError(explain(error, given, "config")) from error
-        check_overrides(cfg, cfg.hydra, compose_bare(cfg.hydra))
-        sources = cfg.hydra.runtime.config_sources
-        with open_dict(cfg):
-            del cfg["hydra"]
-        complete_measures(cfg, sources)
-    return cfg, given
+    composed = compose_command(overrides)
+    complete_measures(composed.cfg, composed.sources)
+    return composed.cfg, composed.overrides
 
 
 def train(ws: Workspace, without: Ids | None = None, seed: int | None = None) -> nn.Module:

@@ -188,7 +188,7 @@ def test_several_loggers_are_choices_of_their_own() -> None:
         assert choose_loggers([other]) == [other]
 
 
-@pytest.mark.parametrize("command", ["main", "prepare", "groups", "base", "report"])
+@pytest.mark.parametrize("command", ["main", "prepare", "groups", "base", "report", "doctor"])
 def test_every_command_says_its_version_and_what_it_is_for(command: str, tmp_path: Path) -> None:
     name = {"main": "tdattr"}.get(command, f"tdattr-{command}")
     assert tdattr("--version", folder=tmp_path, command=command).stdout == f"tdattr {tdattr_package.__version__}\n"

@@ -35,7 +35,7 @@ LAYERS = [  # from the ground up; what stands in one line does not know of each 
     ["store"],
     ["scores", "queries", "search_path"],
     ["networks", "data", "loggers", "overrides", "identity"],
-    ["codecs", "diffusion", "features", "counterfactuals", "base_model"],
+    ["codecs", "diffusion", "features", "counterfactuals", "base_model", "composition"],
     ["training", "metrics"],
     ["scoring", "unlearning"],
     ["methods", "protocols"],

@@ -8,13 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler, PNDMScheduler, UNet2DConditionModel, UNet2DModel
+from diffusers import DDPMScheduler, PNDMScheduler, UNet2DConditionModel
 from hydra import compose as compose_config
 from hydra import initialize_config_dir
-from PIL import Image
 from safetensors.torch import save_file
 
 import tdattr
@@ -25,27 +23,9 @@ from tests.codecs.vaes import save_vae
 from tests.conftest import CONF
 from tests.heavy import HEAVY
 from tests.networks.tiny_pipeline import save_pipeline
+from tests.own_data import UNET, save_pictures, save_unet
 
-UNET: dict[str, Any] = {"sample_size": 8, "in_channels": 1, "out_channels": 1, "layers_per_block": 1}
-UNET |= {"norm_num_groups": 4, "block_out_channels": (4, 8), "attention_head_dim": 4}
-UNET |= {"down_block_types": ("DownBlock2D", "AttnDownBlock2D"), "up_block_types": ("AttnUpBlock2D", "UpBlock2D")}
 QUICK = ["method=pixel", "dataset.recipe.steps=2", "queries.attributed=2", "queries.controls=2", "protocol.k=1"]
-
-
-def save_pictures(root: Path, groups: tuple[str, ...] = ("cats", "dogs"), each: int = 4) -> Path:
-    rng = np.random.default_rng(0)
-    for group in groups:
-        (root / group).mkdir(parents=True)
-        for number in range(each):
-            Image.fromarray(rng.integers(256, size=(9, 11, 3), dtype=np.uint8)).save(root / group / f"{number}.png")
-    return root
-
-
-def save_unet(folder: Path, scheduler: Any = None, **changes: Any) -> UNet2DModel:
-    unet = UNet2DModel(**(UNET | changes))
-    unet.save_pretrained(folder / "unet")
-    (scheduler or DDIMScheduler()).save_pretrained(folder / "scheduler")
-    return unet
 
 
 def compose(tmp_path: Path, *overrides: str) -> Any:

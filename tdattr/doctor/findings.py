@@ -6,10 +6,11 @@ from typing import Any, Literal
 
 from tdattr.report.sheet import Number, Sheet
 
-Verdict = Literal["fine", "look", "broken", "open"]
+Verdict = Literal["fine", "note", "look", "broken", "open"]
 WORST_FIRST: tuple[Verdict, ...] = ("broken", "look", "open")
 MEANING: dict[Verdict, str] = {
     "fine": "as it should be",
+    "note": "good to know; a run warns of it",
     "look": "it works, but the results may mean little: read the sentence",
     "broken": "nothing sensible can come out of it",
     "open": "not checked",

@@ -4,13 +4,13 @@ import numpy as np
 
 from tdattr.doctor.findings import Finding
 from tdattr.doctor.intervals import difference_interval
-from tdattr.doctor.sample import Errors, Sample
+from tdattr.doctor.sample import Errors, OtherErrors, Sample
 from tdattr.pipeline.train import TRAINED, train
 
 FEWEST = 8  # items of each kind, below which an interval says nothing; ours
 
 
-def compare_held_out(sample: Sample, own: Errors, held_out: Errors) -> Finding:
+def compare_held_out(sample: Sample, own: Errors, held_out: OtherErrors) -> Finding:
     """Whether F1 misses more of the noise in items that it was not trained on, at the same noise. The interval is over
     the items."""
     check, trained_here = "training items", train(sample.ws).stage == TRAINED

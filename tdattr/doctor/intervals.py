@@ -6,21 +6,20 @@ from jaxtyping import Float
 from tdattr.metrics.rank_correlation import CONFIDENCE
 
 RESAMPLES = 2000
-Values = Float[np.ndarray, " item"]
 
 
-def mean_interval(values: Values) -> tuple[float, float]:
+def mean_interval(values: Float[np.ndarray, " item"]) -> tuple[float, float]:
     """The 95 % percentile interval of the mean."""
     return percentiles(resample(values, np.random.default_rng(0)))
 
 
-def difference_interval(first: Values, second: Values) -> tuple[float, float]:
+def difference_interval(first: Float[np.ndarray, " item"], second: Float[np.ndarray, " other"]) -> tuple[float, float]:
     """That of the difference of two means, the second minus the first, both drawn again by themselves."""
     rng = np.random.default_rng(0)
     return percentiles(resample(second, rng) - resample(first, rng))
 
 
-def resample(values: Values, rng: np.random.Generator) -> Float[np.ndarray, " resample"]:
+def resample(values: Float[np.ndarray, " item"], rng: np.random.Generator) -> Float[np.ndarray, " resample"]:
     """The means of as many values that are drawn with replacement."""
     return values[rng.integers(len(values), size=(RESAMPLES, len(values)))].mean(1)
 

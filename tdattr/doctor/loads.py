@@ -36,7 +36,7 @@ def collected(findings: list[Finding]) -> Iterator[None]:
         def emit(self, record: logging.LogRecord) -> None:
             text = record.getMessage()
             if text not in seen:
-                findings.append(Finding("warning", "look", text))
+                findings.append(Finding("warning", "note", text))
             seen.add(text)
 
     handler = Collect(logging.WARNING)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from tdattr.doctor.findings import Finding, Verdict
 from tdattr.doctor.intervals import mean_interval
-from tdattr.doctor.sample import Change, Changed, Errors, Sample
+from tdattr.doctor.sample import Change, Changed, Errors, OtherErrors, Sample
 from tdattr.networks import Network
 from tdattr.pipeline.train import TRAINED, build_random, train
 from tdattr.report.sheet import Cell, Number, Sheet
@@ -32,7 +32,7 @@ CAPTION = (
 )
 
 
-def compare_losses(sample: Sample, network: Network, own: Errors, held_out: Errors) -> tuple[list[Finding], Sheet]:
+def compare_losses(sample: Sample, network: Network, own: Errors, held_out: OtherErrors) -> tuple[list[Finding], Sheet]:
     """Findings on F1's losses, and the table of all levels. ``own``, ``held_out``: of the items as they are."""
     ws, items = sample.ws, sample.items
     fresh = build_random(ws, ws.seed).eval().requires_grad_(False).to(ws.device)

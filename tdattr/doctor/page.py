@@ -13,7 +13,7 @@ from tdattr.report.command import Terminal
 from tdattr.report.sheet import as_text, render_sheet
 
 PAGE, FINDINGS = "index.html", "findings.json"
-STYLES = {"fine": "green", "look": "yellow", "broken": "bold red", "open": "dim"}
+STYLES = {"fine": "green", "note": "cyan", "look": "yellow", "broken": "bold red", "open": "dim"}
 SUMMARY = {
     "fine": "Nothing stands in the way of attributing this model.",
     "look": "It can be attributed, but some findings deserve a look before the results are believed.",

@@ -20,6 +20,7 @@ from tdattr.training.config import ScoringPrecision
 
 DRAWN = 4096  # levels of a training by which its range of noise is told
 Errors = Float[np.ndarray, "item level"]
+OtherErrors = Float[np.ndarray, "other level"]
 Change = Callable[[Float[Tensor, "item *x"], Int[np.ndarray, " item"]], Float[Tensor, "item *x"]]
 
 
