@@ -112,19 +112,19 @@ class Steps:
     def trained(self) -> int | None:
         """A step of the training."""
         ws = self.measured.ws
-        return peak_of_batch(self.measured.training_step(), ws.train.batch_size // ws.train.accumulate, ws.device)
+        return peak_of_batch(self.measured.training_step, ws.train.batch_size // ws.train.accumulate, ws.device)
 
     @cached_property
     def evaluated(self) -> int | None:
         """A batch of forward passes."""
         ws = self.measured.ws
-        return peak_of_batch(self.measured.evaluation(), ws.trainer.scoring_batch, ws.device)
+        return peak_of_batch(self.measured.evaluation, ws.trainer.scoring_batch, ws.device)
 
     @cached_property
     def gradient(self) -> int | None:
         """A batch of gradients, and those that are held to be projected together."""
         ws, size = self.measured.ws, sum(value.numel() for value in self.measured.network.parameters())
-        step = peak_of_batch(self.measured.gradients(), self.measured.gradients_at_once, ws.device)
+        step = peak_of_batch(self.measured.gradients, self.measured.gradients_at_once, ws.device)
         held = min(len(ws.ids), items_together(size)) * size * NUMBER_BYTES
         return None if step is None else step + held
 
@@ -183,7 +183,7 @@ def judge_methods(priced: list[Priced], queries: int) -> tuple[Finding, list[She
         remedy = f"another one: method={others}" if able else None
         said = f"method={first.name} cannot run here: {first.refused}"
         return Finding("methods", "look" if able else "broken", said, remedy, numbers), sheets
-    timed = [each for each in able if each.row.timed and each.name != "random"]
+    timed = [each for each in able if each.row.timed and each.scores == first.scores and each.name != "random"]
     timed.sort(key=lambda each: each.row.seconds)
     quick = ", ".join(each.name for each in timed[:MOST_NAMED])
     memory = "" if first.memory is None else f" and {show_bytes(first.memory)} of memory"

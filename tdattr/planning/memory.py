@@ -1,6 +1,7 @@
 """How much memory of its device a step takes, beside what is held before it."""
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -9,21 +10,27 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from tdattr.planning.measure import Prepare
+from tdattr.planning.measure import LIMIT_SECONDS, Prepare
 
 EVENT = "[memory]"  # of a trace: a piece that is taken, or given back
 CPU_TYPE = 0
 
 
-def peak_of_batch(prepare: Prepare, batch: int, device: torch.device) -> int | None:
-    """The bytes of a step on a batch, by those of steps on one and on two items: what grows with the batch grows in
-    proportion. None on devices that do not say."""
+def peak_of_batch(make: Callable[[], Prepare], batch: int, device: torch.device) -> int | None:
+    """The bytes of a step on a batch or, where a step takes longer than the limit, as many more as the largest steps
+    within it grow by. None on devices that do not say. ``make``: steps that have not begun, so that all they hold is
+    new."""
     if device.type not in ("cpu", "cuda"):
         return None
-    step = prepare(1)
-    one = peak(step, device)
-    two = peak(prepare(2), device)
-    return one + max(0, two - one) * (batch - 1)
+    before, count, held = 0, 1, 0
+    while True:
+        started = time.perf_counter()
+        last, held = held, peak(make()(count), device)
+        if count == batch:
+            return held
+        if time.perf_counter() - started > LIMIT_SECONDS and before:
+            return held + max(0, held - last) * (batch - count) // (count - before)
+        before, count = count, min(batch, 2 * count)
 
 
 def peak(step: Callable[[], Any], device: torch.device) -> int:

@@ -32,8 +32,8 @@ def test_a_step_holds_what_it_makes_at_a_time() -> None:
 
     values = 1000 * 4
     assert peak(step(3), torch.device("cpu")) == pytest.approx(2 * 3 * values, rel=0.01)
-    assert peak_of_batch(step, 50, torch.device("cpu")) == pytest.approx(2 * 50 * values, rel=0.01)
-    assert peak_of_batch(step, 50, torch.device("mps")) is None
+    assert peak_of_batch(lambda: step, 50, torch.device("cpu")) == pytest.approx(2 * 50 * values, rel=0.01)
+    assert peak_of_batch(lambda: step, 50, torch.device("mps")) is None
 
 
 @pytest.mark.slow
@@ -54,6 +54,10 @@ def test_methods_are_priced_by_their_steps(tmp_path: Path) -> None:
     assert unlearned > 2 * weights + 3 * weights  # with gradients and the optimiser's two moments
     assert gradients > len(ws.ids) * weights  # which are held to be projected together
     assert prices.memory(ws, Work(evaluations=1)) in range(weights, unlearned)
+    measured = prices.estimates.measured[ws.size]
+    for make, batch in ((measured.training_step, ws.train.batch_size), (measured.gradients, 5)):
+        reckoned = peak_of_batch(make, batch, ws.device)
+        assert reckoned == pytest.approx(peak(make()(batch), ws.device), rel=0.15)
     assert not (tmp_path / "artifacts" / "pretrain").exists()
 
 
