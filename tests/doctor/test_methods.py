@@ -1,10 +1,8 @@
 """What methods take: which overrides are theirs, and how much memory a step has."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
 import tdattr
 from tdattr.costs import Work
@@ -18,22 +16,6 @@ def test_settings_of_one_method_are_left_out() -> None:
     given += ["~method.unlearn", "train.steps=4", "methods=1"]
     assert leave_out_method(given) == ["seed=2", "train.steps=4", "methods=1"]
     assert leave_out(["protocol=lds", "protocol.share=0.5", "seed=1"], "protocol") == ["seed=1"]
-
-
-def test_a_step_holds_what_it_makes_at_a_time() -> None:
-    def step(count: int) -> Callable[[], None]:
-        def run() -> None:
-            first = torch.ones(count, 1000)
-            second = first + 1
-            del first
-            assert len(second.exp()) == count
-
-        return run
-
-    values = 1000 * 4
-    assert peak(step(3), torch.device("cpu")) == pytest.approx(2 * 3 * values, rel=0.01)
-    assert peak_of_batch(lambda: step, 50, torch.device("cpu")) == pytest.approx(2 * 50 * values, rel=0.01)
-    assert peak_of_batch(lambda: step, 50, torch.device("mps")) is None
 
 
 @pytest.mark.slow
