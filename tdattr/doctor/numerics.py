@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from tdattr.doctor.findings import Finding, Verdict
 from tdattr.doctor.sample import Sample
-from tdattr.errors import first_line
+from tdattr.errors import UserError, first_line
 from tdattr.metrics.rank_correlation import spearman
 from tdattr.networks import Given, Network
 from tdattr.scoring.gradients import GradientConfig, Gradients
@@ -117,10 +118,10 @@ def compare_gradients(sample: Sample, network: Network, items: int) -> Finding:
 
 def choose_part(network: Network, items: int) -> str:
     """All parameters or, where their gradients take too much memory, the smallest part that can be differentiated."""
-    sizes = {}
+    sizes: dict[str, int] = {}
     for part in network.parts:
-        names = network.parameter_names(part)
-        sizes[part] = sum(network.get_parameter(name).numel() for name in names)
+        with suppress(UserError):  # an adapter changes nothing in some parts
+            sizes[part] = sum(network.get_parameter(name).numel() for name in network.parameter_names(part))
     if 2 * items * sizes["all"] <= MOST_VALUES:
         return "all"
     return min((part for part in sizes if sizes[part]), key=sizes.__getitem__)
