@@ -161,11 +161,9 @@ def fit_conditions(root: Path, labels: int | None, data: Path) -> list[str]:
 
 def count_groups(data: Path) -> int:
     """The number of groups of a folder of pictures."""
-    from tdattr.data.image_folder import ImageFolder
-    from tdattr.data.images import MAX_PIXELS
+    from tdattr.data.listing import list_folder
 
-    source = ImageFolder(str(data), 1, 3, "group", 0, None, MAX_PIXELS, "stop")
-    return len(source.groups)
+    return len(list_folder(data).groups)
 
 
 def find_captions(data: Path | None) -> list[str]:

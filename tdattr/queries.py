@@ -10,7 +10,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tdattr.configs import Settings
-from tdattr.data.names import FIELD
 from tdattr.errors import UserError
 from tdattr.ranges import Count, CountOrZero, PositiveOrZero
 from tdattr.seeding import generator
@@ -114,7 +113,8 @@ class Queries:
     address: str  # what stands for them in the address of an artifact
     indices: slice  # which of the run's generated images they are
     guidance: float | None = None  # the weight with which they were generated; None: without
-    numbers: tuple[int, ...] = ()  # of the noise that each comes from; none of pictures that were not generated
+    numbers: tuple[int, ...] = ()  # of the noise that each comes from; none of pictures that were not generated,
+    names: tuple[str, ...] = ()  # which have names in their place
 
     def __len__(self) -> int:
         return len(self.images)
@@ -122,9 +122,7 @@ class Queries:
     @property
     def labels(self) -> list[str]:
         """What each is called: a picture by its name, a generated image by its place among the explained ones."""
-        if self.numbers or FIELD not in self.items:
-            return [f"query {index}" for index in range(len(self))]
-        return [str(name) for name in self.items[FIELD]]
+        return list(self.names) or [f"query {index}" for index in range(len(self))]
 
     def select(self, indices: slice) -> "Queries":
         """Some of them."""
@@ -137,6 +135,7 @@ class Queries:
             slice(self.indices.start + indices.start, self.indices.start + indices.stop),
             self.guidance,
             self.numbers[indices],
+            self.names[indices],
         )
 
 

@@ -43,7 +43,7 @@ LAYERS = [  # from the ground up; what stands in one line does not know of each 
     ["library", "completion", "planning", "declared", "own_model"],
     ["doctor"],
     ["cli"],
-    ["sweeps"],
+    ["sweeps", "explain"],
 ]
 RANKS = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 

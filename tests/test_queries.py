@@ -94,7 +94,7 @@ def test_pictures_leave_nothing_to_generate() -> None:
 
 
 def test_pictures_are_called_by_their_names_and_generated_images_by_their_places(queries: Queries) -> None:
-    items = queries.items.assign(name=[f"{letter}.png" for letter in "abcdef"])
-    assert replace(queries, items=items).select(slice(1, 3)).labels == ["b.png", "c.png"]
-    generated = replace(queries, items=items, numbers=tuple(range(COUNT))).select(slice(1, 3))
+    names = tuple(f"{letter}.png" for letter in "abcdef")
+    assert replace(queries, names=names).select(slice(1, 3)).labels == ["b.png", "c.png"]
+    generated = replace(queries, numbers=tuple(range(COUNT))).select(slice(1, 3))
     assert generated.numbers == (1, 2) and generated.labels == ["query 0", "query 1"]

@@ -21,13 +21,11 @@ from tdattr.planning.seconds import Estimates
 from tdattr.planning.table import Row, show_bytes, show_seconds
 from tdattr.planning.workspace import PlannedWorkspace, open_planned
 from tdattr.progress import track
-from tdattr.protocols.leave_k_out import LeaveKOut
 from tdattr.report.sheet import NOTHING, Cell, Sheet
 from tdattr.scoring.gradients import items_together
 from tdattr.search_path import load_group
 from tdattr.wording import counted
 
-GROUPS = "protocol=logo"  # which judges groups
 MOST_NAMED = 4  # in a sentence
 OF_METHODS = ("method", "ablation")  # what is given for one method and means nothing to others
 CAPTION = (
@@ -142,17 +140,11 @@ def price_methods(given: list[str], chosen: str) -> Iterator[Priced]:
 
 
 def open_for_method(given: list[str]) -> tuple[PlannedWorkspace, list[str]]:
-    """A workspace that can plan its method, under a protocol that has use for its scores, and its overrides."""
+    """A workspace that can plan its method alone, and its overrides."""
+    given = [*leave_out(given, "protocol"), "protocol=none"]
     ws = open_planned(read_config(given)[0])
     use_threads(ws)
-    protocol = ws.protocol
-    if ws.method.scores_groups and not protocol.judges_groups:
-        given = [*leave_out(given, "protocol"), GROUPS]
-    elif isinstance(protocol, LeaveKOut) and not protocol.removed_per_query(len(ws.ids)):  # of so few items
-        given = [*given, "protocol.k=1"]
-    else:
-        return ws, given
-    return open_planned(read_config(given)[0]), given
+    return ws, given
 
 
 def leave_out_method(given: list[str]) -> list[str]:

@@ -165,6 +165,7 @@ def make_queries(ws: Workspace, plan: Plan, x: Tensor, images: Tensor) -> Querie
         indices=slice(0, len(images)),
         guidance=guidance(ws),
         numbers=() if ws.pictures else tuple(ws.queries.numbers),
+        names=tuple(ws.pictures),
     )
 
 

@@ -14,8 +14,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from tdattr.costs import NUMBER_BYTES, Cost, Work
 from tdattr.data.conditions import find_condition, name_conditions
 from tdattr.data.image_folder import read_captions
-from tdattr.data.images import list_images, read_image, walk
-from tdattr.data.names import FIELD, compose, name_paths, show_name
+from tdattr.data.images import read_image
+from tdattr.data.listing import list_folder
+from tdattr.data.names import FIELD, compose, show_name
 from tdattr.data.prepared import Prepared, Split
 from tdattr.data.prompt_file import KEY
 from tdattr.errors import UserError
@@ -55,17 +56,16 @@ def list_pictures(given: Any) -> dict[str, Path]:
     for text in [given] if isinstance(given, str) else given or []:
         path = expand(str(text))
         if path.is_dir():
-            pictures = name_paths(list_images(walk(path), path), path)
-            if not pictures:
+            paths = [(image.name, path / image.name) for image in list_folder(path).images]
+            if not paths:
                 raise UserError(f"{SETTING}={text} is a folder without pictures: give another one.")
         elif path.is_file():
-            pictures = {show_name(path.name): path}
+            paths = [(path.name, path)]
         else:
             raise UserError(f"{SETTING}={text} does not exist: give a picture or a folder of pictures.")
-        for name, picture in pictures.items():
-            if name in found:
+        for spelled, picture in paths:
+            if found.setdefault(name := show_name(spelled), picture) is not picture:
                 raise UserError(f"{SETTING} has {name} twice: rename one of them.")
-            found[name] = picture
     return found
 
 
