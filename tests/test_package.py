@@ -50,6 +50,7 @@ def say(site: Path, folder: Path, *arguments: str) -> str:
 def test_an_unpacked_wheel_composes_its_own_configs(site: Path, tmp_path: Path) -> None:
     assert (site / "tdattr/conf/method/mucs.yaml").exists()
     assert (site / "tdattr/report/page.html.j2").exists()
+    assert all((site / f"tdattr/report/viewer/{name}").exists() for name in ("start.js", "style.css"))
     assert "name: digits" in say(site, tmp_path, "--cfg", "job", "dataset=digits")
     assert not list(tmp_path.iterdir())
 

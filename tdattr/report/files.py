@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 
 import pandas as pd
@@ -44,7 +45,7 @@ def write_sheet(folder: Path, sheet: Sheet) -> None:
         (folder / f"{sheet.name}.{suffix}").write_text(text, encoding="utf-8")
 
 
-def write_csv(frame: pd.DataFrame, path: Path) -> None:
+def write_csv(frame: pd.DataFrame, path: Path | StringIO) -> None:
     """Write a table in which no name is a formula to a spreadsheet."""
     frame.map(quote_formula).rename(columns=quote_formula).to_csv(path, index=False)
 

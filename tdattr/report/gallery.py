@@ -1,32 +1,69 @@
-"""Training items as a page shows them: the picture and the tooltip of each are made once, though many runs name it."""
+"""Training items and their groups as a page shows them: the picture and the words of each are in it once."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from tdattr.pictures import data_uri, to_uint8
+from tdattr.data.groups import list_owners
+from tdattr.pictures import to_uint8
+from tdattr.report.album import THUMB, Album
 
 
+@dataclass
 class Gallery:
-    """Those of one split."""
+    """Those of one split that something names; each is known by its number among the ``targets``."""
 
-    def __init__(self, split: Any) -> None:  # a Split
-        self.split = split
-        self.shown: dict[int, tuple[str, str]] = {}
+    split: Any  # a Split
+    album: Album
+    by: str | None = None  # what groups are made by; None: there are none
+    targets: list[dict[str, Any]] = field(default_factory=list)
+    numbers: dict[int | str, int] = field(default_factory=dict)  # by the id of an item or the name of a group
 
-    def show(self, ids: Sequence[int]) -> list[tuple[str, str]]:
-        """The source of an <img>, and what a tooltip says, of each item."""
-        if new := [index for index in dict.fromkeys(ids) if index not in self.shown]:
-            pictures = to_uint8(self.split.images(np.array(new)))
+    @cached_property
+    def owners(self) -> list[str]:
+        """The group of every item."""
+        return [] if self.by is None else [name for _, name in sorted(list_owners(self.split.items, self.by))]
+
+    @cached_property
+    def members(self) -> dict[str, np.ndarray]:
+        """The ids of every group."""
+        owners = np.array(self.owners, dtype=object)
+        return {name: np.flatnonzero(owners == name) for name in sorted(set(self.owners))}
+
+    def show(self, ids: Sequence[int]) -> list[int]:
+        """The number of each item."""
+        if new := [index for index in dict.fromkeys(ids) if index not in self.numbers]:
             rows = self.split.items.iloc[new].to_dict("records")
-            for index, picture, row in zip(new, pictures, rows, strict=True):
-                self.shown[index] = data_uri(picture), label(row)
-        return [self.shown[index] for index in ids]
+            for index, picture, row in zip(new, self.draw(new), rows, strict=True):
+                group = {"group": self.owners[index]} if self.by is not None else {}
+                self.add(index, {"kind": "item", "id": index, "label": label(row), "picture": picture} | group)
+        return [self.numbers[index] for index in ids]
+
+    def show_groups(self, names: Sequence[str]) -> list[int]:
+        """The number of each group, whose picture is that of its first item."""
+        if new := [name for name in dict.fromkeys(names) if name not in self.numbers]:
+            for name, picture in zip(new, self.draw([int(self.members[name][0]) for name in new]), strict=True):
+                size = len(self.members[name])
+                self.add(
+                    name, {"kind": "group", "label": f"group {name}", "group": name, "picture": picture, "n": size}
+                )
+        return [self.numbers[name] for name in names]
+
+    def draw(self, ids: Sequence[int]) -> list[int]:
+        """The picture of each item."""
+        return [self.album.add(image, THUMB) for image in to_uint8(self.split.images(np.array(ids)))]
+
+    def add(self, key: int | str, target: dict[str, Any]) -> None:
+        """One more."""
+        self.numbers[key] = len(self.targets)
+        self.targets.append(target)
 
 
 def label(item: dict[Any, Any]) -> str:
-    """What a tooltip says about a training item: its id, its file where that is known, and its prompt or all else."""
+    """What is said of a training item: its id, its file where that is known, and its prompt or all else."""
     words = [item[key] for key in ("name", "prompt") if item.get(key)]
     if not item.get("prompt"):
         words += [str(value) for key, value in item.items() if key not in ("id", "name")]

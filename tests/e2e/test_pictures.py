@@ -56,7 +56,7 @@ def test_files_keep_their_names(place: Path) -> None:
     assert not set(listed["name"]) & {"cats/00.png", "cats/01.png"}
     tdattr(folder=place, command="report")
     page = (place / "outputs" / "report" / "index.html").read_text()
-    assert f'title="id {listed["id"][0]}: {listed["name"][0]}, ' in page
+    assert f'"label":"id {listed["id"][0]}: {listed["name"][0]}, ' in page
     noisy = ["noise.moved=2", "noise.block=1", "manifest=noisy.csv"]
     tdattr(*(s for s in SMALL if s.startswith("dataset")), *noisy, folder=place, command="groups", **pictures)
     assert read_frame(place / "noisy.csv")["name"].tolist() == names.tolist()

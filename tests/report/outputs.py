@@ -18,6 +18,7 @@ from tdattr.report.sheet import Sheet
 from tdattr.report.sheets import make_sheets
 from tdattr.tables import write_table
 
+UNPICTURED = "tdattr.report.catalogue.Catalogue.show_queries"  # to patch: pretended runs have no pictures
 QUERIES, CONTROLS, ITEMS, K = 6, 3, 30, 3
 
 

@@ -14,13 +14,15 @@ from rich.console import Console
 from safetensors.torch import save_file
 
 from tdattr.report import command, page
+from tdattr.report.album import Album
 from tdattr.report.arguments import parse
+from tdattr.report.catalogue import SHOWN, Catalogue, show_attributions
 from tdattr.report.collect import collect
 from tdattr.report.files import escape_latex, to_frame, to_latex, to_markdown, write_sheet
 from tdattr.report.gallery import Gallery
 from tdattr.report.sheet import Number, Sheet, drop_empty_columns, render_sheet
 from tdattr.scores import load_scores
-from tests.report.outputs import ITEMS, QUERIES, K, Outputs
+from tests.report.outputs import ITEMS, QUERIES, UNPICTURED, K, Outputs
 
 SHEET = Sheet(
     "table_0",
@@ -127,7 +129,9 @@ def test_the_command_prints_and_writes_every_table(
     outputs.run("pixel", 1, 0.1)
     outputs.run("mucs", 1, 0.1, ablation="block")
     outputs.lds("mucs", 1)
-    monkeypatch.setattr("tdattr.report.page.show_queries", lambda *_: [])  # pretended runs have no pictures
+    monkeypatch.setattr(
+        "tdattr.report.catalogue.Catalogue.show_queries", lambda *_: []
+    )  # pretended runs have no pictures
     command.run(parse([str(tmp_path / "runs"), "--out", str(tmp_path / "report")]))
     printed = capsys.readouterr().out
     for words in ("Table 1: AUC", "Table 2: MUCS", "Linear datamodeling score", "table_8", "Report: "):
@@ -150,7 +154,7 @@ def test_changes_from_a_small_median_have_a_mark_and_a_footnote_wherever_they_ar
 ) -> None:
     outputs = Outputs(tmp_path)
     outputs.run("mucs", 1, 0.3, lower=lower)
-    monkeypatch.setattr("tdattr.report.page.show_queries", lambda *_: [])
+    monkeypatch.setattr(UNPICTURED, lambda *_: [])
     command.run(parse([str(tmp_path / "runs"), "--out", str(tmp_path / "report")]))
     (folder,) = (tmp_path / "report/tables").iterdir()
     texts = {
@@ -172,7 +176,7 @@ def test_lds_alone_needs_no_overview(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Outputs(tmp_path).lds("mucs", 1)
-    monkeypatch.setattr("tdattr.report.page.show_queries", lambda *_: [])
+    monkeypatch.setattr(UNPICTURED, lambda *_: [])
     command.run(parse([str(tmp_path / "runs"), "--out", str(tmp_path / "report")]))
     printed = capsys.readouterr().out
     assert "tiny, dit, edm: lds, 32 subsets" in printed and "§: fewer than 10 queries stand behind it." in printed
@@ -191,11 +195,13 @@ def test_the_page_shows_the_examples_of_the_best_damping(tmp_path: Path) -> None
     (run.artifact("scores").folder / "dampings.json").write_text(json.dumps([0.01, 0.1]))
     items = pd.DataFrame({"id": range(ITEMS), "prompt": "a glyph"})
     split = SimpleNamespace(items=items, images=lambda ids: torch.zeros(len(ids), 1, 4, 4))
-    found = page.show_attributions(run, Gallery(split))
-    assert [entry["examples"][0]["label"] for entry in found] == ["id 9: a glyph"] * QUERIES
-    assert found[0]["examples"][0]["score"] == "0.5"
-    assert found[0]["after"] is None
-    assert found[2]["verdict"] == f"lds {table['lds'][2]:.2f}"
+    gallery = Gallery(split, Album())
+    catalogue = Catalogue(experiment, gallery.album, [])
+    found = catalogue.show_method("dtrak", run, gallery)
+    assert [gallery.targets[entry["top"][0][0]]["label"] for entry in found] == ["id 9: a glyph"] * QUERIES
+    assert found[0]["top"][0][1:] == [0.5]
+    assert "after" not in found[0]
+    assert found[2]["verdict"] == {"lds": pytest.approx(table["lds"][2], rel=1e-3)}
 
 
 def test_the_page_marks_what_was_removed_and_says_for_which_queries(tmp_path: Path) -> None:
@@ -211,14 +217,15 @@ def test_the_page_marks_what_was_removed_and_says_for_which_queries(tmp_path: Pa
     save_file({"images": torch.zeros(QUERIES, 1, 4, 4)}, folder / "images.safetensors")
     items = pd.DataFrame({"id": range(ITEMS), "prompt": "a glyph"})
     split = SimpleNamespace(items=items, images=lambda ids: torch.zeros(len(ids), 1, 4, 4))
-    top = load_scores(run.artifact("scores")).top(page.SHOWN)
+    scores, gallery = load_scores(run.artifact("scores")), Gallery(split, Album())
+    top = scores.top(SHOWN)
     removed = set(top[:, :K].ravel().tolist())
-    found = page.show_attributions(run, Gallery(split))
-    marked = [[example["removed"] for example in entry["examples"]] for entry in found]
-    assert marked == [[index in removed for index in row] for row in top.tolist()]
+    found = show_attributions(run, scores, gallery)
+    shown = [[(gallery.targets[each[0]]["id"], each[3:] == [1]) for each in entry["top"]] for entry in found]
+    assert shown == [[(index, index in removed) for index in row] for row in top.tolist()]
+    marked = [[mark for _, mark in row] for row in shown]
     assert all(row[:K] == [True] * K for row in marked) and any(any(row[K:]) for row in marked)
-    labels = [example["label"].endswith(", removed") for entry in found for example in entry["examples"]]
-    assert labels == [mark for row in marked for mark in row]
+    assert all(gallery.album.pictures[entry["after"]].shape == (4, 4, 3) for entry in found)
     words = page.describe_removal(experiment)
     assert words is not None and f"the {K} highest of every query, those of all queries together" in words
 
@@ -229,7 +236,7 @@ def test_a_crafted_summary_writes_nothing_outside_of_the_reports_folder(
 ) -> None:
     outputs = Outputs(tmp_path / "in")
     outputs.run("mucs", 1, dataset=name)
-    monkeypatch.setattr("tdattr.report.page.show_queries", lambda *_: [])
+    monkeypatch.setattr(UNPICTURED, lambda *_: [])
     before = set(tmp_path.rglob("*"))
     command.run(parse([str(tmp_path / "in"), "--out", str(tmp_path / "report")]))
     written = set(tmp_path.rglob("*")) - before
@@ -252,7 +259,7 @@ def test_a_crafted_summary_has_no_artifact_outside_of_the_store_and_no_name_that
 
 def test_a_reader_that_leaves_gets_a_page_and_no_complaint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Outputs(tmp_path).run("mucs", 1)
-    monkeypatch.setattr("tdattr.report.page.show_queries", lambda *_: [])
+    monkeypatch.setattr(UNPICTURED, lambda *_: [])
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "w") as pipe:  # closing it flushes, as the interpreter does at its end

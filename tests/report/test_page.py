@@ -11,7 +11,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tdattr.report import page
+from tdattr.report import catalogue, page
+from tdattr.report.album import Album
+from tdattr.report.catalogue import Catalogue
 from tdattr.report.collect import Experiment, collect
 from tests.report.outputs import ITEMS, QUERIES, Outputs
 
@@ -23,9 +25,9 @@ def outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Outputs:
     """Whose queries have prompts, and whose items are in three groups."""
     items = pd.DataFrame({"id": range(ITEMS), "style": [GROUPS[index % 3] for index in range(ITEMS)]})
     split = SimpleNamespace(items=items, conditions=1, images=lambda ids: torch.zeros(len(ids), 1, 2, 2))
-    monkeypatch.setattr(page, "load_images", lambda artifact: torch.zeros(QUERIES, 1, 2, 2))
-    monkeypatch.setattr(page, "read_frame", lambda path: pd.DataFrame({"prompt": ["a bold 4"] * QUERIES}))
-    monkeypatch.setattr(page, "read_split", lambda folder, split_name: split)
+    monkeypatch.setattr(catalogue, "load_images", lambda artifact: torch.zeros(QUERIES, 1, 2, 2))
+    monkeypatch.setattr(catalogue, "read_frame", lambda path: pd.DataFrame({"prompt": ["a bold 4"] * QUERIES}))
+    monkeypatch.setattr(catalogue, "read_split", lambda folder, split_name: split)
     return Outputs(tmp_path)
 
 
@@ -49,13 +51,16 @@ def run(outputs: Outputs, method: str, of_groups: bool, text: Any) -> Experiment
 
 @pytest.mark.parametrize("text", [None, {"name": "tokens"}])
 def test_what_is_named_and_what_a_query_was_told(outputs: Outputs, text: Any) -> None:
-    shown = page.show_seed(run(outputs, "guda_c", True, text), 1, ["guda_c"])
-    assert shown["missing"] is None and shown["kinds"] == "groups"
+    found = Catalogue(run(outputs, "guda_c", True, text), Album(), ["guda_c"])
+    shown = found.as_dict()
+    assert not found.missing and [method["kind"] for method in shown["methods"]] == ["groups"]
     assert shown["queries"][0]["caption"] == ("condition" if text is None else "prompt") + ": a bold 4"
-    names = [example["name"] for example in shown["queries"][0]["methods"][0]["examples"]]
+    names = [shown["targets"][entry[0]]["group"] for entry in shown["queries"][0]["named"][0]["top"]]
     assert sorted(names) == GROUPS
     experiment = run(outputs, "pixel", False, text)
-    assert page.show_seed(experiment, 1, ["guda_c", "pixel"])["kinds"] == "groups or items"
-    assert page.show_seed(experiment, 1, ["pixel"])["kinds"] == "items"
+    shown = Catalogue(experiment, Album(), ["guda_c", "pixel"]).as_dict()
+    assert [method["kind"] for method in shown["methods"]] == ["groups", "items"]
+    grouped = [entry["named"][1]["groups"] for entry in shown["queries"]]  # as the protocol sees scores of items
+    assert all(sorted(shown["targets"][each[0]]["group"] for each in groups) == GROUPS for groups in grouped)
     text_of_page = page.render([(experiment, [], [])], [], [])
-    assert "</strong>: the groups or items with the highest scores" in text_of_page and "None" not in text_of_page
+    assert "None" not in text_of_page

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from tdattr.errors import UserError
-from tdattr.report import command, page
+from tdattr.report import catalogue, command
 from tdattr.report.arguments import parse
 from tdattr.report.readable import make_readable
 from tests.report.outputs import Outputs
@@ -114,9 +114,10 @@ def test_tables_do_not_need_pictures(
         with (run / "config.yaml").open("a") as file:
             file.write("queries: {attributed: 6}\n")
     pictured: list[str] = []
-    monkeypatch.setattr(page, "show_attributions", lambda run, gallery: pictured.append(run.summary["method"]) or [])
+    seen = lambda run, scores, gallery: pictured.append(run.summary["method"]) or []  # noqa: E731
+    monkeypatch.setattr(catalogue, "show_attributions", seen)
     for name in ("load_images", "to_uint8", "read_split"):  # pretended runs have no pictures
-        monkeypatch.setattr(page, name, lambda *_: SimpleNamespace(conditions=None))
+        monkeypatch.setattr(catalogue, name, lambda *_: SimpleNamespace(conditions=None, items=[]))
     command.run(parse([str(outputs.root / "runs"), "--out", str(outputs.root / "report")]))
     text = (outputs.root / "report" / "index.html").read_text()
     for shown in (capsys.readouterr().out, text):

@@ -26,7 +26,7 @@ from tdattr.report.per_query import numeric_columns
 from tdattr.report.plots import draw_distributions
 from tdattr.report.sweeps import COST, find_sweeps
 from tdattr.report.tables import HEADINGS, format_row, make_rows
-from tests.report.outputs import Outputs
+from tests.report.outputs import UNPICTURED, Outputs
 
 
 def test_pixels_survive_the_way_to_tensors_and_back() -> None:
@@ -121,7 +121,9 @@ def test_seeds_are_pooled_and_methods_stand_side_by_side(outputs: Outputs) -> No
 
 
 def test_what_most_variants_have_is_said_once(outputs: Outputs, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tdattr.report.page.show_queries", lambda *_: [])  # pretended runs have no pictures
+    monkeypatch.setattr(
+        "tdattr.report.catalogue.Catalogue.show_queries", lambda *_: []
+    )  # pretended runs have no pictures
     for seed, steps in ((1, 10), (2, 10), (3, 10), (1, 20)):
         outputs.run("mucs", seed, settings={"unlearn": {"steps": steps, "kept": [1], "stop": 0.9}})
     outputs.run("pixel", 1)
@@ -172,7 +174,7 @@ def test_a_run_is_repeated_by_one_of_the_same_allocation(outputs: Outputs, later
 
 
 def test_unlearning_that_was_cut_short_is_said(outputs: Outputs, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tdattr.report.page.show_queries", lambda *_: [])
+    monkeypatch.setattr(UNPICTURED, lambda *_: [])
     for seed, share in ((1, 0.9), (2, 0.2)):
         outputs.run("mucs", seed, summary={"facts": {"capped": share}})
     outputs.run("abu", 1, summary={"facts": {"capped": 0.5}})
@@ -184,7 +186,7 @@ def test_unlearning_that_was_cut_short_is_said(outputs: Outputs, monkeypatch: py
 
 
 def test_how_many_losses_a_race_took_is_said(outputs: Outputs, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tdattr.report.page.show_queries", lambda *_: [])
+    monkeypatch.setattr(UNPICTURED, lambda *_: [])
     for seed, share in ((1, 0.03), (2, 0.05)):
         facts = {"evaluations": 4000.0, "share_evaluated": share, "expected_misses": 0.01, "schedule_share": None}
         outputs.run("mucs", seed, summary={"facts": facts})

@@ -1,0 +1,248 @@
+"""What the viewer shows of an experiment: every query, and for each method what it names and what came of it."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from tdattr.data.prepared import read_split
+from tdattr.metrics.aggregation import AggregateConfig
+from tdattr.pictures import to_uint8
+from tdattr.protocols.group_agreement import aggregate_scores
+from tdattr.queries import load_images
+from tdattr.report.album import FULL, HALF, Album
+from tdattr.report.collect import UNREADABLE, Experiment, Run, describe_error
+from tdattr.report.gallery import Gallery
+from tdattr.report.per_query import numeric_columns
+from tdattr.report.sheets import MAKERS
+from tdattr.report.sheets.group_agreement import PROTOCOLS as GROUP_PROTOCOLS
+from tdattr.scores import LISTED, Scores, load_scores
+from tdattr.tables import read_frame
+
+SHOWN = LISTED  # the highest scores of a query and method
+LOWEST = 4  # the lowest
+MOST_GROUPS = 40  # with bars of their own
+MAIN = ("top_1", "spearman", "ndcg_3")  # of the protocols that judge groups
+DIGITS = 4  # significant ones, of a number in the page
+
+
+class Catalogue:
+    """What is shown of one experiment, seed by seed."""
+
+    def __init__(self, experiment: Experiment, album: Album, methods: list[str]) -> None:
+        self.experiment, self.album = experiment, album
+        self.methods: dict[str, dict[str, Any]] = {
+            name: {"name": name, "seeds": sorted(experiment.runs[name])} for name in methods
+        }
+        self.gallery: Gallery | None = None
+        self.queries: list[dict[str, Any]] = []
+        self.missing: dict[int, str] = {}  # seed -> why its pictures cannot be shown
+        for seed in experiment.seeds:
+            try:
+                self.queries += self.show_queries(seed)
+            except (*UNREADABLE, IndexError) as error:
+                self.missing[seed] = describe_error(error)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "slug": self.experiment.slug,
+            "title": self.experiment.title,
+            "protocol": self.experiment.protocol,
+            "groups": self.experiment.config["dataset"].get("groups"),
+            "items": None if self.gallery is None else len(self.gallery.split.items),
+            "methods": [self.describe_method(name) | entry for name, entry in self.methods.items()],
+            "targets": [] if self.gallery is None else self.gallery.targets,
+            "queries": self.queries,
+        }
+
+    def describe_method(self, name: str) -> dict[str, Any]:
+        """The noise ceiling of its verdicts, where they have one, and the means that stand beside it."""
+        found: dict[str, Any] = {"base": self.experiment.base(name)}
+        agreements = [run.summary.get("agreement", {}) for run in self.experiment.runs[name].values()]
+        for key in ("mean", "ceiling"):
+            values = {
+                measure: [agreement[measure].get(key) for agreement in agreements if measure in agreement]
+                for measure in MAIN
+            }
+            known = {measure: listed for measure, listed in values.items() if listed and None not in listed}
+            if known:
+                found[key] = {measure: shorten(float(np.mean(listed))) for measure, listed in known.items()}
+        return found
+
+    def show_queries(self, seed: int) -> list[dict[str, Any]]:
+        """Every explained query of a seed: its image, and for each method what it named and what its removal did."""
+        runs = {name: self.experiment.runs[name][seed] for name in self.methods if seed in self.experiment.runs[name]}
+        runs = {name: run for name, run in runs.items() if run.unpictured is None}
+        if not runs:
+            return []
+        first = next(iter(runs.values()))
+        originals = to_uint8(load_images(first.artifact("queries")))
+        table = read_frame(first.artifact("queries").folder / "queries.csv")
+        gallery = self.open_gallery(first)
+        start = first_explained(self.experiment.config["queries"])
+        content: list[dict[str, Any]] = []
+        for query in range(start, start + first.summary["num_queries"]):
+            row = {str(name): value for name, value in table.iloc[query].items() if isinstance(value, str) and value}
+            picture = self.album.add(originals[query], FULL)
+            entry: dict[str, Any] = {
+                "seed": seed,
+                "index": query,
+                "picture": picture,
+                "caption": self.caption(row, query),
+                "named": {},
+            }
+            if self.experiment.config["dataset"].get("groups") in row:
+                entry["group"] = row[self.experiment.config["dataset"]["groups"]]
+            content.append(entry)
+        for name, run in runs.items():
+            number = list(self.methods).index(name)
+            for entry, named in zip(content, self.show_method(name, run, gallery), strict=True):
+                entry["named"][number] = named
+        return content
+
+    def caption(self, row: dict[str, str], query: int) -> str:
+        """What is said of a query: what it was told, its file, or its number."""
+        told = "condition" if self.experiment.config["dataset"].get("text") is None else "prompt"
+        if "prompt" in row and self.gallery is not None and self.gallery.split.conditions is not None:
+            return f"{told}: {row['prompt']}"
+        return row.get("name", f"query {query}")
+
+    def open_gallery(self, run: Run) -> Gallery:
+        """The training items, which all runs of an experiment share."""
+        if self.gallery is None:
+            split = read_split(run.artifact("dataset").folder, "train")
+            self.gallery = Gallery(split, self.album, self.experiment.config["dataset"].get("groups"))
+        return self.gallery
+
+    def show_method(self, name: str, run: Run, gallery: Gallery) -> list[dict[str, Any]]:
+        """What a method named for each query of a run; what there is to say of all its scores is noted with the
+        method."""
+        scores = load_scores(run.artifact("scores"))
+        if scores.dampings is not None:  # the best of a grid
+            scores = Scores(scores.values[:, scores.dampings.index(run.summary["damping"])], scores.ids)
+        entry = self.methods.setdefault(name, {})
+        entry["kind"] = "items" if scores.groups is None else "groups"
+        entry["sign"] = tell_sign(scores.values) if entry.get("sign") in (None, tell_sign(scores.values)) else "both"
+        if scores.decided is not None:
+            entry["decided"] = scores.decided
+        return show_attributions(run, scores, gallery)
+
+
+def first_explained(settings: dict[str, Any]) -> int:
+    """Which of the generated images is the first that is explained."""
+    return int(settings["attributed"]) if settings.get("explained") == "controls" else 0
+
+
+def tell_sign(values: torch.Tensor) -> str:
+    """Whether scores are ``positive``, ``negative``, or ``both``."""
+    if bool((values >= 0).all()):
+        return "positive"
+    return "negative" if bool((values <= 0).all()) else "both"
+
+
+def show_attributions(run: Run, scores: Scores, gallery: Gallery) -> list[dict[str, Any]]:
+    """For each query: the targets with the highest and the lowest scores, all groups where those are judged, the images
+    regenerated without what was removed for all queries together, and the verdict."""
+    count = scores.values.shape[1]
+    order = torch.argsort(scores.values, dim=1, descending=True, stable=True)
+    below = order[:, max(SHOWN, count - LOWEST) :].flip(1) if scores.decided is None else order[:, :0]
+    removed = find_removed(run, scores)
+    after = {
+        key: to_uint8(load_images(run.artifact(role)))
+        for key, role in (("after", "regenerated"), ("random", "regenerated_random"))
+        if role in run.summary["artifacts"]
+    }
+    grouped = show_all_groups(run, scores, gallery)
+    content = []
+    for query in range(len(order)):
+        entry: dict[str, Any] = {
+            "top": list_targets(scores, gallery, query, order[query, :SHOWN], removed),
+            "low": list_targets(scores, gallery, query, below[query], removed),
+            "verdict": list_verdict(run, query),
+        }
+        entry |= {key: gallery.album.add(images[query], HALF) for key, images in after.items()}
+        content.append(entry | ({} if grouped is None else {"groups": grouped[query]}))
+    return content
+
+
+def find_removed(run: Run, scores: Scores) -> set[int]:
+    """The ids of the items that were left out of one retraining, for all queries together."""
+    if "regenerated" not in run.summary["artifacts"] or "k" not in run.summary:
+        return set()
+    return set(scores.top(run.summary["k"]).ravel().tolist())
+
+
+def list_targets(
+    scores: Scores, gallery: Gallery, query: int, columns: torch.Tensor, removed: set[int]
+) -> list[list[Any]]:
+    """The number, the score, the standard error where there is one, and whether it was removed, of each target."""
+    if scores.groups is None:
+        ids = scores.ids[columns.numpy()].tolist()
+        numbers = gallery.show(ids)
+    else:
+        ids = []
+        numbers = gallery.show_groups([scores.groups[index] for index in columns.tolist()])
+    values = scores.values[query, columns].tolist()
+    errors = [None] * len(values)
+    if scores.standard_errors is not None:
+        errors = scores.standard_errors[query, columns].tolist()
+    flags = [int(index in removed) for index in ids] or [0] * len(values)
+    listed = zip(numbers, values, errors, flags, strict=True)
+    return [trim([number, shorten(value), shorten(error), flag]) for number, value, error, flag in listed]
+
+
+def show_all_groups(run: Run, scores: Scores, gallery: Gallery) -> list[list[list[Any]]] | None:
+    """Where groups are judged, the score of each for each query, and gold's where there is one: [number, score,
+    standard error, gold]; None where they are not."""
+    if run.summary["protocol"] not in GROUP_PROTOCOLS or gallery.by is None or scores.decided is not None:
+        return None
+    names = list(gallery.members)
+    config = AggregateConfig(**run.config["protocol"]["aggregate"]) if scores.groups is None else None
+    values = scores.values.numpy() if config is None else aggregate_scores(scores, gallery.members, config)
+    errors = scores.standard_errors if scores.groups is not None else None
+    gold = load_scores(run.artifact("gold")).values if "gold" in run.summary["artifacts"] else None
+    numbers = gallery.show_groups(scores.groups or names)
+    content = []
+    for query, row in enumerate(values):
+        entries = [
+            trim(
+                [
+                    number,
+                    shorten(float(row[index])),
+                    None if errors is None else shorten(float(errors[query, index])),
+                    None if gold is None else shorten(float(gold[query, index])),
+                ]
+            )
+            for index, number in enumerate(numbers)
+        ]
+        content.append(sorted(entries, key=lambda entry: -(entry[1] or 0))[:MOST_GROUPS])
+    return content
+
+
+def list_verdict(run: Run, query: int) -> dict[str, Any]:
+    """What the protocol found for a query: the main numbers of the package's protocols, all of others; and the group
+    that gold puts first."""
+    if "evaluation" not in run.summary["artifacts"]:
+        return {}
+    table = run.per_query
+    if query >= len(table):
+        return {}
+    metrics = list(run.summary.get("metrics", ()))
+    main = [name for name in (*metrics, *(f"{each}_random" for each in metrics), "lds", *MAIN) if name in table]
+    packaged = any(run.summary["protocol"] in maker.PROTOCOLS for maker in MAKERS)
+    names = main if packaged else numeric_columns(table)
+    found: dict[str, Any] = {name: shorten(float(table[name].iloc[query])) for name in names}
+    return found | {name: str(table[name].iloc[query]) for name in ("gold", "named") if name in table}
+
+
+def shorten(value: float | None) -> float | None:
+    """A number with a few digits; None where it is none."""
+    return float(f"{value:.{DIGITS}g}") if value is not None and np.isfinite(value) else None
+
+
+def trim(entry: list[Any]) -> list[Any]:
+    """Without what says nothing at its end."""
+    while entry and entry[-1] in (None, 0) and len(entry) > 2:
+        entry = entry[:-1]
+    return entry

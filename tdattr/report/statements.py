@@ -1,0 +1,141 @@
+"""What an experiment found, in sentences, and what it does not show."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tdattr.metrics.comparison import RemovalEffect
+from tdattr.report.collect import Experiment
+from tdattr.report.methods import list_measures, measure_effects, sort_methods
+from tdattr.report.pooling import pool_intervals
+from tdattr.report.sheets.group_agreement import measure_agreement
+from tdattr.wording import counted
+
+MOST_TOLD = 4  # methods with a sentence of their own
+MAIN = "spearman"
+SMALL = 0.1  # percent
+LIMITS = {
+    "leave_k_out": "It does not show what a single item does: the items of all pictures were left out together, and "
+    "one retraining with each seed stands behind it.",
+    "logo": "It does not show which items of a group matter, nor how far another training of the same model would "
+    "rank the groups alike, but where a noise ceiling says so.",
+    "truth": "It does not show what the model learned from: the truth is what a picture is composed of, and a model "
+    "may have learned it elsewhere.",
+    "lds": "It does not show what a single item does: what is predicted are losses of models trained on random parts "
+    "of the data.",
+    "none": "Nothing was retrained: it does not show that any of these pictures would be different without the items "
+    "that are named.",
+}
+ANY_LIMIT = "What it shows and what it does not depends on its protocol, which is none of this package's."
+
+
+@dataclass(frozen=True)
+class Statement:
+    """``found``: a sentence per method, the best first; ``rest``: how many more there are."""
+
+    found: list[str]
+    rest: int
+    limit: str
+
+
+def state(experiment: Experiment) -> Statement:
+    """What was found. A protocol that is not known has no sentences, only its tables."""
+    tell = TELLERS.get(experiment.protocol)
+    sentences = [] if tell is None else tell(experiment)
+    return Statement(
+        sentences[:MOST_TOLD], max(0, len(sentences) - MOST_TOLD), LIMITS.get(experiment.protocol, ANY_LIMIT)
+    )
+
+
+def list_tested(experiment: Experiment) -> list[str]:
+    """The methods that something is claimed for: not the random one, and ablations only where there is nothing else."""
+    methods = experiment.unablated or list(experiment.runs)
+    return sort_methods(experiment, [name for name in methods if experiment.base(name) != "random"])
+
+
+def tell_removals(experiment: Experiment) -> list[str]:
+    """By the first measure, the largest change first."""
+    effects = measure_effects(experiment, list_tested(experiment))
+    measures = list_measures(effects)
+    if not measures:
+        return []
+    main = measures[0]
+    having = {name: by_measure[main] for name, by_measure in effects.items() if main in by_measure}
+    return [
+        tell_removal(experiment, name, main, having[name])
+        for name in sorted(having, key=lambda name: -having[name].auc)
+    ]
+
+
+def tell_removal(experiment: Experiment, method: str, measure: str, effect: RemovalEffect) -> str:
+    """How far the pictures changed when what a method names was left out."""
+    k = experiment.first(method).summary.get("k")
+    what = f"the {counted(k, 'item')} that {method} names for each picture" if k else f"what {method} names"
+    if effect.small_median:
+        return (
+            f"Removing {what} changes these pictures more than removing random ones in {100 * effect.auc:.0f} % of all "
+            f"pairs of pictures ({measure}); 50 % would be chance."
+        )
+    less, width = -effect.difference_percent, effect.ci95
+    if effect.no_change:
+        span = "" if math.isnan(width) else f" (95 % interval {show(less - width)} to {show(less + width)})"
+        return (
+            f"Nothing shows that removing {what} changes these pictures more than removing random ones: they are "
+            f"{show(less)} %{span} less like what they were ({measure})."
+        )
+    low, high = sorted((abs(less - width), abs(less + width)))
+    return (
+        f"Removing {what} leaves these pictures {show(abs(less))} % (95 % interval {show(low)} to {show(high)}) "
+        f"{'less' if less > 0 else 'more'} like what they were ({measure}) than removing random ones does."
+    )
+
+
+def show(percent: float) -> str:
+    """With one decimal place; of what is smaller the first digit that is none."""
+    return f"{percent:.1f}" if abs(percent) >= SMALL or not percent else f"{percent:.1g}"
+
+
+def tell_agreement(experiment: Experiment) -> list[str]:
+    """How far the methods rank groups as gold does, the best first."""
+    gold = "retraining without each of them" if experiment.protocol == "logo" else "what the pictures are composed of"
+    names = [name for name in list_tested(experiment) if experiment.base(name) != "logo"]
+    values = measure_agreement(experiment, names, (MAIN, "top_1"))
+    sentences = []
+    for name in sorted(values, key=lambda name: -values[name][MAIN]["mean"]):
+        found, first = values[name][MAIN], values[name]["top_1"]["mean"]
+        ceiling = f"; the noise ceiling is {found['ceiling']:.2f}" if "ceiling" in found else ""
+        sentences.append(
+            f"{name} ranks the groups as {gold} does with a Spearman correlation of {found['mean']:.2f} (95 % interval "
+            f"{found['low']:.2f} to {found['high']:.2f}{ceiling}), and puts the right group first for "
+            f"{100 * first:.0f} % of the pictures."
+        )
+    return sentences
+
+
+def tell_lds(experiment: Experiment) -> list[str]:
+    """How far scores predict losses, the best first."""
+    values = {
+        name: pool_intervals([run.summary["lds"] for run in experiment.runs[name].values()])
+        for name in list_tested(experiment)
+    }
+    return [
+        f"The scores of {name} predict how losses on these pictures differ between models trained on random parts of "
+        f"the data with a rank correlation of {values[name]['mean']:.2f} (95 % interval {values[name]['low']:.2f} to "
+        f"{values[name]['high']:.2f})."
+        for name in sorted(values, key=lambda name: -values[name]["mean"])
+    ]
+
+
+def tell_scores(experiment: Experiment) -> list[str]:
+    """That there is no verdict."""
+    names = ", ".join(list_tested(experiment) or experiment.runs)
+    return [f"These are the scores of {names}: which training items each of them holds responsible."]
+
+
+TELLERS: dict[str, Callable[[Experiment], list[str]]] = {
+    "leave_k_out": tell_removals,
+    "logo": tell_agreement,
+    "truth": tell_agreement,
+    "lds": tell_lds,
+    "none": tell_scores,
+}

@@ -1,0 +1,113 @@
+// The data of the page, and what the address says is looked at: #EXPERIMENT/VIEW/KEY?filters
+const DATA = JSON.parse(document.getElementById('data').textContent);
+const TOP = 8;
+
+for (const experiment of DATA.experiments) {
+  experiment.queries.forEach((query, number) => {
+    query.number = number;
+    query.key = `s${query.seed}q${query.index}`;
+  });
+}
+
+function readAddress() {
+  const [path, filters] = location.hash.slice(1).split(/\?(.*)/s);
+  const [slug, view, key] = path.split('/').map((part) => {
+    try {
+      return decodeURIComponent(part);
+    } catch {
+      return part;
+    }
+  });
+  const experiment = DATA.experiments.find((each) => each.slug === slug) || DATA.experiments[0];
+  return { experiment, view, key, filters: new URLSearchParams(filters || '') };
+}
+
+function writeAddress(experiment, view, key, filters) {
+  const path = [experiment.slug, view, key].filter(Boolean).map(encodeURIComponent).join('/');
+  const said = String(filters || '');
+  return `#${path}${said ? `?${said}` : ''}`;
+}
+
+// Filters change the address without a step for the back button, and what is shown with it.
+function setFilter(name, value) {
+  const { experiment, view, key, filters } = readAddress();
+  filters.delete(name);
+  for (const one of [].concat(value)) if (one !== '' && one !== null) filters.append(name, one);
+  history.replaceState(null, '', writeAddress(experiment, view, key, filters));
+  show(false);
+}
+
+// The methods that are looked at: [number, method].
+function listMethods(experiment, filters) {
+  const chosen = filters.getAll('method');
+  const all = [...experiment.methods.entries()];
+  const kept = all.filter(([, method]) => chosen.includes(method.name));
+  return kept.length ? kept : all;
+}
+
+function listSeeds(experiment) {
+  return [...new Set(experiment.queries.map((query) => query.seed))];
+}
+
+function listGroups(experiment) {
+  return [...new Set(experiment.queries.map((query) => query.group).filter((name) => name !== undefined))].sort();
+}
+
+function measuresOf(experiment) {
+  const names = new Set();
+  for (const query of experiment.queries) {
+    for (const named of Object.values(query.named)) {
+      for (const [name, value] of Object.entries(named.verdict)) {
+        if (typeof value === 'number' && !name.endsWith('_random')) names.add(name);
+      }
+    }
+  }
+  return [...names];
+}
+
+// What the queries can be sorted by: [key, words, value of a query].
+function listOrders(experiment, filters) {
+  const orders = [
+    ['', 'seed and number', (query) => query.number],
+    ['caption', 'caption', (query) => query.caption],
+  ];
+  if (listGroups(experiment).length) orders.push(['group', 'group', (query) => query.group]);
+  for (const measure of experiment.measures) {
+    for (const [number, method] of listMethods(experiment, filters)) {
+      const read = (query) => query.named[number] && query.named[number].verdict[measure];
+      orders.push([`${number}:${measure}`, `${method.name}: ${measure}`, read]);
+    }
+  }
+  for (const [number, method] of listMethods(experiment, filters)) {
+    const read = (query) => query.named[number] && query.named[number].top[0] && query.named[number].top[0][1];
+    orders.push([`${number}:score`, `${method.name}: highest score`, read]);
+  }
+  return orders;
+}
+
+function compare(first, second) {
+  const missing = (value) => value === undefined || value === null || value !== value;
+  if (missing(first) || missing(second)) return missing(first) - missing(second);
+  return typeof first === 'number' && typeof second === 'number' ? first - second : String(first).localeCompare(String(second));
+}
+
+// The queries that the filters leave, in their order.
+function selectQueries(experiment, filters) {
+  const [seed, group, words] = ['seed', 'group', 'search'].map((name) => filters.get(name));
+  const parts = (words || '').toLowerCase().split(/\s+/).filter(Boolean);
+  const methods = filters.getAll('method').length ? listMethods(experiment, filters) : [];
+  const kept = experiment.queries.filter(
+    (query) =>
+      (!seed || String(query.seed) === seed) &&
+      (group === null || query.group === group) &&
+      parts.every((part) => `${query.caption} ${query.group || ''}`.toLowerCase().includes(part)) &&
+      (!methods.length || methods.some(([number]) => query.named[number])),
+  );
+  const orders = listOrders(experiment, filters);
+  const [, , read] = orders.find(([key]) => key === (filters.get('sort') || '')) || orders[0];
+  const sign = filters.get('down') ? -1 : 1;
+  const known = (query) => { const value = read(query); return value === undefined || value === null; };
+  return kept.sort((a, b) => known(a) - known(b) || sign * compare(read(a), read(b)) || a.number - b.number);
+}
+
+for (const experiment of DATA.experiments) experiment.measures = measuresOf(experiment);

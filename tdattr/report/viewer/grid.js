@@ -1,0 +1,42 @@
+// All queries that the filters leave, as pictures.
+function drawGrid(experiment, filters) {
+  const queries = selectQueries(experiment, filters);
+  const [key, words, read] = listOrders(experiment, filters).find(([each]) => each === (filters.get('sort') || '')) || ['', '', null];
+  const card = (query) => {
+    const value = key && key !== 'caption' ? read(query) : undefined;
+    return make(
+      'li',
+      {},
+      make(
+        'a',
+        { class: 'card', href: writeAddress(experiment, 'queries', query.key, filters) },
+        showPicture(query.picture, ''),
+        make('span', { class: 'words' }, query.caption),
+        make('span', { class: 'small' }, listSeeds(experiment).length > 1 ? `query ${query.index}, seed ${query.seed}` : `query ${query.index}`),
+        value !== undefined && make('span', { class: 'small' }, typeof value === 'number' ? `${words} ${showNumber(value)}` : value),
+      ),
+    );
+  };
+  const list = make('ul', { class: 'grid', keydown: moveInGrid });
+  fill(list, queries, card);
+  const told = queries.length === experiment.queries.length
+    ? count(queries.length, 'query')
+    : `${queries.length} of ${count(experiment.queries.length, 'query')}`;
+  return [
+    makeFilters(experiment, filters, ['search', 'seed', 'group', 'sort', 'method']),
+    make('p', { class: 'caption', role: 'status' }, queries.length ? `${told}. Open one to see what it owes.` : 'No query matches these filters.'),
+    list,
+  ];
+}
+
+function moveInGrid(event) {
+  const steps = { ArrowLeft: -1, ArrowRight: 1 };
+  const cards = [...event.currentTarget.querySelectorAll('.card')];
+  const at = cards.indexOf(document.activeElement);
+  if (at < 0 || event.altKey || event.ctrlKey || event.metaKey) return;
+  const columns = cards.filter((card) => card.offsetTop === cards[0].offsetTop).length;
+  const step = steps[event.key] || { ArrowUp: -columns, ArrowDown: columns }[event.key];
+  if (!step || !cards[at + step]) return;
+  cards[at + step].focus();
+  event.preventDefault();
+}
