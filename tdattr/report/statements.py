@@ -76,17 +76,17 @@ def tell_removal(experiment: Experiment, method: str, measure: str, effect: Remo
             f"Removing {what} changes these pictures more than removing random ones in {100 * effect.auc:.0f} % of all "
             f"pairs of pictures ({measure}); 50 % would be chance."
         )
-    less, width = -effect.difference_percent, effect.ci95
+    change, width = effect.difference_percent, effect.ci95
     if effect.no_change:
-        span = "" if math.isnan(width) else f" (95 % interval {show(less - width)} to {show(less + width)})"
+        span = "" if math.isnan(width) else f" (95 % interval {show(change - width)} to {show(change + width)})"
         return (
-            f"Nothing shows that removing {what} changes these pictures more than removing random ones: they are "
-            f"{show(less)} %{span} less like what they were ({measure})."
+            f"Nothing shows that removing {what} changes these pictures more than removing random ones: how like they are "
+            f"to what they were ({measure}) differs by {show(change)} %{span}."
         )
-    low, high = sorted((abs(less - width), abs(less + width)))
+    low, high = sorted((abs(change - width), abs(change + width)))
     return (
-        f"Removing {what} leaves these pictures {show(abs(less))} % (95 % interval {show(low)} to {show(high)}) "
-        f"{'less' if less > 0 else 'more'} like what they were ({measure}) than removing random ones does."
+        f"Removing {what} leaves these pictures {show(abs(change))} % (95 % interval {show(low)} to {show(high)}) "
+        f"{'less' if change < 0 else 'more'} like what they were ({measure}) than removing random ones does."
     )
 
 

@@ -14,7 +14,7 @@ function make(tag, attributes, ...children) {
 function makeSelect(label, options, chosen, change) {
   const select = make(
     'select',
-    { change: () => change(select.value) },
+    { 'aria-label': label, change: () => change(select.value) },
     options.map(([value, words]) => make('option', { value, selected: value === chosen }, words)),
   );
   return make('label', { class: 'field' }, make('span', {}, label), select);

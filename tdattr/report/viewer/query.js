@@ -74,7 +74,7 @@ function showMethod(experiment, query, number, method, filters, shared) {
   ];
   if (named.low.length && method.base !== 'random' && !(named.groups && method.kind === 'groups')) {
     parts.push(
-      make('h5', {}, method.sign === 'both' ? 'Lowest scores: what counts against it most' : 'Lowest scores: what it owes least'),
+      make('h5', {}, named.low[0][1] < 0 && method.sign === 'both' ? 'Lowest scores: what counts against it most' : 'Lowest scores: what it owes least'),
       showTargets(experiment, named.low, filters, null),
     );
   }
@@ -121,7 +121,7 @@ function showVerdict(method, verdict) {
     const random = verdict[`${name}_random`];
     const ceiling = method.ceiling && method.ceiling[name];
     const told = [
-      random !== undefined && `${showNumber(random)} without random items`,
+      random !== undefined && method.base !== 'random' && `${showNumber(random)} without random items`,
       method.mean && method.mean[name] !== undefined && `mean ${showNumber(method.mean[name])}`,
       ceiling !== undefined && `noise ceiling ${showNumber(ceiling)}`,
     ].filter(Boolean);

@@ -55,7 +55,7 @@ function chooseExperiment() {
     const protocol = experiment.protocol || 'no verdict';
     protocols.set(protocol, [...(protocols.get(protocol) || []), experiment]);
   }
-  const select = make('select', { change: () => { location.hash = writeAddress(readAddressOf(select.value), '', ''); } },
+  const select = make('select', { 'aria-label': 'Experiment, by protocol', change: () => { location.hash = writeAddress(readAddressOf(select.value), '', ''); } },
     [...protocols].map(([protocol, experiments]) =>
       make('optgroup', { label: protocol }, experiments.map((each) => make('option', { value: each.slug }, each.title)))));
   document.getElementById('experiments').append(make('label', { class: 'field' }, make('span', {}, 'Experiment, by protocol'), select));

@@ -1,7 +1,9 @@
 // Training items and groups: which queries name them, what is named everywhere, and how far methods agree.
 function gatherTargets(experiment, filters) {
   const seed = filters.get('seed');
-  const methods = listMethods(experiment, filters);
+  const chosen = listMethods(experiment, filters);
+  const claiming = chosen.filter(([, method]) => method.base !== 'random'); // nothing is claimed for what is drawn
+  const methods = claiming.length ? claiming : chosen;
   const found = new Map(experiment.targets.map((_, number) => [number, []]));
   let asked = 0;
   for (const query of experiment.queries) {
