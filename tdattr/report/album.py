@@ -64,7 +64,7 @@ class Album:
         return [encode(image, rung) for image in self.pictures]
 
 
-def shrink(image: UInt8[np.ndarray, "h w 3"], side: float) -> UInt8[np.ndarray, "h w 3"]:
+def shrink(image: UInt8[np.ndarray, "h w 3"], side: float) -> UInt8[np.ndarray, "new_h new_w 3"]:
     """The image, or a smaller one where its longer side is above ``side`` pixels."""
     from PIL import Image
 

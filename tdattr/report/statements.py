@@ -80,8 +80,8 @@ def tell_removal(experiment: Experiment, method: str, measure: str, effect: Remo
     if effect.no_change:
         span = "" if math.isnan(width) else f" (95 % interval {show(change - width)} to {show(change + width)})"
         return (
-            f"Nothing shows that removing {what} changes these pictures more than removing random ones: how like they are "
-            f"to what they were ({measure}) differs by {show(change)} %{span}."
+            f"Nothing shows that removing {what} changes these pictures more than removing random ones: how like they "
+            f"are to what they were ({measure}) differs by {show(change)} %{span}."
         )
     low, high = sorted((abs(change - width), abs(change + width)))
     return (

@@ -1,6 +1,9 @@
 """What the page says beside the pictures, of runs that are only pretended."""
 
+import base64
+import hashlib
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +18,7 @@ from tdattr.report import catalogue, page
 from tdattr.report.album import Album
 from tdattr.report.catalogue import Catalogue
 from tdattr.report.collect import Experiment, collect
+from tdattr.report.provenance import trace
 from tests.report.outputs import ITEMS, QUERIES, Outputs
 
 GROUPS = ["bold", "thin", "wide"]
@@ -64,3 +68,37 @@ def test_what_is_named_and_what_a_query_was_told(outputs: Outputs, text: Any) ->
     assert all(sorted(shown["targets"][each[0]]["group"] for each in groups) == GROUPS for groups in grouped)
     text_of_page = page.render([(experiment, [], [])], [], [])
     assert "None" not in text_of_page
+
+
+@pytest.mark.parametrize("text", ["</script>", "<!-- <script>", "\u2028\u2029", "]]>", "&lt;", "日本語", r"\u003c"])
+def test_no_name_ends_the_data_or_is_changed_by_it(text: str) -> None:
+    embedded = page.embed({text: [text]})
+    assert embedded.isascii() and not set("<>&") & set(embedded)
+    assert json.loads(embedded) == {text: [text]}
+
+
+def test_a_page_allows_no_script_but_its_own(outputs: Outputs) -> None:
+    text = page.render([(run(outputs, "pixel", False, None), [], [])], [], [])
+    [policy] = re.findall(r'Content-Security-Policy" content="([^"]+)"', text)
+    scripts = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    hashes = {base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts}
+    assert set(re.findall(r"'sha256-([^']+)'", policy)) == hashes and len(hashes) == 2
+    assert "default-src 'none'" in policy and "unsafe-inline" not in policy.partition("script-src")[2]
+
+
+def test_what_was_run_is_traced_and_a_damaged_artifact_is_named(outputs: Outputs) -> None:
+    experiment = run(outputs, "pixel", False, None)
+    found = experiment.first("pixel")
+    (found.folder / ".hydra").mkdir()
+    (found.folder / ".hydra" / "overrides.yaml").write_text("- method=pixel\n- dataset.name='a b'\n")
+    scores = found.artifact("scores").folder
+    provenance = {"finished": "today", "packages": {"torch": "2.9"}, "revision": "abc"}
+    (scores / "provenance.json").write_text(json.dumps(provenance))
+    (found.artifact("evaluation").folder / "provenance.json").write_text("{")
+    origins = trace(experiment)
+    [origin] = origins.runs
+    assert origin.command == """tdattr method=pixel 'dataset.name='"'"'a b'"'"''"""
+    by_role = {role: rest for role, *rest in origin.artifacts}
+    assert by_role["scores"][1:] == ["today", ""]  # no digests in older versions
+    assert "is damaged" in by_role["evaluation"][1]
+    assert (origins.packages, origins.revisions) == ({"torch": "2.9"}, "abc")

@@ -1,0 +1,78 @@
+"""What the page says on top: the numbers of the verdicts in sentences."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tdattr.metrics.comparison import compare
+from tdattr.report.collect import collect
+from tdattr.report.pooling import pool
+from tdattr.report.statements import MOST_TOLD, show, state
+from tests.report.outputs import K, Outputs
+
+
+def test_a_removal_is_told_with_its_interval_the_best_method_first(outputs: Outputs) -> None:
+    for method, shift in (("random", 0.0), ("pixel", 0.1), ("mucs", 0.4)):
+        outputs.run(method, 1, shift)
+        outputs.run(method, 2, shift)
+    (experiment,) = collect([outputs.root]).experiments
+    statement = state(experiment)
+    effect = compare(*pool(experiment, "mucs", "ssim", "attributed"))
+    less = -effect.difference_percent
+    assert statement.found[0] == (
+        f"Removing the {K} items that mucs names for each picture leaves these pictures {less:.1f} % (95 % interval "
+        f"{less - effect.ci95:.1f} to {less + effect.ci95:.1f}) less like what they were (ssim) than removing random "
+        "ones does."
+    )
+    assert len(statement.found) == 2 and "pixel" in statement.found[1] and statement.rest == 0
+    assert "what a single item does" in statement.limit
+
+
+def test_a_removal_that_shows_nothing_is_said_to(outputs: Outputs) -> None:
+    outputs.run("pixel", 1, 0.0)
+    (experiment,) = collect([outputs.root]).experiments
+    [sentence] = state(experiment).found
+    assert sentence.startswith(f"Nothing shows that removing the {K} items that pixel names for each picture changes")
+
+
+def test_a_change_that_says_nothing_is_not_told_in_percent_of_it(outputs: Outputs) -> None:
+    outputs.run("pixel", 1, 0.3, lower=1.0)
+    (experiment,) = collect([outputs.root]).experiments
+    [sentence] = state(experiment).found
+    assert "of all pairs of pictures (ssim); 50 % would be chance" in sentence
+
+
+@pytest.mark.parametrize("ceiling", [None, np.eye(6, 3)])
+def test_agreement_is_told_beside_its_ceiling(outputs: Outputs, ceiling: Any) -> None:
+    gold = np.random.default_rng(0).random((6, 3))
+    outputs.groups("pixel", 1, gold, gold, ceiling)
+    outputs.groups("tracin", 1, gold, -gold, ceiling)
+    (experiment,) = collect([outputs.root]).experiments
+    first, second = state(experiment).found
+    assert first.startswith(
+        "pixel ranks the groups as retraining without each of them does with a Spearman correlation"
+    )
+    assert "1.00 (95 % interval 1.00 to 1.00" in first and "for 100 % of the pictures" in first
+    assert second.startswith("tracin") and "-1.00" in second
+    assert ("noise ceiling" in first) == (ceiling is not None)
+
+
+def test_lds_is_told_and_not_every_method_is(outputs: Outputs) -> None:
+    for number in range(MOST_TOLD + 2):
+        outputs.lds(f"method_{number}", 1)
+    (experiment,) = collect([outputs.root]).experiments
+    statement = state(experiment)
+    assert len(statement.found) == MOST_TOLD and statement.rest == 2
+    assert "0.20 to 0.40" in statement.found[0]
+
+
+def test_a_protocol_of_ones_own_has_no_sentence_but_a_limit(outputs: Outputs) -> None:
+    outputs.lds("pixel", 1, summary={"protocol": "mine"})
+    (experiment,) = collect([outputs.root]).experiments
+    statement = state(experiment)
+    assert statement.found == [] and "none of this package's" in statement.limit
+
+
+def test_small_numbers_keep_a_digit() -> None:
+    assert [show(value) for value in (0.0, 0.0021, -0.04, 0.14, 21.46)] == ["0.0", "0.002", "-0.04", "0.1", "21.5"]
