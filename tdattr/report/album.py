@@ -90,8 +90,9 @@ def encode(image: UInt8[np.ndarray, "h w 3"], rung: Rung) -> str:
 
 def has_few_colours(image: UInt8[np.ndarray, "h w 3"]) -> bool:
     """Whether it is a drawing rather than a photograph."""
-    codes = image.astype(np.uint32) @ np.array([65536, 256, 1], np.uint32)
-    return len(np.unique(codes)) <= FEW_COLOURS
+    from PIL import Image
+
+    return Image.fromarray(image).getcolors(FEW_COLOURS) is not None
 
 
 def save(image: UInt8[np.ndarray, "h w 3"], form: str, **options: object) -> bytes:

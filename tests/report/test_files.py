@@ -141,7 +141,7 @@ def test_the_command_prints_and_writes_every_table(
     assert re.fullmatch(r"tiny-dit-edm-lds-[0-9a-f]{6}", first.name)
     assert re.fullmatch(r"tiny-dit-edm-leave_k_out-[0-9a-f]{6}", second.name)
     names = {path.stem for path in second.iterdir()}
-    assert names == {"table_1", "table_2", "table_5", "table_6", "table_7", "table_8"}
+    assert names == {"paired", "table_1", "table_2", "table_5", "table_6", "table_7", "table_8"}
     page = (tmp_path / "report/index.html").read_text()
     for words in ("Table 1: AUC", "Table 8: overlap", "Linear datamodeling score", "Table 2, on COCO", "MUCS with one"):
         assert words in page

@@ -26,7 +26,7 @@ def test_the_lds_of_a_seed_is_the_runs_own_and_seeds_are_pooled(outputs: Outputs
     (experiment,) = collect([outputs.root]).experiments
     assert "lds, 32 subsets" in experiment.title
     found = made(outputs)
-    assert list(found) == ["lds"]
+    assert list(found) == ["lds", "paired"]
     rows = {row["method"]: row for row in found["lds"].rows}
     assert list(rows) == ["random", "mucs"]
     # of one seed the run's own; of several that of a mean of independent means
@@ -45,7 +45,7 @@ def test_a_grid_of_dampings_has_a_table(outputs: Outputs) -> None:
     outputs.lds("dtrak", 3, summary={"grid": grid(9.0), "damping": 0.1})  # of before there was a unit
     outputs.lds("mucs", 1)
     found = made(outputs)
-    assert set(found) == {"lds", "lds_damping"}
+    assert set(found) == {"lds", "lds_damping", "paired"}
     assert "published unit" in found["lds_damping"].caption
     small, large = found["lds_damping"].rows
     assert (str(small["damping"]), str(large["damping"])) == ("0.01", "0.1")

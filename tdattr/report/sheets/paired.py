@@ -1,0 +1,69 @@
+"""Is one method better than another on the same queries? Paired tests, every method against every other."""
+
+import numpy as np
+from jaxtyping import Float
+
+from tdattr.metrics.agreement import sign_flip_p_value
+from tdattr.metrics.comparison import mark_few
+from tdattr.report.collect import Experiment
+from tdattr.report.methods import explain_footnotes, sort_methods
+from tdattr.report.pooling import pool
+from tdattr.report.sheet import NOTHING, Cell, Number, Sheet
+from tdattr.report.tables import PROTOCOL as REMOVAL
+
+PROTOCOLS: tuple[str, ...] = (REMOVAL, "logo", "truth", "lds")
+COLUMNS = {"logo": "spearman", "truth": "spearman", "lds": "lds"}  # of a verdict's table of queries, what is compared
+RESAMPLES = 2000  # sign flips: no p is below one in so many
+
+
+def make_sheet(experiment: Experiment) -> Sheet | None:
+    """A row and a column per method: the p value of their difference; None where there are fewer than two methods."""
+    methods = sort_methods(experiment, experiment.unablated)
+    measure = find_measure(experiment, methods)
+    if len(methods) < 2 or measure is None:
+        return None
+    tests: dict[tuple[str, str], Cell] = {}
+    for index, first in enumerate(methods):
+        for second in methods[index + 1 :]:
+            tests[first, second] = tests[second, first] = compare(experiment, first, second, measure)
+    means = {name: float(read_values(experiment, name, measure, set(experiment.runs[name])).mean()) for name in methods}
+    rows: list[dict[str, Cell]] = []
+    for first in methods:
+        row: dict[str, Cell] = {"method": first, f"mean {measure}": Number(means[first])}
+        rows.append(row | {second: tests.get((first, second), NOTHING) for second in methods})
+    better = "lower is better, as the pictures changed more" if experiment.protocol == REMOVAL else "higher is better"
+    caption = (
+        f"Two-sided p of the mean difference in {measure} ({better}) of two methods on the same queries, of the seeds "
+        "that both were run with: paired sign flips, a permutation test after Fisher (Design of Experiments, 1935), "
+        f"{RESAMPLES} of them or all there are. Not corrected for the number of pairs; queries of a seed share their "
+        f"retrainings, which no p of queries covers.{explain_footnotes(rows)}"
+    )
+    return Sheet("paired", f"Paired tests between methods, p by {measure}", caption, rows, printed=False)
+
+
+def find_measure(experiment: Experiment, methods: list[str]) -> str | None:
+    """What is compared: of removals the first measure that all methods have."""
+    if experiment.protocol != REMOVAL:
+        return COLUMNS[experiment.protocol]
+    having = (name for name in experiment.measures if all(experiment.has_measure(each, name) for each in methods))
+    return next(having, None)
+
+
+def read_values(experiment: Experiment, method: str, measure: str, seeds: set[int]) -> Float[np.ndarray, " query"]:
+    """A value per query of those seeds, in their order."""
+    if experiment.protocol == REMOVAL:
+        return pool(experiment, method, measure, "attributed", seeds)[0]
+    tables = [experiment.runs[method][seed].per_query[measure] for seed in sorted(seeds)]
+    return np.concatenate([table.to_numpy(np.float64) for table in tables])
+
+
+def compare(experiment: Experiment, first: str, second: str, measure: str) -> Cell:
+    """The p value of two methods; nothing where they have no queries in common."""
+    seeds = experiment.runs[first].keys() & experiment.runs[second].keys()
+    if not seeds:
+        return NOTHING
+    values, others = (read_values(experiment, name, measure, seeds) for name in (first, second))
+    if len(values) != len(others):
+        return NOTHING
+    p_value = sign_flip_p_value(values, others, RESAMPLES)
+    return Number(p_value, ".2g", footnote=mark_few(len(values)))
