@@ -76,3 +76,11 @@ def test_a_protocol_of_ones_own_has_no_sentence_but_a_limit(outputs: Outputs) ->
 
 def test_small_numbers_keep_a_digit() -> None:
     assert [show(value) for value in (0.0, 0.0021, -0.04, 0.14, 21.46)] == ["0.0", "0.002", "-0.04", "0.1", "21.5"]
+
+
+def test_scores_without_a_verdict_claim_nothing(outputs: Outputs) -> None:
+    outputs.lds("pixel", 1, summary={"protocol": "none", "title": "scores only"})
+    (experiment,) = collect([outputs.root]).experiments
+    statement = state(experiment)
+    assert statement.found == ["These are the scores of pixel: which training items each of them holds responsible."]
+    assert statement.limit.startswith("Nothing was retrained")

@@ -25,7 +25,7 @@ function show(moved) {
   }
   const picker = document.querySelector('#experiments select');
   if (picker) picker.value = experiment.slug;
-  article.classList.toggle('deep', Boolean(key) && current.dataset.view in DRAWERS);
+  article.classList.toggle('deep', Boolean(key) || ['items', 'run'].includes(current.dataset.view));
   const draw = DRAWERS[current.dataset.view];
   if (draw) redraw(current, draw(experiment, key, filters));
   if (!moved) return;
