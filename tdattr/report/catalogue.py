@@ -123,7 +123,8 @@ class Catalogue:
             scores = Scores(scores.values[:, scores.dampings.index(run.summary["damping"])], scores.ids)
         entry = self.methods.setdefault(name, {})
         entry["kind"] = "items" if scores.groups is None else "groups"
-        entry["sign"] = tell_sign(scores.values) if entry.get("sign") in (None, tell_sign(scores.values)) else "both"
+        known = scores.values if scores.decided is None else scores.values.topk(scores.decided).values
+        entry["sign"] = tell_sign(known) if entry.get("sign") in (None, tell_sign(known)) else "both"
         if scores.decided is not None:
             entry["decided"] = scores.decided
         return show_attributions(run, scores, gallery)
