@@ -82,6 +82,7 @@ def sampling_path(
     """The levels of the steps in which some queries were generated, and the clean items predicted at each; generated
     again, from the same noise."""
     queries = context.queries
+    context.counterfactuals.require("generation")
     levels: list[float] = []
     clean: list[Tensor] = []
 

@@ -90,8 +90,8 @@ class WorkspaceCounterfactuals(Counterfactuals):
 
     def regenerate(self, removals: Sequence[Ids]) -> list[Generated]:
         """The run's queries as the models without each of those sets generate them."""
-        self.require("generation")
         trainings = self.plan_trainings(removals)
+        self.require("generation")
         plans = [generate(self.ws, training) for training in trainings]
         batches = [batch for training in trainings for batch in plan_batches(self.ws, training)]
         self.used.extend(plan.artifact for plan in (*trainings, *batches, *plans))
@@ -100,8 +100,9 @@ class WorkspaceCounterfactuals(Counterfactuals):
 
     def plan_regenerated(self, removals: Sequence[Ids | Undecided]) -> list[Plan]:
         """The generated images, which are made of trainings and batches."""
+        trainings = self.plan_trainings(removals)
         self.require("generation")
-        return [generate(self.ws, training) for training in self.plan_trainings(removals)]
+        return [generate(self.ws, training) for training in trainings]
 
     def plan_trainings(self, removals: Sequence[Ids | Undecided]) -> list[Plan]:
         """The trainings without each of those sets. Of a set that is not decided, one that has no address yet."""

@@ -1,7 +1,7 @@
 """What an experiment found, in sentences, and what it does not show."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from tdattr.metrics.comparison import RemovalEffect
@@ -16,6 +16,8 @@ MAIN = "spearman"
 SMALL = 0.1  # percent
 LIMITS = {
     "leave_k_out": "It does not show what a single item does: the items of all pictures were left out together, and "
+    "one retraining with each seed stands behind it.",
+    "removal_loss": "It does not show what a single item does: the items of all pictures were left out together, and "
     "one retraining with each seed stands behind it.",
     "logo": "It does not show which items of a group matter, nor how far another training of the same model would "
     "rank the groups alike, but where a noise ceiling says so.",
@@ -90,6 +92,33 @@ def tell_removal(experiment: Experiment, method: str, measure: str, effect: Remo
     )
 
 
+def tell_rises(experiment: Experiment) -> list[str]:
+    """How much worse models without what is named do on the pictures, the largest difference first."""
+    found = {
+        name: pool_intervals([run.summary["excess_percent"] for run in experiment.runs[name].values()])
+        for name in list_tested(experiment)
+    }
+    return [tell_rise(experiment, name, found[name]) for name in sorted(found, key=lambda name: -found[name]["mean"])]
+
+
+def tell_rise(experiment: Experiment, method: str, found: Mapping[str, float]) -> str:
+    """How much more losses rise without what a method names than without random items."""
+    mean, low, high = (found[key] for key in ("mean", "low", "high"))
+    what = f"the {counted(experiment.first(method).summary['k'], 'item')} that {method} names for each picture"
+    if len(experiment.pool_queries(method)) == 1:
+        return (
+            f"Removing {what} makes its loss rise by {mean:+.2f} points more than removing random ones does; one "
+            "picture has no interval."
+        )
+    span = f"{mean:+.2f} points (95 % interval {low:+.2f} to {high:+.2f})"
+    if low > 0:
+        return f"Removing {what} makes these pictures' losses rise by {span} more than removing random ones does."
+    return (
+        f"Nothing shows that removing {what} makes these pictures' losses rise more than removing random ones does: "
+        f"the difference is {span}."
+    )
+
+
 def show(percent: float) -> str:
     """With one decimal place; of what is smaller the first digit that is none."""
     return f"{percent:.1f}" if abs(percent) >= SMALL or not percent else f"{percent:.1g}"
@@ -137,5 +166,6 @@ TELLERS: dict[str, Callable[[Experiment], list[str]]] = {
     "logo": tell_agreement,
     "truth": tell_agreement,
     "lds": tell_lds,
+    "removal_loss": tell_rises,
     "none": tell_scores,
 }

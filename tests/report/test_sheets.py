@@ -15,7 +15,14 @@ from tests.report.outputs import QUERIES, Outputs, made, shown
 
 def test_every_module_says_which_protocols_it_has_a_table_of() -> None:
     assert all(isinstance(maker.PROTOCOLS, tuple) and callable(maker.make_sheet) for maker in MAKERS)
-    assert {name for maker in MAKERS for name in maker.PROTOCOLS} == {"leave_k_out", "lds", "logo", "truth"}
+    assert {name for maker in MAKERS for name in maker.PROTOCOLS} == {
+        "leave_k_out",
+        "lds",
+        "logo",
+        "none",
+        "removal_loss",
+        "truth",
+    }
 
 
 def test_the_lds_of_a_seed_is_the_runs_own_and_seeds_are_pooled(outputs: Outputs) -> None:

@@ -8,6 +8,7 @@ import pytest
 from tdattr.metrics.comparison import compare
 from tdattr.report.collect import collect
 from tdattr.report.pooling import pool
+from tdattr.report.sheets import removal_losses
 from tdattr.report.statements import MOST_TOLD, show, state
 from tests.report.outputs import K, Outputs
 
@@ -84,3 +85,33 @@ def test_scores_without_a_verdict_claim_nothing(outputs: Outputs) -> None:
     statement = state(experiment)
     assert statement.found == ["These are the scores of pixel: which training items each of them holds responsible."]
     assert statement.limit.startswith("Nothing was retrained")
+
+
+def rises(mean: float, low: float, high: float) -> dict[str, Any]:
+    """What a summary of protocol=removal_loss has."""
+    numbers: dict[str, Any] = {
+        "rise_percent": 2.0,
+        "random_rise_percent": 0.5,
+        "above_all_random": 0.8,
+        "removed": 30,
+        "k": 5,
+    }
+    return numbers | {
+        "protocol": "removal_loss",
+        "title": "k = 5",
+        "excess_percent": dict(mean=mean, low=low, high=high),
+    }
+
+
+def test_a_rise_of_losses_is_claimed_where_its_interval_lies_above_zero(outputs: Outputs) -> None:
+    outputs.lds("pixel", 1, summary=rises(0.1, -0.2, 0.4))
+    outputs.lds("mucs", 1, summary=rises(1.5, 1.0, 2.0))
+    (experiment,) = collect([outputs.root]).experiments
+    best, other = state(experiment).found
+    assert best.startswith("Removing the 5 items that mucs names") and "+1.50 points (95 % interval +1.00 to" in best
+    assert other.startswith("Nothing shows that removing the 5 items that pixel names")
+    rows = {str(row["method"]): row for row in removal_losses.make_sheet(experiment).rows}
+    assert [str(rows["mucs"][column]) for column in ("rise, %", "random, %", "low", "high")] == [
+        "+2.00", "+0.50", "+1.00", "+2.00",
+    ]  # fmt: skip
+    assert str(rows["mucs"]["difference"]).startswith("+1.50") and str(rows["pixel"]["above all"]) == "0.80"
