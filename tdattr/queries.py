@@ -44,7 +44,7 @@ class QueriesConfig(Settings):
     seeds: list[CountOrZero] | None
     images: Any  # str | list[str] | None, a union that OmegaConf does not know
     captions: str | None
-    condition: CountOrZero | str | None
+    condition: str | None
 
     def __post_init__(self) -> None:
         if self.explained == "controls" and self.controls < 1:

@@ -310,6 +310,11 @@ VERDICTS = {  # of every protocol: what its summary has, and a number that it is
     "logo": (judge(RNG.random((5, 3)), RNG.random((5, 3)), list("abc"), 10).summary, "agreement/spearman/mean"),
 }
 VERDICTS["truth"] = VERDICTS["logo"]  # judged by the same function
+VERDICTS["none"] = ({"k": 24}, "k")
+VERDICTS["removal_loss"] = (
+    {"k": 24, "rise_percent": 2.0, "excess_percent": {"mean": 1.5, "low": 1.0, "high": 2.0}},
+    "excess_percent/mean",
+)
 
 
 def write_csv(folder: Path, results: Results) -> dict[str, float]:

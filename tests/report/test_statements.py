@@ -99,7 +99,8 @@ def rises(mean: float, low: float, high: float) -> dict[str, Any]:
     return numbers | {
         "protocol": "removal_loss",
         "title": "k = 5",
-        "excess_percent": dict(mean=mean, low=low, high=high),
+        "k": 5,
+        "excess_percent": {"mean": mean, "low": low, "high": high},
     }
 
 

@@ -45,7 +45,7 @@ def train(tiny_data, tiny_dit, tiny_train, tiny_trainer, edm, tmp_path) -> Calla
 def sample(tiny_data: Any, edm: EDM) -> Sample:
     """What a run looks at."""
     conditions = tiny_data.test.condition(np.arange(3))
-    return Samples(edm, Pixels("pixels"), (1, 8, 8), 1, conditions, 2.0, 5, 3)
+    return Samples(edm, Pixels("pixels"), (1, 8, 8), 1, conditions, 2.0, 5, [0, 1, 2])
 
 
 def test_a_training_is_the_same_whether_it_is_looked_at_or_not(
