@@ -12,11 +12,12 @@ from tdattr.costs import NO_WORK, Cost
 from tdattr.files import to_json
 from tdattr.ids import digest_ids
 from tdattr.metrics.comparison import warn_few
+from tdattr.metrics.unlikely import warn_unlikely
 from tdattr.pipeline.attribute import attribute, describe_needs, other_methods
 from tdattr.pipeline.counterfactuals import WorkspaceCounterfactuals
 from tdattr.pipeline.generate import generate, load_queries
 from tdattr.pipeline.health import measure_far, warn_far
-from tdattr.pipeline.plausibility import compare_pictures, plan_plausibility, warn_unlikely
+from tdattr.pipeline.plausibility import compare_pictures, plan_plausibility
 from tdattr.pipeline.train import TRAINED, train
 from tdattr.pipeline.workspace import Workspace
 from tdattr.protocols import Judged, Verdict

@@ -22,7 +22,6 @@ FILE = "losses.safetensors"
 MOST_ITEMS = 200  # that pictures are compared with; ours
 DRAWS = 50  # of level and noise, the same for all; ours
 LIMIT = 0.99  # of the distribution that the items' losses have: one picture in a hundred of their kind lies beyond
-MOST_NAMED = 5
 
 
 def plan_plausibility(ws: Workspace) -> Plan:
@@ -88,17 +87,3 @@ def predict_limit(losses: Float[np.ndarray, " item"]) -> float:
     if count < 2:
         return float("inf")
     return float(np.exp(logs.mean() + t.ppf(LIMIT, count - 1) * logs.std(ddof=1) * np.sqrt(1 + 1 / count)))
-
-
-def warn_unlikely(pictures: list[dict[str, Any]]) -> str | None:
-    """What there is to say of pictures that F1 is unlikely to have made; None where there are none. A low loss is none
-    of its reasons: flat pictures have one, and so has what a model knows by heart."""
-    names = [each["picture"] for each in pictures if each["far"] or each["beyond"]]
-    if not names:
-        return None
-    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-    return (
-        f"{', '.join(names[:MOST_NAMED])}{more}: this model is unlikely to have made such pictures, as their losses "
-        "are higher than those of items that it has not seen, or their details are of another kind; attributing them "
-        "says little."
-    )

@@ -22,6 +22,7 @@ from tdattr.files import expand, write_json
 from tdattr.loggers import Guarded, Logger, Recorder
 from tdattr.loggers.none import NoLogger
 from tdattr.metrics.choice import complete_measures
+from tdattr.metrics.unlikely import warn_unlikely
 from tdattr.pipeline.accuracy import examine_accuracy, plan_accuracy
 from tdattr.pipeline.attribute import attribute, other_methods, settle
 from tdattr.pipeline.check import check
@@ -30,7 +31,7 @@ from tdattr.pipeline.generate import generate, load_queries
 from tdattr.pipeline.health import examine, measure_far, plan_health, warn_far
 from tdattr.pipeline.logged import WriteReport, describe_run, gather
 from tdattr.pipeline.open import open_workspace
-from tdattr.pipeline.plausibility import compare_pictures, warn_unlikely
+from tdattr.pipeline.plausibility import compare_pictures
 from tdattr.pipeline.train import train
 from tdattr.pipeline.workers import share_work
 from tdattr.pipeline.workspace import Workspace

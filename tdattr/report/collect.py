@@ -13,6 +13,7 @@ import yaml
 
 from tdattr.errors import UserError
 from tdattr.experiments import experiment_key, name_experiment
+from tdattr.metrics.unlikely import warn_unlikely
 from tdattr.report.arguments import ACCURACY, SUMMARY, find_named, no_run
 from tdattr.report.naming import flatten, name_runs, tell_apart, tell_usual, variant_settings
 from tdattr.scoring.describe import tell_allocation
@@ -29,6 +30,7 @@ LOADER = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
 KINDS: dict[str, Any] = {"text": str, "number": (int, float)}
 # of files that are missing or damaged
 UNREADABLE = (UserError, OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError)
+UNJUDGED = "none"  # the protocol that shows scores
 PICTURED = ("queries", "dataset", "scores", "regenerated")  # artifacts that the page shows
 UNFINISHED = "not finished"
 REPLACED = "a newer run has the same settings and seed"
@@ -120,8 +122,10 @@ class Experiment:
 
     @property
     def imported(self) -> bool:
-        """Whether F1 was not trained here in a run."""
-        return any(run.summary.get("imported") for by_seed in self.runs.values() for run in by_seed.values())
+        """Whether F1 was not trained here in a run, and a verdict may stand on what was."""
+        return self.protocol != UNJUDGED and any(
+            run.summary.get("imported") for by_seed in self.runs.values() for run in by_seed.values()
+        )
 
     @property
     def slug(self) -> str:
@@ -135,7 +139,12 @@ class Experiment:
 
     @property
     def far_from_data(self) -> str | None:
-        """What there is to say where one of the first models does not generate images of the data's kind."""
+        """What there is to say where one of the first models does not generate images of the data's kind, or is
+        unlikely to have made the user's pictures."""
+        runs = [run for by_seed in self.runs.values() for run in by_seed.values()]
+        pictures = {each["picture"]: each for run in runs for each in run.summary.get("pictures", [])}
+        if (unlikely := warn_unlikely(list(pictures.values()))) is not None:
+            return unlikely
         shares = {
             seed: run.summary["far_queries"]
             for by_seed in self.runs.values()

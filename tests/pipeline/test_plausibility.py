@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tdattr.pipeline.plausibility import predict_limit, warn_unlikely
+from tdattr.metrics.unlikely import warn_unlikely
+from tdattr.pipeline.plausibility import predict_limit
 
 
 @pytest.mark.parametrize("count", [3, 12, 200])

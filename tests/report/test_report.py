@@ -367,3 +367,15 @@ def test_methods_that_train_nothing_have_no_curve_of_their_cost(tmp_path: Path) 
         outputs.groups("pixel", 1, gold, gold, dataset={"name": "mixtures", "source": {"groups": groups}})
     (sweep,) = find_sweeps(collect([tmp_path]).experiments)
     assert COST not in sweep.plot
+
+
+def test_pictures_that_the_model_can_hardly_have_made_are_named(outputs: Outputs) -> None:
+    """And of scores that nothing judged it is not said what was retrained."""
+    pictures = [
+        {"picture": "made.png", "loss": 1.0, "share_below": 1.0, "beyond": True, "far": False},
+        {"picture": "like.png", "loss": 0.1, "share_below": 0.3, "beyond": False, "far": False},
+    ]
+    outputs.lds("pixel", 1, summary={"protocol": "none", "imported": True, "pictures": pictures})
+    (experiment,) = collect([outputs.root]).experiments
+    said = experiment.far_from_data
+    assert said is not None and said.startswith("made.png: this model is unlikely") and not experiment.imported
