@@ -135,30 +135,32 @@ def base() -> None:
 def report() -> None:
     """``tdattr-report``: collect finished runs into tables and a page."""
 
-    def command() -> None:
-        options = parse(sys.argv[1:])
+    def load() -> Callable[[Namespace], None]:
+        from tdattr.report.command import run
 
-        def load() -> Callable[[Namespace], None]:
-            from tdattr.report.command import run
+        return run
 
-            return run
-
-        import_for_good(load)(options)
-
-    sentences(command, Jobs())
+    run_with_options(parse, load)
 
 
 def doctor() -> None:
     """``tdattr-doctor``: does what is given fit together, and is there anything to attribute?"""
 
+    def load() -> Callable[[Namespace], None]:
+        from tdattr.doctor.command import run
+
+        return run
+
+    run_with_options(parse_doctor, load)
+
+
+def run_with_options(
+    parse_options: Callable[[list[str]], Namespace], load: Callable[[], Callable[[Namespace], None]]
+) -> None:
+    """Run a command that takes options, which are read before what ``load`` imports is imported."""
+
     def command() -> None:
-        options = parse_doctor(sys.argv[1:])
-
-        def load() -> Callable[[Namespace], None]:
-            from tdattr.doctor.command import run
-
-            return run
-
+        options = parse_options(sys.argv[1:])
         import_for_good(load)(options)
 
     sentences(command, Jobs())

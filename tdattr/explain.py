@@ -2,7 +2,6 @@
 which command of ``tdattr`` is the same, runs it, and writes the report."""
 
 import argparse
-import os
 import shlex
 import sys
 import time
@@ -13,8 +12,8 @@ from pathlib import Path
 import tdattr
 from tdattr import cli
 from tdattr.errors import UserError
-from tdattr.files import expand
-from tdattr.overrides import quote
+from tdattr.files import expand, outputs_folder
+from tdattr.overrides import quote, quote_value
 from tdattr.own_model import overrides_for
 
 METHODS = "pixel,das"  # the baseline that looks, and a method that asks the model and takes minutes
@@ -35,7 +34,7 @@ def main() -> None:
     cli.sentences(lambda: requests.append(read_request(sys.argv[1:])), cli.Jobs())
     request = requests[0]
     print(f"The same as: tdattr -m {shlex.join(request.overrides)}", flush=True)
-    outputs = expand(os.environ.get("TDATTR_OUTPUTS") or "outputs")
+    outputs = outputs_folder()
     folder = outputs.absolute() / "runs" / time.strftime("explained-%Y-%m-%d_%H-%M-%S")
     sys.argv = ["tdattr", "-m", *request.overrides, quote("hydra.sweep.dir", str(folder))]
     cli.main()
@@ -45,7 +44,7 @@ def main() -> None:
 
 def read_request(arguments: Sequence[str]) -> Request:
     """Parse a command line. Raises UserError where a picture, the data or the model is missing."""
-    outputs = expand(os.environ.get("TDATTR_OUTPUTS") or "outputs")
+    outputs = outputs_folder()
     parser = argparse.ArgumentParser(
         "tdattr-explain",
         description="Which training pictures made these pictures possible? Scores them by one or more methods and "
@@ -89,7 +88,7 @@ def is_picture(text: str) -> bool:
 
 def describe(options: argparse.Namespace, pictures: Sequence[str]) -> list[str]:
     """The overrides that say what is explained, by which methods, and whether that is checked."""
-    paths = [quote("", str(expand(text).absolute()))[1:] for text in pictures]
+    paths = [quote_value(str(expand(text).absolute())) for text in pictures]
     overrides = [f"queries.images=[{','.join(paths)}]", f"method={options.method}"]
     overrides.append(f"protocol={CHECK if options.check else SCORES}")
     given = {"dataset.groups": options.groups, "queries.condition": options.condition, "queries.prompt": options.prompt}

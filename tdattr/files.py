@@ -52,15 +52,25 @@ def name_file(text: str) -> str:
     return re.sub(r"[^\w.-]+", "_", text, flags=re.ASCII)[:LONGEST_NAME].lstrip(".") or "_"
 
 
+def outputs_folder() -> Path:
+    """Where everything goes unless a command says otherwise: TDATTR_OUTPUTS, or ``outputs``."""
+    return expand(os.environ.get("TDATTR_OUTPUTS") or "outputs")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Written aside and moved into place."""
+    try:
+        name_aside(path).write_text(text, encoding="utf-8")
+    except OSError:
+        name_aside(path).unlink(missing_ok=True)
+        raise
+    move_into_place(name_aside(path), path)
+
+
 def write_json(path: Path, content: object) -> None:
     """Written aside and moved into place. Raises UserError where the disk is full."""
     with writing(path.parent):
-        try:
-            name_aside(path).write_text(to_json(content))
-        except OSError:
-            name_aside(path).unlink(missing_ok=True)
-            raise
-        move_into_place(name_aside(path), path)
+        write_text(path, to_json(content))
 
 
 def name_aside(path: Path) -> Path:

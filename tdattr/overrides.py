@@ -233,8 +233,13 @@ def explain_syntax(override: str) -> str:
 
 def quote(key: str, value: str) -> str:
     """An override whose value is one text, whatever its characters; the shell's quotes come on top."""
+    return f"{key}={quote_value(value)}"
+
+
+def quote_value(value: str) -> str:
+    """A text as a value, alone or in a list."""
     mark = "'" if '"' in value and "'" not in value else '"'
-    return f"{key}={mark}{value.replace(mark, chr(92) + mark)}{mark}"
+    return f"{mark}{value.replace(mark, chr(92) + mark)}{mark}"
 
 
 def filter_readable(overrides: Iterable[str]) -> Iterator[Override]:

@@ -64,9 +64,9 @@ class QueriesConfig(Settings):
             raise UserError("queries.seeds must name numbers that all differ, such as [0,1,2].")
         if self.conditions is not None and not self.conditions:
             raise UserError("queries.conditions is empty: name what the images are to show, or leave it out.")
-        told = [name for name in ("prompt", "condition", "captions") if getattr(self, name) is not None]
-        if self.images is not None and len(told) > 1:
-            raise UserError(f"queries.{told[0]} and queries.{told[1]} both say what the pictures show: leave one out.")
+        if self.images is not None and len(self.told) > 1:
+            first, second, *_ = self.told
+            raise UserError(f"queries.{first} and queries.{second} both say what the pictures show: leave one out.")
 
     def unread(self) -> dict[str, str]:
         """What is for generated images, where the user brings pictures, and the other way round; which lines of a file
@@ -79,6 +79,12 @@ class QueriesConfig(Settings):
         if self.seeds is not None:
             unread |= dict.fromkeys(("attributed", "controls"), "seeds")
         return unread
+
+    @property
+    def told(self) -> list[str]:
+        """The settings that say what pictures show."""
+        said = {"prompt": self.prompt, "condition": self.condition, "captions": self.captions}
+        return [name for name, value in said.items() if value is not None]
 
     @property
     def generated(self) -> int:

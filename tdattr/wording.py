@@ -1,5 +1,7 @@
 """How numbers and texts of others stand in a sentence."""
 
+from collections.abc import Sequence
+
 LONGEST_EXCERPT = 80  # characters: what one reads at a glance
 
 
@@ -13,6 +15,12 @@ def noun(count: float, one: str) -> str:
 def counted(count: int, one: str) -> str:
     """``1 item``, ``27 items``."""
     return f"{count} {noun(count, one)}"
+
+
+def name_some(names: Sequence[str], most: int) -> str:
+    """``a, b, c``; of more than ``most`` the first ones and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def excerpt(text: str) -> str:

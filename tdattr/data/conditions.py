@@ -1,10 +1,13 @@
 """Conditions by what items are called: the value of a field that all items of one condition have, and no others."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from tdattr.data.names import FIELD, compose
 from tdattr.data.prepared import Split
 from tdattr.errors import UserError
+from tdattr.wording import name_some
 
 MOST_SHOWN = 10  # values in a message
 
@@ -29,16 +32,12 @@ def name_conditions(split: Split) -> dict[str, int]:
     return named
 
 
-def find_condition(split: Split, value: str, setting: str) -> int:
-    """The item of a split whose condition ``value`` names; see `name_conditions`. Raises UserError, naming the
+def find_condition(named: Mapping[str, int], value: str, setting: str) -> int:
+    """The item whose condition ``value`` names, of those that `name_conditions` gives. Raises UserError, naming the
     ``setting`` that it was given by, where there is none."""
-    named = name_conditions(split)
     if not named:
         raise UserError(f"{setting} has no effect: the model is unconditional, so leave it out.")
     if compose(value) in named:
         return named[compose(value)]
-    values = sorted(named)
-    more = f" and {len(values) - MOST_SHOWN} more" if len(values) > MOST_SHOWN else ""
-    raise UserError(
-        f"{setting} has {value!r}, which names no condition: choose among {', '.join(values[:MOST_SHOWN])}{more}."
-    )
+    values = name_some(sorted(named), MOST_SHOWN)
+    raise UserError(f"{setting} has {value!r}, which names no condition: choose among {values}.")

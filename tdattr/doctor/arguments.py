@@ -60,5 +60,5 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 def read_count(text: str) -> int:
     """A number of at least 1. Raises ArgumentTypeError for another text."""
     if not (text.isascii() and text.isdigit() and int(text)):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of at least 1")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return int(text)

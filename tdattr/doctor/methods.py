@@ -61,6 +61,7 @@ class Prices:
 
     def __init__(self) -> None:
         self.estimates = Estimates()
+        self.steps: dict[str, Steps] = {}
 
     def price(self, name: str, ws: PlannedWorkspace, given: Sequence[str]) -> Priced:
         """What a workspace's method takes. Raises UserError where it cannot run."""
@@ -83,7 +84,7 @@ class Prices:
         if ws.absent or not work.passes:
             return None
         measured = self.estimates.measured.setdefault(ws.size, Measured(ws))
-        steps = Steps.of(measured)
+        steps = self.steps.setdefault(ws.size, Steps(measured))
         kinds = [(work.trained, steps.trained), (work.gradients, steps.gradient), (work.evaluations, steps.evaluated)]
         used = [size for count, size in kinds if count]
         if None in used:
@@ -92,19 +93,11 @@ class Prices:
         return copies * ws.weight_bytes + max(size for size in used if size is not None)
 
 
-known_steps: dict[str, "Steps"] = {}
-
-
 @dataclass(eq=False)
 class Steps:
     """The bytes of the three kinds of steps."""
 
     measured: Measured
-
-    @staticmethod
-    def of(measured: Measured) -> "Steps":
-        """Those of a network, measured once."""
-        return known_steps.setdefault(measured.ws.size, Steps(measured))
 
     @cached_property
     def trained(self) -> int | None:

@@ -3,13 +3,13 @@
 import shlex
 from pathlib import Path
 
-import jinja2
 from rich import box
 from rich.table import Table
 
 from tdattr.doctor.findings import MEANING, Examination
-from tdattr.files import move_into_place, name_aside, write_json, writing
+from tdattr.files import write_json, write_text, writing
 from tdattr.report.command import Terminal
+from tdattr.report.page import open_template
 from tdattr.report.sheet import as_text, render_sheet
 
 PAGE, FINDINGS = "index.html", "findings.json"
@@ -27,17 +27,13 @@ def write(found: Examination, folder: Path) -> None:
     with writing(folder, "--out"):
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / FINDINGS, found.to_json())
-        name_aside(folder / PAGE).write_text(render(found), encoding="utf-8")
-        move_into_place(name_aside(folder / PAGE), folder / PAGE)
+        write_text(folder / PAGE, render(found))
 
 
 def render(found: Examination) -> str:
     """The page: self-contained."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
     shown = {finding.verdict for finding in found.findings}
-    return environment.get_template("page.html.j2").render(
+    return open_template(Path(__file__).parent).render(
         command=command(found),
         summary=SUMMARY[found.verdict],
         verdict=found.verdict,

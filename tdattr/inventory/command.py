@@ -8,7 +8,7 @@ from io import TextIOWrapper
 
 import tdattr
 from tdattr.errors import UserError
-from tdattr.files import describe_full, expand
+from tdattr.files import describe_full, expand, outputs_folder
 from tdattr.inventory.artifacts import Inventory, read_inventory
 from tdattr.inventory.explain import explain, find
 from tdattr.inventory.listing import ORDERS, select, show_list, show_usage
@@ -75,7 +75,7 @@ def say(error: UserError | OSError) -> str:
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """The command and its options."""
-    outputs = expand(os.environ.get("TDATTR_OUTPUTS") or "outputs")
+    outputs = outputs_folder()
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--outputs", type=expand, default=outputs, metavar="FOLDER", help="default: %(default)s")
     common.add_argument("--artifacts", type=expand, metavar="FOLDER", help="the store; default: OUTPUTS/artifacts")

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from tdattr.wording import name_some
+
 MOST_NAMED = 5
 
 
@@ -12,9 +14,8 @@ def warn_unlikely(pictures: Sequence[dict[str, Any]]) -> str | None:
     names = [each["picture"] for each in pictures if each["far"] or each["beyond"]]
     if not names:
         return None
-    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
     return (
-        f"{', '.join(names[:MOST_NAMED])}{more}: this model is unlikely to have made such pictures, as their losses "
+        f"{name_some(names, MOST_NAMED)}: this model is unlikely to have made such pictures, as their losses "
         "are higher than those of items that it has not seen, or their details are of another kind; attributing them "
         "says little."
     )

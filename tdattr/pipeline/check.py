@@ -24,7 +24,7 @@ from tdattr.pipeline.unread import check_settled, check_unread
 from tdattr.pipeline.workspace import Workspace
 from tdattr.protocols import ProtocolSetup
 from tdattr.training.weights import check_variant, check_weights
-from tdattr.wording import counted
+from tdattr.wording import counted, name_some
 
 log = logging.getLogger(__name__)
 MOST_SHOWN = 32  # groups
@@ -194,14 +194,12 @@ def say_what_there_is(ws: Workspace) -> None:
     if ws.dataset.groups is not None:
         every = groups.find_groups(ws.data, ws.dataset.groups)
         sizes = [f"{name} {len(members)}" for name, members in every.items()]
-        more = f" and {len(sizes) - MOST_SHOWN} more" if len(sizes) > MOST_SHOWN else ""
-        log.info("Groups by %s: %s%s", ws.dataset.groups, ", ".join(sizes[:MOST_SHOWN]), more)
+        log.info("Groups by %s: %s", ws.dataset.groups, name_some(sizes, MOST_SHOWN))
     if len(ws.removed):
         log.info("F1 is trained without %s; %d are left.", counted(len(ws.removed), "item"), len(ws.ids))
     if ws.pictures:
         names = list(ws.pictures)
-        more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-        log.info("%s to be explained: %s%s", counted(len(names), "picture"), ", ".join(names[:MOST_NAMED]), more)
+        log.info("%s to be explained: %s", counted(len(names), "picture"), name_some(names, MOST_NAMED))
     elif ws.queries.generated > len(ws.query_split) and not ws.prompts and ws.queries.conditions is None:
         log.warning(
             "%d queries take their conditions from %s of the %s split, so that some have the same.",

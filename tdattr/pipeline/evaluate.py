@@ -12,12 +12,10 @@ from tdattr.costs import NO_WORK, Cost
 from tdattr.files import to_json
 from tdattr.ids import digest_ids
 from tdattr.metrics.comparison import warn_few
-from tdattr.metrics.unlikely import warn_unlikely
 from tdattr.pipeline.attribute import attribute, describe_needs, other_methods
 from tdattr.pipeline.counterfactuals import WorkspaceCounterfactuals
 from tdattr.pipeline.generate import generate, load_queries
-from tdattr.pipeline.health import measure_far, warn_far
-from tdattr.pipeline.plausibility import compare_pictures, plan_plausibility
+from tdattr.pipeline.plausibility import Look, look_at, plan_plausibility
 from tdattr.pipeline.train import TRAINED, train
 from tdattr.pipeline.workspace import Workspace
 from tdattr.protocols import Judged, Verdict
@@ -75,26 +73,26 @@ class Evaluation:
         needs += [plan_plausibility(ws)] if ws.pictures else []
         return Cost(None if asked is None else NO_WORK, needs, ws.protocol.name)
 
-    def judge(self) -> tuple[Verdict, Artifact, float | None]:
-        """The verdict: whatever takes long is an artifact of its own, which jobs share out. And how many of the queries
-        are far from the data."""
+    def judge(self) -> tuple[Verdict, Artifact, Look]:
+        """The verdict: whatever takes long is an artifact of its own, which jobs share out. And what is seen of the
+        queries."""
         ws = self.ws
         generated = load_queries(ws, generate(ws, train(ws)))
         ws.recorder.show("queries", partial(draw, generated.images), 0)
         queries = generated.select(ws.queries.indices)
-        far = None if ws.pictures else measure_far(ws, queries.images)
-        if warning := warn_unlikely(compare_pictures(ws)) if ws.pictures else warn_far(ws, far):
+        look = look_at(ws, queries.images)
+        for warning in look.warn(ws):
             log.warning("Warning, before what takes long: %s", warning)
         attribution = attribute(ws).get()
         others = {role: load_scores(attribute(ws, method).get()) for role, method in other_methods(ws).items()}
         models = WorkspaceCounterfactuals(ws, ws.protocol.needs)
-        return ws.protocol.evaluate(load_scores(attribution), others, queries, models), attribution, far
+        return ws.protocol.evaluate(load_scores(attribution), others, queries, models), attribution, look
 
-    def save(self, folder: Path, judged: tuple[Verdict, Artifact, float | None]) -> None:
+    def save(self, folder: Path, judged: tuple[Verdict, Artifact, Look]) -> None:
         """The verdict, and what the method noted on the way."""
         import pandas as pd
 
-        verdict, attribution, far = judged
+        verdict, attribution, look = judged
         write_table(folder / TABLE, pd.DataFrame(verdict.table))
         origin = provenance(attribution)
         content = {
@@ -102,13 +100,13 @@ class Evaluation:
             "artifacts": verdict.artifacts,
             "lines": verdict.lines,
             "warnings": verdict.warnings,
-            "far_queries": far,
+            "far_queries": look.far,
             "facts": mean_facts(attribution),
             "seconds_per_query": origin["facts"]["seconds_per_query"],
             "device": origin["device"],
         }
         if self.ws.pictures:
-            content["pictures"] = compare_pictures(self.ws)
+            content["pictures"] = look.pictures
         (folder / VERDICT).write_text(to_json(content))
 
 
@@ -149,7 +147,7 @@ def summarise(ws: Workspace, plan: Plan) -> tuple[dict[str, Any], list[str]]:
         "warnings": [
             *verdict["warnings"],
             *warn_of_scores(ws, verdict["facts"]),
-            *warn_of_queries(ws, verdict["far_queries"], verdict.get("pictures", [])),
+            *warn_of_queries(ws, Look(verdict["far_queries"], verdict.get("pictures", []))),
         ],
     }
     if "pictures" in verdict:
@@ -190,10 +188,9 @@ def warn_of_misses(top: int | None, facts: dict[str, float]) -> list[str]:
     ]
 
 
-def warn_of_queries(ws: Workspace, far: float | None, pictures: list[dict[str, Any]]) -> list[str]:
-    """Why the queries may make a verdict say less than it seems to, whatever the protocol: they are few, many are
-    ``far`` from the data, or F1 is unlikely to have made the ``pictures``."""
+def warn_of_queries(ws: Workspace, look: Look) -> list[str]:
+    """Why the queries may make a verdict say less than it seems to, whatever the protocol: they are few, or F1 does not
+    make such images."""
     setting = "the number of pictures" if ws.pictures else f"queries.{ws.queries.explained}"
     few = warn_few(ws.queries.count, setting) if ws.protocol.judges else None
-    warnings = (few, warn_far(ws, far), warn_unlikely(pictures))
-    return [warning for warning in warnings if warning is not None]
+    return [*([] if few is None else [few]), *look.warn(ws)]

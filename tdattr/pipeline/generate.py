@@ -127,7 +127,8 @@ def query_items(ws: Workspace) -> np.ndarray:
     no item has."""
     count = len(ws.query_split)
     if ws.queries.conditions is not None:
-        items = [find_condition(ws.query_split, str(value), "queries.conditions") for value in ws.queries.conditions]
+        named, wanted = ws.query_conditions, map(str, ws.queries.conditions)
+        items = [find_condition(named, value, "queries.conditions") for value in wanted]
         return np.resize(np.array(items), ws.queries.generated)
     kept = ws.pictures or (ws.prompts and not prompts_are_drawn(ws))
     order = np.arange(count) if kept else generator(ws.seed, "queries").permutation(count)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from tdattr.experiments import name_experiment
-from tdattr.files import move_into_place, name_aside
+from tdattr.files import write_text
 from tdattr.image_bytes import unpack
 from tdattr.loggers import Picture, Results, RunInfo
 from tdattr.pipeline.workspace import Workspace
@@ -38,8 +38,7 @@ def keep_id(folder: Path) -> str:
     known = path.read_text().strip() if path.exists() else ""
     if not known:
         known = secrets.token_hex(ID_BYTES)
-        name_aside(path).write_text(f"{known}\n")
-        move_into_place(name_aside(path), path)
+        write_text(path, f"{known}\n")
     return known
 
 

@@ -12,7 +12,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from tdattr.costs import NUMBER_BYTES, Cost, Work
-from tdattr.data.conditions import find_condition, name_conditions
+from tdattr.data.conditions import MOST_SHOWN, find_condition, name_conditions
 from tdattr.data.image_folder import read_captions
 from tdattr.data.images import read_image
 from tdattr.data.listing import list_folder
@@ -21,6 +21,7 @@ from tdattr.data.prepared import Prepared, Split
 from tdattr.data.prompt_file import KEY
 from tdattr.errors import UserError
 from tdattr.files import expand
+from tdattr.pipeline.prompted import FILE, plan_conditions
 from tdattr.queries import TABLE, QueriesConfig, save_sampled
 from tdattr.store import Plan
 from tdattr.tables import write_table
@@ -96,15 +97,15 @@ def tell_conditions(names: Sequence[str], queries: QueriesConfig, split: Split) 
     said, or no item shows it."""
     if queries.prompt is not None:
         raise UserError("queries.prompt needs a model whose conditions are prompts: give queries.condition here.")
-    if queries.condition is not None:
-        return [find_condition(split, str(queries.condition), "queries.condition")] * len(names)
-    if (captions := read_told(names, queries)) is not None:
-        return [find_condition(split, captions[name], f"{queries.captions}: {name}") for name in names]
     known = name_conditions(split)
+    if queries.condition is not None:
+        return [find_condition(known, queries.condition, "queries.condition")] * len(names)
+    if (captions := read_told(names, queries)) is not None:
+        return [find_condition(known, captions[name], f"{queries.captions}: {name}") for name in names]
     told = [next((known[word] for word in words_of(name) if word in known), None) for name in names]
     for name, item in zip(names, told, strict=True):
         if item is None:
-            some = ", ".join(sorted(known)[:10])
+            some = ", ".join(sorted(known)[:MOST_SHOWN])
             raise UserError(f"The name {name} has none of the conditions that items have ({some} …): {ASK}.")
     return [item for item in told if item is not None]
 
@@ -139,25 +140,44 @@ def read_told(names: Sequence[str], queries: QueriesConfig) -> dict[str, str] | 
 
 def check_untold(queries: QueriesConfig) -> None:
     """Raise UserError where it is said what pictures show, and the model is not told."""
-    for name in ("prompt", "condition", "captions"):
-        if getattr(queries, name) is not None:
-            raise UserError(f"queries.{name} has no effect: the model is unconditional, so leave it out.")
+    if queries.told:
+        raise UserError(f"queries.{queries.told[0]} has no effect: the model is unconditional, so leave it out.")
 
 
-def make_picture_split(pixels: np.ndarray, conditions: np.ndarray | None, rows: Sequence[Mapping[str, str]]) -> Split:
-    """The pictures as items. ``conditions``: [picture, *shape]."""
+def open_pictures(ws: "Workspace") -> Split:
+    """The user's pictures as items. Raises UserError for pictures that cannot be read, or do not say what they show."""
+    pixels, names, text = read_pictures(ws.pictures, ws.data), list(ws.pictures), ws.dataset.text
+    if text is not None:
+        rows = tell_prompts(names, ws.queries)
+        text.check(row[KEY] for row in rows)
+        plan = plan_conditions(ws.store, rows, text, ws.device)
+        return make_split(pixels, np.load(plan.get().folder / FILE), rows)
+    train, plain = ws.data.train, [{FIELD: name} for name in names]
+    if train.conditions is None:
+        check_untold(ws.queries)
+        return make_split(pixels, None, plain)
+    return make_split(pixels, train.conditions[tell_conditions(names, ws.queries, train), 0], plain)
+
+
+def make_split(pixels: np.ndarray, conditions: np.ndarray | None, rows: Sequence[Mapping[str, str]]) -> Split:
+    """Pictures as items. ``conditions``: [picture, *shape]."""
     import pandas as pd
 
     items = pd.DataFrame({"id": range(len(rows))} | {key: [row[key] for row in rows] for key in rows[0]})
     return Split(pixels, None if conditions is None else conditions[:, None], items)
 
 
-def plan_pictures(ws: "Workspace") -> Plan:
-    """What a model's ``generate`` artifact holds, of pictures that no model here has generated."""
-    split = ws.query_split
+def digest_split(split: Split) -> str:
+    """What stands for pictures and what they show in an address."""
     digest = hashlib.sha256(split.images(np.arange(len(split))).numpy().tobytes())
     digest.update(b"" if split.conditions is None else np.asarray(split.conditions).tobytes())
     digest.update(json.dumps(split.items.astype(str).to_dict("list")).encode())
+    return digest.hexdigest()
+
+
+def plan_pictures(ws: "Workspace") -> Plan:
+    """What a model's ``generate`` artifact holds, of pictures that no model here has generated."""
+    split = ws.query_split
 
     def make(folder: Path) -> None:
         images = split.images(np.arange(len(split)))
@@ -176,4 +196,4 @@ def plan_pictures(ws: "Workspace") -> Plan:
     config = {"codec": ws.codec.describe() | {"identity": dict(ws.codec.identity())}}
     size = len(split) * ((1 if not ws.codec.latent else 2) * split.pixels[:1].size * NUMBER_BYTES)
     cost = Cost(Work(looks=len(split), bytes=size))
-    return ws.store.plan("pictures", 1, config, {"pictures": digest.hexdigest()}, make, cost=lambda: cost)
+    return ws.store.plan("pictures", 1, config, {"pictures": ws.pictures_digest}, make, cost=lambda: cost)

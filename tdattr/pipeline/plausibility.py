@@ -1,5 +1,6 @@
 """Could F1 have made these pictures at all? Their losses under it, beside those of items that it has not seen."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,10 @@ from safetensors.torch import load_file, save_file
 
 from tdattr.costs import Cost, Work
 from tdattr.errors import UserError
+from tdattr.features import Images
+from tdattr.metrics.unlikely import warn_unlikely
 from tdattr.pipeline.generate import generate, load_queries
-from tdattr.pipeline.health import find_far_queries
+from tdattr.pipeline.health import find_far_queries, measure_far, warn_far
 from tdattr.pipeline.train import load_network, train
 from tdattr.pipeline.workspace import Workspace
 from tdattr.scoring.cells import LossModel, QueryItems, TrainingItems
@@ -57,14 +60,32 @@ def reference_items(ws: Workspace) -> tuple[Any, np.ndarray]:
     return split, np.sort(generator(ws.seed, "plausibility.items").permutation(ids)[:MOST_ITEMS])
 
 
-def compare_pictures(ws: Workspace) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class Look:
+    """What is seen of the explained queries: the share of generated ones that is ``far`` from the data, or what there
+    is to say of each of the user's ``pictures``."""
+
+    far: float | None
+    pictures: list[dict[str, Any]]
+
+    def warn(self, ws: Workspace) -> list[str]:
+        """Why attributing them may say little."""
+        return [warning for warning in (warn_far(ws, self.far), warn_unlikely(self.pictures)) if warning is not None]
+
+
+def look_at(ws: Workspace, images: Images) -> Look:
+    """Look at the explained queries' images."""
+    return Look(None, compare_pictures(ws, images)) if ws.pictures else Look(measure_far(ws, images), [])
+
+
+def compare_pictures(ws: Workspace, images: Images) -> list[dict[str, Any]]:
     """For each picture its name, its loss, the share of the items whose loss is lower, in [0, 1], whether the loss lies
     beyond their one-sided 99 % prediction limit, and whether the picture looks far from the training items; None where
     there are too few items to say."""
     losses = load_file(plan_plausibility(ws).get().folder / FILE)
     limit = predict_limit(losses["items"].numpy())
     below = (losses["items"] < losses["pictures"][:, None]).double().mean(1)
-    far = find_far_queries(ws, load_queries(ws, generate(ws, train(ws))).images)
+    far = find_far_queries(ws, images)
     values = zip(ws.pictures, losses["pictures"].tolist(), below.tolist(), strict=True)
     return [
         {

@@ -22,16 +22,15 @@ from tdattr.files import expand, write_json
 from tdattr.loggers import Guarded, Logger, Recorder
 from tdattr.loggers.none import NoLogger
 from tdattr.metrics.choice import complete_measures
-from tdattr.metrics.unlikely import warn_unlikely
 from tdattr.pipeline.accuracy import examine_accuracy, plan_accuracy
 from tdattr.pipeline.attribute import attribute, other_methods, settle
 from tdattr.pipeline.check import check
 from tdattr.pipeline.evaluate import evaluate, mean_facts, summarise, warn_of_scores
 from tdattr.pipeline.generate import generate, load_queries
-from tdattr.pipeline.health import examine, measure_far, plan_health, warn_far
+from tdattr.pipeline.health import examine, plan_health
 from tdattr.pipeline.logged import WriteReport, describe_run, gather
 from tdattr.pipeline.open import open_workspace
-from tdattr.pipeline.plausibility import compare_pictures
+from tdattr.pipeline.plausibility import look_at
 from tdattr.pipeline.train import train
 from tdattr.pipeline.workers import share_work
 from tdattr.pipeline.workspace import Workspace
@@ -116,10 +115,10 @@ def work(ws: Workspace, logger: Logger, recorder: Recorder, folder: Path, write_
     try:
         logger.finish(recorder, gather(ws, summary, folder, write_report))
     finally:
-        for line in lines[:-1]:
+        if lines:
+            lines[-1] += f", {summary['seconds_per_query']:.2f} s per query"
+        for line in lines:
             log.info("%s, %s", ws.cfg.method.name, line)
-        for line in lines[-1:]:
-            log.info("%s, %s, %.2f s per query", ws.cfg.method.name, line, summary["seconds_per_query"])
         for warning in summary["warnings"]:
             log.warning("Warning: %s", warning)
         if not ws.store.built:
@@ -130,12 +129,8 @@ def work(ws: Workspace, logger: Logger, recorder: Recorder, folder: Path, write_
 def look_at_queries(ws: Workspace) -> None:
     """What a verdict would say of F1 and of its queries: the health check, and how far they are from the data."""
     examine(ws)
-    if ws.pictures:
-        warning = warn_unlikely(compare_pictures(ws))
-    else:
-        queries = load_queries(ws, generate(ws, train(ws))).select(ws.queries.indices)
-        warning = warn_far(ws, measure_far(ws, queries.images))
-    if warning is not None:
+    queries = load_queries(ws, generate(ws, train(ws))).select(ws.queries.indices)
+    for warning in look_at(ws, queries.images).warn(ws):
         log.warning("Warning: %s", warning)
 
 

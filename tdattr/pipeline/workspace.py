@@ -17,11 +17,10 @@ from tdattr.codecs import Codec
 from tdattr.configs import Settings, name_class
 from tdattr.costs import NUMBER_BYTES, Cost, Work
 from tdattr.data import groups
-from tdattr.data.names import FIELD as NAME
+from tdattr.data.conditions import name_conditions
 from tdattr.data.names import compose
 from tdattr.data.preparation import UNREADABLE, check_counts, prepare
 from tdattr.data.prepared import SPLITS, Prepared, Split, load
-from tdattr.data.prompt_file import KEY
 from tdattr.diffusion import Diffusion
 from tdattr.errors import UserError
 from tdattr.features import Extractor, Setting
@@ -34,14 +33,7 @@ from tdattr.networks import Network, NetworkConfig
 from tdattr.networks.lora import adapt, describe_adapter
 from tdattr.pipeline.dataset import DatasetConfig
 from tdattr.pipeline.encode import attach_latents
-from tdattr.pipeline.pictures import (
-    check_untold,
-    list_pictures,
-    make_picture_split,
-    read_pictures,
-    tell_conditions,
-    tell_prompts,
-)
+from tdattr.pipeline.pictures import digest_split, list_pictures, open_pictures
 from tdattr.pipeline.prompted import FILE, make_split, plan_conditions, read_prompts
 from tdattr.protocols import Protocol
 from tdattr.queries import QueriesConfig
@@ -255,27 +247,22 @@ class Workspace(Settings):
         split where there is no other. Raises UserError for pictures that cannot be read, or do not say what they
         show."""
         if self.pictures:
-            return self.read_pictures()
+            return open_pictures(self)
         if self.prompts:
             assert self.dataset.text is not None  # check_prompts
             plan = plan_conditions(self.store, self.prompts, self.dataset.text, self.device)
             return make_split(self.prompts, np.load(plan.get().folder / FILE), self.data)
         return self.data.test if len(self.data.test) else self.data.train
 
-    def read_pictures(self) -> Split:
-        """The user's pictures as items."""
-        pixels, names, text = read_pictures(self.pictures, self.data), list(self.pictures), self.dataset.text
-        if text is not None:
-            rows = tell_prompts(names, self.queries)
-            text.check(row[KEY] for row in rows)
-            plan = plan_conditions(self.store, rows, text, self.device)
-            return make_picture_split(pixels, np.load(plan.get().folder / FILE), rows)
-        train, plain = self.data.train, [{NAME: name} for name in names]
-        if train.conditions is None:
-            check_untold(self.queries)
-            return make_picture_split(pixels, None, plain)
-        items = tell_conditions(names, self.queries, train)
-        return make_picture_split(pixels, train.conditions[items, 0], plain)
+    @cached_property
+    def pictures_digest(self) -> str:
+        """What stands for the user's pictures in addresses."""
+        return digest_split(self.query_split)
+
+    @cached_property
+    def query_conditions(self) -> dict[str, int]:
+        """The items that queries can take their conditions from by name."""
+        return name_conditions(self.query_split)
 
     # -- what looks at images ------------------------------------------------------------------------------------
 

@@ -62,9 +62,7 @@ class ScoresOnly(Protocol):
         named = dict(zip(items["id"], items[FIELD], strict=True)) if FIELD in items else {}
         rows: list[dict[str, Any]] = []
         lines = []
-        for query, (label, best) in enumerate(
-            zip(queries.labels, (part for _, part in table.groupby("query")), strict=True)
-        ):
+        for (query, best), label in zip(table.groupby("query"), queries.labels, strict=True):
             targets = [str(named.get(target, target)) for target in best["id" if scores.groups is None else "group"]]
             values = best["score"].tolist()
             rows.append({"query": query, "label": label, "named": targets[0], "score": values[0]})

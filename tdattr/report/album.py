@@ -17,22 +17,22 @@ FULL, HALF, THUMB = 512, 256, 96  # the longer side, in pixels, of what is shown
 
 
 @dataclass(frozen=True)
-class Rung:
-    """How well pictures are kept: exactly up to a side of ``exact`` pixels; others shrunk and by WebP's ``quality``."""
+class Quality:
+    """How well pictures are kept: exactly up to a side of ``exact`` pixels; others shrunk, by WebP's ``webp``."""
 
     exact: int
     scale: float
-    quality: int
+    webp: int
 
 
-LADDER = (
-    Rung(64, 1.0, 88),
-    Rung(64, 1.0, 75),
-    Rung(TINY, 1.0, 90),
-    Rung(TINY, 1.0, 75),
-    Rung(TINY, 0.75, 65),
-    Rung(TINY, 0.5, 50),
-    Rung(0, 0.4, 30),
+QUALITIES = (
+    Quality(64, 1.0, 88),
+    Quality(64, 1.0, 75),
+    Quality(TINY, 1.0, 90),
+    Quality(TINY, 1.0, 75),
+    Quality(TINY, 0.75, 65),
+    Quality(TINY, 0.5, 50),
+    Quality(0, 0.4, 30),
 )
 
 
@@ -53,15 +53,15 @@ class Album:
         return self.numbers[key]
 
     def encode(self, budget: int = BUDGET) -> list[str]:
-        """The source of an <img> for every picture, by the best rung at which all of them together take no more than
+        """The source of an <img> for every picture, by the best quality at which all of them together take no more than
         ``budget`` bytes; by the last one where none does."""
         step = max(1, len(self.pictures) // SAMPLE)
         sample = self.pictures[::step]
-        for rung in LADDER:
-            estimate = sum(len(encode(image, rung)) for image in sample) * len(self.pictures) / max(1, len(sample))
+        for quality in QUALITIES:
+            estimate = sum(len(encode(image, quality)) for image in sample) * len(self.pictures) / max(1, len(sample))
             if estimate <= budget:
                 break
-        return [encode(image, rung) for image in self.pictures]
+        return [encode(image, quality) for image in self.pictures]
 
 
 def shrink(image: UInt8[np.ndarray, "h w 3"], side: float) -> UInt8[np.ndarray, "new_h new_w 3"]:
@@ -76,15 +76,15 @@ def shrink(image: UInt8[np.ndarray, "h w 3"], side: float) -> UInt8[np.ndarray, 
     return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
 
 
-def encode(image: UInt8[np.ndarray, "h w 3"], rung: Rung) -> str:
+def encode(image: UInt8[np.ndarray, "h w 3"], quality: Quality) -> str:
     """A picture as text: exactly, as PNG or WebP, whichever is smaller, where it is small or drawn in few colours."""
     longer = max(image.shape[:2])
-    if longer <= rung.exact or (longer <= HALF and has_few_colours(image)):
+    if longer <= quality.exact or (longer <= HALF and has_few_colours(image)):
         options = [("png", save(image, "PNG", optimize=True)), ("webp", save(image, "WEBP", lossless=True, quality=50))]
         kind, content = min(options, key=lambda option: len(option[1]))
     else:
-        shrunk = shrink(image, max(SMALLEST, longer * rung.scale))
-        kind, content = "webp", save(shrunk, "WEBP", quality=rung.quality, method=4)
+        shrunk = shrink(image, max(SMALLEST, longer * quality.scale))
+        kind, content = "webp", save(shrunk, "WEBP", quality=quality.webp, method=4)
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 

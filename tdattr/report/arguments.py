@@ -7,7 +7,7 @@ from pathlib import Path
 
 import tdattr
 from tdattr.errors import UserError
-from tdattr.files import expand
+from tdattr.files import expand, outputs_folder
 
 SUMMARY = "summary.json"
 ACCURACY = "accuracy.json"  # of a run that ended before a verdict
@@ -15,7 +15,7 @@ ACCURACY = "accuracy.json"  # of a run that ended before a verdict
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """``runs``, folders, and ``out``. Raises UserError where no folder holds a finished run."""
-    outputs = expand(os.environ.get("TDATTR_OUTPUTS") or "outputs")
+    outputs = outputs_folder()
     parser = argparse.ArgumentParser("tdattr-report", description="Collect finished runs into tables and a page.")
     parser.add_argument(
         "runs", nargs="*", type=expand, default=[outputs / "runs"], help=f"folders (default: {outputs}/runs)"

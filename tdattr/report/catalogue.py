@@ -92,8 +92,8 @@ class Catalogue:
                 "caption": self.caption(row, query),
                 "named": {},
             }
-            if self.experiment.config["dataset"].get("groups") in row:
-                entry["group"] = row[self.experiment.config["dataset"]["groups"]]
+            if gallery.by in row:
+                entry["group"] = row[gallery.by]
             content.append(entry)
         for name, run in runs.items():
             number = list(self.methods).index(name)

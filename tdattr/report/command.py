@@ -19,6 +19,7 @@ from tdattr.report.readable import make_readable
 from tdattr.report.sheet import Sheet, as_text, list_marks, render_sheet
 from tdattr.report.tables import describe_marks, leave_ablations_out, render_table
 from tdattr.report.unjudged import Unjudged, find_unjudged
+from tdattr.wording import name_some
 
 TABLE, PAGE = "table.csv", "index.html"
 MOST_FOLDERS = 5  # that a terminal names for one reason
@@ -127,7 +128,6 @@ def describe_left_out(left_out: dict[Path, str], most: int | None = None, said: 
         by_reason.setdefault(reason, []).append(folder)
     lines = []
     for reason, folders in by_reason.items():
-        rest = 0 if most is None else max(0, len(folders) - most)
-        named = ", ".join(str(folder) for folder in folders[: len(folders) - rest])
-        lines.append(f"{said} ({reason}): {named}{f' and {rest} more' if rest else ''}.")
+        named = name_some(list(map(str, folders)), len(folders) if most is None else most)
+        lines.append(f"{said} ({reason}): {named}.")
     return lines

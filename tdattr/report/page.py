@@ -11,7 +11,7 @@ from typing import Any
 import jinja2
 import yaml
 
-from tdattr.files import move_into_place, name_aside
+from tdattr.files import write_text
 from tdattr.report.album import Album
 from tdattr.report.catalogue import Catalogue
 from tdattr.report.collect import IMPORTED, Experiment
@@ -50,16 +50,12 @@ Made = tuple[Experiment, Table, list[Sheet]]  # an experiment, the numbers of it
 
 def write_page(path: Path, made: list[Made], unjudged: list[Unjudged], left_out: list[str]) -> None:
     """Write the page in one step; see `render`."""
-    name_aside(path).write_text(render(made, unjudged, left_out), encoding="utf-8")
-    move_into_place(name_aside(path), path)
+    write_text(path, render(made, unjudged, left_out))
 
 
 def render(made: list[Made], unjudged: list[Unjudged], left_out: list[str]) -> str:
     """The page; the newest experiment comes first, and what has no verdict last. ``left_out``: what is said of runs
     that are not shown."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
     album = Album()
     sections = [
         *(describe_experiment(*parts, album) for parts in reversed(made)),
@@ -69,7 +65,7 @@ def render(made: list[Made], unjudged: list[Unjudged], left_out: list[str]) -> s
     script = "".join((VIEWER / f"{name}.js").read_text("utf-8") for name in SCRIPTS)
     script = f"(() => {{\n'use strict';\n{script}}})();"
     mark = "document.documentElement.classList.add('js')"
-    return environment.get_template("page.html.j2").render(
+    return open_template(Path(__file__).parent).render(
         sections=sections,
         headings=list(HEADINGS.values()),
         sweeps=find_sweeps([experiment for experiment, _, _ in made]),
@@ -81,6 +77,13 @@ def render(made: list[Made], unjudged: list[Unjudged], left_out: list[str]) -> s
         hashes=" ".join(f"'{digest(text)}'" for text in (mark, script)),
         data=embed(data),
     )
+
+
+def open_template(folder: Path) -> jinja2.Template:
+    """That of a page, which escapes whatever is put into it."""
+    loader = jinja2.FileSystemLoader(folder)
+    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    return environment.get_template("page.html.j2")
 
 
 def digest(script: str) -> str:

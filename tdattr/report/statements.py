@@ -14,11 +14,13 @@ from tdattr.wording import counted
 MOST_TOLD = 4  # methods with a sentence of their own
 MAIN = "spearman"
 SMALL = 0.1  # percent
+TOGETHER = (
+    "It does not show what a single item does: the items of all pictures were left out together, and one retraining "
+    "with each seed stands behind it."
+)
 LIMITS = {
-    "leave_k_out": "It does not show what a single item does: the items of all pictures were left out together, and "
-    "one retraining with each seed stands behind it.",
-    "removal_loss": "It does not show what a single item does: the items of all pictures were left out together, and "
-    "one retraining with each seed stands behind it.",
+    "leave_k_out": TOGETHER,
+    "removal_loss": TOGETHER,
     "logo": "It does not show which items of a group matter, nor how far another training of the same model would "
     "rank the groups alike, but where a noise ceiling says so.",
     "truth": "It does not show what the model learned from: the truth is what a picture is composed of, and a model "

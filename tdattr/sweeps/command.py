@@ -15,7 +15,7 @@ from pathlib import Path
 
 import tdattr
 from tdattr.errors import UserError
-from tdattr.files import expand
+from tdattr.files import expand, outputs_folder
 from tdattr.run_status import RUNNING, read_status
 from tdattr.sweeps import control
 from tdattr.sweeps.earlier import read_earlier
@@ -101,7 +101,7 @@ def read_numbers(word: str) -> range:
 def find_sweep(named: Sequence[Path]) -> Path:
     """The folder of the sweep that is named, by its path or its name among the runs, or of the newest one. Raises
     UserError where there is none."""
-    runs = expand(os.environ.get("TDATTR_OUTPUTS") or "outputs") / "runs"
+    runs = outputs_folder() / "runs"
     if named:
         places = [named[0], runs / named[0]]
         found = [place for place in places if (place / SWEEP).is_file()]

@@ -21,13 +21,13 @@ CATS = [[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 1.0]]
 def test_a_value_names_the_condition_that_its_items_share() -> None:
     items = split(CATS, kind=["cat", "dog", "cat", "dog"], size=["big", "big", "small", "big"], name=list("abcd"))
     assert name_conditions(items) == {"cat": 0, "dog": 1, "small": 2}  # big ones are of both kinds; names are no fields
-    assert find_condition(items, "dog", "queries.condition") == 1
+    assert find_condition(name_conditions(items), "dog", "queries.condition") == 1
 
 
 def test_numbers_and_accents_are_compared_as_people_write_them() -> None:
     items = split(CATS, label=[7, 8, 7, 8], kind=["caf\u00e9", "x", "caf\u00e9", "x"])
-    assert find_condition(items, "8", "queries.condition") == 1
-    assert find_condition(items, "cafe\u0301", "queries.condition") == 0
+    assert find_condition(name_conditions(items), "8", "queries.condition") == 1
+    assert find_condition(name_conditions(items), "cafe\u0301", "queries.condition") == 0
 
 
 def test_a_name_of_nothing_is_refused_with_what_there_is() -> None:
@@ -35,6 +35,6 @@ def test_a_name_of_nothing_is_refused_with_what_there_is() -> None:
     with pytest.raises(
         UserError, match="queries.condition has 'cow', which names no condition: choose among cat, dog."
     ):
-        find_condition(items, "cow", "queries.condition")
+        find_condition(name_conditions(items), "cow", "queries.condition")
     with pytest.raises(UserError, match="queries.condition has no effect: the model is unconditional"):
-        find_condition(split(None, kind=["cat"]), "cat", "queries.condition")
+        find_condition(name_conditions(split(None, kind=["cat"])), "cat", "queries.condition")
