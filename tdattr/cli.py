@@ -132,6 +132,17 @@ def base() -> None:
     compose_and_run(load, Jobs("base"))
 
 
+def bank() -> None:
+    """``tdattr-bank``: retrain what a bank holds, and gather what methods reach by it."""
+
+    def load() -> Stage:
+        from tdattr.bank.build import build_bank
+
+        return build_bank
+
+    compose_and_run(load, Jobs("build_bank"))
+
+
 def report() -> None:
     """``tdattr-report``: collect finished runs into tables and a page."""
 

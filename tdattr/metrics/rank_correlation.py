@@ -1,4 +1,6 @@
-"""Spearman's rank correlation of many columns at once, and its bootstrap interval."""
+"""Spearman's rank correlation of many columns at once, its bootstrap interval, and how high it can get."""
+
+from itertools import combinations
 
 import numpy as np
 from jaxtyping import Float
@@ -35,3 +37,15 @@ def bootstrap_mean(
         means.extend(np.take_along_axis(correlations, columns_drawn, axis=1).mean(1).tolist())
     low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)
+
+
+def repeat_ceiling(values: Float[np.ndarray, "row repeat column"]) -> float | None:
+    """How well the mean over the repeats would agree with that of as many others, a mean over the columns: Spearman's
+    correlation over the rows between two repeats, carried over to means of all by the formula of Spearman and Brown
+    (1910). None where there is one repeat; 0 where repeats do not agree at all."""
+    repeats = values.shape[1]
+    if repeats < 2:
+        return None
+    pairs = [spearman(values[:, first], values[:, second]) for first, second in combinations(range(repeats), 2)]
+    single = max(0.0, float(np.mean(pairs)))
+    return repeats * single / (1 + (repeats - 1) * single)

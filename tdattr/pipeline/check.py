@@ -19,7 +19,7 @@ from tdattr.pipeline.generate import prompts_are_drawn, query_items
 from tdattr.pipeline.health import plan_health
 from tdattr.pipeline.prompted import check_prompts
 from tdattr.pipeline.teacher import check_teacher, find_teachers
-from tdattr.pipeline.train import TRAINED, check_shares, own_weights, train
+from tdattr.pipeline.train import TRAINED, check_shares, describe_training, own_weights, train
 from tdattr.pipeline.unread import check_settled, check_unread
 from tdattr.pipeline.workspace import Workspace
 from tdattr.protocols import ProtocolSetup
@@ -60,9 +60,9 @@ def check(ws: Workspace, overrides: Iterable[str] = (), swept: bool = False, wei
     check_groups(ws)
     check_accuracy.check_items(ws)
     names = ws.attributed if ws.protocol.judges_groups else {}
-    explained = query_items(ws)[ws.queries.indices]
+    asked = ws.query_split.items.iloc[query_items(ws)[ws.queries.indices]]
     items = ws.data.train.items.iloc[ws.ids]
-    ws.protocol.check(ProtocolSetup(items, ws.query_split.items.iloc[explained], list(names)))
+    ws.protocol.check(ProtocolSetup(items, asked, list(names), describe_training(ws), ws.queries.indices))
     check_settled(ws, placed, overrides, swept)
     network = ws.skeleton()
     if not seen:

@@ -1,5 +1,6 @@
 """Generate: the run's queries, from a trained model, each from its own seed."""
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,9 +18,10 @@ from tdattr.errors import UserError
 from tdattr.networks import Given, Network
 from tdattr.pipeline.pictures import plan_pictures
 from tdattr.pipeline.prompted import describe_text, digest_prompts
-from tdattr.pipeline.train import load_network
+from tdattr.pipeline.train import load_network, train
 from tdattr.pipeline.workspace import Workspace
 from tdattr.progress import track
+from tdattr.protocols import Sampled
 from tdattr.queries import TABLE, Queries, load_images, load_x, query_generator, save_sampled
 from tdattr.seeding import generator
 from tdattr.store import Plan, share_out
@@ -35,6 +37,9 @@ def generate(ws: Workspace, model: Plan) -> Plan:
     """
     if ws.pictures:
         return plan_pictures(ws)
+    sampled = ws.protocol.sampled() if model.address == train(ws).address else None
+    if sampled is not None:
+        return plan_sampled(ws, sampled)
 
     def prepare() -> tuple[Tensor, Tensor]:
         plans = plan_batches(ws, model)
@@ -45,12 +50,7 @@ def generate(ws: Workspace, model: Plan) -> Plan:
 
     def make(folder: Path, sampled: tuple[Tensor, Tensor]) -> dict[str, Any]:
         save_sampled(folder, *sampled)
-        count = len(sampled[0])
-        table = ws.query_split.items.iloc[query_items(ws)].rename(columns={"id": "condition_from"})
-        roles = ["attributed" if index < ws.queries.attributed else "control" for index in range(count)]
-        table.insert(0, "role", roles)
-        table.insert(0, "query", range(count))
-        write_table(folder / TABLE, table)
+        write_roles(ws, folder)
         return {"batch_size": ws.queries.batch_size}  # on which the last bits of the images depend
 
     def cost() -> Cost:
@@ -58,6 +58,35 @@ def generate(ws: Workspace, model: Plan) -> Plan:
 
     config = generation_config(ws) | {"attributed": ws.queries.attributed, "controls": ws.queries.controls}
     return ws.store.plan("generate", 3, config, {"model": model.address}, make, prepare, cost=cost)
+
+
+def plan_sampled(ws: Workspace, sampled: Sampled) -> Plan:
+    """What ``generate`` holds, of queries that were sampled elsewhere: the first of them, as many as are asked for."""
+    count = ws.queries.generated
+    x, images = sampled.x[:count], sampled.images[:count]
+
+    def make(folder: Path) -> None:
+        save_sampled(folder, x.clone(), images.clone())
+        write_roles(ws, folder)
+
+    inputs = {"x": digest(x), "images": digest(images), "dataset": ws.data.content}
+    config = {"seed": ws.seed, "attributed": ws.queries.attributed, "controls": ws.queries.controls}
+    cost = Cost(Work(bytes=count * bytes_of_sample(ws)))
+    return ws.store.plan("sampled", 1, config, inputs, make, cost=lambda: cost)
+
+
+def digest(values: Tensor) -> str:
+    """What stands for numbers in an address."""
+    return hashlib.sha256(values.contiguous().numpy().tobytes()).hexdigest()
+
+
+def write_roles(ws: Workspace, folder: Path) -> None:
+    """Write which items the queries take their conditions from, and which of them are attributed."""
+    table = ws.query_split.items.iloc[query_items(ws)].rename(columns={"id": "condition_from"})
+    count = len(table)
+    table.insert(0, "role", ["attributed" if index < ws.queries.attributed else "control" for index in range(count)])
+    table.insert(0, "query", range(count))
+    write_table(folder / TABLE, table)
 
 
 def plan_batches(ws: Workspace, model: Plan) -> list[Plan]:

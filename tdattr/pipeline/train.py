@@ -1,5 +1,6 @@
 """Train: F1, and every counterfactual model, which is the same training without some of the ids."""
 
+import json
 import logging
 import math
 from collections.abc import Mapping
@@ -81,6 +82,12 @@ def train(ws: Workspace, without: Ids | None = None, seed: int | None = None, nu
     if not counterfactual:
         return plan
     return plan.joining(Retraining(ws, ids, seed, label, lambda: build_network(ws, seed)))
+
+
+def describe_training(ws: Workspace) -> dict[str, Any]:
+    """What F1's weights depend on, but for the dataset, as JSON has it."""
+    described: dict[str, Any] = json.loads(json.dumps(train(ws).key["config"]))
+    return described
 
 
 def train_undecided(ws: Workspace, removal: Undecided) -> Plan:

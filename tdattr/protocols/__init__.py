@@ -5,6 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from jaxtyping import Float
+from torch import Tensor
+
 from tdattr.configs import Node
 from tdattr.counterfactuals import Counterfactuals
 from tdattr.ids import Ids
@@ -33,6 +36,16 @@ class ProtocolSetup:
     items: DataFrame  # what is known of the training items that F1 sees, a row each
     queries: DataFrame  # and of the item that each explained query takes its condition from
     groups: list[str]  # their names, where the protocol judges groups
+    training: Mapping[str, Any] = field(default_factory=dict)  # what F1's weights depend on, but for the dataset
+    explained: slice = field(default_factory=lambda: slice(None))  # which of the run's queries these are
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """Queries that were sampled elsewhere."""
+
+    x: Float[Tensor, "query *x"]  # as the sampler left them
+    images: Float[Tensor, "query channel height width"]  # in [-1, 1]
 
 
 @dataclass(frozen=True)
@@ -63,6 +76,10 @@ class Protocol(Node, ABC):
     def others(self) -> Mapping[str, Attributor]:
         """Methods whose scores it needs too, by their role; the pipeline scores them."""
         return {}
+
+    def sampled(self) -> Sampled | None:
+        """The queries that it judges, in the order of the run's; None: F1 generates them."""
+        return None
 
     def top(self, items: int) -> int | None:
         """How many of the highest scores of so many items it asks for, and nothing else of the scores; None: all."""

@@ -5,13 +5,15 @@ from jaxtyping import Float
 
 from tdattr.metrics.agreement import sign_flip_p_value
 from tdattr.metrics.comparison import mark_few
+from tdattr.protocols.leaderboard import HEADINGS
 from tdattr.report.collect import Experiment
 from tdattr.report.methods import explain_footnotes, sort_methods
 from tdattr.report.pooling import pool
 from tdattr.report.sheet import NOTHING, Cell, Number, Sheet
 from tdattr.report.tables import PROTOCOL as REMOVAL
 
-PROTOCOLS: tuple[str, ...] = (REMOVAL, "logo", "truth", "lds")
+BANK = "bank"
+PROTOCOLS: tuple[str, ...] = (REMOVAL, "logo", "truth", "lds", BANK)
 COLUMNS = {"logo": "spearman", "truth": "spearman", "lds": "lds"}  # of a verdict's table of queries, what is compared
 RESAMPLES = 2000  # sign flips: no p is below one in so many
 
@@ -42,7 +44,10 @@ def make_sheet(experiment: Experiment) -> Sheet | None:
 
 
 def find_measure(experiment: Experiment, methods: list[str]) -> str | None:
-    """What is compared: of removals the first measure that all methods have."""
+    """What is compared: of removals and of a bank the first measure that all methods have."""
+    if experiment.protocol == BANK:
+        tables = [experiment.pool_queries(method) for method in methods]
+        return next((name for name in HEADINGS if all(name in table for table in tables)), None)
     if experiment.protocol != REMOVAL:
         return COLUMNS[experiment.protocol]
     having = (name for name in experiment.measures if all(experiment.has_measure(each, name) for each in methods))

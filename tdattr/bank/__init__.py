@@ -1,0 +1,1 @@
+"""Banks: what ``protocol=bank`` judges by, and how one is made."""

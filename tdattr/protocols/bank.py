@@ -1,0 +1,227 @@
+"""Bank: how a method ranks among all others, by what was retrained once and comes with the package."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from jaxtyping import Float
+
+from tdattr.counterfactuals import Counterfactuals
+from tdattr.data.truth import FIELD, truth
+from tdattr.errors import UserError
+from tdattr.files import digest_once, expand
+from tdattr.ids import Ids
+from tdattr.metrics.aggregation import AggregateConfig
+from tdattr.metrics.agreement import agreement, interval
+from tdattr.metrics.rank_correlation import bootstrap_mean, spearman
+from tdattr.protocols import Judged, Protocol, ProtocolSetup, Sampled, Verdict, name_interval
+from tdattr.protocols.bank_file import BANKS, FILE, BankData, load_bank
+from tdattr.protocols.group_agreement import aggregate_scores
+from tdattr.protocols.lds import prediction
+from tdattr.protocols.leaderboard import load_leaderboard, rank, show
+from tdattr.protocols.truth import DECIMALS, TIE_BREAKS, break_ties
+from tdattr.queries import Queries
+from tdattr.ranges import Count
+from tdattr.scores import DAMPING_UNIT, Scores
+from tdattr.store import Plan
+
+NOTHING: Ids = np.array([], dtype=np.int64)
+OF_GROUPS = ("top_1", "spearman")  # of the measures of agreement on groups
+SAME = 1e-5  # by which losses differ that were computed in float32 from the same weights
+Measured = tuple[Float[np.ndarray, " query"], tuple[float, float] | None, float | None]  # values, interval, ceiling
+
+
+@dataclass(frozen=True)
+class Bank(Protocol):
+    """The ``protocol=bank`` node. ``folder``: where the bank is; None: that of the ``dataset`` in the package.
+
+    Scores of items are judged by LDS on each kind of subsets that it holds (``lds_50``: of 50 % of the items), and,
+    aggregated, as scores of groups by LOGO under half of its seeds and, where the items say what they are composed of,
+    by the truth.
+    """
+
+    unaddressed: ClassVar = ("name", "dataset", "folder")
+    needs: ClassVar = frozenset({"groups", "retraining"})
+    judges_groups: ClassVar = True
+    takes_grid: ClassVar = True
+    takes_controls: ClassVar = True
+
+    name: str
+    dataset: str
+    folder: str | None
+    aggregate: AggregateConfig
+    resamples: Count
+
+    @property
+    def path(self) -> Path:
+        """The folder of the bank."""
+        return BANKS / self.dataset if self.folder is None else expand(self.folder)
+
+    @cached_property
+    def data(self) -> BankData:
+        """What it holds. Raises UserError where it cannot be read."""
+        return load_bank(self.path)
+
+    @property
+    def digest(self) -> str:
+        """What stands for its content."""
+        return digest_once(self.path / FILE)[:16]
+
+    def describe(self) -> dict[str, Any]:
+        """With the content of the bank in place of its folder."""
+        return super().describe() | {"bank": self.digest}
+
+    def sampled(self) -> Sampled:
+        """The bank's queries: another machine's F1 draws them a little otherwise, and the bank knows nothing of
+        those."""
+        return Sampled(self.data.x, self.data.images)
+
+    def headline(self, summary: Mapping[str, Any], table: Any) -> dict[str, float]:
+        """Every measure."""
+        named = [name_interval(measure, values) for measure, values in summary["bank"].items()]
+        return {name: value for values in named for name, value in values.items()}
+
+    def check_settings(self, queries: int) -> None:
+        """The bank must be there, and have so many queries. Raises UserError."""
+        known = len(self.data.x)
+        if queries > known:
+            raise UserError(
+                f"The bank of {self.data.dataset} has {known} queries: leave out queries.attributed={queries}."
+            )
+
+    def check(self, setup: ProtocolSetup) -> None:
+        """Items, queries, groups and F1's training must be those of the bank. Raises UserError."""
+        data, leave_out = self.data, "leave out what changes it"
+        if len(setup.items) != data.items:
+            raise UserError(f"The bank was made with {data.items} items, not with {len(setup.items)}: {leave_out}.")
+        for name, theirs, given in find_differences(data.training, setup.training):
+            raise UserError(
+                f"The bank of {data.dataset} was made with {name}={theirs}, and here F1 is trained with {given}: "
+                f"{leave_out}."
+            )
+        if setup.queries["id"].tolist() != data.asked[setup.explained]:
+            raise UserError(f"The bank's queries show something else than these: {leave_out} under queries.")
+        if setup.groups != data.groups:
+            raise UserError("The bank has other groups: leave out dataset.groups and attributed_groups.")
+
+    def work(self, scores: Judged, others: Mapping[str, Judged], items: Ids, models: Counterfactuals) -> Sequence[Plan]:
+        """The losses under F1, by which it is compared with the bank's."""
+        return models.plan_query_losses(models.train([NOTHING])[0], self.data.draws)
+
+    def evaluate(
+        self, scores: Scores, others: Mapping[str, Scores], queries: Queries, models: Counterfactuals
+    ) -> Verdict:
+        """Every measure for every query, and the place among the methods that the bank knows; of scores of several
+        dampings those of the best one by the first measure."""
+        if scores.dampings is not None:
+            return self.choose(scores, scores.dampings, queries, models)
+        measured = dict(self.measure(scores, queries, models))
+        summary: dict[str, dict[str, float | None]] = {}
+        for name, (values, ends, ceiling) in measured.items():
+            low, high = interval(values, self.resamples) if ends is None else ends
+            summary[name] = {"mean": float(values.mean()), "low": low, "high": high, "ceiling": ceiling}
+        rows = [
+            {"query": query} | {name: float(values[query]) for name, (values, *_) in measured.items()}
+            for query in range(len(queries))
+        ]
+        known = load_leaderboard(self.path) if queries.indices.start == 0 else None  # controls are not in it
+        ranking = rank({name: values for name, (values, *_) in measured.items()}, known)
+        difference = self.compare(models, queries.indices)
+        among = [f"among the methods of the bank of {self.data.dataset}:\n{show(ranking)}"] if ranking else []
+        return Verdict(
+            {"bank": summary, "ranking": ranking, "f1_difference": difference, "bank_digest": self.digest},
+            rows,
+            f"bank of {self.data.dataset}",
+            lines=[*among, tell(summary)],
+            warnings=[] if difference <= SAME else [self.warn(difference)],
+        )
+
+    def choose(self, scores: Scores, dampings: list[float], queries: Queries, models: Counterfactuals) -> Verdict:
+        """The verdict on the best of several dampings, and the first measure of all of them."""
+        alone = [Scores(scores.values[:, index], scores.ids) for index in range(len(dampings))]
+        verdicts = [self.evaluate(each, {}, queries, models) for each in alone]
+        main, *_ = verdicts[0].summary["bank"]
+        grid = [
+            {"damping": damping} | verdict.summary["bank"][main]
+            for damping, verdict in zip(dampings, verdicts, strict=True)
+        ]
+        best = int(np.argmax([row["mean"] for row in grid]))
+        verdict = verdicts[best]
+        lines = [f"damping {row['damping']:g}: {main} {row['mean']:.3f}" for row in grid]
+        lines = [f"dampings in the {DAMPING_UNIT}", *lines, *verdict.lines[:-1]]
+        lines.append(f"best damping {dampings[best]:g}: {verdict.lines[-1]}")
+        found = {"grid": grid, "damping": dampings[best], "damping_unit": DAMPING_UNIT}
+        return replace(verdict, summary=verdict.summary | found, lines=lines)
+
+    def measure(self, scores: Scores, queries: Queries, models: Counterfactuals) -> Iterator[tuple[str, Measured]]:
+        """Every measure by name."""
+        data, asked = self.data, queries.indices
+        if scores.groups is None:
+            values = scores.values.double().numpy()
+            for share, subsets in data.subsets.items():
+                predicted = prediction(values, subsets.members.numpy())
+                losses = subsets.losses.double().mean(1).numpy()[:, asked]
+                ends = bootstrap_mean(predicted, losses, self.resamples)
+                yield name_lds(share), (spearman(predicted, losses), ends, subsets.ceiling)
+        of_groups = aggregate_scores(scores, models.groups(), self.aggregate)
+        if data.logo is not None:
+            logo = data.logo.double().numpy()[:, asked]
+            half = len(logo) // 2
+            yield from self.judge("logo", logo[:half].mean(0), of_groups, [logo[half:].mean(0)])
+        if FIELD in models.items():
+            gold = truth(models.items(), queries.items, data.groups).round(DECIMALS)
+            yield from self.judge("truth", gold, of_groups, [break_ties(gold, n) for n in range(TIE_BREAKS)])
+
+    def judge(
+        self,
+        name: str,
+        gold: Float[np.ndarray, "query group"],
+        values: Float[np.ndarray, "query group"],
+        ceilings: Sequence[Float[np.ndarray, "query group"]],
+    ) -> Iterator[tuple[str, Measured]]:
+        """Agreement on groups with gold, and that of what is as good as gold."""
+        found = agreement(gold, values)
+        reached = [agreement(gold, ceiling) for ceiling in ceilings]
+        for measure in OF_GROUPS:
+            ceiling = float(np.mean([each[measure].mean() for each in reached]))
+            yield f"{name}_{measure}", (found[measure], None, ceiling)
+
+    def compare(self, models: Counterfactuals, asked: slice) -> float:
+        """How far the losses of the queries under F1 lie from those under the bank's: the largest difference, relative
+        to the loss."""
+        theirs = self.data.f1_losses.double().numpy()[asked]
+        ours = models.query_losses(models.train([NOTHING])[0], self.data.draws)[0]
+        return float(np.abs(ours / theirs - 1).max())
+
+    def warn(self, difference: float) -> str:
+        """What there is to say where F1 is not the bank's."""
+        return (
+            f"This machine's F1 is not the bank's: the losses of the queries differ by up to {100 * difference:.2g} %. "
+            "The scores are those of one model, what was retrained belongs to another; its place may change a little."
+        )
+
+
+def name_lds(share: str) -> str:
+    """The measure by subsets of that share of the items."""
+    return f"lds_{100 * float(share):.0f}"
+
+
+def tell(summary: Mapping[str, Mapping[str, float | None]]) -> str:
+    """The measures in one line."""
+    parts = []
+    for name, values in summary.items():
+        ceiling = "" if values["ceiling"] is None else f" of {values['ceiling']:.3f}"
+        parts.append(f"{name} {values['mean']:.3f} ({values['low']:.3f} to {values['high']:.3f}){ceiling}")
+    return ", ".join(parts)
+
+
+def find_differences(theirs: Any, ours: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """The dotted names of values that differ, with both."""
+    if isinstance(theirs, Mapping) and isinstance(ours, Mapping):
+        for key in sorted(theirs.keys() | ours.keys()):
+            yield from find_differences(theirs.get(key), ours.get(key), f"{name}.{key}" if name else key)
+    elif theirs != ours:
+        yield name, theirs, ours

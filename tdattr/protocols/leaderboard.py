@@ -1,0 +1,90 @@
+"""The leaderboard of a bank: what every method reaches on its queries, and where another one stands among them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from tdattr.metrics.agreement import sign_flip_p_value
+from tdattr.tables import DataFrame, read_table
+
+LEADERBOARD = "leaderboard.csv"
+OWN = "this run"
+SECONDS = "seconds_per_query"
+RESAMPLES = 2000  # sign flips: no p is below one in so many
+HEADINGS = {
+    "lds_50": "LDS 50 %",
+    "lds_95": "LDS 95 %",
+    "logo_top_1": "LOGO top-1",
+    "logo_spearman": "LOGO Spearman",
+    "truth_top_1": "truth top-1",
+    "truth_spearman": "truth Spearman",
+}
+Ranking = list[dict[str, Any]]
+
+
+def load_leaderboard(folder: Path) -> DataFrame | None:
+    """A row per method and query: ``method``, ``query``, ``seconds_per_query`` and the measures that it has; None where
+    the bank has none yet."""
+    path = folder / LEADERBOARD
+    return read_table(path, ("method",)) if path.exists() else None
+
+
+def rank(measured: Mapping[str, Float[np.ndarray, " query"]], known: DataFrame | None) -> Ranking:
+    """The means of every known method and of this run, the best first by the first measure that both have, and the
+    two-sided p of the difference in it: paired sign flips over the queries that were asked here."""
+    if known is None:
+        return []
+    count = len(next(iter(measured.values())))
+    main = next(iter(measured))
+    rows: Ranking = [{"method": OWN, "p": None} | {name: float(values.mean()) for name, values in measured.items()}]
+    for method, table in known.groupby("method", sort=False):
+        asked = table[table["query"] < count].sort_values("query")
+        means = {name: mean_of(asked, name) for name in measured}
+        p = None
+        if means[main] is not None:
+            p = sign_flip_p_value(measured[main], asked[main].to_numpy(np.float64), RESAMPLES)
+        rows.append({"method": str(method), "p": p, **means, SECONDS: mean_of(asked, SECONDS)})
+    return sorted(rows, key=lambda row: -np.inf if row[main] is None else row[main], reverse=True)
+
+
+def mean_of(table: DataFrame, column: str) -> float | None:
+    """The mean of a column; None where the method has no such values."""
+    if column not in table or table[column].isna().any():
+        return None
+    return float(table[column].mean())
+
+
+def list_means(known: DataFrame) -> Ranking:
+    """The means of every method, the best first by the first measure that it has."""
+    measures = [name for name in HEADINGS if name in known]
+    rows: Ranking = [
+        {"method": str(method)} | {name: mean_of(table, name) for name in measures} | {SECONDS: mean_of(table, SECONDS)}
+        for method, table in known.groupby("method", sort=False)
+    ]
+    return sorted(
+        rows, key=lambda row: [-np.inf if row[name] is None else row[name] for name in measures], reverse=True
+    )
+
+
+def show(ranking: Ranking, form: str = "plain") -> str:
+    """A ranking as a table in one of tabulate's forms."""
+    from tabulate import tabulate
+
+    measures = [name for name in ranking[0] if name not in ("method", "p", SECONDS)]
+    measures = sorted(measures, key=lambda name: list(HEADINGS).index(name) if name in HEADINGS else len(HEADINGS))
+    table = []
+    for row in ranking:
+        cells = {"method": row["method"]} | {HEADINGS.get(name, name): write(row[name], ".3f") for name in measures}
+        if "p" in ranking[0]:
+            cells["p"] = write(row["p"], ".2g")
+        table.append(cells | {"s per query": write(row.get(SECONDS), ".2f")})
+    align = ["left", *["right"] * (len(table[0]) - 1)]
+    return tabulate(table, headers="keys", tablefmt=form, colalign=align, disable_numparse=True)
+
+
+def write(value: float | None, form: str) -> str:
+    """A number, or nothing."""
+    return "–" if value is None else format(value, form)

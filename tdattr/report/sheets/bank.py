@@ -1,0 +1,39 @@
+"""What every method reaches by a bank."""
+
+from tdattr.metrics.comparison import mark_few
+from tdattr.protocols.leaderboard import HEADINGS
+from tdattr.report.collect import Experiment
+from tdattr.report.methods import explain_footnotes, sort_methods
+from tdattr.report.pooling import mean_or_none
+from tdattr.report.sheet import NOTHING, Cell, Number, Sheet, drop_empty_columns
+
+PROTOCOLS: tuple[str, ...] = ("bank",)
+CEILING = "retraining under other seeds, or the truth with its ties broken"
+
+
+def make_sheet(experiment: Experiment) -> Sheet:
+    """A row per method: every measure, and the interval of the first that it has."""
+    rows: list[dict[str, Cell]] = []
+    ceilings: dict[str, float | None] = {}
+    for method in sort_methods(experiment, experiment.runs):
+        (run,) = experiment.runs[method].values()  # a bank is of one seed
+        measured = run.summary["bank"]
+        first = next(iter(measured.values()))
+        row: dict[str, Cell] = {"method": method}
+        for name, heading in HEADINGS.items():
+            values = measured.get(name, {})
+            row[heading] = Number(values.get("mean"), footnote=mark_few(run.summary["num_queries"]) if values else None)
+            if values:
+                ceilings[heading] = values["ceiling"]
+        row |= {"low": Number(first["low"]), "high": Number(first["high"])}
+        seconds = mean_or_none([run.summary["seconds_per_query"]])
+        rows.append(row | {"s per query": Number(seconds, ".2f", below=0.01)})
+    blank: dict[str, Cell] = dict.fromkeys(rows[0], NOTHING)
+    rows.append(blank | {"method": CEILING} | {heading: Number(value) for heading, value in ceilings.items()})
+    caption = (
+        "LDS: rank correlation, over models that were trained on random 50 or 95 % of the items, between what the "
+        "scores predict of a query's loss and the loss itself. LOGO: agreement with retraining without each group. "
+        "Truth: with what a query is composed of. Low and high: the 95 % interval of the first of these that a method "
+        f"has. In the last line, what can be reached.{explain_footnotes(rows)}"
+    )
+    return Sheet("bank", "Leaderboard of the bank", caption, drop_empty_columns(rows), aside=("low", "high"))

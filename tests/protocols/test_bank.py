@@ -1,0 +1,218 @@
+"""A bank whose losses and LOGO scores are only pretended: sums of what items are worth."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from tdattr.configs import build
+from tdattr.counterfactuals import Trained
+from tdattr.errors import UserError
+from tdattr.ids import Ids
+from tdattr.metrics.agreement import sign_flip_p_value
+from tdattr.metrics.rank_correlation import repeat_ceiling
+from tdattr.protocols import ProtocolSetup, Verdict
+from tdattr.protocols.bank import SAME, Bank
+from tdattr.protocols.bank_file import FILE, BankData, Subsets, load_bank
+from tdattr.protocols.leaderboard import LEADERBOARD, OWN
+from tdattr.scores import Scores
+from tests.conftest import CONF
+from tests.contexts import NoCounterfactuals, make_queries, unused
+
+QUERIES, ITEMS, EXPLAINED = 10, 40, 6
+GROUPS = {"even": np.arange(0, ITEMS, 2), "odd": np.arange(1, ITEMS, 2)[:10], "last": np.arange(1, ITEMS, 2)[10:]}
+TRAINING = {"seed": 1, "train": {"steps": 5, "ema": 0.9}}
+RNG = np.random.default_rng(3)
+WORTH = RNG.standard_normal((QUERIES, ITEMS))
+F1_LOSSES = 2 + RNG.random(QUERIES)
+
+
+def losses_of(members: np.ndarray, repeats: int, noise: float) -> torch.Tensor:
+    """A loss falls by the worth of what was seen."""
+    sums = np.stack([-WORTH[:, each].sum(1) for each in members])[:, None]
+    return torch.from_numpy(sums + noise * np.random.default_rng(4).standard_normal((len(members), repeats, QUERIES)))
+
+
+def make_bank(noise: float = 0.0) -> BankData:
+    rng = np.random.default_rng(5)
+    members = {
+        share: np.stack([rng.permutation(ITEMS)[:size] for _ in range(12)])
+        for share, size in (("0.5", 20), ("0.95", 38))
+    }
+    repeats = {"0.5": 3, "0.95": 1}
+    losses = {share: losses_of(each, repeats[share], noise) for share, each in members.items()}
+    gold = np.stack([WORTH[:, ids].mean(1) for ids in GROUPS.values()], 1)
+    return BankData(
+        dataset="tiny",
+        training=TRAINING,
+        draws=7,
+        items=ITEMS,
+        asked=list(range(100, 100 + QUERIES)),
+        x=torch.zeros(QUERIES, 1, 2, 2),
+        images=torch.zeros(QUERIES, 1, 2, 2),
+        f1_losses=torch.from_numpy(F1_LOSSES).float(),
+        subsets={share: Subsets(torch.from_numpy(each), losses[share]) for share, each in members.items()},
+        groups=list(GROUPS),
+        logo=torch.from_numpy(np.stack([gold, gold])).float(),
+        made_with={"torch": "1"},
+    )  # fmt: skip
+
+
+class Models(NoCounterfactuals):
+    """Only F1 is asked for, of which every loss is ``factor`` times the bank's."""
+
+    def __init__(self, factor: float = 1.0, asked: slice = slice(0, EXPLAINED)) -> None:
+        super().__init__(groups=lambda: GROUPS, items=lambda: pd.DataFrame({"id": range(ITEMS)}))
+        self.factor, self.explained = factor, asked
+
+    def train(self, removals: Sequence[Ids], *, repeats: int = 1, first: int = 0) -> list[list[Trained]]:
+        assert [len(ids) for ids in removals] == [0] and (repeats, first) == (1, 0)
+        return [[Trained("f1", unused)]]
+
+    def query_losses(self, models: Sequence[Trained], draws: int) -> np.ndarray:
+        assert [model.address for model in models] == ["f1"] and draws == 7
+        return self.factor * F1_LOSSES[None, self.explained]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    make_bank().save(tmp_path)
+    return tmp_path
+
+
+def node(folder: Path, **changes: Any) -> Bank:
+    given = {"dataset": "tiny", "folder": str(folder), "resamples": 50, "aggregate": {"how": "mean"}} | changes
+    loaded = OmegaConf.load(CONF / "protocol" / "bank.yaml")
+    del loaded["defaults"]
+    aggregate = OmegaConf.load(CONF / "aggregate" / "mean.yaml")
+    return build(OmegaConf.merge(loaded, given | {"aggregate": aggregate}), "protocol")
+
+
+def judge(bank: Bank, values: np.ndarray, models: Models | None = None, **scores: Any) -> Verdict:
+    models = models or Models()
+    explained = models.explained
+    queries = make_queries(torch.zeros(explained.stop - explained.start, 1, 1, 1), pd.DataFrame(index=range(QUERIES)))
+    given = Scores(torch.from_numpy(values[explained]).float(), np.arange(ITEMS), **scores)
+    return bank.evaluate(given, {}, replace(queries, indices=explained), models)
+
+
+def test_the_true_worth_reaches_one_by_every_measure_and_its_negative_minus_one(folder: Path) -> None:
+    for sign in (1, -1):
+        verdict = judge(node(folder), sign * WORTH)
+        found = verdict.summary["bank"]
+        assert list(found) == ["lds_50", "lds_95", "logo_top_1", "logo_spearman"]
+        assert [found[name]["mean"] for name in ("lds_50", "lds_95", "logo_spearman")] == pytest.approx([sign] * 3)
+        assert found["logo_top_1"]["mean"] == (sign == 1)
+        assert [row["query"] for row in verdict.table] == list(range(EXPLAINED))
+        assert not verdict.warnings and "lds_50" in verdict.lines[-1]
+
+
+def test_controls_are_judged_by_their_own_losses(folder: Path) -> None:
+    controls = slice(EXPLAINED, QUERIES)
+    verdict = judge(node(folder), WORTH, Models(asked=controls))
+    assert verdict.summary["bank"]["lds_50"]["mean"] == pytest.approx(1)
+    assert verdict.summary["f1_difference"] < SAME
+
+
+def test_a_mean_over_repeats_is_judged_and_its_ceiling_is_said(tmp_path: Path) -> None:
+    bank = make_bank(noise=3.0)
+    bank.save(tmp_path)
+    found = judge(node(tmp_path), WORTH).summary["bank"]
+    assert 0.3 < found["lds_50"]["mean"] < 1
+    assert found["lds_50"]["low"] < found["lds_50"]["mean"] < found["lds_50"]["high"]
+    assert found["lds_50"]["ceiling"] == pytest.approx(repeat_ceiling(bank.subsets["0.5"].losses.numpy()), abs=1e-3)
+    assert found["lds_95"]["ceiling"] is None  # of one repeat
+
+
+def test_scores_of_groups_are_judged_as_groups_alone(folder: Path) -> None:
+    gold = np.stack([WORTH[:, ids].mean(1) for ids in GROUPS.values()], 1)
+    found = judge(node(folder), gold, groups=list(GROUPS)).summary["bank"]
+    assert list(found) == ["logo_top_1", "logo_spearman"] and found["logo_spearman"]["mean"] == pytest.approx(1)
+
+
+def test_the_best_damping_is_judged_and_all_are_listed(folder: Path) -> None:
+    grid = np.stack([-WORTH, WORTH, RNG.standard_normal(WORTH.shape)], 1)
+    verdict = judge(node(folder), grid, dampings=[0.1, 1.0, 10.0])
+    assert verdict.summary["damping"] == 1.0 and verdict.summary["bank"]["lds_50"]["mean"] == pytest.approx(1)
+    assert [row["damping"] for row in verdict.summary["grid"]] == [0.1, 1.0, 10.0]
+    assert "best damping 1:" in verdict.lines[-1]
+
+
+def test_another_f1_is_told_of(folder: Path) -> None:
+    verdict = judge(node(folder), WORTH, Models(factor=1.02))
+    assert "This machine's F1 is not the bank's: the losses of the queries differ by up to 2 %" in verdict.warnings[0]
+
+
+def test_a_method_is_ranked_among_the_known_ones_by_paired_tests(folder: Path) -> None:
+    values = {"good": np.linspace(0.8, 0.9, QUERIES), "bad": np.linspace(-0.2, 0.3, QUERIES)}
+    table = pd.DataFrame({"query": range(QUERIES), "seconds_per_query": 2.0})
+    tables = [table.assign(method=name, lds_50=each) for name, each in values.items()]
+    pd.concat(tables).to_csv(folder / LEADERBOARD, index=False)
+    noisy = WORTH + 2 * RNG.standard_normal(WORTH.shape)
+    verdict = judge(node(folder), noisy)
+    ranking = {row["method"]: row for row in verdict.summary["ranking"]}
+    means = [row["lds_50"] for row in verdict.summary["ranking"]]
+    assert set(ranking) == {"good", "bad", OWN} and means == sorted(means, reverse=True)
+    own = np.array([row["lds_50"] for row in verdict.table])
+    assert ranking["good"]["lds_50"] == pytest.approx(values["good"][:EXPLAINED].mean())
+    assert ranking["good"]["p"] == pytest.approx(sign_flip_p_value(own, values["good"][:EXPLAINED], 2000))
+    assert ranking["good"]["lds_95"] is None and OWN in verdict.lines[0]
+    assert not judge(node(folder), noisy, Models(asked=slice(EXPLAINED, QUERIES))).summary["ranking"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"training": {"seed": 1, "train": {"steps": 6, "ema": 0.9}}}, "train.steps=5, and here F1 is trained with 6"),
+        ({"training": {"seed": 1, "train": {"steps": 5}}}, "train.ema=0.9, and here F1 is trained with None"),
+        ({"items": pd.DataFrame(index=range(39))}, "made with 40 items, not with 39"),
+        ({"queries": pd.DataFrame({"id": [100, 102]})}, "The bank's queries show something else"),
+        ({"groups": ["even", "odd"]}, "leave out dataset.groups and attributed_groups"),
+    ],
+)
+def test_what_the_bank_knows_nothing_of_is_refused(folder: Path, changes: dict[str, Any], said: str) -> None:
+    fitting = ProtocolSetup(
+        pd.DataFrame(index=range(ITEMS)), pd.DataFrame({"id": [100, 101]}), list(GROUPS), TRAINING, slice(0, 2)
+    )
+    node(folder).check(fitting)
+    with pytest.raises(UserError, match=said):
+        node(folder).check(replace(fitting, **changes))
+
+
+def test_more_queries_than_the_bank_has_are_refused(folder: Path) -> None:
+    with pytest.raises(UserError, match=f"has {QUERIES} queries: leave out queries.attributed=11"):
+        node(folder).check_settings(11)
+
+
+def test_what_is_written_is_read(folder: Path) -> None:
+    bank, again = make_bank(), load_bank(folder)
+    for name in ("dataset", "training", "draws", "items", "asked", "groups", "made_with"):
+        assert getattr(again, name) == getattr(bank, name)
+    assert set(again.subsets) == set(bank.subsets)
+    for share, subsets in bank.subsets.items():
+        assert torch.equal(again.subsets[share].members, subsets.members)
+        assert torch.equal(again.subsets[share].losses, subsets.losses)
+    assert torch.equal(again.x, bank.x) and again.logo is not None
+
+
+def test_a_bank_that_is_missing_or_damaged_says_what_to_do(folder: Path) -> None:
+    with pytest.raises(UserError, match="There is no bank in .*nowhere: build it anew with tdattr-bank"):
+        load_bank(folder / "nowhere")
+    content = (folder / FILE).read_bytes()
+    (folder / FILE).write_bytes(content[: len(content) // 2])
+    with pytest.raises(UserError, match="cannot be read .*: build it anew with tdattr-bank"):
+        load_bank(folder)
+
+
+def test_the_address_has_the_content_of_the_bank_and_not_its_place(folder: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    make_bank().save(other)
+    assert node(folder).describe() == node(other).describe()
+    make_bank(noise=1.0).save(tmp_path / "third")
+    assert node(folder).describe() != node(tmp_path / "third").describe()
