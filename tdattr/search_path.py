@@ -11,6 +11,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
+from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
@@ -91,7 +92,11 @@ def load_group(group: str, sources: Iterable[Any] | None = None) -> dict[str, An
     search = [f"hydra.searchpath=[{','.join(quoted)}]"]
     with composing():
         names = GlobalHydra.instance().config_loader().get_group_options(group, overrides=search)
-        composed = compose(overrides=[*search, *(f"+{group}@options.{name}={name}" for name in names)])
+        choices = [*search, *(f"+{group}@options.{name}={name}" for name in names)]
+        try:
+            composed = compose(overrides=choices)  # without any other group
+        except ConfigCompositionException:  # a choice overrides those of other groups
+            composed = compose("config", choices)
     options = OmegaConf.to_container(composed).get("options", {})  # type: ignore[union-attr]
     assert isinstance(options, dict)
     return {str(name): options[name] for name in names}

@@ -14,9 +14,8 @@ from tests.sweep_jobs import jobs
 
 LAUNCHERS = Path(__file__).parents[1] / "launchers"
 SCRIPTS = sorted(path for path in LAUNCHERS.glob("*.sh") if path.name != "common.sh")
-SCALED = [
-    (path, scale) for path in SCRIPTS for scale in (["paper", "toy"] if path.name != "glyphs_mucs.sh" else [None])
-]
+UNSCALED = ("glyphs_mucs.sh", "bank.sh")
+SCALED = [(path, scale) for path in SCRIPTS for scale in ([None] if path.name in UNSCALED else ["paper", "toy"])]
 RECORDER = r"""#!/bin/sh
 { printf %s "${0##*/}"; for argument in "$@"; do printf '\t%s' "$argument"; done; echo; } >> "$RECORD"
 case " $* " in *" until=attribute "*) exit "${STATUS:-0}" ;; esac

@@ -103,6 +103,7 @@ def nodes() -> dict[type, tuple[dict[str, Any], str]]:
             build_measure(config.measures, str(name))
         build(composed(name="noisy_groups").noise, "noise")
         build(composed(name="base").base, "base")
+        build(composed(name="build_bank").bank, "bank")
     return seen
 
 

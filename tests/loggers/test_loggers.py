@@ -315,6 +315,14 @@ VERDICTS["removal_loss"] = (
     {"k": 24, "rise_percent": 2.0, "excess_percent": {"mean": 1.5, "low": 1.0, "high": 2.0}},
     "excess_percent/mean",
 )
+VERDICTS["bank"] = (
+    {
+        "bank": {"lds_50": {"mean": 0.5, "low": 0.4, "high": 0.6, "ceiling": 0.9}},
+        "ranking": [{"method": "this run", "p": None, "lds_50": 0.5}],
+        "f1_difference": 1e-7,
+    },
+    "bank/lds_50/mean",
+)
 
 
 def write_csv(folder: Path, results: Results) -> dict[str, float]:

@@ -16,6 +16,7 @@ from tests.report.outputs import QUERIES, Outputs, made, shown
 def test_every_module_says_which_protocols_it_has_a_table_of() -> None:
     assert all(isinstance(maker.PROTOCOLS, tuple) and callable(maker.make_sheet) for maker in MAKERS)
     assert {name for maker in MAKERS for name in maker.PROTOCOLS} == {
+        "bank",
         "leave_k_out",
         "lds",
         "logo",
@@ -167,3 +168,28 @@ def test_nothing_is_relative_to_an_auc_of_zero(outputs: Outputs) -> None:
     proposed, block = made(outputs)["table_2"].rows
     assert proposed["ssim"].value == 0 and block["ssim"].value > 0
     assert str(block.get("Δ, %", "–")) == "–"
+
+
+def test_a_bank_has_a_leaderboard_and_paired_tests_by_what_all_methods_have(outputs: Outputs) -> None:
+    def write(method: str, **measured: float) -> None:
+        rng = np.random.default_rng(len(method))
+        table = pd.DataFrame(
+            {"query": range(QUERIES)} | {name: mean + rng.random(QUERIES) for name, mean in measured.items()}
+        )
+        ends = {
+            name: {"mean": mean, "low": mean - 0.1, "high": mean + 0.1, "ceiling": 0.9}
+            for name, mean in measured.items()
+        }
+        found = {"protocol": "bank", "title": "bank of tiny", "bank": ends}
+        outputs.write(method, 1, "tiny", table, found, {"protocol": {"name": "bank"}})
+
+    write("random", lds_50=0.0, logo_spearman=0.1)
+    write("das", lds_50=0.6, logo_spearman=0.5)
+    write("guda_u", logo_spearman=0.7)
+    found = made(outputs)
+    assert set(found) == {"bank", "paired"}
+    rows = shown(found["bank"])
+    assert (rows["das"]["LDS 50 %"], rows["das"]["low"], rows["guda_u"]["LDS 50 %"]) == ("0.600§", "0.500", "–")
+    assert rows["guda_u"]["LOGO Spearman"] == "0.700§" and "LDS 95 %" not in rows["das"]
+    ceiling = found["bank"].rows[-1]
+    assert str(ceiling["LDS 50 %"]) == "0.900" and "logo_spearman" in found["paired"].title
