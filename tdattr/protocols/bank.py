@@ -97,10 +97,11 @@ class Bank(Protocol):
         data, leave_out = self.data, "leave out what changes it"
         if len(setup.items) != data.items:
             raise UserError(f"The bank was made with {data.items} items, not with {len(setup.items)}: {leave_out}.")
-        for name, theirs, given in find_differences(data.training, setup.training):
+        if differences := list(find_differences(data.training, setup.training)):
+            made_with = " ".join(f"{name}={'null' if theirs is None else theirs}" for name, theirs, _ in differences)
             raise UserError(
-                f"The bank of {data.dataset} was made with {name}={theirs}, and here F1 is trained with {given}: "
-                f"{leave_out}."
+                f"The bank of {data.dataset} was made with {made_with}, and here F1 is trained with "
+                f"{', '.join(str(given) for *_, given in differences)}: set what can be set, and {leave_out}."
             )
         if setup.queries["id"].tolist() != data.asked[setup.explained]:
             raise UserError(f"The bank's queries show something else than these: {leave_out} under queries.")

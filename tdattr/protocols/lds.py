@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from tdattr.counterfactuals import Counterfactuals, Trained
 from tdattr.errors import UserError
 from tdattr.ids import Ids
-from tdattr.metrics.rank_correlation import bootstrap_mean, spearman
+from tdattr.metrics.rank_correlation import bootstrap_mean, repeat_ceiling, spearman
 from tdattr.protocols import Judged, Protocol, ProtocolSetup, Verdict, name_interval
 from tdattr.queries import Queries
 from tdattr.ranges import Count, Part, Range
@@ -29,6 +29,7 @@ MIN_SIZE = 3  # subsets, and items of a subset: with two, a rank correlation is 
 class LDS(Protocol):
     """The ``protocol=lds`` node: ``subsets`` random sets of ``share`` of the items, each trained ``repeats`` times."""
 
+    code_version: ClassVar = 2  # says the ceiling
     needs: ClassVar = frozenset({"retraining"})
     takes_grid: ClassVar = True
     takes_controls: ClassVar = True
@@ -71,15 +72,16 @@ class LDS(Protocol):
         removals = [np.delete(items, members) for members in self.members(len(items), models.seed)]
         return [model for repeats in models.train(removals, repeats=self.repeats) for model in repeats]
 
-    def losses(self, scores: Scores, models: Counterfactuals) -> Float[np.ndarray, "subset query"]:
-        """The loss of each query after training on each subset, a mean over the repeats."""
+    def losses(self, scores: Scores, models: Counterfactuals) -> Float[np.ndarray, "subset repeat query"]:
+        """The loss of each query after every training on each subset."""
         losses = models.query_losses(self.trained(scores.ids, models), self.draws)
-        return losses.reshape(self.subsets, self.repeats, -1).mean(1)
+        return losses.reshape(self.subsets, self.repeats, -1)
 
     def evaluate(
         self, scores: Scores, others: Mapping[str, Scores], queries: Queries, models: Counterfactuals
     ) -> Verdict:
-        """Spearman's correlation over the subsets between -sum of the scores inside and the loss, mean over queries."""
+        """Spearman's correlation over the subsets between -sum of the scores inside and the loss, a mean over the
+        repeats; mean over queries. The ceiling is what the losses under as many other seeds would reach."""
         members = self.members(len(scores.ids), models.seed)
         losses = self.losses(scores, models)
         values = scores.values.double().numpy()
@@ -91,12 +93,16 @@ class LDS(Protocol):
         )
 
     def verdict(
-        self, predicted: Float[np.ndarray, "subset query"], losses: Float[np.ndarray, "subset query"]
+        self, predicted: Float[np.ndarray, "subset query"], losses: Float[np.ndarray, "subset repeat query"]
     ) -> Verdict:
         """The numbers of one set of scores."""
-        result = self.summarise(predicted, losses)
-        table = [{"query": query, "lds": float(value)} for query, value in enumerate(spearman(predicted, losses))]
+        means = losses.mean(1)
+        result = self.summarise(predicted, means)
+        table = [{"query": query, "lds": float(value)} for query, value in enumerate(spearman(predicted, means))]
         line = f"LDS {result['mean']:+.3f} ({result['low']:+.3f} to {result['high']:+.3f})"
+        if (ceiling := repeat_ceiling(losses)) is not None:
+            result["ceiling"] = ceiling
+            line += f" of {ceiling:.3f}"
         return Verdict(
             {"lds": result, "subsets": self.subsets, "repeats": self.repeats}, table, self.title, lines=[line]
         )
@@ -105,10 +111,11 @@ class LDS(Protocol):
         self,
         dampings: list[float],
         predicted: list[Float[np.ndarray, "subset query"]],
-        losses: Float[np.ndarray, "subset query"],
+        losses: Float[np.ndarray, "subset repeat query"],
     ) -> Verdict:
         """The numbers of every damping, and those of the best one."""
-        grid = [{"damping": d} | self.summarise(p, losses) for d, p in zip(dampings, predicted, strict=True)]
+        means = losses.mean(1)
+        grid = [{"damping": d} | self.summarise(p, means) for d, p in zip(dampings, predicted, strict=True)]
         best = int(np.argmax([row["mean"] for row in grid]))
         verdict = self.verdict(predicted[best], losses)
         lines = [f"dampings in the {DAMPING_UNIT}"]

@@ -306,7 +306,7 @@ def test_several_are_some() -> None:
 RNG = np.random.default_rng(0)
 VERDICTS = {  # of every protocol: what its summary has, and a number that it is about
     "leave_k_out": ({"metrics": {"ssim": compare(RNG.random(5), RNG.random(5)).as_dict()}}, "metrics/ssim/auc"),
-    "lds": (LDS("lds", 4, 0.5, 1, 1, 10).verdict(RNG.random((4, 5)), RNG.random((4, 5))).summary, "lds/mean"),
+    "lds": (LDS("lds", 4, 0.5, 2, 1, 10).verdict(RNG.random((4, 5)), RNG.random((4, 2, 5))).summary, "lds/mean"),
     "logo": (judge(RNG.random((5, 3)), RNG.random((5, 3)), list("abc"), 10).summary, "agreement/spearman/mean"),
 }
 VERDICTS["truth"] = VERDICTS["logo"]  # judged by the same function

@@ -170,7 +170,7 @@ def test_a_method_is_ranked_among_the_known_ones_by_paired_tests(folder: Path) -
     ("changes", "said"),
     [
         ({"training": {"seed": 1, "train": {"steps": 6, "ema": 0.9}}}, "train.steps=5, and here F1 is trained with 6"),
-        ({"training": {"seed": 1, "train": {"steps": 5}}}, "train.ema=0.9, and here F1 is trained with None"),
+        ({"training": {"seed": 1, "train": {"steps": 5}}}, "train.ema=0.9, and here F1 is trained with None: set"),
         ({"items": pd.DataFrame(index=range(39))}, "made with 40 items, not with 39"),
         ({"queries": pd.DataFrame({"id": [100, 102]})}, "The bank's queries show something else"),
         ({"groups": ["even", "odd"]}, "leave out dataset.groups and attributed_groups"),

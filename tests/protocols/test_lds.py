@@ -105,6 +105,22 @@ def test_noisy_losses_against_a_plain_loop(worth: np.ndarray) -> None:
     assert found["low"] < found["mean"] < found["high"]
 
 
+def test_the_ceiling_is_what_as_many_other_repeats_reach(worth: np.ndarray) -> None:
+    """Measured with repeats that the formula has not seen."""
+    few, many = Additive(worth, noise=4.0), Additive(worth, noise=4.0)
+    said = judged(protocol(subsets=60, repeats=3), scores(worth), few).summary["lds"]["ceiling"]
+    judged(protocol(subsets=60, repeats=30), scores(worth), many)
+    losses = many.query_losses([Trained(str(n), unused) for n in range(60 * 30)], 5).reshape(60, 10, 3, QUERIES).mean(2)
+    pairs = [(first, second) for first in range(10) for second in range(first)]
+    reached = [
+        spearmanr(losses[:, first, query], losses[:, second, query]).statistic
+        for first, second in pairs
+        for query in range(QUERIES)
+    ]
+    assert said == pytest.approx(np.mean(reached), abs=0.1) and 0.2 < said < 0.95
+    assert "ceiling" not in judged(protocol(repeats=1), scores(worth), Additive(worth)).summary["lds"]
+
+
 def test_subsets_depend_on_their_number_and_the_seed_alone() -> None:
     few, many = protocol(subsets=5), protocol(subsets=9)
     assert np.array_equal(few.members(40, 1), many.members(40, 1)[:5])
