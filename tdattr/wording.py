@@ -23,6 +23,13 @@ def name_some(names: Sequence[str], most: int) -> str:
     return ", ".join(names[:most]) + more
 
 
+def tell_interval(low: float | None, high: float | None, form: str = ".3f", name: str = "") -> str:
+    """``0.1 to 0.3``, after its name where it has one; ``no interval`` where there is none."""
+    if low is None or high is None:
+        return "no interval"
+    return f"{name} {low:{form}} to {high:{form}}".lstrip()
+
+
 def excerpt(text: str) -> str:
     """A text in quotation marks, of a long one its beginning."""
     return repr(text if len(text) <= LONGEST_EXCERPT else f"{text[: LONGEST_EXCERPT - 1]}…")

@@ -9,6 +9,7 @@ After "Agreement with LOGO" in GUDA (arXiv 2601.22651) and its two evaluation sc
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -127,8 +128,15 @@ def agreement(gold: ScoreMatrix, scores: ScoreMatrix) -> dict[str, QueryValues]:
     return {name: measure(gold, scores) for name, measure in ALL_MEASURES.items()}
 
 
-def interval(values: QueryValues, resamples: int, seed: int = 0) -> tuple[float, float]:
-    """The 95 % percentile interval of the mean when the queries are drawn again, with replacement.
+def estimate(values: QueryValues, resamples: int) -> dict[str, Any]:
+    """The ``mean`` of values and the ``low`` and ``high`` end of its `interval`, None where there is none."""
+    low, high = interval(values, resamples) or (None, None)
+    return {"mean": float(np.mean(values)), "low": low, "high": high}
+
+
+def interval(values: QueryValues, resamples: int, seed: int = 0) -> tuple[float, float] | None:
+    """The 95 % percentile interval of the mean when the queries are drawn again, with replacement; None for a single
+    query, which says nothing of others.
 
     It covers the choice of queries only, not the randomness of the runs behind gold and scores.
     ValueError for values that are empty, not one per query or not finite, and for resamples < 1.
@@ -137,7 +145,7 @@ def interval(values: QueryValues, resamples: int, seed: int = 0) -> tuple[float,
 
     values = _check_values(values, resamples)
     if len(values) == 1:
-        return float(values[0]), float(values[0])
+        return None
     result = bootstrap(
         (values,),
         np.mean,

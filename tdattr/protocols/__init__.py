@@ -118,6 +118,7 @@ class Protocol(Node, ABC):
         long is asked of ``models``, which store it."""
 
 
-def name_interval(name: str, values: Mapping[str, float]) -> dict[str, float]:
-    """A mean and the ends of its interval, as a `Protocol.headline` names them."""
-    return {name: values["mean"], f"{name}_low": values["low"], f"{name}_high": values["high"]}
+def name_interval(name: str, values: Mapping[str, Any]) -> dict[str, float]:
+    """A mean and the ends of its interval, where it has one, as a `Protocol.headline` names them."""
+    numbers = {name: values["mean"], f"{name}_low": values["low"], f"{name}_high": values["high"]}
+    return {key: value for key, value in numbers.items() if value is not None}

@@ -7,9 +7,10 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from tdattr.metrics.aggregation import AggregateConfig, aggregate
-from tdattr.metrics.agreement import agreement, interval, share_of_ceiling, shared_fit
+from tdattr.metrics.agreement import agreement, estimate, share_of_ceiling, shared_fit
 from tdattr.protocols import Verdict, name_interval
 from tdattr.scores import Scores
+from tdattr.wording import tell_interval
 
 SHOWN = ("top_1", "spearman", "ndcg_3")
 TIED = "(tie)"  # in place of the name of a first group
@@ -38,10 +39,7 @@ def judge(
     as gold, their mean agreement with it and what share of that the scores reach. ``shared_fit``: gold as an affine
     function of the scores, by which ``mse_shared_fit`` and ``mae_shared_fit`` go."""
     by_measure = agreement(gold, scores)
-    summary: dict[str, dict[str, float]] = {}
-    for measure, values in by_measure.items():
-        low, high = interval(values, resamples)
-        summary[measure] = {"mean": float(values.mean()), "low": low, "high": high}
+    summary = {measure: estimate(values, resamples) for measure, values in by_measure.items()}
     if ceilings:
         reached = [agreement(gold, ceiling) for ceiling in ceilings]
         for measure in summary:
@@ -73,7 +71,7 @@ def name_first(scores: Float[np.ndarray, " group"], names: list[str]) -> str:
     return names[best[0]] if len(best) == 1 else TIED
 
 
-def line(measure: str, values: dict[str, float]) -> str:
+def line(measure: str, values: Mapping[str, Any]) -> str:
     """A measure as people read it."""
-    text = f"{measure} {values['mean']:.3f} ({values['low']:.3f} to {values['high']:.3f})"
+    text = f"{measure} {values['mean']:.3f} ({tell_interval(values['low'], values['high'])})"
     return text + (f" of {values['ceiling']:.3f}" if "ceiling" in values else "")

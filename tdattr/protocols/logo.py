@@ -22,7 +22,7 @@ class AgreementWithLOGO(Protocol):
     """The ``protocol=logo`` node. ``ceiling``: LOGO under other seeds, whose agreement with ``gold`` bounds every
     method's; None: not computed. Scores of training items are aggregated per group first."""
 
-    code_version: ClassVar = 3  # measures of ranks are means over the orders of ties
+    code_version: ClassVar = 4  # a single query has no interval
     needs: ClassVar = frozenset({"groups"})
     judges_groups: ClassVar = True
     takes_controls: ClassVar = True

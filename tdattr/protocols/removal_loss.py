@@ -13,7 +13,7 @@ from jaxtyping import Float
 from tdattr.counterfactuals import Counterfactuals, Trained
 from tdattr.errors import UserError
 from tdattr.ids import Ids
-from tdattr.metrics.agreement import interval
+from tdattr.metrics.agreement import estimate
 from tdattr.protocols import Judged, Verdict, name_interval
 from tdattr.protocols.top_removal import TopRemoval
 from tdattr.queries import Queries
@@ -22,7 +22,7 @@ from tdattr.scores import Scores
 from tdattr.seeding import generator
 from tdattr.store import Plan
 from tdattr.tables import DataFrame
-from tdattr.wording import counted
+from tdattr.wording import counted, tell_interval
 
 NOTHING: Ids = np.array([], dtype=np.int64)
 
@@ -32,6 +32,7 @@ class RemovalLoss(TopRemoval):
     """The ``protocol=removal_loss`` node. ``randoms``: removals of as many random items; ``draws``: of level and noise,
     the same for all models and queries."""
 
+    code_version: ClassVar = 2  # a single query has no interval
     needs: ClassVar = frozenset({"retraining"})
 
     randoms: Count
@@ -83,13 +84,12 @@ class RemovalLoss(TopRemoval):
             }
             for query, label in enumerate(queries.labels)
         ]
-        low, high = interval(excess, self.resamples)
-        mean, most = float(excess.mean()), int((rise > random_rises.max(0)).sum())
-        removed = len(np.unique(scores.top(k)))
-        between = f" ({low:+.2f} to {high:+.2f})" if len(excess) > 1 else ""
+        more = estimate(excess, self.resamples)
+        most, removed = int((rise > random_rises.max(0)).sum()), len(np.unique(scores.top(k)))
         line = (
             f"without the {counted(removed, 'item')} it names the loss rises by {rise.mean():+.2f} %, without random "
-            f"ones by {random_rises.mean():+.2f} %: {mean:+.2f}{between} points more, and more than after any of "
+            f"ones by {random_rises.mean():+.2f} %: {more['mean']:+.2f} "
+            f"({tell_interval(more['low'], more['high'], '+.2f')}) points more, and more than after any of "
             f"{counted(self.randoms, 'random removal')} for {most} of {counted(len(rise), 'query')}"
         )
         summary = {
@@ -97,7 +97,7 @@ class RemovalLoss(TopRemoval):
             "removed": removed,
             "rise_percent": float(rise.mean()),
             "random_rise_percent": float(random_rises.mean()),
-            "excess_percent": {"mean": mean, "low": low, "high": high},
+            "excess_percent": more,
             "above_all_random": most / len(rise),
         }
         return Verdict(summary, rows, f"k = {k}", lines=[line])

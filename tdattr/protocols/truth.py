@@ -32,7 +32,7 @@ class AgreementWithTruth(Protocol):
     what perfect scores can reach: the truth with its ties broken at random, a mean over ``TIE_BREAKS`` random orders.
     """
 
-    code_version: ClassVar = 3  # measures of ranks are means over the orders of ties
+    code_version: ClassVar = 4  # a single query has no interval
     needs: ClassVar = frozenset({"groups"})
     judges_groups: ClassVar = True
     takes_controls: ClassVar = True

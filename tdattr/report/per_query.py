@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from tdattr.metrics.agreement import interval
+from tdattr.metrics.agreement import estimate
 from tdattr.metrics.comparison import mark_few
 from tdattr.report.collect import Experiment
 from tdattr.report.methods import explain_footnotes, sort_methods
@@ -30,16 +30,14 @@ def make_generic_sheet(experiment: Experiment) -> Sheet:
         for column in columns:
             values = table[column].to_numpy(np.float64)
             values = values[np.isfinite(values)]
-            low, high = interval(values, RESAMPLES) if len(values) else (None, None)
+            numbers = estimate(values, RESAMPLES) if len(values) else dict.fromkeys(("mean", "low", "high"))
             rows.append(
                 {
                     "method": method,
                     "quantity": column,
-                    "mean": Number(
-                        float(values.mean()) if len(values) else None, ".4g", footnote=mark_few(len(values))
-                    ),
-                    "low": Number(low, ".4g"),
-                    "high": Number(high, ".4g"),
+                    "mean": Number(numbers["mean"], ".4g", footnote=mark_few(len(values))),
+                    "low": Number(numbers["low"], ".4g"),
+                    "high": Number(numbers["high"], ".4g"),
                     "queries": Number(len(values), "d"),
                     "seeds": seeds,
                 }

@@ -41,10 +41,11 @@ def draw_distributions(values: dict[str, tuple[np.ndarray, np.ndarray]], measure
     return as_svg(figure)
 
 
-def draw_agreements(values: Mapping[str, Mapping[str, Mapping[str, float]]], measures: tuple[str, ...]) -> str:
+def draw_agreements(values: Mapping[str, Mapping[str, Mapping[str, Any]]], measures: tuple[str, ...]) -> str:
     """One panel per measure: every method's mean with its interval, and LOGO's agreement with itself as a line; SVG.
 
-    ``values``: method -> measure -> ``mean``, ``low``, ``high`` and, where it is known, ``ceiling``.
+    ``values``: method -> measure -> ``mean``, ``low`` and ``high``, None without an interval, and, where it is known,
+    ``ceiling``.
     """
     names = list(values)
     size = (LETTER_INCHES * max(map(len, names)) + 2.6 * len(measures), 0.8 + 0.28 * len(names))
@@ -53,7 +54,8 @@ def draw_agreements(values: Mapping[str, Mapping[str, Mapping[str, float]]], mea
     for axis, measure in zip(axes[0], measures, strict=True):
         results = [values[name][measure] for name in names]
         middle = np.array([result["mean"] for result in results])
-        reach = np.abs(np.array([[result["low"], result["high"]] for result in results]).T - middle)
+        ends = np.array([[result["low"], result["high"]] for result in results], np.float64)  # NaN: no interval
+        reach = np.abs(ends.T - middle)
         axis.errorbar(middle, heights, xerr=reach, fmt="o", color="tab:blue", markersize=4, linewidth=1)
         ceilings = [result["ceiling"] for result in results if "ceiling" in result]
         if ceilings:
@@ -68,12 +70,12 @@ def draw_agreements(values: Mapping[str, Mapping[str, Mapping[str, float]]], mea
 
 
 def draw_curves(
-    values: Mapping[float, Mapping[str, Mapping[str, Mapping[str, float]]]], setting: str, measures: tuple[str, ...]
+    values: Mapping[float, Mapping[str, Mapping[str, Mapping[str, Any]]]], setting: str, measures: tuple[str, ...]
 ) -> str:
     """One panel per measure: every method's mean with its interval over a setting's values; SVG.
 
-    ``values``: value of the setting -> method -> measure -> ``mean``, ``low``, ``high``; a method may lack a measure,
-    and one that all lack is left out.
+    ``values``: value of the setting -> method -> measure -> ``mean``, ``low`` and ``high``, None without an interval;
+    a method may lack a measure, and one that all lack is left out.
     """
     methods = list(dict.fromkeys(name for by_method in values.values() for name in by_method))
     available = {
@@ -86,7 +88,9 @@ def draw_curves(
     for axis, measure in zip(axes[0], measures, strict=True):
         for name in methods:
             xs = [value for value, by_method in values.items() if measure in by_method.get(name, {})]
-            lows, means, highs = ([values[v][name][measure][key] for v in xs] for key in ("low", "mean", "high"))
+            lows, means, highs = (
+                np.array([values[v][name][measure][key] for v in xs], np.float64) for key in ("low", "mean", "high")
+            )
             axis.plot(xs, means, marker="o", markersize=3, label=name)
             axis.fill_between(xs, lows, highs, alpha=0.15)
         if min(values) > 0 and max(values) >= LOG_AXIS_RATIO * min(values):

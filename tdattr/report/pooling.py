@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 
 import numpy as np
 from scipy.stats import mannwhitneyu
@@ -43,10 +44,12 @@ def spread_or_none(halves: Iterable[float | None]) -> float | None:
     return math.hypot(*complete) / len(complete) if complete and len(complete) == len(present) else None
 
 
-def pool_intervals(entries: Collection[Mapping[str, float]]) -> dict[str, float]:
+def pool_intervals(entries: Collection[Mapping[str, Any]]) -> dict[str, Any]:
     """``mean``, ``low`` and ``high`` of the mean of independent means, which have the same three; of a single one, just
-    what it has."""
+    what it has. There is no interval, but None, where one of them has none."""
     mean = float(np.mean([entry["mean"] for entry in entries]))
+    if any(entry["low"] is None or entry["high"] is None for entry in entries):
+        return {"mean": mean, "low": None, "high": None}
     below = math.hypot(*(entry["mean"] - entry["low"] for entry in entries)) / len(entries)
     above = math.hypot(*(entry["high"] - entry["mean"] for entry in entries)) / len(entries)
     return {"mean": mean, "low": mean - below, "high": mean + above}

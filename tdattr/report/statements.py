@@ -3,17 +3,19 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from tdattr.metrics.comparison import RemovalEffect
 from tdattr.report.collect import Experiment
 from tdattr.report.methods import list_measures, measure_effects, sort_methods
 from tdattr.report.pooling import pool_intervals
 from tdattr.report.sheets.group_agreement import measure_agreement
-from tdattr.wording import counted
+from tdattr.wording import counted, name_some, tell_interval
 
 MOST_TOLD = 4  # methods with a sentence of their own
 MAIN = "spearman"
 SMALL = 0.1  # percent
+INTERVAL = "95 % interval"
 TOGETHER = (
     "It does not show what a single item does: the items of all pictures were left out together, and one retraining "
     "with each seed stands behind it."
@@ -103,16 +105,19 @@ def tell_rises(experiment: Experiment) -> list[str]:
     return [tell_rise(experiment, name, found[name]) for name in sorted(found, key=lambda name: -found[name]["mean"])]
 
 
-def tell_rise(experiment: Experiment, method: str, found: Mapping[str, float]) -> str:
+def tell_rise(experiment: Experiment, method: str, pooled: Mapping[str, Any]) -> str:
     """How much more losses rise without what a method names than without random items."""
-    mean, low, high = (found[key] for key in ("mean", "low", "high"))
+    mean, low, high = (pooled[key] for key in ("mean", "low", "high"))
     what = f"the {counted(experiment.first(method).summary['k'], 'item')} that {method} names for each picture"
-    if len(experiment.pool_queries(method)) == 1:
+    if low is None:
+        runs = [run for _, run in sorted(experiment.runs[method].items())]
+        rises = name_some([f"{run.summary['excess_percent']['mean']:+.2f}" for run in runs], MOST_TOLD)
+        with_seeds = f" with {counted(len(runs), 'seed')}" if len(runs) > 1 else ""
         return (
-            f"Removing {what} makes its loss rise by {mean:+.2f} points more than removing random ones does; one "
+            f"Removing {what} makes losses rise by {rises} points more than removing random ones does{with_seeds}; one "
             "picture has no interval."
         )
-    span = f"{mean:+.2f} points (95 % interval {low:+.2f} to {high:+.2f})"
+    span = f"{mean:+.2f} points ({tell_interval(low, high, '+.2f', INTERVAL)})"
     if low > 0:
         return f"Removing {what} makes these pictures' losses rise by {span} more than removing random ones does."
     return (
@@ -136,9 +141,9 @@ def tell_agreement(experiment: Experiment) -> list[str]:
         found, first = values[name][MAIN], values[name]["top_1"]["mean"]
         ceiling = f"; the noise ceiling is {found['ceiling']:.2f}" if "ceiling" in found else ""
         sentences.append(
-            f"{name} ranks the groups as {gold} does with a Spearman correlation of {found['mean']:.2f} (95 % interval "
-            f"{found['low']:.2f} to {found['high']:.2f}{ceiling}), and puts the right group first for "
-            f"{100 * first:.0f} % of the pictures."
+            f"{name} ranks the groups as {gold} does with a Spearman correlation of {found['mean']:.2f} "
+            f"({tell_interval(found['low'], found['high'], '.2f', INTERVAL)}{ceiling}), and puts the right group first "
+            f"for {100 * first:.0f} % of the pictures."
         )
     return sentences
 

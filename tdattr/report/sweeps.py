@@ -11,7 +11,7 @@ from tdattr.report.naming import flatten, name_runs, name_variants, variant_sett
 from tdattr.report.plots import draw_curves
 from tdattr.report.sheets.group_agreement import PROTOCOLS, SHOWN, measure_agreement, training_steps
 
-Values = dict[float, dict[str, dict[str, dict[str, float]]]]
+Values = dict[float, dict[str, dict[str, dict[str, Any]]]]
 FEWEST = 3  # values that make a curve
 COST = "steps of training or unlearning"
 
@@ -94,7 +94,7 @@ def measure(by_value: dict[float, Experiment]) -> Values:
     return result
 
 
-def measure_with_cost(experiment: Experiment, method: str) -> dict[str, dict[str, float]]:
+def measure_with_cost(experiment: Experiment, method: str) -> dict[str, dict[str, Any]]:
     """Measure -> mean and interval of a method, and COST where it trains."""
     result = measure_agreement(experiment, [method], SHOWN)[method]
     steps = training_steps(experiment.runs[method].values())

@@ -54,6 +54,7 @@ def test_losses_that_are_not_finite_are_broken(sample: Sample, memorise: Memoris
     network.known.data[0] = torch.nan
     found, _ = look(sample, network)
     assert found["losses"].verdict == "broken" and found["losses"].said == "F1's losses are not finite."
+    assert found["conditions"].verdict == "open"
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from tdattr.metrics.agreement import (
+    estimate,
     interval,
     sign_flip_p_value,
 )
@@ -15,7 +16,7 @@ from tdattr.metrics.agreement import (
 def test_the_interval_of_many_values_is_the_normal_one() -> None:
     values = np.random.default_rng(0).gamma(2, size=500)
     half = 1.96 * values.std() / 500**0.5
-    low, high = interval(values, 4000)
+    low, high = interval(values, 4000) or (0, 0)
     assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.1 * half)
     assert interval(values, 4000) == (low, high) != interval(values, 4000, seed=1)
     assert interval(np.full(5, 0.25), 10) == (0.25, 0.25)
@@ -23,6 +24,18 @@ def test_the_interval_of_many_values_is_the_normal_one() -> None:
 
 def test_the_interval_is_of_every_draw_of_two_queries() -> None:
     assert interval(np.array([0.0, 1.0]), 4000) == (0, 1)  # a quarter of the draws are 0, a quarter 1
+
+
+def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(3)
+    ends = [interval(rng.normal(1, 1, 40), 2000) or (0, 0) for _ in range(200)]
+    assert 0.88 <= np.mean([low < 1 < high for low, high in ends]) <= 0.99
+
+
+def test_a_single_query_has_a_mean_and_no_interval() -> None:
+    assert interval(np.array([0.25]), 4000) is None
+    assert estimate(np.array([0.25]), 4000) == {"mean": 0.25, "low": None, "high": None}
+    assert estimate(np.array([0.0, 1.0]), 4000) == {"mean": 0.5, "low": 0, "high": 1}
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 8])

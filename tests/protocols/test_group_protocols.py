@@ -16,6 +16,7 @@ from tdattr.errors import UserError
 from tdattr.ids import Ids
 from tdattr.metrics.agreement import ALL_MEASURES, LOWER_IS_BETTER, agreement, interval, shared_fit
 from tdattr.protocols import ProtocolSetup, Verdict
+from tdattr.protocols.group_agreement import headline
 from tdattr.protocols.logo import AgreementWithLOGO
 from tdattr.scores import Attributor, Scores
 from tests.conftest import CONF
@@ -114,6 +115,13 @@ def test_every_measure_and_its_interval_over_queries(gold: np.ndarray) -> None:
         assert found["mean"] == pytest.approx(values.mean())
         assert [row[name] for row in verdict.table] == values.tolist()
     assert expected["spearman"].std() > 0.1
+
+
+def test_one_query_has_numbers_and_no_interval(gold: np.ndarray) -> None:
+    verdict = judged("logo", of_groups(-gold[:1]), {"gold": of_groups(gold[:1])})
+    assert all(values["low"] is values["high"] is None for values in verdict.summary["agreement"].values())
+    assert "spearman -1.000 (no interval)" in verdict.lines[0]
+    assert set(headline(verdict.summary)) == {"top_1", "spearman", "ndcg_3"}
 
 
 def test_the_table_names_the_first_group_of_gold_and_of_the_scores() -> None:

@@ -85,7 +85,10 @@ def test_scores_that_know_do_better_than_scores_that_mislead(worth: np.ndarray) 
 
 def test_one_picture_has_a_number_and_no_interval(worth: np.ndarray) -> None:
     verdict, _ = evaluate(worth[:1], worth[:1])
-    assert "points more" in verdict.lines[0] and " to " not in verdict.lines[0]
+    assert "(no interval) points more" in verdict.lines[0] and " to " not in verdict.lines[0]
+    more = verdict.summary["excess_percent"]
+    assert more["low"] is more["high"] is None
+    assert protocol().headline(verdict.summary, pd.DataFrame()) == {"loss_rise": more["mean"]}
 
 
 def test_nothing_would_be_left(worth: np.ndarray) -> None:

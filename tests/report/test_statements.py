@@ -7,8 +7,10 @@ import pytest
 
 from tdattr.metrics.comparison import compare
 from tdattr.report.collect import collect
+from tdattr.report.plots import draw_agreements, draw_curves
 from tdattr.report.pooling import pool
-from tdattr.report.sheets import removal_losses
+from tdattr.report.sheet import NOTHING
+from tdattr.report.sheets import group_agreement, removal_losses
 from tdattr.report.statements import MOST_TOLD, show, state
 from tests.report.outputs import K, Outputs
 
@@ -87,7 +89,7 @@ def test_scores_without_a_verdict_claim_nothing(outputs: Outputs) -> None:
     assert statement.limit.startswith("Nothing was retrained")
 
 
-def rises(mean: float, low: float, high: float) -> dict[str, Any]:
+def rises(mean: float, low: float | None, high: float | None) -> dict[str, Any]:
     """What a summary of protocol=removal_loss has."""
     numbers: dict[str, Any] = {
         "rise_percent": 2.0,
@@ -116,3 +118,30 @@ def test_a_rise_of_losses_is_claimed_where_its_interval_lies_above_zero(outputs:
         "+2.00", "+0.50", "+1.00", "+2.00",
     ]  # fmt: skip
     assert str(rows["mucs"]["difference"]).startswith("+1.50") and str(rows["pixel"]["above all"]) == "0.80"
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_one_picture_is_told_without_an_interval_however_many_runs(outputs: Outputs, seeds: int) -> None:
+    for seed in range(seeds):
+        outputs.lds("mucs", seed, summary=rises(1.5 - seed, None, None) | {"num_queries": 1})
+    (experiment,) = collect([outputs.root]).experiments
+    (sentence,) = state(experiment).found
+    told = "+1.50 points" if seeds == 1 else "+1.50, +0.50 points"
+    assert told in sentence and sentence.endswith("one picture has no interval.") and " to " not in sentence
+    assert ("with 2 seeds" in sentence) == (seeds == 2)
+    (row,) = removal_losses.make_sheet(experiment).rows
+    assert str(row["low"]) == str(row["high"]) == NOTHING and str(row["difference"]).startswith("+")
+
+
+def test_agreement_on_one_query_is_told_shown_and_drawn_without_an_interval(outputs: Outputs) -> None:
+    gold = np.random.default_rng(0).random((1, 3))
+    outputs.groups("pixel", 1, gold, gold)
+    (experiment,) = collect([outputs.root]).experiments
+    (sentence,) = state(experiment).found
+    assert "1.00 (no interval)" in sentence
+    rows = group_agreement.make_sheet(experiment).rows
+    assert all(str(row.get(end, NOTHING)) == NOTHING for row in rows for end in ("low", "high"))
+    values = group_agreement.measure_agreement(experiment, ["pixel"], group_agreement.SHOWN)
+    assert "<svg" in draw_agreements(values, group_agreement.SHOWN)
+    curves: Any = {float(x): values for x in (1, 2, 3)}
+    assert "<svg" in draw_curves(curves, "protocol.k", group_agreement.SHOWN)

@@ -1,8 +1,9 @@
 """How far every method ranks groups as retraining without them does, or as the truth does."""
 
 from collections.abc import Iterable
+from typing import Any
 
-from tdattr.metrics.agreement import MEASURES, interval, share_of_ceiling, sign_flip_p_value
+from tdattr.metrics.agreement import MEASURES, estimate, share_of_ceiling, sign_flip_p_value
 from tdattr.metrics.comparison import mark_few
 from tdattr.report.collect import Experiment, Run
 from tdattr.report.methods import explain_footnotes, sort_methods
@@ -18,18 +19,17 @@ CEILING = {"logo": "LOGO under other seeds", "truth": "the truth, its ties broke
 
 def measure_agreement(
     experiment: Experiment, methods: Iterable[str], measures: Iterable[str]
-) -> dict[str, dict[str, dict[str, float]]]:
-    """method -> measure -> ``mean`` over the queries of all seeds, ``low`` and ``high`` of its 95 % interval and,
-    where all its runs have it, the ``ceiling``: gold's agreement with itself."""
-    result: dict[str, dict[str, dict[str, float]]] = {}
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """method -> measure -> ``mean`` over the queries of all seeds, ``low`` and ``high`` of its 95 % interval, None for
+    a single query, and, where all its runs have it, the ``ceiling``: gold's agreement with itself."""
+    result: dict[str, dict[str, dict[str, Any]]] = {}
     resamples = experiment.config["protocol"].get("resamples", RESAMPLES)  # the interval of a seed is the run's own
     for method in methods:
         runs = experiment.runs[method].values()
         table = experiment.pool_queries(method)
         result[method] = {}
         for measure in measures:
-            low, high = interval(table[measure].to_numpy(), resamples)
-            values = {"mean": float(table[measure].mean()), "low": low, "high": high}
+            values = estimate(table[measure].to_numpy(), resamples)
             ceiling = mean_or_none(run.summary["agreement"][measure].get("ceiling") for run in runs)
             result[method][measure] = values | ({} if ceiling is None else {"ceiling": ceiling})
     return result
