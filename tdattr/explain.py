@@ -15,8 +15,10 @@ from tdattr.errors import UserError
 from tdattr.files import expand, outputs_folder
 from tdattr.overrides import quote, quote_value
 from tdattr.own_model import overrides_for
+from tdattr.report.arguments import SUMMARY
 
 METHODS = "pixel,das"  # the baseline that looks, and a method that asks the model and takes minutes
+SIGNALS = 128  # statuses from here on: a signal has ended the command, which is no time for a report
 CHECK, SCORES = "removal_loss", "none"  # protocols
 
 
@@ -37,9 +39,22 @@ def main() -> None:
     outputs = outputs_folder()
     folder = outputs.absolute() / "runs" / time.strftime("explained-%Y-%m-%d_%H-%M-%S")
     sys.argv = ["tdattr", "-m", *request.overrides, quote("hydra.sweep.dir", str(folder))]
-    cli.main()
-    sys.argv = ["tdattr-report", str(folder), "--out", str(request.out)]
-    cli.report()
+    code = run_to_the_end()
+    if code < SIGNALS and any(folder.glob(f"**/{SUMMARY}")):  # none after plan=true and until=…
+        sys.argv = ["tdattr-report", str(folder), "--out", str(request.out)]
+        cli.report()
+    if code:
+        sys.exit(code)
+
+
+def run_to_the_end() -> int:
+    """Run the command; gives its status, which is that of the last job that has failed, rather than end with it: the
+    other jobs have something to show."""
+    try:
+        cli.main()
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    return 0
 
 
 def read_request(arguments: Sequence[str]) -> Request:

@@ -52,6 +52,26 @@ def test_what_is_missing_is_said(folder: Path, arguments: list[str], reason: str
 
 
 @pytest.mark.slow
+def test_a_method_that_fails_takes_no_page_from_the_others(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And what leaves no verdict has no page, which is no error."""
+    small = ["model.blocks=1", "model.width=16", "model.heads=1", "train.steps=6", "train.epoch_steps=3"]
+    digits = ["dataset=digits", *small, "train.batch_size=8", "trainer.threads=1", "--condition", "3", "--out", "page"]
+    monkeypatch.setattr(sys, "argv", ["tdattr-explain", "made.png", *digits, "--method", "journey_trak,pixel"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1 and (folder / "page" / "index.html").is_file()
+    assert "journey_trak looks at how a query was generated" in capsys.readouterr().err
+    for last in ("plan=true", "until=attribute"):
+        monkeypatch.setattr(
+            sys, "argv", ["tdattr-explain", "made.png", *digits, "--method", "pixel", "--out", "no", last]
+        )
+        main()
+    assert not (folder / "no").exists()
+
+
+@pytest.mark.slow
 def test_pictures_are_explained_on_a_page(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
