@@ -1,17 +1,15 @@
 """One run: check everything, go through the stages, leave a summary, and say where it is."""
 
 import logging
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from tdattr.configs import build
 from tdattr.data.groups import find_groups
@@ -23,7 +21,7 @@ from tdattr.loggers import Guarded, Logger, Recorder
 from tdattr.loggers.none import NoLogger
 from tdattr.metrics.choice import complete_measures
 from tdattr.pipeline.accuracy import examine_accuracy, plan_accuracy
-from tdattr.pipeline.attribute import attribute, other_methods, settle
+from tdattr.pipeline.attribute import attribute, other_methods
 from tdattr.pipeline.check import check
 from tdattr.pipeline.evaluate import evaluate, mean_facts, summarise, warn_of_scores
 from tdattr.pipeline.generate import generate, load_queries
@@ -31,6 +29,7 @@ from tdattr.pipeline.health import examine, plan_health
 from tdattr.pipeline.logged import WriteReport, describe_run, gather
 from tdattr.pipeline.open import open_workspace
 from tdattr.pipeline.plausibility import look_at
+from tdattr.pipeline.saved_config import save_config
 from tdattr.pipeline.train import train
 from tdattr.pipeline.workers import share_work
 from tdattr.pipeline.workspace import Workspace
@@ -167,35 +166,6 @@ def abandon(logger: Logger, started: Any) -> None:
         logger.abandon(started)
     except Exception as error:
         log.warning("The logger could not be closed (%s).", first_line(error))
-
-
-def save_config(ws: Workspace, path: Path) -> dict[str, Any]:
-    """The composed config, with absolute paths of what a report reads, so that it can be made from anywhere, and with
-    what the method left open as it was decided, by which a report compares runs. Gives what it holds."""
-    cfg = ws.cfg
-    saved = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
-    put_decided(saved.method, ws.method, settle(ws, ws.method))
-    saved.paths.artifacts = str(expand(cfg.paths.artifacts).absolute())
-    if (groups := saved.dataset.groups) is not None and os.path.isfile(expand(str(groups))):  # 5 may be a file's name
-        saved.dataset.groups = str(expand(str(groups)).absolute())
-    OmegaConf.save(saved, path)
-    values = OmegaConf.to_container(saved)
-    assert isinstance(values, dict)
-    return {str(key): value for key, value in values.items()}
-
-
-def put_decided(node: DictConfig, given: Any, decided: Any) -> None:
-    """Put into the node of an object, or of a dictionary, those of its values that were decided otherwise than given;
-    one that the node leaves to a default of the class stays there."""
-    before, after = (
-        value if isinstance(value, dict) else {entry.name: getattr(value, entry.name) for entry in fields(value)}
-        for value in (given, decided)
-    )
-    for name in before.keys() & after.keys() & node.keys():
-        if isinstance(node[name], DictConfig):
-            put_decided(node[name], before[name], after[name])
-        elif before[name] != after[name]:
-            node[name] = after[name]
 
 
 def save_attributions(ws: Workspace, path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from omegaconf import DictConfig, OmegaConf
+from PIL import Image
 
 import tdattr as library
 from tdattr.errors import UserError
@@ -15,6 +16,7 @@ from tdattr.loggers.none import NoLogger
 from tdattr.pipeline import run as running
 from tdattr.pipeline.attribute import attribute
 from tdattr.pipeline.open import open_workspace
+from tdattr.pipeline.saved_config import list_paths, save_config
 from tdattr.pipeline.workspace import Workspace
 from tdattr.store import Plan
 from tests.e2e.console import TINY
@@ -55,7 +57,7 @@ def ws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
 )
 def test_the_saved_config_says_what_auto_became(choice: str, path: str, allocation: str, tmp_path: Path) -> None:
     ws = library.compose([*TINY, "logger=none", "method=mucs", *choice.split(), f"paths.outputs={tmp_path}"])
-    saved = running.save_config(ws, tmp_path / "config.yaml")
+    saved = save_config(ws, tmp_path / "config.yaml")
     config = OmegaConf.load(tmp_path / "config.yaml")
     assert OmegaConf.to_container(config) == saved and isinstance(config, DictConfig)
     assert OmegaConf.select(config, path).allocation == allocation
@@ -63,6 +65,35 @@ def test_the_saved_config_says_what_auto_became(choice: str, path: str, allocati
     assert attribute(again).address == attribute(ws).address
     OmegaConf.update(config, f"{path}.allocation", OmegaConf.select(ws.cfg, path).allocation)
     assert config.method == ws.cfg.method  # nothing else has changed
+
+
+def test_the_saved_config_names_the_same_files_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what only looks like a file stays what it is."""
+    (tmp_path / "here" / "2024").mkdir(parents=True)
+    for name in ("2024/a.png", "b.png"):
+        Image.new("L", (8, 8)).save(tmp_path / "here" / name)
+    for name in ("ema", "label", "digits"):
+        (tmp_path / "here" / name).touch()
+    (tmp_path / "here" / "shown.csv").write_text("file,caption\na.png,3\nb.png,4\n")
+    monkeypatch.chdir(tmp_path / "here")
+    pictures = ["queries.images=[2024,b.png]", "queries.captions=shown.csv", "method=pixel", "protocol=none"]
+    plain = [setting for setting in TINY if not setting.startswith("queries")]
+    ws = library.compose([*plain, "logger=none", *pictures, "paths.outputs=../outputs"])
+    save_config(ws, tmp_path / "config.yaml")
+    monkeypatch.chdir(tmp_path)
+    config = OmegaConf.load(tmp_path / "config.yaml")
+    assert isinstance(config, DictConfig)
+    assert config.queries.images == [f"{tmp_path}/here/2024", f"{tmp_path}/here/b.png"]
+    assert (config.weights, config.dataset.name, config.dataset.groups) == ("ema", "digits", "label")
+    assert attribute(open_workspace(config)).address == attribute(ws).address
+
+
+def test_a_hub_id_is_no_path_unless_there_is_such_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    cfg = OmegaConf.create({"model": {"weights": "a/b", "path": None}, "dataset": {"source": {"root": "raw"}}})
+    assert list(list_paths(cfg)) == ["dataset.source.root"]
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    assert list(list_paths(cfg)) == ["model.weights", "dataset.source.root"]
 
 
 def test_the_verdict_is_written_before_the_accuracies_fail(
