@@ -157,9 +157,10 @@ def explain_full(error: Exception) -> str | None:
     return os.strerror(errno.ENOSPC) if unnumbered and any(part in text for part in NUMPY_FULL) else None
 
 
-def expand(path: str | Path) -> Path:
-    """A path that a user gave, ~ and variables of the environment ($HOME, ${HOME}) replaced by what they stand for."""
-    return Path(os.path.expandvars(path)).expanduser()
+def expand(path: str | Path | float) -> Path:
+    """A path that a user gave, ~ and variables of the environment ($HOME, ${HOME}) replaced by what they stand for; a
+    number is the name that a config's YAML took for one, such as that of a folder 2024."""
+    return Path(os.path.expandvars(str(path))).expanduser()
 
 
 def to_json(content: object) -> str:

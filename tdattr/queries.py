@@ -42,11 +42,15 @@ class QueriesConfig(Settings):
     where: dict[str, list[str]] | None
     conditions: list[CountOrZero | str] | None
     seeds: list[CountOrZero] | None
-    images: Any  # str | list[str] | None, a union that OmegaConf does not know
+    images: Any  # str | list[str] | None, a union that OmegaConf does not know; a number, where a name looks like one
     captions: str | None
     condition: str | None
 
     def __post_init__(self) -> None:
+        if self.explained == "controls" and self.images is not None:
+            raise UserError("queries.explained=controls has no effect with queries.images, all of which are explained.")
+        if self.explained == "controls" and self.seeds is not None:
+            raise UserError("queries.explained=controls has no effect with queries.seeds, all of which are explained.")
         if self.explained == "controls" and self.controls < 1:
             raise UserError("queries.explained=controls needs queries.controls of at least 1.")
         if self.prompts is not None and self.prompt is not None:
@@ -56,10 +60,7 @@ class QueriesConfig(Settings):
             )
         if self.prompt is not None and not self.prompt.strip():
             raise UserError("queries.prompt is empty: write what the queries are to show, or leave it out.")
-
-        paths = self.images if isinstance(self.images, list) else [self.images or "."]
-        if not paths or not all(isinstance(path, str) and path for path in paths):
-            raise UserError(f"queries.images={self.images} must be a picture, a folder of pictures, or a list of both.")
+        read_paths(self.images)
         if self.seeds is not None and (not self.seeds or len(set(self.seeds)) < len(self.seeds)):
             raise UserError("queries.seeds must name numbers that all differ, such as [0,1,2].")
         if self.conditions is not None and not self.conditions:
@@ -106,6 +107,18 @@ class QueriesConfig(Settings):
     def count(self) -> int:
         """How many images a method explains."""
         return self.indices.stop - self.indices.start
+
+
+def read_paths(images: Any) -> list[str]:
+    """The paths of ``queries.images``, one or a list; none of None. Raises UserError for an empty one, an empty list,
+    and what is no text or number."""
+    if images is None:
+        return []
+    paths = images if isinstance(images, list) else [images]
+    named = [path for path in paths if isinstance(path, (str, int, float)) and not isinstance(path, bool)]
+    if not paths or len(named) < len(paths) or not all(str(path).strip() for path in named):
+        raise UserError(f"queries.images={images} must be a picture, a folder of pictures, or a list of both.")
+    return [str(path) for path in named]
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import os
 import resource
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,7 @@ from safetensors.torch import save_file
 import tdattr
 from tdattr import files
 from tdattr.errors import UserError
-from tdattr.files import digest, digest_once, reserve, to_json, write_json, writing
+from tdattr.files import digest, digest_once, expand, reserve, to_json, write_json, writing
 
 PACKAGE = Path(tdattr.__file__).parent
 LIMIT = 1 << 16  # bytes: larger files are refused, as on a full disk
@@ -33,6 +34,13 @@ def limited() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT, hard))
     yield
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize(
+    ("given", "name"), [(2024, "2024"), (1.5, "1.5"), ("~/a", f"{Path.home()}/a"), (Path("b"), "b")]
+)
+def test_a_name_that_yaml_takes_for_a_number_is_a_path(given: Any, name: str) -> None:
+    assert expand(given) == Path(name)
 
 
 def save_text(path: Path) -> None:

@@ -64,6 +64,9 @@ def test_the_attributed_come_first_and_the_controls_after_them() -> None:
 def test_controls_that_are_explained_must_be_there() -> None:
     with pytest.raises(UserError, match=r"queries\.explained=controls needs queries\.controls of at least 1"):
         config(explained="controls", controls=0)
+    for chosen in ({"images": "a.png"}, {"seeds": [3]}):
+        with pytest.raises(UserError, match=f"queries.explained=controls has no effect with queries.{min(chosen)}"):
+            config(explained="controls", controls=0, **chosen)
 
 
 def test_images_and_x_are_read_from_their_artifact(queries: Queries, tmp_path: Path) -> None:
@@ -86,7 +89,7 @@ def test_pictures_leave_nothing_to_generate() -> None:
     assert {"attributed", "controls", "guidance", "seeds", "conditions", "prompts"} <= unread.keys()
     assert not {"captions", "condition", "prompt"} & unread.keys()
     assert {"captions", "condition"} <= config().unread().keys()
-    for images in (5, [], ["a", 3], [""]):
+    for images in ("", [], ["a", True], [""]):
         with pytest.raises(UserError, match="queries.images=.* must be a picture"):
             config(images=images)
     with pytest.raises(UserError, match="queries.prompt and queries.captions both say"):

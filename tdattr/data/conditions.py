@@ -20,23 +20,32 @@ def name_conditions(split: Split) -> dict[str, int]:
     if split.conditions is None or not len(split):
         return {}
     rows = np.asarray(split.conditions[:, 0]).reshape(len(split), -1)
-    kinds = np.unique(rows, axis=0, return_inverse=True)[1].reshape(-1)
+    distinct = np.unique(rows, axis=0, return_inverse=True)[1].reshape(-1)  # a number for every condition
     fields = [name for name in split.items if name not in ("id", FIELD) and not str(name).startswith("prompt")]
     named: dict[str, int] = {}
     for name in sorted(fields, key=lambda name: split.items[name].nunique()):
         values = split.items[name].astype(str).map(compose)
-        table = pd.DataFrame({"value": values.to_numpy(), "kind": kinds, "item": np.arange(len(split))})
-        grouped = table.groupby("value", sort=False)
-        single = grouped["kind"].nunique() == 1
-        named = {str(value): int(item) for value, item in grouped["item"].first()[single].items()} | named
+        table = pd.DataFrame({"value": values.to_numpy(), "condition": distinct, "item": np.arange(len(split))})
+        by_value = table.groupby("value", sort=False)
+        single = by_value["condition"].nunique() == 1
+        named = {str(value): int(item) for value, item in by_value["item"].first()[single].items()} | named
     return named
 
 
-def find_condition(named: Mapping[str, int], value: str, setting: str) -> int:
-    """The item whose condition ``value`` names, of those that `name_conditions` gives. Raises UserError, naming the
-    ``setting`` that it was given by, where there is none."""
-    if not named:
+def check_conditional(split: Split, setting: str) -> None:
+    """Raise UserError, naming the ``setting`` by which a condition was given, where items have none."""
+    if split.conditions is None:
         raise UserError(f"{setting} has no effect: the model is unconditional, so leave it out.")
+
+
+def find_condition(named: Mapping[str, int], value: str, setting: str) -> int:
+    """The item whose condition ``value`` names, of those that `name_conditions` gives of items that have conditions.
+    Raises UserError, naming the ``setting`` that it was given by, where there is none."""
+    if not named:
+        raise UserError(
+            f"{setting} has {value!r}, but no field of the items tells their conditions apart, by which these could be "
+            "named."
+        )
     if compose(value) in named:
         return named[compose(value)]
     values = name_some(sorted(named), MOST_SHOWN)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -20,8 +19,6 @@ from tdattr.files import digest, expand
 from tdattr.ranges import Count, CountOrZero, Range
 from tdattr.tables import read_json, read_rows
 from tdattr.wording import counted
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -78,7 +75,7 @@ class ImageFolder(Source):
         Raises UserError where the folder, the images of a group, the captions or the metadata are missing.
         """
         digests = {"images": self.listing.stamp()}
-        self.warn_of_others()
+        self.listing.warn_of_others(self.folder)
         if self.captions and not self.captions_path.is_file():
             raise UserError(f"{self.captions_path} is missing: mend dataset.source.captions=<file>, or set it to null.")
         if self.captions:
@@ -153,16 +150,6 @@ class ImageFolder(Source):
                     one, two = (show_name(self.folder / each.name) for each in (found, other))
                     raise UserError(f"{one} and {two} are one file: remove one of them.")
         return listing
-
-    def warn_of_others(self) -> None:
-        """Say which files look like images and are not read, and how many."""
-        counts = [f"{count} {suffix}" for suffix, count in sorted(self.listing.others.items())]
-        counts += [counted(self.listing.broken, "broken link")] if self.listing.broken else []
-        if counts:
-            log.warning(
-                "%s: some files are not read (%s): save them as PNG or JPEG to use them.",
-                show_name(self.folder), ", ".join(counts),
-            )  # fmt: skip
 
     @cached_property
     def names(self) -> list[str]:

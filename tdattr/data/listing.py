@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import json
+import logging
 import os
 import stat
 from collections import Counter, deque
@@ -14,7 +15,9 @@ from typing import NamedTuple, NoReturn
 from tdattr.data.images import OTHER_SUFFIXES, SUFFIXES
 from tdattr.data.names import show_name
 from tdattr.errors import UserError
+from tdattr.wording import counted
 
+log = logging.getLogger(__name__)
 TOP = "."  # the group of images that lie in no sub-folder
 BROKEN = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)  # of links that lead to no file
 
@@ -44,6 +47,16 @@ class Listing:
     def images(self) -> list[Found]:
         """Those of all groups."""
         return [found for images in self.groups.values() for found in images]
+
+    def warn_of_others(self, root: Path) -> None:
+        """Say which files below ``root`` look like images and are not read, and how many."""
+        counts = [f"{count} {suffix}" for suffix, count in sorted(self.others.items())]
+        counts += [counted(self.broken, "broken link")] if self.broken else []
+        if counts:
+            log.warning(
+                "%s: some files are not read (%s): save them as PNG or JPEG to use them.",
+                show_name(root), ", ".join(counts),
+            )  # fmt: skip
 
     def stamp(self) -> str:
         """A digest of the images' names, sizes and times of change (reading them all would take long)."""

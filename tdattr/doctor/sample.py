@@ -95,17 +95,15 @@ class Sample:
 
 
 def draw_sample(ws: Workspace, items: int, levels: int, draws: int) -> Sample:
-    """So many items of each kind; held out are those of the test split or, where it has none, those that F1 does not
-    see."""
-    data = ws.data
-    split, others = (data.test, np.arange(len(data.test))) if len(data.test) else (data.train, ws.removed)
+    """So many training items, and as many of those that are held out."""
+    split, others = ws.held_out
 
     def choose(ids: Ids, purpose: str) -> Ids:
         return np.sort(generator(ws.seed, purpose).choice(ids, min(items, len(ids)), replace=False))
 
     return Sample(
         ws,
-        TrainingItems(data.train, choose(ws.ids, "doctor.items")),
+        TrainingItems(ws.data.train, choose(ws.ids, "doctor.items")),
         TrainingItems(split, choose(others, "doctor.held_out")),
         choose_levels(ws, levels),
         draws,

@@ -1,7 +1,7 @@
 """Attribution methods: from (training set, F1, queries) to scores, one column per training item or per group."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -111,6 +111,7 @@ class MethodSetup:
     text: TextEncoder | None = None  # makes conditions of the items' prompts; None: nothing does
     groups: Mapping[str, Ids] = field(default_factory=dict)  # of these items, where the method scores groups
     attributed: Mapping[str, Ids] = field(default_factory=dict)  # those that it scores
+    query_fields: Collection[str] | None = None  # what is known of every query; None: what is known of the items
 
 
 class Method(Attributor, ABC):

@@ -44,6 +44,9 @@ class Condition(Method):
         fields = [str(name) for name in setup.data.train.items if name != "id"]
         if self.text is not None and PROMPT not in fields:
             raise UserError(f"method={self.name} compares prompts, which the items lack: set method.text=null.")
+        known = fields if setup.query_fields is None else setup.query_fields
+        if self.text is not None and PROMPT not in known:
+            raise UserError(f"method={self.name} compares prompts, which the queries lack: set method.text=null.")
         if self.text is not None or setup.data.condition_size:
             return
         if self.labels is None:
@@ -53,6 +56,11 @@ class Condition(Method):
             )
         if self.labels not in fields:
             raise UserError(f"method.labels={self.labels} is no field of the items: choose one of {', '.join(fields)}.")
+        if self.labels not in known:
+            raise UserError(
+                f"method.labels={self.labels} is not known of the queries, which are no items of the dataset: choose "
+                "another method."
+            )
 
     def work(self, context: Context) -> MethodWork:
         """Vectors are compared."""

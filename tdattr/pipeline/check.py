@@ -17,6 +17,7 @@ from tdattr.pipeline.attribute import attribute, check_top, other_methods
 from tdattr.pipeline.evaluate import evaluate
 from tdattr.pipeline.generate import prompts_are_drawn, query_items
 from tdattr.pipeline.health import plan_health
+from tdattr.pipeline.pictures import tell_shown, warn_of_others
 from tdattr.pipeline.prompted import check_prompts
 from tdattr.pipeline.teacher import check_teacher, find_teachers
 from tdattr.pipeline.train import TRAINED, check_shares, describe_training, own_weights, train
@@ -64,13 +65,15 @@ def check(ws: Workspace, overrides: Iterable[str] = (), swept: bool = False, wei
     items = ws.data.train.items.iloc[ws.ids]
     ws.protocol.check(ProtocolSetup(items, asked, list(names), describe_training(ws), ws.queries.indices))
     check_settled(ws, placed, overrides, swept)
-    network = ws.skeleton()
+    network, query_fields = ws.skeleton(), [str(name) for name in ws.query_split.items if name != "id"]
     if not seen:
         check_checkpoint(ws, network)
     check_null(ws, network)
     for method in methods:
         method.check_network(network)
-        setup = MethodSetup(network, ws.diffusion, ws.data, len(ws.ids), ws.train, ws.dataset.text)
+        setup = MethodSetup(
+            network, ws.diffusion, ws.data, len(ws.ids), ws.train, ws.dataset.text, query_fields=query_fields
+        )
         method.check(replace(setup, groups=ws.groups, attributed=ws.attributed) if method.scores_groups else setup)
     for place, method in placed.items():
         for name, teacher in find_teachers(method):
@@ -200,6 +203,9 @@ def say_what_there_is(ws: Workspace) -> None:
     if ws.pictures:
         names = list(ws.pictures)
         log.info("%s to be explained: %s", counted(len(names), "picture"), name_some(names, MOST_NAMED))
+        warn_of_others(ws.queries.images)
+        for line in tell_shown(ws.query_split.items, ws.queries):
+            log.info(line)
     elif ws.queries.generated > len(ws.query_split) and not ws.prompts and ws.queries.conditions is None:
         log.warning(
             "%d queries take their conditions from %s of the %s split, so that some have the same.",

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tdattr.costs import NUMBER_BYTES, Cost, Work
-from tdattr.data.conditions import find_condition
+from tdattr.data.conditions import check_conditional, find_condition
 from tdattr.errors import UserError
 from tdattr.networks import Given, Network
 from tdattr.pipeline.pictures import plan_pictures
@@ -156,6 +156,7 @@ def query_items(ws: Workspace) -> np.ndarray:
     no item has."""
     count = len(ws.query_split)
     if ws.queries.conditions is not None:
+        check_conditional(ws.query_split, "queries.conditions")
         named, wanted = ws.query_conditions, map(str, ws.queries.conditions)
         items = [find_condition(named, value, "queries.conditions") for value in wanted]
         return np.resize(np.array(items), ws.queries.generated)

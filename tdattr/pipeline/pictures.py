@@ -2,10 +2,9 @@
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import torch
@@ -16,26 +15,28 @@ from tdattr.data.conditions import MOST_SHOWN, find_condition, name_conditions
 from tdattr.data.image_folder import read_captions
 from tdattr.data.images import read_image
 from tdattr.data.listing import list_folder
-from tdattr.data.names import FIELD, compose, show_name
+from tdattr.data.names import FIELD, show_name
+from tdattr.data.picture_names import is_mute, list_values, read_words
 from tdattr.data.prepared import Prepared, Split
 from tdattr.data.prompt_file import KEY
 from tdattr.errors import UserError
 from tdattr.files import expand
-from tdattr.pipeline.prompted import FILE, plan_conditions
-from tdattr.queries import TABLE, QueriesConfig, save_sampled
+from tdattr.queries import TABLE, QueriesConfig, read_paths, save_sampled
 from tdattr.store import Plan
-from tdattr.tables import write_table
+from tdattr.tables import DataFrame, write_table
+from tdattr.wording import counted, excerpt, name_some, noun
 
 if TYPE_CHECKING:
     from tdattr.pipeline.workspace import Workspace
 
 SETTING = "queries.images"
-BETWEEN_WORDS = re.compile(r"[\s_\-.]+")
-NUMBER = re.compile(r"[\s_\-.]*\(?[0-9]+\)?$")  # at the end of the name of a file, which tells it from its like
+SHOWN, FROM = "shown", "condition_from"  # of pictures whose conditions are those of items: what was said, and the item
 ASK = (
-    "say what the pictures show by queries.condition=…, by a file queries.captions=…, or by their names (cat_01.png, "
+    "say what the pictures show by queries.{}=…, by a file queries.captions=…, or by their names (cat_01.png, "
     "cat/01.png)"
 )
+MOST_LINES = 10  # that say what names were read as
+MOST_NAMED = 5  # pictures in a line
 
 
 def adopt_pictures(cfg: DictConfig) -> None:
@@ -44,18 +45,22 @@ def adopt_pictures(cfg: DictConfig) -> None:
     images, seeds = cfg.queries.get("images"), cfg.queries.get("seeds")
     if images is None and seeds is None:
         return
-    given = OmegaConf.to_container(images) if OmegaConf.is_config(images) else images
-    count = len(seeds) if images is None else len(list_pictures(given))
+    count = len(seeds) if images is None else len(list_pictures(plain_values(images)))
     with open_dict(cfg.queries):
         cfg.queries.attributed, cfg.queries.controls = count, 0
 
 
-def list_pictures(given: Any) -> dict[str, Path]:
+def plain_values(images: Any) -> Any:
+    """The setting as its config holds it, without OmegaConf's lists."""
+    return OmegaConf.to_container(images) if OmegaConf.is_config(images) else images
+
+
+def list_pictures(images: Any) -> dict[str, Path]:
     """The files of the setting, by name: of a folder all images at any depth, sorted, and of a list each in turn; none
     where it is null. Raises UserError for one that is missing, a folder without images, and two of one name."""
-    found: dict[str, Path] = {}
-    for text in [given] if isinstance(given, str) else given or []:
-        path = expand(str(text))
+    files: dict[str, Path] = {}
+    for text in read_paths(images):
+        path = expand(text)
         if path.is_dir():
             paths = [(image.name, path / image.name) for image in list_folder(path).images]
             if not paths:
@@ -65,9 +70,15 @@ def list_pictures(given: Any) -> dict[str, Path]:
         else:
             raise UserError(f"{SETTING}={text} does not exist: give a picture or a folder of pictures.")
         for spelled, picture in paths:
-            if found.setdefault(name := show_name(spelled), picture) is not picture:
+            if files.setdefault(name := show_name(spelled), picture) is not picture:
                 raise UserError(f"{SETTING} has {name} twice: rename one of them.")
-    return found
+    return files
+
+
+def warn_of_others(images: Any) -> None:
+    """Say which files in folders of pictures look like pictures and are not read."""
+    for folder in filter(Path.is_dir, map(expand, read_paths(images))):
+        list_folder(folder).warn_of_others(folder)
 
 
 def read_pictures(files: Mapping[str, Path], data: Prepared) -> np.ndarray:
@@ -84,42 +95,59 @@ def tell_prompts(names: Sequence[str], queries: QueriesConfig) -> list[dict[str,
         return [{KEY: queries.prompt, FIELD: name} for name in names]
     captions = read_told(names, queries)
     if captions is None:
-        captions = {
-            name: " ".join(BETWEEN_WORDS.split(strip_number(PurePosixPath(name).stem))).strip() for name in names
-        }
-        if wordless := next((name for name in names if not captions[name]), None):
-            raise UserError(f"The name {wordless} says not what the picture shows: give queries.prompt or captions.")
+        captions = {name: read_words(name) or refuse_name(name, "prompt") for name in names}
     return [{KEY: captions[name], FIELD: name} for name in names]
 
 
-def tell_conditions(names: Sequence[str], queries: QueriesConfig, split: Split) -> list[int]:
-    """For each picture an item of the split with the condition of what it shows. Raises UserError where that is not
-    said, or no item shows it."""
+def tell_conditions(names: Sequence[str], queries: QueriesConfig, split: Split) -> list[tuple[str, int]]:
+    """For each picture what it shows, and an item of the split with the condition of that. Raises UserError where that
+    is not said, or no item shows it."""
     if queries.prompt is not None:
         raise UserError("queries.prompt needs a model whose conditions are prompts: give queries.condition here.")
     known = name_conditions(split)
     if queries.condition is not None:
-        return [find_condition(known, queries.condition, "queries.condition")] * len(names)
+        return [(queries.condition, find_condition(known, queries.condition, "queries.condition"))] * len(names)
     if (captions := read_told(names, queries)) is not None:
-        return [find_condition(known, captions[name], f"{queries.captions}: {name}") for name in names]
-    told = [next((known[word] for word in words_of(name) if word in known), None) for name in names]
-    for name, item in zip(names, told, strict=True):
-        if item is None:
-            some = ", ".join(sorted(known)[:MOST_SHOWN])
-            raise UserError(f"The name {name} has none of the conditions that items have ({some} …): {ASK}.")
-    return [item for item in told if item is not None]
+        return [
+            (captions[name], find_condition(known, captions[name], f"{queries.captions}: {name}")) for name in names
+        ]
+    return [find_named(known, name) for name in names]
 
 
-def words_of(name: str) -> list[str]:
-    """What a file's name may say that it shows: its own without a number at its end, its folders', its first word."""
-    path = PurePosixPath(name)
-    own = strip_number(path.stem)
-    return [compose(text) for text in (path.stem, own, *reversed(path.parts[:-1]), BETWEEN_WORDS.split(own)[0]) if text]
+def find_named(known: Mapping[str, int], name: str) -> tuple[str, int]:
+    """What a picture shows by its name, and the item that `name_conditions` has for it. Raises UserError where its name
+    says nothing, or nothing that an item shows."""
+    for value in list_values(name):
+        if value in known:
+            return value, known[value]
+    if is_mute(PurePosixPath(name).stem):
+        refuse_name(name, "condition")
+    some = name_some(sorted(known), MOST_SHOWN)
+    raise UserError(f"The name {name} has none of the conditions that items have ({some}): {ASK.format('condition')}.")
 
 
-def strip_number(stem: str) -> str:
-    """The name of a file without the number that tells it from its like."""
-    return NUMBER.sub("", stem)
+def refuse_name(name: str, setting: str) -> NoReturn:
+    """Raise UserError for a picture whose name says nothing; ``setting``: by which it is said of all pictures."""
+    raise UserError(
+        f"The name {name} says not what the picture shows, as it is a number, or what a camera or a program calls "
+        f"pictures: {ASK.format(setting)}."
+    )
+
+
+def tell_shown(items: DataFrame, queries: QueriesConfig) -> list[str]:
+    """What networks are told that pictures show, where only their names have said it: a line for every value, of many
+    the first. ``items``: of their split."""
+    field = next((field for field in (KEY, SHOWN) if field in items), None)
+    if field is None or queries.told:
+        return []
+    by_value = items.groupby(field, sort=False)[FIELD].agg(list)
+    lines = [
+        f"{name_some(names, MOST_NAMED)}: shown as {excerpt(str(value))}, by {'its' if len(names) == 1 else 'their'} "
+        f"{noun(len(names), 'name')}"
+        for value, names in by_value.head(MOST_LINES).items()
+    ]
+    rest = sum(map(len, by_value[MOST_LINES:]))
+    return lines + ([f"{counted(rest, 'other picture')} likewise: see queries.csv of {SETTING}"] if rest else [])
 
 
 def read_told(names: Sequence[str], queries: QueriesConfig) -> dict[str, str] | None:
@@ -150,17 +178,19 @@ def open_pictures(ws: "Workspace") -> Split:
     if text is not None:
         rows = tell_prompts(names, ws.queries)
         text.check(row[KEY] for row in rows)
-        plan = plan_conditions(ws.store, rows, text, ws.device)
-        return make_split(pixels, np.load(plan.get().folder / FILE), rows)
-    train, plain = ws.data.train, [{FIELD: name} for name in names]
+        return make_split(pixels, ws.encode(rows, text), rows)
+    train = ws.data.train
     if train.conditions is None:
         check_untold(ws.queries)
-        return make_split(pixels, None, plain)
-    return make_split(pixels, train.conditions[tell_conditions(names, ws.queries, train), 0], plain)
+        return make_split(pixels, None, [{FIELD: name} for name in names])
+    shown = tell_conditions(names, ws.queries, train)
+    ids = train.items["id"].tolist()
+    rows = [{FIELD: name, SHOWN: value, FROM: ids[item]} for name, (value, item) in zip(names, shown, strict=True)]
+    return make_split(pixels, train.conditions[[item for _, item in shown], 0], rows)
 
 
-def make_split(pixels: np.ndarray, conditions: np.ndarray | None, rows: Sequence[Mapping[str, str]]) -> Split:
-    """Pictures as items. ``conditions``: [picture, *shape]."""
+def make_split(pixels: np.ndarray, conditions: np.ndarray | None, rows: Sequence[Mapping[str, Any]]) -> Split:
+    """Pictures as items, whose ids are their numbers. ``conditions``: [picture, *shape]."""
     import pandas as pd
 
     items = pd.DataFrame({"id": range(len(rows))} | {key: [row[key] for row in rows] for key in rows[0]})
@@ -188,7 +218,8 @@ def plan_pictures(ws: "Workspace") -> Plan:
                 f"{SETTING}: what the codec makes of a picture is not finite: choose another codec.weights."
             )
         save_sampled(folder, x.clone(), images)
-        table = split.items.rename(columns={"id": "condition_from"})
+        table = split.items.drop(columns="id")
+        table.insert(0, FROM, table.pop(FROM) if FROM in table else "")  # prompts are no item's
         table.insert(0, "role", "attributed")
         table.insert(0, "query", range(len(split)))
         write_table(folder / TABLE, table)
@@ -196,4 +227,4 @@ def plan_pictures(ws: "Workspace") -> Plan:
     config = {"codec": ws.codec.describe() | {"identity": dict(ws.codec.identity())}}
     size = len(split) * ((1 if not ws.codec.latent else 2) * split.pixels[:1].size * NUMBER_BYTES)
     cost = Cost(Work(looks=len(split), bytes=size))
-    return ws.store.plan("pictures", 1, config, {"pictures": ws.pictures_digest}, make, cost=lambda: cost)
+    return ws.store.plan("pictures", 2, config, {"pictures": ws.pictures_digest}, make, cost=lambda: cost)

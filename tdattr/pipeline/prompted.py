@@ -22,10 +22,13 @@ OWN = ("id", "condition_from", "query", "role")
 
 
 def read_prompts(queries: QueriesConfig) -> list[dict[str, str]]:
-    """The prompts of queries, each with what else is known of it; none where conditions are those of items.
+    """The prompts of queries, each with what else is known of it; none where conditions are those of items, or of the
+    user's own pictures.
 
     Raises UserError where they cannot be read.
     """
+    if queries.images is not None:
+        return []
     if queries.prompt is not None:
         return [{KEY: queries.prompt}]
     if queries.prompts is None:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from jaxtyping import Shaped
 from omegaconf import DictConfig
 
 from tdattr.codecs import Codec
@@ -24,6 +25,7 @@ from tdattr.data.prepared import SPLITS, Prepared, Split, load
 from tdattr.diffusion import Diffusion
 from tdattr.errors import UserError
 from tdattr.features import Extractor, Setting
+from tdattr.features.text import TextEncoder
 from tdattr.ids import Ids
 from tdattr.methods import Method
 from tdattr.metrics.choice import choose_measures
@@ -162,6 +164,13 @@ class Workspace(Settings):
         """The ids that even F1 does not see (``remove.groups`` and ``remove.ids``)."""
         return groups.select_removed(self.data, self.dataset.groups, self.remove.groups, self.remove.ids)
 
+    @property
+    def held_out(self) -> tuple[Split, Ids]:
+        """Items that F1 is not trained on: those of the test split or, where there is none, those that are removed,
+        which may be none either."""
+        test = self.data.test
+        return (test, np.arange(len(test))) if len(test) else (self.data.train, self.removed)
+
     @cached_property
     def ids(self) -> Ids:
         """The ids that F1 is trained on."""
@@ -250,9 +259,12 @@ class Workspace(Settings):
             return open_pictures(self)
         if self.prompts:
             assert self.dataset.text is not None  # check_prompts
-            plan = plan_conditions(self.store, self.prompts, self.dataset.text, self.device)
-            return make_split(self.prompts, np.load(plan.get().folder / FILE), self.data)
+            return make_split(self.prompts, self.encode(self.prompts, self.dataset.text), self.data)
         return self.data.test if len(self.data.test) else self.data.train
+
+    def encode(self, rows: list[dict[str, str]], text: TextEncoder) -> Shaped[np.ndarray, "row *condition"]:
+        """The conditions of these prompts, which are stored."""
+        return np.asarray(np.load(plan_conditions(self.store, rows, text, self.device).get().folder / FILE))
 
     @cached_property
     def pictures_digest(self) -> str:

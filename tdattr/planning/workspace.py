@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Shaped
 from omegaconf import DictConfig
 
 from tdattr.costs import Cost, Work
@@ -20,7 +21,7 @@ from tdattr.features import Setting
 from tdattr.features.text import TextEncoder
 from tdattr.networks import Network
 from tdattr.pipeline.open import open_as, pick_device
-from tdattr.pipeline.prompted import make_split, plan_conditions
+from tdattr.pipeline.prompted import plan_conditions
 from tdattr.pipeline.workspace import Workspace
 from tdattr.store import Artifact, Plan
 
@@ -59,19 +60,14 @@ class PlannedWorkspace(Workspace):
         check_counts(data.facts["count"], self.dataset.counts, self.dataset.name)
         return self.attach_latents(data)
 
-    @cached_property
-    def query_split(self) -> Split:
-        """Given prompts without their conditions, where these are not stored: nothing is encoded."""
-        if not self.prompts:
-            return super().query_split
-        assert self.dataset.text is not None  # check_prompts
+    def encode(self, rows: list[dict[str, str]], text: TextEncoder) -> Shaped[np.ndarray, "row *condition"]:
+        """Blank where the conditions of these prompts are not stored: nothing is encoded."""
         try:
-            if plan_conditions(self.store, self.prompts, self.dataset.text, self.device).finished:
-                return super().query_split
+            if plan_conditions(self.store, rows, text, self.device).finished:
+                return super().encode(rows, text)
         except Unavailable:
             log.warning("The weights that encode prompts are not here: nothing is found that was made with them.")
-        blank = np.broadcast_to(np.zeros((), self.dataset.text.kind), (len(self.prompts), self.dataset.text.width))
-        return make_split(self.prompts, blank, self.data)
+        return np.broadcast_to(np.zeros((), text.kind), (len(rows), text.width))
 
     def cost_of_data(self) -> Cost:
         """Every image is read once, and what is seen of it kept."""

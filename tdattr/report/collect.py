@@ -142,8 +142,8 @@ class Experiment:
         """What there is to say where one of the first models does not generate images of the data's kind, or is
         unlikely to have made the user's pictures."""
         runs = [run for by_seed in self.runs.values() for run in by_seed.values()]
-        pictures = {each["picture"]: each for run in runs for each in run.summary.get("pictures", [])}
-        if (unlikely := warn_unlikely(list(pictures.values()))) is not None:
+        pictures = [picture for run in runs for picture in run.summary.get("pictures", [])]
+        if (unlikely := warn_unlikely(pictures)) is not None:
             return unlikely
         shares = {
             seed: run.summary["far_queries"]

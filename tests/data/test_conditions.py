@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tdattr.data.conditions import find_condition, name_conditions
+from tdattr.data.conditions import check_conditional, find_condition, name_conditions
 from tdattr.data.prepared import Split
 from tdattr.errors import UserError
 
@@ -36,5 +36,12 @@ def test_a_name_of_nothing_is_refused_with_what_there_is() -> None:
         UserError, match="queries.condition has 'cow', which names no condition: choose among cat, dog."
     ):
         find_condition(name_conditions(items), "cow", "queries.condition")
+
+
+def test_conditions_that_no_field_names_are_not_said_to_be_none() -> None:
+    mixed = split(CATS, kind=["pet"] * 4)
+    check_conditional(mixed, "queries.condition")
+    with pytest.raises(UserError, match="has 'cat', but no field of the items tells their conditions apart"):
+        find_condition(name_conditions(mixed), "cat", "queries.condition")
     with pytest.raises(UserError, match="queries.condition has no effect: the model is unconditional"):
-        find_condition(name_conditions(split(None, kind=["cat"])), "cat", "queries.condition")
+        check_conditional(split(None, kind=["cat"]), "queries.condition")

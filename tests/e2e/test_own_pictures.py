@@ -13,8 +13,10 @@ import tdattr
 from tdattr.pipeline.generate import generate, load_queries
 from tdattr.pipeline.train import train
 from tdattr.queries import Queries
+from tdattr.tables import read_table
 from tests.e2e.console import TINY
 from tests.e2e.console import tdattr as command
+from tests.features.words import NODE
 
 PLAIN = [setting for setting in TINY if not setting.startswith("queries")]
 ITEMS = (3, 40, 700)
@@ -53,7 +55,51 @@ def test_a_training_item_is_found_by_its_picture(folder: Path) -> None:
         f"{number}.png": item for number, item in enumerate(ITEMS)
     }
     assert not list((folder / "outputs" / "artifacts").glob("generate*"))  # F1 generated nothing
-    assert all(0 <= each["share_below"] <= 1 for each in summary["pictures"])
+    assert all(0 <= each["share_below"] <= 1 and each["beyond"] is not None for each in summary["pictures"])
+    for number, item in enumerate(ITEMS):
+        assert f"shown as '{label_of(folder, item)}', by its name" in said, number
+
+
+def label_of(folder: Path, item: int) -> str:
+    """The digit that the picture of an item shows."""
+    number = ITEMS.index(item)
+    return next(path.name for path in (folder / "pictures").iterdir() if path.stem.endswith(f"_{number}"))[0]
+
+
+def test_pictures_are_compared_with_what_was_held_out_or_with_nothing(folder: Path) -> None:
+    """Never with training items, whose losses are lower."""
+    alone = ["method=pixel", "protocol=none", "dataset.source.held_out=0"]
+    said, summary = run(folder, *alone)
+    assert all(picture["beyond"] is picture["share_below"] is None for picture in summary["pictures"])
+    assert "is not judged by their losses" in said and any("not judged" in text for text in summary["warnings"])
+    _, summary = run(folder, *alone, "remove.ids=[5,6,7,8]")
+    assert all(picture["share_below"] in (0, 0.25, 0.5, 0.75, 1) for picture in summary["pictures"])
+    assert all(picture["beyond"] is not None for picture in summary["pictures"])
+
+
+def test_a_condition_comes_from_the_item_that_has_it(folder: Path) -> None:
+    places = [f"paths.outputs={folder}/outputs", f"queries.images={folder}/pictures", "protocol=none", "method=pixel"]
+    ws = tdattr.compose([*PLAIN, *places])
+    table = read_table(generate(ws, train(ws)).get().folder / "queries.csv", ["shown"])
+    labels = ws.data.train.items["label"].astype(str)
+    assert [labels[item] for item in table["condition_from"]] == table["shown"].tolist()
+    assert [name[0] for name in table["name"]] == table["shown"].tolist()
+
+
+def test_pictures_are_planned_as_they_are_run(folder: Path) -> None:
+    """Also where conditions are prompts, whose conditions are not stored yet."""
+    words = [f"dataset.text={NODE}", "queries.prompt=a bold 4", "dataset=glyph_digits"]
+    plain = [setting for setting in PLAIN if not setting.startswith("dataset")]
+    before = set(folder.rglob("*"))
+    for given in (words, [*words[:1], words[2], "queries.captions=shown.csv"]):
+        names = [path.name for path in sorted((folder / "pictures").iterdir())]
+        (folder / "shown.csv").write_text("file,caption\n" + "".join(f"{name},a thin 9\n" for name in names))
+        pictures = ["queries.images=pictures", "method=pixel", "protocol=none", "plan=true"]
+        said = command(*plain, *given, *pictures, folder=folder).stdout
+        stages = {line.split()[0] for line in said.splitlines() if line.strip()}
+        assert {"pictures", "plausibility"} <= stages and "generate" not in stages, said
+    built = {path.relative_to(folder) for path in set(folder.rglob("*")) - before}
+    assert built <= {Path("shown.csv")}
 
 
 def test_networks_are_told_what_the_names_say(folder: Path) -> None:
@@ -79,8 +125,13 @@ def test_networks_are_told_what_the_names_say(folder: Path) -> None:
         (["protocol=none", "method=journey_trak"], "method=journey_trak looks at how a query was generated"),
         (["protocol=none", "method=pixel", "queries.attributed=2"], "has no effect with queries.images"),
         (["protocol=none", "method=pixel", "queries.condition=seven"], "choose among 0, 1, 2"),
+        (["protocol=none", "method=pixel", "queries.explained=controls"], "has no effect with queries.images"),
+        (
+            ["protocol=none", "method=condition", "method.labels=label", "dataset.source.condition=none"],
+            "method.labels=label is not known of the queries",
+        ),
     ],
-    ids=["protocol", "method", "number", "condition"],
+    ids=["protocol", "method", "number", "condition", "controls", "labels"],
 )
 def test_what_cannot_be_is_said_before_anything_is_trained(folder: Path, overrides: list[str], reason: str) -> None:
     said, summary = run(folder, *overrides, check=False)

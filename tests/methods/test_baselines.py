@@ -9,10 +9,14 @@ import torch
 from scipy import stats
 from sklearn.metrics.pairwise import cosine_similarity
 
+from tdattr.data.prepared import Prepared
+from tdattr.errors import UserError
 from tdattr.methods import Context, MethodSetup, pixel
+from tdattr.methods.condition import Condition
 from tdattr.methods.pixel import Pixel
 from tdattr.methods.random import Random
 from tests.contexts import IDS, with_queries
+from tests.features.words import Words
 
 
 def test_random_scores_are_a_function_of_seed_and_query_alone(context: Context) -> None:
@@ -56,3 +60,18 @@ def test_pixel_similarity_finds_a_copy(context: Context) -> None:
 def test_they_serve_everything(make_setup: Callable[..., MethodSetup]) -> None:
     Random("random").check(make_setup(items=1))
     Pixel("pixel", 0.0).check(make_setup(items=1))
+
+
+def test_labels_and_prompts_that_the_queries_lack_are_refused(
+    make_setup: Callable[..., MethodSetup], tiny_data: Prepared
+) -> None:
+    """As are those of pictures, which are no items: their scores would end in a KeyError."""
+    items = tiny_data.train.items.assign(kind="x", prompt="a cat")
+    data = replace(tiny_data, train=replace(tiny_data.train, items=items, conditions=None))
+    labels = Condition("condition", "kind", None)
+    labels.check(make_setup(data=data))
+    labels.check(make_setup(data=data, query_fields=["name", "kind"]))
+    with pytest.raises(UserError, match="method.labels=kind is not known of the queries"):
+        labels.check(make_setup(data=data, query_fields=["name"]))
+    with pytest.raises(UserError, match="compares prompts, which the queries lack: set method.text=null"):
+        Condition("condition", None, Words()).check(make_setup(data=data, query_fields=["name"]))

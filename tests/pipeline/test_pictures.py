@@ -1,5 +1,6 @@
 """Pictures of one's own: which files they are, and what their names say that they show."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,14 @@ from PIL import Image
 
 from tdattr.data.prepared import Split
 from tdattr.errors import UserError
-from tdattr.pipeline.pictures import adopt_pictures, list_pictures, tell_conditions, tell_prompts, words_of
+from tdattr.pipeline.pictures import (
+    adopt_pictures,
+    list_pictures,
+    tell_conditions,
+    tell_prompts,
+    tell_shown,
+    warn_of_others,
+)
 from tdattr.queries import QueriesConfig
 
 KINDS = ["cat", "dog", "cat", "dog"]
@@ -20,7 +28,7 @@ ANIMALS = Split(np.zeros((4, 2, 2, 1), np.uint8), CONDITIONS, pd.DataFrame({"id"
 
 
 def config(**told: Any) -> QueriesConfig:
-    rest = dict.fromkeys(("prompts", "prompt", "where", "conditions", "seeds", "captions", "condition"))
+    rest = dict.fromkeys(("prompts", "prompt", "where", "conditions", "seeds", "captions", "condition", "images"))
     numbers = {"attributed": 1, "controls": 0, "guidance": None, "batch_size": 1, "explained": "attributed"}
     return QueriesConfig(**(numbers | rest | told))
 
@@ -54,6 +62,34 @@ def test_what_is_missing_is_said(folder: Path) -> None:
             list_pictures(given)
 
 
+def test_no_name_is_not_the_working_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder / "photos")
+    for given in ("", " ", [], ["b.png", ""], True, [None]):
+        with pytest.raises(UserError, match=r"queries.images=.* must be a picture, a folder of pictures, or a list"):
+            list_pictures(given)
+
+
+def test_a_name_that_looks_like_a_number_is_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which YAML, and the command line, take it for."""
+    monkeypatch.chdir(folder)
+    (folder / "photos").rename(folder / "2024")
+    assert list(list_pictures(2024)) == list(list_pictures([2024])) == ["a.jpg", "b.png", "cats/1.webp"]
+    cfg = OmegaConf.create({"queries": {"images": 2024, "seeds": None, "attributed": 20, "controls": 20}})
+    adopt_pictures(cfg)
+    assert cfg.queries.attributed == 3
+
+
+def test_files_that_are_not_read_are_counted(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("c.heic", "cats/d.HEIC", "e.svg"):
+        (folder / "photos" / name).write_text("")
+    warn_of_others([str(folder / "photos"), str(folder / "photos" / "b.png")])
+    assert "photos: some files are not read (2 .heic, 1 .svg): save them as PNG or JPEG" in caplog.text
+    caplog.clear()
+    warn_of_others(None)
+    warn_of_others(str(folder / "photos" / "b.png"))
+    assert not caplog.text
+
+
 def test_there_are_as_many_queries_as_pictures_or_seeds(folder: Path) -> None:
     def adopt(**queries: Any) -> tuple[int, int]:
         cfg = OmegaConf.create({"queries": {"images": None, "seeds": None, "attributed": 20, "controls": 20} | queries})
@@ -68,18 +104,47 @@ def test_there_are_as_many_queries_as_pictures_or_seeds(folder: Path) -> None:
 
 def test_a_name_says_what_a_picture_shows() -> None:
     names = ["cat.png", "dog_01.jpg", "cat (3).png", "dog/IMG_2041.jpg", "cat-on-a-sofa.png"]
-    assert tell_conditions(names, config(images="x"), ANIMALS) == [0, 1, 0, 1, 0]
-    assert words_of("art/Cat_001.png") == ["Cat_001", "Cat", "art", "Cat"]
+    shown = tell_conditions(names, config(images="x"), ANIMALS)
+    assert shown == [("cat", 0), ("dog", 1), ("cat", 0), ("dog", 1), ("cat", 0)]
     with pytest.raises(UserError, match=r"The name cow.png has none of the conditions that items have \(cat, dog"):
         tell_conditions(["cat.png", "cow.png"], config(images="x"), ANIMALS)
 
 
+@pytest.mark.parametrize("name", ["7.png", "IMG_2043.jpg", "Screenshot 2023-01-05.png"])
+def test_a_camera_or_a_count_is_no_class(name: str) -> None:
+    digits = replace(ANIMALS, items=ANIMALS.items.assign(kind=["7", "IMG", "7", "IMG"]))
+    with pytest.raises(UserError, match=r"says not what the picture shows, .*queries.condition=….*queries.captions=…"):
+        tell_conditions([name], config(images="x"), digits)
+    with pytest.raises(UserError, match="says not what the picture shows, .*queries.prompt=…"):
+        tell_prompts([name], config(images="x"))
+    assert tell_conditions([name], config(images="x", condition="7"), digits) == [("7", 0)]
+
+
+def test_what_names_were_read_as_is_said_in_few_lines() -> None:
+    def items(**values: list[str]) -> pd.DataFrame:
+        return pd.DataFrame({"id": range(len(values["name"]))} | values)
+
+    names = [f"cat_{number}.png" for number in range(9)]
+    read = config(images="x")
+    shown = items(name=[*names, "dog.png"], shown=[*["cat"] * 9, "dog"])
+    assert tell_shown(shown, read) == [
+        "cat_0.png, cat_1.png, cat_2.png, cat_3.png, cat_4.png and 4 more: shown as 'cat', by their names",
+        "dog.png: shown as 'dog', by its name",
+    ]
+    assert tell_shown(shown, config(images="x", condition="cat")) == []
+    assert tell_shown(items(name=names), read) == []
+    texts = items(name=[f"{number}.png" for number in range(100)], prompt=[f"cat {number}" for number in range(100)])
+    lines = tell_shown(texts, read)
+    assert len(lines) == 11 and lines[0] == "0.png: shown as 'cat 0', by its name"
+    assert lines[-1].startswith("90 other pictures likewise")
+
+
 def test_one_condition_or_a_file_goes_before_names(tmp_path: Path) -> None:
     names = ["cat.png", "x.png"]
-    assert tell_conditions(names, config(images="x", condition="dog"), ANIMALS) == [1, 1]
+    assert tell_conditions(names, config(images="x", condition="dog"), ANIMALS) == [("dog", 1)] * 2
     (tmp_path / "shown.csv").write_text("file,caption\nx.png,cat\ncat.png,dog\n")
     shown = config(images="x", captions=str(tmp_path / "shown.csv"))
-    assert tell_conditions(names, shown, ANIMALS) == [1, 0]
+    assert tell_conditions(names, shown, ANIMALS) == [("dog", 1), ("cat", 0)]
     with pytest.raises(UserError, match="says nothing of y.png: add it"):
         tell_conditions(["y.png"], shown, ANIMALS)
     with pytest.raises(UserError, match="nowhere.csv does not exist"):

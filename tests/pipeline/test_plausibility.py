@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tdattr.metrics.unlikely import warn_unlikely
+from tdattr.metrics.unlikely import warn_uncompared, warn_unlikely
 from tdattr.pipeline.plausibility import predict_limit
 
 
@@ -17,14 +17,27 @@ def test_one_in_a_hundred_of_the_kind_lies_beyond(count: int) -> None:
     assert 0.005 <= np.mean(beyond) <= 0.016
 
 
-def test_one_item_says_nothing() -> None:
-    assert predict_limit(np.array([0.2])) == float("inf")
+def test_one_item_or_none_says_nothing() -> None:
+    assert predict_limit(np.array([0.2])) is None and predict_limit(np.zeros(0)) is None
+
+
+def picture(name: str, beyond: bool | None = False, far: bool | None = False) -> dict[str, Any]:
+    return {"picture": name, "loss": 1.0, "share_below": 0.0, "beyond": beyond, "far": far}
+
+
+def test_a_picture_of_several_runs_is_named_once_if_one_of_them_says_so() -> None:
+    said = warn_unlikely([picture("a.png", beyond=True), picture("a.png", far=True), picture("a.png")])
+    assert said is not None and said.startswith("a.png: this model")
+
+
+def test_pictures_that_were_compared_with_nothing_are_not_said_to_be_likely() -> None:
+    assert warn_uncompared([]) is None and warn_uncompared([picture("a.png")]) is None
+    said = warn_uncompared([picture("a.png", beyond=None)])
+    assert said is not None and "is not judged by their losses" in said and "held_out" in said
+    assert warn_unlikely([picture("a.png", beyond=None)]) is None
 
 
 def test_pictures_are_named_by_either_reason() -> None:
-    def picture(name: str, beyond: bool = False, far: bool | None = False) -> dict[str, Any]:
-        return {"picture": name, "loss": 1.0, "share_below": 0.0, "beyond": beyond, "far": far}
-
     assert warn_unlikely([picture("a.png"), picture("b.png", far=None)]) is None
     said = warn_unlikely([picture("a.png", beyond=True), picture("b.png"), picture("c.png", far=True)])
     assert said is not None and said.startswith("a.png, c.png: this model is unlikely")
