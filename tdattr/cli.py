@@ -3,6 +3,7 @@
 import gc
 import logging
 import os
+import shlex
 import signal
 import sys
 import traceback
@@ -30,6 +31,7 @@ from tdattr.jobs import Interrupted, interruptible, join_names, own_job
 from tdattr.overrides import arrange, check_overrides, compose_bare, explain, join_lines
 from tdattr.plan_notice import NOTICE, Planned
 from tdattr.progress import close_bars
+from tdattr.replay import unfold, wants_replay
 from tdattr.report.arguments import parse
 from tdattr.run_status import CANCEL, LOG, report_run
 from tdattr.search_path import CONF, in_sweep, register_launchers
@@ -67,12 +69,20 @@ def main(jobs: "Jobs | None" = None) -> None:
         for planner in planned:
             planner.show()
 
+    if wants_replay(sys.argv[1:]):
+        sentences(replay, jobs or Jobs(CONFIG))
     given = sys.argv[1:]
     try:
         compose_and_run(load, jobs or Jobs(CONFIG), finish)
     except Planned:
         with planning(given) as sys.argv[1:]:
             compose_and_run(load, jobs or Jobs(CONFIG), finish)
+
+
+def replay() -> None:
+    """Put the overrides that the config of a run stands for into the command line, and say which they are."""
+    sys.argv[1:] = unfold(sys.argv[1:])
+    print(f"The same as: tdattr {shlex.join(sys.argv[1:])}", file=sys.stderr, flush=True)
 
 
 @contextmanager

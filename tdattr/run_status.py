@@ -18,6 +18,7 @@ from typing import Any
 log = logging.getLogger(__name__)
 STATUS = "status.json"
 LOG = "run.log"  # in the same folder
+OVERRIDES, HYDRA = ".hydra/overrides.yaml", ".hydra/hydra.yaml"  # in the same folder, what Hydra keeps of its command
 CANCEL = "cancelled"  # a file in a run's folder: it is not to start
 RUNNING, DONE, FAILED, INTERRUPTED = "running", "done", "failed", "interrupted"
 LOST = "lost"  # said by whoever has started the run's process, and seen it end without a word

@@ -27,7 +27,9 @@ FOLDERS = ("file", "pkg")  # kinds of sources that hold configs as files
 OmegaConf.register_new_resolver("variable", lambda name, default: os.environ.get(name) or default, replace=True)
 OmegaConf.register_new_resolver("share_threads", lambda *given: share_threads(*given), replace=True)
 OmegaConf.register_new_resolver("conf", lambda name: str(CONF / name), replace=True)  # a file beside the configs
-OmegaConf.register_new_resolver("expanduser", os.path.expanduser, replace=True)  # of Hydra's own folders: ~ is not ./~
+OmegaConf.register_new_resolver(  # of Hydra's own folders: ~ is not ./~, and YAML takes the folder 2024 for a number
+    "expanduser", lambda path: os.path.expanduser(str(path)), replace=True
+)
 
 
 def share_threads(threads: str | None, workers: Any) -> int | None:

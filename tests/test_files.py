@@ -15,9 +15,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from omegaconf import OmegaConf
 from safetensors.torch import save_file
 
 import tdattr
+import tdattr.search_path  # which registers what configs ask for
 from tdattr import files
 from tdattr.errors import UserError
 from tdattr.files import digest, digest_once, expand, reserve, to_json, write_json, writing
@@ -41,6 +43,11 @@ def limited() -> Iterator[None]:
 )
 def test_a_name_that_yaml_takes_for_a_number_is_a_path(given: Any, name: str) -> None:
     assert expand(given) == Path(name)
+
+
+def test_so_is_a_folder_of_runs() -> None:
+    for runs, meant in ((2024, "2024"), ("~/x", f"{Path.home()}/x")):
+        assert OmegaConf.create({"runs": runs, "dir": "${expanduser:${runs}}"}).dir == meant
 
 
 def save_text(path: Path) -> None:

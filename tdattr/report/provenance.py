@@ -7,10 +7,9 @@ from typing import Any
 import yaml
 
 from tdattr.integrity import FILES, digest_content
-from tdattr.report.collect import UNREADABLE, Experiment, Run, describe_error
+from tdattr.report.collect import CONFIG, UNREADABLE, Experiment, Run, describe_error
+from tdattr.run_status import OVERRIDES
 from tdattr.store import provenance
-
-OVERRIDES = ".hydra/overrides.yaml"  # below the folder of a run
 
 
 @dataclass(frozen=True)
@@ -21,7 +20,8 @@ class Origin:
     method: str
     seed: int
     folder: str
-    command: str | None  # that repeats it; None: its overrides were not kept
+    command: str | None  # that it was; None: its overrides were not kept
+    replay: str | None  # that repeats it exactly, from any folder
     device: str
     artifacts: list[tuple[str, str, str, str]]
 
@@ -63,12 +63,13 @@ def trace_run(method: str, seed: int, run: Run, seen: dict[str, dict[str, Any]])
             artifacts.append((role, name, content.get("finished", ""), digest))
         except UNREADABLE as error:
             artifacts.append((role, str(name), describe_error(error), ""))
-    device = run.summary.get("device") or ""
-    return Origin(method, seed, str(run.folder), read_command(run), device, artifacts)
+    device, command = run.summary.get("device") or "", read_command(run)
+    replay = None if command is None else shlex.join(["tdattr", "--config", str((run.folder / CONFIG).absolute())])
+    return Origin(method, seed, str(run.folder), command, replay, device, artifacts)
 
 
 def read_command(run: Run) -> str | None:
-    """The command that repeats a run, as a shell takes it."""
+    """The command of a run, as a shell takes it."""
     try:
         overrides = yaml.safe_load((run.folder / OVERRIDES).read_text(encoding="utf-8"))
         return shlex.join(["tdattr", *map(str, overrides)])

@@ -98,6 +98,7 @@ def test_what_was_run_is_traced_and_a_damaged_artifact_is_named(outputs: Outputs
     origins = trace(experiment)
     [origin] = origins.runs
     assert origin.command == """tdattr method=pixel 'dataset.name='"'"'a b'"'"''"""
+    assert origin.replay == f"tdattr --config '{found.folder}/config.yaml'"  # "run 1" has a space
     by_role = {role: rest for role, *rest in origin.artifacts}
     assert by_role["scores"][1:] == ["today", ""]  # no digests in older versions
     assert "is damaged" in by_role["evaluation"][1]
