@@ -38,14 +38,17 @@ def check_conditional(split: Split, setting: str) -> None:
         raise UserError(f"{setting} has no effect: the model is unconditional, so leave it out.")
 
 
+def check_named(named: Mapping[str, int], setting: str) -> None:
+    """Raise UserError, naming what a condition was given by, where `name_conditions` gives none of items that have
+    conditions."""
+    if not named:
+        raise UserError(f"{setting} names a condition, but no field of the items tells their conditions apart.")
+
+
 def find_condition(named: Mapping[str, int], value: str, setting: str) -> int:
     """The item whose condition ``value`` names, of those that `name_conditions` gives of items that have conditions.
     Raises UserError, naming the ``setting`` that it was given by, where there is none."""
-    if not named:
-        raise UserError(
-            f"{setting} has {value!r}, but no field of the items tells their conditions apart, by which these could be "
-            "named."
-        )
+    check_named(named, setting)
     if compose(value) in named:
         return named[compose(value)]
     values = name_some(sorted(named), MOST_SHOWN)

@@ -11,7 +11,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from tdattr.costs import NUMBER_BYTES, Cost, Work
-from tdattr.data.conditions import MOST_SHOWN, find_condition, name_conditions
+from tdattr.data.conditions import MOST_SHOWN, check_named, find_condition, name_conditions
 from tdattr.data.image_folder import read_captions
 from tdattr.data.images import read_image
 from tdattr.data.listing import list_folder
@@ -117,6 +117,7 @@ def tell_conditions(names: Sequence[str], queries: QueriesConfig, split: Split) 
 def find_named(known: Mapping[str, int], name: str) -> tuple[str, int]:
     """What a picture shows by its name, and the item that `name_conditions` has for it. Raises UserError where its name
     says nothing, or nothing that an item shows."""
+    check_named(known, f"The name {name}")
     for value in list_values(name):
         if value in known:
             return value, known[value]

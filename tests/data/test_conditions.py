@@ -41,7 +41,7 @@ def test_a_name_of_nothing_is_refused_with_what_there_is() -> None:
 def test_conditions_that_no_field_names_are_not_said_to_be_none() -> None:
     mixed = split(CATS, kind=["pet"] * 4)
     check_conditional(mixed, "queries.condition")
-    with pytest.raises(UserError, match="has 'cat', but no field of the items tells their conditions apart"):
+    with pytest.raises(UserError, match="queries.condition names a condition, but no field of the items tells"):
         find_condition(name_conditions(mixed), "cat", "queries.condition")
     with pytest.raises(UserError, match="queries.condition has no effect: the model is unconditional"):
         check_conditional(split(None, kind=["cat"]), "queries.condition")

@@ -120,6 +120,13 @@ def test_a_camera_or_a_count_is_no_class(name: str) -> None:
     assert tell_conditions([name], config(images="x", condition="7"), digits) == [("7", 0)]
 
 
+def test_conditions_that_no_field_names_cannot_be_told_by_names() -> None:
+    pets = replace(ANIMALS, items=ANIMALS.items.assign(kind="pet"))
+    for told in (config(images="x"), config(images="x", condition="cat")):
+        with pytest.raises(UserError, match="names a condition, but no field of the items tells their"):
+            tell_conditions(["cat.png"], told, pets)
+
+
 def test_what_names_were_read_as_is_said_in_few_lines() -> None:
     def items(**values: list[str]) -> pd.DataFrame:
         return pd.DataFrame({"id": range(len(values["name"]))} | values)
