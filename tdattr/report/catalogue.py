@@ -5,25 +5,20 @@ from typing import Any
 import numpy as np
 import torch
 
+from tdattr.data.names import FIELD
 from tdattr.data.prepared import read_split
-from tdattr.metrics.aggregation import AggregateConfig
 from tdattr.pictures import to_uint8
-from tdattr.protocols.group_agreement import aggregate_scores
 from tdattr.queries import load_images
 from tdattr.report.album import FULL, HALF, Album
 from tdattr.report.collect import UNREADABLE, Experiment, Run, describe_error
-from tdattr.report.gallery import Gallery
-from tdattr.report.per_query import numeric_columns
-from tdattr.report.sheets import MAKERS
-from tdattr.report.sheets.group_agreement import PROTOCOLS as GROUP_PROTOCOLS
+from tdattr.report.gallery import Gallery, shorten, trim
+from tdattr.report.group_scores import show_group_scores, tell_intervals
+from tdattr.report.outcomes import AGREEMENT, OUTCOMES, list_unlikely, list_verdict
 from tdattr.scores import LISTED, Scores, load_scores
 from tdattr.tables import read_frame
 
 SHOWN = LISTED  # the highest scores of a query and method
 LOWEST = 4  # the lowest
-MOST_GROUPS = 40  # with bars of their own
-MAIN = ("top_1", "spearman", "ndcg_3")  # of the protocols that judge groups
-DIGITS = 4  # significant ones, of a number in the page
 
 
 class Catalogue:
@@ -50,7 +45,8 @@ class Catalogue:
             "title": self.experiment.title,
             "protocol": self.experiment.protocol,
             "groups": self.experiment.config["dataset"].get("groups"),
-            "items": None if self.gallery is None else len(self.gallery.split.items),
+            "items": None if self.gallery is None else len(self.gallery.seen),
+            "outcomes": OUTCOMES.get(self.experiment.protocol),
             "methods": [self.describe_method(name) | entry for name, entry in self.methods.items()],
             "targets": [] if self.gallery is None else self.gallery.targets,
             "queries": self.queries,
@@ -63,7 +59,7 @@ class Catalogue:
         for key in ("mean", "ceiling"):
             values = {
                 measure: [agreement[measure].get(key) for agreement in agreements if measure in agreement]
-                for measure in MAIN
+                for measure in AGREEMENT
             }
             known = {measure: listed for measure, listed in values.items() if listed and None not in listed}
             if known:
@@ -80,6 +76,7 @@ class Catalogue:
         originals = to_uint8(load_images(first.artifact("queries")))
         table = read_frame(first.artifact("queries").folder / "queries.csv")
         gallery = self.open_gallery(first)
+        unlikely = list_unlikely(first)
         start = first_explained(self.experiment.config["queries"])
         content: list[dict[str, Any]] = []
         for query in range(start, start + first.summary["num_queries"]):
@@ -94,6 +91,8 @@ class Catalogue:
             }
             if gallery.by in row:
                 entry["group"] = row[gallery.by]
+            if row.get(FIELD) in unlikely:
+                entry["unlikely"] = True
             content.append(entry)
         for name, run in runs.items():
             number = list(self.methods).index(name)
@@ -102,17 +101,24 @@ class Catalogue:
         return content
 
     def caption(self, row: dict[str, str], query: int) -> str:
-        """What is said of a query: what it was told, its file, or its number."""
-        told = "condition" if self.experiment.config["dataset"].get("text") is None else "prompt"
-        if "prompt" in row and self.gallery is not None and self.gallery.split.conditions is not None:
-            return f"{told}: {row['prompt']}"
-        return row.get("name", f"query {query}")
+        """What is said of a query: its file, if it is a picture of the user's, and what the model was told of it, by
+        the prompt or the item that its condition is from; else its number."""
+        conditional = self.gallery is not None and self.gallery.split.conditions is not None
+        brought = self.experiment.config["queries"].get("images") is not None  # its name is its own, not an item's
+        words = [row[FIELD]] if brought and FIELD in row else []
+        if conditional and "prompt" in row:
+            told = "condition" if self.experiment.config["dataset"].get("text") is None else "prompt"
+            words.append(f"{told}: {row['prompt']}")
+        elif conditional and not brought and FIELD in row:
+            words.append(f"condition of {row[FIELD]}")
+        return ", ".join(words) or f"query {query}"
 
     def open_gallery(self, run: Run) -> Gallery:
         """The training items, which all runs of an experiment share."""
         if self.gallery is None:
             split = read_split(run.artifact("dataset").folder, "train")
-            self.gallery = Gallery(split, self.album, self.experiment.config["dataset"].get("groups"))
+            seen = load_scores(run.artifact("scores")).ids
+            self.gallery = Gallery(split, self.album, self.experiment.config["dataset"].get("groups"), seen)
         return self.gallery
 
     def show_method(self, name: str, run: Run, gallery: Gallery) -> list[dict[str, Any]]:
@@ -127,6 +133,8 @@ class Catalogue:
         entry["sign"] = tell_sign(known) if entry.get("sign") in (None, tell_sign(known)) else "both"
         if scores.decided is not None:
             entry["decided"] = scores.decided
+        if (told := tell_intervals(run, scores)) is not None:
+            entry["intervals"] = told
         return show_attributions(run, scores, gallery)
 
 
@@ -154,7 +162,7 @@ def show_attributions(run: Run, scores: Scores, gallery: Gallery) -> list[dict[s
         for key, role in (("after", "regenerated"), ("random", "regenerated_random"))
         if role in run.summary["artifacts"]
     }
-    grouped = show_all_groups(run, scores, gallery)
+    grouped = show_group_scores(run, scores, gallery)
     content = []
     for query in range(len(order)):
         entry: dict[str, Any] = {
@@ -191,59 +199,3 @@ def list_targets(
     flags = [int(index in removed) for index in ids] or [0] * len(values)
     listed = zip(numbers, values, errors, flags, strict=True)
     return [trim([number, shorten(value), shorten(error), flag]) for number, value, error, flag in listed]
-
-
-def show_all_groups(run: Run, scores: Scores, gallery: Gallery) -> list[list[list[Any]]] | None:
-    """Where groups are judged, the score of each for each query, and gold's where there is one: [number, score,
-    standard error, gold]; None where they are not."""
-    if run.summary["protocol"] not in GROUP_PROTOCOLS or gallery.by is None or scores.decided is not None:
-        return None
-    names = list(gallery.members)
-    config = AggregateConfig(**run.config["protocol"]["aggregate"]) if scores.groups is None else None
-    values = scores.values.numpy() if config is None else aggregate_scores(scores, gallery.members, config)
-    errors = scores.standard_errors if scores.groups is not None else None
-    gold = load_scores(run.artifact("gold")).values if "gold" in run.summary["artifacts"] else None
-    numbers = gallery.show_groups(scores.groups or names)
-    content = []
-    for query, row in enumerate(values):
-        entries = [
-            trim(
-                [
-                    number,
-                    shorten(float(row[index])),
-                    None if errors is None else shorten(float(errors[query, index])),
-                    None if gold is None else shorten(float(gold[query, index])),
-                ]
-            )
-            for index, number in enumerate(numbers)
-        ]
-        content.append(sorted(entries, key=lambda entry: -(entry[1] or 0))[:MOST_GROUPS])
-    return content
-
-
-def list_verdict(run: Run, query: int) -> dict[str, Any]:
-    """What the protocol found for a query: the main numbers of the package's protocols, all of others; and the group
-    that gold puts first."""
-    if "evaluation" not in run.summary["artifacts"]:
-        return {}
-    table = run.per_query
-    if query >= len(table):
-        return {}
-    metrics = list(run.summary.get("metrics", ()))
-    main = [name for name in (*metrics, *(f"{each}_random" for each in metrics), "lds", *MAIN) if name in table]
-    packaged = any(run.summary["protocol"] in maker.PROTOCOLS for maker in MAKERS)
-    names = main if packaged else numeric_columns(table)
-    found: dict[str, Any] = {name: shorten(float(table[name].iloc[query])) for name in names}
-    return found | {name: str(table[name].iloc[query]) for name in ("gold", "named") if name in table}
-
-
-def shorten(value: float | None) -> float | None:
-    """A number with a few digits; None where it is none."""
-    return float(f"{value:.{DIGITS}g}") if value is not None and np.isfinite(value) else None
-
-
-def trim(entry: list[Any]) -> list[Any]:
-    """Without what says nothing at its end."""
-    while entry and entry[-1] in (None, 0) and len(entry) > 2:
-        entry = entry[:-1]
-    return entry

@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 
 from tdattr.data.groups import list_owners
+from tdattr.ids import Ids
 from tdattr.pictures import to_uint8
 from tdattr.report.album import THUMB, Album
+
+DIGITS = 4  # significant ones, of a number in the page
 
 
 @dataclass
@@ -19,6 +22,7 @@ class Gallery:
     split: Any  # a Split
     album: Album
     by: str | None = None  # what groups are made by; None: there are none
+    ids: Ids | None = None  # of the items that F1 has seen; None: all
     targets: list[dict[str, Any]] = field(default_factory=list)
     numbers: dict[int | str, int] = field(default_factory=dict)  # by the id of an item or the name of a group
 
@@ -28,10 +32,15 @@ class Gallery:
         return [] if self.by is None else [name for _, name in sorted(list_owners(self.split.items, self.by))]
 
     @cached_property
-    def members(self) -> dict[str, np.ndarray]:
-        """The ids of every group."""
-        owners = np.array(self.owners, dtype=object)
-        return {name: np.flatnonzero(owners == name) for name in sorted(set(self.owners))}
+    def seen(self) -> Ids:
+        """The ids of the items that F1 has seen, which is less than all where some were removed before."""
+        return np.arange(len(self.split.items)) if self.ids is None else self.ids
+
+    @cached_property
+    def members(self) -> dict[str, Ids]:
+        """The ids of every group, of items that F1 has seen; a group that it has seen nothing of is none."""
+        owners = np.array(self.owners, dtype=object)[self.seen]
+        return {name: self.seen[owners == name] for name in sorted(set(owners))}
 
     def show(self, ids: Sequence[int]) -> list[int]:
         """The number of each item."""
@@ -68,3 +77,15 @@ def label(item: dict[Any, Any]) -> str:
     if not item.get("prompt"):
         words += [str(value) for key, value in item.items() if key not in ("id", "name")]
     return f"id {item['id']}: " + ", ".join(words)
+
+
+def shorten(value: float | None) -> float | None:
+    """A number with a few digits; None where it is none."""
+    return float(f"{value:.{DIGITS}g}") if value is not None and np.isfinite(value) else None
+
+
+def trim(entry: list[Any]) -> list[Any]:
+    """Without what says nothing at its end."""
+    while entry and entry[-1] in (None, 0) and len(entry) > 2:
+        entry = entry[:-1]
+    return entry

@@ -77,6 +77,29 @@ class Outputs:
         self.write(method, seed, "tiny", table, found | (summary or {}), {"protocol": {"name": "lds"}} | config)
         return table
 
+    def rises(self, method: str, seed: int, shift: float = 0.0, **config: Any) -> pd.DataFrame:
+        """A run in which losses rise by ``shift`` percent more without what the method names than without random
+        items, on average."""
+        rng = np.random.default_rng(self.count + 1)
+        randoms = rng.normal(1.0, 0.5, (QUERIES, 3))
+        table = pd.DataFrame({"query": range(QUERIES), "loss": rng.uniform(0.1, 0.2, QUERIES)})
+        table["rise_percent"] = rng.normal(1.0 + shift, 0.5, QUERIES)
+        table["random_rise_percent"] = randoms.mean(1)
+        table["random_rise_most_percent"] = randoms.max(1)
+        excess = table["rise_percent"] - table["random_rise_percent"]
+        found = {
+            "protocol": "removal_loss",
+            "title": f"k = {K}",
+            "k": K,
+            "removed": 20,
+            "rise_percent": float(table["rise_percent"].mean()),
+            "random_rise_percent": float(table["random_rise_percent"].mean()),
+            "excess_percent": {"mean": float(excess.mean()), "low": float(excess.min()), "high": float(excess.max())},
+            "above_all_random": float((table["rise_percent"] > table["random_rise_most_percent"]).mean()),
+        }
+        self.write(method, seed, "tiny", table, found, {"protocol": {"name": "removal_loss"}} | config)
+        return table
+
     def groups(
         self,
         method: str,

@@ -63,8 +63,8 @@ def add_pictures(
     path.write_text(json.dumps(summary | {"artifacts": summary["artifacts"] | roles}))
     config = path.parent / "config.yaml"
     content = yaml.safe_load(config.read_text())
-    content["dataset"] |= {"groups": "style", "text": None}
-    content["queries"] = {"attributed": QUERIES}
+    content["dataset"] |= {"groups": "style", "text": content["dataset"].get("text")}
+    content["queries"] = {"attributed": QUERIES} | content.get("queries", {})
     config.write_text(yaml.safe_dump(content))
     (path.parent / ".hydra").mkdir()
     (path.parent / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump([f"seed={summary['seed']}", "dataset=a b"]))

@@ -201,7 +201,7 @@ def test_the_page_shows_the_examples_of_the_best_damping(tmp_path: Path) -> None
     assert [gallery.targets[entry["top"][0][0]]["label"] for entry in found] == ["id 9: a glyph"] * QUERIES
     assert found[0]["top"][0][1:] == [0.5]
     assert "after" not in found[0]
-    assert found[2]["verdict"] == {"lds": pytest.approx(table["lds"][2], rel=1e-3)}
+    assert found[2]["verdict"] == {"lds": pytest.approx(table["lds"][2], rel=1e-3), "outcome": int(table["lds"][2] > 0)}
 
 
 def test_the_page_marks_what_was_removed_and_says_for_which_queries(tmp_path: Path) -> None:

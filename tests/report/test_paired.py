@@ -50,3 +50,14 @@ def test_one_method_has_no_other(outputs: Outputs) -> None:
     assert "paired" not in made(outputs)
     outputs.lds("pixel", 1)
     assert made(outputs)["paired"].columns == ["method", "mean lds", "pixel", "mucs"]
+
+
+def test_rises_of_losses_are_compared_above_those_of_as_many_random_items(outputs: Outputs) -> None:
+    tables = {method: outputs.rises(method, 1, shift) for method, shift in (("pixel", 0.2), ("mucs", 1.0))}
+    sheet = made(outputs)["paired"]
+    values = {name: (table["rise_percent"] - table["random_rise_percent"]).to_numpy() for name, table in tables.items()}
+    rows = {str(row["method"]): row for row in sheet.rows}
+    assert sheet.columns == ["method", "mean rise above random", "pixel", "mucs"]
+    assert rows["pixel"]["mucs"].value == pytest.approx(flip(values["mucs"] - values["pixel"]))
+    assert rows["mucs"]["mean rise above random"].value == pytest.approx(values["mucs"].mean())
+    assert "higher is better" in sheet.caption

@@ -13,8 +13,9 @@ from tdattr.report.sheet import NOTHING, Cell, Number, Sheet
 from tdattr.report.tables import PROTOCOL as REMOVAL
 
 BANK = "bank"
-PROTOCOLS: tuple[str, ...] = (REMOVAL, "logo", "truth", "lds", BANK)
-COLUMNS = {"logo": "spearman", "truth": "spearman", "lds": "lds"}  # of a verdict's table of queries, what is compared
+PROTOCOLS: tuple[str, ...] = (REMOVAL, "logo", "truth", "lds", "removal_loss", BANK)
+EXCESS = "rise above random"  # of losses, in points: methods are compared with as many random items as each removed
+COLUMNS = {"logo": "spearman", "truth": "spearman", "lds": "lds", "removal_loss": EXCESS}  # what is compared
 RESAMPLES = 2000  # sign flips: no p is below one in so many
 
 
@@ -58,8 +59,12 @@ def read_values(experiment: Experiment, method: str, measure: str, seeds: set[in
     """A value per query of those seeds, in their order."""
     if experiment.protocol == REMOVAL:
         return pool(experiment, method, measure, "attributed", seeds)[0]
-    tables = [experiment.runs[method][seed].per_query[measure] for seed in sorted(seeds)]
-    return np.concatenate([table.to_numpy(np.float64) for table in tables])
+    tables = [experiment.runs[method][seed].per_query for seed in sorted(seeds)]
+    if measure == EXCESS:
+        values = [table["rise_percent"] - table["random_rise_percent"] for table in tables]
+    else:
+        values = [table[measure] for table in tables]
+    return np.concatenate([each.to_numpy(np.float64) for each in values])
 
 
 def compare(experiment: Experiment, first: str, second: str, measure: str) -> Cell:

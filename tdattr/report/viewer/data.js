@@ -53,12 +53,17 @@ function listGroups(experiment) {
   return [...new Set(experiment.queries.map((query) => query.group).filter((name) => name !== undefined))].sort();
 }
 
+// The groups of the items that are named.
+function listOwners(experiment) {
+  return [...new Set(experiment.targets.map((target) => target.group).filter((name) => name !== undefined))].sort();
+}
+
 function measuresOf(experiment) {
   const names = new Set();
   for (const query of experiment.queries) {
     for (const named of Object.values(query.named)) {
       for (const [name, value] of Object.entries(named.verdict)) {
-        if (typeof value === 'number' && !name.endsWith('_random')) names.add(name);
+        if (typeof value === 'number' && !name.endsWith('_random') && name !== 'outcome') names.add(name);
       }
     }
   }
@@ -91,15 +96,32 @@ function compare(first, second) {
   return typeof first === 'number' && typeof second === 'number' ? first - second : String(first).localeCompare(String(second));
 }
 
+// What the queries can be filtered by: [key, words, whether a query is kept].
+const UNLIKELY = 'the model can hardly have made it';
+function listOutcomes(experiment, filters) {
+  const kinds = [];
+  for (const [number, method] of experiment.outcomes ? listMethods(experiment, filters) : []) {
+    experiment.outcomes.forEach((words, index) => {
+      const wanted = 1 - index;
+      const holds = (query) => Boolean(query.named[number]) && query.named[number].verdict.outcome === wanted;
+      if (experiment.queries.some(holds)) kinds.push([`${number}:${wanted}`, `${method.name}: ${words}`, holds]);
+    });
+  }
+  if (experiment.queries.some((query) => query.unlikely)) kinds.push(['unlikely', UNLIKELY, (query) => Boolean(query.unlikely)]);
+  return kinds;
+}
+
 // The queries that the filters leave, in their order.
 function selectQueries(experiment, filters) {
   const [seed, group, words] = ['seed', 'group', 'search'].map((name) => filters.get(name));
   const parts = (words || '').toLowerCase().split(/\s+/).filter(Boolean);
   const methods = filters.getAll('method').length ? listMethods(experiment, filters) : [];
+  const outcome = listOutcomes(experiment, filters).find(([key]) => key === filters.get('verdict'));
   const kept = experiment.queries.filter(
     (query) =>
       (!seed || String(query.seed) === seed) &&
       (group === null || query.group === group) &&
+      (!outcome || outcome[2](query)) &&
       parts.every((part) => `${query.caption} ${query.group || ''}`.toLowerCase().includes(part)) &&
       (!methods.length || methods.some(([number]) => query.named[number])),
   );

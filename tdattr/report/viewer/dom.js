@@ -4,7 +4,7 @@ function make(tag, attributes, ...children) {
   for (const [name, value] of Object.entries(attributes || {})) {
     if (value === undefined || value === null || value === false) continue;
     if (typeof value === 'function') element.addEventListener(name, value);
-    else if (name === 'style') Object.assign(element.style, value);
+    else if (name === 'style') for (const [key, set] of Object.entries(value)) element.style.setProperty(key, set); // also --variables
     else element.setAttribute(name, value === true ? '' : value);
   }
   element.append(...children.flat(2).filter((child) => child !== undefined && child !== null && child !== false));

@@ -18,6 +18,16 @@ function makeFilters(experiment, filters, parts) {
     const options = [['', 'all'], ...groups.map((group) => [group, group])];
     made.push(makeSelect(`Group (${experiment.groups})`, options, filters.get('group') || '', (value) => setFilter('group', value)));
   }
+  const owners = listOwners(experiment);
+  if (parts.includes('owner') && owners.length > 1) {
+    const options = [['', 'all'], ...owners.map((group) => [group, group])];
+    made.push(makeSelect(`Items of (${experiment.groups})`, options, filters.get('owner') || '', (value) => setFilter('owner', value)));
+  }
+  const outcomes = listOutcomes(experiment, filters);
+  if (parts.includes('verdict') && outcomes.length) {
+    const options = [['', 'all'], ...outcomes.map(([key, words]) => [key, words])];
+    made.push(makeSelect('Verdict', options, filters.get('verdict') || '', (value) => setFilter('verdict', value)));
+  }
   if (parts.includes('sort')) {
     const options = listOrders(experiment, filters).map(([key, words]) => [key, words]);
     made.push(makeSelect('Sort by', options, filters.get('sort') || '', (value) => setFilter('sort', value)));

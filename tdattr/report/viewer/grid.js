@@ -23,7 +23,7 @@ function drawGrid(experiment, filters) {
     ? count(queries.length, 'query')
     : `${queries.length} of ${count(experiment.queries.length, 'query')}`;
   return [
-    makeFilters(experiment, filters, ['search', 'seed', 'group', 'sort', 'method']),
+    makeFilters(experiment, filters, ['search', 'seed', 'group', 'verdict', 'sort', 'method']),
     make('p', { class: 'caption', role: 'status' }, queries.length ? `${told}. Open one to see what it owes.` : 'No query matches these filters.'),
     list,
   ];

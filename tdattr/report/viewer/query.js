@@ -37,6 +37,7 @@ function drawQuery(experiment, query, filters) {
         make('h3', { tabindex: -1 }, query.caption),
         showZoomable(query.picture, query.caption),
         make('p', { class: 'caption' }, facts.filter(Boolean).join(', ')),
+        query.unlikely && make('p', { class: 'warning' }, 'This model can hardly have made such a picture: what it is attributed to says little.'),
       ),
       make(
         'div',
@@ -68,7 +69,7 @@ function showMethod(experiment, query, number, method, filters, shared) {
   const what = method.kind === 'groups' ? 'groups' : 'items';
   const parts = [
     make('h4', {}, method.name),
-    showVerdict(method, named.verdict),
+    showVerdict(experiment, method, named.verdict),
     make('h5', {}, method.base === 'random' ? `Drawn at random, to compare with: ${what} that nothing is claimed for` : `Highest scores: the ${what} that it owes most`),
     showTargets(experiment, named.top, filters, shared),
   ];
@@ -86,7 +87,7 @@ function showMethod(experiment, query, number, method, filters, shared) {
     parts.push(make('p', { class: 'caption' }, '±: the standard error of a score.'));
   }
   if (named.after !== undefined) parts.push(showChanges(query, named, method));
-  if (named.groups) parts.push(...showGroups(experiment, named, filters));
+  if (named.groups) parts.push(...showGroups(experiment, method, named, filters));
   return make('section', { class: 'method', 'aria-label': method.name }, parts);
 }
 
@@ -98,12 +99,12 @@ function showChanges(query, named, method) {
   return make('div', {}, make('h5', {}, 'Before and after the removal'), make('div', { class: 'changes' }, changes));
 }
 
-function showGroups(experiment, named, filters) {
+function showGroups(experiment, method, named, filters) {
   const first = named.verdict.gold;
   const goldShown = named.groups.some((entry) => entry[3] !== undefined && entry[3] !== null);
   const told = [
-    named.groups.some((entry) => entry[2]) && 'Lines: 95 % intervals, from the standard errors.',
-    goldShown && 'Thin bars: what retraining without the group says, on a scale of its own; dashed: below zero.',
+    method.intervals || 'Lines: 95 % intervals, from the standard errors.',
+    goldShown && 'Thin bars: gold, what retraining without the group says, on a scale of its own; dashed: below zero.',
     first !== undefined && `In bold: the group that gold puts first (${first}).`,
   ].filter(Boolean);
   return [
@@ -114,10 +115,11 @@ function showGroups(experiment, named, filters) {
 }
 
 // The numbers of a verdict; beside the mean of all queries and the noise ceiling where there is one.
-function showVerdict(method, verdict) {
-  const entries = Object.entries(verdict).filter(([name]) => !name.endsWith('_random') && name !== 'named');
+function showVerdict(experiment, method, verdict) {
+  const entries = Object.entries(verdict).filter(([name]) => !name.endsWith('_random') && !['named', 'outcome'].includes(name));
   if (!entries.length) return null;
-  return make('dl', { class: 'verdict' }, entries.map(([name, value]) => {
+  const said = experiment.outcomes && verdict.outcome !== undefined && experiment.outcomes[1 - verdict.outcome];
+  return make('div', {}, said && make('p', { class: `outcome${verdict.outcome ? ' for' : ''}` }, said), make('dl', { class: 'verdict' }, entries.map(([name, value]) => {
     const random = verdict[`${name}_random`];
     const ceiling = method.ceiling && method.ceiling[name];
     const told = [
@@ -132,7 +134,7 @@ function showVerdict(method, verdict) {
       make('dd', {}, typeof value === 'number' ? showNumber(value) : String(value), told.length > 0 && make('span', { class: 'small' }, ` ${told.join(', ')}`)),
       ceiling !== undefined && showMeter(value, ceiling),
     );
-  }));
+  })));
 }
 
 function showMeter(value, ceiling) {

@@ -27,6 +27,7 @@ function isNamed(target, entry) {
 function drawTargets(experiment, filters) {
   const { asked, found, methods } = gatherTargets(experiment, filters);
   const words = (filters.get('search') || '').toLowerCase().split(/\s+/).filter(Boolean);
+  const owner = filters.get('owner');
   const rows = experiment.targets
     .map((target, number) => {
       const named = found.get(number).filter((entry) => isNamed(target, entry));
@@ -34,10 +35,10 @@ function drawTargets(experiment, filters) {
       const by = methods.map(([, method]) => named.filter((entry) => entry.method === method).length);
       return { target, number, queries: queries.size, by, best: Math.min(...named.map((entry) => entry.rank + 1)) };
     })
-    .filter((row) => row.queries && words.every((word) => `${row.target.label} ${row.target.group || ''}`.toLowerCase().includes(word)));
+    .filter((row) => row.queries && (owner === null || row.target.group === owner) && words.every((word) => `${row.target.label} ${row.target.group || ''}`.toLowerCase().includes(word)));
   const kinds = [['item', 'Training items'], ['group', 'Groups']].filter(([kind]) => rows.some((row) => row.target.kind === kind));
   return [
-    makeFilters(experiment, filters, ['search', 'seed', 'method']),
+    makeFilters(experiment, filters, ['search', 'seed', 'owner', 'method']),
     kinds.length === 0 && make('p', { role: 'status' }, 'Nothing matches these filters.'),
     kinds.map(([kind, title]) => [make('h3', {}, title), ...listHubs(experiment, rows.filter((row) => row.target.kind === kind), kind, asked, methods, filters)]),
     drawOverlaps(experiment, methods, filters),
