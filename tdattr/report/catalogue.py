@@ -13,7 +13,7 @@ from tdattr.report.album import FULL, HALF, Album
 from tdattr.report.collect import UNREADABLE, Experiment, Run, describe_error
 from tdattr.report.gallery import Gallery, shorten, trim
 from tdattr.report.group_scores import show_group_scores, tell_intervals
-from tdattr.report.outcomes import AGREEMENT, OUTCOMES, list_unlikely, list_verdict
+from tdattr.report.outcomes import AGREEMENT, OUTCOMES, describe_pictures, list_verdict
 from tdattr.scores import LISTED, Scores, load_scores
 from tdattr.tables import read_frame
 
@@ -38,6 +38,11 @@ class Catalogue:
             except (*UNREADABLE, IndexError) as error:
                 self.missing[seed] = describe_error(error)
 
+    @property
+    def brought(self) -> bool:
+        """Whether the queries are pictures of the user's."""
+        return self.experiment.config.get("queries", {}).get("images") is not None
+
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {
@@ -46,6 +51,7 @@ class Catalogue:
             "protocol": self.experiment.protocol,
             "groups": self.experiment.config["dataset"].get("groups"),
             "items": None if self.gallery is None else len(self.gallery.seen),
+            "brought": self.brought,
             "outcomes": OUTCOMES.get(self.experiment.protocol),
             "methods": [self.describe_method(name) | entry for name, entry in self.methods.items()],
             "targets": [] if self.gallery is None else self.gallery.targets,
@@ -76,7 +82,7 @@ class Catalogue:
         originals = to_uint8(load_images(first.artifact("queries")))
         table = read_frame(first.artifact("queries").folder / "queries.csv")
         gallery = self.open_gallery(first)
-        unlikely = list_unlikely(first)
+        pictures = describe_pictures(first)
         start = first_explained(self.experiment.config["queries"])
         content: list[dict[str, Any]] = []
         for query in range(start, start + first.summary["num_queries"]):
@@ -91,9 +97,7 @@ class Catalogue:
             }
             if gallery.by in row:
                 entry["group"] = row[gallery.by]
-            if row.get(FIELD) in unlikely:
-                entry["unlikely"] = True
-            content.append(entry)
+            content.append(entry | pictures.get(row.get(FIELD, ""), {}))
         for name, run in runs.items():
             number = list(self.methods).index(name)
             for entry, named in zip(content, self.show_method(name, run, gallery), strict=True):
@@ -104,12 +108,11 @@ class Catalogue:
         """What is said of a query: its file, if it is a picture of the user's, and what the model was told of it, by
         the prompt or the item that its condition is from; else its number."""
         conditional = self.gallery is not None and self.gallery.split.conditions is not None
-        brought = self.experiment.config["queries"].get("images") is not None  # its name is its own, not an item's
-        words = [row[FIELD]] if brought and FIELD in row else []
+        words = [row[FIELD]] if self.brought and FIELD in row else []  # of others the name is an item's
         if conditional and "prompt" in row:
             told = "condition" if self.experiment.config["dataset"].get("text") is None else "prompt"
             words.append(f"{told}: {row['prompt']}")
-        elif conditional and not brought and FIELD in row:
+        elif conditional and not self.brought and FIELD in row:
             words.append(f"condition of {row[FIELD]}")
         return ", ".join(words) or f"query {query}"
 

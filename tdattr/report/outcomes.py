@@ -59,6 +59,10 @@ def judge(run: Run, row: dict[Any, Any]) -> bool | None:
     return bool(row["lds"] > 0) if protocol == "lds" else None
 
 
-def list_unlikely(run: Run) -> set[str]:
-    """The names of those of the user's pictures that the model can hardly have made."""
-    return {each["picture"] for each in run.summary.get("pictures", []) if warn_unlikely([each]) is not None}
+def describe_pictures(run: Run) -> dict[str, dict[str, Any]]:
+    """What is known of the user's pictures by their names: the ``share`` of items that F1 has not seen whose loss is
+    lower, and whether it is ``unlikely`` to have made them. Nothing of generated queries."""
+    return {
+        each["picture"]: {"share": shorten(each.get("share_below")), "unlikely": warn_unlikely([each]) is not None}
+        for each in run.summary.get("pictures", [])
+    }

@@ -13,6 +13,7 @@ import yaml
 
 from tdattr.files import write_text
 from tdattr.report.album import Album
+from tdattr.report.best import tell_best, tell_cost
 from tdattr.report.catalogue import Catalogue
 from tdattr.report.collect import IMPORTED, Experiment
 from tdattr.report.files import to_frame, to_latex, write_csv
@@ -41,6 +42,8 @@ SCRIPTS = (
     "grid",
     "query",
     "targets",
+    "target",
+    "agreement",
     "tables",
     "start",
 )  # in their order
@@ -108,6 +111,8 @@ def describe_experiment(experiment: Experiment, rows: Table, sheets: list[Sheet]
         "title": experiment.title,
         "protocol": experiment.protocol,
         "statement": state(experiment),
+        "best": tell_best(experiment),
+        "cost": tell_cost(experiment),
         "notes": [*experiment.usual, *([IMPORTED] if experiment.imported else []), *experiment.noted],
         "rows": [format_row(row) for row in rows],
         "footnote": describe_marks(rows),

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.report.outputs import Outputs
+from tests.report.viewed import Open, is_remote, write_report
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
@@ -28,3 +29,34 @@ def chromium() -> Iterator[Any]:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a report with pictures."""
+    return write_report(tmp_path_factory.mktemp("viewer"))
+
+
+@pytest.fixture
+def open_page(chromium: Any, report: Path) -> Iterator[Open]:
+    """Opens an address of the page. What the page complains of, asks a network for, or lets a name do is an error."""
+    complaints: list[str] = []
+    contexts = []
+
+    def start(address: str = "", **settings: Any) -> Any:
+        context = chromium.new_context(**{"viewport": {"width": 1200, "height": 800}} | settings)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(5000)
+        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: complaints.append(request.url) if is_remote(request.url) else None)
+        page.goto(f"file://{report}/index.html{address}")
+        return page
+
+    yield start
+    for context in contexts:
+        broken = [page.evaluate("window.broken") for page in context.pages]
+        context.close()
+        assert broken == [None] * len(broken)
+    assert complaints == []

@@ -77,7 +77,9 @@ class Outputs:
         self.write(method, seed, "tiny", table, found | (summary or {}), {"protocol": {"name": "lds"}} | config)
         return table
 
-    def rises(self, method: str, seed: int, shift: float = 0.0, **config: Any) -> pd.DataFrame:
+    def rises(
+        self, method: str, seed: int, shift: float = 0.0, pictures: list[dict[str, Any]] | None = None, **config: Any
+    ) -> pd.DataFrame:
         """A run in which losses rise by ``shift`` percent more without what the method names than without random
         items, on average."""
         rng = np.random.default_rng(self.count + 1)
@@ -95,6 +97,7 @@ class Outputs:
             "rise_percent": float(table["rise_percent"].mean()),
             "random_rise_percent": float(table["random_rise_percent"].mean()),
             "excess_percent": {"mean": float(excess.mean()), "low": float(excess.min()), "high": float(excess.max())},
+            "pictures": pictures or [],
             "above_all_random": float((table["rise_percent"] > table["random_rise_most_percent"]).mean()),
         }
         self.write(method, seed, "tiny", table, found, {"protocol": {"name": "removal_loss"}} | config)

@@ -1,12 +1,14 @@
 // The data of the page, and what the address says is looked at: #EXPERIMENT/VIEW/KEY?filters
 const DATA = JSON.parse(document.getElementById('data').textContent);
 const TOP = 8;
+const Z95 = 1.96; // standard errors in half of a 95 % interval
 
 for (const experiment of DATA.experiments) {
   experiment.queries.forEach((query, number) => {
     query.number = number;
     query.key = `s${query.seed}q${query.index}`;
   });
+  (experiment.targets || []).forEach((target, number) => { target.number = number; });
 }
 
 function readAddress() {
@@ -111,17 +113,22 @@ function listOutcomes(experiment, filters) {
   return kinds;
 }
 
+// Whether the filters keep a query, whatever its caption.
+function makeKeeper(experiment, filters) {
+  const [seed, group] = ['seed', 'group'].map((name) => filters.get(name));
+  const outcome = listOutcomes(experiment, filters).find(([key]) => key === filters.get('verdict'));
+  return (query) =>
+    (!seed || String(query.seed) === seed) && (group === null || query.group === group) && (!outcome || outcome[2](query));
+}
+
 // The queries that the filters leave, in their order.
 function selectQueries(experiment, filters) {
-  const [seed, group, words] = ['seed', 'group', 'search'].map((name) => filters.get(name));
-  const parts = (words || '').toLowerCase().split(/\s+/).filter(Boolean);
+  const parts = (filters.get('search') || '').toLowerCase().split(/\s+/).filter(Boolean);
   const methods = filters.getAll('method').length ? listMethods(experiment, filters) : [];
-  const outcome = listOutcomes(experiment, filters).find(([key]) => key === filters.get('verdict'));
+  const keeps = makeKeeper(experiment, filters);
   const kept = experiment.queries.filter(
     (query) =>
-      (!seed || String(query.seed) === seed) &&
-      (group === null || query.group === group) &&
-      (!outcome || outcome[2](query)) &&
+      keeps(query) &&
       parts.every((part) => `${query.caption} ${query.group || ''}`.toLowerCase().includes(part)) &&
       (!methods.length || methods.some(([number]) => query.named[number])),
   );

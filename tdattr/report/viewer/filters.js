@@ -16,7 +16,8 @@ function makeFilters(experiment, filters, parts) {
   const groups = listGroups(experiment);
   if (parts.includes('group') && groups.length > 1) {
     const options = [['', 'all'], ...groups.map((group) => [group, group])];
-    made.push(makeSelect(`Group (${experiment.groups})`, options, filters.get('group') || '', (value) => setFilter('group', value)));
+    const label = parts.includes('owner') ? 'Pictures of' : 'Group';
+    made.push(makeSelect(`${label} (${experiment.groups})`, options, filters.get('group') || '', (value) => setFilter('group', value)));
   }
   const owners = listOwners(experiment);
   if (parts.includes('owner') && owners.length > 1) {

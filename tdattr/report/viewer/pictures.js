@@ -54,7 +54,7 @@ function showChange(before, after, words) {
 
 // Scores of groups as bars around zero, with intervals where there are standard errors, and gold's beside them.
 function showBars(experiment, entries, filters, first) {
-  const reach = entries.flatMap(([, score, error]) => [score - 1.96 * (error || 0), score + 1.96 * (error || 0)]);
+  const reach = entries.flatMap(([, score, error]) => [score - Z95 * (error || 0), score + Z95 * (error || 0)]);
   const [low, high] = [Math.min(0, ...reach), Math.max(0, ...reach)];
   const at = (value) => `${(100 * (value - low)) / (high - low || 1)}%`;
   const golds = entries.map((entry) => entry[3]).filter((value) => value !== undefined && value !== null);
@@ -68,7 +68,7 @@ function showBars(experiment, entries, filters, first) {
       make('span', { class: `fill${score < 0 ? ' below' : ''}`, style: { left: at(from), width: `calc(${at(to)} - ${at(from)})` } }),
       error && make('span', {
         class: 'whisker',
-        style: { left: at(score - 1.96 * error), width: `calc(${at(score + 1.96 * error)} - ${at(score - 1.96 * error)})` },
+        style: { left: at(score - Z95 * error), width: `calc(${at(score + Z95 * error)} - ${at(score - Z95 * error)})` },
       }),
       make('span', { class: 'zero', style: { left: at(0) } }),
       golds.length > 0 && make('span', { class: `gold${gold < 0 ? ' below' : ''}`, style: { width: `${(100 * Math.abs(gold || 0)) / most}%` } }),
@@ -78,7 +78,7 @@ function showBars(experiment, entries, filters, first) {
       { class: target.group === first ? 'first' : null },
       make('a', { href: writeAddress(experiment, 'items', `t${number}`, filters) }, target.group),
       track,
-      make('span', { class: 'score' }, showNumber(score) + (error ? ` ± ${showNumber(1.96 * error)}` : '')),
+      make('span', { class: 'score' }, showNumber(score) + (error ? ` ± ${showNumber(Z95 * error)}` : '')),
     );
   });
   return make('ol', { class: 'bars' }, rows);

@@ -23,7 +23,8 @@ function drawQuery(experiment, query, filters) {
   const methods = listMethods(experiment, filters).filter(([number]) => query.named[number]);
   const pair = ['a', 'b'].map((name) => methods.find(([, method]) => method.name === filters.get(name)));
   const beside = pair[0] && pair[1] && pair[0] !== pair[1];
-  const shown = beside ? pair : methods;
+  const drawn = ([, method]) => method.base === 'random'; // nothing is claimed for it: it comes last
+  const shown = beside ? pair : [...methods].sort((a, b) => drawn(a) - drawn(b));
   const shared = beside ? shareTop(query, pair[0][0], pair[1][0]) : null;
   const facts = [`query ${query.index}`, `seed ${query.seed}`, query.group !== undefined && `${experiment.groups}: ${query.group}`];
   return [
@@ -37,7 +38,7 @@ function drawQuery(experiment, query, filters) {
         make('h3', { tabindex: -1 }, query.caption),
         showZoomable(query.picture, query.caption),
         make('p', { class: 'caption' }, facts.filter(Boolean).join(', ')),
-        query.unlikely && make('p', { class: 'warning' }, 'This model can hardly have made such a picture: what it is attributed to says little.'),
+make('p', { class: query.unlikely ? 'warning' : 'caption' }, tellOrigin(experiment, query)),
       ),
       make(
         'div',
@@ -49,6 +50,14 @@ function drawQuery(experiment, query, filters) {
       ),
     ),
   ];
+}
+
+// Whether the model can have made the picture at all.
+function tellOrigin(experiment, query) {
+  if (query.unlikely) return 'This model can hardly have made such a picture: what it is attributed to says little.';
+  if (!experiment.brought) return 'This model generated it.';
+  const above = typeof query.share === 'number' ? `: its loss is above that of ${Math.round(100 * query.share)} % of items that the model has not seen` : '';
+  return `Nothing says that this model cannot have made it${above}. That is no proof that it did.`;
 }
 
 function choosePair(methods, filters) {

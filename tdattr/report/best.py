@@ -1,0 +1,53 @@
+"""Which method is best, whether that is significant, and what each costs, in a sentence each."""
+
+from tdattr.report.collect import Experiment
+from tdattr.report.methods import sort_methods
+from tdattr.report.pooling import mean_or_none
+from tdattr.report.sheet import Number
+from tdattr.report.sheets import paired
+from tdattr.report.statements import list_tested
+from tdattr.report.tables import PROTOCOL as REMOVAL
+from tdattr.wording import counted
+
+SIGNIFICANT = 0.01  # as in the tables
+
+
+def tell_best(experiment: Experiment) -> str | None:
+    """The best method by what the paired tests compare, and the next best; None where there are no two, or none that
+    something is claimed for."""
+    names = list_tested(experiment)
+    if experiment.protocol not in paired.PROTOCOLS or len(names) < 2:
+        return None
+    measure = paired.find_measure(experiment, names)
+    if measure is None:
+        return None
+    means = {
+        name: float(paired.read_values(experiment, name, measure, set(experiment.runs[name])).mean()) for name in names
+    }
+    best, following, *_ = sorted(names, key=lambda name: means[name], reverse=experiment.protocol != REMOVAL)
+    better = "lower" if experiment.protocol == REMOVAL else "higher"
+    told = (
+        f"By {measure}, where {better} is better, {best} is the best of "
+        f"{counted(len(names), 'method')} ({means[best]:.3f}); the next is {following} ({means[following]:.3f})."
+    )
+    test = paired.compare(experiment, best, following, measure)
+    if not isinstance(test, Number) or test.value is None:
+        return f"{told} They have no queries in common, so nothing says whether that is chance."
+    verdict = "is significant" if test.value < SIGNIFICANT else "is not significant"
+    few = " They are few queries." if test.footnote else ""
+    return (
+        f"{told} On the same queries that {verdict} (p = {test.value:.2g} by paired sign flips; significant is p < "
+        f"{SIGNIFICANT}).{few}"
+    )
+
+
+def tell_cost(experiment: Experiment) -> str:
+    """Seconds per query of every method, and on what."""
+    names = sort_methods(experiment, experiment.unablated or experiment.runs)
+    runs = [run for name in names for run in experiment.runs[name].values()]
+    seconds = {
+        name: mean_or_none(run.summary["seconds_per_query"] for run in experiment.runs[name].values()) for name in names
+    }
+    devices = sorted({run.summary.get("device") or "an unknown device" for run in runs})
+    listed = ", ".join(f"{name} {Number(value, '.2f', below=0.01)}" for name, value in seconds.items())
+    return f"Seconds per query: {listed}; on {', '.join(devices)}."
