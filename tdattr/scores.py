@@ -1,7 +1,7 @@
 """A method's scores, and how they lie in an artifact."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -127,3 +127,12 @@ def load_scores(artifact: Artifact) -> Scores:
     ids = np.load(artifact.folder / IDS)
     errors = tensors.get("standard_errors")
     return Scores(tensors["scores"], ids, optional(DAMPINGS), optional(GROUPS), errors, optional(DECIDED))
+
+
+def choose_damping(scores: Scores, summary: Mapping[str, Any]) -> Scores:
+    """The scores under one damping: the one that the protocol found best, where there are several."""
+    if scores.dampings is None:
+        return scores
+    index = scores.dampings.index(summary["damping"])
+    errors = None if scores.standard_errors is None else scores.standard_errors[:, index]
+    return replace(scores, values=scores.values[:, index], dampings=None, standard_errors=errors)

@@ -85,6 +85,10 @@ class ImageFolder(Source):
             digests["metadata"] = hashlib.sha256(json.dumps(known).encode()).hexdigest()
         return digests
 
+    def file_of(self, name: str) -> Path:
+        """Below ``root``; the name of one whose letters no table can hold leads nowhere."""
+        return self.folder / name
+
     def count(self, split: str) -> int:
         """The number of image files in the split."""
         return len(self.members(split))

@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from pathlib import PurePath
+from typing import Any
 
 from tdattr.errors import UserError
 from tdattr.tables import DataFrame
@@ -50,3 +51,23 @@ def find_id(by_name: Mapping[str, int], item: int | str, place: str) -> int:
         return by_name[compose(item)]
     known = f"names are such as {next(iter(by_name))}" if by_name else "the items of this dataset have no names"
     raise UserError(f"{place} has {item!r}, which is no training item: give its id or its name ({known}).")
+
+
+def call_query(row: Mapping[Any, Any], number: int, told: str | None, brought: bool) -> str:
+    """What is said of a query, a ``row`` of a queries' table: its file, if it is ``brought`` by the user; what the
+    model was told of it, which is the ``prompt`` or the ``condition`` (``told``; None: nothing), by its prompt or the
+    item that its condition is from; else its number."""
+    words = [row[FIELD]] if brought and FIELD in row else []  # of a generated one the name is an item's
+    if told is not None and row.get("prompt"):
+        words.append(f"{told}: {row['prompt']}")
+    elif told is not None and not brought and row.get(FIELD):
+        words.append(f"{told} of {row[FIELD]}")
+    return ", ".join(words) or f"query {number}"
+
+
+def describe_item(row: Mapping[Any, Any]) -> str:
+    """What is said of an item: its file where that is known, and its prompt or all else but its id."""
+    words = [row[key] for key in (FIELD, "prompt") if row.get(key)]
+    if not row.get("prompt"):
+        words += [str(value) for key, value in row.items() if key not in ("id", FIELD)]
+    return ", ".join(words)

@@ -70,6 +70,11 @@ class Source(Node, ABC):
         and the source has no setting that says so."""
         return None
 
+    def file_of(self, name: str) -> Path | None:
+        """The file of the item of that name, which need not be there any more; None: items have no files of their
+        own."""
+        return None
+
     def outline(self, split: str) -> Outline | None:
         """What the settings alone say of a split, for ``plan=true`` where the raw files are not here; None: nothing. A
         condition that a text encoder makes is not in it."""

@@ -33,7 +33,8 @@ class Results:
     ``summary``: the content of ``summary.json``; see `list_numbers`. ``headline``: its main numbers and their
     intervals, under short names. ``pictures``: what draws grids of images. ``attributions``: makes the columns of a
     table, of numbers, texts and pictures. ``files``: makes the files of the run's report and gives them, with the run's
-    own.
+    own. ``scores``: makes the columns of the highest scores, a row for each query and target; none where they are not
+    stored any more.
     """
 
     summary: dict[str, Any]
@@ -41,6 +42,7 @@ class Results:
     pictures: Mapping[str, Callable[[], Picture]] = field(default_factory=dict)
     attributions: Callable[[], Mapping[str, list[Any]]] = dict
     files: Callable[[], list[Path]] = list
+    scores: Callable[[], Mapping[str, list[Any]]] = dict
 
     @property
     def numbers(self) -> dict[str, float]:

@@ -170,7 +170,8 @@ class WandB(Logger):
             return self.begin("offline", run)
 
     def finish(self, recorder: Any, results: Results) -> None:
-        """The numbers are the run's summary; the attributions a table of W&B's; the files of the report an artifact."""
+        """The numbers are the run's summary; the attributions and the highest scores are tables of W&B's; the files of
+        the report an artifact."""
         import wandb
 
         run = recorder.run
@@ -180,6 +181,8 @@ class WandB(Logger):
                     recorder.show(name, draw, 0)
             if columns := results.attributions():
                 recorder.add({"attributions": make_table(columns)}, {})
+            if rows := results.scores():
+                recorder.add({"scores": make_table(rows)}, {})
             for name, curves in recorder.curves().items():
                 if 1 < len(curves) <= MOST_LINES and name.endswith(COMPARED):
                     recorder.add({f"{name}_by_item": draw_curves(name, curves)}, {})

@@ -2,7 +2,6 @@
 
 import secrets
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -14,15 +13,17 @@ from tdattr.experiments import name_experiment
 from tdattr.files import write_text
 from tdattr.image_bytes import unpack
 from tdattr.loggers import Picture, Results, RunInfo
+from tdattr.pipeline.scores_table import tabulate_scores
 from tdattr.pipeline.workspace import Workspace
 from tdattr.queries import TABLE, load_images
-from tdattr.scores import LISTED, Scores, load_scores
+from tdattr.scores import LISTED, choose_damping, load_scores
 from tdattr.store import find
 from tdattr.tables import read_table
 
 ID = "run_id"  # the file in a run's folder
 ID_BYTES = 8
 PICTURES = ("queries", "regenerated", "regenerated_random")  # artifacts whose images a logger shows
+MOST_LOGGED = 10_000  # rows of scores: W&B shows no more of a table
 SHOWN = LISTED  # attributed items or groups of every query
 WriteReport = Callable[[list[Path], Path], None]  # of the runs in some folders, into another folder
 
@@ -75,10 +76,11 @@ def gather(ws: Workspace, summary: dict[str, Any], folder: Path, write_report: W
     def list_files() -> list[Path]:
         out = folder / "report"
         write_report([folder], out)
-        own = [path for path in sorted(folder.iterdir()) if path.suffix in (".yaml", ".json", ".csv")]
+        own = [path for path in sorted(folder.iterdir()) if path.suffix in (".yaml", ".json", ".csv", ".parquet")]
         return [*own, evaluation / TABLE, *sorted(path for path in out.rglob("*") if path.is_file())]
 
-    return Results(summary, headline, drawn, table, list_files)
+    rows = cache(partial(tabulate_scores, ws, summary, MOST_LOGGED // max(1, summary["num_queries"])))
+    return Results(summary, headline, drawn, table, list_files, lambda: rows() or {})
 
 
 def pictures(ws: Workspace, artifacts: dict[str, str]) -> dict[str, Callable[[], Picture]]:
@@ -134,11 +136,3 @@ def tabulate(ws: Workspace, summary: dict[str, Any], evaluation: Path) -> dict[s
         table[f"{rank} {kind}"] = known[column.numpy()].tolist()
         table[f"{rank} score"] = scores.values.gather(1, column[:, None])[:, 0].tolist()
     return table
-
-
-def choose_damping(scores: Scores, summary: dict[str, Any]) -> Scores:
-    """The scores under one damping: the one that the protocol found best, where there are several."""
-    if scores.dampings is None:
-        return scores
-    index = scores.dampings.index(summary["damping"])
-    return replace(scores, values=scores.values[:, index], dampings=None, standard_errors=None)

@@ -30,6 +30,7 @@ from tdattr.pipeline.logged import WriteReport, describe_run, gather
 from tdattr.pipeline.open import open_workspace
 from tdattr.pipeline.plausibility import look_at
 from tdattr.pipeline.saved_config import save_config
+from tdattr.pipeline.scores_table import SCORES, tabulate_scores, write_scores
 from tdattr.pipeline.train import train
 from tdattr.pipeline.workers import share_work
 from tdattr.pipeline.workspace import Workspace
@@ -96,6 +97,7 @@ def work(ws: Workspace, logger: Logger, recorder: Recorder, folder: Path, write_
             write_json(folder / ACCURACY, found["accuracy"])  # for the report, as there is no summary
         if ws.until == "attribute":
             save_attributions(ws, folder / ATTRIBUTIONS)
+            save_scores(ws, folder / SCORES)
             facts = mean_facts(last)
             for line in tell_allocation(facts):
                 log.info("%s, %s", ws.cfg.method.name, line)
@@ -108,6 +110,7 @@ def work(ws: Workspace, logger: Logger, recorder: Recorder, folder: Path, write_
     summary |= health
     write_json(folder / SUMMARY, summary)
     save_attributions(ws, folder / ATTRIBUTIONS)
+    save_scores(ws, folder / SCORES, summary)
     if accuracy := examine_accuracy(ws, folder):  # where it fails, the verdict is there
         summary |= accuracy
         write_json(folder / SUMMARY, summary)
@@ -173,6 +176,12 @@ def save_attributions(ws: Workspace, path: Path) -> None:
     plan = attribute(ws)
     if plan.finished and ws.method.dampings is None:
         write_table(path, load_scores(plan.artifact).table(MOST_ATTRIBUTED, ws.data.train.items).map(quote_formula))
+
+
+def save_scores(ws: Workspace, path: Path, summary: dict[str, Any] | None = None) -> None:
+    """The same in long format for programs, of more items, where they are still stored."""
+    if (columns := tabulate_scores(ws, summary)) is not None:
+        write_scores(columns, path)
 
 
 def use_threads(ws: Workspace) -> None:

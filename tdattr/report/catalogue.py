@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tdattr.data.names import FIELD
+from tdattr.data.names import FIELD, call_query
 from tdattr.data.prepared import read_split
 from tdattr.pictures import to_uint8
 from tdattr.queries import load_images
@@ -14,7 +14,7 @@ from tdattr.report.collect import UNREADABLE, Experiment, Run, describe_error
 from tdattr.report.gallery import Gallery, shorten, trim
 from tdattr.report.group_scores import show_group_scores, tell_intervals
 from tdattr.report.outcomes import AGREEMENT, OUTCOMES, describe_pictures, list_verdict
-from tdattr.scores import LISTED, Scores, load_scores
+from tdattr.scores import LISTED, Scores, choose_damping, load_scores
 from tdattr.tables import read_frame
 
 SHOWN = LISTED  # the highest scores of a query and method
@@ -105,16 +105,10 @@ class Catalogue:
         return content
 
     def caption(self, row: dict[str, str], query: int) -> str:
-        """What is said of a query: its file, if it is a picture of the user's, and what the model was told of it, by
-        the prompt or the item that its condition is from; else its number."""
+        """What is said of a query."""
         conditional = self.gallery is not None and self.gallery.split.conditions is not None
-        words = [row[FIELD]] if self.brought and FIELD in row else []  # of others the name is an item's
-        if conditional and "prompt" in row:
-            told = "condition" if self.experiment.config["dataset"].get("text") is None else "prompt"
-            words.append(f"{told}: {row['prompt']}")
-        elif conditional and not self.brought and FIELD in row:
-            words.append(f"condition of {row[FIELD]}")
-        return ", ".join(words) or f"query {query}"
+        told = "condition" if self.experiment.config["dataset"].get("text") is None else "prompt"
+        return call_query(row, query, told if conditional else None, self.brought)
 
     def open_gallery(self, run: Run) -> Gallery:
         """The training items, which all runs of an experiment share."""
@@ -127,9 +121,7 @@ class Catalogue:
     def show_method(self, name: str, run: Run, gallery: Gallery) -> list[dict[str, Any]]:
         """What a method named for each query of a run; what there is to say of all its scores is noted with the
         method."""
-        scores = load_scores(run.artifact("scores"))
-        if scores.dampings is not None:  # the best of a grid
-            scores = Scores(scores.values[:, scores.dampings.index(run.summary["damping"])], scores.ids)
+        scores = choose_damping(load_scores(run.artifact("scores")), run.summary)
         entry = self.methods.setdefault(name, {})
         entry["kind"] = "items" if scores.groups is None else "groups"
         known = scores.values if scores.decided is None else scores.values.topk(scores.decided).values

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tdattr.data.groups import list_owners
+from tdattr.data.names import describe_item
 from tdattr.ids import Ids
 from tdattr.pictures import to_uint8
 from tdattr.report.album import THUMB, Album
@@ -48,7 +49,11 @@ class Gallery:
             rows = self.split.items.iloc[new].to_dict("records")
             for index, picture, row in zip(new, self.draw(new), rows, strict=True):
                 group = {"group": self.owners[index]} if self.by is not None else {}
-                self.add(index, {"kind": "item", "id": index, "label": label(row), "picture": picture} | group)
+                self.add(
+                    index,
+                    {"kind": "item", "id": index, "label": f"id {index}: {describe_item(row)}", "picture": picture}
+                    | group,
+                )
         return [self.numbers[index] for index in ids]
 
     def show_groups(self, names: Sequence[str]) -> list[int]:
@@ -69,14 +74,6 @@ class Gallery:
         """One more."""
         self.numbers[key] = len(self.targets)
         self.targets.append(target)
-
-
-def label(item: dict[Any, Any]) -> str:
-    """What is said of a training item: its id, its file where that is known, and its prompt or all else."""
-    words = [item[key] for key in ("name", "prompt") if item.get(key)]
-    if not item.get("prompt"):
-        words += [str(value) for key, value in item.items() if key not in ("id", "name")]
-    return f"id {item['id']}: " + ", ".join(words)
 
 
 def shorten(value: float | None) -> float | None:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from PIL import Image
@@ -54,6 +55,14 @@ def test_files_keep_their_names(place: Path) -> None:
     assert list(listed) == ["query", "rank", "id", "score", "name"] and len(listed) == 3 * 20
     assert listed["name"].tolist() == names[listed["id"]].tolist()
     assert not set(listed["name"]) & {"cats/00.png", "cats/01.png"}
+    table = pd.read_parquet(folder / "scores.parquet")
+    assert len(table) == 3 * summary["num_items"]
+    assert {Path(path).relative_to(place / "pictures").as_posix() for path in table["item_path"]} == (
+        set(names) - {"cats/00.png", "cats/01.png"}
+    )
+    assert all(Image.open(path).size == (8, 10) for path in table["item_path"].unique())
+    assert table["query_path"].isna().all()
+    assert table["query_caption"].unique().tolist() == [f"query {query}" for query in range(3)]  # unconditional
     tdattr(folder=place, command="report")
     page = (place / "outputs" / "report" / "index.html").read_text()
     assert f'"label":"id {listed["id"][0]}: {listed["name"][0]}, ' in page

@@ -56,7 +56,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     unlearn(second, 1, [3.0, 4.0, 5.0])
     summary = {"metrics": {"ssim": {"auc": 0.75}}}
     results = Results(
-        summary, {"auc_ssim": 0.75}, {"queries": lambda: PICTURE}, lambda: TABLE, lambda: list_files(folder)
+        summary,
+        {"auc_ssim": 0.75},
+        {"queries": lambda: PICTURE},
+        lambda: TABLE,
+        lambda: list_files(folder),
+        lambda: {"query": [0, 0], "item": [7, None], "score": [0.5, 0.25]},
     )
     logger_in(folder).finish(second, results)
     return folder
@@ -153,6 +158,12 @@ def test_the_attributions_are_a_table_with_images(attempts: list[Kept]) -> None:
     assert (first["query"], first["1 id"], first["1 score"]) == (0, 7, 0.5)
     for column in ("image", "1"):
         assert first[column]["_type"] == "image-file" and files[first[column]["path"]].exists()
+
+
+def test_the_highest_scores_are_a_table_of_their_own(attempts: list[Kept]) -> None:
+    files = attempts[1].artifacts["run-0123456789abcdef-scores"]
+    table = json.loads(files["scores.table.json"].read_text())
+    assert table["columns"] == ["query", "item", "score"] and table["data"] == [[0, 7, 0.5], [0, None, 0.25]]
 
 
 def test_the_results_are_the_summary(attempts: list[Kept]) -> None:
