@@ -1,9 +1,11 @@
 """Which method is best, whether that is significant, and what each costs, in a sentence each."""
 
+from collections.abc import Sequence
+
 from tdattr.report.collect import Experiment
 from tdattr.report.methods import sort_methods
 from tdattr.report.pooling import mean_or_none
-from tdattr.report.sheet import Number
+from tdattr.report.sheet import Number, Sheet
 from tdattr.report.sheets import paired
 from tdattr.report.statements import list_tested
 from tdattr.report.tables import PROTOCOL as REMOVAL
@@ -12,25 +14,23 @@ from tdattr.wording import counted
 SIGNIFICANT = 0.01  # as in the tables
 
 
-def tell_best(experiment: Experiment) -> str | None:
-    """The best method by what the paired tests compare, and the next best; None where there are no two, or none that
-    something is claimed for."""
-    names = list_tested(experiment)
-    if experiment.protocol not in paired.PROTOCOLS or len(names) < 2:
+def tell_best(experiment: Experiment, sheets: Sequence[Sheet]) -> str | None:
+    """The best method by what the table of paired tests compares, and the next best; None where there are no two
+    methods that something is claimed for, or no such table."""
+    sheet = next((sheet for sheet in sheets if sheet.name == paired.NAME), None)
+    tested = list_tested(experiment)
+    rows = [] if sheet is None else [row for row in sheet.rows if row["method"] in tested]
+    if sheet is None or len(rows) < 2:
         return None
-    measure = paired.find_measure(experiment, names)
-    if measure is None:
-        return None
-    means = {
-        name: float(paired.read_values(experiment, name, measure, set(experiment.runs[name])).mean()) for name in names
-    }
-    best, following, *_ = sorted(names, key=lambda name: means[name], reverse=experiment.protocol != REMOVAL)
+    mean = sheet.columns[1]  # of the measure
+    means = {str(row["method"]): cell.value or 0.0 for row in rows if isinstance(cell := row[mean], Number)}
+    best, following, *_ = sorted(means, key=lambda name: means[name], reverse=experiment.protocol != REMOVAL)
     better = "lower" if experiment.protocol == REMOVAL else "higher"
     told = (
-        f"By {measure}, where {better} is better, {best} is the best of "
-        f"{counted(len(names), 'method')} ({means[best]:.3f}); the next is {following} ({means[following]:.3f})."
+        f"By {mean}, where {better} is better, {best} is the best of {counted(len(rows), 'method')} "
+        f"({means[best]:.3f}); the next is {following} ({means[following]:.3f})."
     )
-    test = paired.compare(experiment, best, following, measure)
+    test = next(row[following] for row in rows if row["method"] == best)
     if not isinstance(test, Number) or test.value is None:
         return f"{told} They have no queries in common, so nothing says whether that is chance."
     verdict = "is significant" if test.value < SIGNIFICANT else "is not significant"

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Int
 
 from tdattr.data.names import FIELD, call_query
 from tdattr.data.prepared import read_split
@@ -13,7 +14,7 @@ from tdattr.report.album import FULL, HALF, Album
 from tdattr.report.collect import UNREADABLE, Experiment, Run, describe_error
 from tdattr.report.gallery import Gallery, shorten, trim
 from tdattr.report.group_scores import show_group_scores, tell_intervals
-from tdattr.report.outcomes import AGREEMENT, OUTCOMES, describe_pictures, list_verdict
+from tdattr.report.outcomes import AGREEMENT, OUTCOMES, describe_pictures, list_verdicts
 from tdattr.scores import LISTED, Scores, choose_damping, load_scores
 from tdattr.tables import read_frame
 
@@ -125,7 +126,8 @@ class Catalogue:
         entry = self.methods.setdefault(name, {})
         entry["kind"] = "items" if scores.groups is None else "groups"
         known = scores.values if scores.decided is None else scores.values.topk(scores.decided).values
-        entry["sign"] = tell_sign(known) if entry.get("sign") in (None, tell_sign(known)) else "both"
+        sign = tell_sign(known)
+        entry["sign"] = sign if entry.get("sign") in (None, sign) else "both"
         if scores.decided is not None:
             entry["decided"] = scores.decided
         if (told := tell_intervals(run, scores)) is not None:
@@ -151,30 +153,33 @@ def show_attributions(run: Run, scores: Scores, gallery: Gallery) -> list[dict[s
     count = scores.values.shape[1]
     order = torch.argsort(scores.values, dim=1, descending=True, stable=True)
     below = order[:, max(SHOWN, count - LOWEST) :].flip(1) if scores.decided is None else order[:, :0]
-    removed = find_removed(run, scores)
+    removed = find_removed(run, scores, order)
     after = {
         key: to_uint8(load_images(run.artifact(role)))
         for key, role in (("after", "regenerated"), ("random", "regenerated_random"))
         if role in run.summary["artifacts"]
     }
-    grouped = show_group_scores(run, scores, gallery)
+    grouped, verdicts = show_group_scores(run, scores, gallery), list_verdicts(run, len(order))
+    if scores.groups is None:  # all at once, which is faster than query by query
+        gallery.show(scores.ids[torch.cat([order[:, :SHOWN], below], dim=1).numpy()].ravel().tolist())
     content = []
     for query in range(len(order)):
         entry: dict[str, Any] = {
             "top": list_targets(scores, gallery, query, order[query, :SHOWN], removed),
             "low": list_targets(scores, gallery, query, below[query], removed),
-            "verdict": list_verdict(run, query),
+            "verdict": verdicts[query],
         }
         entry |= {key: gallery.album.add(images[query], HALF) for key, images in after.items()}
         content.append(entry | ({} if grouped is None else {"groups": grouped[query]}))
     return content
 
 
-def find_removed(run: Run, scores: Scores) -> set[int]:
-    """The ids of the items that were left out of one retraining, for all queries together."""
-    if "regenerated" not in run.summary["artifacts"] or "k" not in run.summary:
+def find_removed(run: Run, scores: Scores, order: Int[torch.Tensor, "query target"]) -> set[int]:
+    """The ids of the items that were left out of one retraining, for all queries together; ``order``: the columns of
+    the scores, the highest first."""
+    if "regenerated" not in run.summary["artifacts"] or "k" not in run.summary or scores.groups is not None:
         return set()
-    return set(scores.top(run.summary["k"]).ravel().tolist())
+    return set(scores.ids[order[:, : run.summary["k"]].numpy()].ravel().tolist())
 
 
 def list_targets(

@@ -49,14 +49,22 @@ class Run:
     summary: dict[str, Any]
     config: dict[str, Any]
 
+    @cached_property
+    def found(self) -> dict[str, Artifact]:
+        """Those of its artifacts that were looked for and are there, by their names."""
+        return {}
+
     def artifact(self, role: str) -> Artifact:
         """An artifact of the run by its role, for example ``queries``."""
         name = self.summary["artifacts"][role]
+        if name in self.found:
+            return self.found[name]
         if not ARTIFACT.fullmatch(name):
             raise ValueError(f"its summary has {name!r} for an artifact")
         roots = [Path(self.config["paths"]["artifacts"]), *(parent / "artifacts" for parent in self.folder.parents)]
         root = next((root for root in roots if (root / name).is_dir()), roots[0])
-        return find(root, name)
+        self.found[name] = find(root, name)
+        return self.found[name]
 
     @cached_property
     def unpictured(self) -> str | None:

@@ -21,26 +21,24 @@ OUTCOMES = {  # by protocol: what is said where the numbers speak for a method, 
 }
 
 
-def list_verdict(run: Run, query: int) -> dict[str, Any]:
-    """What the protocol found for a query: the main numbers of the package's protocols, all of others; the group that
-    gold puts first; and as ``outcome`` which of the two sentences of ``OUTCOMES`` holds, 1 or 0. A number after as many
-    random items were removed has the other's name and ``_random``."""
+def list_verdicts(run: Run, queries: int) -> list[dict[str, Any]]:
+    """What the protocol found for each of so many queries: the main numbers of the package's protocols, all of others;
+    the group that gold puts first; and as ``outcome`` which of the two sentences of ``OUTCOMES`` holds, 1 or 0. A
+    number after as many random items were removed has the other's name and ``_random``."""
     if "evaluation" not in run.summary["artifacts"]:
-        return {}
+        return [{}] * queries
     table = run.per_query
-    if query >= len(table):
-        return {}
-    row = table.iloc[query]
     metrics = list(run.summary.get("metrics", ()))
     main = {name: name for name in (*metrics, *(f"{each}_random" for each in metrics), "lds", *AGREEMENT)} | RISE
     packaged = any(run.summary["protocol"] in maker.PROTOCOLS for maker in MAKERS)
     names = main if packaged else {str(name): str(name) for name in numeric_columns(table)}
-    found: dict[str, Any] = {
-        name: shorten(float(row[column])) for name, column in names.items() if column in table.columns
-    }
-    found |= {name: str(row[name]) for name in ("gold", "named") if name in table.columns}
-    outcome = judge(run, row.to_dict())
-    return found if outcome is None else found | {"outcome": int(outcome)}
+    found = []
+    for row in table.iloc[:queries].to_dict("records"):
+        verdict: dict[str, Any] = {name: shorten(float(row[key])) for name, key in names.items() if key in row}
+        verdict |= {name: str(row[name]) for name in ("gold", "named") if name in row}
+        outcome = judge(run, row)
+        found.append(verdict if outcome is None else verdict | {"outcome": int(outcome)})
+    return found + [{}] * (queries - len(found))
 
 
 def judge(run: Run, row: dict[Any, Any]) -> bool | None:

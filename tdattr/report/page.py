@@ -111,7 +111,7 @@ def describe_experiment(experiment: Experiment, rows: Table, sheets: list[Sheet]
         "title": experiment.title,
         "protocol": experiment.protocol,
         "statement": state(experiment),
-        "best": tell_best(experiment),
+        "best": tell_best(experiment, sheets),
         "cost": tell_cost(experiment),
         "notes": [*experiment.usual, *([IMPORTED] if experiment.imported else []), *experiment.noted],
         "rows": [format_row(row) for row in rows],

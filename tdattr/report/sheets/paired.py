@@ -14,6 +14,8 @@ from tdattr.report.tables import PROTOCOL as REMOVAL
 
 BANK = "bank"
 PROTOCOLS: tuple[str, ...] = (REMOVAL, "logo", "truth", "lds", "removal_loss", BANK)
+NAME = "paired"
+PROTOCOLS: tuple[str, ...] = (REMOVAL, "logo", "truth", "lds", "removal_loss")
 EXCESS = "rise above random"  # of losses, in points: methods are compared with as many random items as each removed
 COLUMNS = {"logo": "spearman", "truth": "spearman", "lds": "lds", "removal_loss": EXCESS}  # what is compared
 RESAMPLES = 2000  # sign flips: no p is below one in so many
@@ -41,7 +43,7 @@ def make_sheet(experiment: Experiment) -> Sheet | None:
         f"{RESAMPLES} of them or all there are. Not corrected for the number of pairs; queries of a seed share their "
         f"retrainings, which no p of queries covers.{explain_footnotes(rows)}"
     )
-    return Sheet("paired", f"Paired tests between methods, p by {measure}", caption, rows, printed=False)
+    return Sheet(NAME, f"Paired tests between methods, p by {measure}", caption, rows, printed=False)
 
 
 def find_measure(experiment: Experiment, methods: list[str]) -> str | None:
