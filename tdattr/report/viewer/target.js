@@ -34,11 +34,11 @@ function listOwing(experiment, target, method, entries, filters) {
     ['score', (entry) => entry.score, ({ score }) => showNumber(score)],
     ['95 % interval', (entry) => entry.error, ({ score, error }) => (error ? `${showNumber(score - Z95 * error)} to ${showNumber(score + Z95 * error)}` : 'not known')],
     [...golds.values()].some((gold) => gold !== undefined) && ['gold', (entry) => golds.get(entry), (entry) => showNumber(golds.get(entry))],
-    judged && ['verdict on the picture', readOutcome, (entry) => experiment.outcomes[1 - readOutcome(entry)] || '–'],
+    judged && ['verdict on the picture', readOutcome, (entry) => experiment.outcomes[1 - readOutcome(entry)] || '–', 'words-cell'],
   ].filter(Boolean);
   const body = make('tbody', {});
-  const draw = (entry) => make('tr', {}, columns.map(([, , show]) => make('td', {}, show(entry))));
-  const table = make('table', { class: 'hubs' }, make('thead', {}, make('tr', {}, columns.map(([name]) => make('th', { scope: 'col' }, name)))), body);
+  const draw = (entry) => make('tr', {}, columns.map(([, , show, wide]) => make('td', { class: wide }, show(entry))));
+  const table = make('table', { class: 'hubs' }, make('thead', {}, make('tr', {}, columns.map(([name, , , wide]) => make('th', { scope: 'col', class: wide }, name)))), body);
   const byScore = [...entries].sort((a, b) => a.rank - b.rank || b.score - a.score || a.query.number - b.query.number);
   const order = (column, down) => {
     const read = columns[column][1];
