@@ -77,7 +77,7 @@ def tell_queries(ws: Workspace, rows: DataFrame) -> tuple[list[str], list[str | 
     told = None if ws.data.train.conditions is None else ("prompt" if ws.dataset.text is not None else "condition")
     records = rows.to_dict("records")
     captions = [call_query(row, index, told, bool(ws.pictures)) for index, row in enumerate(records)]
-    return captions, [str(ws.pictures[row[FIELD]]) if ws.pictures else None for row in records]
+    return captions, [str(ws.pictures[row[FIELD]].absolute()) if ws.pictures else None for row in records]
 
 
 def tell_targets(ws: Workspace, scores: Scores, columns: np.ndarray) -> dict[str, list[Any]]:

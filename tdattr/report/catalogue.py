@@ -196,6 +196,6 @@ def list_targets(
     errors = [None] * len(values)
     if scores.standard_errors is not None:
         errors = scores.standard_errors[query, columns].tolist()
-    flags = [int(index in removed) for index in ids] or [0] * len(values)
+    flags = [1 if index in removed else None for index in ids] or [None] * len(values)
     listed = zip(numbers, values, errors, flags, strict=True)
     return [trim([number, shorten(value), shorten(error), flag]) for number, value, error, flag in listed]

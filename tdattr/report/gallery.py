@@ -49,11 +49,8 @@ class Gallery:
             rows = self.split.items.iloc[new].to_dict("records")
             for index, picture, row in zip(new, self.draw(new), rows, strict=True):
                 group = {"group": self.owners[index]} if self.by is not None else {}
-                self.add(
-                    index,
-                    {"kind": "item", "id": index, "label": f"id {index}: {describe_item(row)}", "picture": picture}
-                    | group,
-                )
+                told = {"kind": "item", "id": index, "label": f"id {index}: {describe_item(row)}", "picture": picture}
+                self.add(index, told | group)
         return [self.numbers[index] for index in ids]
 
     def show_groups(self, names: Sequence[str]) -> list[int]:
@@ -82,7 +79,7 @@ def shorten(value: float | None) -> float | None:
 
 
 def trim(entry: list[Any]) -> list[Any]:
-    """Without what says nothing at its end."""
-    while entry and entry[-1] in (None, 0) and len(entry) > 2:
+    """Without the Nones at its end, but for the first two."""
+    while len(entry) > 2 and entry[-1] is None:
         entry = entry[:-1]
     return entry

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import numpy as np
+
 from tdattr.metrics.unlikely import warn_unlikely
 from tdattr.protocols.group_agreement import TIED
 from tdattr.report.collect import Run
@@ -54,7 +56,7 @@ def judge(run: Run, row: dict[Any, Any]) -> bool | None:
         return bool(row["rise_percent"] > row["random_rise_most_percent"])
     if protocol in ("logo", "truth"):
         return None if TIED in (row["gold"], row["named"]) else bool(row["gold"] == row["named"])
-    return bool(row["lds"] > 0) if protocol == "lds" else None
+    return bool(row["lds"] > 0) if protocol == "lds" and np.isfinite(row["lds"]) else None
 
 
 def describe_pictures(run: Run) -> dict[str, dict[str, Any]]:

@@ -51,6 +51,7 @@ def read_bars(described: dict[str, Any], query: int) -> dict[str, list[float]]:
 
 def test_of_groups_those_that_are_attributed_are_shown_beside_golds_own_column(outputs: Outputs) -> None:
     gold = np.random.default_rng(1).random((QUERIES, 2))
+    gold[0] = 0, 1
     judge_groups(outputs, gold, ("wide", "thin"), attributed_groups=["thin", "wide"])
     described = describe(outputs.root)
     assert len(described["queries"]) == QUERIES
@@ -161,7 +162,7 @@ def test_groups_speak_for_a_method_where_it_puts_golds_first(outputs: Outputs) -
 def test_an_lds_above_zero_speaks_for_a_method(outputs: Outputs) -> None:
     outputs.lds("pixel", 1)
     path = outputs.root / "artifacts" / "evaluation" / f"{outputs.count}" / "queries.csv"
-    values = [0.2, -0.1, 0.0, 0.3, -0.2, 0.1]
+    values = [0.2, -0.1, 0.0, 0.3, -0.2, float("nan")]
     write_table(path, pd.DataFrame({"query": range(QUERIES), "lds": values}))
     add_pictures(outputs, ["a glyph"], GROUPS)
-    assert outcomes(describe(outputs.root)) == [1, 0, 0, 1, 0, 1]
+    assert outcomes(describe(outputs.root)) == [1, 0, 0, 1, 0, None]
