@@ -12,9 +12,9 @@ from tdattr.scores import Scores, load_scores
 
 MOST_GROUPS = 40  # with bars of their own
 WHOLE = (
-    "No intervals: a bar is the {kind} of the scores of all items of its group. They are the whole group and no sample "
-    "of it, and share the models and the noise that they come from: neither their spread nor their standard errors say "
-    "how sure a bar is. Agreement with gold does."
+    "No intervals: a group's score is here the {kind} of those of all its items. They are the whole group and no "
+    "sample of it, and share the models and the noise that they come from: neither their spread nor their standard "
+    "errors say how sure it is. Agreement with gold does."
 )
 UNKNOWN = "No intervals: this method gives one score for each group and estimates no error of it."
 

@@ -86,7 +86,9 @@ def test_a_bar_is_made_of_the_items_that_the_model_has_seen(outputs: Outputs) ->
             assert score == pytest.approx(float(values[query][groups[seen] == name].mean()), rel=1e-3)
     sizes = {each["group"]: each["n"] for each in described["targets"] if each["kind"] == "group"}
     assert sizes == {"thin": 9, "wide": 9}
-    assert described["methods"][0]["intervals"].startswith("No intervals: a bar is the mean of the scores of all items")
+    assert described["methods"][0]["intervals"].startswith(
+        "No intervals: a group's score is here the mean of those of all its items"
+    )
 
 
 @pytest.mark.parametrize(

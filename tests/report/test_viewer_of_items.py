@@ -83,7 +83,7 @@ def test_of_a_group_those_pictures_come_first_that_owe_it_most(open_page: Open, 
     first = SURE[expected[0], column]
     assert section.locator("tbody td:nth-child(4)").first.inner_text() == f"{first - 0.49:.2f} to {first + 0.49:.2f}"
     other = page.locator(".view.current section.method", has_text="Pictures that owe it most, by tracin")
-    assert "not known" in other.inner_text() and "No intervals: a bar is the mean" in other.inner_text()
+    assert "not known" in other.inner_text() and "No intervals: a group's score is here the mean" in other.inner_text()
 
 
 def test_groups_are_bars_beside_the_ceiling(open_page: Open, report: Path) -> None:
