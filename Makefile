@@ -1,6 +1,7 @@
 # make demo: the main job on a dataset that needs no download. make test: all tests. make test-fast: those that take
-# about two minutes on two cores. make docs: the documentation as a site, its links checked. make shell: a shell in which
-# `tdattr` is a command. All make .venv first.
+# about two minutes on two cores. make docs: the documentation as a site, its links checked. make schemas: what editors
+# know of the YAML files, after a change of conf or of a config node. make shell: a shell in which `tdattr` is a command.
+# All make .venv first.
 # CPU=1: PyTorch without CUDA (Linux and Windows), 2 GB instead of 6.5.
 PYTHON ?= python3
 BIN := .venv/bin
@@ -15,7 +16,7 @@ PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --d
 CPU_WHEELS ?= https://download.pytorch.org/whl/cpu
 CUDA_PACKAGES = ^(nvidia|cuda|triton)
 
-.PHONY: install shell demo test test-fast lint docs clean
+.PHONY: install shell demo test test-fast lint schemas docs clean
 
 install: .venv/installed
 
@@ -53,6 +54,9 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+schemas: install
+	$(BIN)/python -m tdattr.schemas
 
 docs: install
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict

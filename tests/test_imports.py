@@ -40,7 +40,7 @@ LAYERS = [  # from the ground up; what stands in one line does not know of each 
     ["scoring", "unlearning"],
     ["methods", "protocols"],
     ["report", "pipeline", "inventory"],
-    ["library", "completion", "planning", "declared", "own_model", "replay", "bank"],
+    ["library", "completion", "planning", "declared", "own_model", "replay", "schemas", "bank"],
     ["doctor"],
     ["cli"],
     ["sweeps", "explain"],
