@@ -1,0 +1,152 @@
+"""A dataset, three models of it (trained, trained under another seed, made random) and the scores of any method."""
+
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import get_class
+from omegaconf import DictConfig, OmegaConf
+from safetensors.torch import load_file
+from torch import Tensor
+
+from tdattr.configs import build
+from tdattr.counterfactuals import Trained
+from tdattr.data.preparation import prepare
+from tdattr.data.prepared import Prepared, Source, load
+from tdattr.features import Setting
+from tdattr.methods import Method
+from tdattr.networks import Network
+from tdattr.search_path import CONF
+from tdattr.seeding import generator
+from tdattr.store import Store
+from tdattr.training.pretrain import pretrain
+from tests.contexts import NoCounterfactuals, keep, plain_context
+
+SMALL = {  # set wherever a method has the key; one that takes long needs an entry for what makes it so
+    "null_loss.batches": 5,
+    "null_loss.batch_size": 64,
+    "unlearn.batch_size": 32,
+    "unlearn.max_steps": 25,
+    "score.pairs": 30,
+    "gradients.draws": 20,
+    "gradients.projection.dimension": 512,
+    "draws": 240,
+    "fisher.epochs": 1,
+    "extractor.steps": 100,
+    "extractor.batch_size": 32,
+}
+TRAINING = (
+    "model.blocks=2", "model.width=32", "train.learning_rate=2e-3", "train.warmup_steps=50", "train.ema=0.99",
+    "train.schedule=cosine", "train.epoch_steps=5000", "train.validation_draws=1", "trainer.accelerator=cpu",
+    "trainer.threads=1",
+)  # fmt: skip
+SEED = 11
+
+
+@cache
+def composed(*overrides: str) -> DictConfig:
+    """The config with those overrides, its method made small."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("config", list(overrides))
+    for key, value in SMALL.items():
+        if OmegaConf.select(config, f"method.{key}") is not None:
+            OmegaConf.update(config, f"method.{key}", value)
+    return config
+
+
+def methods_of_items() -> list[str]:
+    """Those of ``conf/method`` that score items and need no weights that must be fetched: new ones are taken up by
+    themselves."""
+    return [path.stem for path in sorted((CONF / "method").glob("*.yaml")) if runs_alone(path.stem)]
+
+
+def runs_alone(name: str) -> bool:
+    """Whether a method scores items by what is here."""
+    node = composed(f"method={name}").method
+    parts = [node, *node.get("members", {}).values()]
+    fetched = any(OmegaConf.select(part, "extractor.weights") is not None for part in parts)
+    return not fetched and not get_class(node._target_).scores_groups
+
+
+@dataclass(frozen=True, eq=False)
+class World:
+    """The models are made in ``folder`` as they are asked for: ``trained``, ``again`` (under another seed),
+    ``untrained`` (as initialised), and ``random``: the trained one with the values of every parameter shuffled, which
+    is quanda's randomisation of a model but for keeping the sizes of weights (arXiv 2410.07158)."""
+
+    folder: Path
+    data: Prepared
+    config: DictConfig
+    images: Tensor
+    conditions: Tensor | None
+    items: pd.DataFrame
+
+    def build(self, seed: int) -> Network:
+        """The network as initialised."""
+        network = build(self.config.model, "model")
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            return network.build(1, self.images.shape[-1], self.data.condition_size)
+
+    def train(self, seed: int) -> Network:
+        """The network trained on all items."""
+        folder, network = self.folder / f"model{seed}", self.build(seed)
+        folder.mkdir()
+        diffusion, train = build(self.config.diffusion, "diffusion"), build(self.config.train, "train")
+        ids, trainer = np.arange(len(self.data.train)), build(self.config.trainer, "trainer")
+        pretrain(network, self.data, ids, diffusion, train, trainer, seed, folder, "test")
+        network.load_state_dict(load_file(folder / "ema.safetensors"))
+        return network
+
+    @cache  # noqa: B019  # a world lives as long as a module of tests
+    def weights(self, model: str) -> dict[str, Tensor]:
+        """Those of one of the models."""
+        if model == "random":
+            rng, weights = generator(SEED, "test.shuffled"), self.weights("trained")
+            orders = {name: torch.from_numpy(rng.permutation(value.numel())) for name, value in weights.items()}
+            return {name: value.flatten()[orders[name]].view_as(value) for name, value in weights.items()}
+        network = self.build(0) if model == "untrained" else self.train({"trained": 0, "again": 1}[model])
+        return {name: value.clone() for name, value in network.state_dict().items()}
+
+    @cache  # noqa: B019
+    def scores(self, name: str, model: str, count: int | None = None) -> np.ndarray:
+        """The scores of a method under a model for the first queries, [query, item]; None: for all."""
+        store = Store(self.folder / "artifacts", "cpu")
+        node = composed(f"dataset={self.config.dataset.name}", f"method={name}").method
+        method = build(node, "method", Method)
+
+        def network(weights: str = model) -> Network:
+            made = self.build(0)
+            made.load_state_dict(self.weights(weights))
+            return made.eval().requires_grad_(False)
+
+        context = plain_context(
+            self.data,
+            build(self.config.diffusion, "diffusion"),
+            build(self.config.train, "train"),
+            build(self.config.trainer, "trainer"),
+            Setting(lambda: self.data, torch.device("cpu"), 10, 3, False, keep(store, dataset=self.data.content)),
+            ids=np.arange(len(self.data.train)),
+            images=self.images,
+            conditions=self.conditions,
+            items=self.items,
+            f0=lambda: network("untrained"),
+            seed=SEED,
+            plan=keep(store, model=model),
+            counterfactuals=NoCounterfactuals(method.needs),
+            precision_of_losses="float32" if "losses" in method.needs else None,
+        )
+        scorer = method.start(replace(context, f1=Trained(model, network)))
+        return torch.stack([scorer(query).scores for query in range(len(self.images))[:count]]).numpy()
+
+
+def make_world(folder: Path, source: Source, overrides: tuple[str, ...], **queries: Any) -> World:
+    """The world of a dataset; ``overrides``: of training; ``queries``: images, conditions and items."""
+    (folder / "data").mkdir()
+    prepare(source, folder / "data", "planted")
+    return World(folder, load(folder / "data"), composed(*overrides, *TRAINING), **queries)
