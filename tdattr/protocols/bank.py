@@ -27,6 +27,7 @@ from tdattr.queries import Queries
 from tdattr.ranges import Count
 from tdattr.scores import DAMPING_UNIT, Scores
 from tdattr.store import Plan
+from tdattr.wording import tell_interval
 
 NOTHING: Ids = np.array([], dtype=np.int64)
 OF_GROUPS = ("top_1", "spearman")  # of the measures of agreement on groups
@@ -122,7 +123,7 @@ class Bank(Protocol):
         measured = dict(self.measure(scores, queries, models))
         summary: dict[str, dict[str, float | None]] = {}
         for name, (values, ends, ceiling) in measured.items():
-            low, high = interval(values, self.resamples) if ends is None else ends
+            low, high = ends or interval(values, self.resamples) or (None, None)
             summary[name] = {"mean": float(values.mean()), "low": low, "high": high, "ceiling": ceiling}
         rows = [
             {"query": query} | {name: float(values[query]) for name, (values, *_) in measured.items()}
@@ -215,7 +216,7 @@ def tell(summary: Mapping[str, Mapping[str, float | None]]) -> str:
     parts = []
     for name, values in summary.items():
         ceiling = "" if values["ceiling"] is None else f" of {values['ceiling']:.3f}"
-        parts.append(f"{name} {values['mean']:.3f} ({values['low']:.3f} to {values['high']:.3f}){ceiling}")
+        parts.append(f"{name} {values['mean']:.3f} ({tell_interval(values['low'], values['high'])}){ceiling}")
     return ", ".join(parts)
 
 

@@ -7,6 +7,7 @@ from typing import Any, Literal, get_type_hints
 
 from omegaconf import OmegaConf
 
+from tdattr.bank.config import BankConfig
 from tdattr.base_model import BaseConfig
 from tdattr.codecs import Codec
 from tdattr.configs import Node, import_class
@@ -89,6 +90,7 @@ class WholeConfig(TopConfig):
     paths: dict[str, str]
     hydra: dict[str, Any]
     base: BaseConfig  # of tdattr-base
+    bank: BankConfig  # of tdattr-bank
     folder: str
     noise: Noise  # of tdattr-groups
     manifest: str

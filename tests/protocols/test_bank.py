@@ -130,6 +130,12 @@ def test_a_mean_over_repeats_is_judged_and_its_ceiling_is_said(tmp_path: Path) -
     assert found["lds_95"]["ceiling"] is None  # of one repeat
 
 
+def test_a_single_query_has_no_interval_of_queries(folder: Path) -> None:
+    verdict = judge(node(folder), WORTH, Models(asked=slice(0, 1)))
+    assert verdict.summary["bank"]["logo_spearman"]["low"] is None
+    assert "logo_spearman 1.000 (no interval)" in verdict.lines[-1]
+
+
 def test_scores_of_groups_are_judged_as_groups_alone(folder: Path) -> None:
     gold = np.stack([WORTH[:, ids].mean(1) for ids in GROUPS.values()], 1)
     found = judge(node(folder), gold, groups=list(GROUPS)).summary["bank"]

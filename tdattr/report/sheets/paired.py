@@ -12,10 +12,9 @@ from tdattr.report.pooling import pool
 from tdattr.report.sheet import NOTHING, Cell, Number, Sheet
 from tdattr.report.tables import PROTOCOL as REMOVAL
 
+NAME = "paired"
 BANK = "bank"
 PROTOCOLS: tuple[str, ...] = (REMOVAL, "logo", "truth", "lds", "removal_loss", BANK)
-NAME = "paired"
-PROTOCOLS: tuple[str, ...] = (REMOVAL, "logo", "truth", "lds", "removal_loss")
 EXCESS = "rise above random"  # of losses, in points: methods are compared with as many random items as each removed
 COLUMNS = {"logo": "spearman", "truth": "spearman", "lds": "lds", "removal_loss": EXCESS}  # what is compared
 RESAMPLES = 2000  # sign flips: no p is below one in so many
