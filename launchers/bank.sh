@@ -14,9 +14,9 @@ models() { sweep "${setting[@]}" "$@"; }
 verdicts() {
   sweep "${setting[@]}" method=random,pixel,condition,features,group_similarity,forward_inf,mucs "$@"
   sweep "${setting[@]}" method=abu method.draws=4000 "$@"
-  sweep "${setting[@]}" method=das method.damping=20 "$projection=4096" "$@"
-  sweep "${setting[@]}" method=dtrak method.damping=1e6 "$projection=4096" "$@"
-  sweep "${setting[@]}" method=trak method.damping=5e4 "$projection=4096" "$@"
+  sweep "${setting[@]}" method=das method.damping=10 "$projection=4096" "$@"
+  sweep "${setting[@]}" method=dtrak method.damping=2e5 "$projection=4096" "$@"
+  sweep "${setting[@]}" method=trak method.damping=2e3 "$projection=4096" "$@"
   sweep "${setting[@]}" method=tracin,gradient_cosine "$projection=choice(4096)" "$@"
   sweep "${setting[@]}" ablation=subtraction "$@"
   sweep "${setting[@]}" method=guda_u "$objective=retrack_contrast,retrack" "$@"

@@ -23,7 +23,8 @@ NODES = ("dataset", "model", "diffusion", "method", "protocol", "queries", "path
 ROOTS = ("outputs", "data", "weights")  # of the paths, those that the others begin with
 DROPPED = ("sweep", "plan")  # how a command was started, which is not repeated
 APART = ("logger", "measures", *DROPPED)  # nodes that belong to one folder, or that a run completes
-OPEN = (None, "auto", "???")  # values that a run decides, the same again
+OPEN = ("auto", "???")  # values that a run decides, the same again
+ADOPTED = ("diffusion.", "train.lora.")  # where it decides what is null, by a checkpoint
 COUNTED = ("queries.attributed", "queries.controls")  # by pictures and seeds
 
 
@@ -72,8 +73,13 @@ def pin(path: Path, stored: dict[str, Any], composed: dict[str, Any], command: S
     return [
         write(name, value)
         for name, value in stored.items()
-        if value != composed[name] and composed[name] not in OPEN and name not in counted
+        if value != composed[name] and name not in counted and not is_open(name, composed[name])
     ]
+
+
+def is_open(name: str, value: Any) -> bool:
+    """Whether a run decides a setting of that value itself."""
+    return value in OPEN or (value is None and name.startswith(ADOPTED))
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from tdattr.composition import compose_command
 from tdattr.errors import UserError
-from tdattr.replay import unfold, wants_replay, write
+from tdattr.replay import pin, unfold, wants_replay, write
 
 COMMAND = ["dataset=digits", "method=pixel", "protocol=none", "seed=4"]
 
@@ -137,3 +137,10 @@ def test_values_are_written_as_hydra_reads_them(value: Any) -> None:
     parsed = OverridesParser.create().parse_override(write("a.b", value)).value()
     plain = parsed if not isinstance(parsed, (list, dict)) else OmegaConf.to_container(OmegaConf.create(parsed))
     assert plain == value and type(plain) is type(value)
+
+
+def test_what_is_null_by_default_is_pinned_where_a_run_had_a_value() -> None:
+    stored = {"train.patience": 3, "queries.conditions": ["3"], "diffusion.beta_start": 0.1, "train.steps": 40}
+    composed = {"train.patience": None, "queries.conditions": None, "diffusion.beta_start": None, "train.steps": "auto"}
+    pinned = pin(Path("config.yaml"), stored, composed, [])
+    assert [one.partition("=")[0] for one in pinned] == ["train.patience", "queries.conditions"]

@@ -1,6 +1,7 @@
 """``tdattr-bank``: retrain what a bank holds, write it, and gather what methods reach by it."""
 
 import logging
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib.metadata import version
@@ -13,6 +14,7 @@ from tdattr.bank.config import BankConfig
 from tdattr.bank.gather import gather
 from tdattr.configs import build
 from tdattr.errors import UserError
+from tdattr.ids import digest_ids
 from tdattr.methods.group_elbo import differences
 from tdattr.methods.logo import LOGO
 from tdattr.metrics.choice import complete_measures
@@ -40,12 +42,20 @@ def build_bank(cfg: DictConfig) -> None:
     protocol = ws.protocol
     if not isinstance(protocol, Bank):
         raise UserError("protocol must be bank: leave it out.")
+    check_writable(protocol.path)
     complete_measures(cfg)
     use_threads(ws)
     check(replace(ws, protocol=config.halves), [])
     make(ws, config).save(protocol.path)
     log.info("Results: %s", protocol.path)
     gather(Path(cfg.paths.runs), protocol)
+
+
+def check_writable(folder: Path) -> None:
+    """Raise UserError where a bank cannot be written there, before hours are spent on it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK):
+        raise UserError(f"{folder} cannot be written to: choose another folder with protocol.folder.")
 
 
 def make(ws: Workspace, config: BankConfig) -> BankData:
@@ -67,7 +77,7 @@ def make(ws: Workspace, config: BankConfig) -> BankData:
         images=queries.images,
         f1_losses=torch.from_numpy(losses[0]).float(),
         subsets=dict(train_subsets(ws, config, models)),
-        groups=list(ws.attributed),
+        groups={name: digest_ids(ids) for name, ids in ws.attributed.items()},
         logo=torch.stack([differences(terms) for terms in config.logo.terms(context)]).float(),
         made_with={name: version(name) for name in PACKAGES},
     )

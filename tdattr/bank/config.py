@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from tdattr.configs import Settings
 from tdattr.errors import UserError
 from tdattr.methods.logo import LOGO
+from tdattr.protocols.bank import name_lds
 from tdattr.protocols.lds import LDS
 from tdattr.scores import Attributor
 
@@ -18,7 +19,9 @@ class BankConfig(Settings):
     logo: Attributor
 
     def __post_init__(self) -> None:
-        if self.halves.draws != self.few_removed.draws or self.halves.share == self.few_removed.share:
-            raise UserError("bank.halves and bank.few_removed must have the same draws, and another share.")
-        if not isinstance(self.logo, LOGO) or self.logo.repeats < 2:
-            raise UserError("bank.logo must be the method logo with repeats of at least 2: half of them are the gold.")
+        if self.halves.draws != self.few_removed.draws:
+            raise UserError("bank.halves.draws and bank.few_removed.draws must be the same: F1's losses are for both.")
+        if name_lds(self.halves.share) == name_lds(self.few_removed.share):
+            raise UserError("bank.halves.share and bank.few_removed.share must differ by a percent or more.")
+        if not isinstance(self.logo, LOGO) or self.logo.repeats % 2:
+            raise UserError("bank.logo must be the method logo with an even number of repeats: half are the gold.")

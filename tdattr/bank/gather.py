@@ -7,7 +7,9 @@ import pandas as pd
 
 from tdattr.errors import UserError
 from tdattr.protocols.bank import Bank
-from tdattr.protocols.leaderboard import LEADERBOARD, SECONDS, list_means, show
+from tdattr.protocols.bank_file import LEADERBOARD
+from tdattr.protocols.leaderboard import SECONDS, list_means, show
+from tdattr.report.arguments import SUMMARY
 from tdattr.report.collect import Run, collect
 from tdattr.tables import write_table
 
@@ -31,19 +33,24 @@ def find_tables(runs: Path, bank: Bank) -> dict[str, pd.DataFrame]:
         experiments = collect([runs]).experiments
     except UserError:  # there is no run
         return {}
-    return {
-        method: make_table(method, by_seed[seed])
+    judged = [
+        (method, run)
         for experiment in experiments
         if experiment.protocol == "bank"
         for method, by_seed in experiment.runs.items()
-        for seed in by_seed
-        if is_judged_by(by_seed[seed], bank)
-    }
+        for run in by_seed.values()
+        if is_judged_by(run, bank)
+    ]
+    most = max((run.summary["num_queries"] for _, run in judged), default=0)
+    whole = [(method, run) for method, run in judged if run.summary["num_queries"] == most]
+    whole.sort(key=lambda entry: (entry[1].folder / SUMMARY).stat().st_mtime)  # of a name the newest stays
+    return {method: make_table(method, run) for method, run in whole}
 
 
 def is_judged_by(run: Run, bank: Bank) -> bool:
-    """Whether a run was of the attributed queries, and of the bank as it is."""
-    return run.summary["bank_digest"] == bank.digest and run.config["queries"]["explained"] == "attributed"
+    """Whether a run was of the attributed queries, of the bank as it is, and of a damping that they did not choose."""
+    asked = run.config["queries"]["explained"] == "attributed" and "grid" not in run.summary
+    return asked and run.summary["bank_digest"] == bank.digest
 
 
 def make_table(method: str, run: Run) -> pd.DataFrame:

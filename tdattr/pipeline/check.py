@@ -63,7 +63,8 @@ def check(ws: Workspace, overrides: Iterable[str] = (), swept: bool = False, wei
     names = ws.attributed if ws.protocol.judges_groups else {}
     asked = ws.query_split.items.iloc[query_items(ws)[ws.queries.indices]]
     items = ws.data.train.items.iloc[ws.ids]
-    ws.protocol.check(ProtocolSetup(items, asked, list(names), describe_training(ws), ws.queries.indices))
+    training = describe_training(ws)
+    ws.protocol.check(ProtocolSetup(items, asked, list(names), training, names, ws.queries.indices))
     check_settled(ws, placed, overrides, swept)
     network, query_fields = ws.skeleton(), [str(name) for name in ws.query_split.items if name != "id"]
     if not seen:

@@ -37,6 +37,7 @@ class ProtocolSetup:
     queries: DataFrame  # and of the item that each explained query takes its condition from
     groups: list[str]  # their names, where the protocol judges groups
     training: Mapping[str, Any] = field(default_factory=dict)  # what F1's weights depend on, but for the dataset
+    members: Mapping[str, Ids] = field(default_factory=dict)  # of the groups
     explained: slice = field(default_factory=lambda: slice(None))  # which of the run's queries these are
 
 

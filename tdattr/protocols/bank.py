@@ -13,12 +13,12 @@ from tdattr.counterfactuals import Counterfactuals
 from tdattr.data.truth import FIELD, truth
 from tdattr.errors import UserError
 from tdattr.files import digest_once, expand
-from tdattr.ids import Ids
+from tdattr.ids import Ids, digest_ids
 from tdattr.metrics.aggregation import AggregateConfig
 from tdattr.metrics.agreement import agreement, interval
 from tdattr.metrics.rank_correlation import bootstrap_mean, spearman
 from tdattr.protocols import Judged, Protocol, ProtocolSetup, Sampled, Verdict, name_interval
-from tdattr.protocols.bank_file import BANKS, FILE, BankData, load_bank
+from tdattr.protocols.bank_file import BANKS, FILE, LEADERBOARD, BankData, load_bank
 from tdattr.protocols.group_agreement import aggregate_scores
 from tdattr.protocols.lds import prediction
 from tdattr.protocols.leaderboard import load_leaderboard, rank, show
@@ -31,6 +31,7 @@ from tdattr.wording import tell_interval
 
 NOTHING: Ids = np.array([], dtype=np.int64)
 OF_GROUPS = ("top_1", "spearman")  # of the measures of agreement on groups
+FAR = 0.5  # ours: as far apart as F1 and a model of half of the items
 SAME = 1e-5  # by which losses differ that were computed in float32 from the same weights
 Measured = tuple[Float[np.ndarray, " query"], tuple[float, float] | None, float | None]  # values, interval, ceiling
 
@@ -72,8 +73,10 @@ class Bank(Protocol):
         return digest_once(self.path / FILE)[:16]
 
     def describe(self) -> dict[str, Any]:
-        """With the content of the bank in place of its folder."""
-        return super().describe() | {"bank": self.digest}
+        """With the content of the bank in place of its folder, and of its leaderboard."""
+        leaderboard = self.path / LEADERBOARD
+        known = digest_once(leaderboard)[:16] if leaderboard.exists() else None
+        return super().describe() | {"bank": self.digest, "leaderboard": known}
 
     def sampled(self) -> Sampled:
         """The bank's queries: another machine's F1 draws them a little otherwise, and the bank knows nothing of
@@ -87,6 +90,8 @@ class Bank(Protocol):
 
     def check_settings(self, queries: int) -> None:
         """The bank must be there, and have so many queries. Raises UserError."""
+        if self.data.dataset != self.dataset:
+            raise UserError(f"The bank in {self.path} is of dataset={self.data.dataset}: choose that, or another bank.")
         known = len(self.data.x)
         if queries > known:
             raise UserError(
@@ -96,17 +101,20 @@ class Bank(Protocol):
     def check(self, setup: ProtocolSetup) -> None:
         """Items, queries, groups and F1's training must be those of the bank. Raises UserError."""
         data, leave_out = self.data, "leave out what changes it"
-        if len(setup.items) != data.items:
-            raise UserError(f"The bank was made with {data.items} items, not with {len(setup.items)}: {leave_out}.")
-        if differences := list(find_differences(data.training, setup.training)):
-            made_with = " ".join(f"{name}={'null' if theirs is None else theirs}" for name, theirs, _ in differences)
+        differences = list(find_differences(data.training, setup.training))
+        if len(setup.items) != data.items or any(name == "ids" for name, *_ in differences):
             raise UserError(
-                f"The bank of {data.dataset} was made with {made_with}, and here F1 is trained with "
-                f"{', '.join(str(given) for *_, given in differences)}: set what can be set, and {leave_out}."
+                f"The bank was made with {data.items} items, and F1 sees {len(setup.items)}, not the same: {leave_out}."
+            )
+        if differences:
+            made_with = " ".join(f"{name}={spell(theirs)}" for name, theirs, _ in differences)
+            here = " ".join(f"{name}={spell(given)}" for name, _, given in differences)
+            raise UserError(
+                f"The bank of {data.dataset} was made with {made_with}, here F1 is trained with {here}: {leave_out}."
             )
         if setup.queries["id"].tolist() != data.asked[setup.explained]:
             raise UserError(f"The bank's queries show something else than these: {leave_out} under queries.")
-        if setup.groups != data.groups:
+        if {name: digest_ids(ids) for name, ids in setup.members.items()} != data.groups:
             raise UserError("The bank has other groups: leave out dataset.groups and attributed_groups.")
 
     def work(self, scores: Judged, others: Mapping[str, Judged], items: Ids, models: Counterfactuals) -> Sequence[Plan]:
@@ -167,14 +175,14 @@ class Bank(Protocol):
                 predicted = prediction(values, subsets.members.numpy())
                 losses = subsets.losses.double().mean(1).numpy()[:, asked]
                 ends = bootstrap_mean(predicted, losses, self.resamples)
-                yield name_lds(share), (spearman(predicted, losses), ends, subsets.ceiling)
+                yield name_lds(share), (spearman(predicted, losses), ends, subsets.ceiling(asked))
         of_groups = aggregate_scores(scores, models.groups(), self.aggregate)
         if data.logo is not None:
             logo = data.logo.double().numpy()[:, asked]
             half = len(logo) // 2
             yield from self.judge("logo", logo[:half].mean(0), of_groups, [logo[half:].mean(0)])
         if FIELD in models.items():
-            gold = truth(models.items(), queries.items, data.groups).round(DECIMALS)
+            gold = truth(models.items(), queries.items, list(data.groups)).round(DECIMALS)
             yield from self.judge("truth", gold, of_groups, [break_ties(gold, n) for n in range(TIE_BREAKS)])
 
     def judge(
@@ -202,11 +210,12 @@ class Bank(Protocol):
         """What there is to say where F1 is not the bank's."""
         return (
             f"This machine's F1 is not the bank's: the losses of the queries differ by up to {100 * difference:.2g} %. "
-            "The scores are those of one model, what was retrained belongs to another; its place may change a little."
+            "The scores are those of one model, what was retrained belongs to another"
+            + ("; its place may change a little." if difference < FAR else ", and so far apart they say nothing.")
         )
 
 
-def name_lds(share: str) -> str:
+def name_lds(share: str | float) -> str:
     """The measure by subsets of that share of the items."""
     return f"lds_{100 * float(share):.0f}"
 
@@ -227,3 +236,8 @@ def find_differences(theirs: Any, ours: Any, name: str = "") -> Iterator[tuple[s
             yield from find_differences(theirs.get(key), ours.get(key), f"{name}.{key}" if name else key)
     elif theirs != ours:
         yield name, theirs, ours
+
+
+def spell(value: Any) -> str:
+    """A value as an override has it."""
+    return "null" if value is None else str(value)

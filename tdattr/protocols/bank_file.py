@@ -13,10 +13,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tdattr.errors import UserError
+from tdattr.files import digest, move_into_place, name_aside, writing
 from tdattr.metrics.rank_correlation import repeat_ceiling
 
 BANKS = Path(__file__).parents[1] / "banks"  # those that come with the package, a folder for each dataset
 FILE = "bank.safetensors"
+LEADERBOARD = "leaderboard.csv"  # what methods reach by it
 SUBSETS = "subsets."  # what the names of their tensors begin with
 REBUILD = "build it anew with tdattr-bank"
 
@@ -28,10 +30,9 @@ class Subsets:
     members: Int[Tensor, "subset member"]  # places of items among those that F1 sees, ascending
     losses: Float[Tensor, "subset repeat query"]  # of a query: a mean over levels and noise; a repeat is a seed
 
-    @property
-    def ceiling(self) -> float | None:
-        """What the losses under other seeds would reach as scores; None where there is one seed."""
-        return repeat_ceiling(self.losses.double().numpy())
+    def ceiling(self, asked: slice) -> float | None:
+        """What the losses under other seeds would reach as scores of those queries; None where there is one seed."""
+        return repeat_ceiling(self.losses[:, :, asked].double().numpy())
 
 
 @dataclass(frozen=True)
@@ -47,22 +48,28 @@ class BankData:
     images: Float[Tensor, "query channel height width"]  # in [-1, 1]
     f1_losses: Float[Tensor, " query"]
     subsets: Mapping[str, Subsets] = field(default_factory=dict)  # by the share of the items that they hold: "0.5"
-    groups: list[str] = field(default_factory=list)
+    groups: Mapping[str, str] = field(default_factory=dict)  # a digest of the ids of each
     logo: Float[Tensor, "seed query group"] | None = None  # LOGO's scores
     made_with: Mapping[str, str] = field(default_factory=dict)  # versions, for people
 
     def save(self, folder: Path) -> None:
-        """Write it into a folder."""
+        """Write it into a folder, in one step. What methods reached by another bank there is removed."""
         tensors = {"x": self.x, "images": self.images, "f1_losses": self.f1_losses}
         if self.logo is not None:
             tensors["logo"] = self.logo
         for share, subsets in self.subsets.items():
-            tensors[f"{SUBSETS}{share}.members"] = subsets.members.to(torch.int16)
+            tensors[f"{SUBSETS}{share}.members"] = subsets.members.to(torch.int32)
             tensors[f"{SUBSETS}{share}.losses"] = subsets.losses
         facts = {name: getattr(self, name) for name in FACTS}
         folder.mkdir(parents=True, exist_ok=True)
         contiguous = {name: value.contiguous() for name, value in tensors.items()}
-        save_file(contiguous, folder / FILE, {"bank": json.dumps(facts, sort_keys=True)})
+        path = folder / FILE
+        before = digest(path) if path.exists() else None
+        with writing(folder):
+            save_file(contiguous, name_aside(path), {"bank": json.dumps(facts, sort_keys=True)})
+            if before != digest(name_aside(path)):
+                (folder / LEADERBOARD).unlink(missing_ok=True)
+            move_into_place(name_aside(path), path)
 
 
 FACTS = ("dataset", "training", "draws", "items", "asked", "groups", "made_with")
@@ -72,8 +79,9 @@ def load_bank(folder: Path) -> BankData:
     """The bank in a folder. Raises UserError where there is none, or it cannot be read."""
     path = folder / FILE
     if not path.is_file():
-        known = ", ".join(sorted(path.parent.name for path in BANKS.glob(f"*/{FILE}")))
-        raise UserError(f"There is no bank in {folder}: {REBUILD}, or choose a dataset that has one ({known}).")
+        shipped = sorted(path.parent.name for path in BANKS.glob(f"*/{FILE}"))
+        hint = f", or choose a dataset that has one ({', '.join(shipped)})" if shipped else ""
+        raise UserError(f"There is no bank in {folder}: make it with tdattr-bank{hint}.")
     try:
         with safe_open(path, "pt") as file:
             facts = json.loads((file.metadata() or {})["bank"])

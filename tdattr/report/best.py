@@ -23,7 +23,10 @@ def tell_best(experiment: Experiment, sheets: Sequence[Sheet]) -> str | None:
     if sheet is None or len(rows) < 2:
         return None
     mean = sheet.columns[1]  # of the measure
-    means = {str(row["method"]): cell.value or 0.0 for row in rows if isinstance(cell := row[mean], Number)}
+    cells = {str(row["method"]): row[mean] for row in rows}
+    means = {name: cell.value for name, cell in cells.items() if isinstance(cell, Number) and cell.value is not None}
+    if len(means) < 2:
+        return None
     best, following, *_ = sorted(means, key=lambda name: means[name], reverse=experiment.protocol != REMOVAL)
     better = "lower" if experiment.protocol == REMOVAL else "higher"
     told = (
@@ -34,7 +37,7 @@ def tell_best(experiment: Experiment, sheets: Sequence[Sheet]) -> str | None:
     if not isinstance(test, Number) or test.value is None:
         return f"{told} They have no queries in common, so nothing says whether that is chance."
     verdict = "is significant" if test.value < SIGNIFICANT else "is not significant"
-    few = " They are few queries." if test.footnote else ""
+    few = " Few queries stand behind it." if test.footnote else ""
     return (
         f"{told} On the same queries that {verdict} (p = {test.value:.2g} by paired sign flips; significant is p < "
         f"{SIGNIFICANT}).{few}"

@@ -43,15 +43,19 @@ def test_a_bank_is_made_judges_methods_and_gathers_them(tmp_path: Path) -> None:
     assert table.groupby("method")["query"].count().to_dict() == {"pixel": 20, "random": 20}
     done = tdattr(*judged, "method=condition", folder=tmp_path)
     assert OWN in done.stderr and "pixel" in done.stderr
+    assert OWN in tdattr(*judged, "method=pixel", folder=tmp_path).stderr  # which was judged before
 
     wrong = tdattr(*judged, "method=pixel", "train.steps=21", folder=tmp_path, check=False)
-    assert "was made with train.steps=20, and here F1 is trained with 21" in wrong.stderr
+    assert "was made with train.steps=20, here F1 is trained with train.steps=21" in wrong.stderr
     assert "Training F1" not in wrong.stderr
 
 
-def test_a_bank_without_a_second_seed_of_logo_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="bank.logo must be the method logo with repeats of at least 2"):
-        run(tmp_path, *SMALL, "bank.logo.repeats=1")
-    with pytest.raises(UserError, match="must have the same draws, and another share"):
-        run(tmp_path, *SMALL, "bank.halves.draws=11")
+def test_a_bank_that_cannot_judge_is_refused(tmp_path: Path) -> None:
+    for change, said in {
+        "bank.logo.repeats=3": "an even number of repeats",
+        "bank.halves.draws=11": "bank.few_removed.draws must be the same",
+        "bank.halves.share=0.951": "must differ by a percent or more",
+    }.items():
+        with pytest.raises(UserError, match=said):
+            run(tmp_path, *SMALL, change)
     assert not (tmp_path / "outputs").exists()

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from tdattr.configs import build
 from tdattr.counterfactuals import Trained
 from tdattr.errors import UserError
-from tdattr.ids import Ids
+from tdattr.ids import Ids, digest_ids
 from tdattr.metrics.agreement import sign_flip_p_value
 from tdattr.metrics.rank_correlation import repeat_ceiling
 from tdattr.protocols import ProtocolSetup, Verdict
@@ -58,7 +58,7 @@ def make_bank(noise: float = 0.0) -> BankData:
         images=torch.zeros(QUERIES, 1, 2, 2),
         f1_losses=torch.from_numpy(F1_LOSSES).float(),
         subsets={share: Subsets(torch.from_numpy(each), losses[share]) for share, each in members.items()},
-        groups=list(GROUPS),
+        groups={name: digest_ids(ids) for name, ids in GROUPS.items()},
         logo=torch.from_numpy(np.stack([gold, gold])).float(),
         made_with={"torch": "1"},
     )  # fmt: skip
@@ -126,7 +126,9 @@ def test_a_mean_over_repeats_is_judged_and_its_ceiling_is_said(tmp_path: Path) -
     found = judge(node(tmp_path), WORTH).summary["bank"]
     assert 0.3 < found["lds_50"]["mean"] < 1
     assert found["lds_50"]["low"] < found["lds_50"]["mean"] < found["lds_50"]["high"]
-    assert found["lds_50"]["ceiling"] == pytest.approx(repeat_ceiling(bank.subsets["0.5"].losses.numpy()), abs=1e-3)
+    assert found["lds_50"]["ceiling"] == pytest.approx(
+        repeat_ceiling(bank.subsets["0.5"].losses[:, :, :EXPLAINED].numpy()), abs=1e-3
+    )
     assert found["lds_95"]["ceiling"] is None  # of one repeat
 
 
@@ -175,16 +177,25 @@ def test_a_method_is_ranked_among_the_known_ones_by_paired_tests(folder: Path) -
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"training": {"seed": 1, "train": {"steps": 6, "ema": 0.9}}}, "train.steps=5, and here F1 is trained with 6"),
-        ({"training": {"seed": 1, "train": {"steps": 5}}}, "train.ema=0.9, and here F1 is trained with None: set"),
-        ({"items": pd.DataFrame(index=range(39))}, "made with 40 items, not with 39"),
+        (
+            {"training": {"seed": 1, "train": {"steps": 6, "ema": 0.9}}},
+            "train.steps=5, here F1 is trained with train.steps=6: leave out",
+        ),
+        (
+            {"training": {"seed": 1, "train": {"steps": 5}}},
+            "train.ema=0.9, here F1 is trained with train.ema=null: leave out",
+        ),
+        ({"items": pd.DataFrame(index=range(39))}, "made with 40 items, and F1 sees 39, not the same"),
         ({"queries": pd.DataFrame({"id": [100, 102]})}, "The bank's queries show something else"),
-        ({"groups": ["even", "odd"]}, "leave out dataset.groups and attributed_groups"),
+        (
+            {"members": {name: ids + 1 for name, ids in GROUPS.items()}},
+            "leave out dataset.groups and attributed_groups",
+        ),
     ],
 )
 def test_what_the_bank_knows_nothing_of_is_refused(folder: Path, changes: dict[str, Any], said: str) -> None:
     fitting = ProtocolSetup(
-        pd.DataFrame(index=range(ITEMS)), pd.DataFrame({"id": [100, 101]}), list(GROUPS), TRAINING, slice(0, 2)
+        pd.DataFrame(index=range(ITEMS)), pd.DataFrame({"id": [100, 101]}), list(GROUPS), TRAINING, GROUPS, slice(0, 2)
     )
     node(folder).check(fitting)
     with pytest.raises(UserError, match=said):
@@ -194,6 +205,39 @@ def test_what_the_bank_knows_nothing_of_is_refused(folder: Path, changes: dict[s
 def test_more_queries_than_the_bank_has_are_refused(folder: Path) -> None:
     with pytest.raises(UserError, match=f"has {QUERIES} queries: leave out queries.attributed=11"):
         node(folder).check_settings(11)
+
+
+def test_a_bank_of_another_dataset_is_refused(folder: Path) -> None:
+    with pytest.raises(UserError, match="is of dataset=tiny: choose that, or another bank"):
+        node(folder, dataset="other").check_settings(5)
+
+
+def test_items_beyond_two_bytes_keep_their_places(tmp_path: Path) -> None:
+    members = torch.tensor([[3, 40000, 70000]])
+    bank = replace(make_bank(), subsets={"0.5": Subsets(members, torch.zeros(1, 1, QUERIES))})
+    bank.save(tmp_path)
+    assert torch.equal(load_bank(tmp_path).subsets["0.5"].members, members)
+
+
+def test_another_bank_forgets_what_methods_reached_by_the_one_before(folder: Path) -> None:
+    (folder / LEADERBOARD).write_text("method,query\n")
+    make_bank().save(folder)
+    assert (folder / LEADERBOARD).exists()
+    make_bank(noise=1.0).save(folder)
+    assert not (folder / LEADERBOARD).exists()
+
+
+def test_a_verdict_depends_on_the_leaderboard(folder: Path) -> None:
+    before = node(folder).describe()
+    (folder / LEADERBOARD).write_text("method,query\n")
+    assert node(folder).describe() != before
+
+
+def test_no_p_of_other_queries(folder: Path) -> None:
+    table = pd.DataFrame({"method": "few", "query": range(3), "lds_50": 0.5, "seconds_per_query": 1.0})
+    table.to_csv(folder / LEADERBOARD, index=False)
+    ranking = {row["method"]: row for row in judge(node(folder), WORTH).summary["ranking"]}
+    assert ranking["few"]["p"] is None
 
 
 def test_what_is_written_is_read(folder: Path) -> None:
@@ -208,7 +252,7 @@ def test_what_is_written_is_read(folder: Path) -> None:
 
 
 def test_a_bank_that_is_missing_or_damaged_says_what_to_do(folder: Path) -> None:
-    with pytest.raises(UserError, match="There is no bank in .*nowhere: build it anew with tdattr-bank"):
+    with pytest.raises(UserError, match="There is no bank in .*nowhere: make it with tdattr-bank"):
         load_bank(folder / "nowhere")
     content = (folder / FILE).read_bytes()
     (folder / FILE).write_bytes(content[: len(content) // 2])
