@@ -29,7 +29,13 @@ ROOT = CONF.parent
 TOP = [ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG")]
 PAGES = [*TOP, *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^(<!-- not tested: \S.*-->\n)?( *)```(sh|python)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
-COMPOSED = {"tdattr": "config", "tdattr-prepare": "prepare", "tdattr-base": "base", "tdattr-groups": "noisy_groups"}
+COMPOSED = {
+    "tdattr": "config",
+    "tdattr-prepare": "prepare",
+    "tdattr-base": "base",
+    "tdattr-bank": "build_bank",
+    "tdattr-groups": "noisy_groups",
+}
 PARSED: dict[str, Callable[[list[str]], object]] = {
     "tdattr-doctor": doctor.parse,
     "tdattr-explain": explain.read_request,
