@@ -13,6 +13,7 @@ KINDS = {
     "checkpoint": "imported weights",
     "generate": "images",
     "pictures": "your pictures",
+    "sampled": "pictures of a bank",
     "plausibility": "losses of your pictures",
     "generate_batch": "images of a batch",
     "query_scores": "scores of a query",

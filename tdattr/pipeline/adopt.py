@@ -36,7 +36,7 @@ def adopt_diffusion(cfg: DictConfig) -> None:
 def adopt_lora(cfg: DictConfig) -> None:
     """Give ``cfg.train.lora`` the rank, alpha and layers of a LoRA that ``checkpoint`` brings as F1, unless it has a
     rank, and say so. Raises UserError where the file is none of the model, or another one than ``cfg.train.lora``."""
-    if cfg.checkpoint is None:
+    if cfg.checkpoint is None or isinstance(cfg.checkpoint, bool):  # which is refused with its own sentence
         return
     path, node = find_weights(expand(cfg.checkpoint)), cfg.train.lora
     given: LoraConfig = typed(LoraConfig, OmegaConf.to_container(node, resolve=True), "train.lora")

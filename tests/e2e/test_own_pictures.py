@@ -56,6 +56,14 @@ def test_a_training_item_is_found_by_its_picture(folder: Path) -> None:
     }
     assert not list((folder / "outputs" / "artifacts").glob("generate*"))  # F1 generated nothing
     assert all(0 <= each["share_below"] <= 1 and each["beyond"] is not None for each in summary["pictures"])
+    (path,) = folder.glob("outputs/runs/*/scores.parquet")
+    first = pd.read_parquet(path).query("rank == 1")
+    found = {Path(row.query_path): row.item for row in first.itertuples()}
+    assert {path.name.partition("_")[2]: item for path, item in found.items()} == {
+        f"{number}.png": item for number, item in enumerate(ITEMS)
+    }
+    assert all(path.is_absolute() and path.is_file() for path in found)
+    assert first["query_caption"].tolist() == [path.name for path in found]
     for number, item in enumerate(ITEMS):
         assert f"shown as '{label_of(folder, item)}', by its name" in said, number
 
@@ -100,15 +108,6 @@ def test_pictures_are_planned_as_they_are_run(folder: Path) -> None:
         assert {"pictures", "plausibility"} <= stages and "generate" not in stages, said
     built = {path.relative_to(folder) for path in set(folder.rglob("*")) - before}
     assert built <= {Path("shown.csv")}
-    assert all(0 <= each["share_below"] <= 1 for each in summary["pictures"])
-    (path,) = folder.glob("outputs/runs/*/scores.parquet")
-    first = pd.read_parquet(path).query("rank == 1")
-    found = {Path(row.query_path): row.item for row in first.itertuples()}
-    assert {path.name.partition("_")[2]: item for path, item in found.items()} == {
-        f"{number}.png": item for number, item in enumerate(ITEMS)
-    }
-    assert all(path.is_absolute() and path.is_file() for path in found)
-    assert first["query_caption"].tolist() == [path.name for path in found]
 
 
 def test_networks_are_told_what_the_names_say(folder: Path) -> None:

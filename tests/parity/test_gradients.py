@@ -104,4 +104,4 @@ def test_lds() -> None:
     subsets = [np.flatnonzero(row < 0.5) for row in entry.inputs["mask"]]
     predicted = np.concatenate([prediction(values, subset[None]) for subset in subsets])
     protocol = LDS("lds", subsets=16, share=0.5, repeats=1, draws=1, resamples=2)
-    entry.check("lds", [row["lds"] for row in protocol.verdict(predicted, losses).table])
+    entry.check("lds", [row["lds"] for row in protocol.verdict(predicted, losses[:, None]).table])

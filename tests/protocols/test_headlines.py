@@ -59,7 +59,7 @@ GROUPS = judge(RNG.random((5, 3)), RNG.random((5, 3)), list("abc"), 10).summary
 @pytest.mark.parametrize(
     ("protocol", "summary", "place"),
     [
-        (LDS_NODE, LDS_NODE.verdict(RNG.random((4, 5)), RNG.random((4, 5))).summary, {"lds": ["lds"]}),
+        (LDS_NODE, LDS_NODE.verdict(RNG.random((4, 5)), RNG.random((4, 1, 5))).summary, {"lds": ["lds"]}),
         *(
             (protocol, GROUPS, {name: ["agreement", name] for name in ("top_1", "spearman", "ndcg_3")})
             for protocol in (
