@@ -14,6 +14,10 @@ SHIPPED = sorted(path.parent.name for path in BANKS.glob(f"*/{FILE}"))
 MOST_BYTES = 3_000_000
 
 
+def test_the_default_dataset_has_a_bank() -> None:
+    assert "glyph_digits" in SHIPPED
+
+
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_shipped_bank_is_of_what_is_trained_now(name: str, tmp_path: Path) -> None:
     ws = tdattr.compose([f"dataset={name}", "protocol=bank", "method=pixel", f"paths.outputs={tmp_path}"])
