@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Int
 
 Ids = Int[np.ndarray, " _id"]
+NO_IDS: Ids = np.array([], dtype=np.int64)  # what is removed where nothing is
 
 
 def digest_ids(ids: Ids) -> str:

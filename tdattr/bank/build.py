@@ -14,7 +14,7 @@ from tdattr.bank.config import BankConfig
 from tdattr.bank.gather import gather
 from tdattr.configs import build
 from tdattr.errors import UserError
-from tdattr.ids import digest_ids
+from tdattr.ids import NO_IDS, digest_ids
 from tdattr.methods.group_elbo import differences
 from tdattr.methods.logo import LOGO
 from tdattr.metrics.choice import complete_measures
@@ -26,7 +26,7 @@ from tdattr.pipeline.open import open_workspace
 from tdattr.pipeline.run import own_settings, use_threads
 from tdattr.pipeline.train import describe_training, train
 from tdattr.pipeline.workspace import Workspace
-from tdattr.protocols.bank import NOTHING, Bank
+from tdattr.protocols.bank import Bank
 from tdattr.protocols.bank_file import BankData, Subsets
 
 log = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ def make(ws: Workspace, config: BankConfig) -> BankData:
     models = WorkspaceCounterfactuals(ws, NEEDS)
     queries = load_queries(ws, generate(ws, train(ws)))
     draws = config.halves.draws
-    losses = models.query_losses(models.train([NOTHING])[0], draws)
+    losses = models.query_losses(models.train([NO_IDS])[0], draws)
     assert isinstance(config.logo, LOGO)
     context = replace(make_context(ws, config.logo, []), queries=queries)
     return BankData(

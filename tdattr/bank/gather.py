@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 def gather(runs: Path, bank: Bank) -> None:
     """Write the leaderboard of the finished runs that this bank has judged by what it holds now, and show it."""
-    tables = dict(find_tables(runs, bank))
+    tables = find_tables(runs, bank)
     if not tables:
         log.info("No method has been judged by it yet: run tdattr protocol=bank dataset=%s method=…", bank.dataset)
         return

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from tdattr.costs import NO_WORK
 from tdattr.counterfactuals import Trained
+from tdattr.ids import NO_IDS
 from tdattr.methods import Context, Method, MethodSetup, MethodWork, Scored, Scorer
 from tdattr.methods.group_elbo import differences, elbos, plan_elbos
 from tdattr.ranges import Count, CountOrZero
@@ -41,7 +41,7 @@ class LOGO(Method):
 
     def models(self, context: Context) -> list[list[Trained]]:
         """That of everything and those without each group, under every seed."""
-        removals = [np.array([], dtype=np.int64), *context.counterfactuals.groups().values()]
+        removals = [NO_IDS, *context.counterfactuals.groups().values()]
         return context.counterfactuals.train(removals, repeats=self.repeats, first=self.first)
 
     def without(self, context: Context) -> Mapping[str, Trained]:

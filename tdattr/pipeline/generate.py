@@ -37,8 +37,8 @@ def generate(ws: Workspace, model: Plan) -> Plan:
     """
     if ws.pictures:
         return plan_pictures(ws)
-    sampled = ws.protocol.sampled() if model.address == train(ws).address else None
-    if sampled is not None:
+    sampled = ws.protocol.sampled()
+    if sampled is not None and model.address == train(ws).address:
         return plan_sampled(ws, sampled)
 
     def prepare() -> tuple[Tensor, Tensor]:

@@ -13,7 +13,7 @@ from tdattr.counterfactuals import Counterfactuals
 from tdattr.data.truth import FIELD, truth
 from tdattr.errors import UserError
 from tdattr.files import digest_once, expand
-from tdattr.ids import Ids, digest_ids
+from tdattr.ids import NO_IDS, Ids, digest_ids
 from tdattr.metrics.aggregation import AggregateConfig
 from tdattr.metrics.agreement import agreement, interval
 from tdattr.metrics.rank_correlation import bootstrap_mean, spearman
@@ -29,7 +29,6 @@ from tdattr.scores import DAMPING_UNIT, Scores
 from tdattr.store import Plan
 from tdattr.wording import tell_interval
 
-NOTHING: Ids = np.array([], dtype=np.int64)
 OF_GROUPS = ("top_1", "spearman")  # of the measures of agreement on groups
 FAR = 0.5  # ours: as far apart as F1 and a model of half of the items
 SAME = 1e-5  # by which losses differ that were computed in float32 from the same weights
@@ -119,7 +118,7 @@ class Bank(Protocol):
 
     def work(self, scores: Judged, others: Mapping[str, Judged], items: Ids, models: Counterfactuals) -> Sequence[Plan]:
         """The losses under F1, by which it is compared with the bank's."""
-        return models.plan_query_losses(models.train([NOTHING])[0], self.data.draws)
+        return models.plan_query_losses(models.train([NO_IDS])[0], self.data.draws)
 
     def evaluate(
         self, scores: Scores, others: Mapping[str, Scores], queries: Queries, models: Counterfactuals
@@ -129,10 +128,7 @@ class Bank(Protocol):
         if scores.dampings is not None:
             return self.choose(scores, scores.dampings, queries, models)
         measured = dict(self.measure(scores, queries, models))
-        summary: dict[str, dict[str, float | None]] = {}
-        for name, (values, ends, ceiling) in measured.items():
-            low, high = ends or interval(values, self.resamples) or (None, None)
-            summary[name] = {"mean": float(values.mean()), "low": low, "high": high, "ceiling": ceiling}
+        summary = {name: self.summarise(*found) for name, found in measured.items()}
         rows = [
             {"query": query} | {name: float(values[query]) for name, (values, *_) in measured.items()}
             for query in range(len(queries))
@@ -152,19 +148,25 @@ class Bank(Protocol):
     def choose(self, scores: Scores, dampings: list[float], queries: Queries, models: Counterfactuals) -> Verdict:
         """The verdict on the best of several dampings, and the first measure of all of them."""
         alone = [Scores(scores.values[:, index], scores.ids) for index in range(len(dampings))]
-        verdicts = [self.evaluate(each, {}, queries, models) for each in alone]
-        main, *_ = verdicts[0].summary["bank"]
+        firsts = [next(self.measure(each, queries, models)) for each in alone]
+        main = firsts[0][0]
         grid = [
-            {"damping": damping} | verdict.summary["bank"][main]
-            for damping, verdict in zip(dampings, verdicts, strict=True)
+            {"damping": damping} | self.summarise(*found) for damping, (_, found) in zip(dampings, firsts, strict=True)
         ]
         best = int(np.argmax([row["mean"] for row in grid]))
-        verdict = verdicts[best]
+        verdict = self.evaluate(alone[best], {}, queries, models)
         lines = [f"damping {row['damping']:g}: {main} {row['mean']:.3f}" for row in grid]
         lines = [f"dampings in the {DAMPING_UNIT}", *lines, *verdict.lines[:-1]]
         lines.append(f"best damping {dampings[best]:g}: {verdict.lines[-1]}")
         found = {"grid": grid, "damping": dampings[best], "damping_unit": DAMPING_UNIT}
         return replace(verdict, summary=verdict.summary | found, lines=lines)
+
+    def summarise(
+        self, values: Float[np.ndarray, " query"], ends: tuple[float, float] | None, ceiling: float | None
+    ) -> dict[str, Any]:
+        """The mean of a measure, the ends of its interval, over the queries unless they are given, and its ceiling."""
+        low, high = ends or interval(values, self.resamples) or (None, None)
+        return {"mean": float(values.mean()), "low": low, "high": high, "ceiling": ceiling}
 
     def measure(self, scores: Scores, queries: Queries, models: Counterfactuals) -> Iterator[tuple[str, Measured]]:
         """Every measure by name."""
@@ -203,7 +205,7 @@ class Bank(Protocol):
         """How far the losses of the queries under F1 lie from those under the bank's: the largest difference, relative
         to the loss."""
         theirs = self.data.f1_losses.double().numpy()[asked]
-        ours = models.query_losses(models.train([NOTHING])[0], self.data.draws)[0]
+        ours = models.query_losses(models.train([NO_IDS])[0], self.data.draws)[0]
         return float(np.abs(ours / theirs - 1).max())
 
     def warn(self, difference: float) -> str:

@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from tdattr.counterfactuals import Counterfactuals, Trained
 from tdattr.errors import UserError
-from tdattr.ids import Ids
+from tdattr.ids import NO_IDS, Ids
 from tdattr.metrics.agreement import estimate
 from tdattr.protocols import Judged, Verdict, name_interval
 from tdattr.protocols.top_removal import TopRemoval
@@ -23,8 +23,6 @@ from tdattr.seeding import generator
 from tdattr.store import Plan
 from tdattr.tables import DataFrame
 from tdattr.wording import counted, tell_interval
-
-NOTHING: Ids = np.array([], dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ class RemovalLoss(TopRemoval):
         if len(removed) == len(scores.ids):
             raise UserError("The top-k sets together are the whole training set: lower protocol.k or explain fewer.")
         randoms = [self.draw(scores.ids, len(removed), models.seed, number) for number in range(self.randoms)]
-        return [model for (model,) in models.train([NOTHING, removed, *randoms])]
+        return [model for (model,) in models.train([NO_IDS, removed, *randoms])]
 
     def draw(self, ids: Ids, count: int, seed: int, number: int) -> Ids:
         """The items of a random removal."""

@@ -4,7 +4,6 @@ from tdattr.metrics.comparison import mark_few
 from tdattr.protocols.leaderboard import HEADINGS
 from tdattr.report.collect import Experiment
 from tdattr.report.methods import explain_footnotes, sort_methods
-from tdattr.report.pooling import mean_or_none
 from tdattr.report.sheet import NOTHING, Cell, Number, Sheet, drop_empty_columns
 
 PROTOCOLS: tuple[str, ...] = ("bank",)
@@ -26,8 +25,7 @@ def make_sheet(experiment: Experiment) -> Sheet:
             if values:
                 ceilings[heading] = values["ceiling"]
         row |= {"low": Number(first["low"]), "high": Number(first["high"])}
-        seconds = mean_or_none([run.summary["seconds_per_query"]])
-        rows.append(row | {"s per query": Number(seconds, ".2f", below=0.01)})
+        rows.append(row | {"s per query": Number(run.summary["seconds_per_query"], ".2f", below=0.01)})
     blank: dict[str, Cell] = dict.fromkeys(rows[0], NOTHING)
     rows.append(blank | {"method": CEILING} | {heading: Number(value) for heading, value in ceilings.items()})
     caption = (
