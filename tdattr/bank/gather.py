@@ -18,17 +18,19 @@ log = logging.getLogger(__name__)
 
 def gather(runs: Path, bank: Bank) -> None:
     """Write the leaderboard of the finished runs that this bank has judged by what it holds now, and show it."""
-    tables = find_tables(runs, bank)
-    if not tables:
+    judged = find_judged(runs, bank)
+    if not judged:
         log.info("No method has been judged by it yet: run tdattr protocol=bank dataset=%s method=…", bank.dataset)
         return
-    table = pd.concat(tables.values(), ignore_index=True)
+    table = pd.concat([make_table(method, run) for method, run in judged.items()], ignore_index=True)
     write_table(bank.path / LEADERBOARD, table)
-    log.info("%s", show(list_means(table), "github"))
+    measured = [run.summary["bank"] for run in judged.values()]
+    ceilings = {name: values["ceiling"] for measures in measured for name, values in measures.items()}
+    log.info("%s", show(list_means(table, ceilings), "github"))
 
 
-def find_tables(runs: Path, bank: Bank) -> dict[str, pd.DataFrame]:
-    """The rows of the leaderboard by the name of the method."""
+def find_judged(runs: Path, bank: Bank) -> dict[str, Run]:
+    """The newest run of every method that the bank has judged on all of its queries, by the name of the method."""
     try:
         experiments = collect([runs]).experiments
     except UserError:  # there is no run
@@ -44,7 +46,7 @@ def find_tables(runs: Path, bank: Bank) -> dict[str, pd.DataFrame]:
     most = max((run.summary["num_queries"] for _, run in judged), default=0)
     whole = [(method, run) for method, run in judged if run.summary["num_queries"] == most]
     whole.sort(key=lambda entry: (entry[1].folder / SUMMARY).stat().st_mtime)  # of a name the newest stays
-    return {method: make_table(method, run) for method, run in whole}
+    return dict(whole)
 
 
 def is_judged_by(run: Run, bank: Bank) -> bool:

@@ -134,7 +134,8 @@ class Bank(Protocol):
             for query in range(len(queries))
         ]
         known = load_leaderboard(self.path) if queries.indices.start == 0 else None  # controls are not in it
-        ranking = rank({name: values for name, (values, *_) in measured.items()}, known)
+        ceilings = {name: ceiling for name, (*_, ceiling) in measured.items()}
+        ranking = rank({name: values for name, (values, *_) in measured.items()}, known, ceilings)
         difference = self.compare(models, queries.indices)
         among = [f"among the methods of the bank of {self.data.dataset}:\n{show(ranking)}"] if ranking else []
         return Verdict(

@@ -1,6 +1,9 @@
-"""The leaderboard of a bank: what every method reaches on its queries, and where another one stands among them."""
+"""The leaderboard of a bank: what every method reaches on its queries, and where another one stands among them.
 
-from collections.abc import Mapping
+Its first row is retraining itself: what models that were trained under other seeds reach as a method.
+"""
+
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ from tdattr.protocols.bank_file import LEADERBOARD
 from tdattr.tables import DataFrame, read_table
 
 OWN = "this run"
+CEILING = "retraining"  # under other seeds
 SECONDS = "seconds_per_query"
 RESAMPLES = 2000  # sign flips: no p is below one in so many
 HEADINGS = {
@@ -32,14 +36,21 @@ def load_leaderboard(folder: Path) -> DataFrame | None:
     return read_table(path, ("method",)) if path.exists() else None
 
 
-def rank(measured: Mapping[str, Float[np.ndarray, " query"]], known: DataFrame | None) -> Ranking:
-    """The means of every known method and of this run, the best first by the first measure that both have, and the
-    two-sided p of the difference in it: paired sign flips over the queries that were asked here."""
+def rank(
+    measured: Mapping[str, Float[np.ndarray, " query"]],
+    known: DataFrame | None,
+    ceilings: Mapping[str, float | None],
+) -> Ranking:
+    """The means of every known method and of this run, and the ceilings, the best first by the first measure that all
+    have, and the two-sided p of the difference in it: paired sign flips over the queries that were asked here."""
     if known is None:
         return []
     count = len(next(iter(measured.values())))
     main = next(iter(measured))
-    rows: Ranking = [{"method": OWN, "p": None} | {name: float(values.mean()) for name, values in measured.items()}]
+    rows: Ranking = [
+        {"method": CEILING, "p": None} | {name: ceilings.get(name) for name in measured},
+        {"method": OWN, "p": None} | {name: float(values.mean()) for name, values in measured.items()},
+    ]
     for method, table in known.groupby("method", sort=False):
         asked = table[table["query"] < count].sort_values("query")
         means = {name: mean_of(asked, name) for name in measured}
@@ -47,7 +58,14 @@ def rank(measured: Mapping[str, Float[np.ndarray, " query"]], known: DataFrame |
         if means[main] is not None and asked["query"].tolist() == list(range(count)):
             p = sign_flip_p_value(measured[main], asked[main].to_numpy(np.float64), RESAMPLES)
         rows.append({"method": str(method), "p": p, **means, SECONDS: mean_of(asked, SECONDS)})
-    return sorted(rows, key=lambda row: -np.inf if row[main] is None else row[main], reverse=True)
+    return sort(rows, [main])
+
+
+def sort(rows: Ranking, measures: Sequence[str]) -> Ranking:
+    """The best first by the first of the measures, then by the next; what has no value is last."""
+    return sorted(
+        rows, key=lambda row: [-np.inf if row[name] is None else row[name] for name in measures], reverse=True
+    )
 
 
 def mean_of(table: DataFrame, column: str) -> float | None:
@@ -57,16 +75,14 @@ def mean_of(table: DataFrame, column: str) -> float | None:
     return float(table[column].mean())
 
 
-def list_means(known: DataFrame) -> Ranking:
-    """The means of every method, the best first by the first measure that it has."""
+def list_means(known: DataFrame, ceilings: Mapping[str, float | None]) -> Ranking:
+    """The means of every method, and the ceilings, the best first by the first measure that it has."""
     measures = [name for name in HEADINGS if name in known]
-    rows: Ranking = [
-        {"method": str(method)} | {name: mean_of(table, name) for name in measures} | {SECONDS: mean_of(table, SECONDS)}
-        for method, table in known.groupby("method", sort=False)
-    ]
-    return sorted(
-        rows, key=lambda row: [-np.inf if row[name] is None else row[name] for name in measures], reverse=True
-    )
+    rows: Ranking = [{"method": CEILING} | {name: ceilings.get(name) for name in measures}]
+    for method, table in known.groupby("method", sort=False):
+        means = {name: mean_of(table, name) for name in measures}
+        rows.append({"method": str(method), **means, SECONDS: mean_of(table, SECONDS)})
+    return sort(rows, measures)
 
 
 def show(ranking: Ranking, form: str = "plain") -> str:

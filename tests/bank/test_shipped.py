@@ -5,12 +5,14 @@ from pathlib import Path
 import pytest
 
 import tdattr
+from tdattr.metrics.agreement import agreement
 from tdattr.pipeline.train import describe_training
-from tdattr.protocols.bank import find_differences
+from tdattr.protocols.bank import OF_GROUPS, find_differences, name_lds
 from tdattr.protocols.bank_file import BANKS, FILE, load_bank
-from tdattr.protocols.leaderboard import LEADERBOARD, load_leaderboard
+from tdattr.protocols.leaderboard import LEADERBOARD, list_means, load_leaderboard, show
 
 SHIPPED = sorted(path.parent.name for path in BANKS.glob(f"*/{FILE}"))
+ROOT = Path(__file__).parents[2]
 MOST_BYTES = 3_000_000
 
 
@@ -31,3 +33,17 @@ def test_a_shipped_leaderboard_has_the_banks_queries(name: str) -> None:
     table = load_leaderboard(BANKS / name)
     assert table is not None and "random" in set(table["method"]), f"{name} has no {LEADERBOARD}"
     assert set(table.groupby("method")["query"].count()) == {20}
+
+
+def test_the_readme_has_the_leaderboard() -> None:
+    folder = BANKS / "glyph_digits"
+    known, bank = load_leaderboard(folder), load_bank(folder)
+    assert known is not None and bank.logo is not None
+    asked = slice(0, known["query"].nunique())
+    logo = bank.logo.double().numpy()[:, asked]
+    half = len(logo) // 2
+    reached = agreement(logo[:half].mean(0), logo[half:].mean(0))
+    ceilings = {name_lds(share): subsets.ceiling(asked) for share, subsets in bank.subsets.items()}
+    ceilings |= {f"logo_{name}": float(reached[name].mean()) for name in OF_GROUPS}
+    table = show(list_means(known, ceilings), "github")
+    assert table in (ROOT / "README.md").read_text(), f"put this into the README:\n{table}"

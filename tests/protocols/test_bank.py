@@ -20,7 +20,7 @@ from tdattr.metrics.rank_correlation import repeat_ceiling
 from tdattr.protocols import ProtocolSetup, Verdict
 from tdattr.protocols.bank import SAME, Bank
 from tdattr.protocols.bank_file import FILE, BankData, Subsets, load_bank
-from tdattr.protocols.leaderboard import LEADERBOARD, OWN
+from tdattr.protocols.leaderboard import CEILING, LEADERBOARD, OWN
 from tdattr.scores import Scores
 from tests.conftest import CONF
 from tests.contexts import NoCounterfactuals, make_queries, unused
@@ -166,7 +166,8 @@ def test_a_method_is_ranked_among_the_known_ones_by_paired_tests(folder: Path) -
     verdict = judge(node(folder), noisy)
     ranking = {row["method"]: row for row in verdict.summary["ranking"]}
     means = [row["lds_50"] for row in verdict.summary["ranking"]]
-    assert set(ranking) == {"good", "bad", OWN} and means == sorted(means, reverse=True)
+    assert set(ranking) == {CEILING, "good", "bad", OWN} and means == sorted(means, reverse=True)
+    assert ranking[CEILING]["lds_50"] == verdict.summary["bank"]["lds_50"]["ceiling"]
     own = np.array([row["lds_50"] for row in verdict.table])
     assert ranking["good"]["lds_50"] == pytest.approx(values["good"][:EXPLAINED].mean())
     assert ranking["good"]["p"] == pytest.approx(sign_flip_p_value(own, values["good"][:EXPLAINED], 2000))
