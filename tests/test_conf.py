@@ -65,6 +65,16 @@ CHOICES.remove(("diffusion", "diffusers"))  # of which most is adopted from a ch
 CHOICES.remove(("logger", "several"))  # holds others
 
 
+UNSIGNED = {"pixel", "condition", "features", "clip", "dino", "group_similarity", "dtrak", "das"}
+
+
+@pytest.mark.parametrize("method", [choice for group, choice in CHOICES if group == "method"])
+def test_a_method_that_compares_calls_nothing_below_zero_harmful(method: str) -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        built = build(compose("config", [f"method={method}"]).method, "method", Method)
+    assert built.signed == (method not in UNSIGNED)
+
+
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
 def test_every_choice_of_every_group_can_be_built_and_described(group: str, choice: str) -> None:
     place = PLACES.get(group, group)

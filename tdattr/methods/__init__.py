@@ -122,10 +122,17 @@ class Method(Attributor, ABC):
     (`tdattr.methods.f1_losses`). The address of its scores then contains the groups, how models are trained, the
     measures, or the precision of the losses; what is not declared is refused when it is asked for.
     ``remedy``: what to change where scores are not finite, as the end of a sentence.
+    ``signed``: whether a score below zero counts against the query; False: of a similarity, of which only the order
+    says something.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()
     remedy: ClassVar[str] = "look for a division or an overflow among its settings, under method"
+
+    @property
+    def signed(self) -> bool:
+        """See the class."""
+        return True
 
     def uses(self) -> Mapping[str, "Method"]:
         """Other methods whose scores it reads, by the name that ``Context.member`` takes."""

@@ -26,6 +26,11 @@ class Condition(Method):
     labels: str | None
     text: TextEncoder | None
 
+    @property
+    def signed(self) -> bool:
+        """A cosine."""
+        return False
+
     def unread(self) -> dict[str, str]:
         """Labels, where prompts are compared."""
         return {} if self.text is None else {"labels": f"text={self.text.name}"}

@@ -16,6 +16,11 @@ class Features(Method):
     name: str
     extractor: Extractor
 
+    @property
+    def signed(self) -> bool:
+        """A cosine."""
+        return False
+
     def work(self, context: Context) -> MethodWork:
         """The vectors of the training items, and those of the queries."""
         needs = [*self.extractor.artifacts(context.setting), plan_vectors(self.extractor, None, context.setting)]

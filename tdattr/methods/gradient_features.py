@@ -158,6 +158,11 @@ class Differentiating(Method):
 
     gradients: GradientConfig
 
+    @property
+    def signed(self) -> bool:
+        """What has gradients of losses lowers or raises them; other outputs are alike or unlike."""
+        return self.gradients.output == "loss"
+
     def check_network(self, network: Network) -> None:
         """The network must have the part that is differentiated."""
         network.parameter_names(self.gradients.parameters)

@@ -23,6 +23,11 @@ class GroupSimilarity(Method):
     extractor: Extractor
     images: Count | None
 
+    @property
+    def signed(self) -> bool:
+        """A mean of cosines."""
+        return False
+
     def work(self, context: Context) -> MethodWork:
         """The vectors of the training items, and those of the queries."""
         needs = [*self.extractor.artifacts(context.setting), plan_vectors(self.extractor, None, context.setting)]

@@ -19,6 +19,11 @@ class Pixel(Method):
     name: str
     zero: Annotated[float, Range(least=-1, most=1)]
 
+    @property
+    def signed(self) -> bool:
+        """Below zero lies what is rather the negative of the query."""
+        return False
+
     def work(self, context: Context) -> MethodWork:
         """Images are compared, without any network."""
         return MethodWork(NO_WORK)

@@ -143,6 +143,7 @@ def summarise(ws: Workspace, plan: Plan) -> tuple[dict[str, Any], list[str]]:
         "num_items": len(ws.ids),
         "num_queries": ws.queries.count,
         "imported": f1.stage != TRAINED,
+        "signed": ws.method.signed,
         "far_queries": verdict["far_queries"],
         "warnings": [
             *verdict["warnings"],

@@ -60,9 +60,15 @@ class Catalogue:
         }
 
     def describe_method(self, name: str) -> dict[str, Any]:
-        """The noise ceiling of its verdicts, where they have one, and the means that stand beside it."""
-        found: dict[str, Any] = {"base": self.experiment.base(name)}
-        agreements = [run.summary.get("agreement", {}) for run in self.experiment.runs[name].values()]
+        """Whether its scores are ``signed``, None where a run of an older version does not say; the noise ceiling of
+        its verdicts, where they have one, and the means that stand beside it."""
+        runs = self.experiment.runs[name].values()
+        signed = {run.summary.get("signed") for run in runs}
+        found: dict[str, Any] = {
+            "base": self.experiment.base(name),
+            "signed": signed.pop() if len(signed) == 1 else None,
+        }
+        agreements = [run.summary.get("agreement", {}) for run in runs]
         for key in ("mean", "ceiling"):
             values = {
                 measure: [agreement[measure].get(key) for agreement in agreements if measure in agreement]

@@ -78,7 +78,13 @@ class Outputs:
         return table
 
     def rises(
-        self, method: str, seed: int, shift: float = 0.0, pictures: list[dict[str, Any]] | None = None, **config: Any
+        self,
+        method: str,
+        seed: int,
+        shift: float = 0.0,
+        pictures: list[dict[str, Any]] | None = None,
+        summary: dict[str, Any] | None = None,
+        **config: Any,
     ) -> pd.DataFrame:
         """A run in which losses rise by ``shift`` percent more without what the method names than without random
         items, on average."""
@@ -100,7 +106,9 @@ class Outputs:
             "pictures": pictures or [],
             "above_all_random": float((table["rise_percent"] > table["random_rise_most_percent"]).mean()),
         }
-        self.write(method, seed, "tiny", table, found, {"protocol": {"name": "removal_loss"}} | config)
+        self.write(
+            method, seed, "tiny", table, found | (summary or {}), {"protocol": {"name": "removal_loss"}} | config
+        )
         return table
 
     def groups(

@@ -53,6 +53,16 @@ def test_a_query_shows_what_every_method_names_and_how_sure_it_is(open_page: Ope
     assert removed.first.locator("a").get_attribute("title").endswith(", removed")
 
 
+def test_a_score_below_zero_is_only_called_harmful_by_a_method_that_says_so(open_page: Open, report: Path) -> None:
+    words = {}
+    for protocol, names in (("leave_k_out", ["mucs"]), ("removal_loss", ["pixel", "das"])):
+        page = open_page(f"#{slug(report, protocol)}/queries/s1q0")
+        words |= {name: page.locator(f".current section.method[aria-label={name}]").inner_text() for name in names}
+    assert "One below zero counts against it" in words["mucs"]
+    assert "one below zero is not harmful" in words["pixel"] and "what it owes least" in words["pixel"]
+    assert "this run does not say whether one below zero counts" in words["das"]
+
+
 def test_a_picture_is_enlarged_moved_and_compared(open_page: Open, report: Path) -> None:
     page = open_page(f"#{slug(report, 'leave_k_out')}/queries/s1q0")
     frame = page.locator(".current .frame")

@@ -34,7 +34,7 @@ def write_report(root: Path) -> Path:
     for seed in (1, 2):
         outputs.run("pixel", seed, 0.1)
         add_pictures(outputs, HOSTILE, GROUPS, rng.uniform(0, 1, (QUERIES, ITEMS)))
-        outputs.run("mucs", seed, 0.4, settings={"name": "mucs"})
+        outputs.run("mucs", seed, 0.4, settings={"name": "mucs"}, summary={"signed": True})
         scores = rng.normal(size=(QUERIES, ITEMS))
         scores[:, 7] = 9.0  # a hub
         add_pictures(outputs, HOSTILE, GROUPS, scores, np.full((QUERIES, ITEMS), 0.25))
@@ -56,9 +56,9 @@ def write_report(root: Path) -> Path:
         {"picture": f"mine/{query}.png", "loss": 1.0, "share_below": 0.4, "beyond": query == 1, "far": False}
         for query in range(QUERIES)
     ]
-    for name, shift in (("pixel", 0.2), ("das", 0.8)):
-        outputs.rises(name, 1, shift, pictures=pictures, queries={"images": "mine"})
-        add_pictures(outputs, HOSTILE, GROUPS)
+    for name, shift, summary in (("pixel", 0.2, {"signed": False}), ("das", 0.8, {})):
+        outputs.rises(name, 1, shift, pictures=pictures, summary=summary, queries={"images": "mine"})
+        add_pictures(outputs, HOSTILE, GROUPS, rng.normal(size=(QUERIES, ITEMS)))
         path = outputs.root / "artifacts" / "queries" / f"{outputs.count}" / "queries.csv"
         write_table(path, read_frame(path).assign(name=[each["picture"] for each in pictures]))
     command.write([outputs.root / "runs"], outputs.root / "report")

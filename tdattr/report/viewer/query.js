@@ -1,9 +1,17 @@
 // One query, large, and for each method what it names and what came of it.
 const SIGNS = {
   both: 'A score above zero counts for the picture: it owes the item something. One below zero counts against it: the item stands in its way.',
+  order: 'These scores say how alike things are: only their order counts, and one below zero is not harmful.',
+  unsaid: 'Only the order of these scores is sure: this run does not say whether one below zero counts against the picture.',
   positive: 'No score of this method is below zero: the lowest belong to what is least related, not to what is harmful.',
   negative: 'All scores of this method are below zero: only their order counts, and the lowest belong to what is least related.',
 };
+
+// What the signs of a method's scores mean.
+function readSign(method) {
+  if (method.sign !== 'both' || method.signed) return method.sign;
+  return method.signed === false ? 'order' : 'unsaid';
+}
 
 function drawQuery(experiment, query, filters) {
   const queries = selectQueries(experiment, filters);
@@ -84,14 +92,14 @@ function showMethod(experiment, query, number, method, filters, shared) {
   ];
   if (named.low.length && method.base !== 'random' && !(named.groups && method.kind === 'groups')) {
     parts.push(
-      make('h5', {}, named.low[0][1] < 0 && method.sign === 'both' ? 'Lowest scores: what counts against it most' : 'Lowest scores: what it owes least'),
+      make('h5', {}, named.low[0][1] < 0 && readSign(method) === 'both' ? 'Lowest scores: what counts against it most' : 'Lowest scores: what it owes least'),
       showTargets(experiment, named.low, filters, null),
     );
   }
   if (method.decided) {
     parts.push(make('p', { class: 'caption' }, `This method decided only which ${method.decided} scores are the highest; the others, the lowest among them, are not known.`));
   }
-  if (method.base !== 'random') parts.push(make('p', { class: 'caption' }, SIGNS[method.sign]));
+  if (method.base !== 'random') parts.push(make('p', { class: 'caption' }, SIGNS[readSign(method)]));
   if ([...named.top, ...named.low].some((entry) => entry[2])) {
     parts.push(make('p', { class: 'caption' }, '±: the standard error of a score.'));
   }
