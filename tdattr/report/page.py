@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import pandas as pd
 import yaml
 
 from tdattr.files import write_text
@@ -104,8 +105,9 @@ def describe_experiment(experiment: Experiment, rows: Table, sheets: list[Sheet]
     """What the template shows of one experiment, and as ``data`` what the script does."""
     pictured = experiment.unablated or list(experiment.runs)  # an ablation is a line in a table
     catalogue = Catalogue(experiment, album, sort_methods(experiment, pictured))
-    overview = [] if not rows else [make_overview(rows)]
-    downloads = {sheet.name: download(sheet) for sheet in [*overview, *sheets]}
+    downloads = {sheet.name: download(sheet) for sheet in sheets}
+    if rows:
+        downloads[OVERVIEW] = {"csv": to_csv(pd.DataFrame(rows)), "tex": to_latex(make_overview(rows))}
     return {
         "slug": experiment.slug,
         "title": experiment.title,
@@ -170,9 +172,14 @@ def make_overview(rows: Table) -> Sheet:
 
 def download(sheet: Sheet) -> dict[str, str]:
     """A table as the files that are written have it."""
+    return {"csv": to_csv(to_frame(sheet)), "tex": to_latex(sheet)}
+
+
+def to_csv(frame: pd.DataFrame) -> str:
+    """The content of a file."""
     buffer = StringIO()
-    write_csv(to_frame(sheet), buffer)
-    return {"csv": buffer.getvalue(), "tex": to_latex(sheet)}
+    write_csv(frame, buffer)
+    return buffer.getvalue()
 
 
 def describe_removal(experiment: Experiment) -> str | None:
