@@ -33,6 +33,8 @@ UNREADABLE = (UserError, OSError, ValueError, KeyError, TypeError, AttributeErro
 UNJUDGED = "none"  # the protocol that shows scores
 PICTURED = ("queries", "dataset", "scores", "regenerated")  # artifacts that the page shows
 UNFINISHED = "not finished"
+# protocols whose tables mark what their runs warn of
+MARKED = ("leave_k_out", "logo", "truth", "lds", "removal_loss", UNJUDGED)
 REPLACED = "a newer run has the same settings and seed"
 TEXTS = ("gold", "named")  # columns of names of groups, which tables of older versions do not quote
 IMPORTED = (
@@ -170,8 +172,10 @@ class Experiment:
     @property
     def noted(self) -> list[str]:
         """What there is to say of methods whose unlearning of most queries was cut short, or that evaluated some of the
-        losses."""
-        sentences = []
+        losses; and what runs warn of that no table marks."""
+        runs = [run for by_seed in self.runs.values() for run in by_seed.values()]
+        warnings = [] if self.protocol in MARKED else [text for run in runs for text in run.summary.get("warnings", [])]
+        sentences = list(dict.fromkeys(warnings))
         for method, by_seed in self.runs.items():
             facts = average([run.summary.get("facts", {}) for run in by_seed.values()])
             capped = tell_capped(facts)

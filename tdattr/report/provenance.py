@@ -23,6 +23,7 @@ class Origin:
     command: str | None  # that it was; None: its overrides were not kept
     replay: str | None  # that repeats it exactly, from any folder
     device: str
+    warnings: list[str]
     artifacts: list[tuple[str, str, str, str]]
 
 
@@ -65,7 +66,8 @@ def trace_run(method: str, seed: int, run: Run, seen: dict[str, dict[str, Any]])
             artifacts.append((role, str(name), describe_error(error), ""))
     device, command = run.summary.get("device") or "", read_command(run)
     replay = None if command is None else shlex.join(["tdattr", "--config", str((run.folder / CONFIG).absolute())])
-    return Origin(method, seed, str(run.folder), command, replay, device, artifacts)
+    warnings = list(map(str, run.summary.get("warnings", [])))
+    return Origin(method, seed, str(run.folder), command, replay, device, warnings, artifacts)
 
 
 def read_command(run: Run) -> str | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tdattr.metrics.comparison import RemovalEffect
+from tdattr.protocols.leaderboard import HEADINGS
 from tdattr.report.collect import Experiment
 from tdattr.report.methods import list_measures, measure_effects, sort_methods
 from tdattr.report.pooling import pool_intervals
@@ -14,6 +15,7 @@ from tdattr.wording import counted, name_some, tell_interval
 
 MOST_TOLD = 4  # methods with a sentence of their own
 MAIN = "spearman"
+GOLD = "logo"  # the method that retrains without each group, and the protocol that judges by it
 SMALL = 0.1  # percent
 INTERVAL = "95 % interval"
 TOGETHER = (
@@ -29,6 +31,8 @@ LIMITS = {
     "may have learned it elsewhere.",
     "lds": "It does not show what a single item does: what is predicted are losses of models trained on random parts "
     "of the data.",
+    "bank": "It does not show how a method would do on other data or for another model: a bank has the queries of one "
+    "model, and what was retrained for them.",
     "none": "Nothing was retrained: it does not show that any of these pictures would be different without the items "
     "that are named.",
 }
@@ -54,9 +58,11 @@ def state(experiment: Experiment) -> Statement:
 
 
 def list_tested(experiment: Experiment) -> list[str]:
-    """The methods that something is claimed for: not the random one, and ablations only where there is nothing else."""
+    """The methods that something is claimed for: not the random one, nor LOGO where that is gold itself, and ablations
+    only where there is nothing else."""
     methods = experiment.unablated or list(experiment.runs)
-    return sort_methods(experiment, [name for name in methods if experiment.base(name) != "random"])
+    unclaimed = ("random", *([GOLD] if experiment.protocol == GOLD else []))
+    return sort_methods(experiment, [name for name in methods if experiment.base(name) not in unclaimed])
 
 
 def tell_removals(experiment: Experiment) -> list[str]:
@@ -134,8 +140,7 @@ def show(percent: float) -> str:
 def tell_agreement(experiment: Experiment) -> list[str]:
     """How far the methods rank groups as gold does, the best first."""
     gold = "retraining without each of them" if experiment.protocol == "logo" else "what the pictures are composed of"
-    names = [name for name in list_tested(experiment) if experiment.base(name) != "logo"]
-    values = measure_agreement(experiment, names, (MAIN, "top_1"))
+    values = measure_agreement(experiment, list_tested(experiment), (MAIN, "top_1"))
     sentences = []
     for name in sorted(values, key=lambda name: -values[name][MAIN]["mean"]):
         found, first = values[name][MAIN], values[name]["top_1"]["mean"]
@@ -162,6 +167,20 @@ def tell_lds(experiment: Experiment) -> list[str]:
     ]
 
 
+def tell_bank(experiment: Experiment) -> list[str]:
+    """By the first measure of the bank that any method has, the best first."""
+    found = {name: experiment.first(name).summary["bank"] for name in list_tested(experiment)}  # a bank is of one seed
+    main = next((name for name in HEADINGS if any(name in measured for measured in found.values())), None)
+    having = {name: measured[main] for name, measured in found.items() if main in measured}
+    sentences = []
+    for name, measured in sorted(having.items(), key=lambda entry: -entry[1]["mean"]):
+        ceiling = measured["ceiling"]
+        itself = "" if ceiling is None else f"; retraining itself reaches {ceiling:.2f}"
+        span = tell_interval(measured["low"], measured["high"], ".2f", INTERVAL)
+        sentences.append(f"{name} reaches {measured['mean']:.2f} by {HEADINGS[str(main)]} ({span}{itself}).")
+    return sentences
+
+
 def tell_scores(experiment: Experiment) -> list[str]:
     """That there is no verdict."""
     names = ", ".join(list_tested(experiment) or experiment.runs)
@@ -174,5 +193,6 @@ TELLERS: dict[str, Callable[[Experiment], list[str]]] = {
     "truth": tell_agreement,
     "lds": tell_lds,
     "removal_loss": tell_rises,
+    "bank": tell_bank,
     "none": tell_scores,
 }

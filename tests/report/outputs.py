@@ -111,6 +111,19 @@ class Outputs:
         )
         return table
 
+    def bank(self, method: str, warnings: Sequence[str] = (), **measured: float) -> None:
+        """A run judged by a bank, with these means, whose intervals reach 0.1 to each side."""
+        rng = np.random.default_rng(len(method))
+        table = pd.DataFrame(
+            {"query": range(QUERIES)} | {name: mean + rng.random(QUERIES) for name, mean in measured.items()}
+        )
+        ends = {
+            name: {"mean": mean, "low": mean - 0.1, "high": mean + 0.1, "ceiling": 0.9}
+            for name, mean in measured.items()
+        }
+        found = {"protocol": "bank", "title": "bank of tiny", "bank": ends, "warnings": list(warnings)}
+        self.write(method, 1, "tiny", table, found, {"protocol": {"name": "bank"}})
+
     def groups(
         self,
         method: str,

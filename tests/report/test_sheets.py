@@ -170,26 +170,18 @@ def test_nothing_is_relative_to_an_auc_of_zero(outputs: Outputs) -> None:
     assert str(block.get("Δ, %", "–")) == "–"
 
 
-def test_a_bank_has_a_leaderboard_and_paired_tests_by_what_all_methods_have(outputs: Outputs) -> None:
-    def write(method: str, **measured: float) -> None:
-        rng = np.random.default_rng(len(method))
-        table = pd.DataFrame(
-            {"query": range(QUERIES)} | {name: mean + rng.random(QUERIES) for name, mean in measured.items()}
-        )
-        ends = {
-            name: {"mean": mean, "low": mean - 0.1, "high": mean + 0.1, "ceiling": 0.9}
-            for name, mean in measured.items()
-        }
-        found = {"protocol": "bank", "title": "bank of tiny", "bank": ends}
-        outputs.write(method, 1, "tiny", table, found, {"protocol": {"name": "bank"}})
-
-    write("random", lds_50=0.0, logo_spearman=0.1)
-    write("das", lds_50=0.6, logo_spearman=0.5)
-    write("guda_u", logo_spearman=0.7)
+def test_a_bank_has_a_leaderboard_and_paired_tests_by_what_most_methods_have(outputs: Outputs) -> None:
+    outputs.bank("random", lds_50=0.0, logo_spearman=0.1)
+    outputs.bank("das", lds_50=0.6, logo_spearman=0.5)
+    outputs.bank("guda_u", logo_spearman=0.7)
     found = made(outputs)
     assert set(found) == {"bank", "paired"}
     rows = shown(found["bank"])
     assert (rows["das"]["LDS 50 %"], rows["das"]["low"], rows["guda_u"]["LDS 50 %"]) == ("0.600§", "0.500", "–")
     assert rows["guda_u"]["LOGO Spearman"] == "0.700§" and "LDS 95 %" not in rows["das"]
     ceiling = found["bank"].rows[-1]
-    assert str(ceiling["LDS 50 %"]) == "0.900" and "logo_spearman" in found["paired"].title
+    assert str(ceiling["LDS 50 %"]) == "0.900" and "by lds_50" in found["paired"].title
+    assert [row["method"] for row in found["paired"].rows] == ["random", "das"]
+    assert found["paired"].caption.endswith("Without lds_50, which they do not have: guda_u.")
+    outputs.bank("guda_c", logo_spearman=0.6)
+    assert "by logo_spearman" in made(outputs)["paired"].title and len(made(outputs)["paired"].rows) == 4

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 
 from tdattr.metrics.comparison import compare
+from tdattr.report.best import tell_best
 from tdattr.report.collect import collect
 from tdattr.report.plots import draw_agreements, draw_curves
 from tdattr.report.pooling import pool
 from tdattr.report.sheet import NOTHING
-from tdattr.report.sheets import group_agreement, removal_losses
-from tdattr.report.statements import MOST_TOLD, show, state
+from tdattr.report.sheets import group_agreement, make_sheets, removal_losses
+from tdattr.report.statements import LIMITS, MOST_TOLD, TELLERS, show, state
+from tests.conftest import CONF
 from tests.report.outputs import K, Outputs
 
 
@@ -59,6 +61,40 @@ def test_agreement_is_told_beside_its_ceiling(outputs: Outputs, ceiling: Any) ->
     assert "1.00 (95 % interval 1.00 to 1.00" in first and "for 100 % of the pictures" in first
     assert second.startswith("tracin") and "-1.00" in second
     assert ("noise ceiling" in first) == (ceiling is not None)
+
+
+def test_gold_itself_is_no_method_but_where_the_truth_judges_it(outputs: Outputs) -> None:
+    gold = np.random.default_rng(0).random((6, 3))
+    for protocol in ("logo", "truth"):
+        for method, scores in (("logo", gold), ("pixel", -gold), ("tracin", gold[::-1])):
+            outputs.groups(method, 1, gold, scores, summary={"protocol": protocol}, protocol={"name": protocol})
+    by_logo, by_truth = collect([outputs.root]).experiments
+    assert [sentence.split()[0] for sentence in state(by_logo).found] == ["tracin", "pixel"]
+    assert state(by_truth).found[0].startswith("logo ranks the groups as what the pictures are composed of")
+    told = [tell_best(experiment, make_sheets(experiment)) for experiment in (by_logo, by_truth)]
+    assert told[0] is not None and "tracin is the best of 2 methods" in told[0]
+    assert told[1] is not None and "logo is the best of 3 methods (1.000)" in told[1]
+
+
+def test_a_bank_is_told_by_its_first_measure_with_what_it_does_not_show(outputs: Outputs) -> None:
+    outputs.bank("random", lds_50=0.0, logo_spearman=0.1)
+    outputs.bank("pixel", lds_50=0.2, logo_spearman=0.8, warnings=["F1 is another."])
+    outputs.bank("das", lds_50=0.6, logo_spearman=0.5, warnings=["F1 is another."])
+    outputs.bank("guda_u", logo_spearman=0.7)
+    (experiment,) = collect([outputs.root]).experiments
+    statement = state(experiment)
+    assert statement.found == [
+        "das reaches 0.60 by LDS 50 % (95 % interval 0.50 to 0.70; retraining itself reaches 0.90).",
+        "pixel reaches 0.20 by LDS 50 % (95 % interval 0.10 to 0.30; retraining itself reaches 0.90).",
+    ]
+    assert "on other data" in statement.limit and "none of this package's" not in statement.limit
+    assert experiment.noted == ["F1 is another."]
+    told = tell_best(experiment, make_sheets(experiment))
+    assert told is not None and "By mean lds_50" in told and "das is the best of 2 methods" in told
+
+
+def test_every_protocol_of_the_package_says_what_it_does_not_show() -> None:
+    assert LIMITS.keys() == TELLERS.keys() == {path.stem for path in (CONF / "protocol").glob("*.yaml")}
 
 
 def test_lds_is_told_and_not_every_method_is(outputs: Outputs) -> None:

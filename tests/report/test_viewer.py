@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from tests.report.outputs import ITEMS, QUERIES, K
@@ -138,11 +139,20 @@ def test_tables_sort_by_keys_and_download_as_they_are_written(open_page: Open, r
         assert Path(saved.value.path()).read_text() == (written / f"table_1.{ending}").read_text()
 
 
+def test_the_overview_downloads_with_its_numbers_unrounded(open_page: Open, report: Path) -> None:
+    page = open_page(f"#{slug(report, 'leave_k_out')}/methods")
+    with page.expect_download() as saved:
+        page.locator(".current .sheet[data-sheet=overview]").get_by_role("button", name="CSV").click()
+    written = pd.read_csv(report / "table.csv").drop(columns="experiment")
+    pd.testing.assert_frame_equal(pd.read_csv(saved.value.path()), written)
+
+
 def test_what_was_run_can_be_repeated(open_page: Open, report: Path) -> None:
     page = open_page(f"#{slug(report, 'leave_k_out')}/run")
     view = page.locator(".view.current")
     assert "tdattr seed=1 'dataset=a b'" in view.inner_text()
     assert "scores/" in view.inner_text()
+    assert view.locator("details.sheet", has_text="mucs, seed 1").locator(".warning").text_content() == "<b>Few</b>"
 
 
 @pytest.mark.parametrize("settings", [{}, {"color_scheme": "dark"}, {"viewport": {"width": 360, "height": 740}}])

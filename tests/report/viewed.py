@@ -34,7 +34,7 @@ def write_report(root: Path) -> Path:
     for seed in (1, 2):
         outputs.run("pixel", seed, 0.1)
         add_pictures(outputs, HOSTILE, GROUPS, rng.uniform(0, 1, (QUERIES, ITEMS)))
-        outputs.run("mucs", seed, 0.4, settings={"name": "mucs"}, summary={"signed": True})
+        outputs.run("mucs", seed, 0.4, settings={"name": "mucs"}, summary={"signed": True, "warnings": ["<b>Few</b>"]})
         scores = rng.normal(size=(QUERIES, ITEMS))
         scores[:, 7] = 9.0  # a hub
         add_pictures(outputs, HOSTILE, GROUPS, scores, np.full((QUERIES, ITEMS), 0.25))

@@ -22,8 +22,9 @@ RESAMPLES = 2000  # sign flips: no p is below one in so many
 
 def make_sheet(experiment: Experiment) -> Sheet | None:
     """A row and a column per method: the p value of their difference; None where there are fewer than two methods."""
-    methods = sort_methods(experiment, experiment.unablated)
-    measure = find_measure(experiment, methods)
+    known = sort_methods(experiment, experiment.unablated)
+    measure = find_measure(experiment, known)
+    methods = [name for name in known if experiment.protocol != BANK or measure in experiment.pool_queries(name)]
     if len(methods) < 2 or measure is None:
         return None
     tests: dict[tuple[str, str], Cell] = {}
@@ -42,14 +43,17 @@ def make_sheet(experiment: Experiment) -> Sheet | None:
         f"{RESAMPLES} of them or all there are. Not corrected for the number of pairs; queries of a seed share their "
         f"retrainings, which no p of queries covers.{explain_footnotes(rows)}"
     )
+    if without := [name for name in known if name not in methods]:
+        caption += f" Without {measure}, which they do not have: {', '.join(without)}."
     return Sheet(NAME, f"Paired tests between methods, p by {measure}", caption, rows, printed=False)
 
 
 def find_measure(experiment: Experiment, methods: list[str]) -> str | None:
-    """What is compared: of removals and of a bank the first measure that all methods have."""
+    """What is compared: of removals the first measure that all methods have, of a bank the first that most
+    have: methods of groups have no LDS."""
     if experiment.protocol == BANK:
         tables = [experiment.pool_queries(method) for method in methods]
-        return next((name for name in HEADINGS if all(name in table for table in tables)), None)
+        return next((name for name in HEADINGS if 2 * sum(name in table for table in tables) > len(tables)), None)
     if experiment.protocol != REMOVAL:
         return COLUMNS[experiment.protocol]
     having = (name for name in experiment.measures if all(experiment.has_measure(each, name) for each in methods))
