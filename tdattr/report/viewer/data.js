@@ -92,10 +92,12 @@ function listOrders(experiment, filters) {
   return orders;
 }
 
-function compare(first, second) {
+// What is not known comes last, whether the order goes up or down.
+function compare(first, second, down) {
   const missing = (value) => value === undefined || value === null || value !== value;
   if (missing(first) || missing(second)) return missing(first) - missing(second);
-  return typeof first === 'number' && typeof second === 'number' ? first - second : String(first).localeCompare(String(second));
+  const order = typeof first === 'number' && typeof second === 'number' ? first - second : String(first).localeCompare(String(second));
+  return down ? -order : order;
 }
 
 // What the queries can be filtered by: [key, words, whether a query is kept].
@@ -134,9 +136,7 @@ function selectQueries(experiment, filters) {
   );
   const orders = listOrders(experiment, filters);
   const [, , read] = orders.find(([key]) => key === (filters.get('sort') || '')) || orders[0];
-  const sign = filters.get('down') ? -1 : 1;
-  const known = (query) => { const value = read(query); return value === undefined || value === null; };
-  return kept.sort((a, b) => known(a) - known(b) || sign * compare(read(a), read(b)) || a.number - b.number);
+  return kept.sort((a, b) => compare(read(a), read(b), filters.get('down')) || a.number - b.number);
 }
 
 for (const experiment of DATA.experiments) experiment.measures = measuresOf(experiment);

@@ -34,7 +34,7 @@ function drawQuery(experiment, query, filters) {
   const drawn = ([, method]) => method.base === 'random'; // nothing is claimed for it: it comes last
   const shown = beside ? pair : [...methods].sort((a, b) => drawn(a) - drawn(b));
   const shared = beside ? shareTop(query, pair[0][0], pair[1][0]) : null;
-  const facts = [`query ${query.index}`, `seed ${query.seed}`, query.group !== undefined && `${experiment.groups}: ${query.group}`];
+  const group = query.group !== undefined && [`, ${experiment.groups}: `, make('bdi', {}, query.group)];
   return [
     where,
     make(
@@ -45,8 +45,8 @@ function drawQuery(experiment, query, filters) {
         { class: 'subject' },
         make('h3', { tabindex: -1 }, query.caption),
         showZoomable(query.picture, query.caption),
-        make('p', { class: 'caption' }, facts.filter(Boolean).join(', ')),
-make('p', { class: query.unlikely ? 'warning' : 'caption' }, tellOrigin(experiment, query)),
+        make('p', { class: 'caption' }, `query ${query.index}, seed ${query.seed}`, group),
+        make('p', { class: query.unlikely ? 'warning' : 'caption' }, tellOrigin(experiment, query)),
       ),
       make(
         'div',
@@ -117,12 +117,15 @@ function showChanges(query, named, method) {
 }
 
 function showGroups(experiment, method, named, filters) {
-  const first = named.verdict.gold;
+  const shown = named.groups.map(([number]) => experiment.targets[number].group);
+  const first = shown.find((group) => group === named.verdict.gold); // none where gold has a tie
+  const all = experiment.targets.filter((target) => target.kind === 'group').length;
   const goldShown = named.groups.some((entry) => entry[3] !== undefined && entry[3] !== null);
   const told = [
+    shown.length < all && `The ${shown.length} highest of ${all}.`,
     method.intervals || 'Lines: 95 % intervals, from the standard errors.',
     goldShown && 'Thin bars: gold, what retraining without the group says, on a scale of its own; dashed: below zero.',
-    first !== undefined && `In bold: the group that gold puts first (${first}).`,
+    first !== undefined && 'In bold: the group that gold puts first.',
   ].filter(Boolean);
   return [
     make('h5', {}, 'Scores of the groups'),

@@ -66,7 +66,8 @@ function readAddressOf(slug) {
 }
 
 document.addEventListener('keydown', (event) => {
-  if (event.altKey || event.ctrlKey || event.metaKey || event.target.closest('input, select, textarea, .grid, .scroll, pre')) return;
+  const typed = event.key === 'Escape' ? 'input, select, textarea' : 'input, select, textarea, .grid, .scroll, pre';
+  if (event.altKey || event.ctrlKey || event.metaKey || event.target.closest(typed)) return;
   const rel = { ArrowLeft: 'prev', ArrowRight: 'next', Escape: 'up' }[event.key];
   const link = rel && document.querySelector(`.experiment.current .view.current .where a[rel=${rel}]`);
   if (!link) return;

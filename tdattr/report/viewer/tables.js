@@ -30,8 +30,7 @@ function sortRows(table) {
   const rows = [...body.rows];
   return (column, down) => {
     const values = new Map(rows.map((row) => [row, readCell(row.cells[column])]));
-    const known = (row) => values.get(row) === undefined;
-    body.append(...[...rows].sort((a, b) => known(a) - known(b) || (down ? -1 : 1) * compare(values.get(a), values.get(b))));
+    body.append(...[...rows].sort((a, b) => compare(values.get(a), values.get(b), down)));
   };
 }
 

@@ -1,13 +1,14 @@
 // One item or group: the queries that owe it something, how much, and how sure that is.
 function drawTarget(experiment, number, filters) {
   const target = experiment.targets[number];
-  const { found, methods } = gatherTargets(experiment, filters);
+  const { found, methods: chosen } = gatherTargets(experiment, filters);
+  const methods = listScoring(experiment, target.kind, chosen);
   const entries = found.get(number);
   const named = entries.filter((entry) => isNamed(target, entry));
   const agreeing = new Set(named.map((entry) => entry.method)).size;
   const queries = new Set(named.map((entry) => entry.query.number)).size;
   const rank = target.kind === 'group' ? 'the first' : `among the ${TOP} highest`;
-  const group = target.kind === 'item' && target.group !== undefined ? `${experiment.groups}: ${target.group}. ` : '';
+  const group = target.kind === 'item' && target.group !== undefined && [`${experiment.groups}: `, make('bdi', {}, target.group), '. '];
   const whole = target.kind === 'group' && experiment.targets.some((each) => each.kind === 'item' && each.group === target.group);
   const owned = new URLSearchParams({ owner: target.group });
   return [
@@ -16,7 +17,7 @@ function drawTarget(experiment, number, filters) {
       whole && make('a', { class: 'button', href: writeAddress(experiment, 'items', '', owned) }, 'Its items that are named')),
     make('div', { class: 'query' },
       make('div', { class: 'subject' }, make('h3', { tabindex: -1 }, target.label), showZoomable(target.picture, target.label),
-        make('p', { class: 'caption' }, `${group}${target.n ? `${count(target.n, 'item')}; the picture is of the first one. ` : ''}`)),
+        make('p', { class: 'caption' }, group, target.n && `${count(target.n, 'item')}; the picture is of the first one.`)),
       make('div', { class: 'answers' },
         make('p', {}, `Its score is ${rank} for ${count(queries, 'picture')}; ${agreeing} of ${count(methods.length, 'method')} say so.`),
         methods.map(([, method]) => listOwing(experiment, target, method, entries.filter((entry) => entry.method === method), filters)))),
@@ -29,7 +30,7 @@ function listOwing(experiment, target, method, entries, filters) {
   const golds = target.kind === 'group' ? new Map(entries.map((entry) => [entry, readGold(entry, target)])) : new Map();
   const judged = experiment.outcomes && entries.some((entry) => readOutcome(entry) !== undefined);
   const columns = [
-    ['picture', (entry) => entry.query.number, ({ query }) => make('a', { class: 'thumb', href: writeAddress(experiment, 'queries', query.key, filters) }, showPicture(query.picture, ''), make('span', {}, `${query.caption} (seed ${query.seed})`))],
+    ['picture', (entry) => entry.query.number, ({ query }) => make('a', { class: 'thumb', href: writeAddress(experiment, 'queries', query.key, filters) }, showPicture(query.picture, ''), make('span', {}, make('bdi', {}, query.caption), ` (seed ${query.seed})`))],
     ['rank', (entry) => entry.rank, ({ rank }) => rank + 1],
     ['score', (entry) => entry.score, ({ score }) => showNumber(score)],
     ['95 % interval', (entry) => entry.error, ({ score, error }) => (error ? `${showNumber(score - Z95 * error)} to ${showNumber(score + Z95 * error)}` : 'not known')],
@@ -43,7 +44,7 @@ function listOwing(experiment, target, method, entries, filters) {
   const order = (column, down) => {
     const read = columns[column][1];
     body.replaceChildren();
-    fill(body, [...byScore].sort((a, b) => (down ? -1 : 1) * compare(read(a), read(b))), draw);
+    fill(body, [...byScore].sort((a, b) => compare(read(a), read(b), down)), draw);
   };
   makeSortable(table, order, 1, false);
   order(1, false);

@@ -23,23 +23,31 @@ function isNamed(target, entry) {
   return entry.rank < (target.kind === 'group' ? 1 : TOP);
 }
 
+// Those of the methods that score this kind of targets: the others say nothing of any.
+function listScoring(experiment, kind, methods) {
+  const scoresGroups = ([number, method]) => method.kind === 'groups' || experiment.queries.some((query) => query.named[number] && query.named[number].groups);
+  return methods.filter(kind === 'group' ? scoresGroups : ([, method]) => method.kind === 'items');
+}
+
 function drawTargets(experiment, filters) {
   const { queries, found, methods } = gatherTargets(experiment, filters);
   const words = (filters.get('search') || '').toLowerCase().split(/\s+/).filter(Boolean);
   const owner = filters.get('owner');
-  const rows = experiment.targets
+  const scoring = { item: listScoring(experiment, 'item', methods), group: listScoring(experiment, 'group', methods) };
+  const rows = (queries.length ? experiment.targets : [])
     .map((target, number) => {
       const named = found.get(number).filter((entry) => isNamed(target, entry));
       const naming = new Set(named.map((entry) => entry.query.number));
-      const by = methods.map(([, method]) => named.filter((entry) => entry.method === method).length);
-      return { target, number, queries: naming.size, by, best: Math.min(...found.get(number).map((entry) => entry.rank + 1)) };
+      const by = scoring[target.kind].map(([, method]) => named.filter((entry) => entry.method === method).length);
+      const ranks = found.get(number).map((entry) => entry.rank + 1);
+      return { target, number, queries: naming.size, by, best: ranks.length ? Math.min(...ranks) : undefined };
     })
     .filter((row) => (row.queries || row.target.kind === 'group') && (owner === null || row.target.group === owner) && words.every((word) => `${row.target.label} ${row.target.group || ''}`.toLowerCase().includes(word)));
   const kinds = [['item', 'Training items'], ['group', 'Groups']].filter(([kind]) => rows.some((row) => row.target.kind === kind));
   return [
     makeFilters(experiment, filters, ['search', 'seed', 'group', 'owner', 'verdict', 'method']),
     kinds.length === 0 && make('p', { role: 'status' }, 'Nothing matches these filters.'),
-    kinds.map(([kind, title]) => [make('h3', {}, title), ...listHubs(experiment, rows.filter((row) => row.target.kind === kind), kind, queries.length, methods, filters)]),
+    kinds.map(([kind, title]) => [make('h3', {}, title), ...listHubs(experiment, rows.filter((row) => row.target.kind === kind), kind, queries.length, scoring[kind], filters)]),
     queries.length > 0 && drawAgreement(experiment, queries, methods),
   ];
 }
@@ -54,9 +62,9 @@ function listHubs(experiment, rows, kind, asked, methods, filters) {
       'tr',
       {},
       make('td', {}, make('a', { href: writeAddress(experiment, 'items', `t${row.number}`, filters), class: 'thumb' }, showPicture(row.target.picture, ''), make('span', {}, row.target.label))),
-      make('td', { 'data-value': row.queries }, `${row.queries} (${showNumber((100 * row.queries) / asked)} %)`, make('span', { class: 'meter', 'aria-hidden': 'true' }, make('span', { class: 'fill', style: { width: `${(100 * row.queries) / asked}%` } }))),
-      row.by.map((number) => make('td', { 'data-value': number }, number || '–')),
-      make('td', { 'data-value': row.best }, row.best),
+      make('td', {}, `${row.queries} (${showNumber((100 * row.queries) / asked)} %)`, make('span', { class: 'meter', 'aria-hidden': 'true' }, make('span', { class: 'fill', style: { width: `${(100 * row.queries) / asked}%` } }))),
+      row.by.map((number) => make('td', {}, number || '–')),
+      make('td', {}, row.best === undefined ? '–' : row.best),
     );
   const table = make(
     'table',
@@ -69,7 +77,7 @@ function listHubs(experiment, rows, kind, asked, methods, filters) {
   let [all, sorted] = [rows.length <= FEW_HUBS, [1, true]];
   const order = (column, down) => {
     const read = entries(column);
-    const listed = [...rows].sort((a, b) => (down ? -1 : 1) * compare(read(a), read(b)) || a.number - b.number);
+    const listed = [...rows].sort((a, b) => compare(read(a), read(b), down) || a.number - b.number);
     sorted = [column, down];
     more.hidden = all;
     body.replaceChildren();

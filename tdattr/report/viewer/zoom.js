@@ -1,4 +1,4 @@
-// A picture that can be enlarged and moved: by the wheel, by dragging, by buttons, by keys.
+// A picture that can be enlarged and moved: by the wheel and ctrl, by dragging, by buttons, by keys.
 const MOST_ZOOM = 16;
 const STEP = 1.5;
 
@@ -54,7 +54,7 @@ function showZoomable(number, words) {
     image,
   );
   frame.addEventListener('wheel', (event) => {
-    if (scale === 1 && event.deltaY > 0) return; // the page scrolls on
+    if (scale === 1 && !event.ctrlKey) return; // the page scrolls on; of two fingers that spread, browsers say ctrl
     event.preventDefault();
     zoom(event.deltaY < 0 ? 1.2 : 1 / 1.2);
   }, { passive: false });
