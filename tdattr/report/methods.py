@@ -27,6 +27,7 @@ CATEGORIES = {  # in the paper's order: model-agnostic, by influence functions, 
     "mucs": "U",
 }
 ENSEMBLE = "ensemble_"
+GOLD = "logo"  # the method that retrains without each group, and the protocol that judges by it
 
 
 def list_methods(experiment: Experiment, random: bool = False) -> list[str]:
@@ -44,6 +45,11 @@ def sort_methods(experiment: Experiment, methods: Iterable[str]) -> list[str]:
         return order.index(kind) if kind in order else len(order), method
 
     return sorted(methods, key=sort_key)
+
+
+def is_gold(experiment: Experiment, method: str) -> bool:
+    """Whether a method is what all are judged by."""
+    return experiment.protocol == GOLD == experiment.base(method)
 
 
 def family(experiment: Experiment, method: str) -> str:

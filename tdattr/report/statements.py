@@ -8,14 +8,13 @@ from typing import Any
 from tdattr.metrics.comparison import RemovalEffect
 from tdattr.protocols.leaderboard import HEADINGS
 from tdattr.report.collect import Experiment
-from tdattr.report.methods import list_measures, measure_effects, sort_methods
+from tdattr.report.methods import is_gold, list_measures, measure_effects, sort_methods
 from tdattr.report.pooling import pool_intervals
 from tdattr.report.sheets.group_agreement import measure_agreement
 from tdattr.wording import counted, name_some, tell_interval
 
 MOST_TOLD = 4  # methods with a sentence of their own
 MAIN = "spearman"
-GOLD = "logo"  # the method that retrains without each group, and the protocol that judges by it
 SMALL = 0.1  # percent
 INTERVAL = "95 % interval"
 TOGETHER = (
@@ -58,11 +57,11 @@ def state(experiment: Experiment) -> Statement:
 
 
 def list_tested(experiment: Experiment) -> list[str]:
-    """The methods that something is claimed for: not the random one, nor LOGO where that is gold itself, and ablations
-    only where there is nothing else."""
+    """The methods that something is claimed for: not the random one, nor gold itself, and ablations only where there is
+    nothing else."""
     methods = experiment.unablated or list(experiment.runs)
-    unclaimed = ("random", *([GOLD] if experiment.protocol == GOLD else []))
-    return sort_methods(experiment, [name for name in methods if experiment.base(name) not in unclaimed])
+    claimed = [name for name in methods if experiment.base(name) != "random" and not is_gold(experiment, name)]
+    return sort_methods(experiment, claimed)
 
 
 def tell_removals(experiment: Experiment) -> list[str]:

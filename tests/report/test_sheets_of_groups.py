@@ -37,6 +37,16 @@ def test_agreement_on_groups_stands_beside_logos_agreement_with_itself(outputs: 
     )
 
 
+@pytest.mark.parametrize(("protocol", "best"), [("logo", "guda_u"), ("truth", "logo")])
+def test_logo_is_marked_as_the_best_but_where_it_is_gold(outputs: Outputs, protocol: str, best: str) -> None:
+    rng = np.random.default_rng(0)
+    gold = rng.normal(size=(40, 6))
+    for name, scores in (("logo", gold), ("guda_u", gold + 0.5 * rng.normal(size=gold.shape)), ("pixel", -gold)):
+        outputs.groups(name, 1, gold, scores, summary={"protocol": protocol}, protocol={"name": protocol})
+    rows = shown(made(outputs)["groups"])
+    assert [name for name, row in rows.items() if row["spearman"].endswith("*")] == [best]
+
+
 def test_the_interval_of_a_seed_is_the_runs_own(outputs: Outputs) -> None:
     rng = np.random.default_rng(0)
     gold = rng.normal(size=(QUERIES, 5))

@@ -6,7 +6,7 @@ from typing import Any
 from tdattr.metrics.agreement import MEASURES, estimate, share_of_ceiling, sign_flip_p_value
 from tdattr.metrics.comparison import mark_few
 from tdattr.report.collect import Experiment, Run
-from tdattr.report.methods import explain_footnotes, sort_methods
+from tdattr.report.methods import explain_footnotes, is_gold, sort_methods
 from tdattr.report.pooling import mean_or_none
 from tdattr.report.sheet import NOTHING, Cell, Number, Sheet, drop_empty_columns
 
@@ -39,7 +39,7 @@ def make_sheet(experiment: Experiment) -> Sheet:
     """A row per method; the best one by Spearman is marked where it is better than the next at p < 0.01."""
     methods = sort_methods(experiment, experiment.runs)
     values = measure_agreement(experiment, methods, MEASURES)
-    better = find_best(experiment, [name for name in methods if experiment.base(name) != "logo"])
+    better = find_best(experiment, [name for name in methods if not is_gold(experiment, name)])
     rows: list[dict[str, Cell]] = []
     for method, measured in values.items():
         runs = experiment.runs[method].values()
