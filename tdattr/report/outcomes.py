@@ -61,8 +61,12 @@ def judge(run: Run, row: dict[Any, Any]) -> bool | None:
 
 def describe_pictures(run: Run) -> dict[str, dict[str, Any]]:
     """What is known of the user's pictures by their names: the ``share`` of items that F1 has not seen whose loss is
-    lower, and whether it is ``unlikely`` to have made them. Nothing of generated queries."""
+    lower, None where too few were there to judge by, and whether it is ``unlikely`` to have made them. Nothing of
+    generated queries."""
     return {
-        each["picture"]: {"share": shorten(each.get("share_below")), "unlikely": warn_unlikely([each]) is not None}
+        each["picture"]: {
+            "share": None if each["beyond"] is None else shorten(each["share_below"]),
+            "unlikely": warn_unlikely([each]) is not None,
+        }
         for each in run.summary.get("pictures", [])
     }

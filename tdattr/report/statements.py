@@ -183,7 +183,7 @@ def tell_bank(experiment: Experiment) -> list[str]:
 def tell_scores(experiment: Experiment) -> list[str]:
     """That there is no verdict."""
     names = ", ".join(list_tested(experiment) or experiment.runs)
-    return [f"These are the scores of {names}: which training items each of them holds responsible."]
+    return [f"These are the scores of {names}: which training items or groups they hold responsible."]
 
 
 TELLERS: dict[str, Callable[[Experiment], list[str]]] = {

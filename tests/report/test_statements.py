@@ -121,7 +121,7 @@ def test_scores_without_a_verdict_claim_nothing(outputs: Outputs) -> None:
     outputs.lds("pixel", 1, summary={"protocol": "none", "title": "scores only"})
     (experiment,) = collect([outputs.root]).experiments
     statement = state(experiment)
-    assert statement.found == ["These are the scores of pixel: which training items each of them holds responsible."]
+    assert statement.found == ["These are the scores of pixel: which training items or groups they hold responsible."]
     assert statement.limit.startswith("Nothing was retrained")
 
 

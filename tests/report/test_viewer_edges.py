@@ -22,7 +22,8 @@ SCORES = np.array([[4.0, 3.0, 2.0, 1.0]] * QUERIES)  # [query, group]: two are n
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A report of a method of items and one of groups, by groups of which few have a bar; gold has a tie."""
+    """A report of a method of items and one of groups, by groups of which few have a bar; gold has a tie. And of two
+    methods, for one of which nothing is claimed."""
     outputs = Outputs(tmp_path_factory.mktemp("edges"))
     gold = SCORES.copy()
     gold[0] = 1.0
@@ -33,6 +34,9 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
         add_pictures(outputs, (HEBREW, LONG), GROUPS, values)
     scores = Scores(torch.from_numpy(SCORES).float(), np.arange(ITEMS), groups=list(GROUPS))
     save_scores(scores, outputs.root / "artifacts" / "scores" / f"{outputs.count}")
+    for method in ("random", "das"):
+        outputs.lds(method, 1)
+        add_pictures(outputs, (HEBREW, LONG), GROUPS)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(group_scores, "MOST_GROUPS", SHOWN)
         command.write([outputs.root / "runs"], outputs.root / "report")
@@ -112,3 +116,14 @@ def test_escape_leads_up_from_within_a_table(open_page: Open, report: Path) -> N
     page.locator(".view.current .hubs a").first.focus()
     page.keyboard.press("Escape")
     page.wait_for_url("**/items")
+
+
+def test_a_choice_keeps_the_focus_when_another_filter_goes(open_page: Open, report: Path) -> None:
+    page = open_page(f"#{slug(report, 'lds')}/queries")
+    view = page.locator(".view.current")
+    assert view.get_by_label("Verdict").count() == 1
+    view.locator("details.methods summary").click()
+    view.get_by_label("das").focus()
+    page.keyboard.press("Space")
+    assert view.get_by_label("Verdict").count() == 0  # random has none
+    assert view.get_by_label("das").evaluate("each => each === document.activeElement")

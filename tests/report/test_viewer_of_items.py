@@ -71,6 +71,14 @@ def test_queries_and_items_are_filtered_by_verdict_and_group(open_page: Open, re
     assert set(after) == {"1 (100 %)"} and len(after) < len(before)  # of one picture
 
 
+def test_a_picture_is_only_said_to_be_possible_where_that_was_judged(open_page: Open, report: Path) -> None:
+    words = ("its loss is above that of 40 % of items", "hardly have made such a picture", "is not judged by its loss")
+    for query, told in enumerate(words):
+        page = open_page(f"#{slug(report, 'removal_loss')}/queries/s1q{query}")
+        subject = page.locator(".current .subject").inner_text()
+        assert [each for each in words if each in subject] == [told]
+
+
 def test_of_a_group_those_pictures_come_first_that_owe_it_most(open_page: Open, report: Path) -> None:
     page = open_page(f"#{slug(report, 'logo')}/items")
     page.locator(".view.current .hubs a", has_text=GROUPS[1]).click()

@@ -53,7 +53,13 @@ def write_report(root: Path) -> Path:
     scores_of_groups = Scores(sure, np.arange(ITEMS), groups=list(GROUPS), standard_errors=torch.full_like(sure, 0.25))
     save_scores(scores_of_groups, outputs.root / "artifacts" / "scores" / f"{outputs.count}")
     pictures = [
-        {"picture": f"mine/{query}.png", "loss": 1.0, "share_below": 0.4, "beyond": query == 1, "far": False}
+        {
+            "picture": f"mine/{query}.png",
+            "loss": 1.0,
+            "share_below": 0.4,
+            "beyond": {1: True, 2: None}.get(query, False),  # of the third it is not judged
+            "far": False,
+        }
         for query in range(QUERIES)
     ]
     for name, shift, summary in (("pixel", 0.2, {"signed": False}), ("das", 0.8, {})):

@@ -64,8 +64,8 @@ function drawQuery(experiment, query, filters) {
 function tellOrigin(experiment, query) {
   if (query.unlikely) return 'This model can hardly have made such a picture: what it is attributed to says little.';
   if (!experiment.brought) return 'This model generated it.';
-  const above = typeof query.share === 'number' ? `: its loss is above that of ${Math.round(100 * query.share)} % of items that the model has not seen` : '';
-  return `Nothing says that this model cannot have made it${above}. That is no proof that it did.`;
+  if (typeof query.share !== 'number') return 'Whether this model can have made it is not judged by its loss: too few items that it has not seen are there to compare with.';
+  return `Nothing says that this model cannot have made it: its loss is above that of ${Math.round(100 * query.share)} % of items that the model has not seen. That is no proof that it did.`;
 }
 
 function choosePair(methods, filters) {

@@ -33,15 +33,19 @@ function show(moved) {
   (current.querySelector('h3[tabindex]') || current).focus({ preventScroll: true });
 }
 
+// By which a control of the filters is found again: there may be fewer of them than before.
+function nameControl(control) {
+  return control.type === 'checkbox' ? control.value : control.getAttribute('aria-label') || control.id || control.className;
+}
+
 // What was being typed into or was open stays so.
 function redraw(view, parts) {
   const focus = view.contains(document.activeElement) ? document.activeElement : null;
   const open = [...view.querySelectorAll('details[data-keep][open]')].map((each) => each.dataset.keep);
-  const places = focus ? [...view.querySelectorAll('input, select, button')].indexOf(focus) : -1;
   const caret = focus && focus.type === 'search' ? focus.selectionStart : null;
   view.replaceChildren(...parts.flat(3).filter(Boolean));
   for (const each of view.querySelectorAll('details[data-keep]')) each.open = open.includes(each.dataset.keep);
-  const again = places < 0 ? null : view.querySelectorAll('input, select, button')[places];
+  const again = focus && [...view.querySelectorAll('input, select, button')].find((control) => nameControl(control) === nameControl(focus));
   if (!again) return;
   again.focus({ preventScroll: true });
   if (caret !== null && again.type === 'search') again.setSelectionRange(caret, caret);
