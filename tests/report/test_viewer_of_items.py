@@ -1,8 +1,11 @@
 """What the page says of training items and groups, in a real browser."""
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from tests.report.outputs import ITEMS, QUERIES
 from tests.report.viewed import GROUPS, SURE, Open, slug
@@ -34,6 +37,37 @@ def test_a_matrix_is_coloured_by_how_alike_methods_are(open_page: Open, report: 
     strength = [float(colour.rstrip(")").rpartition("/")[2]) if "/" in colour else 0.0 for colour in colours]
     assert strength == pytest.approx([0.0045 * share for share in shares], abs=0.005)
     assert len(set(shares)) > 1 and max(strength) == pytest.approx(0.45, abs=0.01)
+
+
+def read_scores(report: Path, run: int) -> np.ndarray:
+    """What a run stored, [query, target]."""
+    return load_file(report.parent / "artifacts" / "scores" / str(run) / "scores.safetensors")["scores"]
+
+
+def read_matrix(page: Any, number: int) -> dict[tuple[str, str], str]:
+    """The cells of a table of how far methods agree."""
+    table = page.locator(".view.current .matrix").nth(number)
+    names = table.locator("thead th").all_inner_texts()
+    cells = table.locator("tbody td").all_inner_texts()
+    return dict(zip([(first, second) for first in names for second in names], cells, strict=True))
+
+
+def test_methods_agree_as_their_stored_scores_do(open_page: Open, report: Path) -> None:
+    runs = {"pixel": (1, 4), "mucs": (2, 5), "abu": (3, 6)}  # of both seeds
+    tops = {
+        name: [set(row) for run in numbers for row in np.argsort(-read_scores(report, run), kind="stable")[:, :8]]
+        for name, numbers in runs.items()
+    }
+    cells = read_matrix(open_page(f"#{slug(report, 'leave_k_out')}/items"), 0)
+    for first, second in (("pixel", "mucs"), ("pixel", "abu"), ("abu", "mucs")):
+        share = np.mean([len(one & other) / 8 for one, other in zip(tops[first], tops[second], strict=True)])
+        assert float(cells[first, second].removesuffix(" %")) == pytest.approx(100 * share, abs=0.5)
+        assert cells[first, second] == cells[second, first]
+    items = read_scores(report, 7)
+    means = np.stack([items[:, start :: len(GROUPS)].mean(1) for start in range(len(GROUPS))], axis=1)
+    share = np.mean(means.argmax(1) == SURE.argmax(1))
+    cells = read_matrix(open_page(f"#{slug(report, 'logo')}/items"), 1)
+    assert float(cells["pixel", "guda_u"].removesuffix(" %")) == pytest.approx(100 * share, abs=0.5)
 
 
 def test_a_long_list_of_items_is_shown_whole_on_demand(open_page: Open, report: Path) -> None:
