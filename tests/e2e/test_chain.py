@@ -185,6 +185,7 @@ def test_a_removal_and_an_imported_checkpoint_reach_f1(swept, tmp_path):
     assert "Training F1" not in done.stderr
     assert "they are counterfactuals of this recipe, not of the checkpoint's own training" in done.stderr
     assert summaries(folder)["random"]["imported"] and not summaries(folder)["pixel"]["imported"]
+    assert summaries(folder)["random"]["signed"] and not summaries(folder)["pixel"]["signed"]
     reported = tdattr("--out", str(tmp_path / "report"), folder=folder, command="report")
     for text in (reported.stdout, (tmp_path / "report" / "index.html").read_text().replace("&#39;", "'")):
         assert text.count(IMPORTED) == 1
