@@ -45,7 +45,8 @@ def tabulate_scores(
     """The columns of ``COLUMNS``: of every query the ``most`` highest scores, best first; of a race those that it has
     decided. ``item`` is null where groups are scored; ``group`` is the one that is scored, or the item's. Of several
     dampings those scores that ``summary`` says are best. None where the scores or queries are not stored any more, or
-    no damping is the best one."""
+    no damping is the best one. No score is NaN, as `check_scored` refuses those that are not finite before they are
+    stored: torch would sort them before the highest."""
     scored, queries = attribute(ws), generate(ws, train(ws))
     if not (scored.finished and queries.finished):
         return None
