@@ -1,4 +1,4 @@
-"""Spearman's rank correlation of many columns at once, its bootstrap interval, and how high it can get."""
+"""Spearman's rank correlation of many columns at once, its bootstrap interval, and that of repeats with each other."""
 
 from itertools import combinations
 

@@ -19,8 +19,8 @@ from tdattr.tables import DataFrame
 
 @dataclass(frozen=True)
 class AgreementWithLOGO(Protocol):
-    """The ``protocol=logo`` node. ``ceiling``: LOGO under other seeds, whose agreement with ``gold`` bounds every
-    method's; None: not computed. Scores of training items are aggregated per group first."""
+    """The ``protocol=logo`` node. ``ceiling``: LOGO under other seeds, beside whose agreement with ``gold`` a
+    method's stands; None: not computed. Scores of training items are aggregated per group first."""
 
     code_version: ClassVar = 4  # a single query has no interval
     needs: ClassVar = frozenset({"groups"})
