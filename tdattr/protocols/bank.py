@@ -1,7 +1,7 @@
 """Bank: how a method ranks among all others, by what was retrained once and comes with the package."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,13 +19,14 @@ from tdattr.metrics.agreement import agreement, interval
 from tdattr.metrics.rank_correlation import bootstrap_mean, spearman
 from tdattr.protocols import Judged, Protocol, ProtocolSetup, Sampled, Verdict, name_interval
 from tdattr.protocols.bank_file import BANKS, FILE, LEADERBOARD, BankData, load_bank
+from tdattr.protocols.damping_grid import judge_best
 from tdattr.protocols.group_agreement import aggregate_scores
 from tdattr.protocols.lds import prediction
 from tdattr.protocols.leaderboard import load_leaderboard, rank, show
 from tdattr.protocols.truth import DECIMALS, TIE_BREAKS, break_ties
 from tdattr.queries import Queries
 from tdattr.ranges import Count
-from tdattr.scores import DAMPING_UNIT, Scores
+from tdattr.scores import Scores
 from tdattr.store import Plan
 from tdattr.wording import tell_interval
 
@@ -150,17 +151,10 @@ class Bank(Protocol):
         """The verdict on the best of several dampings, and the first measure of all of them."""
         alone = [Scores(scores.values[:, index], scores.ids) for index in range(len(dampings))]
         firsts = [next(self.measure(each, queries, models)) for each in alone]
-        main = firsts[0][0]
-        grid = [
-            {"damping": damping} | self.summarise(*found) for damping, (_, found) in zip(dampings, firsts, strict=True)
-        ]
-        best = int(np.argmax([row["mean"] for row in grid]))
-        verdict = self.evaluate(alone[best], {}, queries, models)
-        lines = [f"damping {row['damping']:g}: {main} {row['mean']:.3f}" for row in grid]
-        lines = [f"dampings in the {DAMPING_UNIT}", *lines, *verdict.lines[:-1]]
-        lines.append(f"best damping {dampings[best]:g}: {verdict.lines[-1]}")
-        found = {"grid": grid, "damping": dampings[best], "damping_unit": DAMPING_UNIT}
-        return replace(verdict, summary=verdict.summary | found, lines=lines)
+        summaries = [self.summarise(*found) for _, found in firsts]
+        return judge_best(
+            dampings, firsts[0][0], summaries, lambda best: self.evaluate(alone[best], {}, queries, models)
+        )
 
     def summarise(
         self, values: Float[np.ndarray, " query"], ends: tuple[float, float] | None, ceiling: float | None

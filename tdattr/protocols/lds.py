@@ -4,7 +4,7 @@ Park et al. 2023 (TRAK, arXiv 2303.14186), for diffusion models Zheng et al. 202
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -15,9 +15,10 @@ from tdattr.errors import UserError
 from tdattr.ids import Ids
 from tdattr.metrics.rank_correlation import bootstrap_mean, repeat_ceiling, spearman
 from tdattr.protocols import Judged, Protocol, ProtocolSetup, Verdict, name_interval
+from tdattr.protocols.damping_grid import judge_best
 from tdattr.queries import Queries
 from tdattr.ranges import Count, Part, Range
-from tdattr.scores import DAMPING_UNIT, Scores
+from tdattr.scores import Scores
 from tdattr.seeding import generator
 from tdattr.store import Plan
 from tdattr.tables import DataFrame
@@ -86,11 +87,10 @@ class LDS(Protocol):
         losses = self.losses(scores, models)
         values = scores.values.double().numpy()
         if scores.dampings is None:
-            predicted = prediction(values, members)
-            return self.verdict(predicted, losses)
-        return self.best(
-            scores.dampings, [prediction(values[:, index], members) for index in range(values.shape[1])], losses
-        )
+            return self.verdict(prediction(values, members), losses)
+        predicted = [prediction(values[:, index], members) for index in range(values.shape[1])]
+        found = [self.summarise(each, losses.mean(1)) for each in predicted]
+        return judge_best(scores.dampings, "LDS", found, lambda best: self.verdict(predicted[best], losses))
 
     def verdict(
         self, predicted: Float[np.ndarray, "subset query"], losses: Float[np.ndarray, "subset repeat query"]
@@ -106,23 +106,6 @@ class LDS(Protocol):
         return Verdict(
             {"lds": result, "subsets": self.subsets, "repeats": self.repeats}, table, self.title, lines=[line]
         )
-
-    def best(
-        self,
-        dampings: list[float],
-        predicted: list[Float[np.ndarray, "subset query"]],
-        losses: Float[np.ndarray, "subset repeat query"],
-    ) -> Verdict:
-        """The numbers of every damping, and those of the best one."""
-        means = losses.mean(1)
-        grid = [{"damping": d} | self.summarise(p, means) for d, p in zip(dampings, predicted, strict=True)]
-        best = int(np.argmax([row["mean"] for row in grid]))
-        verdict = self.verdict(predicted[best], losses)
-        lines = [f"dampings in the {DAMPING_UNIT}"]
-        lines += [f"damping {row['damping']:g}: LDS {row['mean']:+.3f}" for row in grid]
-        lines.append(f"best damping {dampings[best]:g}: {verdict.lines[0]}")
-        found = {"grid": grid, "damping": dampings[best], "damping_unit": DAMPING_UNIT}
-        return replace(verdict, summary=verdict.summary | found, lines=lines)
 
     def summarise(
         self, predicted: Float[np.ndarray, "subset query"], losses: Float[np.ndarray, "subset query"]
