@@ -7,6 +7,7 @@ import numpy as np
 from tdattr.data.names import FIELD, compose
 from tdattr.data.prepared import Split
 from tdattr.errors import UserError
+from tdattr.tables import DataFrame
 from tdattr.wording import name_some
 
 MOST_SHOWN = 10  # values in a message
@@ -21,15 +22,25 @@ def name_conditions(split: Split) -> dict[str, int]:
         return {}
     rows = np.asarray(split.conditions[:, 0]).reshape(len(split), -1)
     distinct = np.unique(rows, axis=0, return_inverse=True)[1].reshape(-1)  # a number for every condition
-    fields = [name for name in split.items if name not in ("id", FIELD) and not str(name).startswith("prompt")]
     named: dict[str, int] = {}
-    for name in sorted(fields, key=lambda name: split.items[name].nunique()):
+    for name in sorted(list_fields(split.items), key=lambda name: split.items[name].nunique()):
         values = split.items[name].astype(str).map(compose)
         table = pd.DataFrame({"value": values.to_numpy(), "condition": distinct, "item": np.arange(len(split))})
         by_value = table.groupby("value", sort=False)
         single = by_value["condition"].nunique() == 1
         named = {str(value): int(item) for value, item in by_value["item"].first()[single].items()} | named
     return named
+
+
+def list_fields(items: DataFrame) -> list[str]:
+    """Those fields of items that say what they are: all but ids, names and prompts."""
+    return [name for name in map(str, items) if name not in ("id", FIELD) and not name.startswith("prompt")]
+
+
+def list_words(items: DataFrame) -> set[str]:
+    """The values of these fields that are no numbers."""
+    values = {value for name in list_fields(items) for value in items[name].astype(str).map(compose).unique()}
+    return {value for value in values if not value.isdigit()}
 
 
 def check_conditional(split: Split, setting: str) -> None:

@@ -1,6 +1,7 @@
 """What the name of a picture says that it shows: words that somebody chose, not what a camera or a tool counts by."""
 
 import re
+from collections.abc import Collection
 from pathlib import PurePosixPath
 
 from tdattr.data.names import compose
@@ -19,25 +20,26 @@ COUNTED = re.compile(r"([a-z]*?)[0-9]+(?:x[0-9]+)?")  # img2043, p1010001, 512x5
 DIGEST = re.compile(r"(?=(?:.*[0-9]){2})[0-9a-f]{8,}")
 
 
-def read_words(name: str) -> str | None:
+def read_words(name: str, known: Collection[str] = ()) -> str | None:
     """What a path says that its picture shows, as words: its file's name without the number at its end or, where that
-    says nothing, a folder's; None where none of them does."""
+    says nothing, a folder's; None where none of them does. ``known``: what items are, which always says something."""
     path = PurePosixPath(name)
     for text, words in ((path.stem, strip_number(path.stem)), *((part, part) for part in reversed(path.parts[:-1]))):
-        if not is_mute(text):
+        if compose(words) in known or not is_mute(text):
             return " ".join(split_words(words))
     return None
 
 
 def list_values(name: str) -> list[str]:
     """The values of a field that a path may name, the likeliest first: its file's name with and without the number at
-    its end, its folders', the first word. A number alone may count pictures, so that it is none but for a folder."""
+    its end, its folders', the first word. A number alone may count pictures, so that it is none but for a folder.
+    Words of cameras and tools are values too: items may have a class of that name."""
     path = PurePosixPath(name)
     plain = strip_number(path.stem)
     first = next(iter(split_words(plain)), "")
     texts = ["" if path.stem.isdigit() else path.stem, plain, *reversed(path.parts[:-1])]
     texts.append("" if first.isdigit() else first)
-    return [compose(text) for text in texts if text and text.lower() not in MUTE]
+    return [compose(text) for text in texts if text]
 
 
 def is_mute(text: str) -> bool:

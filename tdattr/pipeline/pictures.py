@@ -11,7 +11,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from tdattr.costs import NUMBER_BYTES, Cost, Work
-from tdattr.data.conditions import MOST_SHOWN, check_named, find_condition, name_conditions
+from tdattr.data.conditions import MOST_SHOWN, check_named, find_condition, list_words, name_conditions
 from tdattr.data.image_folder import read_captions
 from tdattr.data.images import read_image
 from tdattr.data.listing import list_folder
@@ -87,15 +87,16 @@ def read_pictures(files: Mapping[str, Path], data: Prepared) -> np.ndarray:
     return np.stack([read_image(path, data.resolution, data.channels) for path in files.values()])
 
 
-def tell_prompts(names: Sequence[str], queries: QueriesConfig) -> list[dict[str, str]]:
-    """The prompt of each picture. Raises UserError where one has none."""
+def tell_prompts(names: Sequence[str], queries: QueriesConfig, items: DataFrame) -> list[dict[str, str]]:
+    """The prompt of each picture; ``items``: those of training. Raises UserError where one has none."""
     if queries.condition is not None:
         raise UserError("The conditions of this model are prompts: give queries.prompt in place of queries.condition.")
     if queries.prompt is not None:
         return [{KEY: queries.prompt, FIELD: name} for name in names]
     captions = read_told(names, queries)
     if captions is None:
-        captions = {name: read_words(name) or refuse_name(name, "prompt") for name in names}
+        known = list_words(items)
+        captions = {name: read_words(name, known) or refuse_name(name, "prompt") for name in names}
     return [{KEY: captions[name], FIELD: name} for name in names]
 
 
@@ -177,7 +178,7 @@ def open_pictures(ws: "Workspace") -> Split:
     """The user's pictures as items. Raises UserError for pictures that cannot be read, or do not say what they show."""
     pixels, names, text = read_pictures(ws.pictures, ws.data), list(ws.pictures), ws.dataset.text
     if text is not None:
-        rows = tell_prompts(names, ws.queries)
+        rows = tell_prompts(names, ws.queries, ws.data.train.items)
         text.check(row[KEY] for row in rows)
         return make_split(pixels, ws.encode(rows, text), rows)
     train = ws.data.train

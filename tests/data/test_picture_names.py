@@ -34,6 +34,14 @@ def test_words_are_those_of_the_file_or_of_its_folder(name: str, words: str) -> 
     assert read_words(name) == words
 
 
+def test_what_items_are_says_something() -> None:
+    assert read_words("dog/screen_03.png") == "dog"
+    assert read_words("dog/screen_03.png", {"screen"}) == "screen"
+    assert read_words("screen/IMG_2043.jpg") is None
+    assert read_words("screen/IMG_2043.jpg", {"screen"}) == "screen"
+    assert read_words("0003.png", {"3"}) is None
+
+
 @pytest.mark.parametrize(
     ("name", "value", "meant"),
     [
@@ -44,8 +52,8 @@ def test_words_are_those_of_the_file_or_of_its_folder(name: str, words: str) -> 
         ("3_0.png", "3", True),
         ("7.png", "7", False),
         ("7 of hearts.png", "7", False),
-        ("IMG_2043.jpg", "IMG", False),
-        ("image_3.png", "image", False),
+        ("screen_3.png", "screen", True),
+        ("IMG_2043.jpg", "IMG", True),
     ],
 )
 def test_values_are_sought_in_all_that_somebody_wrote(name: str, value: str, meant: bool) -> None:

@@ -112,12 +112,21 @@ def test_a_name_says_what_a_picture_shows() -> None:
 
 @pytest.mark.parametrize("name", ["7.png", "IMG_2043.jpg", "Screenshot 2023-01-05.png"])
 def test_a_camera_or_a_count_is_no_class(name: str) -> None:
-    digits = replace(ANIMALS, items=ANIMALS.items.assign(kind=["7", "IMG", "7", "IMG"]))
+    digits = replace(ANIMALS, items=ANIMALS.items.assign(kind=["7", "8", "7", "8"]))
     with pytest.raises(UserError, match=r"says not what the picture shows, .*queries.condition=….*queries.captions=…"):
         tell_conditions([name], config(images="x"), digits)
     with pytest.raises(UserError, match="says not what the picture shows, .*queries.prompt=…"):
-        tell_prompts([name], config(images="x"))
+        tell_prompts([name], config(images="x"), digits.items)
     assert tell_conditions([name], config(images="x", condition="7"), digits) == [("7", 0)]
+
+
+@pytest.mark.parametrize("word", ["screen", "signal", "photo", "IMG"])
+def test_a_class_of_the_items_is_what_a_picture_shows_whatever_programs_call_theirs(word: str) -> None:
+    devices = replace(ANIMALS, items=ANIMALS.items.assign(kind=[word, "dog", word, "dog"]))
+    names = [f"{word}_01.png", f"dog/{word}.png", f"{word}/0003.png", f"{word} 2023-01-05.png"]
+    assert tell_conditions(names, config(images="x"), devices) == [(word, 0)] * 4
+    told = tell_prompts(names[:3], config(images="x"), devices.items)
+    assert [row["prompt"] for row in told] == [word] * 3
 
 
 def test_conditions_that_no_field_names_cannot_be_told_by_names() -> None:
@@ -160,7 +169,7 @@ def test_one_condition_or_a_file_goes_before_names(tmp_path: Path) -> None:
 
 def test_prompts_are_told_likewise() -> None:
     def told(name: str, **changes: Any) -> str:
-        ((row),) = tell_prompts([name], config(images="x", **changes))
+        ((row),) = tell_prompts([name], config(images="x", **changes), ANIMALS.items)
         assert row["name"] == name
         return row["prompt"]
 
