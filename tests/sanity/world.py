@@ -131,7 +131,7 @@ class World:
     def weights(self, model: str, removed: Ids = NO_IDS) -> dict[str, Tensor]:
         """Those of one of the models."""
         if model == "random":
-            rng, weights = generator(SEED, "test.shuffled"), self.weights("trained", removed)
+            rng, weights = generator(SEED, "test.shuffled"), self.network("trained", removed).state_dict()
             orders = {name: torch.from_numpy(rng.permutation(value.numel())) for name, value in weights.items()}
             return {name: value.flatten()[orders[name]].view_as(value) for name, value in weights.items()}
         return self.build(0).state_dict() if model == "untrained" else self.train(SEEDS[model], removed)
@@ -165,7 +165,7 @@ class World:
 
         return NoCounterfactuals(needs, groups=lambda: self.groups, train=train, regenerate=regenerate)
 
-    @cache  # noqa: B019
+    @cache  # noqa: B019  # a world lives as long as a module of tests
     def scores(self, name: str, model: str, count: int | None = None) -> np.ndarray:
         """The scores of a method under a model for the first queries, [query, item]; None: for all."""
         store = Store(self.folder / "artifacts", "cpu")
