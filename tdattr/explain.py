@@ -20,6 +20,7 @@ from tdattr.report.arguments import SUMMARY
 METHODS = "pixel,das"  # the baseline that looks, and a method that asks the model and takes minutes
 SIGNALS = 128  # statuses from here on: a signal has ended the command, which is no time for a report
 CHECK, SCORES = "removal_loss", "none"  # protocols
+ALL_SEEN = "dataset.source.held_out=0"  # a model that was trained elsewhere may have seen every picture
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,10 @@ def read_request(arguments: Sequence[str]) -> Request:
         raise UserError(f"{missing} does not exist: give a picture, a folder of pictures, or an override KEY=VALUE.")
     if options.data is None and not any(override.startswith("dataset=") for override in overrides):
         raise UserError("Say which pictures the model was trained on: --data FOLDER, or dataset=NAME.")
-    return Request([*overrides_for(options.data, options.model), *describe(options, pictures), *overrides], options.out)
+    own = overrides_for(options.data, options.model)
+    if options.data is not None and any(override.startswith("model=") for override in own):
+        own.append(ALL_SEEN)
+    return Request([*own, *describe(options, pictures), *overrides], options.out)
 
 
 def is_picture(text: str) -> bool:

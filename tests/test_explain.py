@@ -4,7 +4,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from diffusers import UNet2DModel
 from PIL import Image
+from safetensors.torch import save_file
 
 from tdattr.errors import UserError
 from tdattr.explain import main, read_request
@@ -34,6 +37,18 @@ def test_a_request_is_a_command(folder: Path) -> None:
     assert request.out == Path("outputs/explained")
     checked = read_request(["made.png", "dataset=digits", "--check", "--method", "das", "--condition", "7"]).overrides
     assert "protocol=removal_loss" in checked and "method=das" in checked and 'queries.condition="7"' in checked
+
+
+def test_a_model_that_was_trained_elsewhere_may_have_seen_all_pictures(folder: Path) -> None:
+    UNet2DModel(8, 1, 1, block_out_channels=(4,), norm_num_groups=2, down_block_types=("DownBlock2D",),
+                up_block_types=("UpBlock2D",)).save_pretrained("model")  # fmt: skip
+    asked = ["made.png", "--data", "photos"]
+    brought = read_request([*asked, "--model", "model", "dataset.source.held_out=5"]).overrides
+    assert brought.index("dataset.source.held_out=0") < brought.index("dataset.source.held_out=5")
+    assert not any("held_out" in override for override in read_request(asked).overrides)  # it is trained here
+    save_file({"weight": torch.zeros(1)}, "ema.safetensors")
+    trained = read_request([*asked, "--model", "ema.safetensors"]).overrides
+    assert not any("held_out" in override for override in trained)
 
 
 @pytest.mark.parametrize(

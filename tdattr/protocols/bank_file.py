@@ -81,7 +81,7 @@ def load_bank(folder: Path) -> BankData:
     if not path.is_file():
         shipped = sorted(path.parent.name for path in BANKS.glob(f"*/{FILE}"))
         hint = f", or choose a dataset that has one ({', '.join(shipped)})" if shipped else ""
-        raise UserError(f"There is no bank in {folder}: make it with tdattr-bank{hint}.")
+        raise UserError(f"There is no bank in {folder}: make it with tdattr-bank dataset=NAME{hint}.")
     try:
         with safe_open(path, "pt") as file:
             facts = json.loads((file.metadata() or {})["bank"])
