@@ -38,7 +38,7 @@ def list_fields(items: DataFrame) -> list[str]:
 
 
 def list_words(items: DataFrame) -> set[str]:
-    """The values of these fields that are no numbers."""
+    """The values of these fields, without bare numbers, which may count pictures."""
     values = {value for name in list_fields(items) for value in items[name].astype(str).map(compose).unique()}
     return {value for value in values if not value.isdigit()}
 

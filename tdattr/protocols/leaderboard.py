@@ -45,19 +45,14 @@ def rank(
     have, and the two-sided p of the difference in it: paired sign flips over the queries that were asked here."""
     if known is None:
         return []
-    count = len(next(iter(measured.values())))
-    main = next(iter(measured))
-    rows: Ranking = [
-        {"method": CEILING, "p": None} | {name: ceilings.get(name) for name in measured},
-        {"method": OWN, "p": None} | {name: float(values.mean()) for name, values in measured.items()},
-    ]
-    for method, table in known.groupby("method", sort=False):
-        asked = table[table["query"] < count].sort_values("query")
-        means = {name: mean_of(asked, name) for name in measured}
-        p = None
-        if means[main] is not None and asked["query"].tolist() == list(range(count)):
-            p = sign_flip_p_value(measured[main], asked[main].to_numpy(np.float64), RESAMPLES)
-        rows.append({"method": str(method), "p": p, **means, SECONDS: mean_of(asked, SECONDS)})
+    count, main = len(next(iter(measured.values()))), next(iter(measured))
+    asked = known[known["query"] < count]
+    rows = average(asked, list(measured), ceilings)
+    for row in rows:
+        values = asked[asked["method"] == row["method"]].sort_values("query")
+        paired = row[main] is not None and values["query"].tolist() == list(range(count))
+        row["p"] = sign_flip_p_value(measured[main], values[main].to_numpy(np.float64), RESAMPLES) if paired else None
+    rows.insert(1, {"method": OWN, "p": None} | {name: float(values.mean()) for name, values in measured.items()})
     return sort(rows, [main])
 
 
@@ -78,11 +73,16 @@ def mean_of(table: DataFrame, column: str) -> float | None:
 def list_means(known: DataFrame, ceilings: Mapping[str, float | None]) -> Ranking:
     """The means of every method, and the ceilings, the best first by the first measure that it has."""
     measures = [name for name in HEADINGS if name in known]
+    return sort(average(known, measures, ceilings), measures)
+
+
+def average(known: DataFrame, measures: Sequence[str], ceilings: Mapping[str, float | None]) -> Ranking:
+    """A row with the ceilings, and one with the means of every method."""
     rows: Ranking = [{"method": CEILING} | {name: ceilings.get(name) for name in measures}]
     for method, table in known.groupby("method", sort=False):
         means = {name: mean_of(table, name) for name in measures}
         rows.append({"method": str(method), **means, SECONDS: mean_of(table, SECONDS)})
-    return sort(rows, measures)
+    return rows
 
 
 def show(ranking: Ranking, form: str = "plain") -> str:
