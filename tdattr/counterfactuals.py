@@ -103,9 +103,10 @@ class Counterfactuals(ABC):
         """The run's queries as F1 generates them, the controls too."""
 
     @abstractmethod
-    def train(self, removals: Sequence[Ids], *, repeats: int = 1, first: int = 0) -> list[list[Trained]]:
+    def train(self, removals: Sequence[Ids | Undecided], *, repeats: int = 1, first: int = 0) -> list[list[Trained]]:
         """The models without each of those sets of ids, ``repeats`` of each: under the run's seed + ``first`` and the
-        seeds after it. Nothing is trained before a model is loaded. Needs ``retraining``."""
+        seeds after it. Nothing is trained before a model is loaded; one without a set that is not decided can only be
+        planned. Needs ``retraining``."""
 
     @abstractmethod
     def teacher(self, teacher: "Teacher") -> Trained:

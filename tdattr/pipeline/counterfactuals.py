@@ -64,19 +64,11 @@ class WorkspaceCounterfactuals(Counterfactuals):
         plan = generate(self.ws, train(self.ws))
         return Generated(load_images(plan.get()), plan.name)
 
-    def train(self, removals: Sequence[Ids], *, repeats: int = 1, first: int = 0) -> list[list[Trained]]:
+    def train(self, removals: Sequence[Ids | Undecided], *, repeats: int = 1, first: int = 0) -> list[list[Trained]]:
         """The models without each of those sets of ids under ``repeats`` seeds, from the run's + ``first`` on."""
         self.require("retraining")
         seeds = [self.ws.seed + first + repeat for repeat in range(repeats)]
-        others = sum(len(ids) > 0 or seed != self.ws.seed for ids in removals for seed in seeds)  # than F1
-        number = count(1)
-        plans = [
-            [
-                train(self.ws, ids, seed, f"{next(number)} of {others}" if len(ids) or seed != self.ws.seed else "")
-                for seed in seeds
-            ]
-            for ids in removals
-        ]
+        plans = self.plan_trainings(removals, seeds)
         self.used.extend(plan.artifact for row in plans for plan in row)
         return [[as_trained(self.ws, plan) for plan in row] for row in plans]
 
@@ -90,8 +82,7 @@ class WorkspaceCounterfactuals(Counterfactuals):
 
     def regenerate(self, removals: Sequence[Ids]) -> list[Generated]:
         """The run's queries as the models without each of those sets generate them."""
-        trainings = self.plan_trainings(removals)
-        self.require("generation")
+        trainings = self.plan_retrainings(removals)
         plans = [generate(self.ws, training) for training in trainings]
         batches = [batch for training in trainings for batch in plan_batches(self.ws, training)]
         self.used.extend(plan.artifact for plan in (*trainings, *batches, *plans))
@@ -100,20 +91,31 @@ class WorkspaceCounterfactuals(Counterfactuals):
 
     def plan_regenerated(self, removals: Sequence[Ids | Undecided]) -> list[Plan]:
         """The generated images, which are made of trainings and batches."""
-        trainings = self.plan_trainings(removals)
-        self.require("generation")
+        trainings = self.plan_retrainings(removals)
         return [generate(self.ws, training) for training in trainings]
 
-    def plan_trainings(self, removals: Sequence[Ids | Undecided]) -> list[Plan]:
-        """The trainings without each of those sets. Of a set that is not decided, one that has no address yet."""
+    def plan_retrainings(self, removals: Sequence[Ids | Undecided]) -> list[Plan]:
+        """The trainings without each of those sets, whose models generate the queries."""
         self.require("retraining")
-        ws, total = self.ws, len(removals)
-        return [
-            train_undecided(ws, removal)
-            if isinstance(removal, Undecided)
-            else train(ws, removal, number=f"{n} of {total}")
-            for n, removal in enumerate(removals, 1)
-        ]
+        self.require("generation")
+        return [plan for (plan,) in self.plan_trainings(removals, [self.ws.seed])]
+
+    def plan_trainings(self, removals: Sequence[Ids | Undecided], seeds: Sequence[int]) -> list[list[Plan]]:
+        """The trainings without each of those sets under each of the seeds, of which those that are not F1's are
+        numbered. Of a set that is not decided, one that has no address yet."""
+        ws, number = self.ws, count(1)
+
+        def is_f1(removal: Ids | Undecided, seed: int) -> bool:
+            return not isinstance(removal, Undecided) and len(removal) == 0 and seed == ws.seed
+
+        total = sum(not is_f1(removal, seed) for removal in removals for seed in seeds)
+
+        def plan(removal: Ids | Undecided, seed: int) -> Plan:
+            if isinstance(removal, Undecided):
+                return train_undecided(ws, removal, seed)
+            return train(ws, removal, seed, "" if is_f1(removal, seed) else f"{next(number)} of {total}")
+
+        return [[plan(removal, seed) for seed in seeds] for removal in removals]
 
     def query_losses(self, models: Sequence[Trained], draws: int) -> Float[np.ndarray, "model query"]:
         """The loss of every explained query under each model, a mean over ``draws`` pairs of level and noise."""

@@ -90,7 +90,7 @@ def describe_training(ws: Workspace) -> dict[str, Any]:
     return described
 
 
-def train_undecided(ws: Workspace, removal: Undecided) -> Plan:
+def train_undecided(ws: Workspace, removal: Undecided, seed: int) -> Plan:
     """What stands for a training without a set that is not decided yet: it can be counted, but neither found nor
     built. Once it is decided, it may turn out to be there."""
 
@@ -101,7 +101,7 @@ def train_undecided(ws: Workspace, removal: Undecided) -> Plan:
         most = count_work(ws, max(1, len(ws.ids) - removal.least))
         return Cost(most.bound(True), plan_data(ws), RETRAINING)
 
-    return ws.store.plan(TRAINED, 0, {"undecided": removal.by}, {}, make, cost=cost, like=ws.size)
+    return ws.store.plan(TRAINED, 0, {"undecided": removal.by, "seed": seed}, {}, make, cost=cost, like=ws.size)
 
 
 def plan_data(ws: Workspace) -> list[Plan]:

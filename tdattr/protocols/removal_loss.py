@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Float
 
-from tdattr.counterfactuals import Counterfactuals, Trained
+from tdattr.counterfactuals import Counterfactuals, Trained, Undecided
 from tdattr.errors import UserError
 from tdattr.ids import NO_IDS, Ids
 from tdattr.metrics.agreement import estimate
@@ -41,13 +41,17 @@ class RemovalLoss(TopRemoval):
         """How much more the loss rises than by random removals, in percent."""
         return name_interval("loss_rise", summary["excess_percent"])
 
-    def work(
-        self, scores: Judged, others: Mapping[str, Judged], items: Ids, models: Counterfactuals
-    ) -> Sequence[Plan] | None:
-        """The losses under F1 and under every retrained model; unknown before the scores say what is removed."""
-        if scores.scores is None:
-            return None
-        return models.plan_query_losses(self.train(scores.scores, models), self.draws)
+    def work(self, scores: Judged, others: Mapping[str, Judged], items: Ids, models: Counterfactuals) -> Sequence[Plan]:
+        """The losses under F1 and under every retrained model. What these leave out, scores decide: at least the k
+        items of one query."""
+        if scores.scores is not None:
+            return models.plan_query_losses(self.train(scores.scores, models), self.draws)
+        k = self.removed_per_query(len(items))
+        removals = [
+            Undecided(f"{scores.address}/{k}{random}", k)
+            for random in ("", *(f"/random {number}" for number in range(self.randoms)))
+        ]
+        return models.plan_query_losses([model for (model,) in models.train([NO_IDS, *removals])], self.draws)
 
     def train(self, scores: Scores, models: Counterfactuals) -> list[Trained]:
         """F1, the model without what is named, and those without random items; nothing is trained yet."""

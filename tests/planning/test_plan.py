@@ -167,6 +167,16 @@ def test_a_plan_ends_where_the_run_does(until: str, scores: bool, tmp_path: Path
 
 
 @pytest.mark.e2e
+def test_removals_that_scores_decide_are_counted(tmp_path: Path) -> None:
+    """Of which there is one, and three of as many random items."""
+    check = ["protocol=removal_loss", "protocol.k=2", "protocol.randoms=3", "trainer.accelerator=cpu"]
+    planned = tdattr("method=pixel", *TINY, *check, "plan=true", folder=tmp_path).stdout
+    table = rows(planned)
+    assert table["retraining"][3] == "4" and table["losses of the queries"][3] == "5"
+    assert "5 trainings" in planned and "at most" in planned
+
+
+@pytest.mark.e2e
 def test_a_plan_says_what_is_left(tmp_path: Path) -> None:
     """After the run nothing; after a loss what was lost, at the seconds that like artifacts took."""
     tdattr(*SWEEP, folder=tmp_path)

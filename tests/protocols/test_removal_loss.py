@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from tdattr.counterfactuals import Trained
+from tdattr.counterfactuals import Trained, Undecided
 from tdattr.errors import UserError
 from tdattr.ids import Ids
 from tdattr.protocols import Judged, Verdict
@@ -96,5 +96,17 @@ def test_nothing_would_be_left(worth: np.ndarray) -> None:
         evaluate(worth, worth, k=len(IDS))
 
 
-def test_what_it_takes_is_unknown_before_the_scores_are() -> None:
-    assert protocol().work(Judged("a", None), {}, IDS, NoCounterfactuals()) is None
+def test_before_the_scores_are_there_its_removals_are_undecided() -> None:
+    """One for the method, and the random ones, each of another address: they leave out as much, not the same."""
+    asked: list[Ids | Undecided] = []
+
+    def train(removals: Sequence[Ids | Undecided], **_: int) -> list[list[Trained]]:
+        asked.extend(removals)
+        return [[Trained(str(number), unused)] for number in range(len(removals))]
+
+    models = NoCounterfactuals(RemovalLoss.needs, train=train, plan_query_losses=lambda trained, draws: [])
+    assert protocol().work(Judged("a", None), {}, IDS, models) is not None
+    nothing, *undecided = asked
+    assert isinstance(nothing, np.ndarray) and len(nothing) == 0
+    assert [removal.least for removal in undecided if isinstance(removal, Undecided)] == [3] * 4
+    assert len({removal.by for removal in undecided if isinstance(removal, Undecided)}) == 4
