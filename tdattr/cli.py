@@ -45,6 +45,9 @@ ATTACHED = "attached"
 DETACHED = "detached"  # the value of ``sweep`` under which the command does not wait for its jobs
 ASKED = "TDATTR_FULL_ERROR"  # what the user said, for the commands that this one starts
 PLAN = "plan=true"
+WAITING = "OMP_WAIT_POLICY"  # of the threads of OpenMP for each other, where the user says how
+SPINS = "GOMP_SPINCOUNT"  # looks of a thread for others before it sleeps; millions as GNU's OpenMP has them
+FEW_SPINS = "1000"  # beside other processes threads keep each other waiting else: benchmarks/waiting_threads.py
 CONFIG = "config"  # that of a run, whose jobs have an identity
 LAUNCHERS = ("hydra/launcher", "hydra.launcher")  # the group, and the settings of its choice
 MODES = ("run", "sweep")  # of Hydra's, each with its folder
@@ -343,9 +346,11 @@ def wants_full_errors() -> bool:
 def sentences(command: Callable[[], None], jobs: Jobs) -> None:
     """Run ``command``; end with one sentence and status 1 where the user can mend what went wrong, and with a sentence
     and the status of a shell, 128 + its number, where a signal has ended it."""
-    before = {name: os.environ.get(name) for name in (FULL_ERROR, ASKED)}
+    before = {name: os.environ.get(name) for name in (FULL_ERROR, ASKED, SPINS)}
     os.environ[ASKED] = str(int(jobs.full))
     os.environ[FULL_ERROR] = "1"  # Hydra hands exceptions on instead of printing its own extract
+    if WAITING not in os.environ:
+        os.environ.setdefault(SPINS, FEW_SPINS)
     gc.disable()  # until everything is imported: next to nothing is garbage before
     try:
         with own_job(), interruptible() as jobs.signals:
@@ -365,7 +370,7 @@ def sentences(command: Callable[[], None], jobs: Jobs) -> None:
     finally:
         gc.enable()
         for name, value in before.items():
-            del os.environ[name]
+            os.environ.pop(name, None)
             if value is not None:
                 os.environ[name] = value
 

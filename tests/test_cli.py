@@ -1,5 +1,6 @@
 """What a command line says before anything runs: one sentence for each kind of mistake, and answers about itself."""
 
+import os
 import shlex
 import subprocess
 from importlib.metadata import version
@@ -9,6 +10,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 import tdattr as tdattr_package
+from tdattr import cli
 from tdattr.errors import UserError
 from tdattr.library import compose as compose_workspace
 from tdattr.overrides import arrange, choose_loggers, parse
@@ -225,3 +227,20 @@ def test_completion_is_installed_for_every_command(tmp_path: Path) -> None:
         assert f"hydra_bash_completion {name}\n" in done.stdout
     for request in ("install=tcsh", "nothing", "nothing=bash"):
         assert "write -sc install= and one of bash, fish, zsh" in refusal("-sc", request, folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("given", "spins"),
+    [({}, "1000"), ({"OMP_WAIT_POLICY": "ACTIVE"}, None), ({"GOMP_SPINCOUNT": "7"}, "7")],
+)
+def test_threads_do_not_wait_busily_unless_the_user_says_so(
+    given: dict[str, str], spins: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a command runs; a process that has called it is as it was."""
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    seen: list[str | None] = []
+    cli.sentences(lambda: seen.append(os.environ.get("GOMP_SPINCOUNT")), cli.Jobs())
+    assert seen == [spins] and os.environ.get("GOMP_SPINCOUNT") == given.get("GOMP_SPINCOUNT")
