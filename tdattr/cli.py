@@ -268,10 +268,9 @@ class Jobs:
         """Say why the running job of a sweep has failed, and let go of all that it held."""
         self.failed.append(self.current)
         traced = self.full or not concerns_user(error)
-        self.reason = repr(error) if traced else self.describe(error)
-        log.error(
-            "Job %s (%s) has failed: %s", self.current, overrides, self.reason, exc_info=error if traced else None
-        )
+        before, self.reason = self.reason, repr(error) if traced else self.describe(error)
+        said = "as the one before it" if self.reason == before and not traced else self.reason
+        log.error("Job %s (%s) has failed: %s", self.current, overrides, said, exc_info=error if traced else None)
         held: BaseException | None = error
         while held is not None:  # Hydra keeps the exception, and so what caused it, until the sweep ends
             traceback.clear_frames(held.__traceback__)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from tdattr.configs import Node, walk
 from tdattr.data import groups
+from tdattr.data.images import MODES, open_image
 from tdattr.data.prepared import SPLITS, Source
 from tdattr.errors import UserError
 from tdattr.features import Extractor, Loadable, identities
@@ -271,7 +272,8 @@ def check_roles(ws: Workspace) -> None:
 
 
 def check_pictures(ws: Workspace, methods: Iterable[Method]) -> None:
-    """Whether nothing asks how pictures of the user's own were generated, which is not known. Raises UserError."""
+    """Whether pictures of the user's own can be read, and nothing asks how they were generated, which is not known.
+    Raises UserError."""
     if not ws.pictures:
         return
     alternative = "protocol=none shows the scores, and protocol=lds or logo checks them by losses"
@@ -286,6 +288,8 @@ def check_pictures(ws: Workspace, methods: Iterable[Method]) -> None:
                 f"method={method.name} looks at how a query was generated, which is not known of your pictures: choose "
                 "another method."
             )
+    for path in ws.pictures.values():
+        open_image(path, MODES[3], smallest=1)
 
 
 def check_null(ws: Workspace, network: Network) -> None:

@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from tdattr.errors import UserError
+from tdattr.jobs import join_names
 from tdattr.sweeps.earlier import SUMMARY, Earlier, read_earlier
 from tdattr.sweeps.lines import count, label_jobs, shorten
-from tdattr.sweeps.record import SWEEP, read_sweep
+from tdattr.sweeps.record import SWEEP, SweepJob, read_sweep
 from tdattr.sweeps.states import ENDS_BADLY, SweepState, explain, log_of, read_states
 
-MOST_NAMED = 20  # jobs that are not done
+MOST_NAMED = 20  # reasons why jobs are not done, and jobs that are
 
 
 def show_outcome(folder: Path) -> SweepState | None:
@@ -50,16 +51,22 @@ def show_tables(console: Any, folders: list[Path]) -> None:
 
 
 def tell_failures(sweep: SweepState) -> list[str]:
-    """A line for each job that is not done, with its reason and its log, and how many more there are."""
+    """A line for each reason why jobs are not done, with the first of them and its log, another for those that share
+    it, and how many more there are."""
     labels = label_jobs(sweep.sweep.jobs)
-    wrong = [job for job in sweep.jobs if job.state in ENDS_BADLY]
+    alike: dict[tuple[str, str], list[SweepJob]] = {}
+    for job in sweep.jobs:
+        if job.state in ENDS_BADLY:
+            alike.setdefault((job.state, explain(job)), []).append(job.job)
     lines = []
-    for job in wrong[:MOST_NAMED]:
-        label = f" ({labels[job.job.number]})" if labels[job.job.number] else ""
-        log = log_of(sweep.sweep, job.job)
+    for (state, reason), (first, *others) in list(alike.items())[:MOST_NAMED]:
+        label = f" ({labels[first.number]})" if labels[first.number] else ""
+        log = log_of(sweep.sweep, first)
         place = f" Its log: {shorten(log)}" if log.exists() else ""
-        lines.append(f"Job #{job.job.number}{label} {job.state}: {explain(job)}{place}")
-    rest = len(wrong) - MOST_NAMED
+        lines.append(f"Job #{first.number}{label} {state}: {reason}{place}")
+        if others:
+            lines.append(f"The same is said of {join_names([f'#{job.number}' for job in others])}.")
+    rest = sum(map(len, list(alike.values())[MOST_NAMED:]))
     return [*lines, f"… and {rest} more: tdattr-sweep status shows them."] if rest > 0 else lines
 
 

@@ -146,6 +146,14 @@ def test_what_cannot_be_is_said_before_anything_is_trained(folder: Path, overrid
     assert reason in said and not summary and "Training" not in said
 
 
+def test_a_picture_that_cannot_be_read_is_found_before_the_data_are_prepared(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "1.png").write_text("no picture")
+    chosen = [f"queries.images={tmp_path}/1.png", f"paths.outputs={tmp_path}/outputs", "method=pixel", "protocol=none"]
+    said = command(*PLAIN, *chosen, folder=tmp_path, check=False).stderr
+    assert "1.png cannot be read as an image" in said.splitlines()[-1]
+    assert not list((tmp_path / "outputs").glob("artifacts/dataset/*"))
+
+
 def test_seeds_and_conditions_choose_what_is_generated(folder: Path) -> None:
     def make(*overrides: str) -> Queries:
         given = [*PLAIN, f"paths.outputs={folder}/outputs", "protocol=none", "method=pixel"]

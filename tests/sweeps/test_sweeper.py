@@ -105,6 +105,17 @@ def test_a_job_that_failed_hides_no_other_and_is_run_again(run: Run) -> None:
         assert done.err.splitlines()[-1].startswith("error: jobs #")
 
 
+def test_what_several_jobs_failed_by_is_said_once(run: Run) -> None:
+    """As it happens and at the end."""
+    done = run("method=random,pixel", "seed=91,92")
+    said = done.out.replace("\n", "")
+    for seed, others in ((91, "#2"), (92, "#3")):
+        assert said.count(f"seed={seed} is too much.") == 1
+        assert f"The same is said of job {others}." in said
+    done = run("method=random,pixel", "seed=91")
+    assert [line for line in done.err.splitlines() if "Job #1" in line][0].endswith("has failed: as the one before it")
+
+
 def test_the_last_sentence_counts_what_was_cancelled(run: Run) -> None:
     said = run("method=random", f"seed={CANCELLING},1,2").err.splitlines()[-1]
     assert said == (
