@@ -113,7 +113,7 @@ def test_what_several_jobs_failed_by_is_said_once(run: Run) -> None:
         assert said.count(f"seed={seed} is too much.") == 1
         assert f"The same is said of job {others}." in said
     done = run("method=random,pixel", "seed=91")
-    assert [line for line in done.err.splitlines() if "Job #1" in line][0].endswith("has failed: as the one before it")
+    assert next(line for line in done.err.splitlines() if "Job #1" in line).endswith("has failed: as the one before it")
 
 
 def test_the_last_sentence_counts_what_was_cancelled(run: Run) -> None:
