@@ -20,6 +20,7 @@ from tdattr.report.arguments import SUMMARY
 METHODS = "pixel,das"  # the baseline that looks, and a method that asks the model and takes minutes
 SIGNALS = 128  # statuses from here on: a signal has ended the command, which is no time for a report
 CHECK, SCORES = "removal_loss", "none"  # protocols
+UNANNOUNCED = "++hydra.hydra_logging.root.level=WARNING"  # the jobs, whose overrides are as long as the command
 ALL_SEEN = "dataset.source.held_out=0"  # a model that was trained elsewhere may have seen every picture
 
 
@@ -39,10 +40,10 @@ def main() -> None:
     print(f"The same as: tdattr -m {shlex.join(request.overrides)}", flush=True)
     outputs = outputs_folder()
     folder = outputs.absolute() / "runs" / time.strftime("explained-%Y-%m-%d_%H-%M-%S")
-    sys.argv = ["tdattr", "-m", *request.overrides, quote("hydra.sweep.dir", str(folder))]
+    sys.argv = ["tdattr", "-m", *request.overrides, quote("hydra.sweep.dir", str(folder)), UNANNOUNCED]
     code = run_to_the_end()
     if code < SIGNALS and any(folder.glob(f"**/{SUMMARY}")):  # none after plan=true and until=…
-        sys.argv = ["tdattr-report", str(folder), "--out", str(request.out)]
+        sys.argv = ["tdattr-report", str(folder), "--out", str(request.out), "--quiet"]
         cli.report()
     if code:
         sys.exit(code)

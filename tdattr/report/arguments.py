@@ -14,13 +14,14 @@ ACCURACY = "accuracy.json"  # of a run that ended before a verdict
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    """``runs``, folders, and ``out``. Raises UserError where no folder holds a finished run."""
+    """``runs``, folders, ``out`` and ``quiet``. Raises UserError where no folder holds a finished run."""
     outputs = outputs_folder()
     parser = argparse.ArgumentParser("tdattr-report", description="Collect finished runs into tables and a page.")
     parser.add_argument(
         "runs", nargs="*", type=expand, default=[outputs / "runs"], help=f"folders (default: {outputs}/runs)"
     )
     parser.add_argument("--out", type=expand, default=outputs / "report", help=f"default: {outputs}/report")
+    parser.add_argument("--quiet", action="store_true", help="print no tables, only where the files are")
     parser.add_argument("--version", action="version", version=f"tdattr {tdattr.__version__}")
     options = parser.parse_args(arguments)
     if not any(any(find_named(options.runs, name)) for name in (SUMMARY, ACCURACY)):

@@ -27,7 +27,7 @@ MOST_FOLDERS = 5  # that a terminal names for one reason
 
 def run(options: argparse.Namespace) -> None:
     """Collect the runs that the options name (`tdattr.report.arguments`). Raises UserError where there are none."""
-    show(*write(options.runs, options.out), options.out)
+    show(*write(options.runs, options.out), options.out, options.quiet)
 
 
 def write(runs: list[Path], out: Path) -> tuple[list[Made], list[Unjudged], list[str]]:
@@ -56,15 +56,16 @@ def write(runs: list[Path], out: Path) -> tuple[list[Made], list[Unjudged], list
     return made, unjudged, few
 
 
-def show(made: list[Made], unjudged: list[Unjudged], left_out: list[str], out: Path) -> None:
-    """Print the tables and where the files are; these are written by now, so that nobody need read to the end."""
+def show(made: list[Made], unjudged: list[Unjudged], left_out: list[str], out: Path, quiet: bool = False) -> None:
+    """Print the tables, unless ``quiet``, and where the files are; these are written by now, so that nobody need read
+    to the end."""
     console = Terminal()
-    for each in unjudged:
+    for each in [] if quiet else unjudged:
         console.print(as_text(each.title, "bold"))
         show_notes(console, each.usual)
         show_sheets(console, each.sheets)
         say_where(console, each.sheets, out / "tables" / each.slug)
-    for experiment, rows, sheets in made:
+    for experiment, rows, sheets in [] if quiet else made:
         show_experiment(console, experiment, rows, sheets)
         say_where(console, sheets, out / "tables" / experiment.slug)
     overview = [f"Table: {out / TABLE}"] if any(rows for _, rows, _ in made) else []

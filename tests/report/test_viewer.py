@@ -39,11 +39,26 @@ def test_one_walks_through_the_queries_by_keys_and_back(open_page: Open, report:
     assert page.url.endswith("/queries")
 
 
+def test_the_grid_says_what_each_query_owes_most(open_page: Open, report: Path) -> None:
+    """By the last method that claims something, of those that are chosen."""
+    page = open_page(f"#{slug(report, 'leave_k_out')}")
+    said = page.locator(".current .card").first
+    method = said.inner_text().partition("owes most, by ")[2].partition(":")[0]
+    assert method not in ("", "random") and said.locator(".owed img").count() == 3
+    shown = [image.get_attribute("src") for image in said.locator(".owed img").all()]
+    said.click()
+    named = page.locator(f".current section.method[aria-label='{method}'] .targets").first.locator("img").all()
+    assert [image.get_attribute("src") for image in named[:3]] == shown
+    chosen = open_page(f"#{slug(report, 'leave_k_out')}/queries?method=pixel")
+    assert "owes most, by pixel: " in chosen.locator(".current .card").first.inner_text()
+
+
 def test_a_query_shows_what_every_method_names_and_how_sure_it_is(open_page: Open, report: Path) -> None:
     page = open_page(f"#{slug(report, 'leave_k_out')}/queries/s1q0")
     mucs = page.locator(".current section.method[aria-label=mucs]")
     assert mucs.locator(".targets").count() == 2  # highest and lowest
-    assert mucs.locator(".target").first.inner_text() == "9 ± 0.25"
+    score, *name = mucs.locator(".target").first.inner_text().splitlines()
+    assert score == "9 ± 0.25" and "<!-- <script>" in " ".join(name)  # of the file
     assert "counts against it most" in mucs.inner_text() and "the standard error of a score" in mucs.inner_text()
     pixel = page.locator(".current section.method[aria-label=pixel]").inner_text()
     assert "what it owes least" in pixel and "not to what is harmful" in pixel

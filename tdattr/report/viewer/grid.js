@@ -2,6 +2,8 @@
 function drawGrid(experiment, filters) {
   const queries = selectQueries(experiment, filters);
   const [key, words, read] = listOrders(experiment, filters).find(([each]) => each === (filters.get('sort') || '')) || ['', '', null];
+  const claiming = listMethods(experiment, filters).filter(([, method]) => method.base !== 'random');
+  const [number, answering] = claiming[claiming.length - 1] || [];
   const card = (query) => {
     const value = key && key !== 'caption' ? read(query) : undefined;
     return make(
@@ -13,6 +15,7 @@ function drawGrid(experiment, filters) {
         showPicture(query.picture, ''),
         make('span', { class: 'words' }, query.caption),
         make('span', { class: 'small' }, listSeeds(experiment).length > 1 ? `query ${query.index}, seed ${query.seed}` : `query ${query.index}`),
+        query.named[number] && answer(experiment, query.named[number].top, answering.name),
         value !== undefined && make('span', { class: 'small' }, typeof value === 'number' ? `${words} ${showNumber(value)}` : value),
       ),
     );
@@ -26,6 +29,16 @@ function drawGrid(experiment, filters) {
     makeFilters(experiment, filters, ['search', 'seed', 'group', 'verdict', 'sort', 'method']),
     make('p', { class: 'caption', role: 'status' }, queries.length ? `${told}. Open one to see what it owes.` : 'No query matches these filters.'),
     list,
+  ];
+}
+
+// What a query owes most by one method, small.
+const ANSWERS = 3;
+function answer(experiment, top, method) {
+  const targets = top.slice(0, ANSWERS).map(([number]) => experiment.targets[number]);
+  return [
+    make('span', { class: 'small' }, `owes most, by ${method}: `, nameTarget(targets[0])),
+    make('span', { class: 'owed' }, targets.map((target) => showPicture(target.picture, ''))),
   ];
 }
 

@@ -7,6 +7,11 @@ function showPicture(number, words, className) {
   return image;
 }
 
+// The words of a training item or group, without what stands beside them anyway.
+function nameTarget(target) {
+  return target.kind === 'group' ? target.group : target.label.replace(/^id \d+: /, '');
+}
+
 // A training item or group with its score, which leads to what else owes it something.
 function showTarget(experiment, [number, score, error, removed], filters, both) {
   const target = experiment.targets[number];
@@ -20,7 +25,7 @@ function showTarget(experiment, [number, score, error, removed], filters, both) 
       { href: writeAddress(experiment, 'items', `t${number}`, filters), title: told, 'aria-label': told },
       showPicture(target.picture, ''),
       make('span', { class: 'score' }, words),
-      target.kind === 'group' && make('span', { class: 'name' }, target.group),
+      make('span', { class: 'name' }, nameTarget(target)),
     ),
   );
 }
