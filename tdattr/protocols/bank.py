@@ -138,7 +138,8 @@ class Bank(Protocol):
         ceilings = {name: ceiling for name, (*_, ceiling) in measured.items()}
         ranking = rank({name: values for name, (values, *_) in measured.items()}, known, ceilings)
         difference = self.compare(models, queries.indices)
-        among = [f"among the methods of the bank of {self.data.dataset}:\n{show(ranking)}"] if ranking else []
+        title = f"among the methods of the bank of {self.data.dataset} (p: of a difference in {next(iter(measured))})"
+        among = [f"{title}:\n{show(ranking)}"] if ranking else []
         return Verdict(
             {"bank": summary, "ranking": ranking, "f1_difference": difference, "bank_digest": self.digest},
             rows,

@@ -179,7 +179,8 @@ def test_a_bank_has_a_leaderboard_and_paired_tests_by_what_most_methods_have(out
     rows = shown(found["bank"])
     assert (rows["das"]["LDS 50 %"], rows["das"]["low"], rows["guda_u"]["LDS 50 %"]) == ("0.600§", "0.500", "–")
     assert rows["guda_u"]["LOGO Spearman"] == "0.700§" and "LDS 95 %" not in rows["das"]
-    ceiling = found["bank"].rows[-1]
+    ceiling, *others = found["bank"].rows
+    assert [row["method"] for row in others] == ["das", "random", "guda_u"]  # the best first
     assert str(ceiling["LDS 50 %"]) == "0.900" and "by lds_50" in found["paired"].title
     assert [row["method"] for row in found["paired"].rows] == ["random", "das"]
     assert found["paired"].caption.endswith("Without lds_50, which they do not have: guda_u.")
