@@ -214,6 +214,7 @@ class Jobs:
         self.failed: list[str] = []
         self.cancelled = 0
         self.reason: str | None = None  # why the last one of those failed, or the command
+        self.reasons: dict[str, str] = {}  # each reason, and the first job that failed by it
         self.started = 0
         self.signals: list[int] = []  # that have come
 
@@ -268,8 +269,9 @@ class Jobs:
         """Say why the running job of a sweep has failed, and let go of all that it held."""
         self.failed.append(self.current)
         traced = self.full or not concerns_user(error)
-        before, self.reason = self.reason, repr(error) if traced else self.describe(error)
-        said = "as the one before it" if self.reason == before and not traced else self.reason
+        self.reason = repr(error) if traced else self.describe(error)
+        first = self.reasons.setdefault(self.reason, self.current)
+        said = self.reason if traced or first == self.current else f"for the same reason as job {first}"
         log.error("Job %s (%s) has failed: %s", self.current, overrides, said, exc_info=error if traced else None)
         held: BaseException | None = error
         while held is not None:  # Hydra keeps the exception, and so what caused it, until the sweep ends

@@ -11,7 +11,7 @@ from tdattr.sweeps.lines import count, label_jobs, shorten
 from tdattr.sweeps.record import SWEEP, SweepJob, read_sweep
 from tdattr.sweeps.states import ENDS_BADLY, SweepState, explain, log_of, read_states
 
-MOST_NAMED = 20  # reasons why jobs are not done, and jobs that are
+MOST_NAMED = 20  # reasons why jobs are not done; jobs that were done earlier
 
 
 def show_outcome(folder: Path) -> SweepState | None:
@@ -65,7 +65,7 @@ def tell_failures(sweep: SweepState) -> list[str]:
         place = f" Its log: {shorten(log)}" if log.exists() else ""
         lines.append(f"Job #{first.number}{label} {state}: {reason}{place}")
         if others:
-            lines.append(f"The same is said of {join_names([f'#{job.number}' for job in others])}.")
+            lines.append(f"The same goes for {join_names([f'#{job.number}' for job in others])}.")
     rest = sum(map(len, list(alike.values())[MOST_NAMED:]))
     return [*lines, f"… and {rest} more: tdattr-sweep status shows them."] if rest > 0 else lines
 

@@ -111,9 +111,10 @@ def test_what_several_jobs_failed_by_is_said_once(run: Run) -> None:
     said = done.out.replace("\n", "")
     for seed, others in ((91, "#2"), (92, "#3")):
         assert said.count(f"seed={seed} is too much.") == 1
-        assert f"The same is said of job {others}." in said
-    done = run("method=random,pixel", "seed=91")
-    assert next(line for line in done.err.splitlines() if "Job #1" in line).endswith("has failed: as the one before it")
+        assert f"The same goes for job {others}." in said
+    for number in (0, 1):
+        line = next(line for line in done.err.splitlines() if f"Job #{number + 2} " in line)
+        assert line.endswith(f"has failed: for the same reason as job #{number}")
 
 
 def test_the_last_sentence_counts_what_was_cancelled(run: Run) -> None:
