@@ -23,7 +23,7 @@ SCORES = np.array([[4.0, 3.0, 2.0, 1.0]] * QUERIES)  # [query, group]: two are n
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A report of a method of items and one of groups, by groups of which few have a bar; gold has a tie. And of two
-    methods, for one of which nothing is claimed."""
+    methods, for one of which nothing is claimed; and of two, of which one was run under one seed."""
     outputs = Outputs(tmp_path_factory.mktemp("edges"))
     gold = SCORES.copy()
     gold[0] = 1.0
@@ -36,6 +36,9 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_scores(scores, outputs.root / "artifacts" / "scores" / f"{outputs.count}")
     for method in ("random", "das"):
         outputs.lds(method, 1)
+        add_pictures(outputs, (HEBREW, LONG), GROUPS)
+    for method, seed in (("pixel", 1), ("pixel", 2), ("abu", 1)):
+        outputs.run(method, seed)
         add_pictures(outputs, (HEBREW, LONG), GROUPS)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(group_scores, "MOST_GROUPS", SHOWN)
@@ -69,6 +72,13 @@ def test_a_method_is_only_asked_for_what_it_scores(open_page: Open, report: Path
     items.locator("a").first.click()
     page.get_by_text("1 of 1 method say so").wait_for()
     assert "guda_u" not in page.locator(".view.current .answers").inner_text()
+
+
+def test_a_query_that_the_last_method_has_not_seen_is_answered_by_another(open_page: Open, report: Path) -> None:
+    page = open_page(f"#{slug(report, 'leave_k_out')}/queries")
+    for query, method in (("s1q0", "abu"), ("s2q0", "pixel")):
+        card = page.locator(f".view.current .card[href$='/{query}']")
+        assert f"owes most, by {method}: " in card.inner_text()
 
 
 def test_filters_that_leave_no_query_say_so(open_page: Open, report: Path) -> None:

@@ -3,8 +3,8 @@ function drawGrid(experiment, filters) {
   const queries = selectQueries(experiment, filters);
   const [key, words, read] = listOrders(experiment, filters).find(([each]) => each === (filters.get('sort') || '')) || ['', '', null];
   const claiming = listMethods(experiment, filters).filter(([, method]) => method.base !== 'random');
-  const [number, answering] = claiming[claiming.length - 1] || [];
   const card = (query) => {
+    const [number, answering] = claiming.filter(([each]) => query.named[each]).pop() || [];
     const value = key && key !== 'caption' ? read(query) : undefined;
     return make(
       'li',
@@ -15,7 +15,7 @@ function drawGrid(experiment, filters) {
         showPicture(query.picture, ''),
         make('span', { class: 'words' }, query.caption),
         make('span', { class: 'small' }, listSeeds(experiment).length > 1 ? `query ${query.index}, seed ${query.seed}` : `query ${query.index}`),
-        query.named[number] && answer(experiment, query.named[number].top, answering.name),
+        answering && answer(experiment, query.named[number].top, answering.name),
         value !== undefined && make('span', { class: 'small' }, typeof value === 'number' ? `${words} ${showNumber(value)}` : value),
       ),
     );
