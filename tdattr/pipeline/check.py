@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from tdattr.configs import Node, walk
 from tdattr.data import groups
-from tdattr.data.images import MODES, open_image
 from tdattr.data.prepared import SPLITS, Source
 from tdattr.errors import UserError
 from tdattr.features import Extractor, Loadable, identities
@@ -18,7 +17,7 @@ from tdattr.pipeline.attribute import attribute, check_top, other_methods
 from tdattr.pipeline.evaluate import evaluate
 from tdattr.pipeline.generate import prompts_are_drawn, query_items
 from tdattr.pipeline.health import plan_health
-from tdattr.pipeline.pictures import tell_shown, warn_of_others
+from tdattr.pipeline.pictures import check_readable, tell_shown, warn_of_others
 from tdattr.pipeline.prompted import check_prompts
 from tdattr.pipeline.teacher import check_teacher, find_teachers
 from tdattr.pipeline.train import TRAINED, check_shares, describe_training, own_weights, train
@@ -288,8 +287,7 @@ def check_pictures(ws: Workspace, methods: Iterable[Method]) -> None:
                 f"method={method.name} looks at how a query was generated, which is not known of your pictures: choose "
                 "another method."
             )
-    for path in ws.pictures.values():
-        open_image(path, MODES[3], smallest=1)
+    check_readable(ws.pictures.values())
 
 
 def check_null(ws: Workspace, network: Network) -> None:

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -13,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from tdattr.costs import NUMBER_BYTES, Cost, Work
 from tdattr.data.conditions import MOST_SHOWN, check_named, find_condition, list_words, name_conditions
 from tdattr.data.image_folder import read_captions
-from tdattr.data.images import read_image
+from tdattr.data.images import MODES, open_image, read_image
 from tdattr.data.listing import list_folder
 from tdattr.data.names import FIELD, show_name
 from tdattr.data.picture_names import is_mute, list_values, read_words
@@ -79,6 +80,18 @@ def warn_of_others(images: Any) -> None:
     """Say which files in folders of pictures look like pictures and are not read."""
     for folder in filter(Path.is_dir, map(expand, read_paths(images))):
         list_folder(folder).warn_of_others(folder)
+
+
+def check_readable(paths: Iterable[Path]) -> None:
+    """Raise UserError for a picture that cannot be read. Each is decoded once, for however many methods."""
+    for path in paths:
+        decode_once(path.absolute())
+
+
+@cache
+def decode_once(path: Path) -> None:
+    """Raise UserError where that cannot be; what is wrong is looked at again the next time."""
+    open_image(path, MODES[3], smallest=1)
 
 
 def read_pictures(files: Mapping[str, Path], data: Prepared) -> np.ndarray:

@@ -10,10 +10,13 @@ import pytest
 from omegaconf import OmegaConf
 from PIL import Image
 
+from tdattr.data.images import open_image
 from tdattr.data.prepared import Split
 from tdattr.errors import UserError
+from tdattr.pipeline import pictures
 from tdattr.pipeline.pictures import (
     adopt_pictures,
+    check_readable,
     list_pictures,
     tell_conditions,
     tell_prompts,
@@ -77,6 +80,26 @@ def test_a_name_that_looks_like_a_number_is_one(folder: Path, monkeypatch: pytes
     cfg = OmegaConf.create({"queries": {"images": 2024, "seeds": None, "attributed": 20, "controls": 20}})
     adopt_pictures(cfg)
     assert cfg.queries.attributed == 3
+
+
+def test_a_picture_is_decoded_once_and_a_damaged_one_until_it_is_mended(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[Path] = []
+
+    def decode(path: Path, *given: Any, **settings: Any) -> Image.Image:
+        decoded.append(path)
+        return open_image(path, *given, **settings)
+
+    monkeypatch.setattr(pictures, "open_image", decode)
+    good, damaged = folder / "photos" / "b.png", folder / "photos" / "a.jpg"
+    damaged.write_bytes(damaged.read_bytes()[:200])
+    for _ in range(2):
+        with pytest.raises(UserError, match="a.jpg cannot be read as an image"):
+            check_readable([good, damaged])
+    assert decoded == [good, damaged, damaged]
+    Image.new("RGB", (5, 7)).save(damaged)
+    check_readable([good, damaged])
 
 
 def test_files_that_are_not_read_are_counted(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
