@@ -110,7 +110,8 @@ class Bank(Protocol):
             made_with = " ".join(f"{name}={spell(theirs)}" for name, theirs, _ in differences)
             here = " ".join(f"{name}={spell(given)}" for name, _, given in differences)
             raise UserError(
-                f"The bank of {data.dataset} was made with {made_with}, here F1 is trained with {here}: {leave_out}."
+                f"The bank of {data.dataset} was made with {made_with}, here F1 is trained with {here}: "
+                f"set the former, or {leave_out}."
             )
         if setup.queries["id"].tolist() != data.asked[setup.explained]:
             raise UserError(f"The bank's queries show something else than these: {leave_out} under queries.")
@@ -138,7 +139,7 @@ class Bank(Protocol):
         ceilings = {name: ceiling for name, (*_, ceiling) in measured.items()}
         ranking = rank({name: values for name, (values, *_) in measured.items()}, known, ceilings)
         difference = self.compare(models, queries.indices)
-        title = f"among the methods of the bank of {self.data.dataset} (p: of a difference in {next(iter(measured))})"
+        title = f"among the methods of the bank of {self.data.dataset} (p: paired test by {next(iter(measured))})"
         among = [f"{title}:\n{show(ranking)}"] if ranking else []
         return Verdict(
             {"bank": summary, "ranking": ranking, "f1_difference": difference, "bank_digest": self.digest},

@@ -46,7 +46,7 @@ def test_a_bank_is_made_judges_methods_and_gathers_them(tmp_path: Path) -> None:
     assert OWN in tdattr(*judged, "method=pixel", folder=tmp_path).stderr  # which was judged before
 
     wrong = tdattr(*judged, "method=pixel", "train.steps=21", folder=tmp_path, check=False)
-    assert "was made with train.steps=20, here F1 is trained with train.steps=21" in wrong.stderr
+    assert "was made with train.steps=20, here F1 is trained with train.steps=21: set the former" in wrong.stderr
     assert "Training F1" not in wrong.stderr
 
 

@@ -180,11 +180,11 @@ def test_a_method_is_ranked_among_the_known_ones_by_paired_tests(folder: Path) -
     [
         (
             {"training": {"seed": 1, "train": {"steps": 6, "ema": 0.9}}},
-            "train.steps=5, here F1 is trained with train.steps=6: leave out",
+            "train.steps=5, here F1 is trained with train.steps=6: set the former, or leave out",
         ),
         (
             {"training": {"seed": 1, "train": {"steps": 5}}},
-            "train.ema=0.9, here F1 is trained with train.ema=null: leave out",
+            "train.ema=0.9, here F1 is trained with train.ema=null: set the former, or leave out",
         ),
         ({"items": pd.DataFrame(index=range(39))}, "made with 40 items, and F1 sees 39, not the same"),
         ({"queries": pd.DataFrame({"id": [100, 102]})}, "The bank's queries show something else"),
