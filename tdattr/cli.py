@@ -46,8 +46,8 @@ DETACHED = "detached"  # the value of ``sweep`` under which the command does not
 ASKED = "TDATTR_FULL_ERROR"  # what the user said, for the commands that this one starts
 PLAN = "plan=true"
 WAITING = "OMP_WAIT_POLICY"  # of the threads of OpenMP for each other, where the user says how
-SPINS = "GOMP_SPINCOUNT"  # looks of a thread for others before it sleeps; millions as GNU's OpenMP has them
-FEW_SPINS = "1000"  # beside other processes threads keep each other waiting else: benchmarks/waiting_threads.py
+SPINS = "GOMP_SPINCOUNT"  # how often a thread of GNU's OpenMP spins before it sleeps: millions of times by default
+FEW_SPINS = "1000"  # else threads keep each other waiting beside other processes: benchmarks/waiting_threads.py
 CONFIG = "config"  # that of a run, whose jobs have an identity
 LAUNCHERS = ("hydra/launcher", "hydra.launcher")  # the group, and the settings of its choice
 MODES = ("run", "sweep")  # of Hydra's, each with its folder
