@@ -20,7 +20,7 @@ from tdattr.report.arguments import SUMMARY
 METHODS = "pixel,das"  # the baseline that looks, and a method that asks the model and takes minutes
 SIGNALS = 128  # statuses from here on: a signal has ended the command, which is no time for a report
 CHECK, SCORES = "removal_loss", "none"  # protocols
-UNANNOUNCED = "++hydra.hydra_logging.root.level=WARNING"  # the jobs, whose overrides are as long as the command
+UNANNOUNCED = "++hydra.hydra_logging.root.level=WARNING"  # Hydra's line for each job repeats all of this
 ALL_SEEN = "dataset.source.held_out=0"  # a model that was trained elsewhere may have seen every picture
 
 

@@ -95,7 +95,9 @@ def test_pictures_are_explained_on_a_page(
     arguments = ["made.png", *digits, "--condition", "3", "--method", "random,pixel", "--out", "page"]
     monkeypatch.setattr(sys, "argv", ["tdattr-explain", *arguments])
     main()
-    said = capsys.readouterr().out
+    printed = capsys.readouterr()
+    said = printed.out
     assert said.startswith("The same as: tdattr -m 'queries.images=")
-    assert "What is named first" in said and "made.png" in said
+    assert said.count("What is named first") == 1 and "made.png" in said
+    assert said.count("queries.images=") == 1 and "Launching" not in said + printed.err
     assert (folder / "page" / "index.html").is_file()

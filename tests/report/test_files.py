@@ -134,9 +134,12 @@ def test_the_command_prints_and_writes_every_table(
     )  # pretended runs have no pictures
     command.run(parse([str(tmp_path / "runs"), "--out", str(tmp_path / "report")]))
     printed = capsys.readouterr().out
-    for words in ("Table 1: AUC", "Table 2: MUCS", "Linear datamodeling score", "table_8", "Report: "):
+    for words in ("Table 1: AUC", "Table 2: MUCS", "Linear datamodeling score", "table_8", "Report: ", "0.5 is chance"):
         assert words in printed
     assert "Table 6" not in printed
+    command.run(parse([str(tmp_path / "runs"), "--out", str(tmp_path / "report"), "--quiet"]))
+    quiet = capsys.readouterr().out
+    assert "Report: " in quiet and "Table 1" not in quiet and "table_8" not in quiet
     first, second = sorted(path for path in (tmp_path / "report/tables").iterdir())
     assert re.fullmatch(r"tiny-dit-edm-lds-[0-9a-f]{6}", first.name)
     assert re.fullmatch(r"tiny-dit-edm-leave_k_out-[0-9a-f]{6}", second.name)
