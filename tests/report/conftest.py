@@ -1,5 +1,6 @@
 """Fixtures of the tests of the report."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from tests.report.outputs import Outputs
 from tests.report.viewed import Open, is_remote, write_report
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+SCREENSHOTS = "TDATTR_SCREENSHOTS"  # a folder for what people look at: every page as its test has left it
 
 
 @pytest.fixture
@@ -38,7 +40,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def open_page(chromium: Any, report: Path) -> Iterator[Open]:
+def open_page(chromium: Any, report: Path, request: pytest.FixtureRequest) -> Iterator[Open]:
     """Opens an address of the page. What the page complains of, asks a network for, or lets a name do is an error."""
     complaints: list[str] = []
     contexts = []
@@ -55,6 +57,9 @@ def open_page(chromium: Any, report: Path) -> Iterator[Open]:
         return page
 
     yield start
+    if folder := os.environ.get(SCREENSHOTS):
+        for number, page in enumerate(page for context in contexts for page in context.pages):
+            page.screenshot(path=Path(folder) / f"{request.node.name.replace('/', ' ')}-{number}.png")
     for context in contexts:
         broken = [page.evaluate("window.broken") for page in context.pages]
         context.close()
