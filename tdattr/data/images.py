@@ -24,10 +24,11 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # ``
 Fit = Literal["crop", "whole", "squash"]
 Resize = Callable[[Image.Image, int, int], Image.Image]  # to a width and a height
 SUFFIXES = {
-    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm",
+    ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff", ".ppm",
+    ".pgm", ".jp2", ".j2k", ".tga", ".ico",
 }  # fmt: skip
 OTHER_SUFFIXES = {  # of files that are images to people and are not read
-    ".heic", ".heif", ".avif", ".jxl", ".jp2", ".j2k", ".apng", ".svg", ".psd", ".tga", ".ico", ".exr", ".hdr", ".pfm",
+    ".heic", ".heif", ".jxl", ".svg", ".psd", ".exr", ".hdr", ".pfm",
     ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".raw",
 }  # fmt: skip
 MODES = {1: "L", 3: "RGB"}

@@ -22,7 +22,7 @@ from tdattr.protocols.bank_file import BANKS, FILE, LEADERBOARD, BankData, load_
 from tdattr.protocols.damping_grid import judge_best
 from tdattr.protocols.group_agreement import aggregate_scores
 from tdattr.protocols.lds import prediction
-from tdattr.protocols.leaderboard import load_leaderboard, rank, show
+from tdattr.protocols.leaderboard import load_leaderboard, order, rank, show
 from tdattr.protocols.truth import DECIMALS, TIE_BREAKS, break_ties
 from tdattr.queries import Queries
 from tdattr.ranges import Count
@@ -139,7 +139,9 @@ class Bank(Protocol):
         ceilings = {name: ceiling for name, (*_, ceiling) in measured.items()}
         ranking = rank({name: values for name, (values, *_) in measured.items()}, known, ceilings)
         difference = self.compare(models, queries.indices)
-        title = f"among the methods of the bank of {self.data.dataset} (p: paired test by {next(iter(measured))})"
+        title = (
+            f"among the methods of the bank of {self.data.dataset} (p: paired test by {order(measured, ceilings)[0]})"
+        )
         among = [f"{title}:\n{show(ranking)}"] if ranking else []
         return Verdict(
             {"bank": summary, "ranking": ranking, "f1_difference": difference, "bank_digest": self.digest},

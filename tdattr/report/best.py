@@ -14,20 +14,30 @@ from tdattr.wording import counted
 SIGNIFICANT = 0.01  # as in the tables
 
 
+def find_paired(sheets: Sequence[Sheet]) -> Sheet | None:
+    """The table of paired tests, where there is one."""
+    return next((sheet for sheet in sheets if sheet.name == paired.NAME), None)
+
+
+def rank_methods(experiment: Experiment, sheets: Sequence[Sheet]) -> dict[str, float]:
+    """The means of the methods that something is claimed for, by what the table of paired tests compares, the best
+    first; none where there is no such table."""
+    sheet, tested = find_paired(sheets), list_tested(experiment)
+    if sheet is None:
+        return {}
+    cells = {str(row["method"]): row[sheet.columns[1]] for row in sheet.rows if row["method"] in tested}
+    means = {name: cell.value for name, cell in cells.items() if isinstance(cell, Number) and cell.value is not None}
+    return dict(sorted(means.items(), key=lambda entry: entry[1], reverse=experiment.protocol != REMOVAL))
+
+
 def tell_best(experiment: Experiment, sheets: Sequence[Sheet]) -> str | None:
     """The best method by what the table of paired tests compares, and the next best; None where there are no two
     methods that something is claimed for, or no such table."""
-    sheet = next((sheet for sheet in sheets if sheet.name == paired.NAME), None)
-    tested = list_tested(experiment)
-    rows = [] if sheet is None else [row for row in sheet.rows if row["method"] in tested]
-    if sheet is None or len(rows) < 2:
+    sheet, means = find_paired(sheets), rank_methods(experiment, sheets)
+    if sheet is None or len(means) < 2:
         return None
-    mean = sheet.columns[1]  # of the measure
-    cells = {str(row["method"]): row[mean] for row in rows}
-    means = {name: cell.value for name, cell in cells.items() if isinstance(cell, Number) and cell.value is not None}
-    if len(means) < 2:
-        return None
-    best, following, *_ = sorted(means, key=lambda name: means[name], reverse=experiment.protocol != REMOVAL)
+    best, following, *_ = means
+    mean, rows = sheet.columns[1], [row for row in sheet.rows if row["method"] in list_tested(experiment)]
     better = "lower" if experiment.protocol == REMOVAL else "higher"
     told = (
         f"By {mean}, where {better} is better, {best} is the best of {counted(len(rows), 'method')} "

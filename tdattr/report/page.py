@@ -14,7 +14,7 @@ import yaml
 
 from tdattr.files import write_text
 from tdattr.report.album import Album
-from tdattr.report.best import tell_best, tell_cost
+from tdattr.report.best import rank_methods, tell_best, tell_cost
 from tdattr.report.catalogue import Catalogue
 from tdattr.report.collect import IMPORTED, Experiment
 from tdattr.report.files import to_frame, to_latex, write_csv
@@ -126,7 +126,12 @@ def describe_experiment(experiment: Experiment, rows: Table, sheets: list[Sheet]
         "missing": catalogue.missing,
         "origins": trace(experiment),
         "config": yaml.safe_dump(experiment.config, sort_keys=False, allow_unicode=True),
-        "data": catalogue.as_dict() | {"removal": describe_removal(experiment), "downloads": downloads},
+        "data": catalogue.as_dict()
+        | {
+            "removal": describe_removal(experiment),
+            "downloads": downloads,
+            "ranked": list(rank_methods(experiment, sheets)),
+        },
     }
 
 

@@ -11,7 +11,8 @@ import torch
 from PIL import ExifTags, Image, ImageOps
 from torchvision.transforms import CenterCrop, InterpolationMode, Resize
 
-from tdattr.data.images import Fit, open_image, read_image, resize_tensor
+from tdattr.data.images import SUFFIXES, Fit, open_image, read_image, resize_tensor
+from tdattr.data.listing import list_folder
 from tdattr.errors import UserError
 
 SIZES = [(40, 40), (53, 37), (37, 53), (95, 64), (20, 9)]  # the last is made larger
@@ -71,6 +72,17 @@ def test_a_square_is_cut_out_before_resizing(photo) -> None:
     assert np.array_equal(read_image(path, 32, 3, crop=70), np.asarray(expected))
     whole = read_image(path, 32, 3, crop=500)  # there is no more than the smaller side
     assert np.array_equal(whole, np.asarray(Resize(32)(CenterCrop(89)(image))))
+
+
+@pytest.mark.parametrize("suffix", sorted(SUFFIXES))
+def test_every_kind_of_file_that_counts_as_an_image_is_read(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"picture{suffix}"
+    smooth = np.add.outer(np.arange(32), np.arange(32)).astype(np.uint8) * 4  # what compression keeps
+    format = {".apng": "PNG", ".jpe": "JPEG", ".jfif": "JPEG", ".pgm": "PPM", ".ico": "ICO"}.get(suffix)
+    Image.fromarray(smooth).save(path, format)
+    assert [found.name for found in list_folder(tmp_path).images] == [path.name]
+    difference = read_image(path, 32, 1)[..., 0].astype(int) - smooth
+    assert np.abs(difference).max() <= 8
 
 
 def save_deep(path: Path, values: np.ndarray) -> Path:

@@ -20,7 +20,7 @@ from tdattr.metrics.rank_correlation import repeat_ceiling
 from tdattr.protocols import ProtocolSetup, Verdict
 from tdattr.protocols.bank import SAME, Bank
 from tdattr.protocols.bank_file import FILE, BankData, Subsets, load_bank
-from tdattr.protocols.leaderboard import CEILING, LEADERBOARD, OWN
+from tdattr.protocols.leaderboard import CEILING, LEADERBOARD, OWN, list_means, rank
 from tdattr.scores import Scores
 from tests.conftest import CONF
 from tests.contexts import NoCounterfactuals, make_queries, unused
@@ -267,3 +267,18 @@ def test_the_address_has_the_content_of_the_bank_and_not_its_place(folder: Path,
     assert node(folder).describe() == node(other).describe()
     make_bank(noise=1.0).save(tmp_path / "third")
     assert node(folder).describe() != node(tmp_path / "third").describe()
+
+
+def test_methods_are_ranked_by_what_tells_them_apart() -> None:
+    """Not by a measure in which retraining itself hardly agrees with retraining."""
+    known = pd.DataFrame({"method": ["a", "b"], "query": 0, "lds_50": [0.1, 0.0], "logo_top_1": [0.2, 0.9]})
+
+    def names(ceilings: dict[str, float | None]) -> list[str]:
+        return [row["method"] for row in list_means(known, ceilings)]
+
+    assert names({"lds_50": 0.8, "logo_top_1": 0.9}) == [CEILING, "a", "b"]
+    assert names({"lds_50": 0.1, "logo_top_1": 0.9}) == [CEILING, "b", "a"]
+    assert names({"lds_50": 0.1, "logo_top_1": 0.1}) == ["a", CEILING, "b"]
+    own = {"lds_50": np.array([0.05]), "logo_top_1": np.array([0.5])}
+    ranking = rank(own, known, {"lds_50": 0.1, "logo_top_1": 0.9})
+    assert [row["method"] for row in ranking] == [CEILING, "b", OWN, "a"]

@@ -111,7 +111,13 @@ class Outputs:
         )
         return table
 
-    def bank(self, method: str, warnings: Sequence[str] = (), **measured: float) -> None:
+    def bank(
+        self,
+        method: str,
+        warnings: Sequence[str] = (),
+        ranking: Sequence[dict[str, Any]] = (),
+        **measured: float,
+    ) -> None:
         """A run judged by a bank, with these means, whose intervals reach 0.1 to each side."""
         rng = np.random.default_rng(len(method))
         table = pd.DataFrame(
@@ -122,6 +128,7 @@ class Outputs:
             for name, mean in measured.items()
         }
         found = {"protocol": "bank", "title": "bank of tiny", "bank": ends, "warnings": list(warnings)}
+        found["ranking"] = list(ranking)
         self.write(method, 1, "tiny", table, found, {"protocol": {"name": "bank"}})
 
     def groups(

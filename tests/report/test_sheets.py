@@ -170,6 +170,18 @@ def test_nothing_is_relative_to_an_auc_of_zero(outputs: Outputs) -> None:
     assert str(block.get("Δ, %", "–")) == "–"
 
 
+def test_what_a_bank_knows_stands_beside_what_was_run(outputs: Outputs) -> None:
+    known = [{"method": name, "lds_50": mean, "seconds_per_query": 1.0} for name, mean in (("mucs", 0.7), ("das", 0.1))]
+    own = [{"method": "retraining", "lds_50": 0.9}, {"method": "this run", "lds_50": 0.6}]
+    outputs.bank("das", lds_50=0.6, ranking=[*own, *known])
+    rows = made(outputs)["bank"].rows
+    assert [(row["method"], str(row["LDS 50 %"])) for row in rows] == [
+        ("retraining", "0.900"),
+        ("mucs (from the bank)", "0.700"),
+        ("das", "0.600§"),
+    ]
+
+
 def test_a_bank_has_a_leaderboard_and_paired_tests_by_what_most_methods_have(outputs: Outputs) -> None:
     outputs.bank("random", lds_50=0.0, logo_spearman=0.1)
     outputs.bank("das", lds_50=0.6, logo_spearman=0.5)

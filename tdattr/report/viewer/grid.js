@@ -2,9 +2,9 @@
 function drawGrid(experiment, filters) {
   const queries = selectQueries(experiment, filters);
   const [key, words, read] = listOrders(experiment, filters).find(([each]) => each === (filters.get('sort') || '')) || ['', '', null];
-  const claiming = listMethods(experiment, filters).filter(([, method]) => method.base !== 'random');
+  const claiming = listClaiming(experiment, filters);
   const card = (query) => {
-    const [number, answering] = claiming.filter(([each]) => query.named[each]).pop() || [];
+    const [number, answering] = claiming.find(([each]) => query.named[each]) || [];
     const value = key && key !== 'caption' ? read(query) : undefined;
     return make(
       'li',
@@ -30,6 +30,15 @@ function drawGrid(experiment, filters) {
     make('p', { class: 'caption', role: 'status' }, queries.length ? `${told}. Open one to see what it owes.` : 'No query matches these filters.'),
     list,
   ];
+}
+
+// The methods that something is claimed for: the best judged first, or, where none is judged, the last of the tables.
+function listClaiming(experiment, filters) {
+  const place = ([, method]) => experiment.ranked.indexOf(method.name) + 1 || Infinity;
+  return listMethods(experiment, filters)
+    .filter(([, method]) => method.base !== 'random')
+    .reverse()
+    .sort((a, b) => (place(a) === place(b) ? 0 : place(a) - place(b)));
 }
 
 // What a query owes most by one method, small.
