@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import UInt8
 
-BUDGET = 10 * 2**20  # bytes that the pictures of a page may take, as text
+BUDGET = 10**7  # bytes that the pictures of a page may take, as text
 SAMPLE = 96  # pictures whose sizes say what all will take
 FEW_COLOURS = 32  # of a drawing, which is the smaller the more exactly it is kept
 SMALLEST = 48  # pixels: a side that is never shrunk further
