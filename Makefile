@@ -2,7 +2,7 @@
 # about two minutes on two cores. make docs: the documentation as a site, its links checked. make schemas: what editors
 # know of the YAML files, after a change of conf or of a config node. make shell: a shell in which `tdattr` is a command.
 # All make .venv first.
-# CPU=1: PyTorch without CUDA (Linux and Windows), 2 GB instead of 6.5.
+# CPU=1: PyTorch without CUDA (Linux and Windows), 2 GB instead of 7.
 PYTHON ?= python3
 BIN := .venv/bin
 OUTPUTS ?= outputs
@@ -30,7 +30,7 @@ ifdef CPU
 	$(BIN)/python -m pip install --index-url $(CPU_WHEELS) --requirement .venv/torch.txt
 	$(BIN)/python -m pip install --requirement .venv/requirements.txt
 else
-	@echo "Installing into .venv: about 3 GB to download, 6.5 GB on the disk; on a machine without a GPU, make CPU=1 takes less."
+	@echo "Installing into .venv: about 3 GB to download, 7 GB on the disk; on a machine without a GPU, make CPU=1 takes less."
 	$(BIN)/python -m pip install --requirement requirements.txt
 endif
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
