@@ -17,7 +17,8 @@ from tdattr.overrides import quote, quote_value
 from tdattr.own_model import overrides_for
 from tdattr.report.arguments import SUMMARY
 
-METHODS = "pixel,das"  # the baseline that looks, and a method that asks the model and takes minutes
+# the baseline that looks, and a method that asks the model, with D-TRAK's fewer draws: a first answer in minutes
+DEFAULT = {"pixel": [], "das": ["method.gradients.draws=10"]}
 SIGNALS = 128  # statuses from here on: a signal has ended the command, which is no time for a report
 CHECK, SCORES = "removal_loss", "none"  # protocols
 UNANNOUNCED = "++hydra.hydra_logging.root.level=WARNING"  # Hydra's line for each job repeats all of this
@@ -26,9 +27,9 @@ ALL_SEEN = "dataset.source.held_out=0"  # a model that was trained elsewhere may
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked: the overrides of ``tdattr``, and where the report is written."""
+    """What was asked: the overrides of each command of ``tdattr``, and where the report is written."""
 
-    overrides: list[str]
+    commands: list[list[str]]
     out: Path
 
 
@@ -37,13 +38,19 @@ def main() -> None:
     requests: list[Request] = []
     cli.sentences(lambda: requests.append(read_request(sys.argv[1:])), cli.Jobs())
     request = requests[0]
-    print(f"The same as: tdattr -m {shlex.join(request.overrides)}", flush=True)
-    outputs = outputs_folder()
-    folder = outputs.absolute() / "runs" / time.strftime("explained-%Y-%m-%d_%H-%M-%S")
-    sys.argv = ["tdattr", "-m", *request.overrides, quote("hydra.sweep.dir", str(folder)), UNANNOUNCED]
-    code = run_to_the_end()
-    if code < SIGNALS and any(folder.glob(f"**/{SUMMARY}")):  # none after plan=true and until=…
-        sys.argv = ["tdattr-report", str(folder), "--out", str(request.out), "--quiet"]
+    for overrides in request.commands:
+        print(f"The same as: tdattr -m {shlex.join(overrides)}", flush=True)
+    place = outputs_folder().absolute() / "runs" / time.strftime("explained-%Y-%m-%d_%H-%M-%S")
+    folders = [place.with_name(f"{place.name}-{number}") for number, _ in enumerate(request.commands)]
+    code = 0
+    for overrides, folder in zip(request.commands, folders, strict=True):
+        sys.argv = ["tdattr", "-m", *overrides, quote("hydra.sweep.dir", str(folder)), UNANNOUNCED]
+        code = run_to_the_end() or code
+        if code >= SIGNALS:
+            sys.exit(code)
+    done = [str(folder) for folder in folders if any(folder.glob(f"**/{SUMMARY}"))]
+    if done:  # none after plan=true and until=…
+        sys.argv = ["tdattr-report", *done, "--out", str(request.out), "--quiet"]
         cli.report()
     if code:
         sys.exit(code)
@@ -72,7 +79,7 @@ def read_request(arguments: Sequence[str]) -> Request:
     parser.add_argument(
         "--model", type=Path, metavar="PATH", help="weights that tdattr trained, a folder of diffusers, or a LoRA"
     )
-    parser.add_argument("--method", default=METHODS, help=f"one or more, with commas between them (default: {METHODS})")
+    parser.add_argument("--method", help=f"one or more, with commas between them (default: {','.join(DEFAULT)})")
     parser.add_argument(
         "--groups", metavar="FIELD", help="what artists or classes are: a field of the items, or a file"
     )
@@ -98,7 +105,10 @@ def read_request(arguments: Sequence[str]) -> Request:
     own = overrides_for(options.data, options.model)
     if options.data is not None and any(override.startswith("model=") for override in own):
         own.append(ALL_SEEN)
-    return Request([*own, *describe(options, pictures), *overrides], options.out)
+    asked = DEFAULT if options.method is None else {options.method: []}
+    common = describe(options, pictures)
+    commands = [[*own, *common, f"method={method}", *settings, *overrides] for method, settings in asked.items()]
+    return Request(commands, options.out)
 
 
 def is_picture(text: str) -> bool:
@@ -107,9 +117,8 @@ def is_picture(text: str) -> bool:
 
 
 def describe(options: argparse.Namespace, pictures: Sequence[str]) -> list[str]:
-    """The overrides that say what is explained, by which methods, and whether that is checked."""
+    """The overrides that say what is explained, and whether that is checked."""
     paths = [quote_value(str(expand(text).absolute())) for text in pictures]
-    overrides = [f"queries.images=[{','.join(paths)}]", f"method={options.method}"]
-    overrides.append(f"protocol={CHECK if options.check else SCORES}")
+    overrides = [f"queries.images=[{','.join(paths)}]", f"protocol={CHECK if options.check else SCORES}"]
     given = {"dataset.groups": options.groups, "queries.condition": options.condition, "queries.prompt": options.prompt}
     return overrides + [quote(key, value) for key, value in given.items() if value is not None]

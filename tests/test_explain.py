@@ -25,17 +25,20 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_request_is_a_command(folder: Path) -> None:
     request = read_request(["made.png", "a b, c.png", "--data", "photos", "--groups", "group", "seed=3"])
-    assert request.overrides == [
+    common = [
         "dataset=image_folder",
         "dataset.source.root=photos",
         f'queries.images=["{folder}/made.png","{folder}/a b, c.png"]',
-        "method=pixel,das",
         "protocol=none",
         'dataset.groups="group"',
-        "seed=3",
+    ]
+    das = ["method=das", "method.gradients.draws=10"]  # not a setting of pixel
+    assert request.commands == [[*common, "method=pixel", "seed=3"], [*common, *das, "seed=3"]]
+    assert read_request(["made.png", "--data", "photos", "--method", "das,trak"]).commands == [
+        [*common[:2], f'queries.images=["{folder}/made.png"]', "protocol=none", "method=das,trak"]
     ]
     assert request.out == Path("outputs/explained")
-    checked = read_request(["made.png", "dataset=digits", "--check", "--method", "das", "--condition", "7"]).overrides
+    (checked,) = read_request(["made.png", "dataset=digits", "--check", "--method", "das", "--condition", "7"]).commands
     assert "protocol=removal_loss" in checked and "method=das" in checked and 'queries.condition="7"' in checked
 
 
@@ -43,11 +46,11 @@ def test_a_model_that_was_trained_elsewhere_may_have_seen_all_pictures(folder: P
     UNet2DModel(8, 1, 1, block_out_channels=(4,), norm_num_groups=2, down_block_types=("DownBlock2D",),
                 up_block_types=("UpBlock2D",)).save_pretrained("model")  # fmt: skip
     asked = ["made.png", "--data", "photos"]
-    brought = read_request([*asked, "--model", "model", "dataset.source.held_out=5"]).overrides
+    brought = read_request([*asked, "--model", "model", "dataset.source.held_out=5"]).commands[0]
     assert brought.index("dataset.source.held_out=0") < brought.index("dataset.source.held_out=5")
-    assert not any("held_out" in override for override in read_request(asked).overrides)  # it is trained here
+    assert not any("held_out" in override for override in read_request(asked).commands[0])  # it is trained here
     save_file({"weight": torch.zeros(1)}, "ema.safetensors")
-    trained = read_request([*asked, "--model", "ema.safetensors"]).overrides
+    trained = read_request([*asked, "--model", "ema.safetensors"]).commands[0]
     assert not any("held_out" in override for override in trained)
 
 
@@ -95,6 +98,7 @@ def test_pictures_are_explained_on_a_page(
     arguments = ["made.png", *digits, "--condition", "3", "--method", "random,pixel", "--out", "page"]
     monkeypatch.setattr(sys, "argv", ["tdattr-explain", *arguments])
     main()
+    assert len(list((folder / "outputs" / "runs").glob("*/sweep.json"))) == 1
     printed = capsys.readouterr()
     said = printed.out
     assert said.startswith("The same as: tdattr -m 'queries.images=")
