@@ -82,7 +82,7 @@ class WorkspaceCounterfactuals(Counterfactuals):
 
     def regenerate(self, removals: Sequence[Ids]) -> list[Generated]:
         """The run's queries as the models without each of those sets generate them."""
-        trainings = self.plan_retrainings(removals)
+        trainings = self.plan_generating(removals)
         plans = [generate(self.ws, training) for training in trainings]
         batches = [batch for training in trainings for batch in plan_batches(self.ws, training)]
         self.used.extend(plan.artifact for plan in (*trainings, *batches, *plans))
@@ -91,10 +91,10 @@ class WorkspaceCounterfactuals(Counterfactuals):
 
     def plan_regenerated(self, removals: Sequence[Ids | Undecided]) -> list[Plan]:
         """The generated images, which are made of trainings and batches."""
-        trainings = self.plan_retrainings(removals)
+        trainings = self.plan_generating(removals)
         return [generate(self.ws, training) for training in trainings]
 
-    def plan_retrainings(self, removals: Sequence[Ids | Undecided]) -> list[Plan]:
+    def plan_generating(self, removals: Sequence[Ids | Undecided]) -> list[Plan]:
         """The trainings without each of those sets, whose models generate the queries."""
         self.require("retraining")
         self.require("generation")

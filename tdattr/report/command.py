@@ -17,7 +17,7 @@ from tdattr.report.page import Made, write_page
 from tdattr.report.page import Table as Rows
 from tdattr.report.readable import make_readable
 from tdattr.report.sheet import Sheet, as_text, list_marks, render_sheet
-from tdattr.report.tables import READ, describe_marks, leave_ablations_out, render_table
+from tdattr.report.tables import AUC_EXPLAINED, describe_marks, leave_ablations_out, render_table
 from tdattr.report.unjudged import Unjudged, find_unjudged
 from tdattr.wording import name_some
 
@@ -81,7 +81,7 @@ def show_experiment(console: Console, experiment: Experiment, rows: Rows, sheets
     explained = describe_marks(shown) or ""
     show_notes(console, experiment.usual)
     if shown:
-        console.print(render_table(shown), as_text(READ), as_text(explained), sep="\n")
+        console.print(render_table(shown), as_text(AUC_EXPLAINED), as_text(explained), sep="\n")
     if experiment.imported:
         console.print(as_text(IMPORTED), soft_wrap=True)
     show_sheets(console, sheets, explained)

@@ -23,7 +23,7 @@ HEADINGS = {
     "seeds": "seeds",
 }
 PROTOCOL = "leave_k_out"
-READ = "AUC: how often a picture changes more without what is named than without random items; 0.5 is chance."
+AUC_EXPLAINED = "AUC: how often a picture changes more without what is named than without random items; 0.5 is chance."
 MAIN = ("method", "measure", "auc", "p_value", "change", "seconds", "seeds")
 
 
