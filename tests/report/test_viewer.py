@@ -40,7 +40,7 @@ def test_one_walks_through_the_queries_by_keys_and_back(open_page: Open, report:
 
 
 def test_the_grid_says_what_each_query_owes_most(open_page: Open, report: Path) -> None:
-    """By the last method that claims something, of those that are chosen."""
+    """By the best judged method that something is claimed for, of those that are chosen."""
     page = open_page(f"#{slug(report, 'leave_k_out')}")
     said = page.locator(".current .card").first
     method = said.inner_text().partition("owes most, by ")[2].partition(":")[0]

@@ -55,5 +55,10 @@ def list_known(experiment: Experiment) -> list[dict[str, Cell]]:
 
 def sort_rows(rows: list[dict[str, Cell]], headings: list[str]) -> list[dict[str, Cell]]:
     """The best first by the first of the measures, then by the next."""
-    values = [{heading: getattr(row[heading], "value", None) for heading in headings} | {"row": row} for row in rows]
+    values = [{heading: read_value(row[heading]) for heading in headings} | {"row": row} for row in rows]
     return [each["row"] for each in sort(values, headings)]
+
+
+def read_value(cell: Cell) -> float | None:
+    """The number in a cell; None where it holds none."""
+    return cell.value if isinstance(cell, Number) else None
