@@ -1,6 +1,7 @@
 """What a cluster does with jobs that fail at once: how they share one of SLURM's, and what they are told."""
 
 import json
+import re
 import signal
 import time
 from pathlib import Path
@@ -29,7 +30,13 @@ def test_packed_jobs_share_one_of_slurm_s_and_no_job_takes_ranks_of_another(clus
         status = json.loads((sweep.folder / job.folder / "status.json").read_text())
         assert (status["state"], status["error"]) == ("failed", REASON)
         assert REASON in (sweep.folder / job.log).read_text()
-        assert f"#{job.number} (seed={job.number + 1})" in said and f"{sweep.folder.name}/{job.log}" in said
+        assert re.search(
+            rf"^#{job.number} +FAILED +seed={job.number + 1} +{re.escape(f'{REASON} (outputs/runs/')}.*{job.log}",
+            said,
+            re.M,
+        )
+    assert f"Job #0 (seed=1) FAILED: {REASON} Its log: outputs/runs/{sweep.folder.name}/0/job.log\n" in said
+    assert "\nThe same goes for jobs #1 and #2.\n" in said
     lines = dict(line.split("=", 1) for line in (tmp_path / "env-0").read_text().splitlines() if "=" in line)
     assert lines["SLURM_CPUS_PER_TASK"] == lines["TDATTR_THREADS"] == lines["OMP_NUM_THREADS"] == "2"
     assert lines["SLURM_JOB_ID"] != "77" and not {"RANK", "WORLD_SIZE"} & lines.keys()
