@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from tdattr.configs import Settings
 from tdattr.errors import UserError
 from tdattr.methods.logo import LOGO
-from tdattr.protocols.bank import name_lds
+from tdattr.protocols.bank_file import name_lds
 from tdattr.protocols.lds import LDS
 from tdattr.scores import Attributor
 

@@ -18,19 +18,29 @@ from tdattr.metrics.aggregation import AggregateConfig
 from tdattr.metrics.agreement import agreement, interval
 from tdattr.metrics.rank_correlation import bootstrap_mean, spearman
 from tdattr.protocols import Judged, Protocol, ProtocolSetup, Sampled, Verdict, name_interval
-from tdattr.protocols.bank_file import BANKS, FILE, LEADERBOARD, BankData, load_bank
+from tdattr.protocols.bank_file import (
+    BANKS,
+    FILE,
+    LEADERBOARD,
+    OF_GROUPS,
+    BankData,
+    GroupScores,
+    load_bank,
+    name_lds,
+    reach,
+)
 from tdattr.protocols.damping_grid import judge_best
 from tdattr.protocols.group_agreement import aggregate_scores
 from tdattr.protocols.lds import prediction
-from tdattr.protocols.leaderboard import load_leaderboard, order, rank, show
+from tdattr.protocols.leaderboard import Ranking, load_leaderboard, rank, show_places
 from tdattr.protocols.truth import DECIMALS, TIE_BREAKS, break_ties
 from tdattr.queries import Queries
 from tdattr.ranges import Count
 from tdattr.scores import Scores
 from tdattr.store import Plan
-from tdattr.wording import tell_interval
+from tdattr.wording import counted, tell_interval
 
-OF_GROUPS = ("top_1", "spearman")  # of the measures of agreement on groups
+VERSION = 2  # of what a verdict holds
 FAR = 0.5  # ours: as far apart as F1 and a model of half of the items
 SAME = 1e-5  # by which losses differ that were computed in float32 from the same weights
 Measured = tuple[Float[np.ndarray, " query"], tuple[float, float] | None, float | None]  # values, interval, ceiling
@@ -73,10 +83,10 @@ class Bank(Protocol):
         return digest_once(self.path / FILE)[:16]
 
     def describe(self) -> dict[str, Any]:
-        """With the content of the bank in place of its folder, and of its leaderboard."""
+        """With the content of the bank in place of its folder, that of its leaderboard, and the verdict's version."""
         leaderboard = self.path / LEADERBOARD
         known = digest_once(leaderboard)[:16] if leaderboard.exists() else None
-        return super().describe() | {"bank": self.digest, "leaderboard": known}
+        return super().describe() | {"bank": self.digest, "leaderboard": known, "version": VERSION}
 
     def sampled(self) -> Sampled:
         """The bank's queries: another machine's F1 draws them a little otherwise, and the bank knows nothing of
@@ -115,6 +125,12 @@ class Bank(Protocol):
             )
         if setup.queries["id"].tolist() != data.asked[setup.explained]:
             raise UserError(f"The bank's queries show something else than these: {leave_out} under queries.")
+        known = load_leaderboard(self.path)
+        if known is not None and 0 < setup.explained.start <= known["query"].max():
+            raise UserError(
+                "With so few queries.attributed the controls are queries by which methods are ranked, so that nothing "
+                "may be chosen on them: leave out queries.attributed."
+            )
         if {name: digest_ids(ids) for name, ids in setup.members.items()} != data.groups:
             raise UserError("The bank has other groups: leave out dataset.groups and attributed_groups.")
 
@@ -136,19 +152,29 @@ class Bank(Protocol):
             for query in range(len(queries))
         ]
         known = load_leaderboard(self.path) if queries.indices.start == 0 else None  # controls are not in it
-        ceilings = {name: ceiling for name, (*_, ceiling) in measured.items()}
-        ranking = rank({name: values for name, (values, *_) in measured.items()}, known, ceilings)
+        most = 0 if known is None else int(known["query"].nunique())
+        ranking: Ranking = []
+        lines, warnings = [], []
+        if known is not None and len(queries) > most:
+            warnings.append(
+                f"The bank knows what other methods reach for its first {counted(most, 'query')} alone, so that this "
+                f"run is not ranked: set queries.attributed={most} or less."
+            )
+        elif known is not None:
+            ceilings = {name: ceiling for name, (*_, ceiling) in measured.items()}
+            ranking = rank({name: values for name, (values, *_) in measured.items()}, known, ceilings, self.resamples)
+            count = f"{len(queries)} of the {most} queries" if len(queries) < most else f"the {most} queries"
+            title = f"among the methods of the bank of {self.data.dataset}, on {count} of its leaderboard"
+            lines.append(f"{title}:\n{show_places(ranking)}")
         difference = self.compare(models, queries.indices)
-        title = (
-            f"among the methods of the bank of {self.data.dataset} (p: paired test by {order(measured, ceilings)[0]})"
-        )
-        among = [f"{title}:\n{show(ranking)}"] if ranking else []
+        if difference > SAME:
+            warnings.append(self.warn(difference))
         return Verdict(
             {"bank": summary, "ranking": ranking, "f1_difference": difference, "bank_digest": self.digest},
             rows,
             f"bank of {self.data.dataset}",
-            lines=[*among, tell(summary)],
-            warnings=[] if difference <= SAME else [self.warn(difference)],
+            lines=[*lines, tell(summary)],
+            warnings=warnings,
         )
 
     def choose(self, scores: Scores, dampings: list[float], queries: Queries, models: Counterfactuals) -> Verdict:
@@ -170,35 +196,30 @@ class Bank(Protocol):
     def measure(self, scores: Scores, queries: Queries, models: Counterfactuals) -> Iterator[tuple[str, Measured]]:
         """Every measure by name."""
         data, asked = self.data, queries.indices
+        ceilings = data.ceilings(asked)
         if scores.groups is None:
             values = scores.values.double().numpy()
             for share, subsets in data.subsets.items():
                 predicted = prediction(values, subsets.members.numpy())
                 losses = subsets.losses.double().mean(1).numpy()[:, asked]
                 ends = bootstrap_mean(predicted, losses, self.resamples)
-                yield name_lds(share), (spearman(predicted, losses), ends, subsets.ceiling(asked))
+                yield name_lds(share), (spearman(predicted, losses), ends, ceilings[name_lds(share)])
         of_groups = aggregate_scores(scores, models.groups(), self.aggregate)
         if data.logo is not None:
-            logo = data.logo.double().numpy()[:, asked]
-            half = len(logo) // 2
-            yield from self.judge("logo", logo[:half].mean(0), of_groups, [logo[half:].mean(0)])
+            gold, _ = data.halve_logo(asked)
+            yield from self.judge("logo", gold, of_groups, ceilings)
         if FIELD in models.items():
             gold = truth(models.items(), queries.items, list(data.groups)).round(DECIMALS)
-            yield from self.judge("truth", gold, of_groups, [break_ties(gold, n) for n in range(TIE_BREAKS)])
+            ties = [break_ties(gold, n) for n in range(TIE_BREAKS)]
+            yield from self.judge("truth", gold, of_groups, reach("truth", gold, ties))
 
     def judge(
-        self,
-        name: str,
-        gold: Float[np.ndarray, "query group"],
-        values: Float[np.ndarray, "query group"],
-        ceilings: Sequence[Float[np.ndarray, "query group"]],
+        self, name: str, gold: GroupScores, values: GroupScores, ceilings: Mapping[str, float | None]
     ) -> Iterator[tuple[str, Measured]]:
-        """Agreement on groups with gold, and that of what is as good as gold."""
+        """Agreement on groups with gold, beside its ceilings."""
         found = agreement(gold, values)
-        reached = [agreement(gold, ceiling) for ceiling in ceilings]
         for measure in OF_GROUPS:
-            ceiling = float(np.mean([each[measure].mean() for each in reached]))
-            yield f"{name}_{measure}", (found[measure], None, ceiling)
+            yield f"{name}_{measure}", (found[measure], None, ceilings[f"{name}_{measure}"])
 
     def compare(self, models: Counterfactuals, asked: slice) -> float:
         """How far the losses of the queries under F1 lie from those under the bank's: the largest difference, relative
@@ -214,11 +235,6 @@ class Bank(Protocol):
             "The scores are those of one model, what was retrained belongs to another"
             + ("; its place may change a little." if difference < FAR else ", and so far apart they say nothing.")
         )
-
-
-def name_lds(share: str | float) -> str:
-    """The measure by subsets of that share of the items."""
-    return f"lds_{100 * float(share):.0f}"
 
 
 def tell(summary: Mapping[str, Mapping[str, float | None]]) -> str:

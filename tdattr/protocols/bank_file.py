@@ -1,11 +1,12 @@
 """A bank: what was retrained once for a dataset, so that methods are judged without retraining anything again."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from safetensors import SafetensorError, safe_open
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from tdattr.errors import UserError
 from tdattr.files import digest, move_into_place, name_aside, writing
+from tdattr.metrics.agreement import agreement
 from tdattr.metrics.rank_correlation import repeat_ceiling
 
 BANKS = Path(__file__).parents[1] / "banks"  # those that come with the package, a folder for each dataset
@@ -21,6 +23,8 @@ FILE = "bank.safetensors"
 LEADERBOARD = "leaderboard.csv"  # what methods reach by it
 SUBSETS = "subsets."  # what the names of their tensors begin with
 REBUILD = "build it anew with tdattr-bank"
+OF_GROUPS = ("top_1", "spearman")  # of the measures of agreement on groups
+GroupScores = Float[np.ndarray, "query group"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,21 @@ class BankData:
     logo: Float[Tensor, "seed query group"] | None = None  # LOGO's scores
     made_with: Mapping[str, str] = field(default_factory=dict)  # versions, for people
 
+    def halve_logo(self, asked: slice) -> tuple[GroupScores, GroupScores]:
+        """The means of LOGO's scores of those queries under half of its seeds, which is gold, and under the others."""
+        assert self.logo is not None
+        logo = self.logo.double().numpy()[:, asked]
+        half = len(logo) // 2
+        return logo[:half].mean(0), logo[half:].mean(0)
+
+    def ceilings(self, asked: slice) -> dict[str, float | None]:
+        """What retraining under other seeds reaches for those queries by every measure but those of the truth."""
+        ceilings = {name_lds(share): subsets.ceiling(asked) for share, subsets in self.subsets.items()}
+        if self.logo is not None:
+            gold, others = self.halve_logo(asked)
+            ceilings |= reach("logo", gold, [others])
+        return ceilings
+
     def save(self, folder: Path) -> None:
         """Write it into a folder, in one step. What methods reached by another bank there is removed."""
         tensors = {"x": self.x, "images": self.images, "f1_losses": self.f1_losses}
@@ -70,6 +89,17 @@ class BankData:
             if before != digest(name_aside(path)):
                 (folder / LEADERBOARD).unlink(missing_ok=True)
             move_into_place(name_aside(path), path)
+
+
+def name_lds(share: str | float) -> str:
+    """The measure by subsets of that share of the items."""
+    return f"lds_{100 * float(share):.0f}"
+
+
+def reach(name: str, gold: GroupScores, others: Sequence[GroupScores]) -> dict[str, float]:
+    """Each measure of agreement with gold, as ``logo_top_1``: the mean over queries and all that is as good as gold."""
+    found = [agreement(gold, other) for other in others]
+    return {f"{name}_{measure}": float(np.mean([each[measure].mean() for each in found])) for measure in OF_GROUPS}
 
 
 FACTS = ("dataset", "training", "draws", "items", "asked", "groups", "made_with")

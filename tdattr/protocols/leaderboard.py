@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from tdattr.metrics.agreement import sign_flip_p_value
+from tdattr.metrics.agreement import estimate, sign_flip_p_value
+from tdattr.protocols import name_interval
 from tdattr.protocols.bank_file import LEADERBOARD
 from tdattr.tables import DataFrame, read_table
+from tdattr.wording import tell_interval
 
 OWN = "this run"
+NOTHING = "–"
 CEILING = "retraining"  # under other seeds
 SECONDS = "seconds_per_query"
 TELLING = 0.2  # ours: where retraining itself reaches less, a measure hardly tells methods apart
@@ -39,33 +42,49 @@ def load_leaderboard(folder: Path) -> DataFrame | None:
 
 def rank(
     measured: Mapping[str, Float[np.ndarray, " query"]],
-    known: DataFrame | None,
+    known: DataFrame,
     ceilings: Mapping[str, float | None],
+    resamples: int,
 ) -> Ranking:
-    """The means of every known method and of this run, and the ceilings, the best first by the first of the measures in
-    their `order`, and the two-sided p of the difference in it: paired sign flips over the queries that were asked
-    here."""
-    if known is None:
-        return []
-    count, (main, *_) = len(next(iter(measured.values()))), order(measured, ceilings)
-    asked = known[known["query"] < count]
-    rows = average(asked, list(measured), ceilings)
-    for row in rows:
-        values = asked[asked["method"] == row["method"]].sort_values("query")
-        paired = row[main] is not None and values["query"].tolist() == list(range(count))
-        row["p"] = sign_flip_p_value(measured[main], values[main].to_numpy(np.float64), RESAMPLES) if paired else None
-    rows.insert(1, {"method": OWN, "p": None} | {name: float(values.mean()) for name, values in measured.items()})
-    return sort(rows, [main])
+    """The ceilings, this run and every known method, on the queries that were asked here, the best first by the first
+    of the measures in their `order`.
+
+    Of each measure the mean and, over the queries, the ends of its 95 % interval (``lds_50``, ``lds_50_low``,
+    ``lds_50_high``); of those that tell methods apart also the two-sided p of the difference from this run
+    (``lds_50_p``): paired sign flips.
+    """
+    count = len(next(iter(measured.values())))
+    asked = known[known["query"] < count].sort_values("query")
+    rows: Ranking = [{"method": CEILING} | {name: ceilings.get(name) for name in measured}, {"method": OWN}]
+    for name, own in measured.items():
+        rows[1] |= name_interval(name, estimate(own, resamples))
+    for method, table in asked.groupby("method", sort=False):
+        row: dict[str, Any] = {"method": str(method), SECONDS: mean_of(table, SECONDS)}
+        for name, own in measured.items():
+            row[name] = mean_of(table, name)
+            if row[name] is not None:
+                theirs = table[name].to_numpy(np.float64)
+                row |= name_interval(name, estimate(theirs, resamples))
+                if tells(name, ceilings) and table["query"].tolist() == list(range(count)):
+                    row[name_p(name)] = sign_flip_p_value(own, theirs, RESAMPLES)
+        rows.append(row)
+    return sort(rows, order(measured, ceilings)[:1])
+
+
+def tells(measure: str, ceilings: Mapping[str, float | None]) -> bool:
+    """Whether a measure tells methods apart, as far as is known."""
+    ceiling = ceilings.get(measure)
+    return ceiling is None or ceiling >= TELLING
 
 
 def order(measures: Iterable[str], ceilings: Mapping[str, float | None]) -> list[str]:
     """The measures by which methods are ranked: first those that tell them apart."""
+    return sorted(measures, key=lambda name: tells(name, ceilings), reverse=True)
 
-    def tells(name: str) -> bool:
-        ceiling = ceilings.get(name)
-        return ceiling is None or ceiling >= TELLING
 
-    return sorted(measures, key=tells, reverse=True)
+def name_p(measure: str) -> str:
+    """Where the p of a measure stands in a row of a ranking."""
+    return f"{measure}_p"
 
 
 def sort(rows: Ranking, measures: Sequence[str]) -> Ranking:
@@ -97,22 +116,63 @@ def average(known: DataFrame, measures: Sequence[str], ceilings: Mapping[str, fl
     return rows
 
 
-def show(ranking: Ranking, form: str = "plain") -> str:
-    """A ranking as a table in one of tabulate's forms."""
+def show(ranking: Ranking) -> str:
+    """The means of a leaderboard as a table of Markdown."""
     from tabulate import tabulate
 
-    measures = [name for name in ranking[0] if name not in ("method", "p", SECONDS)]
-    measures = sorted(measures, key=lambda name: list(HEADINGS).index(name) if name in HEADINGS else len(HEADINGS))
-    table = []
-    for row in ranking:
-        cells = {"method": row["method"]} | {HEADINGS.get(name, name): write(row[name], ".3f") for name in measures}
-        if "p" in ranking[0]:
-            cells["p"] = write(row["p"], ".2g")
-        table.append(cells | {"s per query": write(row.get(SECONDS), ".2f")})
+    measures = [name for name in HEADINGS if name in ranking[0]]
+    table = [
+        {"method": row["method"]}
+        | {HEADINGS[name]: write(row[name], ".3f") for name in measures}
+        | {"s per query": write(row.get(SECONDS), ".2f")}
+        for row in ranking
+    ]
     align = ["left", *["right"] * (len(table[0]) - 1)]
-    return tabulate(table, headers="keys", tablefmt=form, colalign=align, disable_numparse=True)
+    return tabulate(table, headers="keys", tablefmt="github", colalign=align, disable_numparse=True)
+
+
+def show_places(ranking: Ranking) -> str:
+    """A table for each measure that tells methods apart, the best first: where this run stands, and whether it differs
+    from the others."""
+    from tabulate import tabulate
+
+    [ceilings] = [
+        {name: ceiling for name, ceiling in row.items() if name != "method"}
+        for row in ranking
+        if row["method"] == CEILING
+    ]
+    parts = []
+    for name in ceilings:
+        if tells(name, ceilings):
+            rows = sort([row for row in ranking if row[name] is not None], [name])
+            methods = [row["method"] for row in rows if row["method"] != CEILING]
+            place = f"{OWN} is number {methods.index(OWN) + 1} of {len(methods)}"
+            table = [
+                {
+                    "method": row["method"],
+                    "mean": write(row[name], ".3f"),
+                    "95 % interval": tell_ends(row.get(f"{name}_low"), row.get(f"{name}_high")),
+                    "p": write(row.get(name_p(name)), ".2g"),
+                    "s per query": write(row.get(SECONDS), ".2f"),
+                }
+                for row in rows
+            ]
+            align = ("left", *["right"] * (len(table[0]) - 1))
+            shown = tabulate(table, headers="keys", tablefmt="plain", colalign=align, disable_numparse=True)
+            parts.append(f"{HEADINGS.get(name, name)}: {place}\n{shown}")
+    if untold := [HEADINGS.get(name, name) for name in ceilings if not tells(name, ceilings)]:
+        parts.append(f"Not ranked by {', '.join(untold)}: there even retraining reaches less than {TELLING}.")
+    parts.append(
+        f"Intervals: over queries. p: paired test with {OWN} on the same queries, not corrected for their number."
+    )
+    return "\n\n".join(parts)
+
+
+def tell_ends(low: float | None, high: float | None) -> str:
+    """The ends of an interval, or nothing."""
+    return NOTHING if low is None or high is None else tell_interval(low, high)
 
 
 def write(value: float | None, form: str) -> str:
     """A number, or nothing."""
-    return "–" if value is None else format(value, form)
+    return NOTHING if value is None else format(value, form)

@@ -15,12 +15,12 @@ from tdattr.configs import build
 from tdattr.counterfactuals import Trained
 from tdattr.errors import UserError
 from tdattr.ids import Ids, digest_ids
-from tdattr.metrics.agreement import sign_flip_p_value
+from tdattr.metrics.agreement import interval, sign_flip_p_value
 from tdattr.metrics.rank_correlation import repeat_ceiling
 from tdattr.protocols import ProtocolSetup, Verdict
 from tdattr.protocols.bank import SAME, Bank
 from tdattr.protocols.bank_file import FILE, BankData, Subsets, load_bank
-from tdattr.protocols.leaderboard import CEILING, LEADERBOARD, OWN, list_means, rank
+from tdattr.protocols.leaderboard import CEILING, LEADERBOARD, OWN, list_means, rank, show_places
 from tdattr.scores import Scores
 from tests.conftest import CONF
 from tests.contexts import NoCounterfactuals, make_queries, unused
@@ -170,9 +170,61 @@ def test_a_method_is_ranked_among_the_known_ones_by_paired_tests(folder: Path) -
     assert ranking[CEILING]["lds_50"] == verdict.summary["bank"]["lds_50"]["ceiling"]
     own = np.array([row["lds_50"] for row in verdict.table])
     assert ranking["good"]["lds_50"] == pytest.approx(values["good"][:EXPLAINED].mean())
-    assert ranking["good"]["p"] == pytest.approx(sign_flip_p_value(own, values["good"][:EXPLAINED], 2000))
+    assert ranking["good"]["lds_50_p"] == pytest.approx(sign_flip_p_value(own, values["good"][:EXPLAINED], 2000))
+    ends = interval(values["good"][:EXPLAINED], 50)
+    assert (ranking["good"]["lds_50_low"], ranking["good"]["lds_50_high"]) == pytest.approx(ends)
     assert ranking["good"]["lds_95"] is None and OWN in verdict.lines[0]
+    assert f"on {EXPLAINED} of the {QUERIES} queries of its leaderboard" in verdict.lines[0]
+    assert (
+        f"on the {QUERIES} queries of its leaderboard"
+        in judge(node(folder), noisy, Models(asked=slice(0, QUERIES))).lines[0]
+    )
     assert not judge(node(folder), noisy, Models(asked=slice(EXPLAINED, QUERIES))).summary["ranking"]
+
+
+def test_every_measure_that_tells_methods_apart_has_its_own_ranks_and_tests(folder: Path) -> None:
+    """By LDS it is the first, by LOGO the last; a measure that retraining fails ranks nothing."""
+    rng = np.random.default_rng(1)
+    other = {"lds_50": 0.1 + 0.1 * rng.random(8), "lds_95": rng.random(8), "logo_top_1": 0.6 + 0.1 * rng.random(8)}
+    known = pd.DataFrame({"method": "other", "query": range(8), "seconds_per_query": 1.5} | other)
+    own = {"lds_50": other["lds_50"] + 0.3, "lds_95": np.zeros(8), "logo_top_1": other["logo_top_1"] - 0.1}
+    own["logo_top_1"][:3] += 0.15
+    ceilings = {"lds_50": 0.8, "lds_95": 0.1, "logo_top_1": 0.9}
+    ranking = rank(own, known, ceilings, 100)
+    row = next(row for row in ranking if row["method"] == "other")
+    assert row["lds_50_p"] == 2 / 2**8 and row["logo_top_1_p"] == sign_flip_p_value(
+        own["logo_top_1"], other["logo_top_1"]
+    )
+    assert "lds_95_p" not in row and row["lds_95_low"] < row["lds_95"] < row["lds_95_high"]
+    by_lds, by_logo, *said = show_places(ranking).split("\n\n")
+    assert by_lds.splitlines()[0] == "LDS 50 %: this run is number 1 of 2"
+    assert [line.split()[0] for line in by_lds.splitlines()[2:]] == [CEILING, "this", "other"]
+    assert by_logo.splitlines()[0] == "LOGO top-1: this run is number 2 of 2"
+    assert f"{row['lds_50_low']:.3f} to {row['lds_50_high']:.3f}" in by_lds and "0.0078" in by_lds
+    assert said[0] == "Not ranked by LDS 95 %: there even retraining reaches less than 0.2."
+
+
+def test_a_run_on_more_queries_than_the_leaderboard_has_is_not_ranked(folder: Path) -> None:
+    table = pd.DataFrame({"method": "few", "query": range(3), "lds_50": 0.5, "seconds_per_query": 1.0})
+    table.to_csv(folder / LEADERBOARD, index=False)
+    verdict = judge(node(folder), WORTH)
+    assert verdict.summary["ranking"] == []
+    assert "for its first 3 queries alone" in verdict.warnings[0] and "queries.attributed=3" in verdict.warnings[0]
+
+
+def test_controls_that_the_leaderboard_has_are_refused(folder: Path) -> None:
+    """With few attributed queries they would begin among those by which methods are ranked."""
+    table = pd.DataFrame({"method": "known", "query": range(4), "lds_50": 0.5, "seconds_per_query": 1.0})
+    table.to_csv(folder / LEADERBOARD, index=False)
+    items = pd.DataFrame(index=range(ITEMS))
+
+    def check(start: int) -> None:
+        asked = pd.DataFrame({"id": [100 + start, 101 + start]})
+        node(folder).check(ProtocolSetup(items, asked, list(GROUPS), TRAINING, GROUPS, slice(start, start + 2)))
+
+    check(0), check(4)
+    with pytest.raises(UserError, match="leave out queries.attributed"):
+        check(2)
 
 
 @pytest.mark.parametrize(
@@ -235,10 +287,13 @@ def test_a_verdict_depends_on_the_leaderboard(folder: Path) -> None:
 
 
 def test_no_p_of_other_queries(folder: Path) -> None:
-    table = pd.DataFrame({"method": "few", "query": range(3), "lds_50": 0.5, "seconds_per_query": 1.0})
-    table.to_csv(folder / LEADERBOARD, index=False)
+    tables = [
+        pd.DataFrame({"method": name, "query": range(count), "lds_50": 0.5, "seconds_per_query": 1.0})
+        for name, count in (("few", 3), ("all", QUERIES))
+    ]
+    pd.concat(tables).to_csv(folder / LEADERBOARD, index=False)
     ranking = {row["method"]: row for row in judge(node(folder), WORTH).summary["ranking"]}
-    assert ranking["few"]["p"] is None
+    assert "lds_50_p" not in ranking["few"] and "lds_50_p" in ranking["all"]
 
 
 def test_what_is_written_is_read(folder: Path) -> None:
@@ -280,5 +335,5 @@ def test_methods_are_ranked_by_what_tells_them_apart() -> None:
     assert names({"lds_50": 0.1, "logo_top_1": 0.9}) == [CEILING, "b", "a"]
     assert names({"lds_50": 0.1, "logo_top_1": 0.1}) == ["a", CEILING, "b"]
     own = {"lds_50": np.array([0.05]), "logo_top_1": np.array([0.5])}
-    ranking = rank(own, known, {"lds_50": 0.1, "logo_top_1": 0.9})
+    ranking = rank(own, known, {"lds_50": 0.1, "logo_top_1": 0.9}, 10)
     assert [row["method"] for row in ranking] == [CEILING, "b", OWN, "a"]

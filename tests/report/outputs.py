@@ -116,15 +116,17 @@ class Outputs:
         method: str,
         warnings: Sequence[str] = (),
         ranking: Sequence[dict[str, Any]] = (),
+        ceilings: dict[str, float] | None = None,
         **measured: float,
     ) -> None:
-        """A run judged by a bank, with these means, whose intervals reach 0.1 to each side."""
+        """A run judged by a bank, with these means, whose intervals reach 0.1 to each side. ``ceilings``: those that
+        are not 0.9."""
         rng = np.random.default_rng(len(method))
         table = pd.DataFrame(
             {"query": range(QUERIES)} | {name: mean + rng.random(QUERIES) for name, mean in measured.items()}
         )
         ends = {
-            name: {"mean": mean, "low": mean - 0.1, "high": mean + 0.1, "ceiling": 0.9}
+            name: {"mean": mean, "low": mean - 0.1, "high": mean + 0.1, "ceiling": (ceilings or {}).get(name, 0.9)}
             for name, mean in measured.items()
         }
         found = {"protocol": "bank", "title": "bank of tiny", "bank": ends, "warnings": list(warnings)}

@@ -7,6 +7,7 @@ import pytest
 from tdattr.metrics.agreement import MEASURES as AGREEMENTS
 from tdattr.metrics.agreement import interval
 from tdattr.report.collect import collect
+from tdattr.report.sheet import render_sheet
 from tdattr.report.sheets import MAKERS, make_sheets
 from tdattr.report.tables import make_rows
 from tdattr.scores import DAMPING_UNIT
@@ -171,7 +172,11 @@ def test_nothing_is_relative_to_an_auc_of_zero(outputs: Outputs) -> None:
 
 
 def test_what_a_bank_knows_stands_beside_what_was_run(outputs: Outputs) -> None:
-    known = [{"method": name, "lds_50": mean, "seconds_per_query": 1.0} for name, mean in (("mucs", 0.7), ("das", 0.1))]
+    known = [
+        {"method": name, "lds_50": mean, "lds_50_low": mean - 0.2, "lds_50_high": mean + 0.2, "lds_50_p": 0.5}
+        | {"logo_top_1": None, "seconds_per_query": 1.0}
+        for name, mean in (("mucs", 0.7), ("das", 0.1))
+    ]
     own = [{"method": "retraining", "lds_50": 0.9}, {"method": "this run", "lds_50": 0.6}]
     outputs.bank("das", lds_50=0.6, ranking=[*own, *known])
     rows = made(outputs)["bank"].rows
@@ -180,6 +185,8 @@ def test_what_a_bank_knows_stands_beside_what_was_run(outputs: Outputs) -> None:
         ("mucs (from the bank)", "0.700"),
         ("das", "0.600§"),
     ]
+    ends = [(str(row["LDS 50 % low"]), str(row["LDS 50 % high"])) for row in rows]
+    assert ends == [("–", "–"), ("0.500", "0.900"), ("0.500", "0.700")]
 
 
 def test_a_bank_has_a_leaderboard_and_paired_tests_by_what_most_methods_have(outputs: Outputs) -> None:
@@ -189,7 +196,9 @@ def test_a_bank_has_a_leaderboard_and_paired_tests_by_what_most_methods_have(out
     found = made(outputs)
     assert set(found) == {"bank", "paired"}
     rows = shown(found["bank"])
-    assert (rows["das"]["LDS 50 %"], rows["das"]["low"], rows["guda_u"]["LDS 50 %"]) == ("0.600§", "0.500", "–")
+    assert (rows["das"]["LDS 50 %"], rows["das"]["LDS 50 % low"]) == ("0.600§", "0.500")
+    assert (rows["guda_u"]["LDS 50 %"], rows["guda_u"]["LOGO Spearman high"]) == ("–", "0.800")
+    assert all("low" not in str(column.header) for column in render_sheet(found["bank"]).columns)
     assert rows["guda_u"]["LOGO Spearman"] == "0.700§" and "LDS 95 %" not in rows["das"]
     ceiling, *others = found["bank"].rows
     assert [row["method"] for row in others] == ["das", "random", "guda_u"]  # the best first
@@ -198,3 +207,9 @@ def test_a_bank_has_a_leaderboard_and_paired_tests_by_what_most_methods_have(out
     assert found["paired"].caption.endswith("Without lds_50, which they do not have: guda_u.")
     outputs.bank("guda_c", logo_spearman=0.6)
     assert "by logo_spearman" in made(outputs)["paired"].title and len(made(outputs)["paired"].rows) == 4
+
+
+def test_no_test_is_paired_by_a_measure_in_which_retraining_fails(outputs: Outputs) -> None:
+    for method in ("random", "das"):
+        outputs.bank(method, ceilings={"lds_50": 0.1}, lds_50=0.0, logo_spearman=0.1)
+    assert "by logo_spearman" in made(outputs)["paired"].title

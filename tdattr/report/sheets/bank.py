@@ -8,23 +8,24 @@ from tdattr.report.sheet import NOTHING, Cell, Number, Sheet, drop_empty_columns
 
 PROTOCOLS: tuple[str, ...] = ("bank",)
 KNOWN = "from the bank"
+ENDS = ("low", "high")
+ASIDE = tuple(f"{heading} {end}" for heading in HEADINGS.values() for end in ENDS)
 
 
 def make_sheet(experiment: Experiment) -> Sheet:
-    """A row per method, the best first: every measure, and the interval of the first that it has."""
+    """A row per method, the best first: every measure with its interval."""
     rows: list[dict[str, Cell]] = []
     ceilings: dict[str, float | None] = {}
     for method in sort_methods(experiment, experiment.runs):
         *_, run = experiment.runs[method].values()  # a bank is of one seed
         measured = run.summary["bank"]
-        first = next(iter(measured.values()))
         row: dict[str, Cell] = {"method": method}
         for name, heading in HEADINGS.items():
             values = measured.get(name, {})
             row[heading] = Number(values.get("mean"), footnote=mark_few(run.summary["num_queries"]) if values else None)
+            row |= {f"{heading} {end}": Number(values.get(end)) for end in ENDS}
             if values:
                 ceilings[heading] = values["ceiling"]
-        row |= {"low": Number(first["low"]), "high": Number(first["high"])}
         rows.append(row | {"s per query": Number(run.summary["seconds_per_query"], ".2f", below=0.01)})
     blank: dict[str, Cell] = dict.fromkeys(rows[0], NOTHING)
     rows += [blank | row for row in list_known(experiment)]
@@ -33,12 +34,13 @@ def make_sheet(experiment: Experiment) -> Sheet:
     caption = (
         "LDS: rank correlation, over models that were trained on random 50 or 95 % of the items, between what the "
         "scores predict of a query's loss and the loss itself. LOGO: agreement with retraining without each group. "
-        "Truth: with what a query is composed of. Low and high: the 95 % interval of the first of these that a method "
-        "has. The row retraining is how well retraining under other seeds agrees with itself (of truth: with its ties "
-        f"broken at random), which scores without noise may pass. {KNOWN}: not run here, as the bank has it."
+        "Truth: with what a query is composed of. Low and high: the ends of 95 % intervals, over queries and, of the "
+        "LDS of what was run here, also over models. The row retraining is how well retraining under other seeds "
+        "agrees with itself (of truth: with its ties broken at random), which scores without noise may pass. "
+        f"{KNOWN}: not run here, as the bank has it."
         f"{explain_footnotes(rows)}"
     )
-    return Sheet("bank", "Leaderboard of the bank", caption, drop_empty_columns(rows), aside=("low", "high"))
+    return Sheet("bank", "Leaderboard of the bank", caption, drop_empty_columns(rows), aside=ASIDE)
 
 
 def list_known(experiment: Experiment) -> list[dict[str, Cell]]:
@@ -47,8 +49,10 @@ def list_known(experiment: Experiment) -> list[dict[str, Cell]]:
     rows: list[dict[str, Cell]] = []
     for known in run.summary["ranking"]:
         if known["method"] not in (CEILING, OWN, *experiment.runs):
-            row: dict[str, Cell] = {HEADINGS[name]: Number(known[name]) for name in known if name in HEADINGS}
-            row["method"] = f"{known['method']} ({KNOWN})"
+            row: dict[str, Cell] = {"method": f"{known['method']} ({KNOWN})"}
+            for name, heading in HEADINGS.items():
+                row[heading] = Number(known.get(name))
+                row |= {f"{heading} {end}": Number(known.get(f"{name}_{end}")) for end in ENDS}
             rows.append(row | {"s per query": Number(known[SECONDS], ".2f", below=0.01)})
     return rows
 

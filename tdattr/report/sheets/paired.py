@@ -5,7 +5,7 @@ from jaxtyping import Float
 
 from tdattr.metrics.agreement import sign_flip_p_value
 from tdattr.metrics.comparison import mark_few
-from tdattr.protocols.leaderboard import HEADINGS
+from tdattr.protocols.leaderboard import HEADINGS, order
 from tdattr.report.collect import Experiment
 from tdattr.report.methods import explain_footnotes, sort_methods
 from tdattr.report.pooling import pool
@@ -50,10 +50,12 @@ def make_sheet(experiment: Experiment) -> Sheet | None:
 
 def find_measure(experiment: Experiment, methods: list[str]) -> str | None:
     """What is compared: of removals the first measure that all methods have, of a bank the first that most
-    have: methods of groups have no LDS."""
+    have, rather one that tells methods apart: methods of groups have no LDS."""
     if experiment.protocol == BANK:
-        tables = [experiment.pool_queries(method) for method in methods]
-        return next((name for name in HEADINGS if 2 * sum(name in table for table in tables) > len(tables)), None)
+        measured = [experiment.first(method).summary["bank"] for method in methods]
+        ceilings = {name: values["ceiling"] for measures in measured for name, values in measures.items()}
+        names = order(HEADINGS, ceilings)
+        return next((name for name in names if 2 * sum(name in each for each in measured) > len(measured)), None)
     if experiment.protocol != REMOVAL:
         return COLUMNS[experiment.protocol]
     having = (name for name in experiment.measures if all(experiment.has_measure(each, name) for each in methods))
