@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from tdattr.errors import UserError
 from tdattr.explain import main, read_request
+from tdattr.pipeline.plausibility import say_uncompared
 
 
 @pytest.fixture
@@ -95,8 +96,10 @@ def test_pictures_are_explained_on_a_page(
 ) -> None:
     small = ["model.blocks=1", "model.width=16", "model.heads=1", "train.steps=6", "train.epoch_steps=3"]
     digits = ["dataset=digits", *small, "train.batch_size=8", "trainer.threads=1"]
-    arguments = ["made.png", *digits, "--condition", "3", "--method", "random,pixel", "--out", "page"]
+    alone = ["dataset.source.held_out=0", "--condition", "3"]
+    arguments = ["made.png", *digits, *alone, "--method", "random,pixel", "--out", "page"]
     monkeypatch.setattr(sys, "argv", ["tdattr-explain", *arguments])
+    say_uncompared.cache_clear()  # no other test has said it
     main()
     assert len(list((folder / "outputs" / "runs").glob("*/sweep.json"))) == 1
     printed = capsys.readouterr()
@@ -104,4 +107,5 @@ def test_pictures_are_explained_on_a_page(
     assert said.startswith("The same as: tdattr -m 'queries.images=")
     assert said.count("What is named first") == 1 and "made.png" in said
     assert said.count("queries.images=") == 1 and "Launching" not in said + printed.err
+    assert (said + printed.err).count("is not judged by their losses") == 1  # of two jobs, before and after each
     assert (folder / "page" / "index.html").is_file()

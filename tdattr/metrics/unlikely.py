@@ -6,16 +6,15 @@ from typing import Any
 from tdattr.wording import name_some
 
 MOST_NAMED = 5
+UNCOMPARED = (
+    "Whether the model could have made these pictures is not judged by their losses, as there are no two items "
+    "that it has not seen: hold some out with dataset.source.held_out=10 or remove.ids=[…], if it is trained here."
+)
 
 
 def warn_uncompared(pictures: Sequence[Mapping[str, Any]]) -> str | None:
     """What there is to say where the losses of pictures were compared with nothing; None where they were."""
-    if all(entry["beyond"] is not None for entry in pictures):
-        return None
-    return (
-        "Whether the model could have made these pictures is not judged by their losses, as there are no two items "
-        "that it has not seen: hold some out with dataset.source.held_out=10 or remove.ids=[…], if it is trained here."
-    )
+    return None if all(entry["beyond"] is not None for entry in pictures) else UNCOMPARED
 
 
 def warn_unlikely(pictures: Sequence[Mapping[str, Any]]) -> str | None:

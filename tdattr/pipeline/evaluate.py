@@ -15,7 +15,7 @@ from tdattr.metrics.comparison import warn_few
 from tdattr.pipeline.attribute import attribute, describe_needs, other_methods
 from tdattr.pipeline.counterfactuals import WorkspaceCounterfactuals
 from tdattr.pipeline.generate import generate, load_queries
-from tdattr.pipeline.plausibility import Look, look_at, plan_plausibility
+from tdattr.pipeline.plausibility import Look, look_at, plan_plausibility, say
 from tdattr.pipeline.train import TRAINED, train
 from tdattr.pipeline.workspace import Workspace
 from tdattr.protocols import Judged, Verdict
@@ -82,7 +82,7 @@ class Evaluation:
         queries = generated.select(ws.queries.indices)
         look = look_at(ws, queries.images)
         for warning in look.warn(ws):
-            log.warning("Warning, before what takes long: %s", warning)
+            say(warning, "Warning, before what takes long")
         attribution = attribute(ws).get()
         others = {role: load_scores(attribute(ws, method).get()) for role, method in other_methods(ws).items()}
         models = WorkspaceCounterfactuals(ws, ws.protocol.needs)

@@ -1,6 +1,8 @@
 """Could F1 have made these pictures at all? Their losses under it, beside those of items that it is not trained on."""
 
+import logging
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from tdattr.costs import Cost, Work
 from tdattr.errors import UserError
 from tdattr.features import Images
 from tdattr.ids import digest_ids
-from tdattr.metrics.unlikely import warn_uncompared, warn_unlikely
+from tdattr.metrics.unlikely import UNCOMPARED, warn_uncompared, warn_unlikely
 from tdattr.pipeline.generate import generate, load_queries
 from tdattr.pipeline.health import find_far_queries, measure_far, warn_far
 from tdattr.pipeline.train import load_network, train
@@ -22,6 +24,7 @@ from tdattr.scoring.pairs import NoiseSet
 from tdattr.seeding import generator, normal
 from tdattr.store import Plan
 
+log = logging.getLogger(__name__)
 FILE = "losses.safetensors"
 MOST_ITEMS = 200  # that pictures are compared with; ours
 DRAWS = 50  # of level and noise, the same for all; ours
@@ -66,6 +69,20 @@ class Look:
         """Why attributing them may say little."""
         warnings = warn_far(ws, self.far), warn_unlikely(self.pictures), warn_uncompared(self.pictures)
         return [warning for warning in warnings if warning is not None]
+
+
+def say(warning: str, beginning: str = "Warning") -> None:
+    """Log a warning. That nothing is held out, which is so for all jobs of a command, is said once."""
+    if warning == UNCOMPARED:
+        say_uncompared()
+    else:
+        log.warning("%s: %s", beginning, warning)
+
+
+@cache
+def say_uncompared() -> None:
+    """Log, the first time in this process, that the pictures' losses are compared with nothing."""
+    log.warning("Warning: %s", UNCOMPARED)
 
 
 def look_at(ws: Workspace, images: Images) -> Look:

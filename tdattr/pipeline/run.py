@@ -28,7 +28,7 @@ from tdattr.pipeline.generate import generate, load_queries
 from tdattr.pipeline.health import examine, plan_health
 from tdattr.pipeline.logged import WriteReport, describe_run, gather
 from tdattr.pipeline.open import open_workspace
-from tdattr.pipeline.plausibility import look_at
+from tdattr.pipeline.plausibility import look_at, say
 from tdattr.pipeline.saved_config import save_config
 from tdattr.pipeline.scores_table import SCORES, tabulate_scores, write_scores
 from tdattr.pipeline.train import train
@@ -122,7 +122,7 @@ def work(ws: Workspace, logger: Logger, recorder: Recorder, folder: Path, write_
         for line in lines:
             log.info("%s, %s", ws.cfg.method.name, line)
         for warning in summary["warnings"]:
-            log.warning("Warning: %s", warning)
+            say(warning)
         if not ws.store.built:
             log.info("Every artifact was already there: nothing was computed.")
         log.info("Results: %s", folder / SUMMARY)
@@ -133,7 +133,7 @@ def look_at_queries(ws: Workspace) -> None:
     examine(ws)
     queries = load_queries(ws, generate(ws, train(ws))).select(ws.queries.indices)
     for warning in look_at(ws, queries.images).warn(ws):
-        log.warning("Warning: %s", warning)
+        say(warning)
 
 
 def build_until(ws: Workspace) -> Artifact:

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from tdattr import cli
+from tdattr.pipeline.plausibility import say_uncompared
 
 TINY = [
     "dataset=digits",
@@ -36,7 +37,9 @@ MUCS = [
 def tdattr(
     *arguments: str, folder: Path, command: str = "main", check: bool = True, **environment: str
 ) -> SimpleNamespace:
-    """Run a console command in ``folder``: its ``returncode``, ``stdout`` and ``stderr``."""
+    """Run a console command in ``folder``, as one that nothing was said before: its ``returncode``, ``stdout`` and
+    ``stderr``."""
+    say_uncompared.cache_clear()
     out, err = io.StringIO(), io.StringIO()
     code = 0
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
