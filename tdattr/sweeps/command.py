@@ -15,12 +15,13 @@ from pathlib import Path
 
 import tdattr
 from tdattr.errors import UserError
-from tdattr.files import expand, outputs_folder
+from tdattr.files import expand
 from tdattr.run_status import RUNNING, read_status
 from tdattr.sweeps import control
 from tdattr.sweeps.earlier import read_earlier
+from tdattr.sweeps.find import find_sweep
 from tdattr.sweeps.lines import choose, count, left_out, tell
-from tdattr.sweeps.record import SWEEP, Sweep, SweepJob, read_sweep
+from tdattr.sweeps.record import Sweep, SweepJob, read_sweep
 from tdattr.sweeps.states import log_of, read_states
 from tdattr.wording import counted
 
@@ -34,14 +35,16 @@ ACTIONS = {
     "cancel": "end jobs, or keep them from starting: those of these numbers, or all",
     "retry": "start jobs again that failed, were lost or cancelled: those of these numbers, or all",
 }
+CHANGES = ("cancel", "retry")
 
 
 @dataclass(frozen=True)
 class Options:
-    """What is asked for; no numbers: all jobs."""
+    """What is asked for; no numbers: all jobs. ``note``: what is to be said of other sweeps."""
 
     action: str
     folder: Path
+    note: str | None
     numbers: list[int]
     whole: bool
     follow: bool
@@ -51,6 +54,8 @@ def main() -> None:
     """The command. Ends with status 1 and a sentence where something is wrong."""
     try:
         options = parse(sys.argv[1:])
+        if options.note is not None:
+            print(options.note, file=sys.stderr)
         run(options, read_sweep(options.folder))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -85,7 +90,8 @@ def parse(arguments: Sequence[str]) -> Options:
         raise UserError(f"Name one sweep, not {len(folders)}: {' '.join(map(str, folders))}.")
     if given.action == "logs" and len(numbers) != 1:
         raise UserError("Whose log? Write tdattr-sweep logs NUMBER; tdattr-sweep status has the numbers.")
-    return Options(given.action, find_sweep(folders), numbers, given.whole, given.follow)
+    folder, note = find_sweep(folders, alone=given.action in CHANGES)
+    return Options(given.action, folder, note, numbers, given.whole, given.follow)
 
 
 def read_numbers(word: str) -> range:
@@ -96,22 +102,6 @@ def read_numbers(word: str) -> range:
     if last < first:
         raise UserError(f"{word} holds no job: write {last}-{first}.")
     return range(first, last + 1)
-
-
-def find_sweep(named: Sequence[Path]) -> Path:
-    """The folder of the sweep that is named, by its path or its name among the runs, or of the newest one. Raises
-    UserError where there is none."""
-    runs = outputs_folder() / "runs"
-    if named:
-        places = [named[0], runs / named[0]]
-        found = [place for place in places if (place / SWEEP).is_file()]
-        if not found:
-            raise UserError(f"There is no sweep in {named[0]}: it has no {SWEEP}.")
-        return found[0]
-    sweeps = list(runs.glob(f"*/{SWEEP}"))
-    if not sweeps:
-        raise UserError(f"There is no sweep below {runs}: name its folder, or set TDATTR_OUTPUTS.")
-    return max(sweeps, key=lambda path: path.stat().st_mtime).parent
 
 
 def run(options: Options, sweep: Sweep) -> None:

@@ -1,7 +1,7 @@
 """How the jobs of a sweep are: what each says of itself, and whether its process or its job of SLURM is there."""
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -57,17 +57,27 @@ class SweepState:
 
 
 def read_states(sweep: Sweep) -> SweepState:
-    """How all jobs are. SLURM is asked before the files are read: what it no longer knows has said its last."""
+    """How all jobs are."""
+    return read_all([sweep])[0]
+
+
+def read_all(sweeps: Sequence[Sweep]) -> list[SweepState]:
+    """How all jobs of some sweeps are. SLURM is asked once, before the files are read: what it no longer knows has said
+    its last."""
     queued: dict[str, str] | None = None
     unknown = None
-    if sweep.launcher == SLURM:
+    in_slurm = [sweep for sweep in sweeps if sweep.launcher == SLURM]
+    if in_slurm:
         try:
-            queued = queue.ask(job.id for job in sweep.jobs if job.id is not None)
+            queued = queue.ask(job.id for sweep in in_slurm for job in sweep.jobs if job.id is not None)
         except queue.NoAnswer as error:
             unknown = str(error)
-    starting = is_starting(sweep)
-    jobs = [judge(sweep, job, queued, starting) for job in sweep.jobs]
-    return SweepState(sweep, jobs, unknown)
+    states = []
+    for sweep in sweeps:
+        asked, why = (queued, unknown) if sweep in in_slurm else (None, None)
+        starting = is_starting(sweep)
+        states.append(SweepState(sweep, [judge(sweep, job, asked, starting) for job in sweep.jobs], why))
+    return states
 
 
 def is_starting(sweep: Sweep) -> bool:

@@ -135,6 +135,39 @@ def test_what_cannot_be_cancelled_from_here_is_left_alone(said: Said, tmp_path: 
     assert [job.state for job in read_states(sweep).jobs] == ["RUNNING", "WAITING", "WAITING", "WAITING"]
 
 
+def test_a_sweep_that_goes_on_is_chosen_before_a_newer_one_that_has_ended(said: Said, tmp_path: Path) -> None:
+    goes_on = make_sweep(tmp_path / "runs" / "long", process=os.getpid())
+    ended = make_sweep(tmp_path / "runs" / "short", 1)
+    say(ended, 0, "failed", error="why")
+    os.utime(goes_on.folder / "sweep.json", (1, 1))
+    for damaged in ("of another version", '{"jobs": [], "slot": 3}'):
+        folder = tmp_path / "runs" / f"old {len(damaged)}"
+        folder.mkdir()
+        (folder / "sweep.json").write_text(damaged)
+        os.utime(folder / "sweep.json", (0, 0))
+    assert said("status").startswith(f"{goes_on.folder}: 4 jobs")
+    note = command.parse(["status"]).note
+    assert note == "This is long; short is newer and has ended: name one to ask about it."
+    for action in ("cancel", "retry"):  # what is not the newest is not changed unasked
+        assert "Which sweep? Jobs of long run or wait; short is newer" in said(action, fails=True)
+    assert {job.state for job in read_states(goes_on).jobs} == {"WAITING"}
+    assert command.parse(["cancel", "long"]).folder == goes_on.folder
+    for number in range(4):
+        say(goes_on, number, "done")
+    assert said("status").startswith(f"{ended.folder}: 1 job") and command.parse(["retry"]).note is None
+
+
+def test_other_sweeps_that_go_on_are_named(said: Said, tmp_path: Path) -> None:
+    for age, name in enumerate(("first", "second", "third")):
+        sweep = make_sweep(tmp_path / "runs" / name, process=os.getpid())
+        os.utime(sweep.folder / "sweep.json", (age, age))
+    assert said("status").startswith(f"{tmp_path / 'runs' / 'third'}: 4 jobs")
+    note = command.parse(["status"]).note
+    assert note == "This is third; jobs of second, first run or wait too: name one to ask about it."
+    assert "Which sweep? Jobs of third run or wait; jobs of second, first" in said("cancel", fails=True)
+    assert command.parse(["status", "first"]).note is None
+
+
 def test_without_a_sweep_the_sentence_says_where_it_looked(said: Said, tmp_path: Path) -> None:
     assert said("status", fails=True) == (
         f"error: There is no sweep below {tmp_path / 'runs'}: name its folder, or set TDATTR_OUTPUTS.\n"
