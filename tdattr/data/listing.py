@@ -10,7 +10,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from tdattr.data.images import OTHER_SUFFIXES, SUFFIXES
 from tdattr.data.names import show_name
@@ -18,7 +18,7 @@ from tdattr.errors import UserError
 from tdattr.wording import counted
 
 log = logging.getLogger(__name__)
-TOP = "."  # the group of images that lie in no sub-folder
+TOP = "(no folder)"  # the group of images that lie in no sub-folder
 BROKEN = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)  # of links that lead to no file
 
 
@@ -60,7 +60,8 @@ class Listing:
 
     def stamp(self) -> str:
         """A digest of the images' names, sizes and times of change (reading them all would take long)."""
-        facts = [(found.name, found.size, found.changed) for found in self.images]
+        facts: list[Any] = [(found.name, found.size, found.changed) for found in self.images]
+        facts += [TOP] if TOP in self.groups else []  # which items have, and no name of a file
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
@@ -68,7 +69,8 @@ def list_folder(root: Path, tables: Iterable[str] = ()) -> Listing:
     """What lies below ``root`` and is not hidden; a folder directly in it is a group. ``tables``: names of other files
     that are sought, at any depth.
 
-    Raises UserError for a folder or file that cannot be looked at, and where two groups have one name.
+    Images directly in it are a group too, `TOP`. Raises UserError for a folder or file that cannot be looked at, and
+    where two groups have one name.
     """
     listing, sought = Listing(), frozenset(tables)
     try:
@@ -81,6 +83,8 @@ def list_folder(root: Path, tables: Iterable[str] = ()) -> Listing:
     start = len(os.path.join(root, ""))
     for folder in sorted(folders):
         shown = show_name(folder)
+        if shown == TOP and top:
+            raise UserError(f"A folder is called {TOP}, as are the images that lie in none: rename it.")
         if shown in listing.groups:
             raise UserError(f"{shown} is there twice, with letters that are encoded in two ways: rename one of them.")
         below = (path[start:] for path in walk(os.path.join(root, folder)))

@@ -22,12 +22,23 @@ DIGEST = re.compile(r"(?=(?:.*[0-9]){2})[0-9a-f]{8,}")
 
 def read_words(name: str, known: Collection[str] = ()) -> str | None:
     """What a path says that its picture shows, as words: its file's name without the number at its end or, where that
-    says nothing, a folder's; None where none of them does. ``known``: what items are, which always says something."""
+    says nothing, a folder's; None where none of them does. ``known``: what items are, which always says something, in
+    capital letters too."""
     path = PurePosixPath(name)
     for text, words in ((path.stem, strip_number(path.stem)), *((part, part) for part in reversed(path.parts[:-1]))):
-        if compose(words) in known or not is_mute(text):
-            return " ".join(split_words(words))
+        value = find_alike(compose(words), known)
+        if value is not None or not is_mute(text):
+            return " ".join(split_words(value or words))
     return None
+
+
+def find_alike(text: str, known: Collection[str]) -> str | None:
+    """The one of the known values that a text is, or that differs from it in case alone, if it is the only one; else
+    None."""
+    if text in known:
+        return text
+    alike = [value for value in known if value.casefold() == text.casefold()]
+    return alike[0] if len(alike) == 1 else None
 
 
 def list_values(name: str) -> list[str]:

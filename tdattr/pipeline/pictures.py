@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -17,7 +18,7 @@ from tdattr.data.image_folder import read_captions
 from tdattr.data.images import MODES, open_image, read_image
 from tdattr.data.listing import list_folder
 from tdattr.data.names import FIELD, show_name
-from tdattr.data.picture_names import is_mute, list_values, read_words
+from tdattr.data.picture_names import find_alike, is_mute, list_values, read_words
 from tdattr.data.prepared import Prepared, Split
 from tdattr.data.prompt_file import KEY
 from tdattr.errors import UserError
@@ -129,12 +130,15 @@ def tell_conditions(names: Sequence[str], queries: QueriesConfig, split: Split) 
 
 
 def find_named(known: Mapping[str, int], name: str) -> tuple[str, int]:
-    """What a picture shows by its name, and the item that `name_conditions` has for it. Raises UserError where its name
-    says nothing, or nothing that an item shows."""
+    """What a picture shows by its name, and the item that `name_conditions` has for it. Capital letters do not matter
+    where no other part of the name is spelled as a condition is. Raises UserError where its name says nothing, or
+    nothing that an item shows."""
     check_named(known, f"The name {name}")
-    for value in list_values(name):
-        if value in known:
-            return value, known[value]
+    values = list_values(name)
+    exact = (value for value in values if value in known)
+    alike = (find_alike(value, known) for value in values)
+    if (shown := next(filter(None, chain(exact, alike)), None)) is not None:
+        return shown, known[shown]
     if is_mute(PurePosixPath(name).stem):
         refuse_name(name, "condition")
     some = name_some(sorted(known), MOST_SHOWN)

@@ -55,7 +55,7 @@ def test_yaml_describes_the_source() -> None:
 
 def test_everything_survives(root: Path, tmp_path: Path) -> None:
     data = prepared(source(root), tmp_path / "out")
-    assert data.train.items.group.tolist() == [".", *["Kätzchen"] * 3, *["dogs"] * 5]
+    assert data.train.items.group.tolist() == ["(no folder)", *["Kätzchen"] * 3, *["dogs"] * 5]
     for image, seed in zip(data.train.pixels, [20, 10, 11, 12, 0, 1, 2, 3, 4], strict=True):
         assert np.array_equal(image, pixels(seed))
     assert data.train.conditions is not None

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tdattr.data.listing import list_folder
+from tdattr.data.listing import TOP, list_folder
 from tdattr.errors import UserError
 from tests.data.folders import put, source
 
@@ -86,10 +86,20 @@ def test_the_folder_itself_may_be_a_link(tmp_path: Path, monkeypatch: pytest.Mon
     put(tmp_path / "raw" / "2.png", 2)
     (tmp_path / "link").symlink_to("raw")
     (tmp_path / "raw" / "a" / "back").symlink_to(tmp_path / "link")
-    assert listed(tmp_path / "link") == {".": ["2.png"], "a": ["a/1.png"]} == listed(tmp_path / "raw")
+    assert listed(tmp_path / "link") == {TOP: ["2.png"], "a": ["a/1.png"]} == listed(tmp_path / "raw")
     monkeypatch.chdir(tmp_path / "raw")
-    assert listed(Path(".")) == {".": ["2.png"], "a": ["a/1.png"]} == listed(Path("../link/"))
+    assert listed(Path(".")) == {TOP: ["2.png"], "a": ["a/1.png"]} == listed(Path("../link/"))
     assert source(Path(".")).fingerprint() == source(tmp_path / "link").fingerprint()
+
+
+def test_a_folder_is_not_taken_for_the_images_in_none(tmp_path: Path) -> None:
+    put(tmp_path / "(no folder)" / "1.png", 1)
+    assert listed(tmp_path) == {"(no folder)": ["(no folder)/1.png"]}
+    put(tmp_path / "2.png", 2)
+    with pytest.raises(
+        UserError, match=r"A folder is called \(no folder\), as are the images that lie in none: rename"
+    ):
+        listed(tmp_path)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may look at everything")

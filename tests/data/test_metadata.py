@@ -13,6 +13,7 @@ import pytest
 
 from tdattr.data.groups import find_groups
 from tdattr.data.image_folder import ImageFolder
+from tdattr.data.listing import TOP
 from tdattr.errors import UserError
 from tests.data.folders import prepared, put, source
 
@@ -68,7 +69,7 @@ def test_columns_become_fields_and_captions(
     assert {key: ids.tolist() for key, ids in find_groups(data, "artist").items()} == {
         "Ann, jr.": [0, 3], "Bo": [2], "Größe": [1],
     }  # fmt: skip
-    assert list(find_groups(data, "sold")) == ["false", "true"] and next(iter(find_groups(data, "group"))) == "."
+    assert list(find_groups(data, "sold")) == ["false", "true"] and next(iter(find_groups(data, "group"))) == TOP
     with pytest.raises(UserError, match=r"dataset.groups=year has nothing for 1 of 4 items, the first of them 1"):
         find_groups(data, "year")
 

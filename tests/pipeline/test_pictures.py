@@ -152,6 +152,18 @@ def test_a_class_of_the_items_is_what_a_picture_shows_whatever_programs_call_the
     assert [row["prompt"] for row in told] == [word] * 3
 
 
+def test_capital_letters_do_not_matter_where_one_class_alone_is_meant() -> None:
+    kinds = ["screen", "Öl", "Dog", "dog"]
+    devices = replace(ANIMALS, items=ANIMALS.items.assign(kind=kinds), conditions=np.eye(4, dtype=np.float32)[:, None])
+    names = ["Screen_01.png", "SCREEN/0003.png", "öL.png", "Dog_1.png", "dog_1.png", "Screen/dog.png"]
+    shown = [("screen", 0), ("screen", 0), ("Öl", 1), ("Dog", 2), ("dog", 3), ("dog", 3)]  # as written goes before
+    assert tell_conditions(names, config(images="x"), devices) == shown
+    with pytest.raises(UserError, match="The name DOG.png has none of the conditions"):  # which of two is meant?
+        tell_conditions(["DOG.png"], config(images="x"), devices)
+    told = tell_prompts(["Screen_01.png", "DOG.png", "ÖL.png"], config(images="x"), devices.items)
+    assert [row["prompt"] for row in told] == ["screen", "DOG", "Öl"]
+
+
 def test_conditions_that_no_field_names_cannot_be_told_by_names() -> None:
     pets = replace(ANIMALS, items=ANIMALS.items.assign(kind="pet"))
     for told in (config(images="x"), config(images="x", condition="cat")):
