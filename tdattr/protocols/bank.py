@@ -165,7 +165,7 @@ class Bank(Protocol):
             ranking = rank({name: values for name, (values, *_) in measured.items()}, known, ceilings, self.resamples)
             count = f"{len(queries)} of the {most} queries" if len(queries) < most else f"the {most} queries"
             title = f"among the methods of the bank of {self.data.dataset}, on {count} of its leaderboard"
-            lines.append(f"{title}:\n{show_places(ranking)}")
+            lines.append(f"{title}:\n{show_places(ranking, ceilings)}")
         difference = self.compare(models, queries.indices)
         if difference > SAME:
             warnings.append(self.warn(difference))

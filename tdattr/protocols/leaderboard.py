@@ -131,41 +131,37 @@ def show(ranking: Ranking) -> str:
     return tabulate(table, headers="keys", tablefmt="github", colalign=align, disable_numparse=True)
 
 
-def show_places(ranking: Ranking) -> str:
-    """A table for each measure that tells methods apart, the best first: where this run stands, and whether it differs
-    from the others."""
-    from tabulate import tabulate
-
-    [ceilings] = [
-        {name: ceiling for name, ceiling in row.items() if name != "method"}
-        for row in ranking
-        if row["method"] == CEILING
-    ]
-    parts = []
-    for name in ceilings:
-        if tells(name, ceilings):
-            rows = sort([row for row in ranking if row[name] is not None], [name])
-            methods = [row["method"] for row in rows if row["method"] != CEILING]
-            place = f"{OWN} is number {methods.index(OWN) + 1} of {len(methods)}"
-            table = [
-                {
-                    "method": row["method"],
-                    "mean": write(row[name], ".3f"),
-                    "95 % interval": tell_ends(row.get(f"{name}_low"), row.get(f"{name}_high")),
-                    "p": write(row.get(name_p(name)), ".2g"),
-                    "s per query": write(row.get(SECONDS), ".2f"),
-                }
-                for row in rows
-            ]
-            align = ("left", *["right"] * (len(table[0]) - 1))
-            shown = tabulate(table, headers="keys", tablefmt="plain", colalign=align, disable_numparse=True)
-            parts.append(f"{HEADINGS.get(name, name)}: {place}\n{shown}")
+def show_places(ranking: Ranking, ceilings: Mapping[str, float | None]) -> str:
+    """A table for each measure that tells methods apart. ``ceilings``: of all measures of the ranking."""
+    parts = [show_place(ranking, name) for name in ceilings if tells(name, ceilings)]
     if untold := [HEADINGS.get(name, name) for name in ceilings if not tells(name, ceilings)]:
         parts.append(f"Not ranked by {', '.join(untold)}: there even retraining reaches less than {TELLING}.")
     parts.append(
         f"Intervals: over queries. p: paired test with {OWN} on the same queries, not corrected for their number."
     )
     return "\n\n".join(parts)
+
+
+def show_place(ranking: Ranking, measure: str) -> str:
+    """Where this run stands by a measure, and whether it differs from the others: a table, the best first."""
+    from tabulate import tabulate
+
+    rows = sort([row for row in ranking if row[measure] is not None], [measure])
+    methods = [row["method"] for row in rows if row["method"] != CEILING]
+    table = [
+        {
+            "method": row["method"],
+            "mean": write(row[measure], ".3f"),
+            "95 % interval": tell_ends(row.get(f"{measure}_low"), row.get(f"{measure}_high")),
+            "p": write(row.get(name_p(measure)), ".2g"),
+            "s per query": write(row.get(SECONDS), ".2f"),
+        }
+        for row in rows
+    ]
+    align = ("left", *["right"] * (len(table[0]) - 1))
+    shown = tabulate(table, headers="keys", tablefmt="plain", colalign=align, disable_numparse=True)
+    place = f"{OWN} is number {methods.index(OWN) + 1} of {len(methods)}"
+    return f"{HEADINGS.get(measure, measure)}: {place}\n{shown}"
 
 
 def tell_ends(low: float | None, high: float | None) -> str:

@@ -196,7 +196,7 @@ def test_every_measure_that_tells_methods_apart_has_its_own_ranks_and_tests(fold
         own["logo_top_1"], other["logo_top_1"]
     )
     assert "lds_95_p" not in row and row["lds_95_low"] < row["lds_95"] < row["lds_95_high"]
-    by_lds, by_logo, *said = show_places(ranking).split("\n\n")
+    by_lds, by_logo, *said = show_places(ranking, ceilings).split("\n\n")
     assert by_lds.splitlines()[0] == "LDS 50 %: this run is number 1 of 2"
     assert [line.split()[0] for line in by_lds.splitlines()[2:]] == [CEILING, "this", "other"]
     assert by_logo.splitlines()[0] == "LOGO top-1: this run is number 2 of 2"
