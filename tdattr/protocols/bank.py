@@ -32,7 +32,7 @@ from tdattr.protocols.bank_file import (
 from tdattr.protocols.damping_grid import judge_best
 from tdattr.protocols.group_agreement import aggregate_scores
 from tdattr.protocols.lds import prediction
-from tdattr.protocols.leaderboard import Ranking, load_leaderboard, rank, show_places
+from tdattr.protocols.leaderboard import Ranking, load_leaderboard, order, rank, show_places
 from tdattr.protocols.truth import DECIMALS, TIE_BREAKS, break_ties
 from tdattr.queries import Queries
 from tdattr.ranges import Count
@@ -142,7 +142,7 @@ class Bank(Protocol):
         self, scores: Scores, others: Mapping[str, Scores], queries: Queries, models: Counterfactuals
     ) -> Verdict:
         """Every measure for every query, and the place among the methods that the bank knows; of scores of several
-        dampings those of the best one by the first measure."""
+        dampings those of the best one."""
         if scores.dampings is not None:
             return self.choose(scores, scores.dampings, queries, models)
         measured = dict(self.measure(scores, queries, models))
@@ -178,13 +178,12 @@ class Bank(Protocol):
         )
 
     def choose(self, scores: Scores, dampings: list[float], queries: Queries, models: Counterfactuals) -> Verdict:
-        """The verdict on the best of several dampings, and the first measure of all of them."""
+        """The verdict on the best of several dampings, and of all of them the first measure that tells them apart."""
         alone = [Scores(scores.values[:, index], scores.ids) for index in range(len(dampings))]
-        firsts = [next(self.measure(each, queries, models)) for each in alone]
-        summaries = [self.summarise(*found) for _, found in firsts]
-        return judge_best(
-            dampings, firsts[0][0], summaries, lambda best: self.evaluate(alone[best], {}, queries, models)
-        )
+        measured = [dict(self.measure(each, queries, models)) for each in alone]
+        name = order(measured[0], {name: ceiling for name, (*_, ceiling) in measured[0].items()})[0]
+        summaries = [self.summarise(*found[name]) for found in measured]
+        return judge_best(dampings, name, summaries, lambda best: self.evaluate(alone[best], {}, queries, models))
 
     def summarise(
         self, values: Float[np.ndarray, " query"], ends: tuple[float, float] | None, ceiling: float | None

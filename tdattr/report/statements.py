@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tdattr.metrics.comparison import RemovalEffect
-from tdattr.protocols.leaderboard import HEADINGS
+from tdattr.protocols.leaderboard import HEADINGS, order
 from tdattr.report.collect import Experiment
 from tdattr.report.methods import is_gold, list_measures, measure_effects, sort_methods
 from tdattr.report.pooling import pool_intervals
@@ -167,9 +167,10 @@ def tell_lds(experiment: Experiment) -> list[str]:
 
 
 def tell_bank(experiment: Experiment) -> list[str]:
-    """By the first measure of the bank that any method has, the best first."""
+    """By the first measure of the bank that any method has, rather one that tells methods apart, the best first."""
     found = {name: experiment.first(name).summary["bank"] for name in list_tested(experiment)}  # a bank is of one seed
-    main = next((name for name in HEADINGS if any(name in measured for measured in found.values())), None)
+    ceilings = {name: values["ceiling"] for measured in found.values() for name, values in measured.items()}
+    main = next((name for name in order(HEADINGS, ceilings) if name in ceilings), None)
     having = {name: measured[main] for name, measured in found.items() if main in measured}
     sentences = []
     for name, measured in sorted(having.items(), key=lambda entry: -entry[1]["mean"]):

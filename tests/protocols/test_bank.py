@@ -152,6 +152,19 @@ def test_the_best_damping_is_judged_and_all_are_listed(folder: Path) -> None:
     assert "best damping 1:" in verdict.lines[-1]
 
 
+def test_no_damping_is_chosen_by_a_measure_in_which_retraining_fails(folder: Path) -> None:
+    """Under the one seed losses are reversed, under the other they are not: LDS is high for the worst damping."""
+    bank = make_bank()
+    halves = bank.subsets["0.5"]
+    wrong = -halves.losses[:, :1]
+    replace(bank, subsets={"0.5": Subsets(halves.members, torch.cat([wrong, -0.5 * wrong], 1))}).save(folder)
+    grid = np.stack([-WORTH, WORTH], 1)
+    found = judge(node(folder), grid[:, 0]).summary["bank"]["lds_50"]
+    assert found["mean"] == pytest.approx(1) and found["ceiling"] == 0
+    verdict = judge(node(folder), grid, dampings=[0.1, 1.0])
+    assert verdict.summary["damping"] == 1.0 and "logo_top_1" in verdict.lines[1]
+
+
 def test_another_f1_is_told_of(folder: Path) -> None:
     verdict = judge(node(folder), WORTH, Models(factor=1.02))
     assert "This machine's F1 is not the bank's: the losses of the queries differ by up to 2 %" in verdict.warnings[0]

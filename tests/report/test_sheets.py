@@ -9,6 +9,7 @@ from tdattr.metrics.agreement import interval
 from tdattr.report.collect import collect
 from tdattr.report.sheet import render_sheet
 from tdattr.report.sheets import MAKERS, make_sheets
+from tdattr.report.statements import tell_bank
 from tdattr.report.tables import make_rows
 from tdattr.scores import DAMPING_UNIT
 from tests.report.outputs import QUERIES, Outputs, made, shown
@@ -213,3 +214,6 @@ def test_no_test_is_paired_by_a_measure_in_which_retraining_fails(outputs: Outpu
     for method in ("random", "das"):
         outputs.bank(method, ceilings={"lds_50": 0.1}, lds_50=0.0, logo_spearman=0.1)
     assert "by logo_spearman" in made(outputs)["paired"].title
+    (experiment,) = collect([outputs.root]).experiments
+    [sentence] = tell_bank(experiment)
+    assert sentence.startswith("das reaches 0.10 by LOGO Spearman")
