@@ -33,8 +33,11 @@ def gather(runs: Path, bank: Bank) -> None:
         if run.summary["num_queries"] < most:
             log.warning(
                 "%s: left out, as it was judged on %d of the %d queries of the leaderboard: run it without "
-                "queries.attributed.", method, run.summary["num_queries"], most,
-            )  # fmt: skip
+                "queries.attributed.",
+                method,
+                run.summary["num_queries"],
+                most,
+            )
     if not whole:
         return
     table = pd.concat([make_table(method, run) for method, run in whole.items()], ignore_index=True)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 import tdattr
+from tdattr.errors import UserError
 from tdattr.pipeline.train import describe_training
 from tdattr.protocols.bank import find_differences
 from tdattr.protocols.bank_file import BANKS, FILE, load_bank
@@ -34,6 +35,14 @@ def test_a_shipped_leaderboard_has_the_banks_queries(name: str) -> None:
     table = load_leaderboard(BANKS / name)
     assert table is not None and "random" in set(table["method"]), f"{name} has no {LEADERBOARD}"
     assert set(table.groupby("method")["query"].count()) == {20}
+
+
+@pytest.mark.parametrize("chosen", ["seeds=[3,4]", "conditions=[A]", "images=made.png"])
+def test_queries_of_ones_own_are_not_judged_by_a_bank(chosen: str, tmp_path: Path) -> None:
+    (tmp_path / "made.png").write_bytes((ROOT / "docs" / "demo.png").read_bytes())
+    chosen = chosen.replace("made", str(tmp_path / "made"))
+    with pytest.raises(UserError, match=f"has queries of its own: leave out queries.{chosen.partition('=')[0]}"):
+        tdattr.compose(["protocol=bank", "method=pixel", f"queries.{chosen}", f"paths.outputs={tmp_path}"])
 
 
 def list_lines(name: str) -> list[str]:
