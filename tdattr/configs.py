@@ -22,7 +22,12 @@ CONTENTS = {int: ("whole numbers", "1"), float: ("numbers", "0.5"), str: ("texts
 
 
 class Settings:
-    """The base of dataclasses of which some fields are not read under some values of the others."""
+    """The base of dataclasses of which some fields are not read under some values of the others.
+
+    ``added``: fields that came later, each with the value under which all is as before: no address has them then.
+    """
+
+    added: ClassVar[Mapping[str, Any]] = {}
 
     def unread(self) -> Mapping[str, str]:
         """Those that nothing reads now, each with the setting of this object that makes it so, as ``name=value``."""
@@ -83,11 +88,14 @@ def walk(node: Node, prefix: str = "") -> Iterator[tuple[str, Node]]:
 
 
 def describe(value: Any) -> Any:
-    """A value as JSON can hold it; of a dataclass, its class and the fields that are not ``unaddressed``."""
+    """A value as JSON can hold it; of a dataclass, its class and the fields that are not ``unaddressed``, nor ``added``
+    and as if they were not there."""
     if is_dataclass(value) and not isinstance(value, type):
         skipped = value.unaddressed if isinstance(value, Node) else ()
-        values = {e.name: describe(getattr(value, e.name)) for e in fields(value) if e.name not in skipped}
-        return {"class": name_class(value)} | values
+        added = value.added if isinstance(value, Settings) else {}
+        values = {e.name: getattr(value, e.name) for e in fields(value) if e.name not in skipped}
+        told = {name: describe(given) for name, given in values.items() if name not in added or given != added[name]}
+        return {"class": name_class(value)} | told
     if isinstance(value, dict):
         return {str(key): describe(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -14,7 +14,8 @@ from tdattr.networks import NOTHING, Given, move
 class Batch:
     """Items, each at a noise level and a noise of its own, and what the network is told of them.
 
-    ``ids``: which training items they are, where they are some; ``mirrored``: which of them are flipped.
+    ``ids``: which training items they are, where they are some; ``mirrored``: which of them are flipped; ``counts``:
+    what the loss of each is multiplied by in a training, None: 1.
     """
 
     x: Float[Tensor, "batch *shape"]
@@ -23,6 +24,7 @@ class Batch:
     given: Given = NOTHING
     ids: Int[Tensor, " batch"] | None = None
     mirrored: Bool[Tensor, " batch"] | None = None
+    counts: Float[Tensor, " batch"] | None = None
 
     def __len__(self) -> int:
         return len(self.x)
@@ -38,9 +40,9 @@ class Batch:
 
     def apply(self, function: Callable[[Tensor], Tensor]) -> "Batch":
         """The same with ``function`` applied to every tensor."""
-        ids, mirrored = (None if part is None else function(part) for part in (self.ids, self.mirrored))
+        others = (None if part is None else function(part) for part in (self.ids, self.mirrored, self.counts))
         given = self.given.apply(function)
-        return Batch(function(self.x), function(self.level), function(self.noise), given, ids, mirrored)
+        return Batch(function(self.x), function(self.level), function(self.noise), given, *others)
 
     @classmethod
     def join(cls, parts: Sequence["Batch"]) -> "Batch":
@@ -56,7 +58,11 @@ class Batch:
             cat([part.given.augmentation for part in parts]),
         )
         x, level, noise = (torch.cat(values) for values in zip(*((p.x, p.level, p.noise) for p in parts), strict=True))
-        return cls(x, level, noise, given, cat([part.ids for part in parts]), cat([part.mirrored for part in parts]))
+        counts = [part.counts for part in parts]
+        if any(each is not None for each in counts):
+            counts = [part.level.new_ones(len(part)) if part.counts is None else part.counts for part in parts]
+        others = ([part.ids for part in parts], [part.mirrored for part in parts], counts)
+        return cls(x, level, noise, given, *map(cat, others))
 
     def to(self, device: torch.device) -> "Batch":
         """The same on another device."""

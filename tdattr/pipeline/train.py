@@ -151,6 +151,7 @@ def training_config(ws: Workspace, removed: bool) -> dict[str, Any]:
         values = {name: value for name, value in values.items() if name not in UNUSED_UNLESS_BEST}
     if not removed:
         values["coupled"] = True  # both orders are the same
+        values.pop("removal", None)
     config = {"train": values, "precision": ws.trainer.precision}
     if ws.codec.training:
         config["codec"] = {name: value for name, value in ws.codec.describe().items() if name in ws.codec.training}

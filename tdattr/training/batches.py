@@ -34,7 +34,8 @@ class Batches(Dataset[Batch]):
 
     Coupled (``train.coupled``): a step's slots, levels and noise do not depend on what was removed; a slot whose item
     was removed is redrawn from a second generator keyed by the step. Two trainings then differ only where their data
-    differ. Otherwise the order of the items is a permutation of those that are left, as in the papers.
+    differ; with ``train.removal=empty`` it stays and counts 0. Otherwise the items come in a permutation of those
+    that are left, as in the papers.
     """
 
     split: Split
@@ -57,17 +58,26 @@ class Batches(Dataset[Batch]):
             given = replace(given, augmentation=label)
         level = self.diffusion.training_levels(generator(self.seed, "train.level", step), len(ids))
         noise = normal(generator(self.seed, "train.noise", step), *x.shape)
-        return Batch(x, level, noise, given)[part * self.ranks + self.rank :: self.config.accumulate * self.ranks]
+        counts = torch.from_numpy(np.isin(ids, self.ids).astype(np.float32)) if self.has_empty_slots else None
+        return Batch(x, level, noise, given, counts=counts)[
+            part * self.ranks + self.rank :: self.config.accumulate * self.ranks
+        ]
+
+    @property
+    def has_empty_slots(self) -> bool:
+        """Whether slots of removed items are left empty."""
+        return self.config.coupled and self.config.removal == "empty" and len(self.ids) < len(self.split)
 
     def slots(self, step: int) -> Int[np.ndarray, " batch"]:
-        """The ids of the whole batch: items without replacement, epoch after epoch."""
+        """The ids of the whole batch: items without replacement, epoch after epoch; of empty slots those of the items
+        that were removed."""
         items = np.arange(len(self.split)) if self.config.coupled else self.ids
         epochs, positions = np.divmod(step * self.config.batch_size + np.arange(self.config.batch_size), len(items))
         orders = [permutation(self.seed, int(epoch), len(items)) for epoch in np.unique(epochs)]
         ids = items[
             np.concatenate([order[positions[epochs == e]] for e, order in zip(np.unique(epochs), orders, strict=True)])
         ]
-        if self.config.coupled and len(self.ids) < len(self.split):
+        if self.config.coupled and len(self.ids) < len(self.split) and not self.has_empty_slots:
             ids = replace_removed(ids, self.ids, generator(self.seed, "train.replacement", step))
         return ids
 

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from tdattr.configs import Settings
 from tdattr.errors import UserError
@@ -12,6 +12,7 @@ from tdattr.schedules import RateSchedule, rate
 from tdattr.training.recipe import Auto
 
 WEIGHTS = ("raw", "ema")  # the trained weights themselves and their moving average, each in its .safetensors
+REPLACED = "replaced"
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class TrainConfig(Settings):
     """The ``train`` node; everything in it but ``accumulate`` matters to what is stored, so that it is part of its
     address."""
 
+    added: ClassVar = {"epsilon": 1e-8, "removal": REPLACED}
+
     steps: Count | None  # or
     epochs: Count | None  # times through the items that are left
     drop_last: bool  # of ``epochs``: whether a last batch that would not be full is no step
@@ -44,6 +47,7 @@ class TrainConfig(Settings):
     learning_rate: Positive
     weight_decay: PositiveOrZero
     betas: list[PartOrZero]  # of Adam's moments
+    epsilon: Positive  # added to the root of the second one
     warmup_steps: CountOrZero | None  # or
     warmup_share: PartOrZero | None  # of the planned steps
     schedule: RateSchedule  # of the rate after the warm-up: constant, or cosine down to zero at the last planned step
@@ -56,6 +60,7 @@ class TrainConfig(Settings):
     condition_dropout: PartOrZero
     mirror: bool
     coupled: bool
+    removal: Literal["replaced", "empty"]  # what coupled trainings have in the slots of removed items
     epoch_steps: Count  # a checkpoint and a validation after every so many steps
     validation_draws: Count
     selection: Literal["last", "best"]  # last: the weights after `steps`; best: those with the lowest validation loss
@@ -76,6 +81,8 @@ class TrainConfig(Settings):
                 "train.epochs and schedule_epochs, whose steps depend on the items that are left: set those, or "
                 "train.coupled=false."
             )
+        if self.removal != REPLACED and not self.coupled:
+            raise UserError(f"train.removal={self.removal} is for coupled trainings: set train.coupled=true.")
         if len(self.betas) != 2:
             raise UserError(f"train.betas={self.betas} must be two numbers.")
         if self.patience is not None and self.selection != "best":
@@ -163,6 +170,7 @@ class TrainerConfig:
     scoring_batch: Count  # (item, noise) evaluations per forward pass while scoring
     scoring_precision: ScoringPrecision
     gradient_batch: Count  # (item, noise) gradients at a time
+    metagradient_batch: Count  # (query, item) pairs at a time on the way back through a training
     feature_batch: Count  # images per forward pass of feature extractors and measures
 
     def __post_init__(self) -> None:

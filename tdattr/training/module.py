@@ -44,6 +44,7 @@ class Pretraining(L.LightningModule):
             self.network.parameters(),
             lr=self.config.learning_rate,
             betas=(self.config.betas[0], self.config.betas[1]),
+            eps=self.config.epsilon,
             weight_decay=self.config.weight_decay,
             fused=self.device.type in ("cuda", "cpu") and not (self.config.clip and self.mixed),
         )
@@ -90,8 +91,13 @@ class Pretraining(L.LightningModule):
         return [] if loss is None else [float(loss)]
 
     def losses(self, network: Network, batch: Batch) -> Tensor:
-        """The variant's losses, one per item of the batch."""
-        return self.diffusion.loss(network, *batch.inputs)
+        """The variant's losses, one per item of the batch, as much as each counts."""
+        return weigh(self.diffusion.loss(network, *batch.inputs), batch)
+
+
+def weigh(losses: Tensor, batch: Batch) -> Tensor:
+    """The losses of a batch's items, each multiplied by what it counts."""
+    return losses if batch.counts is None else losses * batch.counts
 
 
 def approach(averages: Any, weights: Any, count: Tensor | int, decay: float, ramp: bool = False) -> None:

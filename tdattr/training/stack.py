@@ -18,7 +18,7 @@ from tdattr.diffusion import Diffusion
 from tdattr.diffusion.batch import Batch
 from tdattr.networks import Forward, Given, Network, per_item
 from tdattr.training.config import TrainConfig
-from tdattr.training.module import Pretraining
+from tdattr.training.module import Pretraining, weigh
 
 LONGEST_REASON = 120  # characters of torch's words
 LENGTH_FLOOR = 1e-6  # that torch adds to a gradient's length before it divides by it
@@ -63,8 +63,8 @@ class Stack(Pretraining):
         self.summed, self.seen = torch.zeros(self.count), 0  # the losses of a validation, and of how many items
 
     def losses(self, network: Network, batch: Batch) -> Tensor:
-        """The variant's losses, one per item, those of a model after each other."""
-        return self.diffusion.loss(self.call(network), *batch.inputs)
+        """The variant's losses, one per item, those of a model after each other, as much as each counts."""
+        return weigh(self.diffusion.loss(self.call(network), *batch.inputs), batch)
 
     def call(self, network: Network) -> Forward:
         """What runs every model on its own part of a batch."""

@@ -13,7 +13,7 @@ from tdattr.pipeline.attribute import Attribution, attribute, outline_context, s
 from tdattr.pipeline.evaluate import evaluate
 from tdattr.pipeline.generate import generate
 from tdattr.pipeline.open import open_workspace
-from tdattr.pipeline.train import build_network, train
+from tdattr.pipeline.train import build_network, describe_training, train
 from tdattr.pipeline.workspace import Workspace
 from tdattr.training.weights import make_metadata
 from tests.e2e.console import TINY
@@ -53,10 +53,16 @@ def test_what_changes_no_result_is_in_no_address(override: str, tmp_path: Path) 
     assert addresses(workspace(tmp_path, override)) == addresses(workspace(tmp_path))
 
 
+def test_a_setting_that_came_later_is_in_no_address_where_it_changes_nothing(tmp_path: Path) -> None:
+    names = [describe_training(workspace(tmp_path, f"train.epsilon={value}"))["train"] for value in (1e-8, 1e-4)]
+    assert "epsilon" not in names[0] and names[1]["epsilon"] == 1e-4
+
+
 @pytest.mark.parametrize(
     ("override", "changed"),
     [
         ("method.zero=0.5", {"attribute", "evaluate"}),
+        ("train.epsilon=1e-4", {"train", "generate", "attribute", "evaluate"}),
         ("trainer.scoring_precision=bfloat16", set()),  # of a method that looks at pixels
         ("protocol.k=3", {"evaluate"}),
         ("metrics=[mse]", {"evaluate"}),

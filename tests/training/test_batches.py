@@ -126,3 +126,21 @@ def test_an_untold_item_has_the_null_condition_in_training_and_validation(tiny_d
     checked = Validation(replace(tiny_data.test, untold=np.arange(8) < 2), edm, tiny_train(), seed=3)
     assert torch.cat([batch.given.drop for batch in checked]).sum() == 2 * tiny_train().validation_draws
     assert Validation(tiny_data.test, edm, tiny_train(), seed=3)[0].given.drop is None
+
+
+def test_joined_batches_count_what_each_counts(batches):
+    whole, without = batches(coupled=True), batches(np.arange(40), coupled=True, removal="empty")
+    both = type(whole[0]).join([whole[0], without[0]]).counts
+    assert torch.equal(both[:8], torch.ones(8)) and torch.equal(both[8:], without[0].counts)
+    assert type(whole[0]).join([whole[0], whole[1]]).counts is None
+
+
+def test_an_empty_slot_keeps_its_item_which_counts_nothing(batches):
+    removed = [1, 7, 30]
+    whole = batches(coupled=True)
+    without = batches(np.setdiff1d(np.arange(48), removed), coupled=True, removal="empty")
+    for step in range(20):
+        a, b = whole[step], without[step]
+        assert torch.equal(a.x, b.x) and np.array_equal(whole.slots(step), without.slots(step))
+        assert a.counts is None and np.array_equal(b.counts == 0, np.isin(whole.slots(step), removed))
+    assert batches(coupled=True, removal="empty")[0].counts is None

@@ -66,6 +66,7 @@ def test_lengths_are_counted_in_steps(tiny_train: Callable[..., TrainConfig]) ->
             r"train\.schedule_steps=9 and .*: give one",
         ),
         ({"steps": None, "epochs": 3, "coupled": True}, r"train\.coupled=true .* set those, or train\.coupled=false"),
+        ({"removal": "empty"}, r"train\.removal=empty is for coupled trainings: set train\.coupled=true"),
         ({"betas": [0.9]}, r"train\.betas=\[0\.9\] must be two numbers"),
     ],
 )
