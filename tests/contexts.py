@@ -126,6 +126,7 @@ def plain_context(
         "diffusion": diffusion,
         "f1": f1,
         "f0": unused,
+        "initial": unused,
         "skeleton": changes.get("f0", f1.load),
         "train": train,
         "trainer": trainer,

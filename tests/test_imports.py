@@ -37,7 +37,7 @@ LAYERS = [  # from the ground up; what stands in one line does not know of each 
     ["networks", "data", "loggers", "overrides", "identity"],
     ["codecs", "diffusion", "features", "counterfactuals", "base_model", "composition"],
     ["training", "metrics"],
-    ["scoring", "unlearning"],
+    ["scoring", "unlearning", "metagradients"],
     ["methods", "protocols"],
     ["report", "pipeline", "inventory"],
     ["library", "completion", "planning", "declared", "own_model", "replay", "bank"],

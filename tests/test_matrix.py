@@ -195,6 +195,7 @@ def context(
         conditions=torch.eye(4)[:QUERIES],
         diffusion=pair.diffusion,
         f0=lambda: pair.make().eval().requires_grad_(False),
+        initial=pair.make,
         train=pair.train,
         seed=11,
         setting=images,

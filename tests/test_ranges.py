@@ -24,6 +24,7 @@ pytestmark = pytest.mark.slow  # every number of every class
 NAN, INFINITY = float("nan"), float("inf")
 TEXT = "must be a text, in quotes where it looks like anything else"
 MAY_BE_NEGATIVE = {  # all others refuse -1
+    ("SmoothnessConfig", "least"),
     ("EDM", "p_mean"),
     ("Flow", "logit_mean"),
     ("ExponentialWeights", "sharpness"),

@@ -156,3 +156,8 @@ class Diffusion(Node, ABC):
         ``given``: what the network is told of each. ``guidance``: the weight of classifier-free guidance; None: none.
         ``watch`` is told of each step its level and the clean items that the network predicts there.
         """
+
+
+def at_least_float32(values: Tensor) -> Tensor:
+    """What a network gives in half precision in float32, anything else as it is: losses are sums of many."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from tdattr.diffusion import MAX_NOISE_WEIGHT, Diffusion
+from tdattr.diffusion import MAX_NOISE_WEIGHT, Diffusion, at_least_float32
 from tdattr.diffusion.dpm_solver import dpm_solver
 from tdattr.diffusion.guidance import Guided
 from tdattr.diffusion.samplers import Watch, ancestral, ddim, draw_noise
@@ -181,7 +181,7 @@ class DDPM(Diffusion):
         if self.prediction == "v_prediction":
             signal, spread = self.parts(level, x)
             target = signal * noise - spread * x
-        return self.output(network, self.noised(x, level, noise), level, given).float() - target
+        return at_least_float32(self.output(network, self.noised(x, level, noise), level, given)) - target
 
     def in_noise(
         self, error: Float[Tensor, "batch *shape"], level: Float[Tensor, " batch"]

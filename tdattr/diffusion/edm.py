@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from tdattr.diffusion import Diffusion
+from tdattr.diffusion import Diffusion, at_least_float32
 from tdattr.diffusion.guidance import Guided
 from tdattr.diffusion.samplers import Watch, draw_noise, ends_straight, heun
 from tdattr.errors import UserError
@@ -78,7 +78,7 @@ class EDM(Diffusion):
         given: Given,
     ) -> Float[Tensor, "batch *shape"]:
         """D(x + sigma n) - x."""
-        return self.denoise(network, self.noised(x, level, noise), level, given).float() - x
+        return at_least_float32(self.denoise(network, self.noised(x, level, noise), level, given)) - x
 
     def loss_weight(self, level: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
         """(sigma^2 + sigma_data^2) / (sigma sigma_data)^2 (EDM eq. 2 and Table 1)."""

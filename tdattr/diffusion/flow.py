@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from tdattr.diffusion import MAX_NOISE_WEIGHT, Diffusion
+from tdattr.diffusion import MAX_NOISE_WEIGHT, Diffusion, at_least_float32
 from tdattr.diffusion.guidance import Guided
 from tdattr.diffusion.samplers import Watch, draw_noise, ends_straight, euler, heun
 from tdattr.networks import NOTHING, Forward, Given, per_item
@@ -80,7 +80,7 @@ class Flow(Diffusion):
         given: Given,
     ) -> Float[Tensor, "batch *shape"]:
         """v(x_t, t) - (n - x) (Lipman et al. eq. 23 with sigma_min 0, time reversed)."""
-        return self.velocity(network, self.noised(x, level, noise), level, given).float() - (noise - x)
+        return at_least_float32(self.velocity(network, self.noised(x, level, noise), level, given)) - (noise - x)
 
     def in_noise(
         self, error: Float[Tensor, "batch *shape"], level: Float[Tensor, " batch"]

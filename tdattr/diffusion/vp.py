@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from tdattr.diffusion import Diffusion
+from tdattr.diffusion import Diffusion, at_least_float32
 from tdattr.diffusion.guidance import Guided
 from tdattr.diffusion.samplers import Watch, draw_noise, euler
 from tdattr.networks import NOTHING, Forward, Given, per_item
@@ -106,7 +106,7 @@ class VP(Diffusion):
         The loss of Karras et al., eq. 2 and Table 1, is 1 / sigma^2 * mean of (D(x + sigma n) - x)^2. As
         D - x = sigma (n - Net), it is the mean of (n - Net)^2, which loses no digits at small sigma.
         """
-        return self.noise_prediction(network, self.noised(x, level, noise), level, given).float() - noise
+        return at_least_float32(self.noise_prediction(network, self.noised(x, level, noise), level, given)) - noise
 
     def count_evaluations(self) -> int:
         """One for each step."""

@@ -26,6 +26,8 @@ KINDS = {
     "fisher_round": "Fisher information of a pass",
     "gradients": "gradients, a block",
     "kernel": "kernel of gradients",
+    "metagradients": "metagradients",
+    "weighted": "losses after a weighted training",
     "features": "features of images",
     "moments": "moments of features",
     "threshold": "threshold of noise",

@@ -37,6 +37,7 @@ class Context:
     diffusion: Diffusion
     f1: Trained  # the trained network
     f0: Callable[[], Network]  # the same network freshly initialised
+    initial: Callable[[], Network]  # the same, as the training of F1 begins: with what it trains
     skeleton: Callable[[], Network]  # the same network without numbers, for what its size alone decides
     train: TrainConfig
     trainer: TrainerConfig
@@ -49,6 +50,7 @@ class Context:
     member: Callable[[str], "Member"]  # the stored scores of a method that this one ``uses``
     encode: Callable[[], Encode] | None = None  # loads what makes conditions of prompts; None: nothing does
     text: Mapping[str, Any] = field(default_factory=dict)  # all that these depend on besides the prompts
+    weights: str = "ema"  # which of a training's weights F1 has: raw, or their average, ema
     precision_of_losses: ScoringPrecision | None = None  # None: the method has not declared that it needs losses
     top: int | None = None  # how many of the highest scores the protocol asks for; None: every score
     recorder: Recorder = Recorder()  # what lets others see how a computation goes  # noqa: RUF009
@@ -111,6 +113,8 @@ class MethodSetup:
     text: TextEncoder | None = None  # makes conditions of the items' prompts; None: nothing does
     groups: Mapping[str, Ids] = field(default_factory=dict)  # of these items, where the method scores groups
     attributed: Mapping[str, Ids] = field(default_factory=dict)  # those that it scores
+    trained: bool = True  # whether F1 is trained here, in that precision
+    precision: str = "32-true"
     query_fields: Collection[str] | None = None  # what is known of every query; None: what is known of the items
 
 
@@ -160,6 +164,11 @@ class Method(Attributor, ABC):
 
     def check(self, setup: MethodSetup) -> None:
         """Raise UserError where the method does not suit the network, variant, dataset or number of items."""
+        return None
+
+    def check_room(self, context: Context, root: Path) -> None:
+        """Raise UserError where scoring fits neither into the memory of the device nor onto the disk of ``root``, where
+        artifacts are; called where the scores are not there yet. Of ``context`` as for ``work``."""
         return None
 
     def without(self, context: Context) -> Mapping[str, Trained]:

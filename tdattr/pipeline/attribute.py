@@ -294,6 +294,7 @@ def make_context(ws: Workspace, method: Method, used: list[Artifact], queries: Q
         diffusion=ws.diffusion,
         f1=replace(as_trained(ws, f1), plans=[f1, *ws.data.train.plan_x(mirrored=False)]),
         f0=lambda: build_network(ws).eval().requires_grad_(False).to(ws.device),
+        initial=lambda: build_network(ws).to(ws.device),
         skeleton=ws.skeleton,
         train=ws.train,
         trainer=ws.trainer,
@@ -307,6 +308,7 @@ def make_context(ws: Workspace, method: Method, used: list[Artifact], queries: Q
         text=text_of(ws),
         top=ws.protocol.top(len(ws.ids)),
         precision_of_losses=ws.trainer.scoring_precision if "losses" in method.needs else None,
+        weights=ws.weights,
         recorder=recorder_of(ws, method),
     )
 

@@ -13,7 +13,7 @@ from tdattr.features.text import TextEncoder
 from tdattr.methods import Method, MethodSetup
 from tdattr.networks import Network
 from tdattr.pipeline import check_accuracy
-from tdattr.pipeline.attribute import attribute, check_top, other_methods
+from tdattr.pipeline.attribute import attribute, check_top, other_methods, outline_context
 from tdattr.pipeline.evaluate import evaluate
 from tdattr.pipeline.generate import prompts_are_drawn, query_items
 from tdattr.pipeline.health import plan_health
@@ -74,7 +74,15 @@ def check(ws: Workspace, overrides: Iterable[str] = (), swept: bool = False, wei
     for method in methods:
         method.check_network(network)
         setup = MethodSetup(
-            network, ws.diffusion, ws.data, len(ws.ids), ws.train, ws.dataset.text, query_fields=query_fields
+            network,
+            ws.diffusion,
+            ws.data,
+            len(ws.ids),
+            ws.train,
+            ws.dataset.text,
+            trained=train(ws).stage == TRAINED,
+            precision=ws.trainer.precision,
+            query_fields=query_fields,
         )
         method.check(replace(setup, groups=ws.groups, attributed=ws.attributed) if method.scores_groups else setup)
     for place, method in placed.items():
@@ -87,6 +95,9 @@ def check(ws: Workspace, overrides: Iterable[str] = (), swept: bool = False, wei
         raise UserError("train.selection=best needs a test split, which this dataset lacks: use train.selection=last.")
     if weights:
         check_weights_of(ws)
+    for method in methods:
+        if not attribute(ws, method).finished:
+            method.check_room(outline_context(ws, method), ws.store.root)
     say_what_is_retrained(ws, methods)
     log.info("The network has %.2f M trainable parameters.", sum(p.numel() for p in network.parameters()) / 1e6)
 

@@ -105,6 +105,7 @@ class World:
     items: pd.DataFrame
     groups: Mapping[str, Ids] = field(default_factory=dict)
     numbers: Sequence[int] = ()
+    seed: int = SEED  # of what methods draw
 
     @property
     def config(self) -> DictConfig:
@@ -181,7 +182,8 @@ class World:
             conditions=self.conditions,
             items=self.items,
             f0=partial(self.network, "untrained"),
-            seed=SEED,
+            initial=partial(self.build, 0),
+            seed=self.seed,
             plan=keep(store, model=model),
             counterfactuals=self.counterfactuals(method.needs, model),
             precision_of_losses="float32" if "losses" in method.needs else None,

@@ -1,0 +1,40 @@
+"""Backward through a training: what every item's weight does to the queries' outputs, all queries together."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tdattr.metagradients.forward import Training
+from tdattr.metagradients.state import PARTS, place
+from tdattr.metagradients.step import Step
+
+
+@dataclass(frozen=True)
+class Cotangents:
+    """The derivatives of every query's output: by the parts of the state before a step, and so far by what items count.
+    ``longest``: the greatest length so far of those by the network's weights."""
+
+    state: Float[Tensor, "part query parameter"]
+    items: Float[Tensor, "query item"]
+    longest: Float[Tensor, " query"]
+
+
+def begin_at_end(outputs: Float[Tensor, "query parameter"], items: int, kept: str) -> Cotangents:
+    """Those after the last step, of the derivatives by the trained weights (``raw``) or their average (``ema``)."""
+    state = outputs.new_zeros(len(PARTS), *outputs.shape)
+    state[place(kept)] = outputs
+    return Cotangents(state, outputs.new_zeros(len(outputs), items), outputs.new_zeros(len(outputs)))
+
+
+def step_back(
+    step: Step, training: Training, state: Tensor, number: int, after: Cotangents, together: int | None
+) -> Cotangents:
+    """Those before a step, in place of those ``after`` it. ``state``: the one before it; ``together``: queries at once,
+    None: all."""
+    batch = training.batches[number].to(state.device)
+    by_count = step.pull(state, batch, number, after.state, together)
+    slots = torch.from_numpy(training.batches.slots(number)).to(state.device)
+    longest = torch.maximum(after.longest, after.state[place("raw")].norm(dim=1))
+    return Cotangents(after.state, after.items.index_add(1, slots, by_count), longest)

@@ -1,0 +1,71 @@
+"""What the way back through a training takes of memory and of the disk, and whether there is so much."""
+
+import logging
+import math
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from tdattr.costs import NUMBER_BYTES
+from tdattr.errors import UserError
+from tdattr.metagradients.state import PARTS
+
+log = logging.getLogger(__name__)
+PER_QUERY = 6  # numbers a trained weight: a state and two of the weights; measured
+GIGABYTE = 1e9
+
+
+@dataclass(frozen=True)
+class Room:
+    """Bytes of ``memory``, besides the activations of ``trainer.metagradient_batch`` pairs, and of the ``disk``."""
+
+    memory: int
+    disk: int
+
+
+def count_room(weights: int, items: int, steps: int, queries: int) -> Room:
+    """For so many trained weights, items of the split, steps and queries."""
+    stretch = find_stretch(steps)
+    state = len(PARTS) * weights * NUMBER_BYTES
+    each = (PER_QUERY * weights + 2 * items) * NUMBER_BYTES
+    kept = queries * (len(PARTS) * weights + items) * NUMBER_BYTES  # where the way back stands, and its successor
+    return Room(memory=stretch * state + queries * each, disk=(math.ceil(steps / stretch) + 1) * state + 2 * kept)
+
+
+def find_stretch(steps: int) -> int:
+    """The steps between two states that are kept: the root of all, rounded up."""
+    return math.isqrt(steps - 1) + 1
+
+
+def check_room(needed: Room, device: torch.device, root: Path) -> None:
+    """Say what it takes, and whether there is so much. ``root``: the folder of artifacts, which need not be there yet.
+    Raises UserError."""
+    there = next(path for path in (root, *root.absolute().parents) if path.exists())
+    parts = {
+        f"the memory of {device}": (needed.memory, find_free_memory(device)),
+        "the disk of paths.outputs": (needed.disk, shutil.disk_usage(there).free),
+    }
+    takes = " and ".join(f"{show(asked)} of {name}" for name, (asked, _) in parts.items())
+    log.info("The way back through the training of F1 takes %s.", takes)
+    for name, (asked, free) in parts.items():
+        if asked > free:
+            raise UserError(
+                f"The way back through the training of F1 takes {show(asked)} of {name}, and {show(free)} are free: "
+                "lower queries.attributed, or train an adapter with train.lora.rank."
+            )
+
+
+def show(count: int) -> str:
+    """Bytes in gigabytes."""
+    return f"{count / GIGABYTE:.2g} GB"
+
+
+def find_free_memory(device: torch.device) -> int:
+    """The bytes that can be taken now."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    import psutil  # not needed elsewhere
+
+    return int(psutil.virtual_memory().available)

@@ -1,0 +1,198 @@
+"""Metagradients: the derivative of a query's loss by the weight of every training item, through the whole training.
+
+MAGIC (Ilyas & Engstrom 2025, arXiv 2504.16430) for language models; the derivative is that of Engstrom et al. 2025
+(arXiv 2503.13751), by checkpoints of the training and replay.
+"""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+import torch
+from jaxtyping import Float
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from tdattr.configs import describe
+from tdattr.costs import NO_WORK, NUMBER_BYTES, Cost, Work
+from tdattr.errors import UserError
+from tdattr.metagradients.room import check_room, count_room
+from tdattr.metagradients.state import Layout, find_weights
+from tdattr.methods import Context, MethodSetup, MethodWork, Scored, Scorer
+from tdattr.methods.gradient_features import (
+    Differentiating,
+    count_parameters,
+    noise_set,
+    plan_query_features,
+    query_features,
+)
+from tdattr.methods.smoothness import SmoothnessConfig, measure_smoothness, plan_trainings
+from tdattr.networks import Network
+from tdattr.ranges import Range
+from tdattr.scoring.gradients import GradientConfig
+from tdattr.store import Plan
+
+log = logging.getLogger(__name__)
+FILE = "metagradients.safetensors"
+ITEMS = "items"
+REPLAY = "replay_difference"
+GROWTH = "growth"
+SAME = 1e-3  # of the length of the weights: what rounding makes of a training that is repeated on another machine
+PASSES_BACK = 2  # a step back differentiates a gradient: twice the passes of the step
+
+
+@dataclass(frozen=True)
+class Metagradient(Differentiating):
+    """The score of item i for a query is -dL/dw_i, where w_i multiplies the loss of the item wherever a batch has it,
+    and L is the query's output after the training: with ``output=loss``, its training loss over the draws.
+
+    ``removal``: what a training without the item has in its places. ``empty``: nothing, as the weight 0 has it.
+    ``replaced``: others of the items, whose weights then grow by as much as the item's falls. To first order, a loss
+    rises by n / (n - k) times the sum of the scores of those k of n items that are replaced.
+    """
+
+    remedy: ClassVar[str] = "raise train.epsilon or lower train.learning_rate: the training is not smooth in its data"
+
+    name: str
+    gradients: GradientConfig
+    removal: Literal["replaced", "empty"]
+    most_growth: Annotated[float, Range(above=0)]
+    smoothness: SmoothnessConfig | None
+
+    def __post_init__(self) -> None:
+        config = self.gradients
+        if config.parameters != "all" or config.normalise or config.projection.kind != "none":
+            raise UserError(
+                "A metagradient begins with the whole derivative of the query's output: leave method.gradients."
+                "parameters=all, normalise=false and projection.kind=none."
+            )
+
+    def check_network(self, network: Network) -> None:
+        """What a training changes must be its parameters alone. Raises UserError."""
+        super().check_network(network)
+        state = network.state_dict()
+        if moving := [name for name, value in network.named_buffers() if name in state and value.is_floating_point()]:
+            raise UserError(f"metagradient differentiates parameters alone, but a training may change {moving[0]}.")
+
+    def check(self, setup: MethodSetup) -> None:
+        """F1 must be the last weights of a training in float32 that can be repeated. Raises UserError."""
+        if not setup.trained:
+            raise UserError(
+                "metagradient repeats the training of F1, but F1 was not trained here: leave out checkpoint."
+            )
+        if setup.train.selection != "last":
+            raise UserError("metagradient needs the last weights of a training: set train.selection=last.")
+        if setup.precision != "32-true":
+            raise UserError("metagradient repeats the training of F1 in float32: set trainer.precision=32-true.")
+        if setup.train.accumulate > 1 and setup.network.has_dropout:
+            raise UserError("metagradient draws the dropout of whole batches: set train.accumulate=1.")
+
+    def check_room(self, context: Context, root: Path) -> None:
+        """The way back must fit; what it takes is said. Raises UserError."""
+        weights, items = count_parameters(context, self.gradients), len(context.data.train)
+        check_room(count_room(weights, items, context.count_steps(), len(context.queries)), context.device, root)
+
+    def work(self, context: Context) -> MethodWork:
+        """All queries at once, and the trainings that tell how smooth F1's is."""
+        trainings = []
+        if self.smoothness is not None:
+            trainings = plan_trainings(context, self.smoothness, noise_set(context, self.gradients))
+        return MethodWork(NO_WORK, needs=[self.plan(context, None), *trainings])
+
+    def start(self, context: Context) -> Scorer:
+        """The way through the training and back, for all queries."""
+        outputs = query_features(context, self.gradients)
+        folder = self.plan(context, outputs).get().folder
+        with safe_open(folder / FILE, framework="pt") as file:
+            values, facts = file.get_tensor(ITEMS), {name: float(value) for name, value in file.metadata().items()}
+        difference, growth = facts[REPLAY], facts[GROWTH]
+        if difference > SAME:
+            log.warning(
+                "The training of F1, repeated here, ends at weights that differ from F1's by %.2g %% of their length: "
+                "the scores are those of the repeated training.",
+                100 * difference,
+            )
+        if not growth <= self.most_growth:  # it may be no number
+            log.warning(
+                "The training of F1 is not smooth in its data: a change of the network's weights during it changes the "
+                "queries' losses up to %.2g times as much as one of the trained weights, so that it cannot be "
+                "attributed so: raise train.epsilon, lower train.learning_rate or train.steps, or choose a network "
+                "that learns without a plateau.",
+                growth,
+            )
+        scores = -values[:, torch.from_numpy(context.ids)]
+        if self.smoothness is not None:
+            facts |= self.judge(context, self.smoothness, scores)
+        if self.removal == "replaced":
+            scores = scores - scores.mean(1, keepdim=True)
+        return lambda query: Scored(scores[query], facts)
+
+    def judge(
+        self, context: Context, config: SmoothnessConfig, scores: Float[Tensor, "query item"]
+    ) -> dict[str, float]:
+        """How smooth the training of F1 is, and how well the scores predict one whose items count a little otherwise;
+        with a warning where either is low."""
+        noise = noise_set(context, self.gradients)
+        smoothness, prediction = measure_smoothness(context, config, noise, scores)
+        if min(smoothness, prediction) < config.least:
+            log.warning(
+                "The training of F1 is not smooth in its data (%.2f of 1), or not enough that its derivatives say what "
+                "it does a step further (correlation %.2f), so that it cannot be attributed so: raise train.epsilon, "
+                "train.batch_size or train.ema.",
+                smoothness,
+                prediction,
+            )
+        return {"smoothness": smoothness, "prediction": prediction}
+
+    def plan(self, context: Context, outputs: Float[Tensor, "query parameter"] | None) -> Plan:
+        """The derivatives; ``outputs``: those of the queries' outputs by F1's weights, None where nothing is built."""
+
+        def build(folder: Path) -> dict[str, Any]:
+            assert outputs is not None
+            return self.differentiate(context, outputs, folder)
+
+        def cost() -> Cost:
+            steps, batch, queries = context.count_steps(), context.train.batch_size, len(context.queries)
+            work = Work(
+                steps=2 * steps,
+                trained=2 * steps * batch,
+                gradients=PASSES_BACK * steps * batch * queries,
+                bytes=queries * len(context.data.train) * NUMBER_BYTES,
+            )
+            return Cost(work, [*context.f1.plans, *plan_query_features(context, self.gradients)], self.name)
+
+        key = describe(self.gradients) | {"queries": context.queries.address}
+        return context.plan("metagradients", 2, key, build).costing(cost)
+
+    def differentiate(
+        self, context: Context, outputs: Float[Tensor, "query parameter"], folder: Path
+    ) -> dict[str, Any]:
+        """Write the derivatives of the outputs by the weights of all items of the split."""
+        # Lightning takes seconds to import
+        from tdattr.metagradients.backward import begin_at_end
+        from tdattr.metagradients.step import Step
+        from tdattr.metagradients.trajectory import Trajectory
+        from tdattr.methods.weighted_training import open_training
+
+        training, layout = open_training(context)
+        if tuple(training.network.parameter_names(self.gradients.parameters)) != layout.names:
+            raise TypeError(f"{type(training.network).__name__} trains other parameters than it has in its part all")
+        trajectory = Trajectory(training, layout, folder)
+        last = trajectory.train("Repeating the training of F1")
+        difference = compare(layout, last, context.f1.load(), context.weights)
+        step = Step(training.network, layout, context.diffusion, training.batches.config, context.seed)
+        end = begin_at_end(outputs.to(context.device), len(context.data.train), context.weights)
+        together = max(1, context.trainer.metagradient_batch // context.train.batch_size)
+        begin = trajectory.go_back(step, end, together)
+        facts = {REPLAY: difference, GROWTH: float((begin.longest.cpu() / outputs.norm(dim=1).cpu()).max())}
+        metadata = {name: str(value) for name, value in facts.items()}
+        save_file({ITEMS: begin.items.cpu()}, folder / FILE, metadata=metadata)
+        return facts
+
+
+def compare(layout: Layout, last: Float[Tensor, " state"], f1: Network, kept: str) -> float:
+    """How far the weights of a repeated training lie from F1's, relative to their length."""
+    theirs = layout.join(dict(f1.named_parameters()))
+    return float((find_weights(last, kept) - theirs).norm() / theirs.norm())

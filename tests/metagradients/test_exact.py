@@ -1,0 +1,117 @@
+"""Metagradients against the trainings themselves: bit by bit forward, by finite differences backward."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from tdattr.metagradients.backward import begin_at_end, step_back
+from tdattr.metagradients.forward import Training
+from tdattr.metagradients.state import outline, parts
+from tdattr.metagradients.step import Step
+from tdattr.training.batches import Batches
+from tdattr.training.pretrain import pretrain
+
+STEPS, SEED = 10, 3
+NUDGE = 1e-6  # of an item's weight: a training bends where the root of Adam comes near its epsilon
+SMOOTH = {"epsilon": 1e-5}
+CPU = torch.device("cpu")
+SETTINGS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "cosine": {"schedule": "cosine"},
+    "clipped": {"clip": 0.5},
+    "mirrored": {"mirror": True},
+    "ramp": {"ema_ramp": True},
+    "coupled": {"coupled": True},
+    "decay": {"weight_decay": 0.5},
+    "smooth": SMOOTH,
+}
+
+
+def make(tiny_data: Any, tiny_dit: Any, tiny_train: Any, edm: Any, dropout: float = 0.0, **changes: Any) -> Training:
+    config = tiny_train(**({"steps": STEPS, "epoch_steps": 5, "schedule": "constant"} | changes))
+    config = config.in_steps(len(tiny_data.train))
+    tiny_data.train.open_x(config.mirror)
+    network = tiny_dit(dropout=dropout, augmentation_label=config.augmentation.enabled)
+    ids = np.arange(len(tiny_data.train))
+    return Training(network, Batches(tiny_data.train, ids, edm, config, SEED), CPU)
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_the_states_are_those_of_the_training(name, tiny_data, tiny_dit, tiny_train, tiny_trainer, edm, tmp_path):
+    training = make(tiny_data, tiny_dit, tiny_train, edm, dropout=0.1, **SETTINGS[name])
+    layout = outline(training.network)
+    *_, last = training.states(layout, 0, STEPS, None)
+    torch.manual_seed(0)
+    network = tiny_dit(dropout=0.1, augmentation_label=False)
+    ids = np.arange(len(tiny_data.train))
+    pretrain(network, tiny_data, ids, edm, training.batches.config, tiny_trainer(), SEED, tmp_path, "test")
+    weights, _, _, average = parts(last)
+    for part, row in (("raw", weights), ("ema", average)):
+        stored = load_file(tmp_path / f"{part}.safetensors")
+        for key, value in layout.split(row).items():
+            assert torch.equal(stored[key], value), (part, key)
+
+
+def test_a_training_goes_on_from_any_state(tiny_data, tiny_dit, tiny_train, edm):
+    training = make(tiny_data, tiny_dit, tiny_train, edm, dropout=0.1, clip=0.5)
+    layout = outline(training.network)
+    states = list(training.states(layout, 0, STEPS, None))
+    again = list(training.states(layout, 4, STEPS, states[4]))
+    assert len(states) == STEPS + 1 and all(torch.equal(a, b) for a, b in zip(again, states[4:], strict=True))
+
+
+def run(step: Step, training: Training, state: Tensor, counts: Tensor) -> Tensor:
+    """The state after the whole training in which items count so much."""
+    for number in range(STEPS):
+        slots = torch.from_numpy(training.batches.slots(number))
+        batch = training.batches[number].apply(lambda v: v.double() if v.is_floating_point() else v)
+        state = step(state, counts[slots], batch, number)
+    return state
+
+
+class DoubleBatches(Batches):
+    """Batches in double precision."""
+
+    def __getitem__(self, index: int) -> Any:
+        return super().__getitem__(index).apply(lambda value: value.double() if value.is_floating_point() else value)
+
+
+@pytest.mark.parametrize("weights", ["raw", "ema"])
+@pytest.mark.parametrize("name", SETTINGS)
+def test_the_derivative_is_that_of_finite_differences(name, weights, tiny_data, tiny_dit, tiny_train, edm):
+    training = make(
+        tiny_data, tiny_dit, tiny_train, edm, dropout=0.1, **({} if name == "plain" else SMOOTH) | SETTINGS[name]
+    )
+    network = tiny_dit(dropout=0.1, augmentation_label=False, spread=0.1).double().train()
+    batches = DoubleBatches(**{name: getattr(training.batches, name) for name in training.batches.__dataclass_fields__})
+    training.batches = batches
+    layout = outline(network)
+    step = Step(network, layout, edm, batches.config, SEED)
+    row = layout.join(dict(network.named_parameters()))
+    zero = torch.zeros_like(row)
+    first = torch.cat([row, zero, zero, row])
+    items = len(batches.split)
+    place = 0 if weights == "raw" else 3
+    directions = torch.from_numpy(np.random.default_rng(1).standard_normal((3, len(row))))
+
+    states, state = [], first
+    for number in range(STEPS):
+        states.append(state)
+        state = step(state, torch.ones(8, dtype=torch.float64), batches[number], number)
+    after = begin_at_end(directions, items, weights)
+    for number in reversed(range(STEPS)):
+        after = step_back(step, training, states[number], number, after, together=2)
+    found = after.items
+    assert found.abs().max() > 0
+    for item in (0, 7, 20):
+        ends = []
+        for sign in (1, -1):
+            counts = torch.ones(items, dtype=torch.float64)
+            counts[item] += sign * NUDGE
+            ends.append(parts(run(step, training, first, counts))[place])
+        expected = directions @ (ends[0] - ends[1]) / (2 * NUDGE)
+        assert torch.allclose(found[:, item], expected, rtol=1e-5, atol=1e-7 * float(found.abs().max())), name

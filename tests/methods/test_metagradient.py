@@ -1,0 +1,221 @@
+"""Metagradients as a method: what really removing items does, signs, refusals, and how smooth a training is."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from tdattr.counterfactuals import Trained
+from tdattr.errors import UserError
+from tdattr.methods import Context, MethodSetup
+from tdattr.methods.metagradient import GROWTH, REPLAY, Metagradient
+from tdattr.methods.smoothness import SmoothnessConfig, agree
+from tdattr.methods.weighted_training import train_weighted
+from tdattr.scoring.cells import LossModel, QueryItems
+from tdattr.scoring.gradients import GradientConfig
+from tdattr.scoring.projection import ProjectionConfig
+from tdattr.store import Store
+from tdattr.training.pretrain import pretrain
+from tests.contexts import IDS, keep
+
+GRADIENTS = GradientConfig("loss", 30, "training", False, "all", ProjectionConfig("none", 8, 1))
+METHOD = Metagradient("metagradient", GRADIENTS, "replaced", 30.0, SmoothnessConfig(0.1, -1))
+STEPS = 40
+
+
+@pytest.fixture
+def world(
+    make_context: Callable[..., Context],
+    tiny_dit: Callable[..., nn.Module],
+    tiny_train: Any,
+    tiny_trainer: Any,
+    edm: Any,
+    tiny_data: Any,
+    tmp_path: Path,
+) -> Context:
+    """A context whose F1 has been trained on ``IDS``."""
+    train = tiny_train(steps=STEPS, epsilon=1e-3, mirror=True)
+    network = tiny_dit(4)
+    pretrain(network, tiny_data, IDS, edm, train, tiny_trainer(), 5, tmp_path, "test")
+
+    def f1() -> nn.Module:
+        trained = tiny_dit(4).requires_grad_(False)
+        trained.load_state_dict(load_file(tmp_path / "ema.safetensors"))
+        return trained
+
+    return make_context(
+        f1=f1,
+        f0=lambda: tiny_dit(4).requires_grad_(False),
+        initial=lambda: tiny_dit(4),
+        train=train,
+        conditions=torch.eye(4),
+        plan=keep(Store(tmp_path / "store", "cpu")),
+    )
+
+
+def losses_with(world: Context, items: np.ndarray, weight: float, folder: Path) -> torch.Tensor:
+    """The queries' losses where some items count so much."""
+    folder.mkdir()
+    counts = torch.ones(len(world.data.train))
+    counts[items] = weight
+    return losses_of(world, train_weighted(world, counts, folder))
+
+
+def losses_of(world: Context, network: nn.Module) -> torch.Tensor:
+    """The queries' losses under a network."""
+    noise = GRADIENTS.noise_set(world.diffusion, (1, 8, 8), world.seed)
+    return (
+        LossModel(world.diffusion, network, world.device, 64).table(QueryItems(world.queries), noise).double().mean(1)
+    )
+
+
+def test_scores_say_how_losses_change_where_items_are_removed(world: Context, tmp_path: Path) -> None:
+    scorer = replace(METHOD, removal="empty").start(world)
+    scored = [scorer(query) for query in range(4)]
+    scores = torch.stack([each.scores for each in scored]).double()
+    assert scores.shape == (4, len(IDS)) and all(each.facts[REPLAY] == 0 for each in scored)
+    whole = losses_with(world, IDS, 1.0, tmp_path / "whole")
+    rng = np.random.default_rng(1)
+    chosen = [rng.choice(len(IDS), 3, replace=False) for _ in range(8)]
+    said = torch.stack([scores[:, rows].sum(1) for rows in chosen])
+    for weight, least in ((0.9, 0.97), (0.0, 0.6)):  # a little less, as a derivative has it, and removed
+        losses = [losses_with(world, IDS[rows], weight, tmp_path / f"{weight} {n}") for n, rows in enumerate(chosen)]
+        changes = (torch.stack(losses) - whole) / (1 - weight)
+        found = [np.corrcoef(changes[:, query], said[:, query])[0, 1] for query in range(4)]
+        assert min(found) > least, found
+        size = float((changes * said).sum() / said.square().sum())
+        assert weight == 0 or 0.9 < size < 1.1
+
+
+def test_retraining_with_empty_places_is_the_training_with_weights_of_zero(
+    world: Context, tiny_dit: Callable[..., nn.Module], tiny_trainer: Any, tmp_path: Path
+) -> None:
+    removed = IDS[:3]
+    train = replace(world.train, coupled=True, removal="empty")
+    kept = np.setdiff1d(np.arange(48), removed)
+    (folder := tmp_path / "retrained").mkdir()
+    network = tiny_dit(4)
+    pretrain(network, world.data, kept, world.diffusion, train, tiny_trainer(), world.seed, folder, "test")
+    counts = torch.ones(48)
+    counts[removed] = 0
+    (tmp_path / "weighted").mkdir()
+    seen = replace(world, train=train, ids=np.arange(48))
+    weighted = train_weighted(seen, counts, tmp_path / "weighted").state_dict()
+    stored = load_file(folder / "ema.safetensors")
+    assert all(torch.equal(weighted[name], value) for name, value in stored.items())
+
+
+def test_scores_say_what_retraining_without_items_does_whose_places_others_fill(
+    world: Context, tiny_dit: Callable[..., nn.Module], tiny_trainer: Any, tmp_path: Path
+) -> None:
+    """By a training in which the others count as much more as the items count less, and by real retraining without
+    the items."""
+    everything, removed = np.arange(48), 8
+    train = replace(world.train, coupled=True, batch_size=24, steps=30)
+
+    def network(kept: np.ndarray, folder: Path) -> nn.Module:
+        folder.mkdir()
+        trained = tiny_dit(4)
+        pretrain(trained, world.data, kept, world.diffusion, train, tiny_trainer(), world.seed, folder, "test")
+        trained.load_state_dict(load_file(folder / "ema.safetensors"))
+        return trained.eval().requires_grad_(False)
+
+    f1 = network(everything, tmp_path / "f1")
+    seen = replace(world, train=train, ids=everything, f1=Trained("f1", lambda: f1))
+    scorer = replace(METHOD, smoothness=None).start(seen)
+    scores = torch.stack([scorer(query).scores for query in range(4)]).double()
+    assert scores.sum(1).abs().max() < 1e-4 * scores.abs().sum(1).min()
+    rng = np.random.default_rng(1)
+    chosen = [rng.choice(48, removed, replace=False) for _ in range(8)]
+    said = 48 / (48 - removed) * torch.stack([scores[:, rows].sum(1) for rows in chosen])
+    whole, nudge = losses_of(seen, f1), 0.1
+    weighted, retrained = [], []
+    for number, rows in enumerate(chosen):
+        counts = torch.full((48,), 1 + nudge * removed / (48 - removed))
+        counts[rows] = 1 - nudge
+        (folder := tmp_path / f"weighted {number}").mkdir()
+        weighted.append((losses_of(seen, train_weighted(seen, counts, folder)) - whole) / nudge)
+        kept = np.setdiff1d(everything, rows)
+        retrained.append(losses_of(seen, network(kept, tmp_path / str(number))) - whole)
+    for changes, least in ((torch.stack(weighted), 0.97), (torch.stack(retrained), 0.6)):
+        assert np.corrcoef(changes.flatten(), said.flatten())[0, 1] > least
+    size = float((torch.stack(weighted) * said).sum() / said.square().sum())
+    assert 0.9 < size < 1.1
+
+
+def test_a_smooth_training_is_told_from_one_that_is_not(world: Context, caplog: pytest.LogCaptureFixture) -> None:
+    facts = METHOD.start(world)(0).facts
+    assert 0.9 < facts["smoothness"] <= 1 and 0.9 < facts["prediction"] <= 1 and "not smooth" not in caplog.text
+    strict = replace(METHOD, smoothness=SmoothnessConfig(0.1, 1.0))
+    found = strict.start(world)(0).facts
+    assert ("not smooth" in caplog.text) == (min(found["smoothness"], found["prediction"]) < 1)
+    assert "smoothness" not in replace(METHOD, smoothness=None).start(world)(0).facts
+
+
+def test_a_training_that_magnifies_changes_is_told_from_one_that_does_not(
+    world: Context, caplog: pytest.LogCaptureFixture
+) -> None:
+    method = replace(METHOD, smoothness=None)
+    growth = method.start(world)(0).facts[GROWTH]
+    assert 0.5 < growth < 30 and "not smooth" not in caplog.text
+    assert replace(method, most_growth=growth / 2).start(world)(0).facts[GROWTH] == growth
+    assert f"up to {growth:.2g} times" in caplog.text
+
+
+def test_signs_agree_by_how_large_the_first_changes_are() -> None:
+    first = torch.tensor([3.0, -1.0, 0.0])
+    assert agree(first, torch.tensor([0.1, -9.0, 5.0])) == 1
+    assert agree(first, torch.tensor([0.1, 9.0, 5.0])) == pytest.approx(0.5)
+    assert agree(first, -first) == -1
+    assert agree(torch.zeros(3), first) == 1
+
+
+def test_a_training_that_was_not_repeated_is_told_of(
+    world: Context, tiny_dit: Callable[..., nn.Module], caplog: pytest.LogCaptureFixture
+) -> None:
+    other = tiny_dit(4, spread=0.1).requires_grad_(False)
+    method = replace(METHOD, smoothness=None)
+    scorer = method.start(replace(world, f1=Trained("other", lambda: other)))
+    assert scorer(0).facts[REPLAY] > 1e-3 and "ends at weights that differ from F1's" in caplog.text
+
+
+def setup(world: Context, **changes: Any) -> MethodSetup:
+    return replace(MethodSetup(world.f1.load(), world.diffusion, world.data, len(IDS), world.train), **changes)
+
+
+def test_what_cannot_be_repeated_is_refused(
+    world: Context, tiny_train: Any, tiny_dit: Callable[..., nn.Module]
+) -> None:
+    METHOD.check(setup(world))
+    refused = {
+        "leave out checkpoint": {"trained": False},
+        "train.selection=last": {"train": tiny_train(selection="best")},
+        "trainer.precision=32-true": {"precision": "bf16-mixed"},
+        "train.accumulate=1": {"train": tiny_train(accumulate=2), "network": tiny_dit(4, dropout=0.1)},
+    }
+    for said, changes in refused.items():
+        with pytest.raises(UserError, match=said):
+            METHOD.check(setup(world, **changes))
+    METHOD.check(setup(world, train=tiny_train(accumulate=2)))
+    for change in ({"parameters": "mlp"}, {"normalise": True}, {"projection": ProjectionConfig("sparse", 8, 1)}):
+        with pytest.raises(UserError, match="leave method.gradients.parameters=all"):
+            replace(METHOD, gradients=replace(GRADIENTS, **change))
+
+
+def test_a_network_that_counts_while_it_trains_is_refused(world: Context) -> None:
+    network = world.f1.load()
+    network.add_module("normal", nn.BatchNorm1d(3))
+    with pytest.raises(UserError, match=r"a training may change normal\.running_mean"):
+        METHOD.check_network(network)
+
+
+def test_what_is_computed_is_counted(world: Context) -> None:
+    needs = METHOD.work(world).needs
+    steps = [plan.cost().work.steps for plan in needs]
+    assert steps == [2 * STEPS, 0, STEPS, STEPS]
