@@ -41,7 +41,7 @@ from tdattr.seeding import generator, normal
 ITEMS, DRAWS = 3, 100
 STEP = 0.1  # of a weight, for smoothness
 REMOVED = {"halves": (0.5, 4), "twentieths": (0.05, 4)}  # the share, and how often
-CONFIG = GradientConfig("loss", DRAWS, "training", False, "all", ProjectionConfig("none", 1, 1))
+CONFIG = GradientConfig("loss", DRAWS, "training", False, "all", ProjectionConfig("none", 8, 1))
 
 
 @dataclass(eq=False)
