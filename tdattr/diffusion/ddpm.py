@@ -80,6 +80,7 @@ class DDPM(Diffusion):
                     f"diffusion.offset={self.offset} must lie between 0 and {room}, so that the first of "
                     f"diffusion.steps={self.steps} is below timesteps={self.timesteps}."
                 )
+        _ = self.tables  # not when a loss is first asked for, as tensors that torch.func makes end with it
 
     def unread(self) -> dict[str, str]:
         """What the other samplers read, and the betas of a schedule that has its own."""

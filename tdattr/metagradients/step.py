@@ -1,7 +1,7 @@
 """A step of training as a differentiable function of the state before it and of how much each item counts."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -38,6 +38,10 @@ class Step:
         with sdpa_kernel(SDPBackend.MATH):  # the other kernels have no second derivative
             return self.diffusion.loss(forward, *batch.inputs)
 
+    def embed(self, batch: Batch) -> Batch:
+        """A batch with its conditions as the network takes them inside of ``torch.func``."""
+        return replace(batch, given=self.network.embed_conditions(batch.given, len(batch)))
+
     def gradient(
         self, weights: Float[Tensor, " parameter"], counts: Float[Tensor, " batch"], batch: Batch, number: int
     ) -> Float[Tensor, " parameter"]:
@@ -59,7 +63,7 @@ class Step:
     ) -> Float[Tensor, " state"]:
         """The state after the step of that number, from 0."""
         weights, first, second, average = parts(state)
-        gradient = self.gradient(weights, counts, batch, number)
+        gradient = self.gradient(weights, counts, self.embed(batch), number)
         gradient = gradient * self.clipped(gradient)
         moved = self.move(number)
         first = torch.lerp(first, gradient, 1 - moved.beta)
@@ -79,6 +83,7 @@ class Step:
         those by the state before it, in place: all work besides the network's is to read and write them.
         ``together``: outputs at once, None: all. AdamW is differentiated by hand, the gradient by torch."""
         weights, first, second, _ = parts(state)
+        batch = self.embed(batch)
         counts = state.new_ones(len(batch)) if batch.counts is None else batch.counts.to(state.dtype)
         gradient, pull = vjp(lambda at, count: self.gradient(at, count, batch, number), weights, counts)[:2]
         moved, share = self.move(number), self.clipped(gradient)
@@ -93,9 +98,9 @@ class Step:
         by_second.addcmul_(by_weights, moved.slope(first, second, deviation))
         by_weights.mul_(moved.decay)
         pulled = vmap(pull)
-        by_counts = []
-        for rows in torch.arange(len(by_weights), device=state.device).split(together or len(by_weights)):
-            part = slice(int(rows[0]), int(rows[-1]) + 1)
+        by_counts, queries = [], len(by_weights)
+        for begin in range(0, queries, together or queries):
+            part = slice(begin, begin + (together or queries))
             by_gradient = torch.mul(by_second[part], 2 * (1 - moved.gamma) * clipped)
             by_gradient.add_(by_first[part], alpha=1 - moved.beta)
             through, by_count = pulled(self.pull_clipped(by_gradient, gradient, share))

@@ -280,3 +280,15 @@ def test_samplers_do_not_clamp_but_those_of_ddpm_on_pixels_clip_what_they_predic
     decoded = Pixels("pixels").decode(x)
     assert decoded.min() == -1 and decoded.max() == 1
     assert torch.equal(x, decoded) == (isinstance(sampler, DDPM) and sampler.sampler != "dpm_solver")
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_loss_may_first_be_asked_for_inside_of_torch_func(name: str) -> None:
+    made, x = variant(name), clean_images(2)
+    level = made.training_levels(generator(1, "test"), 2)
+
+    def loss(scale: Tensor) -> Tensor:
+        return made.loss(lambda noised, c_noise, given: scale * noised, x, level, x).sum()
+
+    first, second = (torch.func.grad(torch.func.grad(loss))(torch.ones(())) for _ in range(2))
+    assert first == second > 0

@@ -15,6 +15,9 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from tdattr.diffusion.batch import Batch
 from tdattr.diffusion.ddpm import DDPM
+from tdattr.metagradients.backward import begin_at_end
+from tdattr.metagradients.state import outline
+from tdattr.metagradients.step import Step
 from tdattr.networks import Given
 from tdattr.networks.stable_diffusion import StableDiffusion
 from tdattr.networks.stable_diffusion_folder import UNET
@@ -24,6 +27,7 @@ from tdattr.scoring.gradients import GradientConfig, Gradients
 from tdattr.scoring.pairs import NoiseSet
 from tdattr.scoring.projection import ProjectionConfig
 from tdattr.seeding import generator, normal
+from tdattr.training.config import TrainConfig
 from tests.diffusion.fakes import rngs, variant
 from tests.networks.tiny_network import SIZES, T, network_of, node
 from tests.networks.tiny_pipeline import TOKENS, WIDTH, save_pipeline
@@ -181,6 +185,22 @@ def test_activations_that_are_computed_again_change_nothing(folder: Path, ids: T
     assert fewer < 0.5 * all_values
     for name, value in kept.items():
         torch.testing.assert_close(value, recomputed[name], atol=0, rtol=0)
+
+
+def test_a_step_of_training_is_differentiated_also_where_activations_are_computed_again(
+    folder: Path, ddpm: DDPM, ids: Tensor, x: Tensor, tiny_train: Callable[..., TrainConfig]
+) -> None:
+    found = []
+    for again in (False, True):
+        network = network_of(folder, checkpoint_activations=again).train()
+        layout = outline(network)
+        step = Step(network, layout, ddpm, tiny_train().in_steps(4), 0)
+        row = layout.join(dict(network.named_parameters()))
+        end = begin_at_end(row[None], 4, "raw")
+        state = torch.cat([row, torch.zeros_like(row), torch.zeros_like(row), row])
+        found.append(step.pull(state, Batch(x, T, x, Given(ids)), 3, end.state))
+    assert found[0].abs().max() > 0
+    torch.testing.assert_close(found[0], found[1], atol=0, rtol=0)
 
 
 def same(value: Tensor) -> Tensor:
