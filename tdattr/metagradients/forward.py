@@ -20,15 +20,12 @@ class Training:
     """A training of ``network``, from its present weights or from a state of it; in place.
 
     On one device, each step a whole batch: what ``train.accumulate`` and several devices give up to rounding.
-    ``counts``: what the loss of each item of the split is multiplied by; None: 1.
     """
 
-    def __init__(
-        self, network: Network, batches: Batches, device: torch.device, counts: Float[Tensor, " item"] | None = None
-    ) -> None:
+    def __init__(self, network: Network, batches: Batches, device: torch.device) -> None:
         self.module = Pretraining(network, batches.diffusion, batches.config, batches.seed, mixed=False).to(device)
-        self.network, self.batches, self.device = network.train(), batches, device
-        self.counts = counts
+        self.module.on_fit_start()
+        self.network, self.batches, self.device = network, batches, device
 
     def states(
         self, layout: Layout, begin: int, end: int, state: Tensor | None, every: int = 1
@@ -49,10 +46,7 @@ class Training:
             group["lr"] = config.learning_rate * config.rate(number)
         optimizer.zero_grad()
         torch.manual_seed(torch_seed(self.batches.seed, "train.dropout", number, 0))
-        losses = self.module.losses(self.network, self.batches[number].to(self.device))
-        if self.counts is not None:
-            losses = losses * self.counts[torch.from_numpy(self.batches.slots(number))].to(self.device)
-        losses.mean().backward()
+        self.module.losses(self.network, self.batches[number].to(self.device)).mean().backward()
         if config.clip is not None:
             clip_grad_norm_(self.network.parameters(), config.clip)
         optimizer.step()

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import accumulate
 
 import torch
 from jaxtyping import Float
@@ -33,12 +32,6 @@ class Layout:
     def join(self, values: Mapping[str, Tensor]) -> Float[Tensor, " parameter"]:
         """Parameters by name as a row."""
         return torch.cat([values[name].detach().flatten() for name in self.names])
-
-    def place(self, name: str) -> slice:
-        """Where a parameter stands in a row."""
-        ends = list(accumulate(shape.numel() for shape in self.shapes))
-        index = self.names.index(name)
-        return slice(ends[index] - self.shapes[index].numel(), ends[index])
 
 
 def outline(network: Network) -> Layout:

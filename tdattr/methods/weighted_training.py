@@ -20,8 +20,8 @@ def open_training(context: Context, counts: Float[Tensor, " item"] | None = None
     multiplied by; None: 1."""
     config = replace(context.train.in_steps(len(context.ids)), accumulate=1)
     context.data.train.open_x(config.mirror)
-    batches = Batches(context.data.train, context.ids, context.diffusion, config, context.seed)
-    training = Training(context.initial(), batches, context.device, counts)
+    batches = Batches(context.data.train, context.ids, context.diffusion, config, context.seed, counts=counts)
+    training = Training(context.initial(), batches, context.device)
     return training, outline(training.network)
 
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from tdattr.data.prepared import Prepared, Split
@@ -35,7 +36,7 @@ class Batches(Dataset[Batch]):
     Coupled (``train.coupled``): a step's slots, levels and noise do not depend on what was removed; a slot whose item
     was removed is redrawn from a second generator keyed by the step. Two trainings then differ only where their data
     differ; with ``train.removal=empty`` it stays and counts 0. Otherwise the items come in a permutation of those
-    that are left, as in the papers.
+    that are left, as in the papers. ``counts``: what the loss of each item of the split is multiplied by; None: 1.
     """
 
     split: Split
@@ -45,6 +46,7 @@ class Batches(Dataset[Batch]):
     seed: int
     rank: int = 0
     ranks: int = 1
+    counts: Float[Tensor, " item"] | None = None
 
     def __getitem__(self, index: int) -> Batch:
         step, part = divmod(index, self.config.accumulate)
@@ -58,10 +60,16 @@ class Batches(Dataset[Batch]):
             given = replace(given, augmentation=label)
         level = self.diffusion.training_levels(generator(self.seed, "train.level", step), len(ids))
         noise = normal(generator(self.seed, "train.noise", step), *x.shape)
-        counts = torch.from_numpy(np.isin(ids, self.ids).astype(np.float32)) if self.has_empty_slots else None
-        return Batch(x, level, noise, given, counts=counts)[
-            part * self.ranks + self.rank :: self.config.accumulate * self.ranks
-        ]
+        share = slice(part * self.ranks + self.rank, None, self.config.accumulate * self.ranks)
+        return Batch(x, level, noise, given, counts=self.count(ids))[share]
+
+    def count(self, ids: Int[np.ndarray, " batch"]) -> Float[Tensor, " batch"] | None:
+        """What the losses of a batch's items are multiplied by; None: 1."""
+        counts = None if self.counts is None else self.counts[torch.from_numpy(ids)]
+        if not self.has_empty_slots:
+            return counts
+        there = torch.from_numpy(np.isin(ids, self.ids).astype(np.float32))
+        return there if counts is None else there * counts
 
     @property
     def has_empty_slots(self) -> bool:

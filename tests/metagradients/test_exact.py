@@ -1,5 +1,7 @@
 """Metagradients against the trainings themselves: bit by bit forward, by finite differences backward."""
 
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -28,26 +30,38 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "coupled": {"coupled": True},
     "decay": {"weight_decay": 0.5},
     "smooth": SMOOTH,
+    "replaced": {"coupled": True},
+    "empty": {"coupled": True, "removal": "empty"},
 }
+REMOVED = {"replaced": [3, 20], "empty": [3, 20]}  # before F1 is trained; none elsewhere
 
 
-def make(tiny_data: Any, tiny_dit: Any, tiny_train: Any, edm: Any, dropout: float = 0.0, **changes: Any) -> Training:
+def make(
+    tiny_data: Any,
+    tiny_dit: Any,
+    tiny_train: Any,
+    edm: Any,
+    dropout: float = 0.0,
+    removed: Sequence[int] = (),
+    **changes: Any,
+) -> Training:
     config = tiny_train(**({"steps": STEPS, "epoch_steps": 5, "schedule": "constant"} | changes))
     config = config.in_steps(len(tiny_data.train))
     tiny_data.train.open_x(config.mirror)
     network = tiny_dit(dropout=dropout, augmentation_label=config.augmentation.enabled)
-    ids = np.arange(len(tiny_data.train))
+    ids = np.setdiff1d(np.arange(len(tiny_data.train)), removed)
     return Training(network, Batches(tiny_data.train, ids, edm, config, SEED), CPU)
 
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_the_states_are_those_of_the_training(name, tiny_data, tiny_dit, tiny_train, tiny_trainer, edm, tmp_path):
-    training = make(tiny_data, tiny_dit, tiny_train, edm, dropout=0.1, **SETTINGS[name])
+    removed = REMOVED.get(name, ())
+    training = make(tiny_data, tiny_dit, tiny_train, edm, dropout=0.1, removed=removed, **SETTINGS[name])
     layout = outline(training.network)
     *_, last = training.states(layout, 0, STEPS, None)
     torch.manual_seed(0)
     network = tiny_dit(dropout=0.1, augmentation_label=False)
-    ids = np.arange(len(tiny_data.train))
+    ids = training.batches.ids
     pretrain(network, tiny_data, ids, edm, training.batches.config, tiny_trainer(), SEED, tmp_path, "test")
     weights, _, _, average = parts(last)
     for part, row in (("raw", weights), ("ema", average)):
@@ -64,12 +78,26 @@ def test_a_training_goes_on_from_any_state(tiny_data, tiny_dit, tiny_train, edm)
     assert len(states) == STEPS + 1 and all(torch.equal(a, b) for a, b in zip(again, states[4:], strict=True))
 
 
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_step_that_is_differentiated_is_the_step_that_is_taken(name, tiny_data, tiny_dit, tiny_train, edm):
+    settings = {"epsilon": 1e-3} | SETTINGS[name]  # a small one magnifies what rounding leaves of a gradient
+    training = make(tiny_data, tiny_dit, tiny_train, edm, dropout=0.1, removed=REMOVED.get(name, ()), **settings)
+    layout = outline(training.network)
+    states = list(training.states(layout, 0, STEPS, None))
+    step = Step(training.network, layout, edm, training.batches.config, SEED)
+    for number, (before, after) in enumerate(pairwise(states)):
+        batch = training.batches[number]
+        found = step(before, torch.ones(8) if batch.counts is None else batch.counts, batch, number)
+        moved, expected = ((end - before).view(4, -1) for end in (found, after))
+        assert ((moved - expected).norm(dim=1) <= 1e-4 * expected.norm(dim=1)).all(), number
+
+
 def run(step: Step, training: Training, state: Tensor, counts: Tensor) -> Tensor:
     """The state after the whole training in which items count so much."""
     for number in range(STEPS):
-        slots = torch.from_numpy(training.batches.slots(number))
-        batch = training.batches[number].apply(lambda v: v.double() if v.is_floating_point() else v)
-        state = step(state, counts[slots], batch, number)
+        slots, batch = torch.from_numpy(training.batches.slots(number)), training.batches[number]
+        there = counts[slots] if batch.counts is None else counts[slots] * batch.counts
+        state = step(state, there, batch, number)
     return state
 
 
@@ -83,9 +111,8 @@ class DoubleBatches(Batches):
 @pytest.mark.parametrize("weights", ["raw", "ema"])
 @pytest.mark.parametrize("name", SETTINGS)
 def test_the_derivative_is_that_of_finite_differences(name, weights, tiny_data, tiny_dit, tiny_train, edm):
-    training = make(
-        tiny_data, tiny_dit, tiny_train, edm, dropout=0.1, **({} if name == "plain" else SMOOTH) | SETTINGS[name]
-    )
+    settings = ({} if name == "plain" else SMOOTH) | SETTINGS[name]
+    training = make(tiny_data, tiny_dit, tiny_train, edm, dropout=0.1, removed=REMOVED.get(name, ()), **settings)
     network = tiny_dit(dropout=0.1, augmentation_label=False, spread=0.1).double().train()
     batches = DoubleBatches(**{name: getattr(training.batches, name) for name in training.batches.__dataclass_fields__})
     training.batches = batches
@@ -98,16 +125,20 @@ def test_the_derivative_is_that_of_finite_differences(name, weights, tiny_data, 
     place = 0 if weights == "raw" else 3
     directions = torch.from_numpy(np.random.default_rng(1).standard_normal((3, len(row))))
 
-    states, state = [], first
-    for number in range(STEPS):
-        states.append(state)
-        state = step(state, torch.ones(8, dtype=torch.float64), batches[number], number)
+    states = [first]
+    for number in range(STEPS - 1):
+        counts = batches[number].counts
+        counts = torch.ones(8, dtype=torch.float64) if counts is None else counts
+        states.append(step(states[-1], counts, batches[number], number))
+    if name == "clipped":
+        ones = torch.ones(8, dtype=torch.float64)
+        assert step.clipped(step.gradient(parts(first)[0], ones, batches[0], 0)) < 1
     after = begin_at_end(directions, items, weights)
     for number in reversed(range(STEPS)):
         after = step_back(step, training, states[number], number, after, together=2)
     found = after.items
     assert found.abs().max() > 0
-    for item in (0, 7, 20):
+    for item in (0, 7, 21):
         ends = []
         for sign in (1, -1):
             counts = torch.ones(items, dtype=torch.float64)

@@ -110,7 +110,9 @@ def die(monkeypatch: pytest.MonkeyPatch, keeper: type, step: int, train: Callabl
             train()
 
 
-@pytest.mark.parametrize("changes", [{}, {"removal": "empty"}, {"coupled": False, "schedule": "cosine", "ema_ramp": True}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"removal": "empty"}, {"coupled": False, "schedule": "cosine", "ema_ramp": True}]
+)
 def test_they_give_the_weights_and_losses_of_one_after_the_other(
     trainings: Trainings, config: Any, tiny_train: Callable[..., Any], tiny_trainer: Callable[..., Any], changes: Any
 ) -> None:
