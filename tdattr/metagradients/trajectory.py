@@ -16,7 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from tdattr.files import move_into_place, name_aside
+from tdattr.files import move_into_place, name_aside, writing
 from tdattr.interim import RESUME, ROWS
 from tdattr.metagradients.backward import Cotangents, step_back
 from tdattr.metagradients.forward import Training
@@ -94,21 +94,23 @@ class Trajectory:
         return self.folder / f"{ROWS}_state_{place:08d}.npy"
 
     def save(self, place: int, state: Tensor) -> None:
-        """Keep a state, in one step."""
+        """Keep a state, in one step. Raises UserError where the disk is full."""
         aside = self.folder / f"{ROWS}_aside.npy"
-        np.save(aside, state.cpu().numpy())
-        os.replace(aside, self.path(place))
+        with writing(self.folder):
+            np.save(aside, state.cpu().numpy())
+            os.replace(aside, self.path(place))
 
     def load(self, place: int) -> Float[Tensor, " state"]:
         """A state that is kept, on the training's device."""
         return torch.from_numpy(np.load(self.path(place))).to(self.training.device)
 
     def keep(self, cotangents: Cotangents, begin: int) -> None:
-        """Note where the way back stands, in one step."""
+        """Note where the way back stands, in one step. Raises UserError where the disk is full."""
         path = self.folder / RESUME
         tensors = {each.name: getattr(cotangents, each.name).cpu() for each in fields(cotangents)}
-        save_file(tensors, name_aside(path), metadata={BEGIN: str(begin)})
-        move_into_place(name_aside(path), path)
+        with writing(self.folder):
+            save_file(tensors, name_aside(path), metadata={BEGIN: str(begin)})
+            move_into_place(name_aside(path), path)
 
     def resume(self, like: Cotangents) -> tuple[Cotangents, int] | None:
         """Where an interrupted way back stood; None where there was none. On the device of ``like``."""
