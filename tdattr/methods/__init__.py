@@ -115,6 +115,7 @@ class MethodSetup:
     attributed: Mapping[str, Ids] = field(default_factory=dict)  # those that it scores
     trained: bool = True  # whether F1 is trained here, in that precision
     precision: str = "32-true"
+    devices: int = 1  # on which F1 is trained
     query_fields: Collection[str] | None = None  # what is known of every query; None: what is known of the items
 
 
@@ -170,6 +171,11 @@ class Method(Attributor, ABC):
         """Raise UserError where scoring fits neither into the memory of the device nor onto the disk of ``root``, where
         artifacts are; called where the scores are not there yet. Of ``context`` as for ``work``."""
         return None
+
+    def warn(self, facts: Mapping[str, float]) -> list[str]:
+        """Why its scores may be worse than they could be, in sentences. ``facts``: what it noted of the queries, as
+        means over them."""
+        return []
 
     def without(self, context: Context) -> Mapping[str, Trained]:
         """The models without a group by which it scores, by the group: what it has in place of F1 trained on the rest.

@@ -5,6 +5,7 @@ MAGIC (Ilyas & Engstrom 2025, arXiv 2504.16430) for language models; the derivat
 """
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -18,13 +19,13 @@ from torch import Tensor
 from tdattr.configs import describe
 from tdattr.costs import NO_WORK, NUMBER_BYTES, Cost, Work
 from tdattr.errors import UserError
+from tdattr.metagradients.describe import GROWTH, PREDICTION, SMOOTHNESS
 from tdattr.metagradients.room import check_room, count_room
 from tdattr.metagradients.state import Layout, find_weights
 from tdattr.methods import Context, MethodSetup, MethodWork, Scored, Scorer
 from tdattr.methods.gradient_features import (
     Differentiating,
     count_parameters,
-    noise_set,
     plan_query_features,
     query_features,
 )
@@ -38,7 +39,6 @@ log = logging.getLogger(__name__)
 FILE = "metagradients.safetensors"
 ITEMS = "items"
 REPLAY = "replay_difference"
-GROWTH = "growth"
 SAME = 1e-3  # of the length of the weights: what rounding makes of a training that is repeated on another machine
 PASSES_BACK = 2  # a step back differentiates a gradient: twice the passes of the step
 
@@ -68,6 +68,11 @@ class Metagradient(Differentiating):
                 "A metagradient begins with the whole derivative of the query's output: leave method.gradients."
                 "parameters=all, normalise=false and projection.kind=none."
             )
+        if self.smoothness is not None and config.output != "loss":
+            raise UserError(
+                "method.smoothness compares scores with losses: leave method.gradients.output=loss, or set "
+                "method.smoothness=null."
+            )
 
     def check_network(self, network: Network) -> None:
         """What a training changes must be its parameters alone. Raises UserError."""
@@ -86,11 +91,15 @@ class Metagradient(Differentiating):
             raise UserError("metagradient needs the last weights of a training: set train.selection=last.")
         if setup.precision != "32-true":
             raise UserError("metagradient repeats the training of F1 in float32: set trainer.precision=32-true.")
-        if setup.train.accumulate > 1 and setup.network.has_dropout:
-            raise UserError("metagradient draws the dropout of whole batches: set train.accumulate=1.")
+        if setup.train.accumulate * setup.devices > 1 and setup.network.has_dropout:
+            raise UserError(
+                "metagradient draws the dropout of whole batches: set train.accumulate=1 and trainer.devices=1."
+            )
 
     def check_room(self, context: Context, root: Path) -> None:
-        """The way back must fit; what it takes is said. Raises UserError."""
+        """The way back must fit, unless it is there; what it takes is said. Raises UserError."""
+        if self.plan(context, None).finished:
+            return
         weights, items = count_parameters(context, self.gradients), len(context.data.train)
         check_room(count_room(weights, items, context.count_steps(), len(context.queries)), context.device, root)
 
@@ -98,7 +107,7 @@ class Metagradient(Differentiating):
         """All queries at once, and the trainings that tell how smooth F1's is."""
         trainings = []
         if self.smoothness is not None:
-            trainings = plan_trainings(context, self.smoothness, noise_set(context, self.gradients))
+            trainings = plan_trainings(context, self.smoothness, self.gradients)
         return MethodWork(NO_WORK, needs=[self.plan(context, None), *trainings])
 
     def start(self, context: Context) -> Scorer:
@@ -107,44 +116,39 @@ class Metagradient(Differentiating):
         folder = self.plan(context, outputs).get().folder
         with safe_open(folder / FILE, framework="pt") as file:
             values, facts = file.get_tensor(ITEMS), {name: float(value) for name, value in file.metadata().items()}
-        difference, growth = facts[REPLAY], facts[GROWTH]
-        if difference > SAME:
-            log.warning(
-                "The training of F1, repeated here, ends at weights that differ from F1's by %.2g %% of their length: "
-                "the scores are those of the repeated training.",
-                100 * difference,
-            )
-        if not growth <= self.most_growth:  # it may be no number
-            log.warning(
-                "The training of F1 is not smooth in its data: a change of the network's weights during it changes the "
-                "queries' losses up to %.2g times as much as one of the trained weights, so that it cannot be "
-                "attributed so: raise train.epsilon, lower train.learning_rate or train.steps, or choose a network "
-                "that learns without a plateau.",
-                growth,
-            )
         scores = -values[:, torch.from_numpy(context.ids)]
         if self.smoothness is not None:
-            facts |= self.judge(context, self.smoothness, scores)
+            facts |= measure_smoothness(context, self.smoothness, self.gradients, scores)
+        for warning in self.warn(facts):
+            log.warning(warning)
         if self.removal == "replaced":
             scores = scores - scores.mean(1, keepdim=True)
         return lambda query: Scored(scores[query], facts)
 
-    def judge(
-        self, context: Context, config: SmoothnessConfig, scores: Float[Tensor, "query item"]
-    ) -> dict[str, float]:
-        """How smooth the training of F1 is, and how well the scores predict one whose items count a little otherwise;
-        with a warning where either is low."""
-        noise = noise_set(context, self.gradients)
-        smoothness, prediction = measure_smoothness(context, config, noise, scores)
-        if min(smoothness, prediction) < config.least:
-            log.warning(
-                "The training of F1 is not smooth in its data (%.2f of 1), or not enough that its derivatives say what "
-                "it does a step further (correlation %.2f), so that it cannot be attributed so: raise train.epsilon, "
-                "train.batch_size or train.ema.",
-                smoothness,
-                prediction,
+    def warn(self, facts: Mapping[str, float]) -> list[str]:
+        """Where the training could not be repeated, or is not smooth in its data."""
+        warnings, growth = [], facts[GROWTH]
+        if facts[REPLAY] > SAME:
+            warnings.append(
+                f"The training of F1, repeated here, ends at weights that differ from F1's by {facts[REPLAY]:.2%} of "
+                "their length: the scores are those of the repeated training."
             )
-        return {"smoothness": smoothness, "prediction": prediction}
+        if not growth <= self.most_growth:  # it may be no number
+            warnings.append(
+                "The training of F1 is not smooth in its data: a change of the network's weights during it changes the "
+                f"queries' losses up to {growth:.2g} times as much as one of the trained weights, so that it cannot be "
+                "attributed so: raise train.epsilon, lower train.learning_rate or train.steps, or choose a network "
+                "that learns without a plateau."
+            )
+        measured = {name: facts[name] for name in (SMOOTHNESS, PREDICTION) if name in facts}
+        if self.smoothness is not None and not all(value >= self.smoothness.least for value in measured.values()):
+            said = ", ".join(f"{name} {value:.2f}" for name, value in measured.items())
+            warnings.append(
+                f"The training of F1 is not smooth enough in its data ({said}, of 1) that its derivatives say what it "
+                "does a step further, so that it cannot be attributed so: raise train.epsilon, train.batch_size or "
+                "train.ema."
+            )
+        return warnings
 
     def plan(self, context: Context, outputs: Float[Tensor, "query parameter"] | None) -> Plan:
         """The derivatives; ``outputs``: those of the queries' outputs by F1's weights, None where nothing is built."""

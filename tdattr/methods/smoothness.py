@@ -12,16 +12,19 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tdattr.costs import NUMBER_BYTES, Cost, Work
+from tdattr.metagradients.describe import PREDICTION, SMOOTHNESS
 from tdattr.methods import Context
+from tdattr.methods.gradient_features import noise_set
 from tdattr.ranges import Range
 from tdattr.scoring.cells import LossModel, QueryItems
-from tdattr.scoring.pairs import NoiseSet
+from tdattr.scoring.gradients import GradientConfig
 from tdattr.seeding import generator
 from tdattr.store import Plan, share_out
 
 FILE = "losses.safetensors"
 LOSSES = "losses"
 FURTHER = (0, 1, 2)  # steps along the direction: F1 is the first of the three trainings
+FEWEST = 3  # queries of which a correlation is taken: that of two is 1 or -1
 
 
 @dataclass(frozen=True)
@@ -34,16 +37,19 @@ class SmoothnessConfig:
 
 
 def measure_smoothness(
-    context: Context, config: SmoothnessConfig, noise: NoiseSet, scores: Float[Tensor, "query item"]
-) -> tuple[float, float]:
-    """Two numbers from -1 to 1. The share of the change of the queries' losses in the first step whose sign the second
-    step has too, less the share where it has not; and the correlation, over the queries, of the change in the first
-    step with what the ``scores`` of the items that F1 sees predict of it."""
-    artifacts = share_out(plan_trainings(context, config, noise))
+    context: Context, config: SmoothnessConfig, gradients: GradientConfig, scores: Float[Tensor, "query item"]
+) -> dict[str, float]:
+    """Facts from -1 to 1. The share of the change of the queries' losses in the first step whose sign the second
+    step has too, less the share where it has not; and, of enough queries, the correlation over them of the change in
+    the first step with what the ``scores`` of the items that F1 sees predict of it."""
+    artifacts = share_out(plan_trainings(context, config, gradients))
     first, second, third = (load_file(artifact.folder / FILE)[LOSSES].double() for artifact in artifacts)
-    predicted = scores[:, draw_half(context)].double().sum(1)
-    correlation = torch.corrcoef(torch.stack([predicted, second - first]))[0, 1]
-    return agree(second - first, third - second), float(correlation.nan_to_num())
+    facts = {SMOOTHNESS: agree(second - first, third - second)}
+    if len(scores) >= FEWEST:
+        predicted = scores[:, draw_half(context)].double().sum(1)
+        correlation = torch.corrcoef(torch.stack([predicted, second - first]))[0, 1]
+        facts[PREDICTION] = float(correlation.nan_to_num())
+    return facts
 
 
 def draw_half(context: Context) -> Int[np.ndarray, " row"]:
@@ -57,9 +63,9 @@ def agree(first: Float[Tensor, " query"], second: Float[Tensor, " query"]) -> fl
     return float((first.abs() * first.sign() * second.sign()).sum() / size) if size else 1.0
 
 
-def plan_trainings(context: Context, config: SmoothnessConfig, noise: NoiseSet) -> list[Plan]:
-    """The losses of the queries under each of the three."""
-    rows = draw_half(context)
+def plan_trainings(context: Context, config: SmoothnessConfig, gradients: GradientConfig) -> list[Plan]:
+    """The losses of the queries under each of the three, at the noise of ``gradients``."""
+    rows, noise = draw_half(context), noise_set(context, gradients)
 
     def plan(times: int) -> Plan:
         def build(folder: Path) -> None:
@@ -80,7 +86,8 @@ def plan_trainings(context: Context, config: SmoothnessConfig, noise: NoiseSet) 
             evaluations=queries * len(noise),
             bytes=queries * NUMBER_BYTES,
         )
-        key = {"lost": times * config.step, "queries": context.queries.address, "draws": len(noise)}
+        key = {"lost": times * config.step, "queries": context.queries.address}
+        key |= {"draws": gradients.draws, "levels": gradients.levels}
         return context.plan("weighted", 1, key, build).costing(lambda: Cost(work, context.f1.plans))
 
     return [plan(times) for times in FURTHER]

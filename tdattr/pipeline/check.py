@@ -82,6 +82,7 @@ def check(ws: Workspace, overrides: Iterable[str] = (), swept: bool = False, wei
             ws.dataset.text,
             trained=train(ws).stage == TRAINED,
             precision=ws.trainer.precision,
+            devices=ws.trainer.devices,
             query_fields=query_fields,
         )
         method.check(replace(setup, groups=ws.groups, attributed=ws.attributed) if method.scores_groups else setup)

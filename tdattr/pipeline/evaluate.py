@@ -11,6 +11,7 @@ from torch import Tensor
 from tdattr.costs import NO_WORK, Cost
 from tdattr.files import to_json
 from tdattr.ids import digest_ids
+from tdattr.metagradients.describe import tell_smoothness
 from tdattr.metrics.comparison import warn_few
 from tdattr.pipeline.attribute import attribute, describe_needs, other_methods
 from tdattr.pipeline.counterfactuals import WorkspaceCounterfactuals
@@ -169,13 +170,14 @@ def summarise(ws: Workspace, plan: Plan) -> tuple[dict[str, Any], list[str]]:
             **verdict["artifacts"],
         },
     }
-    return summary, [*verdict["lines"], *tell_allocation(verdict["facts"])]
+    return summary, [*verdict["lines"], *tell_allocation(verdict["facts"]), *tell_smoothness(verdict["facts"])]
 
 
 def warn_of_scores(ws: Workspace, facts: dict[str, float]) -> list[str]:
     """Why the scores may be worse than they could be, by what the method noted."""
     capped = tell_capped(facts)
-    return [*warn_of_misses(ws.protocol.top(len(ws.ids)), facts), *([] if capped is None else [capped])]
+    misses = warn_of_misses(ws.protocol.top(len(ws.ids)), facts)
+    return [*misses, *([] if capped is None else [capped]), *ws.method.warn(facts)]
 
 
 def warn_of_misses(top: int | None, facts: dict[str, float]) -> list[str]:

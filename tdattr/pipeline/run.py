@@ -19,6 +19,7 @@ from tdattr.errors import first_line
 from tdattr.files import expand, write_json
 from tdattr.loggers import Guarded, Logger, Recorder
 from tdattr.loggers.none import NoLogger
+from tdattr.metagradients.describe import tell_smoothness
 from tdattr.metrics.choice import complete_measures
 from tdattr.pipeline.accuracy import examine_accuracy, plan_accuracy
 from tdattr.pipeline.attribute import attribute, other_methods
@@ -99,7 +100,7 @@ def work(ws: Workspace, logger: Logger, recorder: Recorder, folder: Path, write_
             save_attributions(ws, folder / ATTRIBUTIONS)
             save_scores(ws, folder / SCORES)
             facts = mean_facts(last)
-            for line in tell_allocation(facts):
+            for line in [*tell_allocation(facts), *tell_smoothness(facts)]:
                 log.info("%s, %s", ws.cfg.method.name, line)
             for warning in warn_of_scores(ws, facts):
                 log.warning("Warning: %s", warning)

@@ -13,6 +13,7 @@ import yaml
 
 from tdattr.errors import UserError
 from tdattr.experiments import experiment_key, name_experiment
+from tdattr.metagradients.describe import tell_smoothness
 from tdattr.metrics.unlikely import warn_unlikely
 from tdattr.report.arguments import ACCURACY, SUMMARY, find_named, no_run
 from tdattr.report.naming import flatten, name_runs, tell_apart, tell_usual, variant_settings
@@ -179,7 +180,8 @@ class Experiment:
         for method, by_seed in self.runs.items():
             facts = average([run.summary.get("facts", {}) for run in by_seed.values()])
             capped = tell_capped(facts)
-            told = [*([] if capped is None else [capped]), *(f"{line}." for line in tell_allocation(facts))]
+            lines = [*tell_allocation(facts), *tell_smoothness(facts)]
+            told = [*([] if capped is None else [capped]), *(f"{line}." for line in lines)]
             sentences += [f"{method}: {sentence}" for sentence in told]
         return sentences
 

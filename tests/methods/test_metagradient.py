@@ -13,9 +13,10 @@ from torch import nn
 
 from tdattr.counterfactuals import Trained
 from tdattr.errors import UserError
+from tdattr.metagradients import room
 from tdattr.methods import Context, MethodSetup
 from tdattr.methods.metagradient import GROWTH, REPLAY, Metagradient
-from tdattr.methods.smoothness import SmoothnessConfig, agree
+from tdattr.methods.smoothness import SmoothnessConfig, agree, plan_trainings
 from tdattr.methods.weighted_training import train_weighted
 from tdattr.scoring.cells import LossModel, QueryItems
 from tdattr.scoring.gradients import GradientConfig
@@ -154,8 +155,21 @@ def test_a_smooth_training_is_told_from_one_that_is_not(world: Context, caplog: 
     assert 0.9 < facts["smoothness"] <= 1 and 0.9 < facts["prediction"] <= 1 and "not smooth" not in caplog.text
     strict = replace(METHOD, smoothness=SmoothnessConfig(0.1, 1.0))
     found = strict.start(world)(0).facts
-    assert ("not smooth" in caplog.text) == (min(found["smoothness"], found["prediction"]) < 1)
+    assert found["prediction"] < 1 and f"prediction {found['prediction']:.2f}, of 1" in caplog.text
+    assert strict.warn(found) and not METHOD.warn(found)
     assert "smoothness" not in replace(METHOD, smoothness=None).start(world)(0).facts
+
+
+def test_of_two_queries_no_correlation_is_taken(world: Context) -> None:
+    facts = METHOD.start(replace(world, queries=world.queries.select(slice(0, 2))))(0).facts
+    assert "smoothness" in facts and "prediction" not in facts and not METHOD.warn(facts)
+
+
+def test_losses_at_other_levels_are_not_taken_for_these(world: Context) -> None:
+    others = replace(GRADIENTS, levels="generation")
+    assert METHOD.smoothness is not None
+    here, there = (plan_trainings(world, METHOD.smoothness, gradients) for gradients in (GRADIENTS, others))
+    assert all(one.address != other.address for one, other in zip(here, there, strict=True))
 
 
 def test_a_training_that_magnifies_changes_is_told_from_one_that_does_not(
@@ -198,14 +212,31 @@ def test_what_cannot_be_repeated_is_refused(
         "train.selection=last": {"train": tiny_train(selection="best")},
         "trainer.precision=32-true": {"precision": "bf16-mixed"},
         "train.accumulate=1": {"train": tiny_train(accumulate=2), "network": tiny_dit(4, dropout=0.1)},
+        "trainer.devices=1": {"devices": 2, "network": tiny_dit(4, dropout=0.1)},
     }
     for said, changes in refused.items():
         with pytest.raises(UserError, match=said):
             METHOD.check(setup(world, **changes))
-    METHOD.check(setup(world, train=tiny_train(accumulate=2)))
+    METHOD.check(setup(world, train=tiny_train(accumulate=2), devices=2))
     for change in ({"parameters": "mlp"}, {"normalise": True}, {"projection": ProjectionConfig("sparse", 8, 1)}):
         with pytest.raises(UserError, match="leave method.gradients.parameters=all"):
             replace(METHOD, gradients=replace(GRADIENTS, **change))
+    with pytest.raises(UserError, match="leave method.gradients.output=loss"):
+        replace(METHOD, gradients=replace(GRADIENTS, output="mean_output"))
+    assert replace(METHOD, gradients=replace(GRADIENTS, output="mean_output"), smoothness=None)
+
+
+def test_room_is_asked_for_until_the_derivatives_are_there(
+    world: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method = replace(METHOD, smoothness=None)
+    with monkeypatch.context() as patch:
+        patch.setattr(room, "find_free_memory", lambda device: 0)
+        with pytest.raises(UserError, match="of the memory of cpu"):
+            method.check_room(world, tmp_path)
+    method.start(world)
+    monkeypatch.setattr(room, "find_free_memory", lambda device: 0)
+    method.check_room(world, tmp_path)
 
 
 def test_a_network_that_counts_while_it_trains_is_refused(world: Context) -> None:

@@ -197,6 +197,16 @@ def test_how_many_losses_a_race_took_is_said(outputs: Outputs, monkeypatch: pyte
     assert said in page.render([(experiment, [], [])], [], [])
 
 
+def test_how_smooth_a_training_is_is_said(outputs: Outputs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(UNPICTURED, lambda *_: [])
+    for seed, growth in ((1, 2.0), (2, 3.0)):
+        outputs.run("metagradient", seed, summary={"facts": {"growth": growth, "smoothness": 0.5}})
+    (experiment,) = collect([outputs.root]).experiments
+    [said] = experiment.noted
+    assert said.startswith("metagradient: derivatives grow up to 2.5 times") and "smoothness is 0.50 of 1" in said
+    assert said in page.render([(experiment, [], [])], [], [])
+
+
 def test_variants_of_a_method_get_rows_of_their_own() -> None:
     configs = [{"name": "mucs", "unlearn": {"weight": weight, "stop": 0.95}} for weight in (0.1, 0.2)]
     usual = [{"name": "m", "k": {"x": 1}}, {"name": "m", "k": {"x": 1}}]
