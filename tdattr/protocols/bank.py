@@ -38,6 +38,7 @@ from tdattr.queries import Queries
 from tdattr.ranges import Count
 from tdattr.scores import Scores
 from tdattr.store import Plan
+from tdattr.training.config import TrainConfig
 from tdattr.wording import counted, tell_interval
 
 VERSION = 2  # of what a verdict holds
@@ -111,7 +112,7 @@ class Bank(Protocol):
     def check(self, setup: ProtocolSetup) -> None:
         """Items, queries, groups and F1's training must be those of the bank. Raises UserError."""
         data, leave_out = self.data, "leave out what changes it"
-        differences = list(find_differences(data.training, setup.training))
+        differences = list(find_differences(complete(data.training), complete(setup.training)))
         if len(setup.items) != data.items or any(name == "ids" for name, *_ in differences):
             raise UserError(
                 f"The bank was made with {data.items} items, and F1 sees {len(setup.items)}, not the same: {leave_out}."
@@ -243,6 +244,11 @@ def tell(summary: Mapping[str, Mapping[str, float | None]]) -> str:
         ceiling = "" if values["ceiling"] is None else f" of {values['ceiling']:.3f}"
         parts.append(f"{name} {values['mean']:.3f} ({tell_interval(values['low'], values['high'])}){ceiling}")
     return ", ".join(parts)
+
+
+def complete(training: Mapping[str, Any]) -> dict[str, Any]:
+    """A training with what is not described where it is as before it could be set."""
+    return dict(training) | {"train": dict(TrainConfig.added) | dict(training["train"])}
 
 
 def find_differences(theirs: Any, ours: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:

@@ -251,6 +251,10 @@ def test_controls_that_the_leaderboard_has_are_refused(folder: Path) -> None:
             {"training": {"seed": 1, "train": {"steps": 5}}},
             "train.ema=0.9, here F1 is trained with train.ema=null: set the former, or leave out",
         ),
+        (
+            {"training": {"seed": 1, "train": {"steps": 5, "ema": 0.9, "epsilon": 0.1}}},
+            "train.epsilon=1e-08, here F1 is trained with train.epsilon=0.1: set the former, or leave out",
+        ),
         ({"items": pd.DataFrame(index=range(39))}, "made with 40 items, and F1 sees 39, not the same"),
         ({"queries": pd.DataFrame({"id": [100, 102]})}, "The bank's queries show something else"),
         (
