@@ -152,6 +152,8 @@ def summarise(ws: Workspace, plan: Plan) -> tuple[dict[str, Any], list[str]]:
             *warn_of_queries(ws, Look(verdict["far_queries"], verdict.get("pictures", []))),
         ],
     }
+    if of_method := ws.method.warn(verdict["facts"]):
+        summary["method_warnings"] = of_method  # those of ``warnings`` that no table marks
     if "pictures" in verdict:
         summary["pictures"] = verdict["pictures"]
     if taken := summary.keys() & verdict["summary"].keys():

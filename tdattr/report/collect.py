@@ -182,6 +182,9 @@ class Experiment:
             capped = tell_capped(facts)
             lines = [*tell_allocation(facts), *tell_smoothness(facts)]
             told = [*([] if capped is None else [capped]), *(f"{line}." for line in lines)]
+            if self.protocol in MARKED:
+                own = [text for run in by_seed.values() for text in run.summary.get("method_warnings", [])]
+                told += list(dict.fromkeys(own))
             sentences += [f"{method}: {sentence}" for sentence in told]
         return sentences
 

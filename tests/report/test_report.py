@@ -200,9 +200,11 @@ def test_how_many_losses_a_race_took_is_said(outputs: Outputs, monkeypatch: pyte
 def test_how_smooth_a_training_is_is_said(outputs: Outputs, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(UNPICTURED, lambda *_: [])
     for seed, growth in ((1, 2.0), (2, 3.0)):
-        outputs.run("metagradient", seed, summary={"facts": {"growth": growth, "smoothness": 0.5}})
+        facts = {"growth": growth, "smoothness": 0.5}
+        outputs.run("metagradient", seed, summary={"facts": facts, "method_warnings": ["It is not."]})
     (experiment,) = collect([outputs.root]).experiments
-    [said] = experiment.noted
+    said, warned = experiment.noted
+    assert warned == "metagradient: It is not."
     assert said.startswith("metagradient: derivatives grow up to 2.5 times") and "smoothness is 0.50 of 1" in said
     assert said in page.render([(experiment, [], [])], [], [])
 
