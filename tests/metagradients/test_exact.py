@@ -14,6 +14,7 @@ from tdattr.metagradients.backward import begin_at_end, step_back
 from tdattr.metagradients.forward import Training
 from tdattr.metagradients.state import outline, parts
 from tdattr.metagradients.step import Step
+from tdattr.networks.lora import LoraConfig, adapt
 from tdattr.training.batches import Batches
 from tdattr.training.pretrain import pretrain
 
@@ -33,6 +34,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "replaced": {"coupled": True},
     "empty": {"coupled": True, "removal": "empty"},
 }
+ADAPTER = {"adapter": {"lora": LoraConfig(2, 4.0, ["qkv", "fc1"])}}
 REMOVED = {"replaced": [3, 20], "empty": [3, 20]}  # before F1 is trained; none elsewhere
 
 
@@ -49,6 +51,8 @@ def make(
     config = config.in_steps(len(tiny_data.train))
     tiny_data.train.open_x(config.mirror)
     network = tiny_dit(dropout=dropout, augmentation_label=config.augmentation.enabled)
+    if config.lora.rank is not None:
+        adapt(network, config.lora, SEED)
     ids = np.setdiff1d(np.arange(len(tiny_data.train)), removed)
     return Training(network, Batches(tiny_data.train, ids, edm, config, SEED), CPU)
 
@@ -78,9 +82,11 @@ def test_a_training_goes_on_from_any_state(tiny_data, tiny_dit, tiny_train, edm)
     assert len(states) == STEPS + 1 and all(torch.equal(a, b) for a, b in zip(again, states[4:], strict=True))
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("name", SETTINGS | ADAPTER)
 def test_a_step_that_is_differentiated_is_the_step_that_is_taken(name, tiny_data, tiny_dit, tiny_train, edm):
-    settings = {"epsilon": 1e-3} | SETTINGS[name]  # a small one magnifies what rounding leaves of a gradient
+    settings = {"epsilon": 1e-3} | (SETTINGS | ADAPTER)[
+        name
+    ]  # a small one magnifies rounding
     training = make(tiny_data, tiny_dit, tiny_train, edm, dropout=0.1, removed=REMOVED.get(name, ()), **settings)
     layout = outline(training.network)
     states = list(training.states(layout, 0, STEPS, None))
@@ -90,6 +96,13 @@ def test_a_step_that_is_differentiated_is_the_step_that_is_taken(name, tiny_data
         found = step(before, torch.ones(8) if batch.counts is None else batch.counts, batch, number)
         moved, expected = ((end - before).view(4, -1) for end in (found, after))
         assert ((moved - expected).norm(dim=1) <= 1e-4 * expected.norm(dim=1)).all(), number
+
+
+def test_of_an_adapted_network_the_base_is_in_memory_once(tiny_data, tiny_dit, tiny_train, edm):
+    training = make(tiny_data, tiny_dit, tiny_train, edm, **ADAPTER["adapter"])
+    assert all(".lora_" in name for name in outline(training.network).names)
+    shared = list(zip(training.network.buffers(), training.module.averaged.buffers(), strict=True))
+    assert shared and all(one.data_ptr() == other.data_ptr() for one, other in shared)
 
 
 def run(step: Step, training: Training, state: Tensor, counts: Tensor) -> Tensor:
