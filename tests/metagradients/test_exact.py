@@ -84,9 +84,7 @@ def test_a_training_goes_on_from_any_state(tiny_data, tiny_dit, tiny_train, edm)
 
 @pytest.mark.parametrize("name", SETTINGS | ADAPTER)
 def test_a_step_that_is_differentiated_is_the_step_that_is_taken(name, tiny_data, tiny_dit, tiny_train, edm):
-    settings = {"epsilon": 1e-3} | (SETTINGS | ADAPTER)[
-        name
-    ]  # a small one magnifies rounding
+    settings = {"epsilon": 1e-3} | (SETTINGS | ADAPTER)[name]  # a small one magnifies rounding
     training = make(tiny_data, tiny_dit, tiny_train, edm, dropout=0.1, removed=REMOVED.get(name, ()), **settings)
     layout = outline(training.network)
     states = list(training.states(layout, 0, STEPS, None))
