@@ -24,13 +24,11 @@ from torch import Tensor
 
 import tdattr
 from tdattr.metagradients.backward import begin_at_end
-from tdattr.metagradients.state import find_weights
 from tdattr.metagradients.step import Step
 from tdattr.metagradients.trajectory import Trajectory
 from tdattr.methods import Context
 from tdattr.methods.smoothness import agree
-from tdattr.methods.weighted_training import open_training
-from tdattr.networks import Network
+from tdattr.methods.weighted_training import load_state, open_training, train_weighted
 from tdattr.pipeline.attribute import outline_context
 from tdattr.scoring.cells import LossModel, TrainingItems
 from tdattr.scoring.gradients import GradientConfig, Gradients, features
@@ -65,26 +63,17 @@ class Recipe:
 
     def train(self, counts: Float[Tensor, " item"]) -> Float[Tensor, " item"]:
         """The losses of the held-out items where the training items count so much."""
-        training, layout = open_training(self.context, counts)
-        steps = training.batches.config.total_steps
-        *_, last = training.states(layout, 0, steps, None, every=steps)
-        model = LossModel(self.context.diffusion, self.load(last), self.context.device, 1024)
+        with tempfile.TemporaryDirectory() as folder:
+            network = train_weighted(self.context, counts, Path(folder))
+        model = LossModel(self.context.diffusion, network, self.context.device, 1024)
         return model.table(self.items, self.noise).double().mean(1)
-
-    def load(self, state: Tensor) -> Network:
-        """The network with the weights of a state."""
-        training, layout = open_training(self.context)
-        with torch.no_grad():
-            for name, value in layout.split(find_weights(state, self.context.weights)).items():
-                training.network.get_parameter(name).copy_(value)
-        return training.network.eval()
 
     def differentiate(self) -> tuple[Float[Tensor, "item weight"], float]:
         """The derivatives of the losses by the weights of the training items, and their growth."""
         context = self.context
         training, layout = open_training(context)
         trajectory = Trajectory(training, layout, self.folder)
-        network = self.load(trajectory.train("Training"))
+        network = load_state(context.initial(), layout, trajectory.train("Training"), context.weights)
         noise = self.noise.to(context.device)
         gradients = Gradients(network, context.diffusion, CONFIG, list(layout.names), noise, 64)
         outputs = torch.from_numpy(features(gradients, self.items, slice(0, ITEMS), 0))

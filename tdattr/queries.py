@@ -82,6 +82,12 @@ class QueriesConfig(Settings):
         return unread
 
     @property
+    def chosen(self) -> list[str]:
+        """The settings that choose other queries than those that F1 generates for the items."""
+        said = {"images": self.images, "seeds": self.seeds, "prompts": self.prompts, "conditions": self.conditions}
+        return [name for name, value in said.items() if value is not None]
+
+    @property
     def told(self) -> list[str]:
         """The settings that say what pictures show."""
         said = {"prompt": self.prompt, "condition": self.condition, "captions": self.captions}

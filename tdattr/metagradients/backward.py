@@ -1,6 +1,6 @@
 """Backward through a training: what every item's weight does to the queries' outputs, all queries together."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -11,8 +11,7 @@ from tdattr.metagradients.state import PARTS, place
 from tdattr.metagradients.step import Step
 
 
-@dataclass(frozen=True)
-class Cotangents:
+class Cotangents(NamedTuple):
     """The derivatives of every query's output: by the parts of the state before a step, and so far by what items count.
     ``longest``: the greatest length so far of those by the network's weights."""
 

@@ -15,6 +15,7 @@ from tdattr.metagradients.state import Layout, parts
 from tdattr.networks import Given, Network
 from tdattr.seeding import torch_seed
 from tdattr.training.config import TrainConfig
+from tdattr.training.module import ramp_up
 from tdattr.training.stack import LENGTH_FLOOR
 
 
@@ -66,8 +67,7 @@ class Step:
         gradient = self.gradient(weights, counts, self.embed(batch), number)
         gradient = gradient * self.clipped(gradient)
         moved = self.move(number)
-        first = torch.lerp(first, gradient, 1 - moved.beta)
-        second = moved.gamma * second + (1 - moved.gamma) * gradient.square()
+        first, second = moved.moments(first, second, gradient)
         weights = moved.decay * weights - moved.rate * first / moved.deviation(second)
         return torch.cat([weights, first, second, torch.lerp(average, weights, moved.follow)])
 
@@ -88,8 +88,7 @@ class Step:
         gradient, pull = vjp(lambda at, count: self.gradient(at, count, batch, number), weights, counts)[:2]
         moved, share = self.move(number), self.clipped(gradient)
         clipped = share * gradient
-        first = torch.lerp(first, clipped, 1 - moved.beta)
-        second = moved.gamma * second + (1 - moved.gamma) * clipped.square()
+        first, second = moved.moments(first, second, clipped)
         deviation = moved.deviation(second)
         by_weights, by_first, by_second, by_average = after
         by_weights.add_(by_average, alpha=moved.follow)
@@ -133,7 +132,7 @@ class Step:
         rate = config.learning_rate * config.rate(number)
         decay = config.ema
         if config.ema_ramp:
-            decay = min(decay, (1 + number) / (10 + number))
+            decay = ramp_up(decay, number)
         return Move(
             beta,
             gamma,
@@ -156,6 +155,10 @@ class Move:
     scale: float  # of the root of the second moment: its bias
     epsilon: float
     follow: float  # the share of the new weights in the average; the first step copies (`training.module.approach`)
+
+    def moments(self, first: Tensor, second: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        """The new moments, of those before and the clipped gradient."""
+        return torch.lerp(first, gradient, 1 - self.beta), self.gamma * second + (1 - self.gamma) * gradient.square()
 
     def deviation(self, second: Float[Tensor, " parameter"]) -> Float[Tensor, " parameter"]:
         """What the first moment is divided by."""

@@ -5,7 +5,7 @@ computed once more when the way back gets there (Griewank 1992, with one level o
 """
 
 import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -107,7 +107,7 @@ class Trajectory:
     def keep(self, cotangents: Cotangents, begin: int) -> None:
         """Note where the way back stands, in one step. Raises UserError where the disk is full."""
         path = self.folder / RESUME
-        tensors = {each.name: getattr(cotangents, each.name).cpu() for each in fields(cotangents)}
+        tensors = {name: value.cpu() for name, value in cotangents._asdict().items()}
         with writing(self.folder):
             save_file(tensors, name_aside(path), metadata={BEGIN: str(begin)})
             move_into_place(name_aside(path), path)
@@ -118,5 +118,5 @@ class Trajectory:
         if not path.exists():
             return None
         with safe_open(path, framework="pt") as file:
-            tensors = {each.name: file.get_tensor(each.name).to(like.state.device) for each in fields(like)}
+            tensors = {name: file.get_tensor(name).to(like.state.device) for name in Cotangents._fields}
             return Cotangents(**tensors), int(file.metadata()[BEGIN])

@@ -167,9 +167,9 @@ class Method(Attributor, ABC):
         """Raise UserError where the method does not suit the network, variant, dataset or number of items."""
         return None
 
-    def check_room(self, context: Context, root: Path) -> None:
+    def check_room(self, outline: Callable[[], Context], root: Path) -> None:
         """Raise UserError where scoring fits neither into the memory of the device nor onto the disk of ``root``, where
-        artifacts are; called where the scores are not there yet. Of ``context`` as for ``work``."""
+        artifacts are; called where the scores are not there yet. ``outline`` makes a context as ``work`` is given."""
         return None
 
     def warn(self, facts: Mapping[str, float]) -> list[str]:

@@ -5,7 +5,7 @@ MAGIC (Ilyas & Engstrom 2025, arXiv 2504.16430) for language models; the derivat
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -96,8 +96,9 @@ class Metagradient(Differentiating):
                 "metagradient draws the dropout of whole batches: set train.accumulate=1 and trainer.devices=1."
             )
 
-    def check_room(self, context: Context, root: Path) -> None:
+    def check_room(self, outline: Callable[[], Context], root: Path) -> None:
         """The way back must fit, unless it is there; what it takes is said. Raises UserError."""
+        context = outline()
         if self.plan(context, None).finished:
             return
         weights, items = count_parameters(context, self.gradients), len(context.data.train)
@@ -133,7 +134,7 @@ class Metagradient(Differentiating):
                 f"The training of F1, repeated here, ends at weights that differ from F1's by {facts[REPLAY]:.2%} of "
                 "their length: the scores are those of the repeated training."
             )
-        if not growth <= self.most_growth:  # it may be no number
+        if not growth <= self.most_growth:  # NaN is warned of too
             warnings.append(
                 "The training of F1 is not smooth in its data: a change of the network's weights during it changes the "
                 f"queries' losses up to {growth:.2g} times as much as one of the trained weights, so that it cannot be "

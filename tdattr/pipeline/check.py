@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 
 from tdattr.configs import Node, walk
 from tdattr.data import groups
@@ -30,7 +31,6 @@ from tdattr.wording import counted, name_some
 log = logging.getLogger(__name__)
 MOST_SHOWN = 32  # groups
 MOST_NAMED = 5  # pictures
-CHOSEN = ("images", "seeds", "prompts", "conditions")  # settings under queries that choose them
 
 
 def check(ws: Workspace, overrides: Iterable[str] = (), swept: bool = False, weights: bool = True) -> None:
@@ -98,7 +98,7 @@ def check(ws: Workspace, overrides: Iterable[str] = (), swept: bool = False, wei
         check_weights_of(ws)
     for method in methods:
         if not attribute(ws, method).finished:
-            method.check_room(outline_context(ws, method), ws.store.root)
+            method.check_room(partial(outline_context, ws, method), ws.store.root)
     say_what_is_retrained(ws, methods)
     log.info("The network has %.2f M trainable parameters.", sum(p.numel() for p in network.parameters()) / 1e6)
 
@@ -269,9 +269,9 @@ def check_roles(ws: Workspace) -> None:
         raise UserError("method.damping=grid is for choosing a value with protocol=lds: give one value here.")
     if ws.queries.explained == "controls" and not protocol.takes_controls:
         raise UserError("queries.explained=controls is for protocol=lds, logo, truth or none: leave it out here.")
-    given = [f"queries.{name}" for name in CHOSEN if getattr(ws.queries, name) is not None]
-    if given and protocol.sampled() is not None:
-        raise UserError(f"protocol={ws.cfg.protocol.name} has queries of its own: leave out {' and '.join(given)}.")
+    if ws.queries.chosen and protocol.sampled() is not None:
+        given = " and ".join(f"queries.{name}" for name in ws.queries.chosen)
+        raise UserError(f"protocol={ws.cfg.protocol.name} has queries of its own: leave out {given}.")
     if ws.method.scores_groups and protocol.judges and not protocol.judges_groups:
         raise UserError(
             f"method={ws.cfg.method.name} scores groups, protocol={ws.cfg.protocol.name} judges training items: "

@@ -40,7 +40,7 @@ CHANGES = ("cancel", "retry")
 
 @dataclass(frozen=True)
 class Options:
-    """What is asked for; no numbers: all jobs. ``note``: what is to be said of other sweeps."""
+    """What is asked for. ``numbers``: of jobs; an empty list: all. ``note``: what is to be said of other sweeps."""
 
     action: str
     folder: Path

@@ -104,5 +104,10 @@ def approach(averages: Any, weights: Any, count: Tensor | int, decay: float, ram
     """One step of an exponential moving average after ``count`` others, the first of which copies; a function of its
     own because torch's cannot be sent to a process. ``ramp``: as ``TrainConfig.ema_ramp``."""
     if ramp:
-        decay = min(decay, float((1 + count) / (10 + count)))  # diffusers' EMAModel
+        decay = ramp_up(decay, count)
     torch._foreach_lerp_(averages, weights, 1 - decay)
+
+
+def ramp_up(decay: float, count: Tensor | int) -> float:
+    """The decay of the moving average after so many updates of it (diffusers' EMAModel)."""
+    return min(decay, float((1 + count) / (10 + count)))

@@ -125,7 +125,8 @@ def test_the_derivative_is_that_of_finite_differences(name, weights, tiny_data, 
     settings = ({} if name == "plain" else SMOOTH) | SETTINGS[name]
     training = make(tiny_data, tiny_dit, tiny_train, edm, dropout=0.1, removed=REMOVED.get(name, ()), **settings)
     network = tiny_dit(dropout=0.1, augmentation_label=False, spread=0.1).double().train()
-    batches = DoubleBatches(**{name: getattr(training.batches, name) for name in training.batches.__dataclass_fields__})
+    made = training.batches
+    batches = DoubleBatches(made.split, made.ids, made.diffusion, made.config, made.seed)
     training.batches = batches
     layout = outline(network)
     step = Step(network, layout, edm, batches.config, SEED)

@@ -233,10 +233,10 @@ def test_room_is_asked_for_until_the_derivatives_are_there(
     with monkeypatch.context() as patch:
         patch.setattr(room, "find_free_memory", lambda device: 0)
         with pytest.raises(UserError, match="of the memory of cpu"):
-            method.check_room(world, tmp_path)
+            method.check_room(lambda: world, tmp_path)
     method.start(world)
     monkeypatch.setattr(room, "find_free_memory", lambda device: 0)
-    method.check_room(world, tmp_path)
+    method.check_room(lambda: world, tmp_path)
 
 
 def test_a_network_that_counts_while_it_trains_is_refused(world: Context) -> None:
