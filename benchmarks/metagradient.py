@@ -1,10 +1,10 @@
 """What does a step back through a training cost, compared with the step itself?
 
-F1's training of `glyph_digits` takes some steps; then, in alternation, it goes on by a few and back through as many,
-for 1, 5 and 20 queries at once. The ratio is that of a step back for one query to a step. Below it what the states on
-the disk and in memory take.
+F1's training of `experiment=metagradient` takes some steps; then, in alternation, it goes on by a few and back through
+as many, for 1, 5, 20 and 100 queries at once. The ratio is that of a step back for one query to a step. Below it what
+the states on the disk and in memory take.
 
-    python benchmarks/metagradient.py [--queries 1 5 20] [--steps 8] [--rounds 3] [--threads 1] [-- train=smooth]
+    python benchmarks/metagradient.py [--queries 1 5 20 100] [--steps 8] [--rounds 3] [--threads 1] [-- model.width=64]
 """
 
 import argparse
@@ -54,7 +54,7 @@ def compare(context: Context, queries: int, steps: int, rounds: int) -> list[flo
 def main() -> None:
     """Parse the arguments and print a line per number of queries."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--queries", type=int, nargs="+", default=[1, 5, 20])
+    parser.add_argument("--queries", type=int, nargs="+", default=[1, 5, 20, 100])
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
@@ -62,7 +62,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as folder:
-        overrides = ["dataset=glyph_digits", "train=bank", "protocol=none", "method=metagradient", *options.overrides]
+        overrides = ["experiment=metagradient", "protocol=none", *options.overrides]
         ws = tdattr.compose([*overrides, f"paths.outputs={folder}", "trainer.accelerator=cpu"])
         context = replace(outline_context(ws, ws.method), weights=ws.weights)
         for queries in options.queries:
