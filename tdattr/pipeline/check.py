@@ -97,10 +97,17 @@ def check(ws: Workspace, overrides: Iterable[str] = (), swept: bool = False, wei
     if weights:
         check_weights_of(ws)
     for method in methods:
-        if not attribute(ws, method).finished:
-            method.check_room(partial(outline_context, ws, method), ws.store.root)
+        check_room(ws, method)
     say_what_is_retrained(ws, methods)
     log.info("The network has %.2f M trainable parameters.", sum(p.numel() for p in network.parameters()) / 1e6)
+
+
+def check_room(ws: Workspace, method: Method) -> None:
+    """Whether there is room for what is still to be scored, of an ensemble by its members. Raises UserError."""
+    if not attribute(ws, method).finished:
+        for member in method.uses().values():
+            check_room(ws, member)
+        method.check_room(partial(outline_context, ws, method), ws.store.root)
 
 
 def check_codec(ws: Workspace) -> None:
