@@ -16,6 +16,7 @@ from tdattr.metagradients.state import outline, parts
 from tdattr.metagradients.step import Step
 from tdattr.networks.lora import LoraConfig, adapt
 from tdattr.training.batches import Batches
+from tdattr.training.config import AugmentationConfig
 from tdattr.training.pretrain import pretrain
 
 STEPS, SEED = 10, 3
@@ -30,6 +31,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "ramp": {"ema_ramp": True},
     "coupled": {"coupled": True},
     "decay": {"weight_decay": 0.5},
+    "moments": {"betas": [0.5, 0.9]},
+    "augmented": {"augmentation": AugmentationConfig(True, 0.5, 0.2, 0.2, 0.5, 0.125)},
     "smooth": SMOOTH,
     "replaced": {"coupled": True},
     "empty": {"coupled": True, "removal": "empty"},
@@ -64,7 +67,7 @@ def test_the_states_are_those_of_the_training(name, tiny_data, tiny_dit, tiny_tr
     layout = outline(training.network)
     *_, last = training.states(layout, 0, STEPS, None)
     torch.manual_seed(0)
-    network = tiny_dit(dropout=0.1, augmentation_label=False)
+    network = tiny_dit(dropout=0.1, augmentation_label=training.batches.config.augmentation.enabled)
     ids = training.batches.ids
     pretrain(network, tiny_data, ids, edm, training.batches.config, tiny_trainer(), SEED, tmp_path, "test")
     weights, _, _, average = parts(last)
@@ -124,8 +127,9 @@ class DoubleBatches(Batches):
 def test_the_derivative_is_that_of_finite_differences(name, weights, tiny_data, tiny_dit, tiny_train, edm):
     settings = ({} if name == "plain" else SMOOTH) | SETTINGS[name]
     training = make(tiny_data, tiny_dit, tiny_train, edm, dropout=0.1, removed=REMOVED.get(name, ()), **settings)
-    network = tiny_dit(dropout=0.1, augmentation_label=False, spread=0.1).double().train()
     made = training.batches
+    labelled = made.config.augmentation.enabled
+    network = tiny_dit(dropout=0.1, augmentation_label=labelled, spread=0.1).double().train()
     batches = DoubleBatches(made.split, made.ids, made.diffusion, made.config, made.seed)
     training.batches = batches
     layout = outline(network)
