@@ -14,7 +14,9 @@ from tdattr.metagradients.backward import begin_at_end, step_back
 from tdattr.metagradients.forward import Training
 from tdattr.metagradients.state import outline, parts
 from tdattr.metagradients.step import Step
+from tdattr.networks import Network
 from tdattr.networks.lora import LoraConfig, adapt
+from tdattr.networks.unet import UNetConfig
 from tdattr.training.batches import Batches
 from tdattr.training.config import AugmentationConfig
 from tdattr.training.pretrain import pretrain
@@ -127,14 +129,26 @@ class DoubleBatches(Batches):
 def test_the_derivative_is_that_of_finite_differences(name, weights, tiny_data, tiny_dit, tiny_train, edm):
     settings = ({} if name == "plain" else SMOOTH) | SETTINGS[name]
     training = make(tiny_data, tiny_dit, tiny_train, edm, dropout=0.1, removed=REMOVED.get(name, ()), **settings)
+    labelled = training.batches.config.augmentation.enabled
+    network = tiny_dit(dropout=0.1, augmentation_label=labelled, spread=0.1)
+    first = compare(training, network, weights)
+    if name == "clipped":
+        step, ones = make_step(training, network), torch.ones(8, dtype=torch.float64)
+        assert step.clipped(step.gradient(parts(first)[0], ones, training.batches[0], 0)) < 1
+
+
+def test_the_derivative_of_a_u_net_is_that_of_finite_differences(tiny_data, tiny_dit, tiny_train, edm):
+    training = make(tiny_data, tiny_dit, tiny_train, edm, dropout=0.1, **SMOOTH)
+    compare(training, build_unet(tiny_data.condition_size), "ema")
+
+
+def compare(training: Training, network: Network, weights: str) -> Tensor:
+    """The derivatives of a training of that network in double precision with those of finite differences; the state
+    that it begins at."""
     made = training.batches
-    labelled = made.config.augmentation.enabled
-    network = tiny_dit(dropout=0.1, augmentation_label=labelled, spread=0.1).double().train()
-    batches = DoubleBatches(made.split, made.ids, made.diffusion, made.config, made.seed)
-    training.batches = batches
-    layout = outline(network)
-    step = Step(network, layout, edm, batches.config, SEED)
-    row = layout.join(dict(network.named_parameters()))
+    training.batches = batches = DoubleBatches(made.split, made.ids, made.diffusion, made.config, made.seed)
+    step = make_step(training, network.double().train())
+    row = step.layout.join(dict(network.named_parameters()))
     zero = torch.zeros_like(row)
     first = torch.cat([row, zero, zero, row])
     items = len(batches.split)
@@ -146,9 +160,6 @@ def test_the_derivative_is_that_of_finite_differences(name, weights, tiny_data, 
         counts = batches[number].counts
         counts = torch.ones(8, dtype=torch.float64) if counts is None else counts
         states.append(step(states[-1], counts, batches[number], number))
-    if name == "clipped":
-        ones = torch.ones(8, dtype=torch.float64)
-        assert step.clipped(step.gradient(parts(first)[0], ones, batches[0], 0)) < 1
     after = begin_at_end(directions, items, weights)
     for number in reversed(range(STEPS)):
         after = step_back(step, training, states[number], number, after, together=2)
@@ -161,4 +172,33 @@ def test_the_derivative_is_that_of_finite_differences(name, weights, tiny_data, 
             counts[item] += sign * NUDGE
             ends.append(parts(run(step, training, first, counts))[place])
         expected = directions @ (ends[0] - ends[1]) / (2 * NUDGE)
-        assert torch.allclose(found[:, item], expected, rtol=1e-5, atol=1e-7 * float(found.abs().max())), name
+        assert torch.allclose(found[:, item], expected, rtol=1e-5, atol=1e-7 * float(found.abs().max())), item
+    return first
+
+
+def make_step(training: Training, network: Network) -> Step:
+    """A step of the training, of another network."""
+    return Step(network, outline(network), training.batches.diffusion, training.batches.config, SEED)
+
+
+def build_unet(condition: int) -> Network:
+    """A U-Net without zeros."""
+    torch.manual_seed(0)
+    config = UNetConfig(
+        name="small",
+        channels=[4, 8],
+        layers=1,
+        attention=[False, True],
+        head_width=4,
+        norm_groups=4,
+        dropout=0.1,
+        embedding_width=8,
+        sigma_dropout=0.0,
+        augmentation_label=False,
+        c_noise="log_sigma",
+    )
+    network = config.build(1, 8, condition)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+    return network
