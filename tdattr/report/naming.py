@@ -1,6 +1,7 @@
 """What runs are called by their settings: a method's own name, and what its namesakes do otherwise."""
 
 from collections import Counter
+from itertools import combinations
 from typing import Any
 
 from tdattr.experiments import read_scoring_precision
@@ -130,11 +131,32 @@ def show_value(value: Any) -> Any:
 
 def tell_apart(settings: list[dict[str, Any]]) -> list[list[str]]:
     """For each of several flattened configs, those of its settings that differ among all of which a title says the same
-    anyway: the first few, and an ellipsis where there are more."""
+    anyway: as many as tell them apart, the first few at least, and an ellipsis where there are more."""
+    titled = [tuple(show_value(values.get(key)) for key in NAMED) for values in settings]
+    needed = {}
+    for title in dict.fromkeys(titled):
+        alike = [values for values, other in zip(settings, titled, strict=True) if other == title]
+        keys = dict.fromkeys(key for values in alike for key in values)
+        differing = [key for key in keys if any(other.get(key) != alike[0].get(key) for other in alike)]
+        needed[title] = differing, find_distinguishing(alike, differing)
     told = []
-    for values in settings:
-        alike = [other for other in settings if all(other.get(key) == values.get(key) for key in NAMED)]
-        differing = [key for key in values if any(other.get(key) != values[key] for other in alike)]
-        shown = [f"{key}={show_value(values[key])}" for key in differing[:MOST_DIFFERENCES]]
-        told.append([*shown[:-1], f"{shown[-1]} …"] if len(differing) > MOST_DIFFERENCES else shown)
+    for values, title in zip(settings, titled, strict=True):
+        differing, distinguishing = needed[title]
+        others = [key for key in differing if key not in distinguishing]
+        chosen = {*distinguishing, *others[: max(0, MOST_DIFFERENCES - len(distinguishing))]}
+        shown = [f"{key}={show_value(values[key])}" for key in differing if key in chosen and key in values]
+        more = shown and any(key in values and key not in chosen for key in differing)
+        told.append([*shown[:-1], f"{shown[-1]} …"] if more else shown)
     return told
+
+
+def find_distinguishing(configs: list[dict[str, Any]], keys: list[str]) -> list[str]:
+    """A few of the keys, by whose values the configs can be told apart as well as by all: always the one that leaves
+    the fewest pairs alike."""
+    found: list[str] = []
+    pairs = [pair for pair in combinations(configs, 2) if any(pair[0].get(key) != pair[1].get(key) for key in keys)]
+    while pairs:
+        left = {key: [pair for pair in pairs if pair[0].get(key) == pair[1].get(key)] for key in keys}
+        found.append(min(keys, key=lambda key: len(left[key])))
+        pairs = left[found[-1]]
+    return found
