@@ -10,6 +10,7 @@ import torch
 
 from tdattr.costs import NUMBER_BYTES
 from tdattr.errors import UserError
+from tdattr.metagradients.free_memory import find_free_memory
 from tdattr.metagradients.state import PARTS
 
 log = logging.getLogger(__name__)
@@ -60,12 +61,3 @@ def check_room(needed: Room, device: torch.device, root: Path) -> None:
 def show(count: int) -> str:
     """Bytes in gigabytes."""
     return f"{count / GIGABYTE:.2g} GB"
-
-
-def find_free_memory(device: torch.device) -> int:
-    """The bytes that can be taken now."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    import psutil  # not needed elsewhere
-
-    return int(psutil.virtual_memory().available)
