@@ -137,6 +137,7 @@ def plain_context(
         "plan": unused,
         "counterfactuals": NoCounterfactuals(**asked),
         "member": unused,
+        "decode": lambda x: x.clamp(-1, 1),
     } | changes
     return Context(**parts)
 

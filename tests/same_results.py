@@ -93,7 +93,7 @@ CASES: dict[str, list[str]] = {
     "journey_trak": ["method=journey_trak", *GRADIENTS],
     "tracin": ["method=tracin", *GRADIENTS],
     "gradient_cosine": ["method=gradient_cosine", *GRADIENTS],
-    "metagradient": ["method=metagradient", "method.gradients.draws=4"],
+    "metagradient": ["method=metagradient", "method.output.draws=4"],
     "ensemble": [
         "method=ensemble_b",
         "~method.members.clip",

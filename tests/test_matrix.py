@@ -56,6 +56,8 @@ SMALL = {  # set wherever a node has the key; a method that takes long needs an 
         "unlearn.stop": 2.0,  # never reached
         "score.pairs": 4,
         "gradients.draws": 2,
+        "output.draws": 2,
+        "output.elbo.stride": 400,
         "draws": 6,
         "batch_size": 3,
         "fisher.epochs": 1,
@@ -249,6 +251,18 @@ def test_pictures_are_finite_and_repeatable(pair: Pair, guidance: float | None) 
     assert images.abs().max() <= 1
     assert not torch.equal(images[0], images[1])
     assert torch.equal(images, generated(pair, guidance))
+
+
+@pytest.mark.parametrize("output", choices("output"))
+def test_outputs_of_queries_have_derivatives(output: str, context: Context) -> None:
+    node = build(composed("method=metagradient", f"output@method.output={output}").method, "method").output
+    node.check(setup_of(context))
+    derivatives = node.load(context)
+    assert len(derivatives) == QUERIES * node.size and derivatives.isfinite().all()
+    assert (derivatives.std(dim=1) > 0).all()
+    network = context.f1.load()
+    assert node.evaluate(context, network).shape == (QUERIES, node.size)
+    assert node.differentiate(context, network, 1).shape == (node.size, derivatives.shape[1])
 
 
 @pytest.mark.filterwarnings("ignore:There is a performance drop")

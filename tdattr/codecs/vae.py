@@ -152,9 +152,8 @@ class VAE(Codec):
         vae = self.network(x.device)
         z = x.float() / self.config["scaling_factor"] + self.config["shift_factor"]
         factor = 2 ** (len(self.config["block_out_channels"]) - 1)
-        with torch.no_grad():
-            parts = z.split(count_together(z.shape[-2] * z.shape[-1] * factor**2))
-            images = torch.cat([vae.decode(part).sample for part in parts]).clamp(-1, 1)
+        parts = z.split(count_together(z.shape[-2] * z.shape[-1] * factor**2))
+        images = torch.cat([vae.decode(part).sample for part in parts]).clamp(-1, 1)
         return images.mean(1, keepdim=True) if channels == 1 else images
 
 
@@ -207,5 +206,6 @@ def load_vae(folder: Path, digest: str, device: torch.device) -> Any:
     damaged, not finite or of another network."""
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
-    vae = load_saved(AutoencoderKL, folder / WEIGHTS, "VAE")
-    return vae.eval().requires_grad_(False).to(device)
+    with torch.inference_mode(False):  # what is decoded may be differentiated
+        vae = load_saved(AutoencoderKL, folder / WEIGHTS, "VAE")
+        return vae.eval().requires_grad_(False).to(device)

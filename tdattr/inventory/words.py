@@ -26,6 +26,7 @@ KINDS = {
     "fisher_round": "Fisher information of a pass",
     "gradients": "gradients, a block",
     "kernel": "kernel of gradients",
+    "outputs": "derivatives of a query",
     "metagradients": "metagradients",
     "weighted": "losses after a weighted training",
     "features": "features of images",

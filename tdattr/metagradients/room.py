@@ -40,9 +40,9 @@ def find_stretch(steps: int) -> int:
     return math.isqrt(steps - 1) + 1
 
 
-def check_room(needed: Room, device: torch.device, root: Path) -> None:
-    """Say what it takes, and whether there is so much. ``root``: the folder of artifacts, which need not be there yet.
-    Raises UserError."""
+def check_room(needed: Room, device: torch.device, root: Path, counts: str = "queries.attributed") -> None:
+    """Say what it takes, and whether there is so much. ``root``: the folder of artifacts, which need not be there yet;
+    ``counts``: the settings that say how many queries, or numbers of them, go together. Raises UserError."""
     there = next(path for path in (root, *root.absolute().parents) if path.exists())
     parts = {
         f"the memory of {device}": (needed.memory, find_free_memory(device)),
@@ -54,7 +54,7 @@ def check_room(needed: Room, device: torch.device, root: Path) -> None:
         if asked > free:
             raise UserError(
                 f"The way back through the training of F1 takes {show(asked)} of {name}, and {show(free)} are free: "
-                "lower queries.attributed, or train an adapter with train.lora.rank."
+                f"lower {counts}, or train an adapter with train.lora.rank."
             )
 
 

@@ -48,6 +48,7 @@ class Context:
     # plan(stage, version, config, build): an artifact that depends on F1, the seed and ``config``
     counterfactuals: Counterfactuals  # models of other training sets, as far as ``needs`` declares them
     member: Callable[[str], "Member"]  # the stored scores of a method that this one ``uses``
+    decode: Callable[[Tensor], Tensor]  # the images of x, in [-1, 1]
     encode: Callable[[], Encode] | None = None  # loads what makes conditions of prompts; None: nothing does
     text: Mapping[str, Any] = field(default_factory=dict)  # all that these depend on besides the prompts
     weights: str = "ema"  # which of a training's weights F1 has: raw, or their average, ema
@@ -126,12 +127,14 @@ class Method(Attributor, ABC):
     generated (``generation``), which is not known of a user's own pictures; and ``losses`` of training items
     (`tdattr.methods.f1_losses`). The address of its scores then contains the groups, how models are trained, the
     measures, or the precision of the losses; what is not declared is refused when it is asked for.
-    ``remedy``: what to change where scores are not finite, as the end of a sentence.
+    ``for_pictures``: what to do where it asks how pictures were generated that were not, and ``remedy``: what to change
+    where scores are not finite, as the ends of sentences.
     ``signed``: whether a score below zero counts against the query; False: of a similarity, of which only the order
     says something.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()
+    for_pictures: ClassVar[str] = "choose another method"
     remedy: ClassVar[str] = "look for a division or an overflow among its settings, under method"
 
     @property

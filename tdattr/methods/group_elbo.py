@@ -28,11 +28,16 @@ def elbos(context: Context, config: ElboConfig, models: Sequence[Trained]) -> Fl
     With ``config.importance`` the terms that were drawn, weighted so that they sum to the whole on average. A model is
     loaded, and so trained where it must be, only if its artifact is missing; jobs share these out.
     """
+    terms, weights = choose_terms(context, config)
+    return terms_at(context, config, terms, models) * weights
+
+
+def choose_terms(context: Context, config: ElboConfig) -> tuple[Int[Tensor, " term"], Float[Tensor, " term"]]:
+    """Those that are visited, and the weights with which they sum to the whole: 1, unless they are drawn."""
+    if config.importance is not None:
+        return draw_by_importance(context, config)
     every_term = config.terms(context.diffusion)
-    if config.importance is None:
-        return terms_at(context, config, every_term, models)
-    drawn, weights = draw_by_importance(context, config)
-    return terms_at(context, config, drawn, models) * weights
+    return every_term, torch.ones(len(every_term), dtype=torch.float64)
 
 
 def draw_by_importance(context: Context, config: ElboConfig) -> tuple[Int[Tensor, " drawn"], Float[Tensor, " drawn"]]:

@@ -13,11 +13,10 @@ from torch import Tensor
 
 from tdattr.costs import Work
 from tdattr.methods import Context, MethodWork
+from tdattr.methods.generation import count_evaluations, generate_again, given_queries
 from tdattr.methods.gradient_features import plan_features, stack
 from tdattr.methods.trak import Trak
-from tdattr.networks import Given
 from tdattr.progress import track
-from tdattr.queries import query_generator
 from tdattr.scoring.gradients import Gradients, items_together
 from tdattr.scoring.pairs import NoiseSet
 from tdattr.scoring.projection import project, spans
@@ -58,9 +57,7 @@ class JourneyTrak(Trak):
 
 def count_path(context: Context) -> Work:
     """What a query takes along its path: its generation again, and a gradient at every step."""
-    passes = context.diffusion.count_evaluations() or 0
-    guided = context.queries.guidance not in (None, 1.0) and context.queries.conditions is not None
-    return Work(evaluations=passes * (2 if guided else 1), gradients=context.diffusion.count_steps())
+    return Work(evaluations=count_evaluations(context) or 0, gradients=context.diffusion.count_steps())
 
 
 def path_gradients(context: Context, gradients: Gradients, rows: slice) -> Float[Tensor, "query parameter"]:
@@ -81,8 +78,6 @@ def sampling_path(
 ) -> tuple[Float[Tensor, " step"], list[Float[Tensor, "query *x"]]]:
     """The levels of the steps in which some queries were generated, and the clean items predicted at each; generated
     again, from the same noise."""
-    queries = context.queries
-    context.counterfactuals.require("generation")
     levels: list[float] = []
     clean: list[Tensor] = []
 
@@ -90,16 +85,6 @@ def sampling_path(
         levels.append(level)
         clean.append(x)
 
-    rngs = [query_generator(context.seed, number) for number in queries.numbers[rows]]
-    shape = tuple(queries.x.shape[1:])
     with torch.no_grad():  # not in inference mode, whose tensors no gradient can be taken at
-        context.diffusion.sample(
-            gradients.network, rngs, shape, given_queries(context, rows), queries.guidance, watch=watch
-        )
+        generate_again(context, gradients.network, rows, watch)
     return torch.tensor(levels, dtype=torch.float32), clean
-
-
-def given_queries(context: Context, rows: slice) -> Given:
-    """What the network is told of some queries, on the context's device."""
-    conditions = context.queries.conditions
-    return Given(None if conditions is None else conditions[rows]).to(context.device)

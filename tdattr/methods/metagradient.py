@@ -16,23 +16,16 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from tdattr.configs import describe
 from tdattr.costs import NO_WORK, NUMBER_BYTES, Cost, Work
 from tdattr.errors import UserError
 from tdattr.metagradients.describe import GROWTH, PREDICTION, SMOOTHNESS
 from tdattr.metagradients.room import check_room, count_room
 from tdattr.metagradients.state import Layout, find_weights
-from tdattr.methods import Context, MethodSetup, MethodWork, Scored, Scorer
-from tdattr.methods.gradient_features import (
-    Differentiating,
-    count_parameters,
-    plan_query_features,
-    query_features,
-)
+from tdattr.methods import Context, Method, MethodSetup, MethodWork, Scored, Scorer
+from tdattr.methods.output import PART, Output, count_weights
 from tdattr.methods.smoothness import SmoothnessConfig, measure_smoothness, plan_trainings
 from tdattr.networks import Network
 from tdattr.ranges import Range
-from tdattr.scoring.gradients import GradientConfig
 from tdattr.store import Plan
 
 log = logging.getLogger(__name__)
@@ -44,39 +37,37 @@ PASSES_BACK = 2  # a step back differentiates a gradient: twice the passes of th
 
 
 @dataclass(frozen=True)
-class Metagradient(Differentiating):
-    """The score of item i for a query is -dL/dw_i, where w_i multiplies the loss of the item wherever a batch has it,
-    and L is the query's output after the training: with ``output=loss``, its training loss over the draws.
+class Metagradient(Method):
+    """The scores of items for a query are made of its output's derivatives by their weights w_i, where w_i multiplies
+    the loss of the item wherever a batch has it: with ``output=loss`` they are -dL/dw_i of its training loss L.
 
     ``removal``: what a training without the item has in its places. ``empty``: nothing, as the weight 0 has it.
     ``replaced``: others of the items, whose weights then grow by as much as the item's falls. To first order, a loss
     rises by n / (n - k) times the sum of the scores of those k of n items that are replaced.
     """
 
+    for_pictures: ClassVar[str] = "leave output@method.output=loss, or choose elbo"
     remedy: ClassVar[str] = "raise train.epsilon or lower train.learning_rate: the training is not smooth in its data"
 
     name: str
-    gradients: GradientConfig
+    output: Output
     removal: Literal["replaced", "empty"]
     most_growth: Annotated[float, Range(above=0)]
     smoothness: SmoothnessConfig | None
 
-    def __post_init__(self) -> None:
-        config = self.gradients
-        if config.parameters != "all" or config.normalise or config.projection.kind != "none":
-            raise UserError(
-                "A metagradient begins with the whole derivative of the query's output: leave method.gradients."
-                "parameters=all, normalise=false and projection.kind=none."
-            )
-        if self.smoothness is not None and config.output != "loss":
-            raise UserError(
-                "method.smoothness compares scores with losses: leave method.gradients.output=loss, or set "
-                "method.smoothness=null."
-            )
+    @property
+    def needs(self) -> frozenset[str]:  # type: ignore[override]
+        """What the output needs."""
+        return self.output.needs
+
+    @property
+    def signed(self) -> bool:
+        """As the output is."""
+        return self.output.signed
 
     def check_network(self, network: Network) -> None:
         """What a training changes must be its parameters alone. Raises UserError."""
-        super().check_network(network)
+        network.parameter_names(PART)
         state = network.state_dict()
         if moving := [name for name, value in network.named_buffers() if name in state and value.is_floating_point()]:
             raise UserError(f"metagradient differentiates parameters alone, but a training may change {moving[0]}.")
@@ -95,35 +86,38 @@ class Metagradient(Differentiating):
             raise UserError(
                 "metagradient draws the dropout of whole batches: set train.accumulate=1 and trainer.devices=1."
             )
+        self.output.check(setup)
 
     def check_room(self, outline: Callable[[], Context], root: Path) -> None:
         """The way back must fit, unless it is there; what it takes is said. Raises UserError."""
         context = outline()
         if self.plan(context, None).finished:
             return
-        weights, items = count_parameters(context, self.gradients), len(context.data.train)
-        check_room(count_room(weights, items, context.count_steps(), len(context.queries)), context.device, root)
+        weights, items = count_weights(context), len(context.data.train)
+        room = count_room(weights, items, context.count_steps(), len(context.queries) * self.output.size)
+        check_room(room, context.device, root, self.output.counts)
 
     def work(self, context: Context) -> MethodWork:
         """All queries at once, and the trainings that tell how smooth F1's is."""
         trainings = []
         if self.smoothness is not None:
-            trainings = plan_trainings(context, self.smoothness, self.gradients)
+            trainings = plan_trainings(context, self.smoothness, self.output)
         return MethodWork(NO_WORK, needs=[self.plan(context, None), *trainings])
 
     def start(self, context: Context) -> Scorer:
         """The way through the training and back, for all queries."""
-        outputs = query_features(context, self.gradients)
+        outputs = self.output.load(context)
         folder = self.plan(context, outputs).get().folder
         with safe_open(folder / FILE, framework="pt") as file:
             values, facts = file.get_tensor(ITEMS), {name: float(value) for name, value in file.metadata().items()}
-        scores = -values[:, torch.from_numpy(context.ids)]
+        derivatives = values[:, torch.from_numpy(context.ids)]
         if self.smoothness is not None:
-            facts |= measure_smoothness(context, self.smoothness, self.gradients, scores)
+            facts |= measure_smoothness(context, self.smoothness, self.output, derivatives)
         for warning in self.warn(facts):
             log.warning(warning)
         if self.removal == "replaced":
-            scores = scores - scores.mean(1, keepdim=True)
+            derivatives = derivatives - derivatives.mean(1, keepdim=True)
+        scores = self.output.score(derivatives.unflatten(0, (-1, self.output.size)))
         return lambda query: Scored(scores[query], facts)
 
     def warn(self, facts: Mapping[str, float]) -> list[str]:
@@ -137,8 +131,8 @@ class Metagradient(Differentiating):
         if not growth <= self.most_growth:  # NaN is warned of too
             warnings.append(
                 "The training of F1 is not smooth in its data: a change of the network's weights during it changes the "
-                f"queries' losses up to {growth:.2g} times as much as one of the trained weights, so that it cannot be "
-                "attributed so: raise train.epsilon, lower train.learning_rate or train.steps, or choose a network "
+                f"queries' outputs up to {growth:.2g} times as much as one of the trained weights, so that it cannot "
+                "be attributed so: raise train.epsilon, lower train.learning_rate or train.steps, or choose a network "
                 "that learns without a plateau."
             )
         measured = {name: facts[name] for name in (SMOOTHNESS, PREDICTION) if name in facts}
@@ -151,7 +145,7 @@ class Metagradient(Differentiating):
             )
         return warnings
 
-    def plan(self, context: Context, outputs: Float[Tensor, "query parameter"] | None) -> Plan:
+    def plan(self, context: Context, outputs: Float[Tensor, "output parameter"] | None) -> Plan:
         """The derivatives; ``outputs``: those of the queries' outputs by F1's weights, None where nothing is built."""
 
         def build(folder: Path) -> dict[str, Any]:
@@ -159,20 +153,21 @@ class Metagradient(Differentiating):
             return self.differentiate(context, outputs, folder)
 
         def cost() -> Cost:
-            steps, batch, queries = context.count_steps(), context.train.batch_size, len(context.queries)
+            steps, batch = context.count_steps(), context.train.batch_size
+            count = len(context.queries) * self.output.size
             work = Work(
                 steps=2 * steps,
                 trained=2 * steps * batch,
-                gradients=PASSES_BACK * steps * batch * queries,
-                bytes=queries * len(context.data.train) * NUMBER_BYTES,
+                gradients=PASSES_BACK * steps * batch * count,
+                bytes=count * len(context.data.train) * NUMBER_BYTES,
             )
-            return Cost(work, [*context.f1.plans, *plan_query_features(context, self.gradients)], self.name)
+            return Cost(work, [*context.f1.plans, *self.output.plan(context)], self.name)
 
-        key = describe(self.gradients) | {"queries": context.queries.address}
-        return context.plan("metagradients", 2, key, build).costing(cost)
+        key = self.output.describe() | {"queries": context.queries.address}
+        return context.plan("metagradients", 3, key, build).costing(cost)
 
     def differentiate(
-        self, context: Context, outputs: Float[Tensor, "query parameter"], folder: Path
+        self, context: Context, outputs: Float[Tensor, "output parameter"], folder: Path
     ) -> dict[str, Any]:
         """Write the derivatives of the outputs by the weights of all items of the split."""
         # Lightning takes seconds to import
@@ -182,7 +177,7 @@ class Metagradient(Differentiating):
         from tdattr.methods.weighted_training import open_training
 
         training, layout = open_training(context)
-        if tuple(training.network.parameter_names(self.gradients.parameters)) != layout.names:
+        if tuple(training.network.parameter_names(PART)) != layout.names:
             raise TypeError(f"{type(training.network).__name__} trains other parameters than it has in its part all")
         trajectory = Trajectory(training, layout, folder)
         last = trajectory.train("Repeating the training of F1")

@@ -304,6 +304,7 @@ def make_context(ws: Workspace, method: Method, used: list[Artifact], queries: Q
         plan=plan,
         counterfactuals=WorkspaceCounterfactuals(ws, method.needs, used),
         member=member,
+        decode=lambda x: ws.codec.decode(x, ws.data.channels),
         encode=None if text is None else lambda: text.load(ws.device),
         text=text_of(ws),
         top=ws.protocol.top(len(ws.ids)),

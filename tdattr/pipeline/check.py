@@ -307,8 +307,8 @@ def check_pictures(ws: Workspace, methods: Iterable[Method]) -> None:
     for method in methods:
         if "generation" in method.needs:
             raise UserError(
-                f"method={method.name} looks at how a query was generated, which is not known of your pictures: choose "
-                "another method."
+                f"method={method.name} looks at how a query was generated, which is not known of your pictures: "
+                f"{method.for_pictures}."
             )
     check_readable(ws.pictures.values())
 

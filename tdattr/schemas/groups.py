@@ -17,6 +17,7 @@ from tdattr.features import Extractor
 from tdattr.features.text import TextEncoder
 from tdattr.loggers import Logger
 from tdattr.methods import Method
+from tdattr.methods.output import Output
 from tdattr.metrics.aggregation import AggregateConfig
 from tdattr.metrics.similarity import Measure
 from tdattr.metrics.unlearning_accuracy import UnlearningAccuracy
@@ -51,6 +52,7 @@ GROUPS: dict[str, type] = {  # folders of conf, at the top or in another one, an
     "method": Method,
     "model": NetworkConfig,
     "objective": Objective,
+    "output": Output,
     "protocol": Protocol,
     "recipe": Recipe,
     "text": TextEncoder,

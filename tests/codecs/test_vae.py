@@ -78,6 +78,16 @@ def test_how_many_images_pass_together_changes_nothing(folder: Path, monkeypatch
     torch.testing.assert_close(ours.decode(x), torch.cat([ours.decode(part) for part in x.split(1)]), rtol=0, atol=1e-5)
 
 
+def test_what_is_decoded_can_be_differentiated_whoever_loaded_the_network(folder: Path) -> None:
+    load_vae.cache_clear()
+    ours, x = codec(folder), normal(generator(0, "test.x"), 1, 2, 4, 4)
+    with torch.inference_mode():
+        ours.decode(x)
+    assert not ours.decode(x).requires_grad  # and nothing is kept for it where nobody asks
+    (gradient,) = torch.autograd.grad(ours.decode(x.requires_grad_()).sum(), x)
+    assert gradient.abs().max() > 0
+
+
 def test_a_folder_of_a_pipeline_is_its_vae(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "vae")
     (tmp_path / "model_index.json").write_text("{}")

@@ -133,6 +133,10 @@ def test_networks_are_told_what_the_names_say(folder: Path) -> None:
     [
         (["protocol=leave_k_out", "method=pixel"], "protocol=leave_k_out generates the queries again"),
         (["protocol=none", "method=journey_trak"], "method=journey_trak looks at how a query was generated"),
+        (
+            ["protocol=none", "method=metagradient", "output@method.output=pixels"],
+            "not known of your pictures: leave output@method.output=loss, or choose elbo.",
+        ),
         (["protocol=none", "method=pixel", "queries.attributed=2"], "has no effect with queries.images"),
         (["protocol=none", "method=pixel", "queries.condition=seven"], "choose among 0, 1, 2"),
         (["protocol=none", "method=pixel", "queries.explained=controls"], "has no effect with queries.images"),
@@ -141,7 +145,7 @@ def test_networks_are_told_what_the_names_say(folder: Path) -> None:
             "method.labels=label is not known of the queries",
         ),
     ],
-    ids=["protocol", "method", "number", "condition", "controls", "labels"],
+    ids=["protocol", "method", "output", "number", "condition", "controls", "labels"],
 )
 def test_what_cannot_be_is_said_before_anything_is_trained(folder: Path, overrides: list[str], reason: str) -> None:
     said, summary = run(folder, *overrides, check=False)

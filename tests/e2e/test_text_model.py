@@ -91,7 +91,7 @@ METHODS: dict[str, list[str]] = {
     "logo": ["method=logo", *GROUPS],
     "logo_again": ["method=logo_again", *GROUPS],
     "logo_images": ["method=logo_images", *GROUPS],
-    "metagradient": ["method=metagradient", "method.gradients.draws=4"],
+    "metagradient": ["method=metagradient", "method.output.draws=4"],
     "mucs": MUCS,
     "mucs, cross-attention": [*MUCS, "method.unlearn.trainable=cross_attention"],
     "mucs, auto": [*MUCS, "ablation=auto_schedule"],

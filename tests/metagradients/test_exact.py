@@ -1,6 +1,5 @@
 """Metagradients against the trainings themselves: bit by bit forward, by finite differences backward."""
 
-from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -15,16 +14,14 @@ from tdattr.metagradients.forward import Training
 from tdattr.metagradients.state import outline, parts
 from tdattr.metagradients.step import Step
 from tdattr.networks import Network
-from tdattr.networks.lora import LoraConfig, adapt
+from tdattr.networks.lora import LoraConfig
 from tdattr.networks.unet import UNetConfig
-from tdattr.training.batches import Batches
 from tdattr.training.config import AugmentationConfig
 from tdattr.training.pretrain import pretrain
+from tests.metagradients.trainings import SEED, STEPS, DoubleBatches, make, run
 
-STEPS, SEED = 10, 3
 NUDGE = 1e-6  # of an item's weight: a training bends where the root of Adam comes near its epsilon
 SMOOTH = {"epsilon": 1e-5}
-CPU = torch.device("cpu")
 SETTINGS: dict[str, dict[str, Any]] = {
     "plain": {},
     "cosine": {"schedule": "cosine"},
@@ -41,25 +38,6 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 ADAPTER = {"adapter": {"lora": LoraConfig(2, 4.0, ["qkv", "fc1"])}}
 REMOVED = {"replaced": [3, 20], "empty": [3, 20]}  # before F1 is trained; none elsewhere
-
-
-def make(
-    tiny_data: Any,
-    tiny_dit: Any,
-    tiny_train: Any,
-    edm: Any,
-    dropout: float = 0.0,
-    removed: Sequence[int] = (),
-    **changes: Any,
-) -> Training:
-    config = tiny_train(**({"steps": STEPS, "epoch_steps": 5, "schedule": "constant"} | changes))
-    config = config.in_steps(len(tiny_data.train))
-    tiny_data.train.open_x(config.mirror)
-    network = tiny_dit(dropout=dropout, augmentation_label=config.augmentation.enabled)
-    if config.lora.rank is not None:
-        adapt(network, config.lora, SEED)
-    ids = np.setdiff1d(np.arange(len(tiny_data.train)), removed)
-    return Training(network, Batches(tiny_data.train, ids, edm, config, SEED), CPU)
 
 
 @pytest.mark.parametrize("name", SETTINGS)
@@ -106,22 +84,6 @@ def test_of_an_adapted_network_the_base_is_in_memory_once(tiny_data, tiny_dit, t
     assert all(".lora_" in name for name in outline(training.network).names)
     shared = list(zip(training.network.buffers(), training.module.averaged.buffers(), strict=True))
     assert shared and all(one.data_ptr() == other.data_ptr() for one, other in shared)
-
-
-def run(step: Step, training: Training, state: Tensor, counts: Tensor) -> Tensor:
-    """The state after the whole training in which items count so much."""
-    for number in range(STEPS):
-        slots, batch = torch.from_numpy(training.batches.slots(number)), training.batches[number]
-        there = counts[slots] if batch.counts is None else counts[slots] * batch.counts
-        state = step(state, there, batch, number)
-    return state
-
-
-class DoubleBatches(Batches):
-    """Batches in double precision."""
-
-    def __getitem__(self, index: int) -> Any:
-        return super().__getitem__(index).apply(lambda value: value.double() if value.is_floating_point() else value)
 
 
 @pytest.mark.parametrize("weights", ["raw", "ema"])

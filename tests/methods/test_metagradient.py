@@ -16,17 +16,15 @@ from tdattr.errors import UserError
 from tdattr.metagradients import room
 from tdattr.methods import Context, MethodSetup
 from tdattr.methods.metagradient import GROWTH, REPLAY, Metagradient
+from tdattr.methods.output.loss import LossOutput
 from tdattr.methods.smoothness import SmoothnessConfig, agree, plan_trainings
 from tdattr.methods.weighted_training import train_weighted
-from tdattr.scoring.cells import LossModel, QueryItems
-from tdattr.scoring.gradients import GradientConfig
-from tdattr.scoring.projection import ProjectionConfig
 from tdattr.store import Store
 from tdattr.training.pretrain import pretrain
 from tests.contexts import IDS, keep
 
-GRADIENTS = GradientConfig("loss", 30, "training", False, "all", ProjectionConfig("none", 8, 1))
-METHOD = Metagradient("metagradient", GRADIENTS, "replaced", 30.0, SmoothnessConfig(0.1, -1))
+OUTPUT = LossOutput("loss", 30, "training")
+METHOD = Metagradient("metagradient", OUTPUT, "replaced", 30.0, SmoothnessConfig(0.1, -1))
 STEPS = 40
 
 
@@ -70,10 +68,7 @@ def losses_with(world: Context, items: np.ndarray, weight: float, folder: Path) 
 
 def losses_of(world: Context, network: nn.Module) -> torch.Tensor:
     """The queries' losses under a network."""
-    noise = GRADIENTS.noise_set(world.diffusion, (1, 8, 8), world.seed)
-    return (
-        LossModel(world.diffusion, network, world.device, 64).table(QueryItems(world.queries), noise).double().mean(1)
-    )
+    return OUTPUT.evaluate(world, network)[:, 0]
 
 
 def test_scores_say_how_losses_change_where_items_are_removed(world: Context, tmp_path: Path) -> None:
@@ -166,9 +161,9 @@ def test_of_two_queries_no_correlation_is_taken(world: Context) -> None:
 
 
 def test_losses_at_other_levels_are_not_taken_for_these(world: Context) -> None:
-    others = replace(GRADIENTS, levels="generation")
+    others = replace(OUTPUT, levels="generation")
     assert METHOD.smoothness is not None
-    here, there = (plan_trainings(world, METHOD.smoothness, gradients) for gradients in (GRADIENTS, others))
+    here, there = (plan_trainings(world, METHOD.smoothness, output) for output in (OUTPUT, others))
     assert all(one.address != other.address for one, other in zip(here, there, strict=True))
 
 
@@ -218,12 +213,6 @@ def test_what_cannot_be_repeated_is_refused(
         with pytest.raises(UserError, match=said):
             METHOD.check(setup(world, **changes))
     METHOD.check(setup(world, train=tiny_train(accumulate=2), devices=2))
-    for change in ({"parameters": "mlp"}, {"normalise": True}, {"projection": ProjectionConfig("sparse", 8, 1)}):
-        with pytest.raises(UserError, match="leave method.gradients.parameters=all"):
-            replace(METHOD, gradients=replace(GRADIENTS, **change))
-    with pytest.raises(UserError, match="leave method.gradients.output=loss"):
-        replace(METHOD, gradients=replace(GRADIENTS, output="mean_output"))
-    assert replace(METHOD, gradients=replace(GRADIENTS, output="mean_output"), smoothness=None)
 
 
 def test_room_is_asked_for_until_the_derivatives_are_there(

@@ -38,6 +38,7 @@ SMALL = {  # set wherever a method has the key; one that takes long needs an ent
     "unlearn.max_steps": 25,
     "score.pairs": 30,
     "gradients.draws": 20,
+    "output.draws": 20,
     "gradients.projection.dimension": 512,
     "draws": 240,
     "fisher.epochs": 1,

@@ -1,0 +1,60 @@
+"""The training loss of a query, at noise that all queries share."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor
+
+from tdattr.methods import Context
+from tdattr.methods.gradient_features import noise_set, plan_query_features, query_features
+from tdattr.methods.output import PART, Output
+from tdattr.networks import Network
+from tdattr.ranges import Count
+from tdattr.scoring.cells import LossModel, QueryItems
+from tdattr.scoring.gradients import GradientConfig, Gradients
+from tdattr.scoring.projection import ProjectionConfig
+from tdattr.store import Plan
+
+
+@dataclass(frozen=True)
+class LossOutput(Output):
+    """The ``output=loss`` node: a mean over ``draws`` pairs of noise and level, of which `GradientConfig` tells."""
+
+    name: str
+    draws: Count
+    levels: Literal["generation", "discrete", "training"]
+
+    @cached_property
+    def gradients(self) -> GradientConfig:
+        """What other methods call the same derivatives, with which they share them."""
+        return GradientConfig("loss", self.draws, self.levels, False, PART, ProjectionConfig("none", 8, 1))
+
+    def count_evaluations(self, context: Context) -> int:
+        """One for each draw."""
+        return self.draws
+
+    def evaluate(self, context: Context, network: Network) -> Float[Tensor, "query direction"]:
+        """The losses."""
+        model = LossModel(context.diffusion, network, context.device, context.trainer.scoring_batch)
+        noise = noise_set(context, self.gradients)
+        losses = model.table(QueryItems(context.queries), noise, description="Losses of the queries")
+        return losses.double().mean(1, keepdim=True)
+
+    def differentiate(self, context: Context, network: Network, query: int) -> Float[Tensor, "direction parameter"]:
+        """That of the loss."""
+        noise, names = noise_set(context, self.gradients).to(context.device), network.parameter_names(PART)
+        batch = context.trainer.gradient_batch
+        gradients = Gradients(network, context.diffusion, self.gradients, names, noise, batch)
+        x, given = QueryItems(context.queries).take(np.array([query]))
+        return gradients.of(x.to(context.device), given.to(context.device))
+
+    def plan(self, context: Context) -> list[Plan]:
+        """Those of all queries, as other methods have them."""
+        return plan_query_features(context, self.gradients)
+
+    def load(self, context: Context) -> Float[Tensor, "output parameter"]:
+        """As planned."""
+        return query_features(context, self.gradients)

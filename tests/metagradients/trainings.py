@@ -1,0 +1,51 @@
+"""Small trainings that tests differentiate, and run with other weights of their items."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tdattr.metagradients.forward import Training
+from tdattr.metagradients.step import Step
+from tdattr.networks.lora import adapt
+from tdattr.training.batches import Batches
+
+STEPS, SEED = 10, 3
+CPU = torch.device("cpu")
+
+
+def make(
+    tiny_data: Any,
+    tiny_dit: Any,
+    tiny_train: Any,
+    edm: Any,
+    dropout: float = 0.0,
+    removed: Sequence[int] = (),
+    **changes: Any,
+) -> Training:
+    config = tiny_train(**({"steps": STEPS, "epoch_steps": 5, "schedule": "constant"} | changes))
+    config = config.in_steps(len(tiny_data.train))
+    tiny_data.train.open_x(config.mirror)
+    network = tiny_dit(dropout=dropout, augmentation_label=config.augmentation.enabled)
+    if config.lora.rank is not None:
+        adapt(network, config.lora, SEED)
+    ids = np.setdiff1d(np.arange(len(tiny_data.train)), removed)
+    return Training(network, Batches(tiny_data.train, ids, edm, config, SEED), CPU)
+
+
+def run(step: Step, training: Training, state: Tensor, counts: Tensor) -> Tensor:
+    """The state after the whole training in which items count so much."""
+    for number in range(STEPS):
+        slots, batch = torch.from_numpy(training.batches.slots(number)), training.batches[number]
+        there = counts[slots] if batch.counts is None else counts[slots] * batch.counts
+        state = step(state, there, batch, number)
+    return state
+
+
+class DoubleBatches(Batches):
+    """Batches in double precision."""
+
+    def __getitem__(self, index: int) -> Any:
+        return super().__getitem__(index).apply(lambda value: value.double() if value.is_floating_point() else value)
