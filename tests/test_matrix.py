@@ -58,6 +58,7 @@ SMALL = {  # set wherever a node has the key; a method that takes long needs an 
         "gradients.draws": 2,
         "output.draws": 2,
         "output.elbo.stride": 400,
+        "checkpoints": 2,
         "draws": 6,
         "batch_size": 3,
         "fisher.epochs": 1,

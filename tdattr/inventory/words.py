@@ -28,6 +28,7 @@ KINDS = {
     "kernel": "kernel of gradients",
     "outputs": "derivatives of a query",
     "metagradients": "metagradients",
+    "tracin": "TracIn along a training",
     "weighted": "losses after a weighted training",
     "features": "features of images",
     "moments": "moments of features",

@@ -83,10 +83,7 @@ def plan_features(
 
     @cache
     def gradients() -> Gradients:
-        network = context.f1.load()
-        names = network.parameter_names(config.parameters)
-        noise = noise_set(context, config).to(context.device)
-        return Gradients(network, context.diffusion, config, names, noise, context.trainer.gradient_batch)
+        return open_gradients(context, context.f1.load(), config)
 
     def plan(rows: slice) -> Plan:
         def build(folder: Path) -> None:
@@ -102,6 +99,12 @@ def plan_features(
         return context.plan("gradients", 2, key, build).costing(lambda: cost)
 
     return [plan(rows) for rows in spans(count, block_rows(parameters))]
+
+
+def open_gradients(context: Context, network: Network, config: GradientConfig) -> Gradients:
+    """Those of a network, at the draws that all items and queries share."""
+    names, noise = network.parameter_names(config.parameters), noise_set(context, config).to(context.device)
+    return Gradients(network, context.diffusion, config, names, noise, context.trainer.gradient_batch)
 
 
 def count_parameters(context: Context, config: GradientConfig) -> int:

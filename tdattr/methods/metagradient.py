@@ -17,12 +17,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tdattr.costs import NO_WORK, NUMBER_BYTES, Cost, Work
-from tdattr.errors import UserError
 from tdattr.metagradients.describe import GROWTH, PREDICTION, SMOOTHNESS
 from tdattr.metagradients.room import check_room, count_room
-from tdattr.metagradients.state import Layout, find_weights
-from tdattr.methods import Context, Method, MethodSetup, MethodWork, Scored, Scorer
+from tdattr.methods import Context, MethodSetup, MethodWork, Scored, Scorer
 from tdattr.methods.output import PART, Output, count_weights
+from tdattr.methods.repeated_training import REPLAY, Repeating, compare
 from tdattr.methods.smoothness import SmoothnessConfig, measure_smoothness, plan_trainings
 from tdattr.networks import Network
 from tdattr.ranges import Range
@@ -31,13 +30,11 @@ from tdattr.store import Plan
 log = logging.getLogger(__name__)
 FILE = "metagradients.safetensors"
 ITEMS = "items"
-REPLAY = "replay_difference"
-SAME = 1e-3  # of the length of the weights: what rounding makes of a training that is repeated on another machine
 PASSES_BACK = 2  # a step back differentiates a gradient: twice the passes of the step
 
 
 @dataclass(frozen=True)
-class Metagradient(Method):
+class Metagradient(Repeating):
     """The scores of items for a query are made of its output's derivatives by their weights w_i, where w_i multiplies
     the loss of the item wherever a batch has it: with ``output=loss`` they are -dL/dw_i of its training loss L.
 
@@ -68,24 +65,11 @@ class Metagradient(Method):
     def check_network(self, network: Network) -> None:
         """What a training changes must be its parameters alone. Raises UserError."""
         network.parameter_names(PART)
-        state = network.state_dict()
-        if moving := [name for name, value in network.named_buffers() if name in state and value.is_floating_point()]:
-            raise UserError(f"metagradient differentiates parameters alone, but a training may change {moving[0]}.")
+        super().check_network(network)
 
     def check(self, setup: MethodSetup) -> None:
-        """F1 must be the last weights of a training in float32 that can be repeated. Raises UserError."""
-        if not setup.trained:
-            raise UserError(
-                "metagradient repeats the training of F1, but F1 was not trained here: leave out checkpoint."
-            )
-        if setup.train.selection != "last":
-            raise UserError("metagradient needs the last weights of a training: set train.selection=last.")
-        if setup.precision != "32-true":
-            raise UserError("metagradient repeats the training of F1 in float32: set trainer.precision=32-true.")
-        if setup.train.accumulate * setup.devices > 1 and setup.network.has_dropout:
-            raise UserError(
-                "metagradient draws the dropout of whole batches: set train.accumulate=1 and trainer.devices=1."
-            )
+        """The training must be one that can be repeated, and the output must suit the variant. Raises UserError."""
+        super().check(setup)
         self.output.check(setup)
 
     def check_room(self, outline: Callable[[], Context], root: Path) -> None:
@@ -122,12 +106,7 @@ class Metagradient(Method):
 
     def warn(self, facts: Mapping[str, float]) -> list[str]:
         """Where the training could not be repeated, or is not smooth in its data."""
-        warnings, growth = [], facts[GROWTH]
-        if facts[REPLAY] > SAME:
-            warnings.append(
-                f"The training of F1, repeated here, ends at weights that differ from F1's by {facts[REPLAY]:.2%} of "
-                "their length: the scores are those of the repeated training."
-            )
+        warnings, growth = super().warn(facts), facts[GROWTH]
         if not growth <= self.most_growth:  # NaN is warned of too
             warnings.append(
                 "The training of F1 is not smooth in its data: a change of the network's weights during it changes the "
@@ -190,9 +169,3 @@ class Metagradient(Method):
         metadata = {name: str(value) for name, value in facts.items()}
         save_file({ITEMS: begin.items.cpu()}, folder / FILE, metadata=metadata)
         return facts
-
-
-def compare(layout: Layout, last: Float[Tensor, " state"], f1: Network, kept: str) -> float:
-    """How far the weights of a repeated training lie from F1's, relative to their length."""
-    theirs = layout.join(dict(f1.named_parameters()))
-    return float((find_weights(last, kept) - theirs).norm() / theirs.norm())

@@ -1,7 +1,7 @@
 """Per-example gradients of a named output function at a shared noise set: what TRAK, D-TRAK, DAS and TracIn compare."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from tdattr.diffusion import Diffusion
 from tdattr.diffusion.batch import Batch
-from tdattr.networks import NOTHING, Given, Network
+from tdattr.networks import Given, Network
 from tdattr.progress import track
 from tdattr.ranges import Count
 from tdattr.scoring.cells import Items
@@ -94,14 +94,36 @@ class Gradients:
         for draws, part in batches if description is None else track(batches, description, len(batches), nested=True):
             cells = self.cells(x[part], given[part], draws)
             gradients = self.differentiate(cells)
-            weights = x.new_full((len(cells),), 1 / len(self.noise))
-            if self.config.normalise:
-                squares = sum((each.squares() for each in gradients), torch.zeros_like(weights))
-                weights = weights / squares.sqrt().clamp(min=MIN_LENGTH)
+            weights = self.weigh(gradients, x.new_full((len(cells),), 1 / len(self.noise)))
             sums = self.by_name(total[part])
             for each in gradients:
                 each.add_to(sums, weights.view(len(x[part]), -1))
         return total
+
+    def of_items(self, items: Items, rows: slice, description: str | None = None) -> Float[Tensor, "item parameter"]:
+        """The same of some of numbered items."""
+        x, given = items.take(np.arange(rows.start, rows.stop))
+        device = self.noise.levels.device
+        return self.of(x.to(device), given.to(device), description)
+
+    def weigh(self, gradients: list[CellGradients], weights: Float[Tensor, " cell"]) -> Float[Tensor, " cell"]:
+        """The weights of cells, over the lengths of their gradients where these are normalised."""
+        if not self.config.normalise:
+            return weights
+        squares = sum((each.squares() for each in gradients), torch.zeros_like(weights))
+        return weights / squares.sqrt().clamp(min=MIN_LENGTH)
+
+    def along(self, cells: Batch, directions: Float[Tensor, "direction parameter"]) -> Float[Tensor, "direction cell"]:
+        """The inner products of directions with the gradient at each cell, which may be told all that a network is."""
+        cells = replace(cells, given=self.network.embed_conditions(cells.given, len(cells)))
+        by_name = self.by_name(directions)
+        products = []
+        for span in spans(len(cells), self.batch_size):
+            part = cells[span]
+            gradients = self.differentiate(part)
+            weights = self.weigh(gradients, part.x.new_ones(len(part)))
+            products.append(weights * torch.stack([each.along(by_name) for each in gradients]).sum(0).T)
+        return torch.cat(products, dim=1)
 
     def cells(self, x: Float[Tensor, "item *x"], given: Given, draws: slice) -> Batch:
         """Every item at each of some draws, item by item."""
@@ -142,17 +164,19 @@ class Gradients:
         every = {name: value.detach() for name, value in self.network.named_parameters()}
         rest = {name: value for name, value in every.items() if name not in names} | dict(self.network.named_buffers())
 
-        def value(selected: dict[str, Tensor], x: Tensor, level: Tensor, noise: Tensor, condition: Tensor) -> Tensor:
-            given = Given(condition[None]) if condition.numel() else NOTHING
+        def value(
+            selected: dict[str, Tensor], x: Tensor, level: Tensor, noise: Tensor, told: dict[str, Tensor]
+        ) -> Tensor:
+            given = Given(**{name: value[None] for name, value in told.items()})
             cell = Batch(x[None], level[None], noise[None], given)
             return self.values(lambda *inputs: functional_call(self.network, (selected, rest), inputs), cell)[0]
 
-        condition = cells.x.new_zeros(len(cells), 0) if cells.given.condition is None else cells.given.condition
+        told = {name: value for name, value in vars(cells.given).items() if value is not None}
         selected = {name: every[name] for name in names}
         chunk = max(1, HELD_VALUES // sum(value.numel() for value in selected.values()))
         differentiate = vmap(grad(value), in_dims=(None, 0, 0, 0, 0), chunk_size=chunk)
         with sdpa_kernel(SDPBackend.MATH):  # the other kernels cannot be batched by vmap
-            return differentiate(selected, cells.x, cells.level, cells.noise, condition)
+            return differentiate(selected, cells.x, cells.level, cells.noise, told)
 
     def find_unexplained(self, cells: Batch) -> list[str]:
         """The parameters whose gradients are not what the calls of their modules give.
@@ -233,12 +257,10 @@ def features(gradients: Gradients, items: Items, rows: slice, seed: int) -> Floa
 
     As many as fit in memory are projected together: the projection, which is drawn anew each time, costs most.
     """
-    device = gradients.noise.levels.device
     parts = []
     for span in spans(rows.stop - rows.start, items_together(gradients.size)):
         first, stop = rows.start + span.start, rows.start + span.stop
-        x, given = items.take(np.arange(first, stop))
         which = f"of {first + 1}-{stop}"
-        of_items = gradients.of(x.to(device), given.to(device), f"Gradients {which}")
+        of_items = gradients.of_items(items, slice(first, stop), f"Gradients {which}")
         parts.append(project(of_items, gradients.config.projection, seed, f"Projection {which}").cpu().numpy())
     return np.concatenate(parts)

@@ -37,6 +37,10 @@ class CellGradients(ABC):
     def add_to(self, sums: Sums, weights: Float[Tensor, "item draw"]) -> None:
         """Add each item's gradients, times the weights of its cells."""
 
+    @abstractmethod
+    def along(self, directions: Mapping[str, Tensor]) -> Float[Tensor, "cell direction"]:
+        """Their inner products with some directions."""
+
 
 @dataclass(frozen=True)
 class Held(CellGradients):
@@ -53,6 +57,11 @@ class Held(CellGradients):
         for name, value in self.values.items():
             by_item = value.reshape(*weights.shape, -1)
             sums[name].add_((weights[:, None] @ by_item).view_as(sums[name]))
+
+    def along(self, directions: Mapping[str, Tensor]) -> Float[Tensor, "cell direction"]:
+        """One parameter after the other."""
+        parts = [value.flatten(1) @ directions[name].flatten(1).T for name, value in self.values.items()]
+        return torch.stack(parts).sum(0)
 
 
 @dataclass(frozen=True)
@@ -96,8 +105,13 @@ class Products(CellGradients):
         if tokens * (inputs.shape[2] + outputs.shape[2]) <= size:
             # clamped: where tokens cancel, rounding may leave less than nothing, which has no root
             return total + ((inputs @ inputs.mT) * (outputs @ outputs.mT)).sum((1, 2)).clamp(min=0)
-        parts = spans(len(inputs), max(1, HELD_VALUES // size))
-        return total + torch.cat([(outputs[part].mT @ inputs[part]).square().sum((1, 2)) for part in parts])
+        return total + self.by_cell(lambda gradients: gradients.square().sum((1, 2)))
+
+    def by_cell(self, function: Callable[[Tensor], Tensor]) -> Tensor:
+        """What a function makes of the weight's gradients at some cells, for all of them: few are held at a time."""
+        inputs, outputs = self.inputs(), self.outputs()
+        parts = spans(len(inputs), max(1, HELD_VALUES // (inputs.shape[2] * outputs.shape[2])))
+        return torch.cat([function(outputs[part].mT @ inputs[part]) for part in parts])
 
     def add_to(self, sums: Sums, weights: Float[Tensor, "item draw"]) -> None:
         """One product for each item, over all tokens of all its cells."""
@@ -108,6 +122,14 @@ class Products(CellGradients):
             inputs = self.inputs().flatten(0, 1).unflatten(0, (len(weights), -1))
             weight = sums[self.names["weight"]]
             weight.view(len(weights), weight.shape[1], -1).baddbmm_(outputs.mT, inputs)
+
+    def along(self, directions: Mapping[str, Tensor]) -> Float[Tensor, "cell direction"]:
+        """From the gradients themselves: tokens are few, beside directions."""
+        along = {own: directions[name].flatten(1).T for own, name in self.names.items()}
+        found = [self.outputs().sum(1) @ along["bias"]] if "bias" in along else []
+        if "weight" in along:
+            found.append(self.by_cell(lambda gradients: gradients.flatten(1) @ along["weight"]))
+        return torch.stack(found).sum(0)
 
 
 def join(tokens: list[Tensor]) -> Float[Tensor, "cell token value"]:

@@ -103,6 +103,7 @@ EXEMPT: dict[str, dict[str, str]] = {  # by the method, the checks that do not a
     "metagradient": dict.fromkeys(CHECKS, "the training is not smooth in its data: see test_smooth.py"),
     "pixel": BLIND,
     "tracin": {"labels": SAME},
+    "tracin_training": dict.fromkeys(CHECKS, "it repeats a training, as metagradient does: see test_smooth.py"),
 }
 
 

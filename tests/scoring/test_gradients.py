@@ -71,6 +71,24 @@ def test_a_part_of_the_parameters_and_no_condition(build: Build, tiny_data: Prep
 
 
 @pytest.mark.parametrize("normalise", [False, True])
+@pytest.mark.parametrize("frame", [False, True])
+def test_inner_products_are_those_of_the_gradients(
+    tiny_dit: Callable[..., Network], edm: EDM, tiny_data: Prepared, normalise: bool, frame: bool
+) -> None:
+    """With directions, of every cell; convolutions are in a frame."""
+    shape = {"frame_channels": [4], "frame_strides": [1]} if frame else {}
+    network, wanted = tiny_dit(spread=0.05, **shape).requires_grad_(False), config(normalise=normalise)
+    noise = wanted.noise_set(edm, (1, 8, 8), SEED)
+    gradients = Gradients(network, edm, wanted, network.parameter_names("all"), noise, 4)
+    ids = np.array([3, 9, 20])
+    x, given = tiny_data.train.x(ids), Given(tiny_data.train.condition(ids))
+    directions = torch.from_numpy(np.random.default_rng(1).standard_normal((2, gradients.size))).float()
+    found = gradients.along(gradients.cells(x, given, slice(0, DRAWS)), directions)
+    expected = directions @ gradients.of(x, given).T
+    torch.testing.assert_close(found.unflatten(1, (3, DRAWS)).mean(2), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("normalise", [False, True])
 def test_gradients_do_not_depend_on_the_batch_size(build: Build, tiny_data: Prepared, normalise: bool) -> None:
     ids = np.arange(7)
     x = tiny_data.train.x(ids)

@@ -1,0 +1,127 @@
+"""TracIn along the training (Pruthi et al. 2020, arXiv 2002.08484), at the levels, noise, mirroring and dropped
+conditions that it really drew; with gradients normalised, Diffusion-ReTrac (Xie et al. 2024, arXiv 2401.09031)."""
+
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from tdattr.configs import describe
+from tdattr.costs import NO_WORK, NUMBER_BYTES, Cost, Work
+from tdattr.errors import UserError
+from tdattr.methods import Context, MethodSetup, MethodWork, Scored, Scorer
+from tdattr.methods.gradient_features import Differentiating, open_gradients
+from tdattr.methods.repeated_training import REPLAY, Repeating, compare
+from tdattr.ranges import Count
+from tdattr.scoring.cells import QueryItems
+from tdattr.scoring.gradients import GradientConfig, Gradients
+from tdattr.store import Plan
+
+if TYPE_CHECKING:  # Lightning takes seconds to import
+    from tdattr.metagradients.segments import Segment
+    from tdattr.training.batches import Batches
+
+log = logging.getLogger(__name__)
+FILE = "tracin.safetensors"
+ITEMS = "items"
+
+
+@dataclass(frozen=True)
+class TracInTraining(Repeating, Differentiating):
+    """The sum over the steps of rate / batch size · <∇L(query), ∇L(item)>, where the item is in the step's batch.
+
+    Both gradients are at the weights of a checkpoint, without dropout: in the middle of one of ``checkpoints`` segments
+    of the training, each of which takes those of all its steps. As many as there are steps give TracInIdeal.
+    """
+
+    name: str
+    gradients: GradientConfig
+    checkpoints: Count
+
+    def __post_init__(self) -> None:
+        if self.gradients.projection.kind != "none":
+            raise UserError(f"{self.name} stores no gradients: leave method.gradients.projection.kind=none.")
+
+    def check(self, setup: MethodSetup) -> None:
+        """The training must be one that can be repeated, with a step for every checkpoint. Raises UserError."""
+        super().check(setup)
+        if self.checkpoints > (steps := setup.train.count_steps(setup.items)):
+            raise UserError(f"The training of F1 has {steps} steps: set method.checkpoints to as many at most.")
+
+    def work(self, context: Context) -> MethodWork:
+        """All queries at once."""
+        return MethodWork(NO_WORK, needs=[self.plan(context)])
+
+    def start(self, context: Context) -> Scorer:
+        """The way through the training, for all queries."""
+        with safe_open(self.plan(context).get().folder / FILE, framework="pt") as file:
+            scores, facts = file.get_tensor(ITEMS), {REPLAY: float(file.metadata()[REPLAY])}
+        for warning in self.warn(facts):
+            log.warning(warning)
+        scores = scores[:, torch.from_numpy(context.ids)]
+        return lambda query: Scored(scores[query], facts)
+
+    def plan(self, context: Context) -> Plan:
+        """The scores of all items of the split."""
+
+        def build(folder: Path) -> dict[str, Any]:
+            return self.sum_up(context, folder)
+
+        def cost() -> Cost:
+            steps, queries = context.count_steps(), len(context.queries)
+            passes = steps * context.train.batch_size
+            work = Work(
+                steps=steps,
+                trained=passes,
+                gradients=passes + self.checkpoints * queries * self.gradients.draws,
+                bytes=queries * len(context.data.train) * NUMBER_BYTES,
+            )
+            return Cost(work, context.f1.plans, self.name)
+
+        key = describe(self.gradients) | {"checkpoints": self.checkpoints, "queries": context.queries.address}
+        return context.plan("tracin", 1, key, build).costing(cost)
+
+    def sum_up(self, context: Context, folder: Path) -> dict[str, Any]:
+        """Write the scores of all items."""
+        from tdattr.metagradients.segments import Segments
+        from tdattr.methods.weighted_training import load_state, open_training
+
+        training, layout = open_training(context)
+        network = context.initial().to(context.device)
+
+        def term(segment: "Segment", state: Tensor) -> Float[Tensor, "query item"]:
+            load_state(network, layout, state, "raw")
+            of_queries = open_gradients(context, network, self.gradients)
+            of_items = replace(of_queries, config=replace(self.gradients, output="loss"), unexplained={})
+            directions = of_queries.of_items(QueryItems(context.queries), slice(0, len(context.queries)))
+            return add_up(training.batches, segment, of_items, directions)
+
+        zero = torch.zeros(len(context.queries), len(context.data.train), device=context.device)
+        segments = Segments(training, layout, folder, self.checkpoints)
+        scores, last = segments.sum("TracIn along the training of F1", zero, term)
+        facts = {REPLAY: compare(layout, last, context.f1.load(), context.weights)}
+        metadata = {name: str(value) for name, value in facts.items()}
+        save_file({ITEMS: scores.cpu()}, folder / FILE, metadata=metadata)
+        return facts
+
+
+def add_up(
+    batches: "Batches", segment: "Segment", gradients: Gradients, directions: Float[Tensor, "query parameter"]
+) -> Float[Tensor, "query item"]:
+    """What the steps of a segment add to the scores of all items of the split. ``gradients``: of losses."""
+    config = batches.config
+    scores = directions.new_zeros(len(directions), len(batches.split))
+    for step in range(*segment):
+        batch = batches[step].to(directions.device)
+        products = gradients.along(batch, directions)
+        if batch.counts is not None:
+            products *= batch.counts
+        slots = torch.from_numpy(batches.slots(step)).to(directions.device)
+        scores.index_add_(1, slots, products, alpha=config.learning_rate * config.rate(step) / len(batch))
+    return scores
