@@ -1,9 +1,10 @@
 """Do derivatives of pixels predict how far a picture moves without some items, and do scores find those that move it?
 
 Metagradients of the pixels and of the losses of some queries. Then the training is run again without random twentieths
-and random halves of the items, their places left empty: printed is the correlation, over the removals of a query, of
-the squared distance that its picture is predicted to move with the one that it moves, means over the queries. Then, for
-each query, without the k items that a score names: printed is the mean squared error of the picture.
+and random halves of the items, their places left empty: printed are the correlation of what the sums of pixels are
+predicted to do with what they do, after each one's mean over the removals is taken off, and that of the squared
+distance that a picture is predicted to move with the one that it moves, over the removals, a mean over the queries.
+Then, for each query, without the k items that a score names: printed is the mean squared error of the picture.
 
     python benchmarks/moved_pictures.py [--queries 3] [--k 10 4] [--times 6] [-- model.patch=16 model.blocks=1]
 """
@@ -12,11 +13,12 @@ import argparse
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -24,6 +26,7 @@ import tdattr
 from tdattr.methods import Context
 from tdattr.methods.generation import generate_again
 from tdattr.methods.metagradient import FILE, ITEMS, Metagradient
+from tdattr.methods.output import Output
 from tdattr.methods.output.pixels import lead
 from tdattr.methods.weighted_training import train_weighted
 from tdattr.networks import Network
@@ -37,24 +40,38 @@ FIXED = [
 ]  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class World:
-    """What is removed from, and the pictures of the queries under F1."""
+    """What is removed from; ``moved``: the derivatives of the ``output`` by the items' weights."""
 
     context: Context
-    pictures: Float[Tensor, "query pixel"]
+    output: Output
+    moved: Float[Tensor, "query direction item"]
+
+    @cached_property
+    def f1(self) -> Network:
+        """The trained network."""
+        return self.context.f1.load()
+
+    @cached_property
+    def pictures(self) -> Float[Tensor, "query pixel"]:
+        """Those of the queries under it."""
+        return draw(self.context, self.f1)
 
     @property
     def items(self) -> int:
         """Of the training split."""
         return len(self.context.data.train)
 
-    def remove(self, rows: Sequence[int] | Tensor) -> Float[Tensor, "query pixel"]:
-        """How the pictures change without those items."""
+    def remove(self, rows: Int[Tensor, " row"]) -> Network:
+        """Trained without those items."""
         counts = torch.ones(self.items)
         counts[rows] = 0
         with tempfile.TemporaryDirectory() as folder:
-            network = train_weighted(self.context, counts, Path(folder))
+            return train_weighted(self.context, counts, Path(folder))
+
+    def change(self, network: Network) -> Float[Tensor, "query pixel"]:
+        """How the pictures differ under another network."""
         return draw(self.context, network) - self.pictures
 
 
@@ -65,25 +82,32 @@ def draw(context: Context, network: Network) -> Float[Tensor, "query pixel"]:
         return context.decode(x).flatten(1).double()
 
 
-def differentiate(overrides: Sequence[str]) -> tuple[Context, Float[Tensor, "query direction item"]]:
-    """The derivatives of the queries' outputs by the items' weights."""
+def differentiate(overrides: Sequence[str]) -> World:
+    """The way through the training and back."""
     ws = tdattr.compose([*FIXED, *overrides])
     assert isinstance(ws.method, Metagradient)
     context = make_context(ws, ws.method, [])
     folder = ws.method.plan(context, ws.method.output.load(context)).get().folder
     values = load_file(folder / FILE)[ITEMS].double()
-    return context, values.unflatten(0, (-1, ws.method.output.size))
+    return World(context, ws.method.output, values.unflatten(0, (-1, ws.method.output.size)))
 
 
-def correlate(world: World, moved: Float[Tensor, "query direction item"], share: float, times: int) -> float:
-    """Of the squared distances that removals of random items are predicted to cause with those that they do."""
-    rng, predicted, found = generator(2, "benchmark.moved_pictures"), [], []
-    for _ in range(times):
-        rows = torch.from_numpy(rng.choice(world.items, round(share * world.items), replace=False))
-        predicted.append(moved[:, :, rows].sum(2).square().sum(1))
-        found.append(world.remove(rows).square().sum(1))
-    pairs = zip(torch.stack(predicted, 1), torch.stack(found, 1), strict=True)
-    return float(np.mean([np.corrcoef(said, seen)[0, 1] for said, seen in pairs]))
+def correlate(world: World, share: float, times: int, rng: np.random.Generator) -> tuple[float, float]:
+    """Of what removals of random items are predicted to do with what they do: to the sums of pixels, and to the
+    distances."""
+    removals = [
+        torch.from_numpy(rng.choice(world.items, round(share * world.items), replace=False)) for _ in range(times)
+    ]
+    predicted = torch.stack([-world.moved[:, :, rows].sum(2) for rows in removals])
+    before, found, distances = world.output.evaluate(world.context, world.f1), [], []
+    for rows in removals:
+        network = world.remove(rows)
+        found.append(world.output.evaluate(world.context, network) - before)
+        distances.append(world.change(network).square().sum(1))
+    said, seen = (values - values.mean(0) for values in (predicted, torch.stack(found)))
+    pairs = zip(predicted.square().sum(2).T, torch.stack(distances).T, strict=True)
+    of_distances = [np.corrcoef(expected, measured)[0, 1] for expected, measured in pairs]
+    return float((said * seen).sum() / (said.norm() * seen.norm())), float(np.mean(of_distances))
 
 
 def main() -> None:
@@ -97,25 +121,26 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         overrides = [f"paths.outputs={folder}", f"queries.attributed={options.queries}", *options.overrides]
-        _, losses = differentiate(overrides)
-        context, moved = differentiate([*overrides, "output@method.output=pixels"])
-        world = World(context, draw(context, context.f1.load()))
+        losses = differentiate(overrides).moved
+        world = differentiate([*overrides, "output@method.output=pixels"])
+        rng = generator(2, "measure")
         for name, share in SHARES.items():
-            print(f"{name}: correlation {correlate(world, moved, share, options.times):.2f}", flush=True)
-        rng = generator(3, "benchmark.moved_pictures")
+            sums, distances = correlate(world, share, options.times, rng)
+            print(f"{name}: correlation of sums of pixels {sums:.2f}, of distances {distances:.2f}", flush=True)
         for k in options.k:
             errors: dict[str, list[float]] = {}
-            for query, (of_pixels, of_loss) in enumerate(zip(moved, losses, strict=True)):
+            for query, (of_pixels, of_loss) in enumerate(zip(world.moved, losses, strict=True)):
                 along = lead(of_pixels)
                 scores = {
-                    "along": along,
+                    "pixels": along,
                     "other side": -along,
                     "squares": of_pixels.square().sum(0),
                     "loss": -of_loss[0],
-                    "random": torch.from_numpy(rng.standard_normal(world.items)),
                 }
-                for name, values in scores.items():
-                    change = world.remove(values.topk(k).indices)[query]
+                removals = {name: values.topk(k).indices for name, values in scores.items()}
+                removals["random"] = torch.from_numpy(rng.choice(world.items, k, replace=False))
+                for name, rows in removals.items():
+                    change = world.change(world.remove(rows))[query]
                     errors.setdefault(name, []).append(float(change.square().mean()))
             said = ", ".join(f"{name} {np.mean(values):.5f}" for name, values in errors.items())
             print(f"mean squared error without {k} items: {said}", flush=True)

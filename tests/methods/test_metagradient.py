@@ -16,15 +16,20 @@ from tdattr.errors import UserError
 from tdattr.metagradients import room
 from tdattr.methods import Context, MethodSetup
 from tdattr.methods.metagradient import GROWTH, REPLAY, Metagradient
+from tdattr.methods.output import Output
+from tdattr.methods.output.elbo import ElboOutput
 from tdattr.methods.output.loss import LossOutput
+from tdattr.methods.output.pixels import PixelsOutput
 from tdattr.methods.smoothness import SmoothnessConfig, agree, plan_trainings
 from tdattr.methods.weighted_training import train_weighted
+from tdattr.scoring.elbo import ElboConfig
 from tdattr.store import Store
 from tdattr.training.pretrain import pretrain
 from tests.contexts import IDS, keep
 
 OUTPUT = LossOutput("loss", 30, "training")
 METHOD = Metagradient("metagradient", OUTPUT, "replaced", 30.0, SmoothnessConfig(0.1, -1))
+ELBO = ElboConfig(t_min=10, t_max=None, stride=300, timesteps=1000, draws=2, importance=None)
 STEPS = 40
 
 
@@ -153,6 +158,16 @@ def test_a_smooth_training_is_told_from_one_that_is_not(world: Context, caplog: 
     assert found["prediction"] < 1 and f"prediction {found['prediction']:.2f}, of 1" in caplog.text
     assert strict.warn(found) and not METHOD.warn(found)
     assert "smoothness" not in replace(METHOD, smoothness=None).start(world)(0).facts
+
+
+@pytest.mark.parametrize("output", [ElboOutput("elbo", ELBO), PixelsOutput("pixels", 3)], ids=["elbo", "pixels"])
+def test_whatever_is_differentiated_is_measured_in_trainings_with_other_weights(output: Output, world: Context) -> None:
+    """In those of smoothness, which predict what the derivatives say of them."""
+    fewer = replace(world, diffusion=replace(world.diffusion, steps=4))
+    scorer = replace(METHOD, output=output).start(fewer)
+    facts, scores = scorer(0).facts, torch.stack([scorer(query).scores for query in range(4)])
+    assert facts["prediction"] > 0.9 and facts["smoothness"] > 0.5, facts
+    assert scores.shape == (4, len(IDS)) and scores.sum(1).abs().max() < 1e-3 * scores.abs().sum(1).min()
 
 
 def test_of_two_queries_no_correlation_is_taken(world: Context) -> None:
