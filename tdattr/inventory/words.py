@@ -26,6 +26,8 @@ KINDS = {
     "fisher_round": "Fisher information of a pass",
     "gradients": "gradients, a block",
     "kernel": "kernel of gradients",
+    "ekfac": "curvature",
+    "influences": "influences",
     "outputs": "derivatives of a query",
     "metagradients": "metagradients",
     "tracin": "TracIn along a training",
