@@ -1,6 +1,6 @@
 """The queries of a run: the generated images that are explained, and how they lie in an artifact."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from tdattr.tables import DataFrame
 
 SAMPLED = "images.safetensors"
 TABLE = "queries.csv"
+ITSELF = "itself"  # what is explained where every training item is asked what it depends on itself
 
 
 @dataclass(frozen=True)
@@ -30,13 +31,15 @@ class QueriesConfig(Settings):
 
     ``images``, files and folders, takes the place of what F1 generates. What they show is said by one ``condition`` or
     ``prompt`` for all, by a file of ``captions``, or by the names of the files.
+
+    ``explained``: with a method whose ``self`` is set it is ``itself``, and nothing is generated.
     """
 
     attributed: Count
     controls: CountOrZero
     guidance: PositiveOrZero | None
     batch_size: Count
-    explained: Literal["attributed", "controls"]
+    explained: Literal["attributed", "controls", "itself"]
     prompts: str | None
     prompt: str | None
     where: dict[str, list[str]] | None
@@ -47,6 +50,8 @@ class QueriesConfig(Settings):
     condition: str | None
 
     def __post_init__(self) -> None:
+        if self.explained == ITSELF and (chosen := [*self.chosen, *self.told]):
+            raise UserError(f"method.self=true asks about no pictures: leave out queries.{chosen[0]}.")
         if self.explained == "controls" and self.images is not None:
             raise UserError("queries.explained=controls has no effect with queries.images, all of which are explained.")
         if self.explained == "controls" and self.seeds is not None:
@@ -72,6 +77,9 @@ class QueriesConfig(Settings):
     def unread(self) -> dict[str, str]:
         """What is for generated images, where the user brings pictures, and the other way round; which lines of a file
         are used, where there is none; and numbers of images that follow from others."""
+        if self.explained == ITSELF:
+            every = (entry.name for entry in fields(self) if entry.name != "explained")
+            return dict.fromkeys(every, f"explained={ITSELF}")
         unread = {} if self.prompts is not None else {"where": "prompts=null"}
         if self.images is not None:
             names = ("attributed", "controls", "batch_size", "guidance", "prompts", "conditions", "seeds")
@@ -106,8 +114,7 @@ class QueriesConfig(Settings):
     @property
     def indices(self) -> slice:
         """Which of the generated images a method explains."""
-        first = slice(0, self.attributed)
-        return first if self.explained == "attributed" else slice(self.attributed, self.generated)
+        return slice(self.attributed, self.generated) if self.explained == "controls" else slice(0, self.attributed)
 
     @property
     def count(self) -> int:

@@ -14,6 +14,7 @@ from tdattr.composition import compose_command
 from tdattr.errors import UserError, first_line
 from tdattr.files import expand
 from tdattr.overrides import is_override, parse, quote_value
+from tdattr.queries import ITSELF
 from tdattr.run_status import HYDRA, OVERRIDES
 from tdattr.search_path import CONF
 
@@ -25,7 +26,8 @@ DROPPED = ("sweep", "plan")  # how a command was started, which is not repeated
 APART = ("logger", "measures", *DROPPED)  # nodes that belong to one folder, or that a run completes
 OPEN = ("auto", "???")  # values that a run decides, the same again
 ADOPTED = ("diffusion.", "train.lora.")  # where it decides what is null, by a checkpoint
-COUNTED = ("queries.attributed", "queries.controls")  # by pictures and seeds
+COUNTED = ("queries.attributed", "queries.controls")  # by pictures, seeds, and items that are scored for themselves
+EXPLAINED = "queries.explained"
 
 
 def wants_replay(arguments: Iterable[str]) -> bool:
@@ -69,7 +71,9 @@ def pin(path: Path, stored: dict[str, Any], composed: dict[str, Any], command: S
                 f"{path} cannot be repeated exactly, as this version of tdattr {lacks} the setting {min(names)}: it "
                 f"was written by another one, or changed; its command was {shlex.join(['tdattr', *command])}."
             )
-    counted = COUNTED if stored.get("queries.images") or stored.get("queries.seeds") else ()
+    itself = stored.get(EXPLAINED) == ITSELF
+    counted = {*COUNTED} if stored.get("queries.images") or stored.get("queries.seeds") or itself else set()
+    counted |= {EXPLAINED} if itself else set()
     return [
         write(name, value)
         for name, value in stored.items()

@@ -21,6 +21,7 @@ IDS = "ids.npy"
 GROUPS = "groups.json"  # of a method that scores groups: the names of the columns
 DAMPINGS = "dampings.json"  # of a method that was run with a grid of them
 LISTED = 8  # of a query that people are shown: their scores are exact, also where others are estimates
+TWINS, SHARED = "twins", "shared"
 DECIDED = "decided.json"  # of a method that decides only the highest scores: how many
 DAMPING_UNIT = "published unit: the projection's dimension times what is added to a kernel of kept lengths"
 
@@ -44,9 +45,23 @@ class Attributor(Node):
         return None
 
     @property
+    def scores_itself(self) -> bool:
+        """Whether it says how much every training item depends on itself, in place of what queries depend on."""
+        return False
+
+    @property
     def seeds(self) -> Sequence[int]:
         """The seeds that it retrains under, counted from the run's."""
         return ()
+
+
+@dataclass(frozen=True)
+class Twins:
+    """Of every training item the id of the other one that it shares most of its influence with, and how much: what the
+    two do to each other, as a share of what they do to themselves; 1 of an item and its copy."""
+
+    ids: Int[Tensor, "*query target"]
+    shared: Float[Tensor, "*query target"]
 
 
 @dataclass(frozen=True)
@@ -57,6 +72,7 @@ class Scores:
     [query, group], and ``ids`` are those of all items.
     ``standard_errors``: of the values, where the method estimates them. ``decided``: which are the so many highest of
     each query; the values of the others are no scores. None: all are scores.
+    ``twins``: of scores that say how much every item depends on itself, in a single row.
     """
 
     values: Float[Tensor, "query *damping target"]
@@ -65,6 +81,7 @@ class Scores:
     groups: list[str] | None = None
     standard_errors: Float[Tensor, "query *damping target"] | None = None
     decided: int | None = None
+    twins: Twins | None = None
 
     def top(self, k: int) -> Int[np.ndarray, "query k"]:
         """The ids of the ``k`` highest scores of every query, best first; ties in the order of the ids. Raises
@@ -76,9 +93,9 @@ class Scores:
 
     def table(self, top: int = LISTED, items: DataFrame | None = None) -> DataFrame:
         """The ``top`` targets of every query, best first: query, rank, the target's id or the group's name, its score
-        and, where there is one, the score's standard error; of scores of which only the highest are decided at most
-        ``LISTED``. With the training ``items`` also their names, if they have any. Raises ValueError for scores of
-        several dampings."""
+        and, where there are, the score's standard error, the twin and what is shared with it; of scores of which only
+        the highest are decided at most ``LISTED``. With the training ``items`` also their names, if they have any.
+        Raises ValueError for scores of several dampings."""
         import pandas as pd
 
         if self.dampings is not None:
@@ -97,7 +114,22 @@ class Scores:
             columns["name"] = items["name"].to_numpy()[columns["id"]]
         if self.standard_errors is not None:
             columns["standard_error"] = self.standard_errors.gather(1, order).numpy().ravel()
+        if self.twins is not None:
+            columns["twin"] = self.twins.ids.gather(1, order).numpy().ravel()
+            columns["shared"] = self.twins.shared.gather(1, order).numpy().ravel()
         return pd.DataFrame(columns)
+
+    def pairs(self, most: int = LISTED) -> list[tuple[int, int, float]]:
+        """The pairs of items that share most, the first of them first: both ids and what they share. Raises TypeError
+        for scores without twins."""
+        if self.twins is None:
+            raise TypeError("these scores are not those of items for themselves")
+        order = torch.argsort(self.twins.shared[0], descending=True, stable=True)
+        pairs: dict[tuple[int, int], float] = {}
+        for row in order.tolist():
+            first, second = sorted((int(self.ids[row]), int(self.twins.ids[0, row])))
+            pairs.setdefault((first, second), float(self.twins.shared[0, row]))
+        return [(*pair, shared) for pair, shared in list(pairs.items())[:most]]
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""
@@ -109,6 +141,8 @@ def save_scores(scores: Scores, folder: Path) -> None:
     tensors = {"scores": scores.values}
     if scores.standard_errors is not None:
         tensors["standard_errors"] = scores.standard_errors
+    if scores.twins is not None:
+        tensors |= {TWINS: scores.twins.ids, SHARED: scores.twins.shared}
     save_file(tensors, folder / FILE)
     np.save(folder / IDS, scores.ids)
     for name, content in ((GROUPS, scores.groups), (DAMPINGS, scores.dampings), (DECIDED, scores.decided)):
@@ -126,7 +160,8 @@ def load_scores(artifact: Artifact) -> Scores:
 
     ids = np.load(artifact.folder / IDS)
     errors = tensors.get("standard_errors")
-    return Scores(tensors["scores"], ids, optional(DAMPINGS), optional(GROUPS), errors, optional(DECIDED))
+    twins = Twins(tensors[TWINS], tensors[SHARED]) if TWINS in tensors else None
+    return Scores(tensors["scores"], ids, optional(DAMPINGS), optional(GROUPS), errors, optional(DECIDED), twins)
 
 
 def choose_damping(scores: Scores, summary: Mapping[str, Any]) -> Scores:

@@ -101,3 +101,19 @@ def test_pictures_are_called_by_their_names_and_generated_images_by_their_places
     assert replace(queries, names=names).select(slice(1, 3)).labels == ["b.png", "c.png"]
     generated = replace(queries, numbers=tuple(range(COUNT))).select(slice(1, 3))
     assert generated.numbers == (1, 2) and generated.labels == ["query 0", "query 1"]
+
+
+def test_where_items_are_scored_for_themselves_nothing_of_queries_is_read() -> None:
+    asked = config(explained="itself", attributed=1, controls=0)
+    assert asked.indices == slice(0, 1) and asked.count == 1
+    assert {
+        "attributed",
+        "controls",
+        "seeds",
+        "guidance",
+    } <= asked.unread().keys() and "explained" not in asked.unread()
+    for chosen in ({"images": "a.png"}, {"seeds": [3]}, {"prompts": "a.txt"}, {"conditions": ["cat"]}):
+        with pytest.raises(
+            UserError, match=f"method.self=true asks about no pictures: leave out queries.{min(chosen)}"
+        ):
+            config(explained="itself", **chosen)

@@ -9,7 +9,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from tdattr.composition import compose_command
+from tdattr.configs import build
 from tdattr.errors import UserError
+from tdattr.pipeline.itself import adopt_itself
 from tdattr.replay import pin, unfold, wants_replay, write
 
 COMMAND = ["dataset=digits", "method=pixel", "protocol=none", "seed=4"]
@@ -144,3 +146,15 @@ def test_what_is_null_by_default_is_pinned_where_a_run_had_a_value() -> None:
     composed = {"train.patience": None, "queries.conditions": None, "diffusion.beta_start": None, "train.steps": "auto"}
     pinned = pin(Path("config.yaml"), stored, composed, [])
     assert [one.partition("=")[0] for one in pinned] == ["train.patience", "queries.conditions"]
+
+
+def test_a_run_of_items_for_themselves_is_repeated_by_its_method_alone(tmp_path: Path) -> None:
+    command = ["dataset=digits", "method=das", "protocol=none", "method.self=true"]
+    cfg = compose_command([*command, "logger=none", f"paths.outputs={tmp_path}/outputs"]).cfg
+    adopt_itself(cfg, build(cfg.method, "method"))
+    assert cfg.queries.explained == "itself"
+    (tmp_path / ".hydra").mkdir()
+    OmegaConf.save(OmegaConf.create(OmegaConf.to_container(cfg, resolve=True)), tmp_path / "config.yaml")
+    (tmp_path / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump(command))
+    given = unfold([f"--config={tmp_path}/config.yaml"])
+    assert given[:4] == command and not any(one.startswith("queries.") for one in given)

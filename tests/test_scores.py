@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tdattr.scores import LISTED, Scores, load_scores, save_scores
+from tdattr.scores import LISTED, Scores, Twins, load_scores, save_scores
 from tdattr.store import Artifact
 
 IDS = np.array([10, 20, 30, 40, 50])  # ids are not places
@@ -107,3 +107,16 @@ def test_scores_come_back_as_they_were_saved(tmp_path: Path, kind: str, errors: 
     assert np.array_equal(found.ids, IDS)
     assert (found.dampings, found.groups) == (scores.dampings, scores.groups)
     assert same(found.standard_errors, scores.standard_errors)
+
+
+def test_twins_stand_beside_the_scores_and_pairs_come_once(tmp_path: Path) -> None:
+    twins = Twins(torch.tensor([[30, 40, 10, 20, 10]]), torch.tensor([[1.0, 0.5, 1.0, 0.4, 0.2]]))
+    scores = round_trip(Scores(VALUES[:1], IDS, twins=twins), tmp_path)
+    table = scores.table(3)
+    assert list(table) == ["query", "rank", "id", "score", "twin", "shared"]
+    assert table["id"].tolist() == [50, 20, 30] and table["twin"].tolist() == [10, 40, 10]
+    assert table["shared"].tolist() == pytest.approx([0.2, 0.5, 1.0])
+    assert scores.pairs() == [(10, 30, 1.0), (20, 40, 0.5), (10, 50, pytest.approx(0.2))]
+    assert len(scores.pairs(2)) == 2
+    with pytest.raises(TypeError, match="not those of items for themselves"):
+        Scores(VALUES, IDS).pairs()

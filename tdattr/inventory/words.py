@@ -14,6 +14,7 @@ KINDS = {
     "generate": "images",
     "pictures": "your pictures",
     "sampled": "pictures of a bank",
+    "itself": "what stands for queries",
     "plausibility": "losses of your pictures",
     "generate_batch": "images of a batch",
     "query_scores": "scores of a query",

@@ -40,9 +40,15 @@ def find_stretch(steps: int) -> int:
     return math.isqrt(steps - 1) + 1
 
 
-def check_room(needed: Room, device: torch.device, root: Path, counts: str = "queries.attributed") -> None:
+def fit_queries(weights: int, items: int, steps: int, queries: int, device: torch.device) -> int:
+    """How many of the queries can go back together in half of the memory that is free; at least one."""
+    none, one = (count_room(weights, items, steps, count).memory for count in (0, 1))
+    return max(1, min(queries, (find_free_memory(device) // 2 - none) // (one - none)))
+
+
+def check_room(needed: Room, device: torch.device, root: Path, remedy: str = "lower queries.attributed") -> None:
     """Say what it takes, and whether there is so much. ``root``: the folder of artifacts, which need not be there yet;
-    ``counts``: the settings that say how many queries, or numbers of them, go together. Raises UserError."""
+    ``remedy``: what helps besides training an adapter. Raises UserError."""
     there = next(path for path in (root, *root.absolute().parents) if path.exists())
     parts = {
         f"the memory of {device}": (needed.memory, find_free_memory(device)),
@@ -54,7 +60,7 @@ def check_room(needed: Room, device: torch.device, root: Path, counts: str = "qu
         if asked > free:
             raise UserError(
                 f"The way back through the training of F1 takes {show(asked)} of {name}, and {show(free)} are free: "
-                f"lower {counts}, or train an adapter with train.lora.rank."
+                f"{remedy}, or train an adapter with train.lora.rank."
             )
 
 

@@ -26,6 +26,7 @@ from tdattr.metagradients.step import Step
 from tdattr.progress import Bar
 
 BEGIN = "begin"  # of the stretch that was gone back through last
+FIRST = "first"  # of the queries that were going back
 
 
 @dataclass(frozen=True)
@@ -72,10 +73,10 @@ class Trajectory:
         bar.close()
         return self.load(self.steps)
 
-    def go_back(self, step: Step, end: Cotangents, together: int) -> Cotangents:
+    def go_back(self, step: Step, end: Cotangents, together: int, first: int = 0) -> Cotangents:
         """The cotangents before the first step, of those after the last; from where an interrupted run stood.
-        ``together``: queries at once."""
-        found = self.resume(end)
+        ``together``: queries at once; ``first``: the number of the first of these queries among all."""
+        found = self.resume(end, first)
         after, reached = (end, self.steps) if found is None else found
         bar = Bar("Back through the training of F1", self.steps, self.steps - reached)
         for begin in reversed(self.begins):
@@ -85,7 +86,7 @@ class Trajectory:
                 for offset in reversed(range(len(states))):
                     after = step_back(step, self.training, states[offset], begin + offset, after, together)
                     bar.advance()
-                self.keep(after, begin)
+                self.keep(after, begin, first)
         bar.close()
         return after
 
@@ -104,19 +105,22 @@ class Trajectory:
         """A state that is kept, on the training's device."""
         return torch.from_numpy(np.load(self.path(place))).to(self.training.device)
 
-    def keep(self, cotangents: Cotangents, begin: int) -> None:
+    def keep(self, cotangents: Cotangents, begin: int, first: int = 0) -> None:
         """Note where the way back stands, in one step. Raises UserError where the disk is full."""
         path = self.folder / RESUME
         tensors = {name: value.cpu() for name, value in cotangents._asdict().items()}
         with writing(self.folder):
-            save_file(tensors, name_aside(path), metadata={BEGIN: str(begin)})
+            save_file(tensors, name_aside(path), metadata={BEGIN: str(begin), FIRST: str(first)})
             move_into_place(name_aside(path), path)
 
-    def resume(self, like: Cotangents) -> tuple[Cotangents, int] | None:
-        """Where an interrupted way back stood; None where there was none. On the device of ``like``."""
+    def resume(self, like: Cotangents, first: int = 0) -> tuple[Cotangents, int] | None:
+        """Where an interrupted way back of these queries stood; None where there was none. On the device of
+        ``like``."""
         path = self.folder / RESUME
         if not path.exists():
             return None
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name).to(like.state.device) for name in Cotangents._fields}
-            return Cotangents(**tensors), int(file.metadata()[BEGIN])
+            stood, metadata = Cotangents(**tensors), file.metadata()
+        same = int(metadata.get(FIRST, 0)) == first and len(stood.items) == len(like.items)
+        return (stood, int(metadata[BEGIN])) if same else None

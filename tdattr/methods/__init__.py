@@ -22,7 +22,7 @@ from tdattr.ids import Ids
 from tdattr.networks import Network
 from tdattr.queries import Queries
 from tdattr.recorder import Recorder
-from tdattr.scores import Attributor, Scores
+from tdattr.scores import Attributor, Scores, Twins
 from tdattr.store import Build, Plan
 from tdattr.training.config import ScoringPrecision, TrainConfig, TrainerConfig
 
@@ -79,12 +79,13 @@ class Scored:
     """The scores of one query, higher = more influential, and ``facts`` about how they were computed, by name.
 
     A method with several ``dampings`` gives the scores of each. ``standard_errors``: of the scores, where they are
-    estimated from draws.
+    estimated from draws. ``twins``: with the scores of items for themselves.
     """
 
     scores: Float[Tensor, "*damping target"]
     facts: dict[str, float] = field(default_factory=dict)
     standard_errors: Float[Tensor, "*damping target"] | None = None
+    twins: Twins | None = None
 
 
 Scorer = Callable[[int], Scored]  # from the index of a query to its scores

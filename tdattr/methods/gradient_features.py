@@ -194,7 +194,13 @@ class Damped(Differentiating):
 
     def damp(self, scores: Callable[[float], Float[Tensor, " target"]]) -> Float[Tensor, "*damping target"]:
         """The scores under the damping, or under each of the grid; ``scores`` is told what to add to our kernel."""
-        own = self.gradients.projection.own_damping
         if isinstance(self.damping, str):
-            return torch.stack([scores(own(value)) for value in self.grid])
-        return scores(own(self.damping))
+            return torch.stack([scores(self.gradients.projection.own_damping(value)) for value in self.grid])
+        return scores(self.added_damping)
+
+    @property
+    def added_damping(self) -> float:
+        """What one damping adds to our kernel. Raises TypeError for a grid."""
+        if isinstance(self.damping, str):
+            raise TypeError("a grid is not one damping")
+        return self.gradients.projection.own_damping(self.damping)

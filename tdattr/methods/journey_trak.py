@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tdattr.costs import Work
+from tdattr.errors import UserError
 from tdattr.methods import Context, MethodWork
 from tdattr.methods.generation import count_evaluations, generate_again, given_queries
 from tdattr.methods.gradient_features import plan_features, stack
@@ -31,6 +32,11 @@ class JourneyTrak(Trak):
     """
 
     needs: ClassVar = frozenset({"generation"})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.self:
+            raise UserError("A training item has no journey, as it was not generated: leave out method.self.")
 
     def query_features(self, context: Context) -> Float[Tensor, "query feature"]:
         """Along the queries' own sampling paths."""

@@ -5,11 +5,13 @@ MAGIC (Ilyas & Engstrom 2025, arXiv 2504.16430) for language models; the derivat
 """
 
 import logging
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from safetensors import safe_open
@@ -17,14 +19,18 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tdattr.costs import NO_WORK, NUMBER_BYTES, Cost, Work
+from tdattr.errors import UserError
+from tdattr.interim import ROWS
 from tdattr.metagradients.describe import GROWTH, PREDICTION, SMOOTHNESS
-from tdattr.metagradients.room import check_room, count_room
+from tdattr.metagradients.room import Room, check_room, count_room, fit_queries
 from tdattr.methods import Context, MethodSetup, MethodWork, Scored, Scorer
 from tdattr.methods.output import PART, Output, count_weights
 from tdattr.methods.repeated_training import REPLAY, Repeating, compare
+from tdattr.methods.self_influence import ask_items, score_itself
 from tdattr.methods.smoothness import SmoothnessConfig, measure_smoothness, plan_trainings
 from tdattr.networks import Network
 from tdattr.ranges import Range
+from tdattr.rows import Rows
 from tdattr.store import Plan
 
 log = logging.getLogger(__name__)
@@ -41,8 +47,11 @@ class Metagradient(Repeating):
     ``removal``: what a training without the item has in its places. ``empty``: nothing, as the weight 0 has it.
     ``replaced``: others of the items, whose weights then grow by as much as the item's falls. To first order, a loss
     rises by n / (n - k) times the sum of the scores of those k of n items that are replaced.
+
+    ``self``: every item is a query, as many at a time as there is memory for.
     """
 
+    added: ClassVar[Mapping[str, Any]] = {"self": False}
     for_pictures: ClassVar[str] = "leave output@method.output=loss, or choose elbo"
     remedy: ClassVar[str] = "raise train.epsilon or lower train.learning_rate: the training is not smooth in its data"
 
@@ -51,6 +60,19 @@ class Metagradient(Repeating):
     removal: Literal["replaced", "empty"]
     most_growth: Annotated[float, Range(above=0)]
     smoothness: SmoothnessConfig | None
+    self: bool = False
+
+    def __post_init__(self) -> None:
+        if self.self and self.output.needs:
+            raise UserError(
+                "method.self=true asks training items, which were not generated: leave output@method.output=loss, or "
+                "choose elbo."
+            )
+
+    @property
+    def scores_itself(self) -> bool:
+        """See ``self``."""
+        return self.self
 
     @property
     def needs(self) -> frozenset[str]:  # type: ignore[override]
@@ -74,22 +96,37 @@ class Metagradient(Repeating):
 
     def check_room(self, outline: Callable[[], Context], root: Path) -> None:
         """The way back must fit, unless it is there; what it takes is said. Raises UserError."""
-        context = outline()
+        context = ask_items(outline(), blank=True) if self.self else outline()
         if self.plan(context, None).finished:
             return
         weights, items = count_weights(context), len(context.data.train)
-        room = count_room(weights, items, context.count_steps(), len(context.queries) * self.output.size)
-        check_room(room, context.device, root, self.output.counts)
+        steps, queries = context.count_steps(), len(context.queries) * self.output.size
+        if not self.self:
+            room = count_room(weights, items, steps, queries)
+            check_room(room, context.device, root, f"lower {self.output.counts}")
+            return
+        together = fit_queries(weights, items, steps, queries, context.device)
+        log.info(
+            "Self-influence goes back for each of the %d items, %d at a time: the work of about %d trainings.",
+            queries, together, PASSES_BACK * queries + math.ceil(queries / together),
+        )  # fmt: skip
+        needed, kept = count_room(weights, items, steps, together), queries * NUMBER_BYTES
+        needed = Room(needed.memory + kept * weights, needed.disk + kept * (weights + 2 * items))
+        check_room(needed, context.device, root, "leave items out with remove.groups")
 
     def work(self, context: Context) -> MethodWork:
         """All queries at once, and the trainings that tell how smooth F1's is."""
         trainings = []
+        if self.self:
+            context = ask_items(context, blank=True)
         if self.smoothness is not None:
             trainings = plan_trainings(context, self.smoothness, self.output)
         return MethodWork(NO_WORK, needs=[self.plan(context, None), *trainings])
 
     def start(self, context: Context) -> Scorer:
         """The way through the training and back, for all queries."""
+        if self.self:
+            context = ask_items(context)
         outputs = self.output.load(context)
         folder = self.plan(context, outputs).get().folder
         with safe_open(folder / FILE, framework="pt") as file:
@@ -102,6 +139,8 @@ class Metagradient(Repeating):
         if self.removal == "replaced":
             derivatives = derivatives - derivatives.mean(1, keepdim=True)
         scores = self.output.score(derivatives.unflatten(0, (-1, self.output.size)))
+        if self.self:
+            return lambda _: replace(score_itself(context.ids, lambda some, others: scores[some, others]), facts=facts)
         return lambda query: Scored(scores[query], facts)
 
     def warn(self, facts: Mapping[str, float]) -> list[str]:
@@ -162,10 +201,17 @@ class Metagradient(Repeating):
         last = trajectory.train("Repeating the training of F1")
         difference = compare(layout, last, context.f1.load(), context.weights)
         step = Step(training.network, layout, context.diffusion, training.batches.config, context.seed)
-        end = begin_at_end(outputs.to(context.device), len(context.data.train), context.weights)
+        items, count = len(context.data.train), len(outputs)
+        fitting = fit_queries(layout.size, items, trajectory.steps, count, context.device) if self.self else count
         together = max(1, context.trainer.metagradient_batch // context.train.batch_size)
-        begin = trajectory.go_back(step, end, together)
-        facts = {REPLAY: difference, GROWTH: float((begin.longest.cpu() / outputs.norm(dim=1).cpu()).max())}
+        rows = Rows(folder, f"{ROWS}_back", count)
+        while rows.done < count:
+            part = slice(rows.done, min(rows.done + fitting, count))
+            end = begin_at_end(outputs[part].to(context.device), items, context.weights)
+            begin = trajectory.go_back(step, end, together, rows.done)
+            growth = begin.longest.cpu() / outputs[part].norm(dim=1).cpu()
+            rows.write(items=begin.items.cpu().numpy(), growth=growth.numpy())
+        facts = {REPLAY: difference, GROWTH: float(rows.arrays["growth"].max())}
         metadata = {name: str(value) for name, value in facts.items()}
-        save_file({ITEMS: begin.items.cpu()}, folder / FILE, metadata=metadata)
+        save_file({ITEMS: torch.from_numpy(np.array(rows.arrays["items"]))}, folder / FILE, metadata=metadata)
         return facts

@@ -1,8 +1,9 @@
 """TRAK (Park et al. 2023, arXiv 2303.14186) and D-TRAK (Zheng et al. 2024, arXiv 2311.00500) for diffusion models."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
@@ -19,6 +20,7 @@ from tdattr.methods.gradient_features import (
     plan_query_features,
     query_features,
 )
+from tdattr.methods.self_influence import score_itself
 from tdattr.ranges import Positive
 from tdattr.scoring.gradients import GradientConfig
 from tdattr.store import Plan
@@ -26,19 +28,28 @@ from tdattr.store import Plan
 
 @dataclass(frozen=True)
 class Trak(Damped):
-    """φ(query) (ΦᵀΦ + damping I)⁻¹ Φᵀ; the methods differ in the output function of ``gradients``."""
+    """φ(query) (ΦᵀΦ + damping I)⁻¹ Φᵀ; the methods differ in the output function of ``gradients``. With ``self`` every
+    item is the query for itself: the scores are leverages."""
 
     code_version: ClassVar[int] = 2  # dampings in the published unit
+    added: ClassVar[Mapping[str, Any]] = {"self": False}
 
     name: str
     gradients: GradientConfig
     damping: Damping
     grid: list[Positive]
+    self: bool = False
+
+    @property
+    def scores_itself(self) -> bool:
+        """See ``self``."""
+        return self.self
 
     def work(self, context: Context) -> MethodWork | None:
         """The features of items and queries, and the kernel."""
         items, inverse = plan_item_features(context, self.gradients), plan_kernel(context, self.gradients, None)
-        return MethodWork(NO_WORK, needs=[*items, inverse, *self.plan_queries(context)])
+        queries = [] if self.self else self.plan_queries(context)
+        return MethodWork(NO_WORK, needs=[*items, inverse, *queries])
 
     def plan_queries(self, context: Context) -> list[Plan]:
         """The artifacts of ``query_features``."""
@@ -46,8 +57,12 @@ class Trak(Damped):
 
     def start(self, context: Context) -> Scorer:
         """The features of the items and their kernel."""
-        items, queries = item_features(context, self.gradients), self.query_features(context)
+        items = item_features(context, self.gradients)
         inverse = kernel(context, self.gradients, items)
+        if self.self:
+            between = partial(inverse.between, damping=self.added_damping)
+            return lambda _: score_itself(context.ids, between)
+        queries = self.query_features(context)
         return lambda query: Scored(self.damp(partial(inverse.scores, queries[query])))
 
     def query_features(self, context: Context) -> Float[Tensor, "query feature"]:

@@ -28,7 +28,7 @@ from tdattr.pipeline.train import TRAINED, as_trained, build_network, train, tra
 from tdattr.pipeline.workspace import Workspace
 from tdattr.queries import TABLE, Queries
 from tdattr.recorder import Recorder
-from tdattr.scores import Scores, load_scores, save_scores
+from tdattr.scores import SHARED, TWINS, Scores, Twins, load_scores, save_scores
 from tdattr.store import Artifact, Build, Plan, provenance, share_out
 from tdattr.tables import write_table
 from tdattr.unlearning.objectives import Objective
@@ -168,20 +168,23 @@ class Attribution:
         import pandas as pd
 
         artifacts, setup = scored
-        values, errors, facts = [], [], []
+        method, ws = self.method, self.ws
+        values, errors, facts, twins = [], [], [], None
         for artifact in artifacts:
             with safe_open(artifact.folder / FILE, framework="pt") as file:
                 values.append(file.get_tensor("scores"))
                 facts.append(json.loads(file.metadata()["facts"]))
                 if ERRORS in file.keys():  # noqa: SIM118
                     errors.append(file.get_tensor(ERRORS))
-        method, ws = self.method, self.ws
+                if method.scores_itself:  # of which there is one row
+                    twins = Twins(file.get_tensor(TWINS)[None], file.get_tensor(SHARED)[None])
         if errors and len(errors) < len(values):
             raise TypeError(f"{method.name} gives standard errors for some queries only")
         groups = list(ws.attributed) if method.scores_groups else None
         standard_errors = torch.stack(errors) if errors else None
         top = ws.protocol.top(len(ws.ids)) if method.decides_top else None
-        save_scores(Scores(torch.stack(values), ws.ids, method.dampings, groups, standard_errors, top), folder)
+        stacked = torch.stack(values)
+        save_scores(Scores(stacked, ws.ids, method.dampings, groups, standard_errors, top, twins), folder)
         table = pd.DataFrame([{"query": query} | noted for query, noted in enumerate(facts)])
         write_table(folder / TABLE, table)
         seconds = float(table["seconds"].mean()) + setup / len(artifacts)

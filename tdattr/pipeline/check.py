@@ -25,6 +25,7 @@ from tdattr.pipeline.train import TRAINED, check_shares, describe_training, own_
 from tdattr.pipeline.unread import check_settled, check_unread
 from tdattr.pipeline.workspace import Workspace
 from tdattr.protocols import ProtocolSetup
+from tdattr.queries import ITSELF
 from tdattr.training.weights import check_variant, check_weights
 from tdattr.wording import counted, name_some
 
@@ -40,6 +41,7 @@ def check(ws: Workspace, overrides: Iterable[str] = (), swept: bool = False, wei
     ``weights``: whether those are loaded with which a result is still to be computed.
     """
     check_unread(ws, overrides, swept)
+    check_itself(ws)
     check_shares(ws, "train")
     placed = {"method": ws.method} | {f"protocol.{role}": method for role, method in other_methods(ws).items()}
     methods = list(placed.values())
@@ -232,6 +234,8 @@ def say_what_there_is(ws: Workspace) -> None:
             "%d queries take their conditions from %s of the %s split, so that some have the same.",
             ws.queries.generated, counted(len(ws.query_split), "item"), "test" if len(ws.data.test) else "training",
         )  # fmt: skip
+    if ws.queries.explained == ITSELF:
+        return
     if prompts_are_drawn(ws):
         log.info(
             "queries.attributed=%d draws from the %d prompts (seed=%d); queries.attributed=%d takes all of them.",
@@ -291,6 +295,24 @@ def check_roles(ws: Workspace) -> None:
             f"method={ws.cfg.method.name} retrains under some of the seeds that protocol.gold is a mean over, so "
             f"that they agree by construction: set method.first={max(gold) + 1}."
         )
+
+
+def check_itself(ws: Workspace) -> None:
+    """Whether items may be scored for themselves. Raises UserError."""
+    protocol, name = ws.protocol, ws.cfg.protocol.name
+    if ws.method.scores_itself and not protocol.takes_itself:
+        raise UserError(
+            f"method.self=true says how much every item depends on itself, protocol={name} judges what pictures depend "
+            "on: use protocol=none."
+        )
+    if (ws.queries.explained == ITSELF) != ws.method.scores_itself:
+        raise UserError(f"queries.explained={ITSELF} goes with method.self=true: leave it out.")
+    for place, method in walk(ws.method, "method."):
+        if isinstance(method, Method) and method.scores_itself:
+            raise UserError(f"{place}.self=true has no effect inside another method: leave it out.")
+    for role, method in other_methods(ws).items():
+        if method.scores_itself:
+            raise UserError(f"protocol.{role}.self=true cannot be compared with scores of pictures: leave it out.")
 
 
 def check_pictures(ws: Workspace, methods: Iterable[Method]) -> None:

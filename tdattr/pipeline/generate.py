@@ -16,13 +16,14 @@ from tdattr.costs import NUMBER_BYTES, Cost, Work
 from tdattr.data.conditions import check_conditional, find_condition
 from tdattr.errors import UserError
 from tdattr.networks import Given, Network
+from tdattr.pipeline.itself import plan_itself
 from tdattr.pipeline.pictures import plan_pictures
 from tdattr.pipeline.prompted import describe_text, digest_prompts
 from tdattr.pipeline.train import load_network, train
 from tdattr.pipeline.workspace import Workspace
 from tdattr.progress import track
 from tdattr.protocols import Sampled
-from tdattr.queries import TABLE, Queries, load_images, load_x, query_generator, save_sampled
+from tdattr.queries import ITSELF, TABLE, Queries, load_images, load_x, query_generator, save_sampled
 from tdattr.seeding import generator
 from tdattr.store import Plan, share_out
 from tdattr.tables import write_table
@@ -35,6 +36,8 @@ def generate(ws: Workspace, model: Plan) -> Plan:
 
     Nothing is generated before the plan's ``get``. Pictures of the user's own are the same whatever the model.
     """
+    if ws.queries.explained == ITSELF:
+        return plan_itself(ws)
     if ws.pictures:
         return plan_pictures(ws)
     sampled = ws.protocol.sampled()
@@ -187,6 +190,8 @@ def blank_queries(ws: Workspace, plan: Plan) -> Queries:
 def make_queries(ws: Workspace, plan: Plan, x: Tensor, images: Tensor) -> Queries:
     """All queries of a plan of ``generate``, from what it holds of them."""
     items = query_items(ws)
+    if ws.queries.explained == ITSELF:
+        return Queries(x, images, None, ws.query_split.items.iloc[items], plan.address, slice(0, 1), names=(ITSELF,))
     return Queries(
         x=x,
         images=images,

@@ -17,6 +17,7 @@ from tdattr.networks import NetworkConfig
 from tdattr.overrides import explain_unknown
 from tdattr.pipeline.adopt import adopt_diffusion, adopt_lora, check_lora
 from tdattr.pipeline.dataset import derive_recipe, read_dataset
+from tdattr.pipeline.itself import adopt_itself
 from tdattr.pipeline.pictures import adopt_pictures
 from tdattr.pipeline.workspace import HealthConfig, RemoveConfig, Workspace
 from tdattr.protocols import Protocol
@@ -63,6 +64,8 @@ def build_workspace(kind: type[W], cfg: DictConfig) -> W:
     listed = derive_recipe(cfg)  # which asks whether there is a LoRA
     top: TopConfig = typed(TopConfig, {entry.name: cfg[entry.name] for entry in fields(TopConfig)}, "")
     trainer: TrainerConfig = build(cfg.trainer, "trainer")
+    method: Method = build(cfg.method, "method", Method)
+    adopt_itself(cfg, method)
     device = torch.device(pick_device(trainer.accelerator))
     device_name = torch.cuda.get_device_name() if device.type == "cuda" else device.type
     workspace = kind(
@@ -78,7 +81,7 @@ def build_workspace(kind: type[W], cfg: DictConfig) -> W:
         train=build(cfg.train, "train", TrainConfig),
         trainer=trainer,
         queries=build(cfg.queries, "queries", QueriesConfig),
-        method=build(cfg.method, "method", Method),
+        method=method,
         protocol=build(cfg.protocol, "protocol", Protocol),
         health=build(cfg.health, "health", HealthConfig),
         remove=build(cfg.remove, "remove", RemoveConfig),

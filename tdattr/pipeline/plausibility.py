@@ -19,6 +19,7 @@ from tdattr.pipeline.generate import generate, load_queries
 from tdattr.pipeline.health import find_far_queries, measure_far, warn_far
 from tdattr.pipeline.train import load_network, train
 from tdattr.pipeline.workspace import Workspace
+from tdattr.queries import ITSELF
 from tdattr.scoring.cells import LossModel, QueryItems, TrainingItems
 from tdattr.scoring.pairs import NoiseSet
 from tdattr.seeding import generator, normal
@@ -86,7 +87,9 @@ def say_uncompared() -> None:
 
 
 def look_at(ws: Workspace, images: Images) -> Look:
-    """Look at the explained queries' images."""
+    """Look at the explained queries' images, where there are any."""
+    if ws.queries.explained == ITSELF:
+        return Look(None, [])
     return Look(None, compare_pictures(ws, images)) if ws.pictures else Look(measure_far(ws, images), [])
 
 

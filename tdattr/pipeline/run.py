@@ -119,7 +119,7 @@ def work(ws: Workspace, logger: Logger, recorder: Recorder, folder: Path, write_
         logger.finish(recorder, gather(ws, summary, folder, write_report))
     finally:
         if lines:
-            lines[-1] += f", {summary['seconds_per_query']:.2f} s per query"
+            lines[-1] += f", {summary['seconds_per_query']:.2f} s{'' if ws.method.scores_itself else ' per query'}"
         for line in lines:
             log.info("%s, %s", ws.cfg.method.name, line)
         for warning in summary["warnings"]:
@@ -173,10 +173,12 @@ def abandon(logger: Logger, started: Any) -> None:
 
 
 def save_attributions(ws: Workspace, path: Path) -> None:
-    """The highest scores of every query as a table, where the scores are still stored and have one order."""
+    """The highest scores of every query as a table, where the scores are still stored and have one order; all scores of
+    items for themselves."""
     plan = attribute(ws)
     if plan.finished and ws.method.dampings is None:
-        write_table(path, load_scores(plan.artifact).table(MOST_ATTRIBUTED, ws.data.train.items).map(quote_formula))
+        most = len(ws.ids) if ws.method.scores_itself else MOST_ATTRIBUTED
+        write_table(path, load_scores(plan.artifact).table(most, ws.data.train.items).map(quote_formula))
 
 
 def save_scores(ws: Workspace, path: Path, summary: dict[str, Any] | None = None) -> None:

@@ -4,6 +4,7 @@ import torch
 
 from tdattr.errors import UserError
 from tdattr.methods import Method, Scored
+from tdattr.scores import SHARED, TWINS
 
 FILE = "scores.safetensors"  # of one query
 ERRORS = "standard_errors"
@@ -12,7 +13,8 @@ ERRORS = "standard_errors"
 def tensors(scored: Scored) -> dict[str, torch.Tensor]:
     """The scores of a query as they are stored."""
     errors = {} if scored.standard_errors is None else {ERRORS: scored.standard_errors.float().clone().contiguous()}
-    return {"scores": scored.scores.float().contiguous()} | errors
+    twins = {} if scored.twins is None else {TWINS: scored.twins.ids, SHARED: scored.twins.shared.float().contiguous()}
+    return {"scores": scored.scores.float().contiguous()} | errors | twins
 
 
 def check_scored(scored: Scored, method: Method, targets: int) -> None:

@@ -14,7 +14,7 @@ from tdattr.pipeline.attribute import attribute
 from tdattr.pipeline.generate import generate
 from tdattr.pipeline.train import train
 from tdattr.pipeline.workspace import Workspace
-from tdattr.queries import TABLE
+from tdattr.queries import ITSELF, TABLE
 from tdattr.scores import Scores, choose_damping, load_scores
 from tdattr.tables import DataFrame, read_frame
 
@@ -77,6 +77,8 @@ def tell_queries(ws: Workspace, rows: DataFrame) -> tuple[list[str], list[str | 
     """What each query is called, and the file of a picture of the user's."""
     told = None if ws.data.train.conditions is None else ("prompt" if ws.dataset.text is not None else "condition")
     records = rows.to_dict("records")
+    if ws.queries.explained == ITSELF:
+        return [ITSELF], [None]
     captions = [call_query(row, index, told, bool(ws.pictures)) for index, row in enumerate(records)]
     return captions, [str(ws.pictures[row[FIELD]].absolute()) if ws.pictures else None for row in records]
 

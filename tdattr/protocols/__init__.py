@@ -69,6 +69,7 @@ class Protocol(Node, ABC):
     needs: ClassVar[frozenset[str]] = frozenset()
     judges_groups: ClassVar[bool] = False  # rather than training items
     judges: ClassVar[bool] = True  # False: it shows scores of items or of groups, and says nothing of how good they are
+    takes_itself: ClassVar[bool] = False  # it can show the scores of training items for themselves
     takes_grid: ClassVar[bool] = False  # it can judge the scores of several dampings at once
     takes_controls: ClassVar[bool] = False  # the control images can be explained instead of the attributed ones
 

@@ -9,15 +9,17 @@ from tdattr.data.names import FIELD
 from tdattr.errors import UserError
 from tdattr.ids import Ids
 from tdattr.protocols import Judged, Protocol, ProtocolSetup, Verdict
-from tdattr.queries import Queries
+from tdattr.queries import ITSELF, Queries
 from tdattr.ranges import Count, Part
 from tdattr.scores import Scores
 from tdattr.store import Plan
+from tdattr.tables import DataFrame
 from tdattr.wording import counted
 
 PRINTED_QUERIES = 10
 PRINTED_TARGETS = 3  # of each
 TITLE = "scores only"
+TITLE_ITSELF = "scores of items for themselves"
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class ScoresOnly(Protocol):
     scores of a query are wanted, of which a method may leave the others open; both null: every score."""
 
     takes_controls: ClassVar = True
+    takes_itself: ClassVar = True
     judges: ClassVar = False
 
     name: str
@@ -57,9 +60,11 @@ class ScoresOnly(Protocol):
     def evaluate(
         self, scores: Scores, others: Mapping[str, Scores], queries: Queries, models: Counterfactuals
     ) -> Verdict:
-        """The highest scores of every query."""
+        """The highest scores of every query, or of items for themselves and the pairs that share most."""
+        if scores.twins is not None:
+            return show_itself(scores, models.items())
         table, items = scores.table(PRINTED_TARGETS), models.items()
-        named = dict(zip(items["id"], items[FIELD], strict=True)) if FIELD in items else {}
+        named = name_items(items)
         rows: list[dict[str, Any]] = []
         lines = []
         for (query, best), label in zip(table.groupby("query"), queries.labels, strict=True):
@@ -72,3 +77,28 @@ class ScoresOnly(Protocol):
         wanted = self.top(len(scores.ids))
         summary = {} if wanted is None or scores.groups is not None else {"k": wanted}
         return Verdict(summary, rows, TITLE, lines=[*lines[:PRINTED_QUERIES], *more])
+
+
+def show_itself(scores: Scores, items: DataFrame) -> Verdict:
+    """The items that depend on themselves most, and the pairs that share most of that."""
+    named = name_items(items)
+    best = scores.table()
+    highest = [
+        {"id": int(index), "named": named[index], "score": float(score)}
+        for index, score in zip(best["id"], best["score"], strict=True)
+    ]
+    pairs = [
+        {"ids": [first, second], "named": f"{named[first]} and {named[second]}", "shared": shared}
+        for first, second, shared in scores.pairs()
+    ]
+    alone = ", ".join(f"{row['named']} {row['score']:.3g}" for row in highest)
+    together = ", ".join(f"{row['named']} {row['shared']:.3g}" for row in pairs)
+    lines = [f"depend most on themselves: {alone}", f"share most, of 1: {together}"]
+    table = [{"query": 0, "label": ITSELF, "named": highest[0]["named"], "score": highest[0]["score"]}]
+    return Verdict({ITSELF: {"highest": highest, "pairs": pairs}}, table, TITLE_ITSELF, lines=lines)
+
+
+def name_items(items: DataFrame) -> dict[int, str]:
+    """What each training item is called: by its name, or by its id where it has none."""
+    names = items[FIELD] if FIELD in items else items["id"].map(str)
+    return dict(zip(items["id"].tolist(), names.tolist(), strict=True))

@@ -32,6 +32,10 @@ class Kernel:
         """φ(query) (ΦᵀΦ + damping I)⁻¹ Φᵀ; float64."""
         return self.items @ ((query.double() @ self.basis) / (self.values + damping))
 
+    def between(self, some: slice, others: slice, damping: float) -> Float[Tensor, "item other"]:
+        """φ_i (ΦᵀΦ + damping I)⁻¹ φ_jᵀ of some items and others; float64."""
+        return (self.items[some] / (self.values + damping)) @ self.items[others].T
+
     def unleveraged(self, damping: float) -> Float[Tensor, " item"]:
         """1 minus the leverage, the diagonal of Φ (ΦᵀΦ + damping I)⁻¹ Φᵀ; in (0, 1], float64, to all digits also where
         the leverage rounds to 1.

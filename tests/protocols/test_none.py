@@ -8,7 +8,7 @@ import torch
 from tdattr.errors import UserError
 from tdattr.protocols import ProtocolSetup, Verdict
 from tdattr.protocols.none import PRINTED_QUERIES, ScoresOnly
-from tdattr.scores import Scores
+from tdattr.scores import Scores, Twins
 from tests.contexts import NoCounterfactuals, make_queries
 
 IDS = np.array([4, 7, 9])
@@ -68,3 +68,18 @@ def test_how_many_of_the_highest_are_wanted() -> None:
     protocol(3).check(setup)
     with pytest.raises(UserError, match="protocol.k=4 is more than the 3 training items"):
         protocol(4).check(setup)
+
+
+def test_items_that_depend_on_themselves_are_told_with_their_pairs() -> None:
+    twins = Twins(torch.tensor([[9, 4, 4]]), torch.tensor([[0.9, 0.2, 0.9]]))
+    scores = Scores(torch.tensor([[0.1, 0.3, 0.2]]), IDS, twins=twins)
+    verdict = evaluate(protocol(2), scores, ["a.png", "b.png", "c.png"])
+    assert verdict.table == [{"query": 0, "label": "itself", "named": "b.png", "score": pytest.approx(0.3)}]
+    assert verdict.lines == [
+        "depend most on themselves: b.png 0.3, c.png 0.2, a.png 0.1",
+        "share most, of 1: a.png and c.png 0.9, a.png and b.png 0.2",
+    ]
+    told = verdict.summary["itself"]
+    assert told["highest"][0] == {"id": 7, "named": "b.png", "score": pytest.approx(0.3)}
+    assert told["pairs"][0] == {"ids": [4, 9], "named": "a.png and c.png", "shared": pytest.approx(0.9)}
+    assert evaluate(protocol(), scores).lines[1].startswith("share most, of 1: 4 and 9 0.9")
