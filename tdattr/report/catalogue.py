@@ -20,6 +20,7 @@ from tdattr.tables import read_frame
 
 SHOWN = LISTED  # the highest scores of a query and method
 LOWEST = 4  # the lowest
+PAIRS = 4  # of items that share most
 
 
 class Catalogue:
@@ -53,6 +54,7 @@ class Catalogue:
             "groups": self.experiment.config["dataset"].get("groups"),
             "items": None if self.gallery is None else len(self.gallery.seen),
             "brought": self.brought,
+            "itself": self.experiment.itself,
             "outcomes": OUTCOMES.get(self.experiment.protocol),
             "methods": [self.describe_method(name) | entry for name, entry in self.methods.items()],
             "targets": [] if self.gallery is None else self.gallery.targets,
@@ -113,6 +115,8 @@ class Catalogue:
 
     def caption(self, row: dict[str, str], query: int) -> str:
         """What is said of a query."""
+        if self.experiment.itself:
+            return "How much every training item depends on itself"
         conditional = self.gallery is not None and self.gallery.split.conditions is not None
         told = "condition" if self.experiment.config["dataset"].get("text") is None else "prompt"
         return call_query(row, query, told if conditional else None, self.brought)
@@ -176,8 +180,19 @@ def show_attributions(run: Run, scores: Scores, gallery: Gallery) -> list[dict[s
             "verdict": verdicts[query],
         }
         entry |= {key: gallery.album.add(images[query], HALF) for key, images in after.items()}
+        if scores.twins is not None:
+            entry["pairs"] = list_pairs(scores, gallery)
         content.append(entry | ({} if grouped is None else {"groups": grouped[query]}))
     return content
+
+
+def list_pairs(scores: Scores, gallery: Gallery) -> list[list[Any]]:
+    """The numbers of the two items of each pair that shares most, one after the other, each with what they share."""
+    return [
+        [number, shorten(shared)]
+        for first, second, shared in scores.pairs(PAIRS)
+        for number in gallery.show([first, second])
+    ]
 
 
 def find_removed(run: Run, scores: Scores, order: Int[torch.Tensor, "query target"]) -> set[int]:

@@ -15,6 +15,7 @@ from tdattr.errors import UserError
 from tdattr.experiments import experiment_key, name_experiment
 from tdattr.metagradients.describe import tell_smoothness
 from tdattr.metrics.unlikely import warn_unlikely
+from tdattr.queries import ITSELF
 from tdattr.report.arguments import ACCURACY, SUMMARY, find_named, no_run
 from tdattr.report.naming import flatten, name_runs, tell_apart, tell_usual, variant_settings
 from tdattr.scoring.describe import tell_allocation
@@ -125,6 +126,11 @@ class Experiment:
     def protocol(self) -> str:
         """The protocol of all runs."""
         return self.first(next(iter(self.runs))).summary["protocol"]
+
+    @property
+    def itself(self) -> bool:
+        """Whether the scores are those of training items for themselves."""
+        return self.config.get("queries", {}).get("explained") == ITSELF
 
     @property
     def dataset(self) -> str:
@@ -329,7 +335,8 @@ def add_titles(experiments: list[Experiment]) -> list[Experiment]:
         summary = experiment.first(next(iter(experiment.runs))).summary
         model = ", ".join(summary[key] for key in ("dataset", "model", "diffusion"))
         queries = counted(summary["num_queries"], "query")
-        amounts = [summary.get("title"), f"{queries} per seed"]  # older summaries have no title
+        # older summaries have no title
+        amounts = [summary.get("title"), None if experiment.itself else f"{queries} per seed"]
         title = f"{model}: {', '.join([experiment.protocol, *filter(None, amounts), *differing])}"
         titled.append(replace(experiment, title=title))
     return titled

@@ -35,6 +35,10 @@ LIMITS = {
     "none": "Nothing was retrained: it does not show that any of these pictures would be different without the items "
     "that are named.",
 }
+LIMIT_OF_ITSELF = (
+    "Nothing was retrained, and nothing says why an item depends on itself: it may be rare, labelled wrongly, or hard "
+    "to draw."
+)
 ANY_LIMIT = "What it shows and what it does not depends on its protocol, which is none of this package's."
 
 
@@ -51,9 +55,8 @@ def state(experiment: Experiment) -> Statement:
     """What was found. A protocol that is not known has no sentences, only its tables."""
     tell = TELLERS.get(experiment.protocol)
     sentences = [] if tell is None else tell(experiment)
-    return Statement(
-        sentences[:MOST_TOLD], max(0, len(sentences) - MOST_TOLD), LIMITS.get(experiment.protocol, ANY_LIMIT)
-    )
+    limit = LIMIT_OF_ITSELF if experiment.itself else LIMITS.get(experiment.protocol, ANY_LIMIT)
+    return Statement(sentences[:MOST_TOLD], max(0, len(sentences) - MOST_TOLD), limit)
 
 
 def list_tested(experiment: Experiment) -> list[str]:
@@ -184,6 +187,8 @@ def tell_bank(experiment: Experiment) -> list[str]:
 def tell_scores(experiment: Experiment) -> list[str]:
     """That there is no verdict."""
     names = ", ".join(list_tested(experiment) or experiment.runs)
+    if experiment.itself:
+        return [f"These are the scores of {names}: how much every training item depends on itself."]
     return [f"These are the scores of {names}: which training items or groups they hold responsible."]
 
 

@@ -7,8 +7,11 @@ from tdattr.report.sheet import NOTHING, Cell, Sheet
 PROTOCOLS: tuple[str, ...] = ("none",)
 
 
-def make_sheet(experiment: Experiment) -> Sheet:
-    """A row per query and seed, a column per method: the item or group with the highest score."""
+def make_sheet(experiment: Experiment) -> Sheet | None:
+    """A row per query and seed, a column per method: the item or group with the highest score. None where there are no
+    queries."""
+    if experiment.itself:
+        return None
     methods = sort_methods(experiment, experiment.runs)
     named: dict[tuple[int, int], dict[str, str]] = {}
     labels: dict[tuple[int, int], str] = {}

@@ -12,9 +12,9 @@ function drawGrid(experiment, filters) {
       make(
         'a',
         { class: 'card', href: writeAddress(experiment, 'queries', query.key, filters) },
-        showPicture(query.picture, ''),
+        !experiment.itself && showPicture(query.picture, ''),
         make('span', { class: 'words' }, query.caption),
-        make('span', { class: 'small' }, listSeeds(experiment).length > 1 ? `query ${query.index}, seed ${query.seed}` : `query ${query.index}`),
+        !experiment.itself && make('span', { class: 'small' }, listSeeds(experiment).length > 1 ? `query ${query.index}, seed ${query.seed}` : `query ${query.index}`),
         answering && answer(experiment, query.named[number].top, answering.name),
         value !== undefined && make('span', { class: 'small' }, typeof value === 'number' ? `${words} ${showNumber(value)}` : value),
       ),
@@ -27,7 +27,7 @@ function drawGrid(experiment, filters) {
     : `${queries.length} of ${count(experiment.queries.length, 'query')}`;
   return [
     makeFilters(experiment, filters, ['search', 'seed', 'group', 'verdict', 'sort', 'method']),
-    make('p', { class: 'caption', role: 'status' }, queries.length ? `${told}. Open one to see what it owes.` : 'No query matches these filters.'),
+    make('p', { class: 'caption', role: 'status' }, queries.length ? experiment.itself ? 'Open it to see all.' : `${told}. Open one to see what it owes.` : 'No query matches these filters.'),
     list,
   ];
 }
@@ -46,7 +46,7 @@ const ANSWERS = 3;
 function answer(experiment, top, method) {
   const targets = top.slice(0, ANSWERS).map(([number]) => experiment.targets[number]);
   return [
-    make('span', { class: 'small' }, `owes most, by ${method}: `, nameTarget(targets[0])),
+    make('span', { class: 'small' }, `${experiment.itself ? 'most' : 'owes most'}, by ${method}: `, nameTarget(targets[0])),
     make('span', { class: 'owed' }, targets.map((target) => showPicture(target.picture, ''))),
   ];
 }

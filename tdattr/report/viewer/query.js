@@ -44,8 +44,8 @@ function drawQuery(experiment, query, filters) {
         'div',
         { class: 'subject' },
         make('h3', { tabindex: -1 }, query.caption),
-        showZoomable(query.picture, query.caption),
-        make('p', { class: 'caption' }, `query ${query.index}, seed ${query.seed}`, group),
+        !experiment.itself && showZoomable(query.picture, query.caption),
+        make('p', { class: 'caption' }, experiment.itself ? `seed ${query.seed}` : `query ${query.index}, seed ${query.seed}`, group),
         make('p', { class: query.unlikely ? 'warning' : 'caption' }, tellOrigin(experiment, query)),
       ),
       make(
@@ -62,6 +62,7 @@ function drawQuery(experiment, query, filters) {
 
 // Whether the model can have made the picture at all.
 function tellOrigin(experiment, query) {
+  if (experiment.itself) return 'How much the model knows each item from the item itself, and not from others that are like it.';
   if (query.unlikely) return 'This model can hardly have made such a picture: what it is attributed to says little.';
   if (!experiment.brought) return 'This model generated it.';
   if (typeof query.share !== 'number') return 'Whether this model can have made it is not judged by its loss: too few items that it has not seen are there to compare with.';
@@ -87,19 +88,25 @@ function showMethod(experiment, query, number, method, filters, shared) {
   const parts = [
     make('h4', {}, method.name),
     showVerdict(experiment, method, named.verdict),
-    make('h5', {}, method.base === 'random' ? `Drawn at random, to compare with: ${what} that nothing is claimed for` : `Highest scores: the ${what} that it owes most`),
+    make('h5', {}, experiment.itself ? 'Highest scores: memorised, rare, or labelled wrongly' : method.base === 'random' ? `Drawn at random, to compare with: ${what} that nothing is claimed for` : `Highest scores: the ${what} that it owes most`),
     showTargets(experiment, named.top, filters, shared),
   ];
   if (named.low.length && method.base !== 'random' && !(named.groups && method.kind === 'groups')) {
     parts.push(
-      make('h5', {}, named.low[0][1] < 0 && readSign(method) === 'both' ? 'Lowest scores: what counts against it most' : 'Lowest scores: what it owes least'),
+      make('h5', {}, experiment.itself ? 'Lowest scores: what the others say as well' : named.low[0][1] < 0 && readSign(method) === 'both' ? 'Lowest scores: what counts against it most' : 'Lowest scores: what it owes least'),
       showTargets(experiment, named.low, filters, null),
     );
   }
   if (method.decided) {
     parts.push(make('p', { class: 'caption' }, `This method decided only which ${method.decided} scores are the highest; the others, the lowest among them, are not known.`));
   }
-  if (method.base !== 'random') parts.push(make('p', { class: 'caption' }, SIGNS[readSign(method)]));
+  if (named.pairs) {
+    parts.push(
+      make('h5', {}, 'Pairs that share most of it: duplicates share 1'),
+      showTargets(experiment, named.pairs, filters, null),
+    );
+  }
+  if (method.base !== 'random' && !experiment.itself) parts.push(make('p', { class: 'caption' }, SIGNS[readSign(method)]));
   if ([...named.top, ...named.low].some((entry) => entry[2])) {
     parts.push(make('p', { class: 'caption' }, '±: the standard error of a score.'));
   }
