@@ -68,15 +68,15 @@ class DAS(Damped):
     def start(self, context: Context) -> Scorer:
         """The features of the items, their kernel, residuals and leverages."""
         items = item_features(context, self.gradients)
+        queries = None if self.self else query_features(context, self.gradients)
         inverse = kernel(context, self.gradients, items)
         residual = residuals(root_losses(context, self.gradients), self.residual)
-        if self.self:
+        if queries is None:
             damping = self.added_damping
             changes = residual / inverse.unleveraged(damping) if self.leverage else residual
             return lambda _: score_itself(
                 context.ids, lambda some, others: (inverse.between(some, others, damping) * changes[others]).square()
             )
-        queries = query_features(context, self.gradients)
         return lambda query: Scored(
             self.damp(lambda damping: das_scores(inverse, queries[query], residual, damping, self.leverage))
         )

@@ -58,11 +58,11 @@ class Trak(Damped):
     def start(self, context: Context) -> Scorer:
         """The features of the items and their kernel."""
         items = item_features(context, self.gradients)
+        queries = None if self.self else self.query_features(context)
         inverse = kernel(context, self.gradients, items)
-        if self.self:
+        if queries is None:
             between = partial(inverse.between, damping=self.added_damping)
             return lambda _: score_itself(context.ids, between)
-        queries = self.query_features(context)
         return lambda query: Scored(self.damp(partial(inverse.scores, queries[query])))
 
     def query_features(self, context: Context) -> Float[Tensor, "query feature"]:
