@@ -96,6 +96,8 @@ CASES: dict[str, list[str]] = {
     "tracin_training": ["method=tracin_training", "method.gradients.draws=4"],
     "ekfac": ["method=ekfac", "method.gradients.draws=4"],
     "metagradient": ["method=metagradient", "method.output.draws=4"],
+    "metagradient_elbo": ["method=metagradient", "output@method.output=elbo", "elbo.stride=97"],
+    "metagradient_pixels": ["method=metagradient", "output@method.output=pixels", "method.output.directions=2"],
     "ensemble": [
         "method=ensemble_b",
         "~method.members.clip",

@@ -41,7 +41,11 @@ GROUPS = {  # a choice of each goes into one command, at this place; and what so
     "extractor": "extractor@health.extractor",
     "method": "method",
 }
-BESIDE_GUDA = {"objective": "objective@method.objective", "mask": "mask@method.unlearn.mask"}
+BESIDE = {  # the same beside a method
+    "objective": ("guda_u", "objective@method.objective"),
+    "mask": ("guda_u", "mask@method.unlearn.mask"),
+    "output": ("metagradient", "output@method.output"),
+}
 NEEDED = {
     "image_folder": ["dataset.source.root=/x", "recipe@dataset.recipe=cpu"],  # its own needs the images
     "diffusers": ["model.path=/x"],
@@ -74,8 +78,8 @@ def commands() -> Iterator[list[str]]:
         chosen = [(place, choice) for place, choice in zip(GROUPS.values(), together, strict=True) if choice]
         needed = [setting for _, choice in chosen for setting in NEEDED.get(choice, [])]
         yield [f"{place}={choice}" for place, choice in chosen] + needed
-    for group, place in BESIDE_GUDA.items():
-        yield from (["method=guda_u", f"{place}={choice}"] for choice in one_per_class(group))
+    for group, (method, place) in BESIDE.items():
+        yield from ([f"method={method}", f"{place}={choice}"] for choice in one_per_class(group))
     yield from ([f"ablation={choice}"] for choice in one_per_class("ablation"))
     yield ["+text@dataset.text=tokens"]  # another text encoder is coco's, and the third may compare words
     yield ["method=guda_c", "objective@method.objective=awss", "text@method.objective.text=pipeline"]
