@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.func import functional_call, grad, vjp, vmap
+from torch.func import functional_call, grad, jvp, vjp, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from tdattr.diffusion import Diffusion
@@ -63,13 +63,34 @@ class Step:
         number: int,
     ) -> Float[Tensor, " state"]:
         """The state after the step of that number, from 0."""
+        return self.take(state, counts, self.embed(batch), number)
+
+    def take(
+        self, state: Float[Tensor, " state"], counts: Float[Tensor, " batch"], batch: Batch, number: int
+    ) -> Float[Tensor, " state"]:
+        """The same, of a batch that is embedded."""
         weights, first, second, average = parts(state)
-        gradient = self.gradient(weights, counts, self.embed(batch), number)
+        gradient = self.gradient(weights, counts, batch, number)
         gradient = gradient * self.clipped(gradient)
         moved = self.move(number)
         first, second = moved.moments(first, second, gradient)
         weights = moved.decay * weights - moved.rate * first / moved.deviation(second)
         return torch.cat([weights, first, second, torch.lerp(average, weights, moved.follow)])
+
+    def push(
+        self,
+        state: Float[Tensor, " state"],
+        tangent: Float[Tensor, " state"],
+        counts: Float[Tensor, " batch"],
+        direction: Float[Tensor, " batch"],
+        batch: Batch,
+        number: int,
+    ) -> tuple[Float[Tensor, " state"], Float[Tensor, " state"]]:
+        """The state after the step, and its derivative; ``tangent`` and ``direction``: those of the state before it and
+        of the counts."""
+        batch = self.embed(batch)
+        after = jvp(lambda at, count: self.take(at, count, batch, number), (state, counts), (tangent, direction))
+        return after[0], after[1]
 
     def pull(
         self,

@@ -18,7 +18,7 @@ from tdattr.networks.lora import LoraConfig
 from tdattr.networks.unet import UNetConfig
 from tdattr.training.config import AugmentationConfig
 from tdattr.training.pretrain import pretrain
-from tests.metagradients.trainings import SEED, STEPS, DoubleBatches, make, run
+from tests.metagradients.trainings import SEED, STEPS, in_double, make, run
 
 NUDGE = 1e-6  # of an item's weight: a training bends where the root of Adam comes near its epsilon
 SMOOTH = {"epsilon": 1e-5}
@@ -87,35 +87,31 @@ def test_of_an_adapted_network_the_base_is_in_memory_once(tiny_data, tiny_dit, t
 
 
 @pytest.mark.parametrize("weights", ["raw", "ema"])
-@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("name", [*SETTINGS, "counted"])
 def test_the_derivative_is_that_of_finite_differences(name, weights, tiny_data, tiny_dit, tiny_train, edm):
-    settings = ({} if name == "plain" else SMOOTH) | SETTINGS[name]
+    settings = ({} if name == "plain" else SMOOTH) | SETTINGS.get(name, {})
     training = make(tiny_data, tiny_dit, tiny_train, edm, dropout=0.1, removed=REMOVED.get(name, ()), **settings)
     labelled = training.batches.config.augmentation.enabled
     network = tiny_dit(dropout=0.1, augmentation_label=labelled, spread=0.1)
-    first = compare(training, network, weights)
+    counted = np.random.default_rng(1).uniform(0.2, 1.5, len(training.batches.split)) if name == "counted" else None
+    step, first = compare(training, network, weights, None if counted is None else torch.from_numpy(counted))
     if name == "clipped":
-        step, ones = make_step(training, network), torch.ones(8, dtype=torch.float64)
+        ones = torch.ones(8, dtype=torch.float64)
         assert step.clipped(step.gradient(parts(first)[0], ones, training.batches[0], 0)) < 1
 
 
 def test_the_derivative_of_a_u_net_is_that_of_finite_differences(tiny_data, tiny_dit, tiny_train, edm):
     training = make(tiny_data, tiny_dit, tiny_train, edm, dropout=0.1, **SMOOTH)
-    compare(training, build_unet(tiny_data.condition_size), "ema")
+    compare(training, build_unet(tiny_data.condition_size), "ema", None)
 
 
-def compare(training: Training, network: Network, weights: str) -> Tensor:
-    """The derivatives of a training of that network in double precision with those of finite differences; the state
-    that it begins at."""
-    made = training.batches
-    training.batches = batches = DoubleBatches(made.split, made.ids, made.diffusion, made.config, made.seed)
-    step = make_step(training, network.double().train())
-    row = step.layout.join(dict(network.named_parameters()))
-    zero = torch.zeros_like(row)
-    first = torch.cat([row, zero, zero, row])
-    items = len(batches.split)
+def compare(training: Training, network: Network, weights: str, counted: Tensor | None) -> tuple[Step, Tensor]:
+    """The derivatives of a training of that network in double precision with those of finite differences; its step, and
+    the state that it begins at. ``counted``: what items count."""
+    step, layout, first = in_double(training, network.double().train(), counted)
+    batches, items = training.batches, len(training.batches.split)
     place = 0 if weights == "raw" else 3
-    directions = torch.from_numpy(np.random.default_rng(1).standard_normal((3, len(row))))
+    directions = torch.from_numpy(np.random.default_rng(1).standard_normal((3, layout.size)))
 
     states = [first]
     for number in range(STEPS - 1):
@@ -131,16 +127,11 @@ def compare(training: Training, network: Network, weights: str) -> Tensor:
         ends = []
         for sign in (1, -1):
             counts = torch.ones(items, dtype=torch.float64)
-            counts[item] += sign * NUDGE
+            counts[item] += sign * NUDGE / (1 if counted is None else counted[item])  # of what the item counts
             ends.append(parts(run(step, training, first, counts))[place])
         expected = directions @ (ends[0] - ends[1]) / (2 * NUDGE)
         assert torch.allclose(found[:, item], expected, rtol=1e-5, atol=1e-7 * float(found.abs().max())), item
-    return first
-
-
-def make_step(training: Training, network: Network) -> Step:
-    """A step of the training, of another network."""
-    return Step(network, outline(network), training.batches.diffusion, training.batches.config, SEED)
+    return step, first
 
 
 def build_unet(condition: int) -> Network:

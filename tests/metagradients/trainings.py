@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from tdattr.metagradients.forward import Training
+from tdattr.metagradients.state import Layout, outline
 from tdattr.metagradients.step import Step
+from tdattr.networks import Network
 from tdattr.networks.lora import adapt
 from tdattr.training.batches import Batches
 
@@ -33,6 +35,17 @@ def make(
         adapt(network, config.lora, SEED)
     ids = np.setdiff1d(np.arange(len(tiny_data.train)), removed)
     return Training(network, Batches(tiny_data.train, ids, edm, config, SEED), CPU)
+
+
+def in_double(training: Training, network: Network, counts: Tensor | None = None) -> tuple[Step, Layout, Tensor]:
+    """Let a training be one of ``network`` in double precision, whose items of the split count ``counts``: a step of
+    it, where its parameters stand, and the state at its beginning."""
+    made, training.network = training.batches, network
+    training.batches = DoubleBatches(made.split, made.ids, made.diffusion, made.config, made.seed, counts=counts)
+    layout = outline(network)
+    row = layout.join(dict(network.named_parameters()))
+    zero = torch.zeros_like(row)
+    return Step(network, layout, made.diffusion, made.config, SEED), layout, torch.cat([row, zero, zero, row])
 
 
 def run(step: Step, training: Training, state: Tensor, counts: Tensor) -> Tensor:
