@@ -24,11 +24,12 @@ from torch import Tensor
 
 import tdattr
 from tdattr.metagradients.backward import begin_at_end
+from tdattr.metagradients.state import find_weights
 from tdattr.metagradients.step import Step
 from tdattr.metagradients.trajectory import Trajectory
 from tdattr.methods import Context
 from tdattr.methods.smoothness import agree
-from tdattr.methods.weighted_training import load_state, open_training, train_weighted
+from tdattr.methods.weighted_training import load_weights, open_training, train_weighted
 from tdattr.pipeline.attribute import outline_context
 from tdattr.scoring.cells import LossModel, TrainingItems
 from tdattr.scoring.gradients import GradientConfig, Gradients, features
@@ -73,7 +74,7 @@ class Recipe:
         context = self.context
         training, layout = open_training(context)
         trajectory = Trajectory(training, layout, self.folder)
-        network = load_state(context.initial(), layout, trajectory.train("Training"), context.weights)
+        network = load_weights(context.initial(), layout, find_weights(trajectory.train("Training"), context.weights))
         noise = self.noise.to(context.device)
         gradients = Gradients(network, context.diffusion, CONFIG, list(layout.names), noise, 64)
         outputs = torch.from_numpy(features(gradients, self.items, slice(0, ITEMS), 0))

@@ -33,6 +33,8 @@ KINDS = {
     "metagradients": "metagradients",
     "tracin": "TracIn along a training",
     "weighted": "losses after a weighted training",
+    "group_tangent": "training with a group counted less, and its derivative",
+    "group_slopes": "derivatives along a group",
     "features": "features of images",
     "moments": "moments of features",
     "threshold": "threshold of noise",

@@ -1,4 +1,4 @@
-"""What the way back through a training takes of memory and of the disk, and whether there is so much."""
+"""What a training that is differentiated takes of memory and of the disk, and whether there is so much."""
 
 import logging
 import math
@@ -15,6 +15,8 @@ from tdattr.metagradients.state import PARTS
 
 log = logging.getLogger(__name__)
 PER_QUERY = 6  # numbers a trained weight: a state and two of the weights; measured
+PER_TANGENT = 36  # the same of a step forward with its derivative; measured
+BACK = "The way back through the training of F1"
 GIGABYTE = 1e9
 
 
@@ -35,6 +37,13 @@ def count_room(weights: int, items: int, steps: int, queries: int) -> Room:
     return Room(memory=stretch * state + queries * each, disk=(math.ceil(steps / stretch) + 1) * state + 2 * kept)
 
 
+def count_tangents(weights: int, tangents: int) -> Room:
+    """For so many trainings with a derivative, one after the other. Where one stands is kept, and its successor; of
+    each that is done the trained weights and their derivative."""
+    kept = 2 * 2 * len(PARTS) + 2 * tangents
+    return Room(memory=PER_TANGENT * weights * NUMBER_BYTES, disk=kept * weights * NUMBER_BYTES)
+
+
 def find_stretch(steps: int) -> int:
     """The steps between two states that are kept: the root of all, rounded up."""
     return math.isqrt(steps - 1) + 1
@@ -46,7 +55,9 @@ def fit_queries(weights: int, items: int, steps: int, queries: int, device: torc
     return max(1, min(queries, (find_free_memory(device) // 2 - none) // (one - none)))
 
 
-def check_room(needed: Room, device: torch.device, root: Path, remedy: str = "lower queries.attributed") -> None:
+def check_room(
+    needed: Room, device: torch.device, root: Path, remedy: str = "lower queries.attributed", what: str = BACK
+) -> None:
     """Say what it takes, and whether there is so much. ``root``: the folder of artifacts, which need not be there yet;
     ``remedy``: what helps besides training an adapter. Raises UserError."""
     there = next(path for path in (root, *root.absolute().parents) if path.exists())
@@ -55,12 +66,12 @@ def check_room(needed: Room, device: torch.device, root: Path, remedy: str = "lo
         "the disk of paths.outputs": (needed.disk, shutil.disk_usage(there).free),
     }
     takes = " and ".join(f"{show(asked)} of {name}" for name, (asked, _) in parts.items())
-    log.info("The way back through the training of F1 takes %s.", takes)
+    log.info("%s takes %s.", what, takes)
     for name, (asked, free) in parts.items():
         if asked > free:
             raise UserError(
-                f"The way back through the training of F1 takes {show(asked)} of {name}, and {show(free)} are free: "
-                f"{remedy}, or train an adapter with train.lora.rank."
+                f"{what} takes {show(asked)} of {name}, and {show(free)} are free: {remedy}, or train an adapter "
+                "with train.lora.rank."
             )
 
 

@@ -127,6 +127,14 @@ class Metagradient(Repeating):
         """The way through the training and back, for all queries."""
         if self.self:
             context = ask_items(context)
+        derivatives, facts = self.derive(context)
+        scores = self.output.score(derivatives.unflatten(0, (-1, self.output.size)))
+        if self.self:
+            return lambda _: replace(score_itself(context.ids, lambda some, others: scores[some, others]), facts=facts)
+        return lambda query: Scored(scores[query], facts)
+
+    def derive(self, context: Context) -> tuple[Float[Tensor, "value item"], dict[str, float]]:
+        """The derivatives of the queries' outputs by the weights of the items that F1 sees, and facts about them."""
         outputs = self.output.load(context)
         folder = self.plan(context, outputs).get().folder
         with safe_open(folder / FILE, framework="pt") as file:
@@ -138,10 +146,7 @@ class Metagradient(Repeating):
             log.warning(warning)
         if self.removal == "replaced":
             derivatives = derivatives - derivatives.mean(1, keepdim=True)
-        scores = self.output.score(derivatives.unflatten(0, (-1, self.output.size)))
-        if self.self:
-            return lambda _: replace(score_itself(context.ids, lambda some, others: scores[some, others]), facts=facts)
-        return lambda query: Scored(scores[query], facts)
+        return derivatives, facts
 
     def warn(self, facts: Mapping[str, float]) -> list[str]:
         """Where the training could not be repeated, or is not smooth in its data."""

@@ -15,6 +15,7 @@ from torch import Tensor
 from tdattr.configs import describe
 from tdattr.costs import NO_WORK, NUMBER_BYTES, Cost, Work
 from tdattr.errors import UserError
+from tdattr.metagradients.state import find_weights
 from tdattr.methods import Context, MethodSetup, MethodWork, Scored, Scorer
 from tdattr.methods.gradient_features import Differentiating, open_gradients
 from tdattr.methods.repeated_training import REPLAY, Repeating, compare
@@ -90,13 +91,13 @@ class TracInTraining(Repeating, Differentiating):
     def sum_up(self, context: Context, folder: Path) -> dict[str, Any]:
         """Write the scores of all items."""
         from tdattr.metagradients.segments import Segments
-        from tdattr.methods.weighted_training import load_state, open_training
+        from tdattr.methods.weighted_training import load_weights, open_training
 
         training, layout = open_training(context)
         network = context.initial().to(context.device)
 
         def term(segment: "Segment", state: Tensor) -> Float[Tensor, "query item"]:
-            load_state(network, layout, state, "raw")
+            load_weights(network, layout, find_weights(state, "raw"))
             of_queries = open_gradients(context, network, self.gradients)
             of_items = replace(of_queries, config=replace(self.gradients, output="loss"), unexplained={})
             directions = of_queries.of_items(QueryItems(context.queries), slice(0, len(context.queries)))

@@ -30,12 +30,12 @@ def train_weighted(context: Context, counts: Float[Tensor, " item"], folder: Pat
     ``folder``."""
     training, layout = open_training(context, counts)
     last = Trajectory(training, layout, folder).train("Training with other weights of items")
-    return load_state(training.network, layout, last, context.weights)
+    return load_weights(training.network, layout, find_weights(last, context.weights))
 
 
-def load_state(network: Network, layout: Layout, state: Float[Tensor, " state"], kept: str) -> Network:
-    """A network with the weights of a state, in evaluation mode. ``kept``: ``raw``, or ``ema`` for their average."""
+def load_weights(network: Network, layout: Layout, weights: Float[Tensor, " parameter"]) -> Network:
+    """A network with those trained weights, in evaluation mode."""
     with torch.no_grad():
-        for name, value in layout.split(find_weights(state, kept)).items():
+        for name, value in layout.split(weights).items():
             network.get_parameter(name).copy_(value)
     return network.eval().requires_grad_(False)

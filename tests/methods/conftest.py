@@ -4,10 +4,12 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from tdattr.data.prepared import Prepared
@@ -15,6 +17,8 @@ from tdattr.diffusion.edm import EDM
 from tdattr.methods import Context, MethodSetup
 from tdattr.store import Store
 from tdattr.training.config import TrainConfig
+from tdattr.training.pretrain import pretrain
+from tests import contexts
 from tests.contexts import keep
 from tests.methods.shifts import IDS, SEED, World
 
@@ -52,3 +56,33 @@ def world(
 
     changes = {"data": data, "ids": IDS, "f1": copy, "seed": SEED, "conditions": torch.eye(4), "plan": keep(store)}
     return World(make_context(**changes), f1, store, handed)
+
+
+@pytest.fixture
+def smooth_world(
+    make_context: Callable[..., Context],
+    tiny_dit: Callable[..., nn.Module],
+    tiny_train: Any,
+    tiny_trainer: Any,
+    edm: Any,
+    tiny_data: Any,
+    tmp_path: Path,
+) -> Context:
+    """A context whose F1 has been trained on its ``ids``, so that its derivatives say what other trainings do."""
+    train = tiny_train(steps=40, epsilon=1e-3, mirror=True)
+    network = tiny_dit(4)
+    pretrain(network, tiny_data, contexts.IDS, edm, train, tiny_trainer(), 5, tmp_path, "test")
+
+    def f1() -> nn.Module:
+        trained = tiny_dit(4).requires_grad_(False)
+        trained.load_state_dict(load_file(tmp_path / "ema.safetensors"))
+        return trained
+
+    return make_context(
+        f1=f1,
+        f0=lambda: tiny_dit(4).requires_grad_(False),
+        initial=lambda: tiny_dit(4),
+        train=train,
+        conditions=torch.eye(4),
+        plan=keep(Store(tmp_path / "store", "cpu")),
+    )

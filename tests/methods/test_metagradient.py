@@ -23,44 +23,18 @@ from tdattr.methods.output.pixels import PixelsOutput
 from tdattr.methods.smoothness import SmoothnessConfig, agree, plan_trainings
 from tdattr.methods.weighted_training import train_weighted
 from tdattr.scoring.elbo import ElboConfig
-from tdattr.store import Store
 from tdattr.training.pretrain import pretrain
-from tests.contexts import IDS, keep
+from tests.contexts import IDS
 
 OUTPUT = LossOutput("loss", 30, "training")
 METHOD = Metagradient("metagradient", OUTPUT, "replaced", 30.0, SmoothnessConfig(0.1, -1))
 ELBO = ElboConfig(t_min=10, t_max=None, stride=300, timesteps=1000, draws=2, importance=None)
-STEPS = 40
 
 
 @pytest.fixture
-def world(
-    make_context: Callable[..., Context],
-    tiny_dit: Callable[..., nn.Module],
-    tiny_train: Any,
-    tiny_trainer: Any,
-    edm: Any,
-    tiny_data: Any,
-    tmp_path: Path,
-) -> Context:
+def world(smooth_world: Context) -> Context:
     """A context whose F1 has been trained on ``IDS``."""
-    train = tiny_train(steps=STEPS, epsilon=1e-3, mirror=True)
-    network = tiny_dit(4)
-    pretrain(network, tiny_data, IDS, edm, train, tiny_trainer(), 5, tmp_path, "test")
-
-    def f1() -> nn.Module:
-        trained = tiny_dit(4).requires_grad_(False)
-        trained.load_state_dict(load_file(tmp_path / "ema.safetensors"))
-        return trained
-
-    return make_context(
-        f1=f1,
-        f0=lambda: tiny_dit(4).requires_grad_(False),
-        initial=lambda: tiny_dit(4),
-        train=train,
-        conditions=torch.eye(4),
-        plan=keep(Store(tmp_path / "store", "cpu")),
-    )
+    return smooth_world
 
 
 def losses_with(world: Context, items: np.ndarray, weight: float, folder: Path) -> torch.Tensor:
@@ -253,4 +227,5 @@ def test_a_network_that_counts_while_it_trains_is_refused(world: Context) -> Non
 def test_what_is_computed_is_counted(world: Context) -> None:
     needs = METHOD.work(world).needs
     steps = [plan.cost().work.steps for plan in needs]
-    assert steps == [2 * STEPS, 0, STEPS, STEPS]
+    taken = world.count_steps()
+    assert steps == [2 * taken, 0, taken, taken]

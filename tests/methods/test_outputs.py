@@ -17,7 +17,7 @@ from tdattr.diffusion.samplers import draw_noise
 from tdattr.errors import UserError
 from tdattr.metagradients import room
 from tdattr.metagradients.backward import begin_at_end, step_back
-from tdattr.metagradients.state import outline
+from tdattr.metagradients.state import find_weights, outline
 from tdattr.metagradients.step import Step
 from tdattr.methods import Context, MethodSetup
 from tdattr.methods.gradient_features import query_features
@@ -26,7 +26,7 @@ from tdattr.methods.metagradient import Metagradient
 from tdattr.methods.output.elbo import ElboOutput
 from tdattr.methods.output.loss import LossOutput
 from tdattr.methods.output.pixels import PixelsOutput, lead
-from tdattr.methods.weighted_training import load_state
+from tdattr.methods.weighted_training import load_weights
 from tdattr.networks import Given
 from tdattr.queries import query_generator
 from tdattr.scoring.elbo import ElboConfig
@@ -97,7 +97,7 @@ def test_derivatives_are_those_of_real_trainings(
         states.append(step(states[-1], ones, training.batches[number], number))
 
     def trained(state: torch.Tensor) -> nn.Module:
-        return load_state(tiny_dit(augmentation_label=False).double(), layout, state, "ema")
+        return load_weights(tiny_dit(augmentation_label=False).double(), layout, find_weights(state, "ema"))
 
     rows = [output.differentiate(context, trained(states[-1]), query) for query in range(2)]
     after = begin_at_end(torch.cat(rows), 48, "ema")
@@ -127,10 +127,7 @@ def test_artifacts_hold_the_derivatives_of_all_queries(name: str, world: Context
     layout = outline(network.requires_grad_(True))
     row = layout.join(dict(network.named_parameters()))
     change = normal(generator(0, "test.change"), len(row))
-    values = [
-        output.evaluate(world, load_state(network, layout, (row + sign * STEP * change).repeat(4), "raw"))
-        for sign in (1, -1)
-    ]
+    values = [output.evaluate(world, load_weights(network, layout, row + sign * STEP * change)) for sign in (1, -1)]
     expected = ((values[0] - values[1]) / (2 * STEP)).flatten()
     assert expected.abs().min() > 0
     torch.testing.assert_close((found @ change).double(), expected, rtol=0.02, atol=0.02 * float(expected.abs().max()))

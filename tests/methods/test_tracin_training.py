@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from tdattr.counterfactuals import Trained
 from tdattr.errors import UserError
+from tdattr.metagradients.state import find_weights
 from tdattr.methods import Context, MethodSetup
 from tdattr.methods.repeated_training import REPLAY
 from tdattr.methods.tracin_training import TracInTraining
-from tdattr.methods.weighted_training import load_state, open_training
+from tdattr.methods.weighted_training import load_weights, open_training
 from tdattr.networks import Given
 from tdattr.scoring.gradients import GradientConfig
 from tdattr.scoring.projection import ProjectionConfig
@@ -113,7 +114,7 @@ def plainly(method: TracInTraining, world: Context) -> Tensor:
     for step in range(config.total_steps):
         segment = next(number for number, end in enumerate(bounds[1:]) if step < end)
         at = (bounds[segment] + bounds[segment + 1]) // 2
-        network = load_state(world.initial(), layout, states[at], "raw").double().requires_grad_(True)
+        network = load_weights(world.initial(), layout, find_weights(states[at], "raw")).double().requires_grad_(True)
         rows = queries_of(world, network, method, names)
         batch = training.batches[step].apply(double)
         rate = config.learning_rate * min(1, (step + 1) / config.warmup_steps)

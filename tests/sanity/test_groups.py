@@ -14,6 +14,7 @@ from tests.sanity.world import World, methods_of_groups, scores_groups
 CHANCE = 1 / len(CORNERS)
 NAMED = 0.75  # the least share of queries whose group must be named first
 OTHERS = {
+    "group_metagradient": "it trains again, whatever the model, and this training is not smooth in its data",
     "guda_c": "what it forgets are prompts, and these items have none",
     "logo_again": "it is logo under another seed",
 }
