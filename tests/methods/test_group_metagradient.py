@@ -20,7 +20,7 @@ from tdattr.methods.weighted_training import train_weighted
 from tests.contexts import IDS, NoCounterfactuals
 
 OUTPUT = LossOutput("loss", 30, "training")
-METHOD = GroupMetagradient("group_metagradient", OUTPUT, "empty", 30.0, None, 1)
+METHOD = GroupMetagradient("group_metagradient", OUTPUT, "empty", 30.0, None, points=1)
 GROUPS = {"one": IDS[:2], "two": IDS[2:5]}
 
 
