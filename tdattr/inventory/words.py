@@ -32,6 +32,7 @@ KINDS = {
     "outputs": "derivatives of a query",
     "metagradients": "metagradients",
     "tracin": "TracIn along a training",
+    "counted": "training in which items count less",
     "weighted": "losses after a weighted training",
     "group_tangent": "training with a group counted less, and its derivative",
     "group_slopes": "derivatives along a group",

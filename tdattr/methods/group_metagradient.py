@@ -46,8 +46,8 @@ class GroupMetagradient(Metagradient):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.self:
-            raise UserError("What a group depends on itself is not asked: leave out method.self.")
+        if self.self or self.weight != 1:
+            raise UserError("A group's integral begins with F1, of queries: leave out method.self and method.weight.")
 
     @property
     def needs(self) -> frozenset[str]:  # type: ignore[override]

@@ -24,6 +24,7 @@ from tdattr.interim import ROWS
 from tdattr.metagradients.describe import GROWTH, PREDICTION, SMOOTHNESS
 from tdattr.metagradients.room import Room, check_room, count_room, fit_queries
 from tdattr.methods import Context, MethodSetup, MethodWork, Scored, Scorer
+from tdattr.methods.all_counted import count_all, fill
 from tdattr.methods.output import PART, Output, count_weights
 from tdattr.methods.repeated_training import REPLAY, Repeating, compare
 from tdattr.methods.self_influence import ask_items, score_itself
@@ -48,10 +49,11 @@ class Metagradient(Repeating):
     ``replaced``: others of the items, whose weights then grow by as much as the item's falls. To first order, a loss
     rises by n / (n - k) times the sum of the scores of those k of n items that are replaced.
 
-    ``self``: every item is a query, as many at a time as there is memory for.
+    ``self``: every item is a query, as many at a time as there is memory for. ``weight``: what every item counts in the
+    training that is differentiated; 1: that of F1.
     """
 
-    added: ClassVar[Mapping[str, Any]] = {"self": False}
+    added: ClassVar[Mapping[str, Any]] = {"self": False, "weight": 1.0}
     for_pictures: ClassVar[str] = "leave output@method.output=loss, or choose elbo"
     remedy: ClassVar[str] = "raise train.epsilon or lower train.learning_rate: the training is not smooth in its data"
 
@@ -61,8 +63,14 @@ class Metagradient(Repeating):
     most_growth: Annotated[float, Range(above=0)]
     smoothness: SmoothnessConfig | None
     self: bool = False
+    weight: Annotated[float, Range(above=0, most=1)] = 1.0
 
     def __post_init__(self) -> None:
+        if self.weight != 1 and self.removal == "replaced":
+            raise UserError(
+                f"method.weight={self.weight} is for trainings without some items that leave their places empty, so "
+                "that less counts in them: set train.removal=empty."
+            )
         if self.self and self.output.needs:
             raise UserError(
                 "method.self=true asks training items, which were not generated: leave output@method.output=loss, or "
@@ -96,7 +104,9 @@ class Metagradient(Repeating):
 
     def check_room(self, outline: Callable[[], Context], root: Path) -> None:
         """The way back must fit, unless it is there; what it takes is said. Raises UserError."""
-        context = ask_items(outline(), blank=True) if self.self else outline()
+        context = count_all(outline(), self.weight)
+        if self.self:
+            context = ask_items(context, blank=True)
         if self.plan(context, None).finished:
             return
         weights, items = count_weights(context), len(context.data.train)
@@ -117,14 +127,16 @@ class Metagradient(Repeating):
     def work(self, context: Context) -> MethodWork:
         """All queries at once, and the trainings that tell how smooth F1's is."""
         trainings = []
+        context = count_all(context, self.weight)
         if self.self:
             context = ask_items(context, blank=True)
         if self.smoothness is not None:
-            trainings = plan_trainings(context, self.smoothness, self.output)
+            trainings = plan_trainings(context, self.smoothness, self.output, self.weight)
         return MethodWork(NO_WORK, needs=[self.plan(context, None), *trainings])
 
     def start(self, context: Context) -> Scorer:
         """The way through the training and back, for all queries."""
+        context = count_all(context, self.weight)
         if self.self:
             context = ask_items(context)
         derivatives, facts = self.derive(context)
@@ -141,7 +153,7 @@ class Metagradient(Repeating):
             values, facts = file.get_tensor(ITEMS), {name: float(value) for name, value in file.metadata().items()}
         derivatives = values[:, torch.from_numpy(context.ids)]
         if self.smoothness is not None:
-            facts |= measure_smoothness(context, self.smoothness, self.output, derivatives)
+            facts |= measure_smoothness(context, self.smoothness, self.output, self.weight, derivatives)
         for warning in self.warn(facts):
             log.warning(warning)
         if self.removal == "replaced":
@@ -199,7 +211,7 @@ class Metagradient(Repeating):
         from tdattr.metagradients.trajectory import Trajectory
         from tdattr.methods.weighted_training import open_training
 
-        training, layout = open_training(context)
+        training, layout = open_training(context, None if self.weight == 1 else fill(context, self.weight))
         if tuple(training.network.parameter_names(PART)) != layout.names:
             raise TypeError(f"{type(training.network).__name__} trains other parameters than it has in its part all")
         trajectory = Trajectory(training, layout, folder)

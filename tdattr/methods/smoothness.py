@@ -14,6 +14,7 @@ from torch import Tensor
 from tdattr.costs import Cost, Work
 from tdattr.metagradients.describe import PREDICTION, SMOOTHNESS
 from tdattr.methods import Context
+from tdattr.methods.all_counted import fill
 from tdattr.methods.output import Output
 from tdattr.ranges import Range
 from tdattr.seeding import generator
@@ -36,12 +37,16 @@ class SmoothnessConfig:
 
 
 def measure_smoothness(
-    context: Context, config: SmoothnessConfig, output: Output, derivatives: Float[Tensor, "value item"]
+    context: Context,
+    config: SmoothnessConfig,
+    output: Output,
+    weight: float,
+    derivatives: Float[Tensor, "value item"],
 ) -> dict[str, float]:
     """Facts from -1 to 1. The share of the change of the queries' outputs in the first step whose sign the second
     step has too, less the share where it has not; and, of enough values, the correlation over them of the change in
     the first step with what their ``derivatives`` by the weights of the items that F1 sees predict of it."""
-    artifacts = share_out(plan_trainings(context, config, output))
+    artifacts = share_out(plan_trainings(context, config, output, weight))
     first, second, third = (load_file(artifact.folder / FILE)[VALUES].flatten() for artifact in artifacts)
     facts = {SMOOTHNESS: agree(second - first, third - second)}
     if len(derivatives) >= FEWEST:
@@ -62,16 +67,16 @@ def agree(first: Float[Tensor, " value"], second: Float[Tensor, " value"]) -> fl
     return float((first.abs() * first.sign() * second.sign()).sum() / size) if size else 1.0
 
 
-def plan_trainings(context: Context, config: SmoothnessConfig, output: Output) -> list[Plan]:
-    """The queries' outputs under each of the three."""
+def plan_trainings(context: Context, config: SmoothnessConfig, output: Output, weight: float) -> list[Plan]:
+    """The queries' outputs under each of the three. ``weight``: what every item counts in the first."""
     rows, evaluations = draw_half(context), output.count_evaluations(context)
 
     def plan(times: int) -> Plan:
         def build(folder: Path) -> None:
             from tdattr.methods.weighted_training import train_weighted  # Lightning takes seconds to import
 
-            counts = torch.ones(len(context.data.train))
-            counts[context.ids[rows]] = 1 - times * config.step
+            counts = fill(context, weight)
+            counts[context.ids[rows]] *= 1 - times * config.step
             network = context.f1.load() if times == 0 else train_weighted(context, counts, folder)
             save_file({VALUES: output.evaluate(context, network)}, folder / FILE)
 
