@@ -23,14 +23,15 @@ Influence = Callable[[slice, slice], Float[Tensor, "item other"]]  # of the item
 
 def score_itself(ids: Ids, influence: Influence) -> Scored:
     """The influence of every item on itself, and its twin: the other item for which what the two do to each other is
-    the largest share of what they do to themselves."""
+    nearest to what they do to themselves. It is a share of that, or, where it is more, that is a share of it: only of
+    copies need the two be the same."""
     every, parts = slice(0, len(ids)), list(spans(len(ids), ROWS))
     own = torch.cat([influence(rows, rows).diagonal() for rows in parts])
     twins, shared = [], []
     for rows in parts:
         mutual = influence(rows, every) + influence(every, rows).T
         total = own[rows, None] + own
-        shares = torch.where(total > 0, mutual / total, 0)
+        shares = torch.where(total > 0, mutual / torch.maximum(total, mutual.square() / total), 0)
         shares[:, rows].fill_diagonal_(-torch.inf)
         share, twin = shares.max(1)
         twins.append(torch.from_numpy(ids)[twin])

@@ -119,6 +119,19 @@ def test_of_two_copies_each_does_for_the_other_what_it_does_for_itself() -> None
     assert int(scored.scores.argmax()) == 3
 
 
+def test_what_two_items_do_to_each_other_more_than_to_themselves_is_no_copy() -> None:
+    """DAS has such: an item that others explain, and whose residual is large, next to one of which neither is so."""
+    products = torch.tensor([[1.0, 9.0, 0.0], [9.0, 100.0, 0.0], [0.0, 0.0, 1.0]])
+    values = (products * torch.tensor([10.0, 0.1, 1.0])).square()
+    assert values[0, 1] + values[1, 0] > 40 * (values[0, 0] + values[1, 1])
+    values = torch.block_diag(values, torch.ones(2, 2))
+    twins = score_itself(IDS[:5], lambda some, others: values[some, others]).twins
+    assert twins is not None and twins.shared.tolist()[3:] == [1, 1] and 0 < float(twins.shared[0]) < 0.03
+    doubtful = torch.tensor([[1.0, 0.5], [0.5, -0.999]])  # what they do to themselves is next to nothing
+    twins = score_itself(IDS[:2], lambda some, others: doubtful[some, others]).twins
+    assert twins is not None and 0 < float(twins.shared.max()) < 0.01
+
+
 def test_what_does_nothing_for_itself_shares_nothing() -> None:
     values = -torch.eye(len(IDS))
     twins = score_itself(IDS, lambda some, others: values[some, others]).twins
