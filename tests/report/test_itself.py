@@ -22,7 +22,8 @@ def write_runs(root: Path) -> Outputs:
         told = {
             "highest": [{"id": rank, "named": name, "score": 8.0 - rank} for rank, name in enumerate(names)],
             "pairs": [
-                {"ids": [0, 1], "named": f"{name} and b", "shared": 1 - rank / 8} for rank, name in enumerate(names)
+                {"ids": [0, 1], "named": f"{name} and b", "shared": 1 - rank / 8}
+                for rank, name in enumerate(names[:6] if seed == 2 else names)
             ],
         }
         table = pd.DataFrame({"query": [0], "label": ["itself"], "named": [names[0]], "score": [8.0]})
@@ -52,6 +53,7 @@ def test_the_table_has_items_and_pairs_by_rank(tmp_path: Path) -> None:
     rows = found["itself"].rows
     assert len(rows) == 2 * 8 and list(rows[0]) == ["seed", "rank", "tracin", "tracin: pairs", "das", "das: pairs"]
     assert rows[1]["tracin"] == "tracin1_1.png (7)" and rows[1]["das: pairs"] == "das1_1.png and b (0.875)"
+    assert rows[15]["das"] == "das2_7.png (1)" and rows[15]["das: pairs"] == "–"  # there are six pairs
     assert rows[8]["seed"] == "2" and rows[8]["tracin"] == "–" and rows[8]["das"] == "das2_0.png (8)"
 
 

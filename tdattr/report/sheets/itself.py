@@ -1,5 +1,7 @@
 """Of scores of training items for themselves: the pairs that share most of that, where duplicates are found."""
 
+from itertools import zip_longest
+
 from tdattr.queries import ITSELF
 from tdattr.report.collect import Experiment
 from tdattr.report.methods import sort_methods
@@ -18,10 +20,11 @@ def make_sheet(experiment: Experiment) -> Sheet | None:
     for method in methods:
         for seed, run in experiment.runs[method].items():
             shown = run.summary[ITSELF]
-            for rank, (item, pair) in enumerate(zip(shown["highest"], shown["pairs"], strict=False), start=1):
+            for rank, (item, pair) in enumerate(zip_longest(shown["highest"], shown["pairs"]), start=1):
                 row = rows.setdefault((seed, rank), {"seed": str(seed), "rank": str(rank)})
                 row[method] = f"{item['named']} ({item['score']:.3g})"
-                row[f"{method}: pairs"] = f"{pair['named']} ({pair['shared']:.3g})"
+                if pair is not None:  # few items may make fewer pairs
+                    row[f"{method}: pairs"] = f"{pair['named']} ({pair['shared']:.3g})"
     columns = [column for method in methods for column in (method, f"{method}: pairs")]
     caption = (
         "The training items that depend on themselves most by each method, and the score, whose scale is the method's "
