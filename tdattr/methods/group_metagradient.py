@@ -48,6 +48,11 @@ class GroupMetagradient(Metagradient):
         super().__post_init__()
         if self.self or self.weight != 1:
             raise UserError("A group's integral begins with F1, of queries: leave out method.self and method.weight.")
+        if not self.output.signed:
+            raise UserError(
+                f"A group's score says how much worse the query is without it, output@method.output={self.output.name} "
+                "where its picture moves: leave output@method.output=loss, or choose elbo."
+            )
 
     @property
     def needs(self) -> frozenset[str]:  # type: ignore[override]
