@@ -7,13 +7,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jaxtyping import Float
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from tdattr.files import move_into_place, name_aside, writing
-from tdattr.interim import RESUME
 from tdattr.metagradients.forward import Training
+from tdattr.metagradients.note import read_note, write_note
 from tdattr.metagradients.state import Layout
 from tdattr.progress import Bar
 
@@ -62,24 +59,15 @@ class Segments:
             total = total + term(segment, state)
             bar.advance(segment.checkpoint - reached)
             reached = segment.checkpoint
-            self.keep(total, state, number)
+            write_note(self.folder, {SUM: total, STATE: state}, **{DONE: number})
         *_, last = self.training.states(self.layout, reached, steps, state, steps)
         bar.advance(steps - reached)
         bar.close()
         return total, last
 
-    def keep(self, total: Tensor, state: Float[Tensor, " state"], done: int) -> None:
-        """Note what there is after so many segments, in one step. Raises UserError where the disk is full."""
-        path = self.folder / RESUME
-        with writing(self.folder):
-            save_file({SUM: total.cpu(), STATE: state.cpu()}, name_aside(path), metadata={DONE: str(done)})
-            move_into_place(name_aside(path), path)
-
     def resume(self, zero: Tensor) -> tuple[Tensor, Tensor | None, int]:
         """What an interrupted run noted; ``zero``, no state and no segment where there was none."""
-        path = self.folder / RESUME
-        if not path.exists():
+        if (found := read_note(self.folder, zero.device)) is None:
             return zero, None, 0
-        with safe_open(path, framework="pt") as file:
-            total, state = (file.get_tensor(name).to(zero.device) for name in (SUM, STATE))
-            return total, state, int(file.metadata()[DONE])
+        tensors, numbers = found
+        return tensors[SUM], tensors[STATE], numbers[DONE]

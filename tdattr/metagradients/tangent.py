@@ -9,13 +9,10 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from tdattr.files import move_into_place, name_aside, writing
-from tdattr.interim import RESUME
 from tdattr.metagradients.forward import Training
+from tdattr.metagradients.note import read_note, write_note
 from tdattr.metagradients.room import find_stretch
 from tdattr.metagradients.state import Layout
 from tdattr.metagradients.step import Step
@@ -43,7 +40,7 @@ class Tangent:
         bar = Bar(label, steps, done)
         for number in range(done, steps):
             if number > done and number % find_stretch(steps) == 0:
-                self.keep(number, states)
+                write_note(self.folder, {STATES: states}, **{DONE: number})
             states = self.push(number, states)
             bar.advance()
         bar.close()
@@ -57,17 +54,10 @@ class Tangent:
         direction = self.direction[torch.from_numpy(batches.slots(number))].to(states)
         return torch.stack(self.step.push(states[0], states[1], counts, direction, batch, number))
 
-    def keep(self, done: int, states: Float[Tensor, "2 state"]) -> None:
-        """Note where it stands, in one step. Raises UserError where the disk is full."""
-        path = self.folder / RESUME
-        with writing(self.folder):
-            save_file({STATES: states.cpu()}, name_aside(path), metadata={DONE: str(done)})
-            move_into_place(name_aside(path), path)
-
     def resume(self) -> tuple[int, Float[Tensor, "2 state"]]:
         """Where an interrupted run stood, in steps; else the beginning, which no count changes."""
-        if (path := self.folder / RESUME).exists():
-            with safe_open(path, framework="pt") as file:
-                return int(file.metadata()[DONE]), file.get_tensor(STATES).to(self.training.device)
+        if (found := read_note(self.folder, self.training.device)) is not None:
+            tensors, numbers = found
+            return numbers[DONE], tensors[STATES]
         first = self.training.read(self.layout, self.training.start(self.layout, 0, None))
         return 0, torch.stack([first, torch.zeros_like(first)])

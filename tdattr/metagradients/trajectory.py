@@ -12,14 +12,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from tdattr.files import move_into_place, name_aside, writing
-from tdattr.interim import RESUME, ROWS
+from tdattr.files import writing
+from tdattr.interim import ROWS
 from tdattr.metagradients.backward import Cotangents, step_back
 from tdattr.metagradients.forward import Training
+from tdattr.metagradients.note import read_note, write_note
 from tdattr.metagradients.room import find_stretch
 from tdattr.metagradients.state import Layout
 from tdattr.metagradients.step import Step
@@ -86,7 +85,7 @@ class Trajectory:
                 for offset in reversed(range(len(states))):
                     after = step_back(step, self.training, states[offset], begin + offset, after, together)
                     bar.advance()
-                self.keep(after, begin, first)
+                write_note(self.folder, after._asdict(), **{BEGIN: begin, FIRST: first})
         bar.close()
         return after
 
@@ -105,22 +104,12 @@ class Trajectory:
         """A state that is kept, on the training's device."""
         return torch.from_numpy(np.load(self.path(place))).to(self.training.device)
 
-    def keep(self, cotangents: Cotangents, begin: int, first: int = 0) -> None:
-        """Note where the way back stands, in one step. Raises UserError where the disk is full."""
-        path = self.folder / RESUME
-        tensors = {name: value.cpu() for name, value in cotangents._asdict().items()}
-        with writing(self.folder):
-            save_file(tensors, name_aside(path), metadata={BEGIN: str(begin), FIRST: str(first)})
-            move_into_place(name_aside(path), path)
-
     def resume(self, like: Cotangents, first: int = 0) -> tuple[Cotangents, int] | None:
         """Where an interrupted way back of these queries stood; None where there was none. On the device of
         ``like``."""
-        path = self.folder / RESUME
-        if not path.exists():
+        if (found := read_note(self.folder, like.state.device)) is None:
             return None
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name).to(like.state.device) for name in Cotangents._fields}
-            stood, metadata = Cotangents(**tensors), file.metadata()
-        same = int(metadata.get(FIRST, 0)) == first and len(stood.items) == len(like.items)
-        return (stood, int(metadata[BEGIN])) if same else None
+        tensors, numbers = found
+        stood = Cotangents(**tensors)
+        same = numbers[FIRST] == first and len(stood.items) == len(like.items)
+        return (stood, numbers[BEGIN]) if same else None

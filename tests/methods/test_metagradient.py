@@ -152,7 +152,7 @@ def test_of_two_queries_no_correlation_is_taken(world: Context) -> None:
 def test_losses_at_other_levels_are_not_taken_for_these(world: Context) -> None:
     others = replace(OUTPUT, levels="generation")
     assert METHOD.smoothness is not None
-    here, there = (plan_trainings(world, METHOD.smoothness, output) for output in (OUTPUT, others))
+    here, there = (plan_trainings(world, METHOD.smoothness, output, 1.0) for output in (OUTPUT, others))
     assert all(one.address != other.address for one, other in zip(here, there, strict=True))
 
 
