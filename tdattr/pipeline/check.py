@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 
 from tdattr.configs import Node, walk
 from tdattr.data import groups
@@ -326,13 +327,20 @@ def check_pictures(ws: Workspace, methods: Iterable[Method]) -> None:
             f"protocol={ws.cfg.protocol.name} generates the queries again, and how your pictures were generated is not "
             f"known: {alternative}."
         )
-    for method in methods:
+    for method in chain.from_iterable(map(unfold, methods)):
         if "generation" in method.needs:
             raise UserError(
                 f"method={method.name} looks at how a query was generated, which is not known of your pictures: "
                 f"{method.for_pictures}."
             )
     check_readable(ws.pictures.values())
+
+
+def unfold(method: Method) -> Iterator[Method]:
+    """The method, and those whose scores it uses."""
+    yield method
+    for member in method.uses().values():
+        yield from unfold(member)
 
 
 def check_null(ws: Workspace, network: Network) -> None:

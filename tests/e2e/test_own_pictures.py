@@ -137,6 +137,16 @@ def test_networks_are_told_what_the_names_say(folder: Path) -> None:
             ["protocol=none", "method=metagradient", "output@method.output=pixels"],
             "not known of your pictures: leave output@method.output=loss, or choose elbo.",
         ),
+        (
+            [
+                "protocol=none",
+                "method=ensemble_c",
+                "method@method.members.dtrak=journey_trak",
+                "method.weights.dino=0",
+                "method.weights.clip=0",
+            ],
+            "method=journey_trak looks at how a query was generated",
+        ),
         (["protocol=none", "method=pixel", "queries.attributed=2"], "has no effect with queries.images"),
         (["protocol=none", "method=pixel", "queries.condition=seven"], "choose among 0, 1, 2"),
         (["protocol=none", "method=pixel", "queries.explained=controls"], "has no effect with queries.images"),
@@ -145,7 +155,7 @@ def test_networks_are_told_what_the_names_say(folder: Path) -> None:
             "method.labels=label is not known of the queries",
         ),
     ],
-    ids=["protocol", "method", "output", "number", "condition", "controls", "labels"],
+    ids=["protocol", "method", "output", "member", "number", "condition", "controls", "labels"],
 )
 def test_what_cannot_be_is_said_before_anything_is_trained(folder: Path, overrides: list[str], reason: str) -> None:
     said, summary = run(folder, *overrides, check=False)
