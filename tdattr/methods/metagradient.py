@@ -117,7 +117,7 @@ class Metagradient(Repeating):
             return
         together = fit_queries(weights, items, steps, queries, context.device)
         log.info(
-            "Self-influence goes back for each of the %d items, %d at a time: the work of about %d trainings.",
+            "Self-influence goes back for each of the %d items, %d at a time: the work of at most %d trainings.",
             queries, together, PASSES_BACK * queries + math.ceil(queries / together),
         )  # fmt: skip
         needed, kept = count_room(weights, items, steps, together), queries * NUMBER_BYTES

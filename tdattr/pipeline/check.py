@@ -69,6 +69,8 @@ def check(ws: Workspace, overrides: Iterable[str] = (), swept: bool = False, wei
     items = ws.data.train.items.iloc[ws.ids]
     training = describe_training(ws)
     ws.protocol.check(ProtocolSetup(items, asked, list(names), training, names, ws.queries.indices))
+    if ws.method.scores_itself and len(ws.ids) == 1:
+        raise UserError("method.self=true compares training items with each other, and there is one: add others.")
     check_settled(ws, placed, overrides, swept)
     network, query_fields = ws.skeleton(), [str(name) for name in ws.query_split.items if name != "id"]
     if not seen:
