@@ -13,6 +13,7 @@ VARIED_OF_PROTOCOL = ("ceiling", "aggregate")
 SCORING_PRECISION = "float32"  # which runs had before it was a setting
 NAMED = ("dataset", "model", "diffusion", "protocol")  # the nodes whose names a name holds
 DIGITS = 6  # of the digest in a name
+ITSELF = "itself"  # queries.explained, where every training item is asked what it depends on itself
 
 
 def experiment_key(config: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tdattr.configs import Settings
 from tdattr.errors import UserError
+from tdattr.experiments import ITSELF
 from tdattr.ranges import Count, CountOrZero, PositiveOrZero
 from tdattr.seeding import generator
 from tdattr.store import Artifact
@@ -18,7 +19,6 @@ from tdattr.tables import DataFrame
 
 SAMPLED = "images.safetensors"
 TABLE = "queries.csv"
-ITSELF = "itself"  # what is explained where every training item is asked what it depends on itself
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from omegaconf import OmegaConf, open_dict
 
 from tdattr.composition import compose_command
 from tdattr.errors import UserError, first_line
+from tdattr.experiments import ITSELF
 from tdattr.files import expand
 from tdattr.overrides import is_override, parse, quote_value
-from tdattr.queries import ITSELF
 from tdattr.run_status import HYDRA, OVERRIDES
 from tdattr.search_path import CONF
 

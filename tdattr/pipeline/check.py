@@ -10,6 +10,7 @@ from tdattr.configs import Node, walk
 from tdattr.data import groups
 from tdattr.data.prepared import SPLITS, Source
 from tdattr.errors import UserError
+from tdattr.experiments import ITSELF
 from tdattr.features import Extractor, Loadable, identities
 from tdattr.features.text import TextEncoder
 from tdattr.methods import Method, MethodSetup
@@ -26,7 +27,6 @@ from tdattr.pipeline.train import TRAINED, check_shares, describe_training, own_
 from tdattr.pipeline.unread import check_settled, check_unread
 from tdattr.pipeline.workspace import Workspace
 from tdattr.protocols import ProtocolSetup
-from tdattr.queries import ITSELF
 from tdattr.training.weights import check_variant, check_weights
 from tdattr.wording import counted, name_some
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from tdattr.costs import NUMBER_BYTES, Cost, Work
 from tdattr.data.conditions import check_conditional, find_condition
 from tdattr.errors import UserError
+from tdattr.experiments import ITSELF
 from tdattr.networks import Given, Network
 from tdattr.pipeline.itself import plan_itself
 from tdattr.pipeline.pictures import plan_pictures
@@ -23,7 +24,7 @@ from tdattr.pipeline.train import load_network, train
 from tdattr.pipeline.workspace import Workspace
 from tdattr.progress import track
 from tdattr.protocols import Sampled
-from tdattr.queries import ITSELF, TABLE, Queries, load_images, load_x, query_generator, save_sampled
+from tdattr.queries import TABLE, Queries, load_images, load_x, query_generator, save_sampled
 from tdattr.seeding import generator
 from tdattr.store import Plan, share_out
 from tdattr.tables import write_table

@@ -8,8 +8,9 @@ from omegaconf import DictConfig, open_dict
 
 from tdattr.costs import NO_WORK, Cost
 from tdattr.data.names import FIELD
+from tdattr.experiments import ITSELF
 from tdattr.methods import Method
-from tdattr.queries import ITSELF, TABLE, save_sampled
+from tdattr.queries import TABLE, save_sampled
 from tdattr.store import Plan
 from tdattr.tables import write_table
 

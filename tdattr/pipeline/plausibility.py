@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from tdattr.costs import Cost, Work
 from tdattr.errors import UserError
+from tdattr.experiments import ITSELF
 from tdattr.features import Images
 from tdattr.ids import digest_ids
 from tdattr.metrics.unlikely import UNCOMPARED, warn_uncompared, warn_unlikely
@@ -19,7 +20,6 @@ from tdattr.pipeline.generate import generate, load_queries
 from tdattr.pipeline.health import find_far_queries, measure_far, warn_far
 from tdattr.pipeline.train import load_network, train
 from tdattr.pipeline.workspace import Workspace
-from tdattr.queries import ITSELF
 from tdattr.scoring.cells import LossModel, QueryItems, TrainingItems
 from tdattr.scoring.pairs import NoiseSet
 from tdattr.seeding import generator, normal

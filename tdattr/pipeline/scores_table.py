@@ -10,11 +10,12 @@ import torch
 from tdattr.data.groups import list_owners
 from tdattr.data.names import FIELD, call_query, describe_item
 from tdattr.data.prepared import Source
+from tdattr.experiments import ITSELF
 from tdattr.pipeline.attribute import attribute
 from tdattr.pipeline.generate import generate
 from tdattr.pipeline.train import train
 from tdattr.pipeline.workspace import Workspace
-from tdattr.queries import ITSELF, TABLE
+from tdattr.queries import TABLE
 from tdattr.scores import Scores, choose_damping, load_scores
 from tdattr.tables import DataFrame, read_frame
 

@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 from tdattr.counterfactuals import Counterfactuals
 from tdattr.data.names import FIELD
 from tdattr.errors import UserError
+from tdattr.experiments import ITSELF
 from tdattr.ids import Ids
 from tdattr.protocols import Judged, Protocol, ProtocolSetup, Verdict
-from tdattr.queries import ITSELF, Queries
+from tdattr.queries import Queries
 from tdattr.ranges import Count, Part
 from tdattr.scores import Scores
 from tdattr.store import Plan

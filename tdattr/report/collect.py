@@ -12,10 +12,9 @@ import pandas as pd
 import yaml
 
 from tdattr.errors import UserError
-from tdattr.experiments import experiment_key, name_experiment
+from tdattr.experiments import ITSELF, experiment_key, name_experiment
 from tdattr.metagradients.describe import tell_smoothness
 from tdattr.metrics.unlikely import warn_unlikely
-from tdattr.queries import ITSELF
 from tdattr.report.arguments import ACCURACY, SUMMARY, find_named, no_run
 from tdattr.report.naming import flatten, name_runs, tell_apart, tell_usual, variant_settings
 from tdattr.scoring.describe import tell_allocation

@@ -2,7 +2,7 @@
 
 from itertools import zip_longest
 
-from tdattr.queries import ITSELF
+from tdattr.experiments import ITSELF
 from tdattr.report.collect import Experiment
 from tdattr.report.methods import sort_methods
 from tdattr.report.sheet import NOTHING, Cell, Sheet
