@@ -19,13 +19,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from safetensors.torch import load_file
 from torch import Tensor
 
 import tdattr
 from tdattr.methods import Context
 from tdattr.methods.generation import generate_again
-from tdattr.methods.metagradient import FILE, ITEMS, Metagradient
+from tdattr.methods.kept_items import load_items
+from tdattr.methods.metagradient import FILE, Metagradient
 from tdattr.methods.output import Output
 from tdattr.methods.output.pixels import lead
 from tdattr.methods.weighted_training import train_weighted
@@ -88,7 +88,7 @@ def differentiate(overrides: Sequence[str]) -> World:
     assert isinstance(ws.method, Metagradient)
     context = make_context(ws, ws.method, [])
     folder = ws.method.plan(context, ws.method.output.load(context)).get().folder
-    values = load_file(folder / FILE)[ITEMS].double()
+    values = load_items(folder / FILE)[0].double()
     return World(context, ws.method.output, values.unflatten(0, (-1, ws.method.output.size)))
 
 

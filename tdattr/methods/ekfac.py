@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -17,6 +16,7 @@ from tdattr.costs import NO_WORK, NUMBER_BYTES, Cost, Work
 from tdattr.errors import UserError
 from tdattr.methods import Context, MethodWork, Scored, Scorer
 from tdattr.methods.gradient_features import Differentiating, open_gradients
+from tdattr.methods.kept_items import load_items, save_items
 from tdattr.networks import Network
 from tdattr.ranges import Positive
 from tdattr.scoring.cells import Items, QueryItems, TrainingItems
@@ -27,7 +27,7 @@ from tdattr.scoring.projection import spans
 from tdattr.store import Plan
 
 log = logging.getLogger(__name__)
-CURVATURE, FILE, ITEMS = "curvature.safetensors", "influences.safetensors", "items"
+CURVATURE, FILE = "curvature.safetensors", "influences.safetensors"
 LEFT_OUT = "parameters_left_out"  # the name of a fact: a share of those that are asked for
 
 
@@ -67,8 +67,7 @@ class EKFAC(Differentiating):
 
     def start(self, context: Context) -> Scorer:
         """The influences on all queries."""
-        with safe_open(self.plan(context).get().folder / FILE, framework="pt") as file:
-            scores, facts = file.get_tensor(ITEMS), {LEFT_OUT: float(file.metadata()[LEFT_OUT])}
+        scores, facts = load_items(self.plan(context).get().folder / FILE)
         if facts[LEFT_OUT]:
             log.info("ekfac leaves out %.1f %% of the parameters, outside of its layers.", 100 * facts[LEFT_OUT])
         return lambda query: Scored(scores[query], facts)
@@ -98,8 +97,7 @@ class EKFAC(Differentiating):
             Curvature.of(stored, context.device).solve(covered.by_name(directions), self.damping)
             scores = along(covered, items, directions).T / len(items)
             facts = {LEFT_OUT: 1 - covered.size / gradients.size}
-            metadata = {name: str(value) for name, value in facts.items()}
-            save_file({ITEMS: scores.cpu().contiguous()}, folder / FILE, metadata=metadata)
+            save_items(folder / FILE, scores, facts)
             return facts
 
         cost = Cost(

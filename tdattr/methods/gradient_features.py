@@ -79,7 +79,7 @@ def plan_features(
 ) -> list[Plan]:
     """``count`` rows of features: artifacts, a block of rows each, that methods with the same ``config`` share.
     ``about``: what they depend on besides it, F1 and the training items; ``work``: what a row takes."""
-    parameters = count_parameters(context, config)
+    parameters = count_parameters(context, config.parameters)
 
     @cache
     def gradients() -> Gradients:
@@ -107,10 +107,10 @@ def open_gradients(context: Context, network: Network, config: GradientConfig) -
     return Gradients(network, context.diffusion, config, names, noise, context.trainer.gradient_batch)
 
 
-def count_parameters(context: Context, config: GradientConfig) -> int:
-    """How many parameters are differentiated; F1 need not be there where its features are."""
+def count_parameters(context: Context, part: str) -> int:
+    """How many parameters a part of the network has; F1 need not be there where its features are."""
     network = context.skeleton()
-    return sum(network.get_parameter(name).numel() for name in network.parameter_names(config.parameters))
+    return sum(network.get_parameter(name).numel() for name in network.parameter_names(part))
 
 
 def block_rows(parameters: int) -> int:
@@ -133,7 +133,7 @@ def plan_kernel(context: Context, config: GradientConfig, items: Stacked | None)
         decompose(items, folder)
 
     def cost() -> Cost:
-        rows, size = len(context.ids), config.projection.size(count_parameters(context, config))
+        rows, size = len(context.ids), config.projection.size(count_parameters(context, config.parameters))
         needs = plan_item_features(context, config)
         return Cost(Work(products=count_products(rows, size), bytes=size * min(rows, size) * DOUBLE_BYTES), needs)
 

@@ -14,8 +14,6 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 import torch
 from jaxtyping import Float
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from tdattr.costs import NO_WORK, NUMBER_BYTES, Cost, Work
@@ -25,6 +23,7 @@ from tdattr.metagradients.describe import GROWTH, PREDICTION, SMOOTHNESS
 from tdattr.metagradients.room import Room, check_room, count_room, fit_queries
 from tdattr.methods import Context, MethodSetup, MethodWork, Scored, Scorer
 from tdattr.methods.all_counted import count_all, fill
+from tdattr.methods.kept_items import load_items, save_items
 from tdattr.methods.output import PART, Output, count_weights
 from tdattr.methods.repeated_training import REPLAY, Repeating, compare
 from tdattr.methods.self_influence import ask_items, score_itself
@@ -36,7 +35,6 @@ from tdattr.store import Plan
 
 log = logging.getLogger(__name__)
 FILE = "metagradients.safetensors"
-ITEMS = "items"
 PASSES_BACK = 2  # a step back differentiates a gradient: twice the passes of the step
 
 
@@ -102,11 +100,15 @@ class Metagradient(Repeating):
         super().check(setup)
         self.output.check(setup)
 
+    def place(self, context: Context, blank: bool = False) -> Context:
+        """With the training that is differentiated in place of F1's, and of the queries what is asked; ``blank``: see
+        ``ask_items``."""
+        context = count_all(context, self.weight)
+        return ask_items(context, blank) if self.self else context
+
     def check_room(self, outline: Callable[[], Context], root: Path) -> None:
         """The way back must fit, unless it is there; what it takes is said. Raises UserError."""
-        context = count_all(outline(), self.weight)
-        if self.self:
-            context = ask_items(context, blank=True)
+        context = self.place(outline(), blank=True)
         if self.plan(context, None).finished:
             return
         weights, items = count_weights(context), len(context.data.train)
@@ -127,18 +129,14 @@ class Metagradient(Repeating):
     def work(self, context: Context) -> MethodWork:
         """All queries at once, and the trainings that tell how smooth F1's is."""
         trainings = []
-        context = count_all(context, self.weight)
-        if self.self:
-            context = ask_items(context, blank=True)
+        context = self.place(context, blank=True)
         if self.smoothness is not None:
             trainings = plan_trainings(context, self.smoothness, self.output, self.weight)
         return MethodWork(NO_WORK, needs=[self.plan(context, None), *trainings])
 
     def start(self, context: Context) -> Scorer:
         """The way through the training and back, for all queries."""
-        context = count_all(context, self.weight)
-        if self.self:
-            context = ask_items(context)
+        context = self.place(context)
         derivatives, facts = self.derive(context)
         scores = self.output.score(derivatives.unflatten(0, (-1, self.output.size)))
         if self.self:
@@ -149,8 +147,7 @@ class Metagradient(Repeating):
         """The derivatives of the queries' outputs by the weights of the items that F1 sees, and facts about them."""
         outputs = self.output.load(context)
         folder = self.plan(context, outputs).get().folder
-        with safe_open(folder / FILE, framework="pt") as file:
-            values, facts = file.get_tensor(ITEMS), {name: float(value) for name, value in file.metadata().items()}
+        values, facts = load_items(folder / FILE)
         derivatives = values[:, torch.from_numpy(context.ids)]
         if self.smoothness is not None:
             facts |= measure_smoothness(context, self.smoothness, self.output, self.weight, derivatives)
@@ -229,6 +226,5 @@ class Metagradient(Repeating):
             growth = begin.longest.cpu() / outputs[part].norm(dim=1).cpu()
             rows.write(items=begin.items.cpu().numpy(), growth=growth.numpy())
         facts = {REPLAY: difference, GROWTH: float(rows.arrays["growth"].max())}
-        metadata = {name: str(value) for name, value in facts.items()}
-        save_file({ITEMS: torch.from_numpy(np.array(rows.arrays["items"]))}, folder / FILE, metadata=metadata)
+        save_items(folder / FILE, torch.from_numpy(np.array(rows.arrays["items"])), facts)
         return facts

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from tdattr.configs import describe
@@ -18,6 +16,7 @@ from tdattr.errors import UserError
 from tdattr.metagradients.state import find_weights
 from tdattr.methods import Context, MethodSetup, MethodWork, Scored, Scorer
 from tdattr.methods.gradient_features import Differentiating, open_gradients
+from tdattr.methods.kept_items import load_items, save_items
 from tdattr.methods.repeated_training import REPLAY, Repeating, compare
 from tdattr.ranges import Count
 from tdattr.scoring.cells import QueryItems
@@ -30,7 +29,6 @@ if TYPE_CHECKING:  # Lightning takes seconds to import
 
 log = logging.getLogger(__name__)
 FILE = "tracin.safetensors"
-ITEMS = "items"
 
 
 @dataclass(frozen=True)
@@ -61,8 +59,7 @@ class TracInTraining(Repeating, Differentiating):
 
     def start(self, context: Context) -> Scorer:
         """The way through the training, for all queries."""
-        with safe_open(self.plan(context).get().folder / FILE, framework="pt") as file:
-            scores, facts = file.get_tensor(ITEMS), {REPLAY: float(file.metadata()[REPLAY])}
+        scores, facts = load_items(self.plan(context).get().folder / FILE)
         for warning in self.warn(facts):
             log.warning(warning)
         scores = scores[:, torch.from_numpy(context.ids)]
@@ -94,7 +91,7 @@ class TracInTraining(Repeating, Differentiating):
         from tdattr.methods.weighted_training import load_weights, open_training
 
         training, layout = open_training(context)
-        network = context.initial().to(context.device)
+        network = context.initial()
 
         def term(segment: "Segment", state: Tensor) -> Float[Tensor, "query item"]:
             load_weights(network, layout, find_weights(state, "raw"))
@@ -107,8 +104,7 @@ class TracInTraining(Repeating, Differentiating):
         segments = Segments(training, layout, folder, self.checkpoints)
         scores, last = segments.sum("TracIn along the training of F1", zero, term)
         facts = {REPLAY: compare(layout, last, context.f1.load(), context.weights)}
-        metadata = {name: str(value) for name, value in facts.items()}
-        save_file({ITEMS: scores.cpu()}, folder / FILE, metadata=metadata)
+        save_items(folder / FILE, scores, facts)
         return facts
 
 

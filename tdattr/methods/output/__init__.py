@@ -15,6 +15,7 @@ from torch.func import functional_call
 from tdattr.configs import Node
 from tdattr.costs import NUMBER_BYTES, Cost, Work
 from tdattr.methods import Context, MethodSetup
+from tdattr.methods.gradient_features import count_parameters
 from tdattr.networks import Given, Network
 from tdattr.store import Plan, share_out
 
@@ -98,9 +99,8 @@ class Output(Node, ABC):
 
 
 def count_weights(context: Context) -> int:
-    """How many weights a training changes; F1 need not be there."""
-    network = context.skeleton()
-    return sum(network.get_parameter(name).numel() for name in network.parameter_names(PART))
+    """How many weights a training changes."""
+    return count_parameters(context, PART)
 
 
 class Reweighted(nn.Module):

@@ -4,17 +4,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
 from tdattr.methods import Context
-from tdattr.methods.gradient_features import noise_set, plan_query_features, query_features
+from tdattr.methods.gradient_features import noise_set, open_gradients, plan_query_features, query_features
 from tdattr.methods.output import PART, Output
 from tdattr.networks import Network
 from tdattr.ranges import Count
 from tdattr.scoring.cells import LossModel, QueryItems
-from tdattr.scoring.gradients import GradientConfig, Gradients
+from tdattr.scoring.gradients import GradientConfig
 from tdattr.scoring.projection import ProjectionConfig
 from tdattr.store import Plan
 
@@ -45,11 +44,8 @@ class LossOutput(Output):
 
     def differentiate(self, context: Context, network: Network, query: int) -> Float[Tensor, "direction parameter"]:
         """That of the loss."""
-        noise, names = noise_set(context, self.gradients).to(context.device), network.parameter_names(PART)
-        batch = context.trainer.gradient_batch
-        gradients = Gradients(network, context.diffusion, self.gradients, names, noise, batch)
-        x, given = QueryItems(context.queries).take(np.array([query]))
-        return gradients.of(x.to(context.device), given.to(context.device))
+        gradients = open_gradients(context, network, self.gradients)
+        return gradients.of_items(QueryItems(context.queries), slice(query, query + 1))
 
     def plan(self, context: Context) -> list[Plan]:
         """Those of all queries, as other methods have them."""
