@@ -4,7 +4,8 @@ Metagradients of the pixels and of the losses of some queries. Then the training
 and random halves of the items, their places left empty: printed are the correlation of what the sums of pixels are
 predicted to do with what they do, after each one's mean over the removals is taken off, and that of the squared
 distance that a picture is predicted to move with the one that it moves, over the removals, a mean over the queries.
-Then, for each query, without the k items that a score names: printed is the mean squared error of the picture.
+Then, for each query, without the k items that a score names: printed are the mean squared error of the picture and how
+far its SSIM falls below one.
 
     python benchmarks/moved_pictures.py [--queries 3] [--k 10 4] [--times 6] [-- model.patch=16 model.blocks=1]
 """
@@ -29,6 +30,7 @@ from tdattr.methods.metagradient import FILE, Metagradient
 from tdattr.methods.output import Output
 from tdattr.methods.output.pixels import lead
 from tdattr.methods.weighted_training import train_weighted
+from tdattr.metrics.similarity import SSIM
 from tdattr.networks import Network
 from tdattr.pipeline.attribute import make_context
 from tdattr.seeding import generator
@@ -73,6 +75,15 @@ class World:
     def change(self, network: Network) -> Float[Tensor, "query pixel"]:
         """How the pictures differ under another network."""
         return draw(self.context, network) - self.pictures
+
+    def compare(self, query: int, network: Network) -> tuple[float, float]:
+        """The mean squared error of a query's picture, and how far its SSIM falls below one."""
+        before, after = (
+            rows[query].view(1, *self.context.queries.x.shape[1:])
+            for rows in (self.pictures, draw(self.context, network))
+        )
+        fall = 1 - SSIM(sigma=1.5, window=11).compare(before.float(), after.float())
+        return float((after - before).square().mean()), float(fall)
 
 
 def draw(context: Context, network: Network) -> Float[Tensor, "query pixel"]:
@@ -122,28 +133,30 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         overrides = [f"paths.outputs={folder}", f"queries.attributed={options.queries}", *options.overrides]
         losses = differentiate(overrides).moved
-        world = differentiate([*overrides, "output@method.output=pixels"])
+        world, by_ssim = (differentiate([*overrides, f"output@method.output={name}"]) for name in ("pixels", "ssim"))
         rng = generator(2, "measure")
         for name, share in SHARES.items():
             sums, distances = correlate(world, share, options.times, rng)
             print(f"{name}: correlation of sums of pixels {sums:.2f}, of distances {distances:.2f}", flush=True)
         for k in options.k:
-            errors: dict[str, list[float]] = {}
-            for query, (of_pixels, of_loss) in enumerate(zip(world.moved, losses, strict=True)):
+            moved: dict[str, list[tuple[float, float]]] = {}
+            for query in range(options.queries):
+                of_pixels = world.moved[query]
                 along = lead(of_pixels)
                 scores = {
                     "pixels": along,
                     "other side": -along,
                     "squares": of_pixels.square().sum(0),
-                    "loss": -of_loss[0],
+                    "ssim": lead(by_ssim.moved[query]),
+                    "loss": -losses[query, 0],
                 }
                 removals = {name: values.topk(k).indices for name, values in scores.items()}
                 removals["random"] = torch.from_numpy(rng.choice(world.items, k, replace=False))
                 for name, rows in removals.items():
-                    change = world.change(world.remove(rows))[query]
-                    errors.setdefault(name, []).append(float(change.square().mean()))
-            said = ", ".join(f"{name} {np.mean(values):.5f}" for name, values in errors.items())
-            print(f"mean squared error without {k} items: {said}", flush=True)
+                    moved.setdefault(name, []).append(world.compare(query, world.remove(rows)))
+            for name, distances in moved.items():
+                error, fall = np.mean(distances, axis=0)
+                print(f"without {k} items by {name}: mean squared error {error:.5f}, SSIM {1 - fall:.3f}", flush=True)
 
 
 if __name__ == "__main__":

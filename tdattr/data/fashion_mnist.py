@@ -1,17 +1,19 @@
-"""Fashion-MNIST (Xiao et al., 2017): 60 000 + 10 000 articles of clothing, 28 x 28 gray, ten classes."""
+"""Fashion-MNIST (Xiao et al., 2017): 60 000 + 10 000 articles of clothing, 28 x 28 gray, ten classes; or a part
+of them."""
 
 import gzip
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from tdattr.data.prepared import Example, Source, one_hot
+from tdattr.data.subset import ItemsConfig, SubsetSeed, draw_by_class
 from tdattr.errors import UserError
 from tdattr.files import digest, expand
 
@@ -42,22 +44,31 @@ class FashionMnist(Source):
     """The four files of https://github.com/zalandoresearch/fashion-mnist, .gz or unpacked.
 
     They are sought in ``root``; where that is null, in ``default_root`` and then in the folder of Debian's package.
-    ``resolution``: 28, or 32 with a border of 2 black pixels. ``condition``: ``none`` or ``label``.
+    ``resolution``: 28, or 32 with a border of 2 black pixels. ``condition``: ``none`` or ``label``. ``items`` of them
+    are drawn with ``subset_seed``.
     """
 
     unaddressed: ClassVar = ("root", "default_root")
+    added: ClassVar[Mapping[str, Any]] = {"items": ItemsConfig(None, None), "subset_seed": 42}
 
     root: str | None
     default_root: str | None
     resolution: Literal[28, 32]
     condition: Literal["none", "label"]
+    items: ItemsConfig = added["items"]
+    subset_seed: SubsetSeed = added["subset_seed"]
+
+    def unread(self) -> dict[str, str]:
+        """The seed, where nothing is drawn."""
+        return {"subset_seed": "items={train: null, test: null}"} if self.items == self.added["items"] else {}
 
     def fingerprint(self) -> dict[str, str]:
         """The SHA-256 of each file. Raises UserError where one is missing."""
         return {path.name: digest(path) for path in self.files().values()}
 
     def count(self, split: str) -> int:
-        """60 000 or 10 000. Reads all four files, so that a damaged one is found before anything is prepared."""
+        """60 000 or 10 000, or as many as are used of them. Reads all four files, so that a damaged one is found before
+        anything is prepared."""
         counts = {name: len(self.arrays(name)[1]) for name in FILES}
         return counts[split]
 
@@ -72,7 +83,8 @@ class FashionMnist(Source):
             )
 
     def arrays(self, split: str) -> tuple[np.ndarray, np.ndarray]:
-        """Images uint8 [item, 28, 28] and labels uint8 [item]. Raises UserError where a file is damaged."""
+        """Images uint8 [item, 28, 28] and labels uint8 [item] of those that are used. Raises UserError where a file is
+        damaged, or more are asked for than there are."""
         images, labels = (self.files()[name] for name in FILES[split])
         pixels, classes = read_idx(images, (SIZE, SIZE)), read_idx(labels, ())
         if len(pixels) != len(classes):
@@ -81,7 +93,10 @@ class FashionMnist(Source):
             )
         if len(classes) and classes.max() >= len(LABELS):
             raise UserError(f"{labels} holds the label {classes.max()} but there are only 0..9: fetch it again.")
-        return pixels, classes
+        if (count := self.items.of(split, len(classes))) is None:
+            return pixels, classes
+        drawn = draw_by_class(classes.astype(int), count, self.subset_seed)
+        return pixels[drawn], classes[drawn]
 
     def files(self) -> dict[str, Path]:
         """Where each of the four files lies. Raises UserError where one is missing."""

@@ -14,6 +14,7 @@ from tdattr.features import Loadable, Setting
 from tdattr.ranges import Count, Positive
 
 log = logging.getLogger(__name__)
+WIDTHS = 3.5  # of sigma, from the middle of a window to its border, as in torchmetrics
 Images = Float[Tensor, "pair channel height width"]  # in [-1, 1], on the CPU
 Compare = Callable[[Images, Images], Float[Tensor, " pair"]]
 
@@ -62,19 +63,31 @@ class SSIM(Measure):
         """The similarity of each pair."""
         from torchmetrics.functional.image import structural_similarity_index_measure
 
-        size = min(first.shape[-2:])
-        window = min(self.window, size - 1 + size % 2)
+        sigma, window = self.fit(min(first.shape[-2:]))
         if window < self.window:
             log.info("SSIM uses a window of %d x %d pixels, the largest that fits.", window, window)
         values = structural_similarity_index_measure(
             (first + 1) / 2,
             (second + 1) / 2,
-            sigma=self.sigma * window / self.window,  # torchmetrics derives the window from sigma
+            sigma=sigma,  # torchmetrics derives the window from it
             data_range=1.0,
             reduction="none",
         )
         assert isinstance(values, Tensor)
         return values.reshape(len(first))
+
+    def fit(self, size: int) -> tuple[float, int]:
+        """Sigma and the window for images of that side."""
+        window = min(self.window, size - 1 + size % 2)
+        return self.sigma * window / self.window, window
+
+    def kernel(self, size: int) -> Float[Tensor, "side side"]:
+        """How much each pixel of a window counts, for images of that side; together 1."""
+        sigma, _ = self.fit(size)
+        border = int(WIDTHS * sigma + 0.5)  # torchmetrics'
+        row = torch.exp(-torch.arange(-border, border + 1).square() / (2 * sigma**2))
+        row = row / row.sum()
+        return row[:, None] * row
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from tdattr.data import fashion_mnist
 from tdattr.data.fashion_mnist import LABELS, FashionMnist
 from tdattr.data.preparation import prepare
 from tdattr.data.prepared import Source, load
+from tdattr.data.subset import ItemsConfig
 from tdattr.errors import UserError
 
 YAML = Path(__file__).parents[2] / "conf" / "dataset" / "fashion_mnist.yaml"
@@ -83,6 +84,26 @@ def test_everything_survives(tmp_path: Path, packed: bool, resolution: int) -> N
 
 def test_unconditional(tmp_path: Path) -> None:
     assert next(source(write(tmp_path / "raw"), condition="none").examples("train")).condition is None
+
+
+def test_a_part_is_drawn_of_every_class(tmp_path: Path) -> None:
+    labels, images = np.repeat(np.arange(10, dtype=np.uint8), 6), np.arange(60, dtype=np.uint8)
+    folder = write(tmp_path / "raw", packed=False)
+    (folder / "train-labels-idx1-ubyte").write_bytes(idx(labels))
+    (folder / "train-images-idx3-ubyte").write_bytes(idx(np.broadcast_to(images[:, None, None], (60, 28, 28))))
+    part = source(folder, items=ItemsConfig(train=20, test=None))
+    drawn = [int(example.image[0, 0, 0]) for example in part.examples("train")]
+    assert part.count("train") == 20 and part.count("test") == COUNTS["t10k"]
+    assert drawn == sorted(drawn) and np.bincount(labels[drawn]).tolist() == [2] * 10
+    assert drawn != [int(e.image[0, 0, 0]) for e in replace(part, subset_seed=1).examples("train")]
+    with pytest.raises(UserError, match="dataset.source.items.train=61 asks for more than the 60 items"):
+        replace(part, items=ItemsConfig(train=61, test=None)).count("train")
+
+
+def test_all_items_are_at_the_address_that_they_had() -> None:
+    described = source(None).describe()
+    assert not {"items", "subset_seed"} & described.keys()
+    assert {"items", "subset_seed"} <= source(None, items=ItemsConfig(4, None), subset_seed=1).describe().keys()
 
 
 @pytest.mark.parametrize("inner", ["", "FashionMNIST/raw"])

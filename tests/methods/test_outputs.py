@@ -26,7 +26,9 @@ from tdattr.methods.metagradient import Metagradient
 from tdattr.methods.output.elbo import ElboOutput
 from tdattr.methods.output.loss import LossOutput
 from tdattr.methods.output.pixels import PixelsOutput, lead
+from tdattr.methods.output.ssim import SsimOutput
 from tdattr.methods.weighted_training import load_weights
+from tdattr.metrics.similarity import SSIM
 from tdattr.networks import Given
 from tdattr.queries import query_generator
 from tdattr.scoring.elbo import ElboConfig
@@ -42,6 +44,7 @@ OUTPUTS = {
     "elbo": ElboOutput("elbo", ELBO),
     "elbo, drawn": ElboOutput("elbo", replace(ELBO, stride=100, importance=4)),
     "pixels": PixelsOutput("pixels", 3),
+    "ssim": SsimOutput("ssim", 3, SSIM(sigma=1.5, window=11)),
 }
 NUDGE = 1e-5  # of an item's weight
 STEP = 1e-4  # along a change of the weights
@@ -71,7 +74,7 @@ def doubled(context: Context, monkeypatch: pytest.MonkeyPatch) -> Context:
     return replace(context, queries=queries)
 
 
-@pytest.mark.parametrize("name", ["elbo", "pixels"])
+@pytest.mark.parametrize("name", ["elbo", "pixels", "ssim"])
 def test_derivatives_are_those_of_real_trainings(
     name: str,
     world: Context,
@@ -180,6 +183,23 @@ def test_pixels_are_those_of_the_query_as_it_was_generated(world: Context) -> No
     assert x.abs().max() > 1 and float(found.square().sum()) == pytest.approx(float(size), rel=0.15)
     few = PixelsOutput("pixels", 2).evaluate(world, network)[2]
     torch.testing.assert_close(few, found[:2] * 2048**0.5, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("side", [8, 16])
+def test_what_moves_a_picture_counts_as_much_as_ssim_falls(side: int, world: Context) -> None:
+    """Of small changes, by torchmetrics, for a window as it is and one that does not fit; not as their squares do."""
+    rng, shape = generator(0, "test.ssim"), (4, 3, side, side)
+    x = (0.5 * normal(rng, *shape)).clamp(-1, 1).double()
+    x[:, :, : side // 2] = -1  # where nothing is, SSIM minds the most
+    output = SsimOutput("ssim", 3000, SSIM(sigma=1.5, window=11))
+    context = replace(world, queries=replace(world.queries, x=x))
+    changes = 1e-3 * normal(rng, *shape).double()
+    changes[2:, :, : side // 2] = 0
+    falls = 1 - output.measure.compare(x, x + changes)
+    for query in range(4):
+        found = output.combine(context, query).double() @ changes[query].flatten()
+        assert float(found.square().sum()) == pytest.approx(float(falls[query]), rel=0.1)
+    assert falls[:2].min() > 5 * falls[2:].max()
 
 
 def test_pixels_must_be_declared(world: Context) -> None:

@@ -1,5 +1,6 @@
 """The pixels of a query generated again from its seed, through the whole sampler."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -57,8 +58,13 @@ class PixelsOutput(Output):
         """The combinations of the pixels of one query."""
         x = generate_again(context, network, slice(query, query + 1))
         pixels = context.decode(x).flatten()
-        signs = generator(context.seed, "output.pixels").integers(2, size=(self.directions, len(pixels)))
-        return torch.from_numpy((2 * signs - 1) / self.directions**0.5).to(pixels) @ pixels
+        return self.combine(context, query).to(pixels) @ pixels
+
+    def combine(self, context: Context, query: int) -> Float[Tensor, "direction pixel"]:
+        """How much each pixel counts in the combinations."""
+        size = math.prod(context.decode(context.queries.x[:1].to(context.device)).shape)
+        signs = generator(context.seed, "output.pixels").integers(2, size=(self.directions, size))
+        return torch.from_numpy((2 * signs - 1) / self.directions**0.5)
 
     def score(self, derivatives: Float[Tensor, "query direction item"]) -> Float[Tensor, "query item"]:
         """Along the leading direction of every query, whose positive side is where the items move the picture in larger
