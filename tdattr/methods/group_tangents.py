@@ -78,8 +78,12 @@ class GroupTangent:
 
     def load(self) -> tuple[Network, Float[Tensor, " parameter"]]:
         """The trained network, in evaluation mode, and the derivative of its weights, both on the device."""
+        return self.go_on(0), load_file(self.plan.get().folder / FILE)[TANGENT].to(self.context.device)
+
+    def go_on(self, far: float) -> Network:
+        """The network where the items count ``far`` less, to first order; in evaluation mode."""
         from tdattr.methods.weighted_training import load_weights
 
         rows = load_file(self.plan.get().folder / FILE)
-        network = load_weights(self.context.f1.load(), outline(self.context.initial()), rows[WEIGHTS])
-        return network, rows[TANGENT].to(self.context.device)
+        weights = rows[WEIGHTS] - far * rows[TANGENT]
+        return load_weights(self.context.f1.load(), outline(self.context.initial()), weights)

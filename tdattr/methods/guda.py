@@ -1,7 +1,7 @@
 """GUDA-U and GUDA-C: groups are unlearned from F1 instead of retraining without them, queries scored by their ELBO."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,9 +18,13 @@ from tdattr.features import identities
 from tdattr.features.text import TextEncoder
 from tdattr.files import move_into_place, name_aside
 from tdattr.ids import Ids, digest_ids
+from tdattr.metagradients.room import check_room, count_tangents
 from tdattr.methods import Context, Method, MethodSetup, MethodWork, Scored, Scorer
 from tdattr.methods.failure_signatures import growths, warn_of_failures, warn_of_warm_up
 from tdattr.methods.group_elbo import differences, elbos, plan_elbos
+from tdattr.methods.group_tangents import GroupTangent
+from tdattr.methods.output import count_weights
+from tdattr.methods.repeated_training import check_parameters, check_repeated
 from tdattr.networks import Network
 from tdattr.networks.lora import adapter_metadata
 from tdattr.ranges import Count
@@ -35,6 +39,7 @@ from tdattr.wording import counted
 
 log = logging.getLogger(__name__)
 LOG = "log.csv"
+HEAD_START = "method.unlearn.head_start"
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,11 @@ class GUDA(Method):
         """The objective must serve such a model, and its terms must be levels of the variant."""
         check_objective(self.objective, self.unlearn, setup)
         self.elbo.terms(setup.diffusion)
+
+    def check_room(self, outline: Callable[[], Context], root: Path) -> None:
+        """What head starts take must fit. Raises UserError."""
+        if self.unlearn.head_start:
+            check_head_starts(self.unlearned(outline()), root)
 
     def unlearned(self, context: Context) -> "list[Unlearned]":
         """F1 without each of the groups."""
@@ -130,8 +140,20 @@ def check_objective(objective: Objective, config: GroupUnlearnConfig, setup: Met
     conditional = bool(setup.data.condition_size) and setup.network.conditional and setup.network.has_null
     split = setup.data.train
     objective.check(ObjectiveSetup(setup.diffusion, conditional, split, setup.groups, setup.text))
+    if config.head_start:
+        check_repeated(setup, HEAD_START)
+        check_parameters(setup.network, HEAD_START)
     if config.condition_dropout and setup.network.conditional and not setup.network.has_null:
         raise UserError("The network has no label for an item without a condition: set unlearn.condition_dropout=0.")
+
+
+def check_head_starts(models: "Sequence[Unlearned]", root: Path) -> None:
+    """What the trainings take that are still needed, each with its derivative. Raises UserError where it does not fit;
+    ``root``: the folder of artifacts."""
+    if missing := [model for model in models if not (model.plan.finished or model.tangent.plan.finished)]:
+        context = missing[0].context
+        room = count_tangents(count_weights(context), len(missing))
+        check_room(room, context.device, root, f"set {HEAD_START}=0", "A training of F1 with its derivative")
 
 
 @dataclass(frozen=True)
@@ -184,6 +206,8 @@ class Unlearned:
         }
         if self.objective.reads_groups:
             key["groups"] = {name: digest_ids(ids) for name, ids in self.groups.items()}
+        if self.config.head_start:
+            key["start"] = self.tangent.plan.address
         if self.objective.encodes_prompts:
             key["text"] = dict(self.context.text)
         return self.context.plan("unlearn", 5, key, self.build).costing(self.cost)
@@ -205,14 +229,25 @@ class Unlearned:
         """What it is unlearned from."""
         mirror = self.config.adapt(self.context.train).mirror
         seen = self.context.data.train.plan_x(mirror)
-        return [*self.context.f1.plans, *seen, *(() if self.teacher is None else self.teacher.plans)]
+        started = [self.tangent.plan] if self.config.head_start else []
+        return [*self.context.f1.plans, *started, *seen, *(() if self.teacher is None else self.teacher.plans)]
+
+    @property
+    def tangent(self) -> GroupTangent:
+        """How F1's weights change as the removed items count less."""
+        context = self.context
+        return GroupTangent(context, self.removed, 1.0, context.train.removal, name_removal(self.removed, self.groups))
+
+    def begin(self) -> Network:
+        """What is unlearned from: F1, or F1 as far on its way as ``head_start`` says."""
+        return self.tangent.go_on(self.config.head_start) if self.config.head_start else self.context.f1.load()
 
     def build(self, folder: Path) -> Mapping[str, Any]:
         """Unlearn, and keep the weights that are asked for."""
         import pandas as pd
 
         context, config = self.context, self.config
-        network = context.f1.load().requires_grad_(True)
+        network = self.begin().requires_grad_(True)
         unlearning = UnlearnContext(
             context.diffusion,
             context.data.train,

@@ -22,24 +22,11 @@ class Repeating(Method):
     def check_network(self, network: Network) -> None:
         """What a training changes must be its parameters alone. Raises UserError."""
         super().check_network(network)
-        state = network.state_dict()
-        if moving := [name for name, value in network.named_buffers() if name in state and value.is_floating_point()]:
-            raise UserError(f"{self.name} differentiates parameters alone, but a training may change {moving[0]}.")
+        check_parameters(network, self.name)
 
     def check(self, setup: MethodSetup) -> None:
         """F1 must be the last weights of a training in float32 that can be repeated. Raises UserError."""
-        if not setup.trained:
-            raise UserError(
-                f"{self.name} repeats the training of F1, but F1 was not trained here: leave out checkpoint."
-            )
-        if setup.train.selection != "last":
-            raise UserError(f"{self.name} needs the last weights of a training: set train.selection=last.")
-        if setup.precision != "32-true":
-            raise UserError(f"{self.name} repeats the training of F1 in float32: set trainer.precision=32-true.")
-        if setup.train.accumulate * setup.devices > 1 and setup.network.has_dropout:
-            raise UserError(
-                f"{self.name} draws the dropout of whole batches: set train.accumulate=1 and trainer.devices=1."
-            )
+        check_repeated(setup, self.name)
 
     def warn(self, facts: Mapping[str, float]) -> list[str]:
         """Where the training could not be repeated."""
@@ -49,6 +36,26 @@ class Repeating(Method):
             f"The training of F1, repeated here, ends at weights that differ from F1's by {facts[REPLAY]:.2%} of "
             "their length: the scores are those of the repeated training."
         ]
+
+
+def check_parameters(network: Network, name: str) -> None:
+    """Raise UserError, in the name of what asks, where a training changes more of a network than its parameters."""
+    state = network.state_dict()
+    if moving := [key for key, value in network.named_buffers() if key in state and value.is_floating_point()]:
+        raise UserError(f"{name} differentiates parameters alone, but a training may change {moving[0]}.")
+
+
+def check_repeated(setup: MethodSetup, name: str) -> None:
+    """Raise UserError, in the name of what asks, unless F1 is the last weights of a training in float32 that can be
+    repeated."""
+    if not setup.trained:
+        raise UserError(f"{name} repeats the training of F1, but F1 was not trained here: leave out checkpoint.")
+    if setup.train.selection != "last":
+        raise UserError(f"{name} needs the last weights of a training: set train.selection=last.")
+    if setup.precision != "32-true":
+        raise UserError(f"{name} repeats the training of F1 in float32: set trainer.precision=32-true.")
+    if setup.train.accumulate * setup.devices > 1 and setup.network.has_dropout:
+        raise UserError(f"{name} draws the dropout of whole batches: set train.accumulate=1 and trainer.devices=1.")
 
 
 def compare(layout: Layout, last: Float[Tensor, " state"], f1: Network, kept: str) -> float:

@@ -5,8 +5,9 @@ Shapley value (Shapley 1953) is its mean contribution over the orders in which g
 drawn (Castro et al. 2009); the model of no group is the freshly initialised network.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -20,7 +21,14 @@ from tdattr.errors import UserError
 from tdattr.features.text import TextEncoder
 from tdattr.methods import Context, Method, MethodSetup, MethodWork, Scored, Scorer
 from tdattr.methods.group_elbo import elbos, plan_elbos
-from tdattr.methods.guda import Unlearned, check_objective, check_retain, compare_unlearning, unlearn_all
+from tdattr.methods.guda import (
+    Unlearned,
+    check_head_starts,
+    check_objective,
+    check_retain,
+    compare_unlearning,
+    unlearn_all,
+)
 from tdattr.ranges import Count, Range
 from tdattr.scoring.elbo import ElboConfig
 from tdattr.seeding import generator
@@ -68,6 +76,11 @@ class Shapley(Method):
             raise UserError("method=shapley shares out the whole score among all groups: set attributed_groups=null.")
         check_objective(self.objective, self.unlearn, setup)
         self.elbo.terms(setup.diffusion)
+
+    def check_room(self, outline: Callable[[], Context], root: Path) -> None:
+        """As GUDA does. Raises UserError."""
+        if self.unlearn.head_start:
+            check_head_starts(self.unlearned(outline())[2], root)
 
     def unlearned(self, context: Context) -> tuple[list[list[int]], list[list[int]], list[Unlearned]]:
         """Random orders of the groups; the sets of groups that are kept along them, in all but their first and last

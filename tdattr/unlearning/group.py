@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from tdattr.data.prepared import Split
 from tdattr.diffusion import Diffusion
 from tdattr.diffusion.batch import Batch
 from tdattr.errors import UserError
-from tdattr.ranges import Count, CountOrZero, PartOrZero, Positive, PositiveOrZero
+from tdattr.ranges import Count, CountOrZero, PartOrZero, Positive, PositiveOrZero, Probability
 from tdattr.recorder import Curve, keep_nothing
 from tdattr.schedules import RateSchedule, rate
 from tdattr.seeding import generator, normal
@@ -45,8 +45,11 @@ class GroupUnlearnConfig(Settings):
     ``batch_size``: the retained items of a step, and also the forgotten ones unless there are ``forgotten`` of them.
     ``composition``: ``fixed``, or ``published_code`` (GUDA-C): each place of the whole is taken by either kind in
     proportion to these numbers, and both kinds have at least one. ``mirror`` and ``condition_dropout``: None: as in
-    training.
+    training. ``head_start``: how far weights go along the metagradient of the forgotten items before the first step; 1:
+    as far as a training without them would, to first order.
     """
+
+    added: ClassVar[Mapping[str, Any]] = {"head_start": 0.0}
 
     epochs: Count | None
     steps: Count | None
@@ -67,6 +70,7 @@ class GroupUnlearnConfig(Settings):
     dropout: bool
     mask: Saliency | None
     coupled: bool
+    head_start: Probability = 0.0
 
     def __post_init__(self) -> None:
         if self.epochs is None and self.steps is None:

@@ -41,17 +41,20 @@ class SsimOutput(PixelsOutput):
         of_deviations = kernel.flatten()[:, None] / (2 * variances + K2**2)
         roots = [(weight / means.numel() / self.directions).sqrt() for weight in (of_means, of_deviations)]
         rng = generator(context.seed, "output.ssim", query)
-        change = torch.zeros_like(picture, requires_grad=True)
-        with torch.enable_grad():
-            parts = split_up(HALF * change, kernel)
-            rows = []
-            for _ in range(self.directions):
-                signs = [
-                    torch.from_numpy(2.0 * rng.integers(2, size=tuple(part.shape)) - 1).to(picture) for part in parts
-                ]
-                value = sum((sign * root * part).sum() for sign, root, part in zip(signs, roots, parts, strict=True))
-                rows.append(torch.autograd.grad(value, change, retain_graph=True)[0].flatten())
+
+        rows = []
+        for _ in range(self.directions):
+            signed = [root * torch.from_numpy(rng.choice([-1.0, 1.0], size=root.shape)).to(root) for root in roots]
+            rows.append(torch.func.grad(add_up)(torch.zeros_like(picture), kernel, signed).flatten())
         return torch.stack(rows)
+
+
+def add_up(
+    change: Float[Tensor, "channel height width"], kernel: Float[Tensor, "side side"], signed: list[Tensor]
+) -> Tensor:
+    """The combination of what a change of a picture does to its windows, whose parts count as in ``signed``."""
+    means, deviations = split_up(HALF * change, kernel)
+    return (signed[0] * means).sum() + (signed[1] * deviations).sum()
 
 
 def split_up(
