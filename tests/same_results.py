@@ -94,6 +94,7 @@ CASES: dict[str, list[str]] = {
     "tracin": ["method=tracin", *GRADIENTS],
     "gradient_cosine": ["method=gradient_cosine", *GRADIENTS],
     "tracin_training": ["method=tracin_training", "method.gradients.draws=4"],
+    "source": ["method=source", "method.gradients.draws=4", "method.checkpoints=2"],
     "ekfac": ["method=ekfac", "method.gradients.draws=4"],
     "metagradient": ["method=metagradient", "method.output.draws=4"],
     "metagradient_elbo": ["method=metagradient", "output@method.output=elbo", "elbo.stride=97"],

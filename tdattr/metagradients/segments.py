@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -64,6 +65,16 @@ class Segments:
         bar.advance(steps - reached)
         bar.close()
         return total, last
+
+    def visit(self, label: str, look: Callable[[Segment, Tensor], None]) -> Float[Tensor, " state"]:
+        """Look at every segment and the state before the step in its middle; the state after the last step."""
+        nothing = torch.zeros((), device=self.training.device)
+
+        def term(segment: Segment, state: Tensor) -> Tensor:
+            look(segment, state)
+            return nothing
+
+        return self.sum(label, nothing, term)[1]
 
     def resume(self, zero: Tensor) -> tuple[Tensor, Tensor | None, int]:
         """What an interrupted run noted; ``zero``, no state and no segment where there was none."""

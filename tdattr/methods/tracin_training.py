@@ -4,7 +4,7 @@ conditions that it really drew; with gradients normalised, Diffusion-ReTrac (Xie
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -39,6 +39,8 @@ class TracInTraining(Repeating, Differentiating):
     of the training, each of which takes those of all its steps. As many as there are steps give TracInIdeal.
     """
 
+    stage: ClassVar = "tracin"
+
     name: str
     gradients: GradientConfig
     checkpoints: Count
@@ -71,19 +73,20 @@ class TracInTraining(Repeating, Differentiating):
         def build(folder: Path) -> dict[str, Any]:
             return self.sum_up(context, folder)
 
-        def cost() -> Cost:
-            steps, queries = context.count_steps(), len(context.queries)
-            passes = steps * context.train.batch_size
-            work = Work(
-                steps=steps,
-                trained=passes,
-                gradients=passes + self.checkpoints * queries * self.gradients.draws,
-                bytes=queries * len(context.data.train) * NUMBER_BYTES,
-            )
-            return Cost(work, context.f1.plans, self.name)
-
         key = describe(self.gradients) | {"checkpoints": self.checkpoints, "queries": context.queries.address}
-        return context.plan("tracin", 1, key, build).costing(cost)
+        return context.plan(self.stage, 1, key, build).costing(lambda: self.cost(context))
+
+    def cost(self, context: Context) -> Cost:
+        """What the scores take."""
+        steps, queries = context.count_steps(), len(context.queries)
+        passes = steps * context.train.batch_size
+        work = Work(
+            steps=steps,
+            trained=passes,
+            gradients=passes + self.checkpoints * queries * self.gradients.draws,
+            bytes=queries * len(context.data.train) * NUMBER_BYTES,
+        )
+        return Cost(work, context.f1.plans, self.name)
 
     def sum_up(self, context: Context, folder: Path) -> dict[str, Any]:
         """Write the scores of all items."""

@@ -35,17 +35,32 @@ class Curvature:
     def solve(self, gradients: Mapping[str, Float[Tensor, "row ..."]], damping: float) -> None:
         """Multiply gradients, by the name of the parameter, by the inverse, in place. ``damping``: this multiple of the
         mean of a layer's diagonal is added to it."""
+
+        def invert(name: str, values: Tensor) -> Tensor:
+            damped = values + damping * values.mean()
+            return 1 / torch.where(damped > 0, damped, 1.0)  # no output depends on a layer without any curvature
+
+        self.multiply(gradients, invert)
+
+    def multiply(
+        self, gradients: Mapping[str, Float[Tensor, "row ..."]], factors: Callable[[str, Tensor], Tensor]
+    ) -> None:
+        """Multiply gradients, by the name of the parameter, by a function of the matrix, in place. ``factors``: of the
+        name of a layer's weight and its diagonal, the diagonal of the function's value."""
         for name, values in self.values.items():
             weight, bias = gradients[name], gradients.get(name_bias(name))
             columns = [weight.flatten(2)] + ([] if bias is None else [bias[:, :, None]])
             matrix = torch.cat(columns, dim=2).double()
-            damped = values + damping * values.mean()
-            damped = torch.where(damped > 0, damped, 1.0)  # no output depends on a layer without any curvature
-            rotated = self.outputs[name].T @ matrix @ self.inputs[name] / damped
-            solved = (self.outputs[name] @ rotated @ self.inputs[name].T).to(weight.dtype)
-            weight.copy_(solved[:, :, : columns[0].shape[2]].view_as(weight))
+            rotated = self.outputs[name].T @ matrix @ self.inputs[name] * factors(name, values)
+            turned = (self.outputs[name] @ rotated @ self.inputs[name].T).to(weight.dtype)
+            weight.copy_(turned[:, :, : columns[0].shape[2]].view_as(weight))
             if bias is not None:
-                bias.copy_(solved[:, :, -1])
+                bias.copy_(turned[:, :, -1])
+
+    @property
+    def names(self) -> set[str]:
+        """Of the parameters that it is known of, and of the biases that they might have."""
+        return {*self.values, *(name_bias(name) for name in self.values)}
 
     def tensors(self) -> dict[str, Tensor]:
         """For a file."""

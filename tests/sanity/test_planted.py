@@ -104,6 +104,7 @@ EXEMPT: dict[str, dict[str, str]] = {  # by the method, the checks that do not a
     "pixel": BLIND,
     "tracin": {"labels": SAME},
     "tracin_training": dict.fromkeys(CHECKS, "it repeats a training, as metagradient does: see test_smooth.py"),
+    "source": dict.fromkeys(CHECKS, "it repeats a training, as metagradient does: see test_smooth.py"),
 }
 
 

@@ -12,7 +12,7 @@ from tests.sanity.world import World, make_world
 
 IMAGES, CONDITIONS, ASKED = queries()
 SMOOTH = ("dataset=digits", "model.patch=4", "train.steps=200", "train.batch_size=32", "train.epsilon=2e-3")
-METHODS = ("metagradient", "tracin_training")
+METHODS = ("metagradient", "tracin_training", "source")
 
 
 @pytest.fixture(scope="module")

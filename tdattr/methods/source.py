@@ -1,0 +1,204 @@
+"""SOURCE (Bae et al. 2024, arXiv 2405.12186): TracIn along the training, where what a step does goes on through the
+curvature of the steps after it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from tdattr.configs import describe
+from tdattr.costs import NO_WORK, NUMBER_BYTES, Cost, Work
+from tdattr.errors import UserError
+from tdattr.metagradients.state import Layout, find_weights, parts
+from tdattr.methods import Context, MethodSetup, MethodWork
+from tdattr.methods.gradient_features import open_gradients
+from tdattr.methods.kept_items import load_items, save_items
+from tdattr.methods.output import count_weights
+from tdattr.methods.repeated_training import REPLAY, compare
+from tdattr.methods.tracin_training import TracInTraining, add_up
+from tdattr.scoring.cells import QueryItems, TrainingItems
+from tdattr.scoring.ekfac import Curvature, find_names, fit
+from tdattr.scoring.gradients import GradientConfig
+from tdattr.store import Plan
+
+if TYPE_CHECKING:  # Lightning takes seconds to import
+    from tdattr.metagradients.segments import Segment
+    from tdattr.training.config import TrainConfig
+
+FILE = "tracin.safetensors"  # the scores, as of the class below
+WEIGHTS, SCALES = "weights", "scales"  # of a segment, beside its curvature
+ENDING = "end.safetensors"  # the trained weights, and how they differ from F1's
+
+
+@dataclass(frozen=True)
+class Source(TracInTraining):
+    """Within each of ``checkpoints`` segments the curvature H of the items' mean loss, by EK-FAC, and the items'
+    gradients are taken to be those at its middle. With r the sum of a segment's rates, a change of the weights before
+    it is exp(-r (c H + decay)) of itself after it, and one that its steps make (1 - exp(-r (c H + decay))) /
+    (r (c H + decay)) of itself, on average over them.
+
+    The paper has gradient descent. AdamW divides by a deviation: c is what it multiplies gradients by, the mean over a
+    layer's weights, each weighted by its squared gradients. Clipping and the moving average are left out, and so is
+    the curvature of parameters outside of linear layers and convolutions. Without curvature and with c = 1 it is
+    TracIn along the training. Levels, noise, mirroring and dropped conditions are those that the training drew.
+    """
+
+    stage: ClassVar = "source"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.gradients.normalise:
+            raise UserError("source multiplies whole gradients: leave method.gradients.normalise=false.")
+
+    def check(self, setup: MethodSetup) -> None:
+        """The training must be one that can be repeated, with two steps for every checkpoint. Raises UserError."""
+        super().check(setup)
+        if 2 * self.checkpoints > (steps := setup.train.count_steps(setup.items)):
+            raise UserError(
+                f"The training of F1 has {steps} steps, of which each checkpoint of source has two at least: set "
+                f"method.checkpoints to {steps // 2} at most."
+            )
+
+    def work(self, context: Context) -> MethodWork:
+        """The curvature, and all queries at once."""
+        return MethodWork(NO_WORK, needs=[self.plan_segments(context), self.plan(context)])
+
+    def cost(self, context: Context) -> Cost:
+        """What TracIn takes but for the training, which stands in the segments."""
+        cost = super().cost(context)
+        assert cost.work is not None
+        work = replace(cost.work, steps=0, trained=0)
+        return replace(cost, work=work, needs=[*cost.needs, self.plan_segments(context)])
+
+    @property
+    def of_items(self) -> GradientConfig:
+        """What is differentiated of the items."""
+        return replace(self.gradients, output="loss")
+
+    def plan_segments(self, context: Context) -> Plan:
+        """The weights in the middle of every segment, what AdamW multiplies gradients by there, and the curvature."""
+        items = TrainingItems(context.data.train, context.ids)
+
+        def build(folder: Path) -> dict[str, Any]:
+            from tdattr.metagradients.segments import Segments
+            from tdattr.metagradients.step import Step
+            from tdattr.methods.weighted_training import load_weights, open_training
+
+            training, layout = open_training(context)
+            network, config = context.initial(), training.batches.config
+            step = Step(network, layout, context.diffusion, config, context.seed)
+
+            def look(segment: "Segment", state: Tensor) -> None:
+                weights, _, second, _ = parts(state)
+                load_weights(network, layout, weights)
+                gradients = open_gradients(context, network, self.of_items)
+                covered = replace(gradients, names=find_names(gradients, items), unexplained={})
+                scales = find_scales(layout, second, step.move(segment.checkpoint - 1).deviation(second))
+                kept = {WEIGHTS: weights.cpu().clone(), SCALES: scales.cpu()}
+                save_file(fit(covered, items, context.seed).tensors() | kept, folder / name_segment(segment))
+
+            last = Segments(training, layout, folder, self.checkpoints).visit(
+                "Curvature along the training of F1", look
+            )
+            facts = {REPLAY: compare(layout, last, context.f1.load(), context.weights)}
+            save_items(folder / ENDING, find_weights(last, context.weights)[None], facts)
+            return facts
+
+        def cost() -> Cost:
+            steps = context.count_steps()
+            work = Work(
+                steps=steps,
+                trained=steps * context.train.batch_size,
+                gradients=2 * self.checkpoints * len(items) * self.gradients.draws,
+                bytes=self.checkpoints * count_weights(context) * NUMBER_BYTES,
+                unsized=True,
+            )
+            return Cost(work, context.f1.plans, self.name)
+
+        key = describe(self.of_items) | {"checkpoints": self.checkpoints}
+        return context.plan("source_segments", 1, key, build).costing(cost)
+
+    def sum_up(self, context: Context, folder: Path) -> dict[str, Any]:
+        """Write the scores of all items: from the last segment to the first, with the queries' derivatives carried
+        back."""
+        from tdattr.metagradients.segments import cut
+        from tdattr.methods.weighted_training import load_weights, open_training
+
+        kept = self.plan_segments(context).get()
+        training, layout = open_training(context)
+        config, network = training.batches.config, context.f1.load()
+        of_queries = open_gradients(context, network, self.gradients)
+        of_items = replace(of_queries, config=self.of_items, unexplained={})
+        directions = of_queries.of_items(QueryItems(context.queries), slice(0, len(context.queries)))
+        scores = torch.zeros(len(directions), len(context.data.train), device=context.device)
+        for segment in reversed(cut(config.total_steps, self.checkpoints)):
+            stored = load_file(kept.folder / name_segment(segment), device=str(context.device))
+            load_weights(network, layout, stored.pop(WEIGHTS))
+            scales = dict(zip(layout.names, stored.pop(SCALES).tolist(), strict=True))
+            passing = Passing(
+                Curvature.of(stored, context.device), scales, sum_rates(config, segment), config.weight_decay
+            )
+            done = directions.clone()
+            passing.multiply(of_items.by_name(done), passing.work)
+            scores += add_up(training.batches, segment, of_items, done)
+            passing.multiply(of_items.by_name(directions), passing.leave)
+        _, facts = load_items(kept.folder / ENDING)
+        save_items(folder / FILE, scores, facts)
+        return facts
+
+
+@dataclass(frozen=True)
+class Passing:
+    """What a segment does to derivatives by the weights after it."""
+
+    curvature: Curvature
+    scales: dict[str, float]  # by the name of a parameter: what AdamW multiplies its gradients by
+    rates: float
+    decay: float
+
+    def multiply(
+        self, directions: dict[str, Float[Tensor, "row ..."]], factor: Callable[[float, Tensor], Tensor]
+    ) -> None:
+        """In place, by a factor of a parameter's scale and its curvature."""
+        self.curvature.multiply(directions, lambda name, values: factor(self.scales[name], values))
+        for name in directions.keys() - self.curvature.names:
+            directions[name] *= factor(self.scales[name], directions[name].new_zeros(()))
+
+    def work(self, scale: float, curvature: Tensor) -> Tensor:
+        """Into derivatives by what a step of rate 1 adds, on average over the segment's steps."""
+        exponent = self.exponent(scale, curvature)
+        return scale * torch.where(exponent > 0, -torch.expm1(-exponent) / exponent, 1.0)
+
+    def leave(self, scale: float, curvature: Tensor) -> Tensor:
+        """Into derivatives by the weights before it."""
+        return torch.exp(-self.exponent(scale, curvature))
+
+    def exponent(self, scale: float, curvature: Tensor) -> Tensor:
+        """How much of the weights the segment takes off, as a continuous rate."""
+        return self.rates * (scale * curvature + self.decay)
+
+
+def find_scales(layout: Layout, second: Tensor, deviation: Tensor) -> Float[Tensor, " name"]:
+    """What AdamW multiplies gradients by, of every parameter the mean over its weights, weighted by ``second``, the
+    moment of their squares; of a parameter that has no gradient, the plain mean."""
+    moments, factors = layout.split(second), layout.split(1 / deviation)
+    weighted = [
+        ((moments[name] * factors[name]).sum() / moments[name].sum()) if moments[name].any() else factors[name].mean()
+        for name in layout.names
+    ]
+    return torch.stack(weighted)
+
+
+def sum_rates(config: "TrainConfig", segment: "Segment") -> float:
+    """Of a segment's steps."""
+    return config.learning_rate * sum(config.rate(step) for step in range(*segment))
+
+
+def name_segment(segment: "Segment") -> str:
+    """The file of a segment."""
+    return f"step_{segment.checkpoint:08d}.safetensors"
