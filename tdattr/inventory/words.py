@@ -32,6 +32,8 @@ KINDS = {
     "outputs": "derivatives of a query",
     "metagradients": "metagradients",
     "tracin": "TracIn along a training",
+    "source": "SOURCE along a training",
+    "source_segments": "curvature along a training",
     "counted": "training in which items count less",
     "weighted": "losses after a weighted training",
     "group_tangent": "training with a group counted less, and its derivative",

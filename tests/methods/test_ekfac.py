@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tdattr.errors import UserError
 from tdattr.methods import Context, gradient_features
 from tdattr.methods.ekfac import EKFAC, LEFT_OUT
-from tdattr.networks import NOTHING, Given, Network
+from tdattr.networks import Network
 from tdattr.scoring import ekfac as curvature_module
 from tdattr.scoring.gradients import GradientConfig
 from tdattr.scoring.pairs import NoiseSet
@@ -21,26 +21,10 @@ from tdattr.scoring.projection import ProjectionConfig
 from tdattr.seeding import generator, normal
 from tdattr.store import Store
 from tests.contexts import IDS, keep
+from tests.methods.linear import VALUES, Flat
 
-VALUES = 64  # of an image
 GRADIENTS = GradientConfig("loss", VALUES, "training", False, "all", ProjectionConfig("none", 8, 1))
 METHOD = EKFAC("ekfac", GRADIENTS, 0.1)
-
-
-class Flat(Network):
-    """One linear layer."""
-
-    parts: ClassVar = {"all": ("*",)}
-    conditional, has_null, knows_augmentation = False, True, False
-
-    def __init__(self) -> None:
-        super().__init__()
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            self.linear = nn.Linear(VALUES, VALUES)
-
-    def forward(self, x: Tensor, c_noise: Tensor, given: Given = NOTHING) -> Tensor:
-        return self.linear(x.flatten(1)).view_as(x)
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from tdattr.seeding import generator, normal
 from tdattr.store import Store
 from tdattr.training.pretrain import pretrain
 from tests.contexts import IDS, keep
-from tests.methods.test_ekfac import Flat
+from tests.methods.linear import Flat
 
 GRADIENTS = GradientConfig("loss", 30, "training", False, "all", ProjectionConfig("none", 8, 1))
 METHOD = Source("source", GRADIENTS, 3)
