@@ -154,8 +154,8 @@ def main() -> None:
                 removals["random"] = torch.from_numpy(rng.choice(world.items, k, replace=False))
                 for name, rows in removals.items():
                     moved.setdefault(name, []).append(world.compare(query, world.remove(rows)))
-            for name, distances in moved.items():
-                error, fall = np.mean(distances, axis=0)
+            for name, both in moved.items():
+                error, fall = np.mean(both, axis=0)
                 print(f"without {k} items by {name}: mean squared error {error:.5f}, SSIM {1 - fall:.3f}", flush=True)
 
 

@@ -22,7 +22,7 @@ from tdattr.metagradients.room import check_room, count_tangents
 from tdattr.methods import Context, Method, MethodSetup, MethodWork, Scored, Scorer
 from tdattr.methods.failure_signatures import growths, warn_of_failures, warn_of_warm_up
 from tdattr.methods.group_elbo import differences, elbos, plan_elbos
-from tdattr.methods.group_tangents import GroupTangent
+from tdattr.methods.group_tangents import PASSES_ALONG, GroupTangent
 from tdattr.methods.output import count_weights
 from tdattr.methods.repeated_training import check_parameters, check_repeated
 from tdattr.networks import Network
@@ -114,7 +114,7 @@ class GUDA(Method):
         scores = differences(elbos(context, self.elbo, [context.f1, *(model.trained for model in models)]))
         logs = {name: model.log() for name, model in zip(groups, models, strict=True)}
         warn_of_failures(scores, logs, self.unlearn, context.train, len(context.ids))
-        facts = {"training_steps": float(sum(model.steps for model in models))}
+        facts = {"training_steps": float(sum(model.all_steps for model in models))}
         growth = [value for value in growths(logs, self.unlearn).values() if value is not None]
         if growth:
             facts["retained_loss_growth"] = sum(growth) / len(growth)
@@ -182,6 +182,11 @@ class Unlearned:
     def steps(self) -> int:
         """Those that lead to it."""
         return self.count_steps(self.point)
+
+    @property
+    def all_steps(self) -> int:
+        """Those, and as many as a head start takes as long as."""
+        return self.steps + (PASSES_ALONG * self.context.count_steps() if self.config.head_start else 0)
 
     def count_steps(self, point: int) -> int:
         """The steps that lead to a point."""

@@ -115,7 +115,7 @@ class Shapley(Method):
         terms = elbos(context, self.elbo, self.scored_models(context, models)).sum(2)
         values = {frozenset(orders[0]): -terms[0], frozenset(): -terms[1]}
         values |= {frozenset(members): -elbo for members, elbo in zip(sets, terms[2:], strict=True)}
-        return *shapley_values(values, orders), sum(model.steps for model in models)
+        return *shapley_values(values, orders), sum(model.all_steps for model in models)
 
     def start(self, context: Context) -> Scorer:
         """The values of all queries."""

@@ -88,7 +88,8 @@ def test_the_training_is_part_of_the_work_and_is_shared_by_all_head_starts(
         return [plan.key["stage"] for cost in costs for plan in cost.needs]
 
     assert trained().count("group_tangent") == 2
-    start(0.5).start(world)
+    facts = [method.start(world)(0).facts["training_steps"] for method in (METHOD, start(0.5))]
+    assert facts == [2 * 4, 2 * 4 + 2 * 4 * world.count_steps()]
     tangents = [model.tangent.plan for model in start(1.0).unlearned(world)]
     assert all(plan.finished for plan in tangents)
 
