@@ -16,6 +16,7 @@ from tdattr.metagradients.state import PARTS
 log = logging.getLogger(__name__)
 PER_QUERY = 6  # numbers a trained weight: a state and two of the weights; measured
 PER_TANGENT = 36  # the same of a step forward with its derivative; measured
+HELD = 3  # how often curvature and derivatives are held at once: to be multiplied, while they are, and afterwards
 BACK = "The way back through the training of F1"
 GIGABYTE = 1e9
 
@@ -42,6 +43,15 @@ def count_tangents(weights: int, tangents: int) -> Room:
     each that is done the trained weights and their derivative."""
     kept = 2 * 2 * len(PARTS) + 2 * tangents
     return Room(memory=PER_TANGENT * weights * NUMBER_BYTES, disk=kept * weights * NUMBER_BYTES)
+
+
+def count_segments(weights: int, queries: int, curvature: int = 0, segments: int = 0) -> Room:
+    """For derivatives of so many queries that are compared with items along a training, whose state is noted, and its
+    successor. ``curvature``: its bytes, of one of ``segments`` that are kept with their weights."""
+    directions = HELD * queries * weights * NUMBER_BYTES
+    states = 2 * len(PARTS) * weights * NUMBER_BYTES
+    disk = states + 2 * queries * weights * NUMBER_BYTES + segments * (curvature + weights * NUMBER_BYTES)
+    return Room(memory=directions + states + HELD * curvature, disk=disk)
 
 
 def find_stretch(steps: int) -> int:

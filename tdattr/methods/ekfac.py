@@ -2,6 +2,7 @@
 al. 2024, arXiv 2410.13850)."""
 
 import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,14 @@ from torch import Tensor
 from tdattr.configs import describe
 from tdattr.costs import NO_WORK, NUMBER_BYTES, Cost, Work
 from tdattr.errors import UserError
+from tdattr.metagradients.room import HELD, Room, check_room
 from tdattr.methods import Context, MethodWork, Scored, Scorer
 from tdattr.methods.gradient_features import Differentiating, open_gradients
 from tdattr.methods.kept_items import load_items, save_items
 from tdattr.networks import Network
 from tdattr.ranges import Positive
 from tdattr.scoring.cells import Items, QueryItems, TrainingItems
-from tdattr.scoring.ekfac import Curvature, find_names, fit
+from tdattr.scoring.ekfac import Curvature, count_curvature, find_names, fit
 from tdattr.scoring.gradients import GradientConfig, Gradients, items_together
 from tdattr.scoring.layer_gradients import is_product
 from tdattr.scoring.projection import spans
@@ -53,13 +55,20 @@ class EKFAC(Differentiating):
     def check_network(self, network: Network) -> None:
         """The part must have layers that it knows. Raises UserError."""
         super().check_network(network)
+        check_layers(network, network.parameter_names(self.gradients.parameters), self.name)
+
+    def check_room(self, outline: Callable[[], Context], root: Path) -> None:
+        """The curvature and the derivatives of all queries must fit; what they take is said. Raises UserError."""
+        context = outline()
+        if self.plan(context).finished:
+            return
+        network = context.skeleton()
         names = network.parameter_names(self.gradients.parameters)
-        known = {f"{prefix}.weight".lstrip(".") for prefix, each in network.named_modules() if is_product(each)}
-        if not known.intersection(names):
-            raise UserError(
-                "ekfac knows linear layers and convolutions, and what is differentiated has none: change "
-                "method.gradients.parameters."
-            )
+        size = sum(network.get_parameter(name).numel() for name in names)
+        curvature = count_curvature(network, names)
+        needed = Room(HELD * (curvature + len(context.queries) * size * NUMBER_BYTES), curvature)
+        remedy = "lower queries.attributed, choose fewer parameters with method.gradients.parameters"
+        check_room(needed, context.device, root, remedy, "The curvature of ekfac")
 
     def work(self, context: Context) -> MethodWork:
         """All queries at once."""
@@ -115,6 +124,16 @@ class EKFAC(Differentiating):
     def of_items(self) -> GradientConfig:
         """What is differentiated of the items."""
         return replace(self.gradients, output="loss")
+
+
+def check_layers(network: Network, names: Sequence[str], method: str) -> None:
+    """Raise UserError, in the name of a method, where none of the parameters is of a layer that EK-FAC knows."""
+    known = {f"{prefix}.weight".lstrip(".") for prefix, each in network.named_modules() if is_product(each)}
+    if not known.intersection(names):
+        raise UserError(
+            f"{method} knows linear layers and convolutions, and what is differentiated has none: change "
+            "method.gradients.parameters."
+        )
 
 
 def along(

@@ -1,5 +1,6 @@
 """The training of F1 with a group counted less, and how the trained weights change as the group counts still less."""
 
+import logging
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,13 +13,16 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tdattr.costs import NUMBER_BYTES, Cost, Work
+from tdattr.errors import UserError
 from tdattr.ids import Ids, digest_ids
 from tdattr.metagradients.state import find_weights, outline
 from tdattr.methods import Context
 from tdattr.methods.output import count_weights
+from tdattr.methods.repeated_training import SAME
 from tdattr.networks import Network
 from tdattr.store import Plan
 
+log = logging.getLogger(__name__)
 FILE = "tangent.safetensors"
 WEIGHTS, TANGENT = "weights", "tangent"
 PASSES_ALONG = 4  # a step and its derivative along a direction take as long as so many steps; measured
@@ -78,12 +82,34 @@ class GroupTangent:
 
     def load(self) -> tuple[Network, Float[Tensor, " parameter"]]:
         """The trained network, in evaluation mode, and the derivative of its weights, both on the device."""
-        return self.go_on(0), load_file(self.plan.get().folder / FILE)[TANGENT].to(self.context.device)
+        rows = self.read()
+        return self.fill(rows[WEIGHTS]), rows[TANGENT].to(self.context.device)
 
-    def go_on(self, far: float) -> Network:
-        """The network where the items count ``far`` less, to first order; in evaluation mode."""
+    def extrapolate(self, far: float) -> Network:
+        """F1 where the items count ``far`` less, to first order; in evaluation mode. Of items that count 1. Raises
+        UserError where the derivative is not finite."""
+        rows, f1 = self.read(), dict(self.context.f1.load().named_parameters())
+        if not rows[TANGENT].isfinite().all():
+            raise UserError(
+                f"The derivative of F1's weights by what {self.name} counts is not finite, as the training is not "
+                "smooth in its data: raise train.epsilon, or lower train.learning_rate."
+            )
+        weights = outline(self.context.initial()).join(f1).cpu()
+        difference = float((rows[WEIGHTS] - weights).norm() / weights.norm())
+        if difference > SAME:
+            log.warning(
+                "The training of F1, repeated here, ends at weights that differ from F1's by %.2f %% of their length: "
+                "the derivative is that of the repeated training.",
+                100 * difference,
+            )
+        return self.fill(weights - far * rows[TANGENT])
+
+    def read(self) -> dict[str, Tensor]:
+        """The rows that are kept."""
+        return load_file(self.plan.get().folder / FILE)
+
+    def fill(self, weights: Float[Tensor, " parameter"]) -> Network:
+        """The network with those trained weights."""
         from tdattr.methods.weighted_training import load_weights
 
-        rows = load_file(self.plan.get().folder / FILE)
-        weights = rows[WEIGHTS] - far * rows[TANGENT]
         return load_weights(self.context.f1.load(), outline(self.context.initial()), weights)

@@ -245,7 +245,7 @@ class Unlearned:
 
     def begin(self) -> Network:
         """What is unlearned from: F1, or F1 as far on its way as ``head_start`` says."""
-        return self.tangent.go_on(self.config.head_start) if self.config.head_start else self.context.f1.load()
+        return self.tangent.extrapolate(self.config.head_start) if self.config.head_start else self.context.f1.load()
 
     def build(self, folder: Path) -> Mapping[str, Any]:
         """Unlearn, and keep the weights that are asked for."""

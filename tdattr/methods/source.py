@@ -14,46 +14,59 @@ from torch import Tensor
 from tdattr.configs import describe
 from tdattr.costs import NO_WORK, NUMBER_BYTES, Cost, Work
 from tdattr.errors import UserError
-from tdattr.metagradients.state import Layout, find_weights, parts
+from tdattr.metagradients.note import read_note, write_note
+from tdattr.metagradients.room import check_room, count_segments
+from tdattr.metagradients.state import Layout, parts
 from tdattr.methods import Context, MethodSetup, MethodWork
+from tdattr.methods.ekfac import check_layers
 from tdattr.methods.gradient_features import open_gradients
-from tdattr.methods.kept_items import load_items, save_items
+from tdattr.methods.kept_items import save_items
 from tdattr.methods.output import count_weights
 from tdattr.methods.repeated_training import REPLAY, compare
-from tdattr.methods.tracin_training import TracInTraining, add_up
+from tdattr.methods.tracin_training import FILE, TracInTraining, add_up
+from tdattr.networks import Network
 from tdattr.scoring.cells import QueryItems, TrainingItems
-from tdattr.scoring.ekfac import Curvature, find_names, fit
+from tdattr.scoring.ekfac import Curvature, count_curvature, find_names, fit
 from tdattr.scoring.gradients import GradientConfig
-from tdattr.store import Plan
+from tdattr.store import Plan, provenance
 
 if TYPE_CHECKING:  # Lightning takes seconds to import
     from tdattr.metagradients.segments import Segment
+    from tdattr.metagradients.step import Step
+    from tdattr.training.batches import Batches
     from tdattr.training.config import TrainConfig
 
-FILE = "tracin.safetensors"  # the scores, as of the class below
 WEIGHTS, SCALES = "weights", "scales"  # of a segment, beside its curvature
-ENDING = "end.safetensors"  # the trained weights, and how they differ from F1's
+SOURCE = "The way along the training of F1 with its curvature"
+DIRECTIONS, SCORES, DONE = "directions", "scores", "segments"  # of what an interrupted run left
 
 
 @dataclass(frozen=True)
 class Source(TracInTraining):
     """Within each of ``checkpoints`` segments the curvature H of the items' mean loss, by EK-FAC, and the items'
-    gradients are taken to be those at its middle. With r the sum of a segment's rates, a change of the weights before
-    it is exp(-r (c H + decay)) of itself after it, and one that its steps make (1 - exp(-r (c H + decay))) /
-    (r (c H + decay)) of itself, on average over them.
+    gradients are taken to be those at its middle. With r the sum of its rates, a change of the weights shrinks over the
+    segment to exp(-r (c H + decay)) of itself, and one that its own steps add to (1 - exp(-r (c H + decay))) /
+    (r (c H + decay)), on average over them.
 
-    The paper has gradient descent. AdamW divides by a deviation: c is what it multiplies gradients by, the mean over a
-    layer's weights, each weighted by its squared gradients. Clipping and the moving average are left out, and so is
-    the curvature of parameters outside of linear layers and convolutions. Without curvature and with c = 1 it is
-    TracIn along the training. Levels, noise, mirroring and dropped conditions are those that the training drew.
+    The paper has gradient descent. AdamW divides by a deviation: c is what it multiplies gradients by, clipping
+    included, the mean over a layer's weights, each weighted by its squared gradients; that of a weight holds for the
+    bias beside it. The moving average is left out, and so is the curvature of parameters outside of linear layers and
+    convolutions. Without curvature and with c = 1 it is TracIn along the training. Levels, noise, mirroring and dropped
+    conditions are those that the training drew.
     """
 
     stage: ClassVar = "source"
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.gradients.normalise:
-            raise UserError("source multiplies whole gradients: leave method.gradients.normalise=false.")
+        if self.gradients.projection.kind != "none" or self.gradients.normalise:
+            raise UserError(
+                "source multiplies whole gradients: leave method.gradients.projection.kind=none and normalise=false."
+            )
+
+    def check_network(self, network: Network) -> None:
+        """What is differentiated must have layers whose curvature EK-FAC knows. Raises UserError."""
+        super().check_network(network)
+        check_layers(network, network.parameter_names(self.gradients.parameters), self.name)
 
     def check(self, setup: MethodSetup) -> None:
         """The training must be one that can be repeated, with two steps for every checkpoint. Raises UserError."""
@@ -69,11 +82,25 @@ class Source(TracInTraining):
         return MethodWork(NO_WORK, needs=[self.plan_segments(context), self.plan(context)])
 
     def cost(self, context: Context) -> Cost:
-        """What TracIn takes but for the training, which stands in the segments."""
-        cost = super().cost(context)
-        assert cost.work is not None
-        work = replace(cost.work, steps=0, trained=0)
-        return replace(cost, work=work, needs=[*cost.needs, self.plan_segments(context)])
+        """The gradients of the steps' items, and once those of the queries."""
+        queries = len(context.queries)
+        passes = context.count_steps() * context.train.batch_size
+        work = Work(
+            gradients=passes + queries * self.gradients.draws, bytes=queries * len(context.data.train) * NUMBER_BYTES
+        )
+        return Cost(work, [*context.f1.plans, self.plan_segments(context)], self.name)
+
+    def check_room(self, outline: Callable[[], Context], root: Path) -> None:
+        """The curvature of all segments must fit onto the disk, and that of one into memory, beside the derivatives of
+        the queries; what they take is said. Raises UserError."""
+        context = outline()
+        if self.plan(context).finished:
+            return
+        segments, network = self.plan_segments(context), context.skeleton()
+        curvature = count_curvature(network, network.parameter_names(self.gradients.parameters))
+        missing = 0 if segments.finished else self.checkpoints
+        needed = count_segments(count_weights(context), len(context.queries), curvature, missing)
+        check_room(needed, context.device, root, "lower queries.attributed, method.checkpoints", SOURCE)
 
     @property
     def of_items(self) -> GradientConfig:
@@ -95,19 +122,18 @@ class Source(TracInTraining):
 
             def look(segment: "Segment", state: Tensor) -> None:
                 weights, _, second, _ = parts(state)
+                scales = find_scales(layout, second, step.move(segment.checkpoint - 1).deviation(second))
+                scales = scales * find_clipped(step, training.batches, segment.checkpoint, weights)
                 load_weights(network, layout, weights)
                 gradients = open_gradients(context, network, self.of_items)
                 covered = replace(gradients, names=find_names(gradients, items), unexplained={})
-                scales = find_scales(layout, second, step.move(segment.checkpoint - 1).deviation(second))
                 kept = {WEIGHTS: weights.cpu().clone(), SCALES: scales.cpu()}
                 save_file(fit(covered, items, context.seed).tensors() | kept, folder / name_segment(segment))
 
             last = Segments(training, layout, folder, self.checkpoints).visit(
                 "Curvature along the training of F1", look
             )
-            facts = {REPLAY: compare(layout, last, context.f1.load(), context.weights)}
-            save_items(folder / ENDING, find_weights(last, context.weights)[None], facts)
-            return facts
+            return {REPLAY: compare(layout, last, context.f1.load(), context.weights)}
 
         def cost() -> Cost:
             steps = context.count_steps()
@@ -133,21 +159,25 @@ class Source(TracInTraining):
         training, layout = open_training(context)
         config, network = training.batches.config, context.f1.load()
         of_queries = open_gradients(context, network, self.gradients)
-        of_items = replace(of_queries, config=self.of_items, unexplained={})
-        directions = of_queries.of_items(QueryItems(context.queries), slice(0, len(context.queries)))
-        scores = torch.zeros(len(directions), len(context.data.train), device=context.device)
-        for segment in reversed(cut(config.total_steps, self.checkpoints)):
+        segments = cut(config.total_steps, self.checkpoints)
+        if (found := read_note(folder, context.device)) is not None:
+            directions, scores, done = found[0][DIRECTIONS], found[0][SCORES], found[1][DONE]
+        else:
+            directions = of_queries.of_items(QueryItems(context.queries), slice(0, len(context.queries)))
+            scores, done = torch.zeros(len(directions), len(context.data.train), device=context.device), 0
+        for number, segment in enumerate(segments[::-1][done:], done + 1):
             stored = load_file(kept.folder / name_segment(segment), device=str(context.device))
             load_weights(network, layout, stored.pop(WEIGHTS))
+            of_items = replace(of_queries, config=self.of_items, unexplained={})
             scales = dict(zip(layout.names, stored.pop(SCALES).tolist(), strict=True))
-            passing = Passing(
-                Curvature.of(stored, context.device), scales, sum_rates(config, segment), config.weight_decay
-            )
-            done = directions.clone()
-            passing.multiply(of_items.by_name(done), passing.work)
-            scores += add_up(training.batches, segment, of_items, done)
-            passing.multiply(of_items.by_name(directions), passing.leave)
-        _, facts = load_items(kept.folder / ENDING)
+            rates, curvature = sum_rates(config, segment), Curvature.of(stored, context.device)
+            passing = Passing(curvature, scales, rates, config.weight_decay)
+            steps = directions.clone()
+            passing.multiply(of_items.by_name(steps), passing.add)
+            scores += add_up(training.batches, segment, of_items, steps)
+            passing.multiply(of_items.by_name(directions), passing.shrink)
+            write_note(folder, {DIRECTIONS: directions, SCORES: scores}, **{DONE: number})
+        facts = {REPLAY: provenance(kept)["facts"][REPLAY]}
         save_items(folder / FILE, scores, facts)
         return facts
 
@@ -165,17 +195,17 @@ class Passing:
         self, directions: dict[str, Float[Tensor, "row ..."]], factor: Callable[[float, Tensor], Tensor]
     ) -> None:
         """In place, by a factor of a parameter's scale and its curvature."""
-        self.curvature.multiply(directions, lambda name, values: factor(self.scales[name], values))
-        for name in directions.keys() - self.curvature.names:
+        curved = self.curvature.multiply(directions, lambda name, values: factor(self.scales[name], values))
+        for name in directions.keys() - curved:
             directions[name] *= factor(self.scales[name], directions[name].new_zeros(()))
 
-    def work(self, scale: float, curvature: Tensor) -> Tensor:
-        """Into derivatives by what a step of rate 1 adds, on average over the segment's steps."""
+    def add(self, scale: float, curvature: Tensor) -> Tensor:
+        """Of what a step of rate 1 adds, on average over the segment's steps."""
         exponent = self.exponent(scale, curvature)
         return scale * torch.where(exponent > 0, -torch.expm1(-exponent) / exponent, 1.0)
 
-    def leave(self, scale: float, curvature: Tensor) -> Tensor:
-        """Into derivatives by the weights before it."""
+    def shrink(self, scale: float, curvature: Tensor) -> Tensor:
+        """Of what was there before it."""
         return torch.exp(-self.exponent(scale, curvature))
 
     def exponent(self, scale: float, curvature: Tensor) -> Tensor:
@@ -192,6 +222,15 @@ def find_scales(layout: Layout, second: Tensor, deviation: Tensor) -> Float[Tens
         for name in layout.names
     ]
     return torch.stack(weighted)
+
+
+def find_clipped(step: "Step", batches: "Batches", number: int, weights: Tensor) -> Float[Tensor, ""]:
+    """What the gradient of the step of that number is multiplied by, so that it is no longer than ``train.clip``."""
+    batch = batches[number].to(weights.device)
+    if step.config.clip is None:
+        return weights.new_ones(())
+    counts = weights.new_ones(len(batch)) if batch.counts is None else batch.counts.to(weights.dtype)
+    return step.clipped(step.gradient(weights, counts, step.embed(batch), number))
 
 
 def sum_rates(config: "TrainConfig", segment: "Segment") -> float:

@@ -2,6 +2,7 @@
 conditions that it really drew; with gradients normalised, Diffusion-ReTrac (Xie et al. 2024, arXiv 2401.09031)."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -13,10 +14,12 @@ from torch import Tensor
 from tdattr.configs import describe
 from tdattr.costs import NO_WORK, NUMBER_BYTES, Cost, Work
 from tdattr.errors import UserError
+from tdattr.metagradients.room import check_room, count_segments
 from tdattr.metagradients.state import find_weights
 from tdattr.methods import Context, MethodSetup, MethodWork, Scored, Scorer
 from tdattr.methods.gradient_features import Differentiating, open_gradients
 from tdattr.methods.kept_items import load_items, save_items
+from tdattr.methods.output import count_weights
 from tdattr.methods.repeated_training import REPLAY, Repeating, compare
 from tdattr.ranges import Count
 from tdattr.scoring.cells import QueryItems
@@ -54,6 +57,13 @@ class TracInTraining(Repeating, Differentiating):
         super().check(setup)
         if self.checkpoints > (steps := setup.train.count_steps(setup.items)):
             raise UserError(f"The training of F1 has {steps} steps: set method.checkpoints to as many at most.")
+
+    def check_room(self, outline: Callable[[], Context], root: Path) -> None:
+        """The derivatives of all queries must fit; what they take is said. Raises UserError."""
+        context = outline()
+        if not self.plan(context).finished:
+            needed = count_segments(count_weights(context), len(context.queries))
+            check_room(needed, context.device, root, what="The way along the training of F1")
 
     def work(self, context: Context) -> MethodWork:
         """All queries at once."""

@@ -5,7 +5,7 @@ Of a diffusion model's losses as in Mlodozeniec et al. 2024 (arXiv 2410.13850): 
 takes for their distribution, a normal one, and a layer's tokens count as items of their own (K-FAC-expand).
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,10 +17,11 @@ from tdattr.diffusion.batch import Batch
 from tdattr.progress import track
 from tdattr.scoring.cells import Items
 from tdattr.scoring.gradients import Gradients
-from tdattr.scoring.layer_gradients import HELD_VALUES, Layers, Products
+from tdattr.scoring.layer_gradients import HELD_VALUES, Layers, Products, is_product
 from tdattr.scoring.projection import spans
 from tdattr.seeding import generator, normal
 
+DOUBLE_BYTES = 8  # of a float64
 INPUTS, OUTPUTS, VALUES = "inputs", "outputs", "values"  # of a layer's tensors, before the name of its weight
 
 
@@ -44,23 +45,26 @@ class Curvature:
 
     def multiply(
         self, gradients: Mapping[str, Float[Tensor, "row ..."]], factors: Callable[[str, Tensor], Tensor]
-    ) -> None:
-        """Multiply gradients, by the name of the parameter, by a function of the matrix, in place. ``factors``: of the
-        name of a layer's weight and its diagonal, the diagonal of the function's value."""
+    ) -> set[str]:
+        """Multiply gradients, by the name of the parameter, by a function of the matrix, in place; the names of those
+        that the matrix is of. ``factors``: of the name of a layer's weight and its diagonal, the diagonal of the
+        function's value."""
+        done = set[str]()
         for name, values in self.values.items():
-            weight, bias = gradients[name], gradients.get(name_bias(name))
-            columns = [weight.flatten(2)] + ([] if bias is None else [bias[:, :, None]])
+            weight = gradients[name]
+            columns = [weight.flatten(2)]
+            bias = gradients[name_bias(name)] if values.shape[1] > columns[0].shape[2] else None
+            if bias is not None:
+                columns.append(bias[:, :, None])
             matrix = torch.cat(columns, dim=2).double()
             rotated = self.outputs[name].T @ matrix @ self.inputs[name] * factors(name, values)
             turned = (self.outputs[name] @ rotated @ self.inputs[name].T).to(weight.dtype)
             weight.copy_(turned[:, :, : columns[0].shape[2]].view_as(weight))
+            done.add(name)
             if bias is not None:
                 bias.copy_(turned[:, :, -1])
-
-    @property
-    def names(self) -> set[str]:
-        """Of the parameters that it is known of, and of the biases that they might have."""
-        return {*self.values, *(name_bias(name) for name in self.values)}
+                done.add(name_bias(name))
+        return done
 
     def tensors(self) -> dict[str, Tensor]:
         """For a file."""
@@ -84,6 +88,17 @@ class Curvature:
 def name_bias(weight: str) -> str:
     """The name of the bias that goes with a weight."""
     return f"{weight.removesuffix('weight')}bias"
+
+
+def count_curvature(network: nn.Module, names: Collection[str]) -> int:
+    """The bytes of the curvature of those parameters, at most."""
+    numbers = 0
+    for prefix, layer in network.named_modules():
+        if is_product(layer) and f"{prefix}.weight".lstrip(".") in names:
+            weight = layer.get_parameter("weight").flatten(1)
+            out, into = weight.shape[0], weight.shape[1] + 1
+            numbers += into * into + out * out + out * into
+    return numbers * DOUBLE_BYTES
 
 
 def find_names(gradients: Gradients, items: Items) -> list[str]:

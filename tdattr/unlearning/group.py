@@ -45,8 +45,8 @@ class GroupUnlearnConfig(Settings):
     ``batch_size``: the retained items of a step, and also the forgotten ones unless there are ``forgotten`` of them.
     ``composition``: ``fixed``, or ``published_code`` (GUDA-C): each place of the whole is taken by either kind in
     proportion to these numbers, and both kinds have at least one. ``mirror`` and ``condition_dropout``: None: as in
-    training. ``head_start``: how far weights go along the metagradient of the forgotten items before the first step; 1:
-    as far as a training without them would, to first order.
+    training. ``head_start``: how far F1's weights move, to first order, towards a training without the forgotten
+    items before the first step; 1: all the way.
     """
 
     added: ClassVar[Mapping[str, Any]] = {"head_start": 0.0}

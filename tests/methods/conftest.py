@@ -59,7 +59,7 @@ def world(
 
 
 @pytest.fixture
-def smooth_world(
+def make_smooth_world(
     make_context: Callable[..., Context],
     tiny_dit: Callable[..., nn.Module],
     tiny_train: Any,
@@ -67,22 +67,33 @@ def smooth_world(
     edm: Any,
     tiny_data: Any,
     tmp_path: Path,
-) -> Context:
-    """A context whose F1 has been trained on its ``ids``, so that its derivatives say what other trainings do."""
-    train = tiny_train(steps=40, epsilon=1e-3, mirror=True)
-    network = tiny_dit(4)
-    pretrain(network, tiny_data, contexts.IDS, edm, train, tiny_trainer(), 5, tmp_path, "test")
+) -> Callable[..., Context]:
+    """What makes a context whose F1 has been trained on its ``ids``, so that its derivatives say what other trainings
+    do; names change the training."""
 
-    def f1() -> nn.Module:
-        trained = tiny_dit(4).requires_grad_(False)
-        trained.load_state_dict(load_file(tmp_path / "ema.safetensors"))
-        return trained
+    def make(**changes: Any) -> Context:
+        train = tiny_train(steps=40, epsilon=1e-3, mirror=True, **changes)
+        network = tiny_dit(4)
+        pretrain(network, tiny_data, contexts.IDS, edm, train, tiny_trainer(), 5, tmp_path, "test")
 
-    return make_context(
-        f1=f1,
-        f0=lambda: tiny_dit(4).requires_grad_(False),
-        initial=lambda: tiny_dit(4),
-        train=train,
-        conditions=torch.eye(4),
-        plan=keep(Store(tmp_path / "store", "cpu")),
-    )
+        def f1() -> nn.Module:
+            trained = tiny_dit(4).requires_grad_(False)
+            trained.load_state_dict(load_file(tmp_path / "ema.safetensors"))
+            return trained
+
+        return make_context(
+            f1=f1,
+            f0=lambda: tiny_dit(4).requires_grad_(False),
+            initial=lambda: tiny_dit(4),
+            train=train,
+            conditions=torch.eye(4),
+            plan=keep(Store(tmp_path / "store", "cpu")),
+        )
+
+    return make
+
+
+@pytest.fixture
+def smooth_world(make_smooth_world: Callable[..., Context]) -> Context:
+    """One of an ordinary training."""
+    return make_smooth_world()

@@ -15,6 +15,7 @@ from tdattr.methods import Context, gradient_features
 from tdattr.methods.ekfac import EKFAC, LEFT_OUT
 from tdattr.networks import Network
 from tdattr.scoring import ekfac as curvature_module
+from tdattr.scoring.ekfac import Curvature
 from tdattr.scoring.gradients import GradientConfig
 from tdattr.scoring.pairs import NoiseSet
 from tdattr.scoring.projection import ProjectionConfig
@@ -115,3 +116,13 @@ def test_what_cannot_be_is_refused(make_world: Callable[..., Context]) -> None:
 def test_what_is_computed_is_counted(make_world: Callable[..., Context]) -> None:
     needs = METHOD.work(make_world(Flat())).needs
     assert [plan.cost().work.gradients for plan in needs] == [2 * 8 * VALUES, 12 * VALUES]
+
+
+def test_a_function_of_the_curvature_leaves_a_bias_that_it_does_not_know() -> None:
+    rng = generator(0, "test.multiply")
+    curvature = Curvature(*({"a.weight": value.double()} for value in (torch.eye(4), torch.eye(3), torch.ones(3, 4))))
+    gradients = {"a.weight": normal(rng, 2, 3, 4).double(), "a.bias": normal(rng, 2, 3)}
+    before = {name: value.clone() for name, value in gradients.items()}
+    assert curvature.multiply(gradients, lambda name, values: 2 * values) == {"a.weight"}
+    assert torch.equal(gradients["a.weight"], 2 * before["a.weight"])
+    assert torch.equal(gradients["a.bias"], before["a.bias"])

@@ -1,5 +1,6 @@
 """Where an unlearning begins that has a head start, against trainings in which the group counts less."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ from tdattr.methods.shapley import Shapley
 from tdattr.methods.weighted_training import train_weighted
 from tdattr.networks import Network
 from tdattr.scoring.elbo import ElboConfig
+from tdattr.store import Store
 from tdattr.unlearning.objectives.gradient_ascent import GradientAscent
-from tests.contexts import IDS, NoCounterfactuals
+from tests.contexts import IDS, NoCounterfactuals, keep
 from tests.methods.unlearning import UNLEARN
 
 ELBO = ElboConfig(t_min=10, t_max=None, stride=300, timesteps=1000, draws=2, importance=None)
@@ -26,9 +28,20 @@ GROUPS = {"one": IDS[:2], "two": IDS[2:5]}
 
 
 @pytest.fixture
-def world(smooth_world: Context) -> Context:
-    """A context with groups."""
-    return replace(smooth_world, counterfactuals=NoCounterfactuals(METHOD.needs, groups=lambda: GROUPS))
+def make_world(make_smooth_world: Callable[..., Context]) -> Callable[[str], Context]:
+    """What makes a context with groups, whose training retraining follows step by step."""
+
+    def make(removal: str) -> Context:
+        made = make_smooth_world(coupled=True, removal=removal)
+        return replace(made, counterfactuals=NoCounterfactuals(METHOD.needs, groups=lambda: GROUPS))
+
+    return make
+
+
+@pytest.fixture
+def world(make_world: Callable[[str], Context]) -> Context:
+    """One where others stand in the places of a group."""
+    return make_world("replaced")
 
 
 def start(far: float) -> GUDA:
@@ -57,24 +70,23 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
 
 @pytest.mark.parametrize("removal", ["replaced", "empty"])
 def test_it_begins_near_the_training_in_which_the_group_counts_less(
-    removal: Any, world: Context, begun: list[torch.Tensor], tmp_path: Path
+    removal: Any, make_world: Callable[[str], Context], begun: list[torch.Tensor], tmp_path: Path
 ) -> None:
     """A twentieth less: the error of the first order is small beside what changes."""
-    world = replace(world, train=replace(world.train, coupled=True, removal=removal))
+    world = make_world(removal)
     start(0.05).start(world)
     assert len(begun) == len(GROUPS)
     for row, (name, ids) in zip(begun, GROUPS.items(), strict=True):
         (tmp_path / name).mkdir()
         counts, _ = GroupTangent(world, ids, 0.95, removal, name).count()
         real, f1 = weigh(train_weighted(world, counts, tmp_path / name)), weigh(world.f1.load())
-        assert (row - real).norm() < 0.1 * (real - f1).norm()
+        assert 0 < (row - real).norm() < 0.2 * (f1 - real).norm()
 
 
 def test_without_one_it_begins_with_f1_at_the_address_that_it_had(world: Context, begun: list[torch.Tensor]) -> None:
     METHOD.start(world)
     assert all(torch.equal(row, weigh(world.f1.load())) for row in begun)
     plain, started, further = ([model.plan for model in start(far).unlearned(world)] for far in (0.0, 0.5, 1.0))
-    assert [plan.address for plan in plain] == [model.plan.address for model in METHOD.unlearned(world)]
     assert len({plan.address for plan in [*plain, *started, *further]}) == 6
     assert not any("head_start" in str(plan.key) or "start" in plan.key["config"] for plan in plain)
     assert [plan.key["config"]["start"] for plan in started] == [plan.key["config"]["start"] for plan in further]
@@ -92,6 +104,26 @@ def test_the_training_is_part_of_the_work_and_is_shared_by_all_head_starts(
     assert facts == [2 * 4, 2 * 4 + 2 * 4 * world.count_steps()]
     tangents = [model.tangent.plan for model in start(1.0).unlearned(world)]
     assert all(plan.finished for plan in tangents)
+
+
+def test_a_training_that_was_not_repeated_is_told_of(
+    world: Context, begun: list[torch.Tensor], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It begins with F1 nonetheless, moved along the derivative of the other training."""
+    start(0.5).start(world)
+    assert "differ from F1's" not in caplog.text
+    plan = keep(Store(tmp_path / "other", "cpu"))
+    other = replace(world, train=replace(world.train, coupled=False), plan=plan)
+    tangent = GroupTangent(other, GROUPS["one"], 1.0, "replaced", "one")
+    moved = weigh(tangent.extrapolate(1e-6))
+    assert "The training of F1, repeated here, ends at weights that differ from F1's" in caplog.text
+    assert 0 < (moved - weigh(world.f1.load())).norm() < 1e-3
+
+
+def test_a_derivative_that_is_not_finite_is_refused(world: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(GroupTangent, "read", lambda self: {"tangent": torch.tensor([torch.inf])})
+    with pytest.raises(UserError, match=r"what one counts is not finite, as the training .*: raise train\.epsilon"):
+        GroupTangent(world, GROUPS["one"], 1.0, "replaced", "one").extrapolate(1.0)
 
 
 def test_it_must_be_possible_and_fit(world: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

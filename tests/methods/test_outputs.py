@@ -197,7 +197,7 @@ def test_what_moves_a_picture_counts_as_much_as_ssim_falls(side: int, world: Con
     changes[2:, :, : side // 2] = 0
     falls = 1 - output.measure.compare(x, x + changes)
     for query in range(4):
-        found = output.combine(context, query).double() @ changes[query].flatten()
+        found = output.combine(context, query, changes[query].numel()).double() @ changes[query].flatten()
         assert float(found.square().sum()) == pytest.approx(float(falls[query]), rel=0.1)
     assert falls[:2].min() > 5 * falls[2:].max()
 

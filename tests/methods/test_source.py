@@ -9,17 +9,20 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from tdattr.errors import UserError
+from tdattr.metagradients import room
 from tdattr.metagradients.segments import Segment, Segments
-from tdattr.metagradients.state import outline
+from tdattr.metagradients.state import outline, parts
 from tdattr.methods import Context, Method, MethodSetup, source
+from tdattr.methods.ekfac import EKFAC
+from tdattr.methods.kept_items import load_items
 from tdattr.methods.metagradient import Metagradient
 from tdattr.methods.output.loss import LossOutput
 from tdattr.methods.source import Passing, Source, find_scales, sum_rates
 from tdattr.methods.tracin_training import TracInTraining
-from tdattr.methods.weighted_training import open_training
+from tdattr.methods.weighted_training import load_weights, open_training
 from tdattr.scoring.ekfac import Curvature
 from tdattr.scoring.gradients import GradientConfig
 from tdattr.scoring.projection import ProjectionConfig
@@ -36,26 +39,37 @@ METAGRADIENT = Metagradient("metagradient", LossOutput("loss", 30, "training"), 
 
 
 @pytest.fixture
-def world(
+def make_world(
     make_context: Callable[..., Context], tiny_train: Any, tiny_trainer: Any, edm: Any, tiny_data: Any, tmp_path: Path
-) -> Context:
-    """One linear layer, trained by what is nearly gradient descent until most of its curvature has taken effect."""
-    train = tiny_train(steps=300, epsilon=1.0, learning_rate=1.0, weight_decay=0.0, warmup_steps=1, ema=0.5)
-    network = Flat()
-    pretrain(network, tiny_data, IDS, edm, train, tiny_trainer(), 5, tmp_path, "test")
+) -> Callable[..., Context]:
+    """What makes a context of one linear layer; names change the training, nearly gradient descent."""
 
-    def f1() -> Flat:
-        trained = Flat().requires_grad_(False)
-        trained.load_state_dict(load_file(tmp_path / "ema.safetensors"))
-        return trained
+    def make(**changes: Any) -> Context:
+        plain = {"steps": 300, "epsilon": 1.0, "learning_rate": 1.0, "weight_decay": 0.0, "warmup_steps": 1, "ema": 0.5}
+        train = tiny_train(**(plain | changes))
+        network = Flat()
+        pretrain(network, tiny_data, IDS, edm, train, tiny_trainer(), 5, tmp_path, "test")
 
-    return make_context(
-        f1=f1,
-        f0=lambda: Flat().requires_grad_(False),
-        initial=Flat,
-        train=train,
-        plan=keep(Store(tmp_path / "store", "cpu")),
-    )
+        def f1() -> Flat:
+            trained = Flat().requires_grad_(False)
+            trained.load_state_dict(load_file(tmp_path / "ema.safetensors"))
+            return trained
+
+        return make_context(
+            f1=f1,
+            f0=lambda: Flat().requires_grad_(False),
+            initial=Flat,
+            train=train,
+            plan=keep(Store(tmp_path / "store", "cpu")),
+        )
+
+    return make
+
+
+@pytest.fixture
+def world(make_world: Callable[..., Context]) -> Context:
+    """One that was trained until most of its curvature had taken effect."""
+    return make_world()
 
 
 def score(method: Method, world: Context) -> Tensor:
@@ -99,20 +113,20 @@ def test_without_curvature_and_scales_every_step_adds_its_product_with_the_query
 
 def test_a_segment_passes_on_what_so_many_steps_of_descent_do() -> None:
     """Step by step, with rates so small that a step is no more than its rate."""
-    rng, steps, rate, scale, decay = generator(0, "test.passing"), 2000, 1e-3, 0.7, 0.2
+    rng, steps, rate, scale, other_scale, decay = generator(0, "test.passing"), 2000, 1e-3, 0.7, 0.3, 0.2
     turn = [torch.linalg.qr(normal(rng, size, size).double())[0] for size in (3, 4)]
     values = normal(rng, 3, 4).double().square()
     values[0, 0] = 0
     curvature = Curvature({"a.weight": turn[1]}, {"a.weight": turn[0]}, {"a.weight": values})
-    passing = Passing(curvature, {"a.weight": scale, "b": scale}, steps * rate, decay)
+    passing = Passing(curvature, {"a.weight": scale, "b": other_scale}, steps * rate, decay)
     start = {"a.weight": normal(rng, 2, 3, 3).double(), "a.bias": normal(rng, 2, 3).double(), "b": normal(rng, 2, 5)}
     left, worked = ({name: value.clone() for name, value in start.items()} for _ in range(2))
-    passing.multiply(left, passing.leave)
-    passing.multiply(worked, passing.work)
+    passing.multiply(left, passing.shrink)
+    passing.multiply(worked, passing.add)
     change = torch.cat([start["a.weight"], start["a.bias"][:, :, None]], dim=2)
     other, total, total_other = start["b"].clone(), torch.zeros_like(change), torch.zeros_like(start["b"])
     for _ in range(steps):
-        total, total_other = total + scale * change / steps, total_other + scale * other / steps
+        total, total_other = total + scale * change / steps, total_other + other_scale * other / steps
         curved = turn[0] @ (turn[0].T @ change @ turn[1] * values) @ turn[1].T
         change = change - rate * (scale * curved + decay * change)
         other = other - rate * decay * other
@@ -131,6 +145,48 @@ def test_scales_are_those_of_the_weights_that_have_gradients(world: Context) -> 
     deviation[:2] = torch.tensor([4.0, 8.0])
     scales = find_scales(layout, second, deviation)
     assert layout.names[0] == "linear.weight" and scales.tolist() == [pytest.approx(0.25 * (1 / 4) + 0.75 / 8), 0.5]
+
+
+@pytest.mark.parametrize("clip", [None, 1e-3])
+def test_scales_are_what_adamw_multiplies_gradients_by(clip: float | None, make_world: Callable[..., Context]) -> None:
+    """In the second step and in the fourth of four, where its bias is large."""
+    world = make_world(steps=4, epsilon=1e-3, clip=clip)
+    kept = replace(METHOD, checkpoints=2).plan_segments(world).get()
+    training, layout = open_training(world)
+    states = list(training.states(layout, 0, 4, None))
+    gamma = training.batches.config.betas[1]
+    for checkpoint in (1, 3):
+        weights, _, second, _ = parts(states[checkpoint])
+        deviation = (second / (1 - gamma**checkpoint)).sqrt() + 1e-3
+        network = load_weights(Flat(), layout, weights).requires_grad_(True)
+        world.diffusion.loss(network, *training.batches[checkpoint].inputs).mean().backward()
+        length = torch.cat([value.grad.flatten() for value in network.parameters()]).norm()
+        share = 1.0 if clip is None else min(1.0, clip / float(length))
+        moments, factors = layout.split(second), layout.split(1 / deviation)
+        expected = [float((moments[name] * factors[name]).sum() / moments[name].sum()) for name in layout.names]
+        found = load_file(kept.folder / f"step_{checkpoint:08d}.safetensors")["scales"]
+        assert found.tolist() == pytest.approx([share * value for value in expected], rel=1e-3)
+        assert clip is None or share < 0.5
+
+
+def test_scores_go_on_where_an_interrupted_run_was(world: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    METHOD.plan_segments(world).get()
+    seen, real = list[int](), source.add_up
+
+    def add_up(batches: Any, segment: Segment, *given: Any) -> Tensor:
+        seen.append(segment.checkpoint)
+        if seen == [250, 150]:
+            raise KeyboardInterrupt
+        return real(batches, segment, *given)
+
+    monkeypatch.setattr(source, "add_up", add_up)
+    with pytest.raises(KeyboardInterrupt):
+        METHOD.start(world)
+    found = score(METHOD, world)
+    assert seen == [250, 150, 150, 50]
+    whole = replace(world, plan=lambda *given: world.plan("again", *given[1:]))
+    plan = METHOD.plan(whole)
+    assert torch.equal(load_items(plan.get().folder / "tracin.safetensors")[0][:, world.ids].double(), found)
 
 
 def test_rates_are_those_of_the_schedule(world: Context) -> None:
@@ -164,8 +220,32 @@ def test_what_cannot_be_is_refused(world: Context) -> None:
         replace(METHOD, checkpoints=151).check(setup)
     with pytest.raises(UserError, match="source repeats the training of F1, but F1 was not trained here"):
         METHOD.check(replace(setup, trained=False))
-    with pytest.raises(UserError, match=r"leave method\.gradients\.normalise=false"):
-        replace(METHOD, gradients=replace(GRADIENTS, normalise=True))
+    for change in ({"normalise": True}, {"projection": ProjectionConfig("sparse", 8, 1)}):
+        with pytest.raises(UserError, match=r"leave method\.gradients\.projection\.kind=none and normalise=false"):
+            replace(METHOD, gradients=replace(GRADIENTS, **change))
+    with pytest.raises(UserError, match="source knows linear layers and convolutions, and what is differentiated has"):
+        METHOD.check_network(Plain())
+
+
+@pytest.mark.parametrize("method", [METHOD, TRACIN, EKFAC("ekfac", GRADIENTS, 0.1)], ids=lambda method: method.name)
+def test_what_does_not_fit_is_refused(
+    method: Method, world: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method.check_room(lambda: world, tmp_path)
+    monkeypatch.setattr(room, "find_free_memory", lambda device: 0)
+    with pytest.raises(UserError, match=r"takes .* of the memory of cpu, and 0 GB are free: lower queries\.attributed"):
+        method.check_room(lambda: world, tmp_path)
+    method.start(world)
+    method.check_room(lambda: world, tmp_path)
+
+
+class Plain(Flat):
+    """No layer at all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        del self.linear
+        self.scale = nn.Parameter(torch.ones(1))
 
 
 def test_curvature_is_kept_for_other_queries_and_counted(world: Context) -> None:

@@ -1,6 +1,5 @@
 """The pixels of a query generated again from its seed, through the whole sampler."""
 
-import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -58,11 +57,10 @@ class PixelsOutput(Output):
         """The combinations of the pixels of one query."""
         x = generate_again(context, network, slice(query, query + 1))
         pixels = context.decode(x).flatten()
-        return self.combine(context, query).to(pixels) @ pixels
+        return self.combine(context, query, len(pixels)).to(pixels) @ pixels
 
-    def combine(self, context: Context, query: int) -> Float[Tensor, "direction pixel"]:
-        """How much each pixel counts in the combinations."""
-        size = math.prod(context.decode(context.queries.x[:1].to(context.device)).shape)
+    def combine(self, context: Context, query: int, size: int) -> Float[Tensor, "direction pixel"]:
+        """How much each of so many pixels counts in the combinations."""
         signs = generator(context.seed, "output.pixels").integers(2, size=(self.directions, size))
         return torch.from_numpy((2 * signs - 1) / self.directions**0.5)
 

@@ -1,7 +1,6 @@
-"""The pixels of a query generated again, as much as SSIM minds what changes of them."""
+"""The picture of a query generated again, its changes weighted as SSIM weights them."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -27,11 +26,9 @@ class SsimOutput(PixelsOutput):
     these in place of pixels.
     """
 
-    needs: ClassVar = PixelsOutput.needs
-
     measure: SSIM
 
-    def combine(self, context: Context, query: int) -> Float[Tensor, "direction pixel"]:
+    def combine(self, context: Context, query: int, size: int) -> Float[Tensor, "direction pixel"]:
         """The derivatives of the combinations by the pixels: no combination depends on where they stand."""
         picture = context.decode(context.queries.x[query : query + 1].to(context.device))[0]
         kernel = self.measure.kernel(min(picture.shape[-2:])).to(picture)
