@@ -99,6 +99,7 @@ CASES: dict[str, list[str]] = {
     "metagradient": ["method=metagradient", "method.output.draws=4"],
     "metagradient_elbo": ["method=metagradient", "output@method.output=elbo", "elbo.stride=97"],
     "metagradient_pixels": ["method=metagradient", "output@method.output=pixels", "method.output.directions=2"],
+    "metagradient_ssim": ["method=metagradient", "output@method.output=ssim", "method.output.directions=2"],
     "ensemble": [
         "method=ensemble_b",
         "~method.members.clip",

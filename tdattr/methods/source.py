@@ -70,12 +70,12 @@ class Source(TracInTraining):
 
     def check(self, setup: MethodSetup) -> None:
         """The training must be one that can be repeated, with two steps for every checkpoint. Raises UserError."""
-        super().check(setup)
         if 2 * self.checkpoints > (steps := setup.train.count_steps(setup.items)):
             raise UserError(
                 f"The training of F1 has {steps} steps, of which each checkpoint of source has two at least: set "
                 f"method.checkpoints to {steps // 2} at most."
             )
+        super().check(setup)
 
     def work(self, context: Context) -> MethodWork:
         """The curvature, and all queries at once."""

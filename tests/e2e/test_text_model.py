@@ -95,6 +95,7 @@ METHODS: dict[str, list[str]] = {
     "metagradient": ["method=metagradient", "method.output.draws=4"],
     "metagradient, elbo": ["method=metagradient", "output@method.output=elbo", "elbo.stride=300"],
     "metagradient, pixels": ["method=metagradient", "output@method.output=pixels", "method.output.directions=2"],
+    "metagradient, ssim": ["method=metagradient", "output@method.output=ssim", "method.output.directions=2"],
     "mucs": MUCS,
     "mucs, cross-attention": [*MUCS, "method.unlearn.trainable=cross_attention"],
     "mucs, auto": [*MUCS, "ablation=auto_schedule"],
