@@ -134,9 +134,13 @@ class Method(Attributor, ABC):
     says something.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset()
     for_pictures: ClassVar[str] = "choose another method"
     remedy: ClassVar[str] = "look for a division or an overflow among its settings, under method"
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """See the class."""
+        return frozenset()
 
     @property
     def signed(self) -> bool:

@@ -55,7 +55,7 @@ class GroupMetagradient(Metagradient):
             )
 
     @property
-    def needs(self) -> frozenset[str]:  # type: ignore[override]
+    def needs(self) -> frozenset[str]:
         """What the output needs, and the groups."""
         return super().needs | {"groups"}
 

@@ -81,7 +81,7 @@ class Metagradient(Repeating):
         return self.self
 
     @property
-    def needs(self) -> frozenset[str]:  # type: ignore[override]
+    def needs(self) -> frozenset[str]:
         """What the output needs."""
         return self.output.needs
 
