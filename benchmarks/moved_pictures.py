@@ -4,8 +4,8 @@ Metagradients of the pixels and of the losses of some queries. Then the training
 and random halves of the items, their places left empty: printed are the correlation of what the sums of pixels are
 predicted to do with what they do, after each one's mean over the removals is taken off, and that of the squared
 distance that a picture is predicted to move with the one that it moves, over the removals, a mean over the queries.
-Then, for each query, without the k items that a score names: printed are the mean squared error of the picture and how
-far its SSIM falls below one.
+Then, for each query, without the k items that a score names, gradient_cosine's among them: printed are the mean squared
+error of the picture and its SSIM.
 
     python benchmarks/moved_pictures.py [--queries 3] [--k 10 4] [--times 6] [-- model.patch=16 model.blocks=1]
 """
@@ -103,6 +103,13 @@ def differentiate(overrides: Sequence[str]) -> World:
     return World(context, ws.method.output, values.unflatten(0, (-1, ws.method.output.size)))
 
 
+def score(overrides: Sequence[str], queries: int) -> Float[Tensor, "query item"]:
+    """What another method says of the same queries."""
+    ws = tdattr.compose([override for override in [*FIXED, *overrides] if not override.startswith("method.smoothness")])
+    scorer = ws.method.start(make_context(ws, ws.method, []))
+    return torch.stack([scorer(query).scores for query in range(queries)])
+
+
 def correlate(world: World, share: float, times: int, rng: np.random.Generator) -> tuple[float, float]:
     """Of what removals of random items are predicted to do with what they do: to the sums of pixels, and to the
     distances."""
@@ -134,6 +141,7 @@ def main() -> None:
         overrides = [f"paths.outputs={folder}", f"queries.attributed={options.queries}", *options.overrides]
         losses = differentiate(overrides).moved
         world, by_ssim = (differentiate([*overrides, f"output@method.output={name}"]) for name in ("pixels", "ssim"))
+        of_others = score([*overrides, "method=gradient_cosine"], options.queries)
         rng = generator(2, "measure")
         for name, share in SHARES.items():
             sums, distances = correlate(world, share, options.times, rng)
@@ -149,6 +157,7 @@ def main() -> None:
                     "squares": of_pixels.square().sum(0),
                     "ssim": lead(by_ssim.moved[query]),
                     "loss": -losses[query, 0],
+                    "gradient_cosine": of_others[query],
                 }
                 removals = {name: values.topk(k).indices for name, values in scores.items()}
                 removals["random"] = torch.from_numpy(rng.choice(world.items, k, replace=False))
@@ -156,7 +165,7 @@ def main() -> None:
                     moved.setdefault(name, []).append(world.compare(query, world.remove(rows)))
             for name, both in moved.items():
                 error, fall = np.mean(both, axis=0)
-                print(f"without {k} items by {name}: mean squared error {error:.5f}, SSIM {1 - fall:.3f}", flush=True)
+                print(f"without {k} items by {name}: mean squared error {error:.5f}, SSIM {1 - fall:.4f}", flush=True)
 
 
 if __name__ == "__main__":
