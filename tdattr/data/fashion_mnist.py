@@ -55,8 +55,8 @@ class FashionMnist(Source):
     default_root: str | None
     resolution: Literal[28, 32]
     condition: Literal["none", "label"]
-    items: ItemsConfig = added["items"]
-    subset_seed: SubsetSeed = added["subset_seed"]
+    items: ItemsConfig
+    subset_seed: SubsetSeed
 
     def unread(self) -> dict[str, str]:
         """The seed, where nothing is drawn."""

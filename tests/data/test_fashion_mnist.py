@@ -47,7 +47,8 @@ def write(folder: Path, packed: bool = True) -> Path:
 
 
 def source(root: Path | None, **values: Any) -> FashionMnist:
-    plain = FashionMnist(None if root is None else str(root), default_root=None, resolution=28, condition="label")
+    every = ItemsConfig(train=None, test=None)
+    plain = FashionMnist(None if root is None else str(root), None, 28, "label", every, subset_seed=42)
     return replace(plain, **values)
 
 

@@ -104,7 +104,7 @@ METHODS: dict[str, list[str]] = {
     "shapley": ["method=shapley", *ALL, *UNLEARN, "method.unlearn.warmup_steps=0", "method.orders=2"],
     "tracin": ["method=tracin", *GRADIENTS],
     "ekfac": ["method=ekfac", "method.gradients.draws=2"],
-    "source": ["method=source", "method.gradients.draws=2", "method.checkpoints=2"],
+    "source": ["method=source", "method.gradients.draws=2", "method.checkpoints=1"],
     "tracin_training": ["method=tracin_training", "method.gradients.draws=2", "method.checkpoints=2"],
     "trak": ["method=trak", *GRADIENTS],
 }
