@@ -38,7 +38,6 @@ from tdattr.seeding import generator
 SHARES = {"twentieths": 0.05, "halves": 0.5}
 FIXED = [
     "experiment=metagradient", "protocol=none", "trainer.accelerator=cpu", "train.removal=empty", "queries.controls=0",
-    "method.smoothness=null",
 ]  # fmt: skip
 
 
@@ -77,13 +76,13 @@ class World:
         return draw(self.context, network) - self.pictures
 
     def compare(self, query: int, network: Network) -> tuple[float, float]:
-        """The mean squared error of a query's picture, and how far its SSIM falls below one."""
+        """The mean squared error of a query's picture, and its SSIM with what it was."""
         before, after = (
             rows[query].view(1, *self.context.queries.x.shape[1:])
             for rows in (self.pictures, draw(self.context, network))
         )
-        fall = 1 - SSIM(sigma=1.5, window=11).compare(before.float(), after.float())
-        return float((after - before).square().mean()), float(fall)
+        ssim = SSIM(sigma=1.5, window=11).compare(before.float(), after.float())
+        return float((after - before).square().mean()), float(ssim)
 
 
 def draw(context: Context, network: Network) -> Float[Tensor, "query pixel"]:
@@ -95,7 +94,7 @@ def draw(context: Context, network: Network) -> Float[Tensor, "query pixel"]:
 
 def differentiate(overrides: Sequence[str]) -> World:
     """The way through the training and back."""
-    ws = tdattr.compose([*FIXED, *overrides])
+    ws = tdattr.compose([*FIXED, "method.smoothness=null", *overrides])
     assert isinstance(ws.method, Metagradient)
     context = make_context(ws, ws.method, [])
     folder = ws.method.plan(context, ws.method.output.load(context)).get().folder
@@ -105,7 +104,7 @@ def differentiate(overrides: Sequence[str]) -> World:
 
 def score(overrides: Sequence[str], queries: int) -> Float[Tensor, "query item"]:
     """What another method says of the same queries."""
-    ws = tdattr.compose([override for override in [*FIXED, *overrides] if not override.startswith("method.smoothness")])
+    ws = tdattr.compose([*FIXED, *overrides])
     scorer = ws.method.start(make_context(ws, ws.method, []))
     return torch.stack([scorer(query).scores for query in range(queries)])
 
@@ -164,8 +163,8 @@ def main() -> None:
                 for name, rows in removals.items():
                     moved.setdefault(name, []).append(world.compare(query, world.remove(rows)))
             for name, both in moved.items():
-                error, fall = np.mean(both, axis=0)
-                print(f"without {k} items by {name}: mean squared error {error:.5f}, SSIM {1 - fall:.4f}", flush=True)
+                error, ssim = np.mean(both, axis=0)
+                print(f"without {k} items by {name}: mean squared error {error:.5f}, SSIM {ssim:.4f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
 BACKWARD = 3  # a forward and a backward pass cost as much as so many forward passes, the backward one taking two
 NUMBER_BYTES = 4  # of a float32
+DOUBLE_BYTES = 8  # of a float64
 
 
 @dataclass(frozen=True)

@@ -105,7 +105,7 @@ class Step:
         ``together``: outputs at once, None: all. AdamW is differentiated by hand, the gradient by torch."""
         weights, first, second, _ = parts(state)
         batch = self.embed(batch)
-        counts = state.new_ones(len(batch)) if batch.counts is None else batch.counts.to(state.dtype)
+        counts = read_counts(batch, state)
         gradient, pull = vjp(lambda at, count: self.gradient(at, count, batch, number), weights, counts)[:2]
         moved, share = self.move(number), self.clipped(gradient)
         clipped = share * gradient
@@ -195,6 +195,11 @@ class Move:
         spread = root(second)
         slope = self.rate * first / deviation.square() / (2 * self.scale * spread)
         return torch.where(spread > 0, slope, 0.0)
+
+
+def read_counts(batch: Batch, like: Tensor) -> Float[Tensor, " batch"]:
+    """How much each item of a batch counts, of the type and on the device of ``like``, where the batch is."""
+    return like.new_ones(len(batch)) if batch.counts is None else batch.counts.to(like.dtype)
 
 
 def root(values: Tensor) -> Tensor:

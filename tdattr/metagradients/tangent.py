@@ -15,7 +15,7 @@ from tdattr.metagradients.forward import Training
 from tdattr.metagradients.note import read_note, write_note
 from tdattr.metagradients.room import find_stretch
 from tdattr.metagradients.state import Layout
-from tdattr.metagradients.step import Step
+from tdattr.metagradients.step import Step, read_counts
 from tdattr.progress import Bar
 
 STATES = "states"
@@ -50,7 +50,7 @@ class Tangent:
         """Those after the step of that number."""
         batches = self.training.batches
         batch = batches[number].to(states.device)
-        counts = states.new_ones(len(batch)) if batch.counts is None else batch.counts.to(states.dtype)
+        counts = read_counts(batch, states)
         direction = self.direction[torch.from_numpy(batches.slots(number))].to(states)
         return torch.stack(self.step.push(states[0], states[1], counts, direction, batch, number))
 

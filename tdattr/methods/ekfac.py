@@ -17,7 +17,7 @@ from tdattr.costs import NO_WORK, NUMBER_BYTES, Cost, Work
 from tdattr.errors import UserError
 from tdattr.metagradients.room import HELD, Room, check_room
 from tdattr.methods import Context, MethodWork, Scored, Scorer
-from tdattr.methods.gradient_features import Differentiating, open_gradients
+from tdattr.methods.gradient_features import Differentiating, count_parameters, open_gradients
 from tdattr.methods.kept_items import load_items, save_items
 from tdattr.networks import Network
 from tdattr.ranges import Positive
@@ -47,10 +47,7 @@ class EKFAC(Differentiating):
     damping: Positive
 
     def __post_init__(self) -> None:
-        if self.gradients.projection.kind != "none" or self.gradients.normalise:
-            raise UserError(
-                "ekfac divides whole gradients: leave method.gradients.projection.kind=none and normalise=false."
-            )
+        check_whole(self.gradients, "ekfac divides")
 
     def check_network(self, network: Network) -> None:
         """The part must have layers that it knows. Raises UserError."""
@@ -62,10 +59,8 @@ class EKFAC(Differentiating):
         context = outline()
         if self.plan(context).finished:
             return
-        network = context.skeleton()
-        names = network.parameter_names(self.gradients.parameters)
-        size = sum(network.get_parameter(name).numel() for name in names)
-        curvature = count_curvature(network, names)
+        network, part = context.skeleton(), self.gradients.parameters
+        curvature, size = count_curvature(network, network.parameter_names(part)), count_parameters(context, part)
         needed = Room(HELD * (curvature + len(context.queries) * size * NUMBER_BYTES), curvature)
         remedy = "lower queries.attributed, choose fewer parameters with method.gradients.parameters"
         check_room(needed, context.device, root, remedy, "The curvature of ekfac")
@@ -120,10 +115,12 @@ class EKFAC(Differentiating):
         key = describe(self.gradients) | {"damping": self.damping, "queries": context.queries.address}
         return context.plan("influences", 1, key, build).costing(lambda: cost)
 
-    @property
-    def of_items(self) -> GradientConfig:
-        """What is differentiated of the items."""
-        return replace(self.gradients, output="loss")
+
+def check_whole(config: GradientConfig, does: str) -> None:
+    """Raise UserError where gradients are projected or normalised. ``does``: what a method does to them, for the
+    message."""
+    if config.projection.kind != "none" or config.normalise:
+        raise UserError(f"{does} whole gradients: leave method.gradients.projection.kind=none and normalise=false.")
 
 
 def check_layers(network: Network, names: Sequence[str], method: str) -> None:

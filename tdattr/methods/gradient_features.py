@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -12,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tdattr.configs import describe
-from tdattr.costs import NUMBER_BYTES, Cost, Work
+from tdattr.costs import DOUBLE_BYTES, NUMBER_BYTES, Cost, Work
 from tdattr.errors import UserError
 from tdattr.methods import Context, Method
 from tdattr.methods.f1_losses import f1_table
@@ -27,7 +28,6 @@ from tdattr.scoring.projection import spans
 from tdattr.store import Plan, share_out
 
 LEAST, MOST = 256, 1024  # items of a stored block
-DOUBLE_BYTES = 8  # of a float64
 FILE = "features.npy"
 Damping = Positive | Literal["grid"]  # grid: the scores of every damping of ``grid``
 
@@ -165,6 +165,11 @@ class Differentiating(Method):
     def signed(self) -> bool:
         """What has gradients of losses lowers or raises them; other outputs are alike or unlike."""
         return self.gradients.output == "loss"
+
+    @property
+    def of_items(self) -> GradientConfig:
+        """What is differentiated of the items, where that is their losses whatever it is of the queries."""
+        return replace(self.gradients, output="loss")
 
     def check_network(self, network: Network) -> None:
         """The network must have the part that is differentiated."""

@@ -20,11 +20,9 @@ from tdattr.costs import NUMBER_BYTES, Cost, Work
 from tdattr.errors import UserError
 from tdattr.ids import Ids
 from tdattr.metagradients.quadrature import radau
-from tdattr.metagradients.room import check_room, count_tangents
 from tdattr.methods import Context, MethodSetup, MethodWork, Scored, Scorer
-from tdattr.methods.group_tangents import GroupTangent
+from tdattr.methods.group_tangents import GroupTangent, check_tangents
 from tdattr.methods.metagradient import Metagradient
-from tdattr.methods.output import count_weights
 from tdattr.ranges import Range
 from tdattr.store import Plan, share_out
 
@@ -73,9 +71,8 @@ class GroupMetagradient(Metagradient):
         """What the way back takes, and the further trainings. Raises UserError."""
         super().check_room(outline, root)
         context = outline()
-        if missing := [plan for plan in self.further(context) if not plan.finished]:
-            room = count_tangents(count_weights(context), len(missing))
-            check_room(room, context.device, root, "lower method.points", "A training of F1 with its derivative")
+        missing = sum(not plan.finished for plan in self.further(context))
+        check_tangents(context, missing, root, "lower method.points")
 
     def work(self, context: Context) -> MethodWork:
         """The way back through F1's training, and the further points of every group."""

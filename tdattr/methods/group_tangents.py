@@ -15,10 +15,11 @@ from torch import Tensor
 from tdattr.costs import NUMBER_BYTES, Cost, Work
 from tdattr.errors import UserError
 from tdattr.ids import Ids, digest_ids
-from tdattr.metagradients.state import find_weights, outline
+from tdattr.metagradients.room import check_room, count_tangents
+from tdattr.metagradients.state import Layout, find_weights, outline
 from tdattr.methods import Context
 from tdattr.methods.output import count_weights
-from tdattr.methods.repeated_training import SAME
+from tdattr.methods.repeated_training import differ, warn_of_difference
 from tdattr.networks import Network
 from tdattr.store import Plan
 
@@ -82,34 +83,36 @@ class GroupTangent:
 
     def load(self) -> tuple[Network, Float[Tensor, " parameter"]]:
         """The trained network, in evaluation mode, and the derivative of its weights, both on the device."""
-        rows = self.read()
-        return self.fill(rows[WEIGHTS]), rows[TANGENT].to(self.context.device)
+        from tdattr.methods.weighted_training import load_weights
+
+        rows, layout = self.read()
+        network = load_weights(self.context.f1.load(), layout, rows[WEIGHTS])
+        return network, rows[TANGENT].to(self.context.device)
 
     def extrapolate(self, far: float) -> Network:
         """F1 where the items count ``far`` less, to first order; in evaluation mode. Of items that count 1. Raises
         UserError where the derivative is not finite."""
-        rows, f1 = self.read(), dict(self.context.f1.load().named_parameters())
+        from tdattr.methods.weighted_training import load_weights
+
+        rows, layout = self.read()
         if not rows[TANGENT].isfinite().all():
             raise UserError(
                 f"The derivative of F1's weights by what {self.name} counts is not finite, as the training is not "
                 "smooth in its data: raise train.epsilon, or lower train.learning_rate."
             )
-        weights = outline(self.context.initial()).join(f1).cpu()
-        difference = float((rows[WEIGHTS] - weights).norm() / weights.norm())
-        if difference > SAME:
-            log.warning(
-                "The training of F1, repeated here, ends at weights that differ from F1's by %.2f %% of their length: "
-                "the derivative is that of the repeated training.",
-                100 * difference,
-            )
-        return self.fill(weights - far * rows[TANGENT])
+        f1 = self.context.f1.load()
+        weights = layout.join(dict(f1.named_parameters())).cpu()
+        for warning in warn_of_difference(differ(rows[WEIGHTS], weights), "the derivative is that"):
+            log.warning(warning)
+        return load_weights(f1, layout, weights - far * rows[TANGENT])
 
-    def read(self) -> dict[str, Tensor]:
-        """The rows that are kept."""
-        return load_file(self.plan.get().folder / FILE)
+    def read(self) -> tuple[dict[str, Tensor], Layout]:
+        """The rows that are kept, and where the parameters stand in them."""
+        return load_file(self.plan.get().folder / FILE), outline(self.context.initial())
 
-    def fill(self, weights: Float[Tensor, " parameter"]) -> Network:
-        """The network with those trained weights."""
-        from tdattr.methods.weighted_training import load_weights
 
-        return load_weights(self.context.f1.load(), outline(self.context.initial()), weights)
+def check_tangents(context: Context, missing: int, root: Path, remedy: str) -> None:
+    """What so many of such trainings take must fit; it is said. ``root``: the folder of artifacts. Raises UserError."""
+    if missing:
+        room = count_tangents(count_weights(context), missing)
+        check_room(room, context.device, root, remedy, "A training of F1 with its derivative")

@@ -18,12 +18,10 @@ from tdattr.features import identities
 from tdattr.features.text import TextEncoder
 from tdattr.files import move_into_place, name_aside
 from tdattr.ids import Ids, digest_ids
-from tdattr.metagradients.room import check_room, count_tangents
 from tdattr.methods import Context, Method, MethodSetup, MethodWork, Scored, Scorer
 from tdattr.methods.failure_signatures import growths, warn_of_failures, warn_of_warm_up
 from tdattr.methods.group_elbo import differences, elbos, plan_elbos
-from tdattr.methods.group_tangents import PASSES_ALONG, GroupTangent
-from tdattr.methods.output import count_weights
+from tdattr.methods.group_tangents import PASSES_ALONG, GroupTangent, check_tangents
 from tdattr.methods.repeated_training import check_parameters, check_repeated
 from tdattr.networks import Network
 from tdattr.networks.lora import adapter_metadata
@@ -88,7 +86,7 @@ class GUDA(Method):
     def check_room(self, outline: Callable[[], Context], root: Path) -> None:
         """What head starts take must fit. Raises UserError."""
         if self.unlearn.head_start:
-            check_head_starts(self.unlearned(outline()), root)
+            check_head_starts(context := outline(), self.unlearned(context), root)
 
     def unlearned(self, context: Context) -> "list[Unlearned]":
         """F1 without each of the groups."""
@@ -147,13 +145,11 @@ def check_objective(objective: Objective, config: GroupUnlearnConfig, setup: Met
         raise UserError("The network has no label for an item without a condition: set unlearn.condition_dropout=0.")
 
 
-def check_head_starts(models: "Sequence[Unlearned]", root: Path) -> None:
+def check_head_starts(context: Context, models: "Sequence[Unlearned]", root: Path) -> None:
     """What the trainings take that are still needed, each with its derivative. Raises UserError where it does not fit;
     ``root``: the folder of artifacts."""
-    if missing := [model for model in models if not (model.plan.finished or model.tangent.plan.finished)]:
-        context = missing[0].context
-        room = count_tangents(count_weights(context), len(missing))
-        check_room(room, context.device, root, f"set {HEAD_START}=0", "A training of F1 with its derivative")
+    missing = sum(not (model.plan.finished or model.tangent.plan.finished) for model in models)
+    check_tangents(context, missing, root, f"set {HEAD_START}=0")
 
 
 @dataclass(frozen=True)
@@ -237,7 +233,7 @@ class Unlearned:
         started = [self.tangent.plan] if self.config.head_start else []
         return [*self.context.f1.plans, *started, *seen, *(() if self.teacher is None else self.teacher.plans)]
 
-    @property
+    @cached_property
     def tangent(self) -> GroupTangent:
         """How F1's weights change as the removed items count less."""
         context = self.context

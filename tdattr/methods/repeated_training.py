@@ -30,12 +30,7 @@ class Repeating(Method):
 
     def warn(self, facts: Mapping[str, float]) -> list[str]:
         """Where the training could not be repeated."""
-        if facts[REPLAY] <= SAME:
-            return []
-        return [
-            f"The training of F1, repeated here, ends at weights that differ from F1's by {facts[REPLAY]:.2%} of "
-            "their length: the scores are those of the repeated training."
-        ]
+        return warn_of_difference(facts[REPLAY], "the scores are those")
 
 
 def check_parameters(network: Network, name: str) -> None:
@@ -58,7 +53,21 @@ def check_repeated(setup: MethodSetup, name: str) -> None:
         raise UserError(f"{name} draws the dropout of whole batches: set train.accumulate=1 and trainer.devices=1.")
 
 
+def warn_of_difference(difference: float, what: str) -> list[str]:
+    """That a repeated training ends elsewhere than F1, where it does. ``what`` is of the repeated one: the scores."""
+    if difference <= SAME:
+        return []
+    return [
+        f"The training of F1, repeated here, ends at weights that differ from F1's by {difference:.2%} of their "
+        f"length: {what} of the repeated training."
+    ]
+
+
 def compare(layout: Layout, last: Float[Tensor, " state"], f1: Network, kept: str) -> float:
     """How far the weights of a repeated training lie from F1's, relative to their length."""
-    theirs = layout.join(dict(f1.named_parameters()))
-    return float((find_weights(last, kept) - theirs).norm() / theirs.norm())
+    return differ(find_weights(last, kept), layout.join(dict(f1.named_parameters())))
+
+
+def differ(weights: Float[Tensor, " parameter"], theirs: Float[Tensor, " parameter"]) -> float:
+    """How far weights lie from those of F1, relative to the length of these."""
+    return float((weights - theirs).norm() / theirs.norm())

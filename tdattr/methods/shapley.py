@@ -80,7 +80,7 @@ class Shapley(Method):
     def check_room(self, outline: Callable[[], Context], root: Path) -> None:
         """As GUDA does. Raises UserError."""
         if self.unlearn.head_start:
-            check_head_starts(self.unlearned(outline())[2], root)
+            check_head_starts(context := outline(), self.unlearned(context)[2], root)
 
     def unlearned(self, context: Context) -> tuple[list[list[int]], list[list[int]], list[Unlearned]]:
         """Random orders of the groups; the sets of groups that are kept along them, in all but their first and last

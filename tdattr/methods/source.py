@@ -18,7 +18,7 @@ from tdattr.metagradients.note import read_note, write_note
 from tdattr.metagradients.room import check_room, count_segments
 from tdattr.metagradients.state import Layout, parts
 from tdattr.methods import Context, MethodSetup, MethodWork
-from tdattr.methods.ekfac import check_layers
+from tdattr.methods.ekfac import check_layers, check_whole
 from tdattr.methods.gradient_features import open_gradients
 from tdattr.methods.kept_items import save_items
 from tdattr.methods.output import count_weights
@@ -27,7 +27,6 @@ from tdattr.methods.tracin_training import FILE, TracInTraining, add_up
 from tdattr.networks import Network
 from tdattr.scoring.cells import QueryItems, TrainingItems
 from tdattr.scoring.ekfac import Curvature, count_curvature, find_names, fit
-from tdattr.scoring.gradients import GradientConfig
 from tdattr.store import Plan, provenance
 
 if TYPE_CHECKING:  # Lightning takes seconds to import
@@ -58,10 +57,7 @@ class Source(TracInTraining):
     stage: ClassVar = "source"
 
     def __post_init__(self) -> None:
-        if self.gradients.projection.kind != "none" or self.gradients.normalise:
-            raise UserError(
-                "source multiplies whole gradients: leave method.gradients.projection.kind=none and normalise=false."
-            )
+        check_whole(self.gradients, "source multiplies")
 
     def check_network(self, network: Network) -> None:
         """What is differentiated must have layers whose curvature EK-FAC knows. Raises UserError."""
@@ -101,11 +97,6 @@ class Source(TracInTraining):
         missing = 0 if segments.finished else self.checkpoints
         needed = count_segments(count_weights(context), len(context.queries), curvature, missing)
         check_room(needed, context.device, root, "lower queries.attributed, method.checkpoints", SOURCE)
-
-    @property
-    def of_items(self) -> GradientConfig:
-        """What is differentiated of the items."""
-        return replace(self.gradients, output="loss")
 
     def plan_segments(self, context: Context) -> Plan:
         """The weights in the middle of every segment, what AdamW multiplies gradients by there, and the curvature."""
@@ -226,11 +217,12 @@ def find_scales(layout: Layout, second: Tensor, deviation: Tensor) -> Float[Tens
 
 def find_clipped(step: "Step", batches: "Batches", number: int, weights: Tensor) -> Float[Tensor, ""]:
     """What the gradient of the step of that number is multiplied by, so that it is no longer than ``train.clip``."""
-    batch = batches[number].to(weights.device)
+    from tdattr.metagradients.step import read_counts
+
     if step.config.clip is None:
         return weights.new_ones(())
-    counts = weights.new_ones(len(batch)) if batch.counts is None else batch.counts.to(weights.dtype)
-    return step.clipped(step.gradient(weights, counts, step.embed(batch), number))
+    batch = batches[number].to(weights.device)
+    return step.clipped(step.gradient(weights, read_counts(batch, weights), step.embed(batch), number))
 
 
 def sum_rates(config: "TrainConfig", segment: "Segment") -> float:

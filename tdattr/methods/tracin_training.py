@@ -109,7 +109,7 @@ class TracInTraining(Repeating, Differentiating):
         def term(segment: "Segment", state: Tensor) -> Float[Tensor, "query item"]:
             load_weights(network, layout, find_weights(state, "raw"))
             of_queries = open_gradients(context, network, self.gradients)
-            of_items = replace(of_queries, config=replace(self.gradients, output="loss"), unexplained={})
+            of_items = replace(of_queries, config=self.of_items, unexplained={})
             directions = of_queries.of_items(QueryItems(context.queries), slice(0, len(context.queries)))
             return add_up(training.batches, segment, of_items, directions)
 

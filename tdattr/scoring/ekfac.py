@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from tdattr.costs import DOUBLE_BYTES
 from tdattr.diffusion.batch import Batch
 from tdattr.progress import track
 from tdattr.scoring.cells import Items
@@ -21,7 +22,6 @@ from tdattr.scoring.layer_gradients import HELD_VALUES, Layers, Products, is_pro
 from tdattr.scoring.projection import spans
 from tdattr.seeding import generator, normal
 
-DOUBLE_BYTES = 8  # of a float64
 INPUTS, OUTPUTS, VALUES = "inputs", "outputs", "values"  # of a layer's tensors, before the name of its weight
 
 

@@ -59,36 +59,37 @@ def world(
 
 
 @pytest.fixture
+def make_trained_world(
+    make_context: Callable[..., Context], tiny_trainer: Any, edm: EDM, tiny_data: Prepared, tmp_path: Path
+) -> Callable[..., Context]:
+    """What makes a context whose F1 has been trained: ``initial`` makes a network that is not. Names change the
+    context."""
+
+    def make(train: TrainConfig, initial: Callable[[], nn.Module], ids: Any = contexts.IDS, **changes: Any) -> Context:
+        (folder := tmp_path / "f1").mkdir(exist_ok=True)
+        pretrain(initial(), tiny_data, ids, edm, train, tiny_trainer(), 5, folder, "test")
+
+        def f1() -> nn.Module:
+            trained = initial().requires_grad_(False).eval()
+            trained.load_state_dict(load_file(folder / "ema.safetensors"))
+            return trained
+
+        made = {"f0": lambda: initial().requires_grad_(False), "plan": keep(Store(tmp_path / "store", "cpu"))}
+        return make_context(f1=f1, initial=initial, train=train, ids=ids, **(made | changes))
+
+    return make
+
+
+@pytest.fixture
 def make_smooth_world(
-    make_context: Callable[..., Context],
-    tiny_dit: Callable[..., nn.Module],
-    tiny_train: Any,
-    tiny_trainer: Any,
-    edm: Any,
-    tiny_data: Any,
-    tmp_path: Path,
+    make_trained_world: Callable[..., Context], tiny_dit: Callable[..., nn.Module], tiny_train: Any
 ) -> Callable[..., Context]:
     """What makes a context whose F1 has been trained on its ``ids``, so that its derivatives say what other trainings
     do; names change the training."""
 
     def make(**changes: Any) -> Context:
-        train = tiny_train(steps=40, epsilon=1e-3, mirror=True, **changes)
-        network = tiny_dit(4)
-        pretrain(network, tiny_data, contexts.IDS, edm, train, tiny_trainer(), 5, tmp_path, "test")
-
-        def f1() -> nn.Module:
-            trained = tiny_dit(4).requires_grad_(False)
-            trained.load_state_dict(load_file(tmp_path / "ema.safetensors"))
-            return trained
-
-        return make_context(
-            f1=f1,
-            f0=lambda: tiny_dit(4).requires_grad_(False),
-            initial=lambda: tiny_dit(4),
-            train=train,
-            conditions=torch.eye(4),
-            plan=keep(Store(tmp_path / "store", "cpu")),
-        )
+        train = tiny_train(**({"steps": 40, "epsilon": 1e-3, "mirror": True} | changes))
+        return make_trained_world(train, lambda: tiny_dit(4), conditions=torch.eye(4))
 
     return make
 

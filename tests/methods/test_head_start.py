@@ -121,7 +121,7 @@ def test_a_training_that_was_not_repeated_is_told_of(
 
 
 def test_a_derivative_that_is_not_finite_is_refused(world: Context, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(GroupTangent, "read", lambda self: {"tangent": torch.tensor([torch.inf])})
+    monkeypatch.setattr(GroupTangent, "read", lambda self: ({"tangent": torch.tensor([torch.inf])}, None))
     with pytest.raises(UserError, match=r"what one counts is not finite, as the training .*: raise train\.epsilon"):
         GroupTangent(world, GROUPS["one"], 1.0, "replaced", "one").extrapolate(1.0)
 

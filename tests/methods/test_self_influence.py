@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch import nn
 
 from tdattr import methods
@@ -26,7 +25,6 @@ from tdattr.methods.trak import Trak
 from tdattr.scoring.gradients import GradientConfig
 from tdattr.scoring.projection import ProjectionConfig
 from tdattr.store import Store
-from tdattr.training.pretrain import pretrain
 from tests.contexts import IDS, keep
 
 GRADIENTS = GradientConfig("loss", 3, "generation", False, "all", ProjectionConfig("none", 8, 1))
@@ -43,29 +41,10 @@ STEPS = 12
 
 
 @pytest.fixture
-def world(
-    make_context: Callable[..., Context],
-    tiny_dit: Callable[..., nn.Module],
-    tiny_train: Any,
-    tiny_trainer: Any,
-    edm: Any,
-    tiny_data: Any,
-    tmp_path: Path,
-) -> Context:
+def world(make_trained_world: Callable[..., Context], tiny_dit: Callable[..., nn.Module], tiny_train: Any) -> Context:
     """A context whose F1 has been trained on ``IDS``."""
     train = tiny_train(steps=STEPS, epsilon=1e-3)
-    network = tiny_dit(4)
-    pretrain(network, tiny_data, IDS, edm, train, tiny_trainer(), 5, tmp_path, "test")
-    network.load_state_dict(load_file(tmp_path / "ema.safetensors"))
-    f1 = network.eval().requires_grad_(False)
-    return make_context(
-        f1=lambda: f1,
-        f0=lambda: f1,
-        initial=lambda: tiny_dit(4),
-        train=train,
-        conditions=torch.eye(4),
-        plan=keep(Store(tmp_path / "store", "cpu")),
-    )
+    return make_trained_world(train, lambda: tiny_dit(4), conditions=torch.eye(4))
 
 
 def matrix(method: Any, world: Context) -> torch.Tensor:

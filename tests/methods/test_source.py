@@ -27,9 +27,6 @@ from tdattr.scoring.ekfac import Curvature
 from tdattr.scoring.gradients import GradientConfig
 from tdattr.scoring.projection import ProjectionConfig
 from tdattr.seeding import generator, normal
-from tdattr.store import Store
-from tdattr.training.pretrain import pretrain
-from tests.contexts import IDS, keep
 from tests.methods.linear import Flat
 
 GRADIENTS = GradientConfig("loss", 30, "training", False, "all", ProjectionConfig("none", 8, 1))
@@ -39,29 +36,12 @@ METAGRADIENT = Metagradient("metagradient", LossOutput("loss", 30, "training"), 
 
 
 @pytest.fixture
-def make_world(
-    make_context: Callable[..., Context], tiny_train: Any, tiny_trainer: Any, edm: Any, tiny_data: Any, tmp_path: Path
-) -> Callable[..., Context]:
+def make_world(make_trained_world: Callable[..., Context], tiny_train: Any) -> Callable[..., Context]:
     """What makes a context of one linear layer; names change the training, nearly gradient descent."""
 
     def make(**changes: Any) -> Context:
         plain = {"steps": 300, "epsilon": 1.0, "learning_rate": 1.0, "weight_decay": 0.0, "warmup_steps": 1, "ema": 0.5}
-        train = tiny_train(**(plain | changes))
-        network = Flat()
-        pretrain(network, tiny_data, IDS, edm, train, tiny_trainer(), 5, tmp_path, "test")
-
-        def f1() -> Flat:
-            trained = Flat().requires_grad_(False)
-            trained.load_state_dict(load_file(tmp_path / "ema.safetensors"))
-            return trained
-
-        return make_context(
-            f1=f1,
-            f0=lambda: Flat().requires_grad_(False),
-            initial=Flat,
-            train=train,
-            plan=keep(Store(tmp_path / "store", "cpu")),
-        )
+        return make_trained_world(tiny_train(**(plain | changes)), Flat)
 
     return make
 

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from tdattr.counterfactuals import Trained
@@ -22,7 +21,6 @@ from tdattr.networks import Given
 from tdattr.scoring.gradients import GradientConfig
 from tdattr.scoring.projection import ProjectionConfig
 from tdattr.store import Store
-from tdattr.training.pretrain import pretrain
 from tests.contexts import keep
 
 GRADIENTS = GradientConfig("loss", 6, "training", False, "all", ProjectionConfig("none", 8, 1))
@@ -33,36 +31,21 @@ MakeWorld = Callable[..., Context]
 
 @pytest.fixture
 def make_world(
-    make_context: Callable[..., Context],
+    make_trained_world: Callable[..., Context],
     tiny_dit: Callable[..., nn.Module],
     tiny_train: Any,
     tiny_trainer: Any,
-    edm: Any,
-    tiny_data: Any,
     tmp_path: Path,
 ) -> MakeWorld:
     """What makes a context whose F1 has been trained; names change the training."""
 
     def make(gradient_batch: int = 16, ids: Any = None, dropout: float = 0.0, **changes: Any) -> Context:
-        train = tiny_train(**({"steps": STEPS, "epsilon": 1e-3} | changes))
-        ids = np.arange(48) if ids is None else ids
-        network = tiny_dit(4, spread=0.05, dropout=dropout)
-        (folder := tmp_path / "f1").mkdir(exist_ok=True)
-        pretrain(network, tiny_data, ids, edm, train, tiny_trainer(), 5, folder, "test")
-
-        def f1() -> nn.Module:
-            trained = tiny_dit(4).requires_grad_(False)
-            trained.load_state_dict(load_file(folder / "ema.safetensors"))
-            return trained
-
-        return make_context(
-            f1=f1,
-            initial=lambda: tiny_dit(4, spread=0.05, dropout=dropout),
-            f0=lambda: tiny_dit(4).requires_grad_(False),
-            train=train,
+        return make_trained_world(
+            tiny_train(**({"steps": STEPS, "epsilon": 1e-3} | changes)),
+            lambda: tiny_dit(4, spread=0.05, dropout=dropout),
+            np.arange(48) if ids is None else ids,
             trainer=tiny_trainer(gradient_batch=gradient_batch),
             conditions=torch.eye(4),
-            ids=ids,
             plan=keep(Store(tmp_path / f"store {gradient_batch}", "cpu")),
         )
 
