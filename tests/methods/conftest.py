@@ -60,13 +60,18 @@ def world(
 
 @pytest.fixture
 def make_trained_world(
-    make_context: Callable[..., Context], tiny_trainer: Any, edm: EDM, tiny_data: Prepared, tmp_path: Path
+    make_context: Callable[..., Context],
+    tiny_trainer: Any,
+    edm: EDM,
+    tiny_data: Prepared,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Callable[..., Context]:
     """What makes a context whose F1 has been trained: ``initial`` makes a network that is not. Names change the
-    context."""
+    context. Every F1 has a folder of its own, apart from those of the test."""
 
     def make(train: TrainConfig, initial: Callable[[], nn.Module], ids: Any = contexts.IDS, **changes: Any) -> Context:
-        (folder := tmp_path / "f1").mkdir(exist_ok=True)
+        folder = tmp_path_factory.mktemp("f1")
         pretrain(initial(), tiny_data, ids, edm, train, tiny_trainer(), 5, folder, "test")
 
         def f1() -> nn.Module:
