@@ -26,9 +26,10 @@ import tdattr
 from tdattr.methods import Context
 from tdattr.methods.generation import generate_again
 from tdattr.methods.kept_items import load_items
-from tdattr.methods.metagradient import FILE, Metagradient
+from tdattr.methods.metagradient import Metagradient
 from tdattr.methods.output import Output
 from tdattr.methods.output.pixels import lead
+from tdattr.methods.way_back import FILE
 from tdattr.methods.weighted_training import train_weighted
 from tdattr.metrics.similarity import SSIM
 from tdattr.networks import Network

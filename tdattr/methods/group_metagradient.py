@@ -6,7 +6,7 @@ those of ``method=metagradient``; for each further one F1 is trained again, with
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -22,7 +22,7 @@ from tdattr.ids import Ids
 from tdattr.metagradients.quadrature import radau
 from tdattr.methods import Context, MethodSetup, MethodWork, Scored, Scorer
 from tdattr.methods.group_tangents import GroupTangent, check_tangents
-from tdattr.methods.metagradient import Metagradient
+from tdattr.methods.way_back import WayBack
 from tdattr.ranges import Range
 from tdattr.store import Plan, share_out
 
@@ -33,19 +33,16 @@ BEYOND = "beyond_first_order"  # a fact: how much of a query's scores is not of 
 
 
 @dataclass(frozen=True)
-class GroupMetagradient(Metagradient):
+class GroupMetagradient(WayBack):
     """The score of a group for a query is the change of the query's output where the group is left out, integrated by
     Radau's rule; with ``points=1`` to first order, the sum of its items' scores. ``removal``: with ``replaced`` the
     others count as much more as the group counts less, so that a batch always counts the same."""
 
     scores_groups: ClassVar = True
 
-    points: Annotated[int, Range(least=1, most=MOST_POINTS)] = field(kw_only=True)
+    points: Annotated[int, Range(least=1, most=MOST_POINTS)]
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.self or self.weight != 1:
-            raise UserError("A group's integral begins with F1, of queries: leave out method.self and method.weight.")
         if not self.output.signed:
             raise UserError(
                 f"A group's score says how much worse the query is without it, output@method.output={self.output.name} "

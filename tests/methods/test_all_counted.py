@@ -10,8 +10,9 @@ import torch
 from tdattr.errors import UserError
 from tdattr.methods import Context
 from tdattr.methods.all_counted import count_all
-from tdattr.methods.metagradient import REPLAY, Metagradient
+from tdattr.methods.metagradient import Metagradient
 from tdattr.methods.output.loss import LossOutput
+from tdattr.methods.repeated_training import REPLAY
 from tdattr.methods.smoothness import SmoothnessConfig
 from tdattr.methods.weighted_training import train_weighted
 from tests.contexts import IDS

@@ -84,12 +84,9 @@ def test_a_group_that_nothing_can_replace_is_refused(world: Context) -> None:
         replace(METHOD, removal="replaced").check(setup)
 
 
-def test_what_says_nothing_of_leaving_a_group_out_is_refused() -> None:
+def test_an_output_that_says_nothing_of_leaving_a_group_out_is_refused() -> None:
     with pytest.raises(UserError, match=r"method\.output=pixels where its picture moves: leave .*=loss, or"):
         replace(METHOD, output=PixelsOutput("pixels", 2))
-    for setting in ({"self": True}, {"weight": 0.5}):
-        with pytest.raises(UserError, match=r"leave out method\.self and method\.weight"):
-            replace(METHOD, **setting)
 
 
 def test_room_is_asked_for_what_is_missing(world: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,12 +14,14 @@ from torch import nn
 from tdattr.counterfactuals import Trained
 from tdattr.errors import UserError
 from tdattr.metagradients import room
+from tdattr.metagradients.describe import GROWTH
 from tdattr.methods import Context, MethodSetup
-from tdattr.methods.metagradient import GROWTH, REPLAY, Metagradient
+from tdattr.methods.metagradient import Metagradient
 from tdattr.methods.output import Output
 from tdattr.methods.output.elbo import ElboOutput
 from tdattr.methods.output.loss import LossOutput
 from tdattr.methods.output.pixels import PixelsOutput
+from tdattr.methods.repeated_training import REPLAY
 from tdattr.methods.smoothness import SmoothnessConfig, agree, plan_trainings
 from tdattr.methods.weighted_training import train_weighted
 from tdattr.scoring.elbo import ElboConfig

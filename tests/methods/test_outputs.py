@@ -244,7 +244,7 @@ def test_room_and_work_count_every_direction(world: Context, tmp_path: Path, mon
         asked.append(queries)
         return room.count_room(weights, items, steps, queries)
 
-    monkeypatch.setattr("tdattr.methods.metagradient.count_room", count)
+    monkeypatch.setattr("tdattr.methods.way_back.count_room", count)
     monkeypatch.setattr(room, "find_free_memory", lambda device: 0)
     with pytest.raises(UserError, match=r"lower queries\.attributed, method\.output\.directions, or train an adapter"):
         method.check_room(lambda: world, tmp_path)
