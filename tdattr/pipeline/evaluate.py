@@ -152,7 +152,7 @@ def summarise(ws: Workspace, plan: Plan) -> tuple[dict[str, Any], list[str]]:
             *warn_of_queries(ws, Look(verdict["far_queries"], verdict.get("pictures", []))),
         ],
     }
-    if of_method := ws.method.warn(verdict["facts"]):
+    if of_method := [*ws.method.warn(verdict["facts"]), *warn_of_members(ws)]:
         summary["method_warnings"] = of_method  # those of ``warnings`` that no table marks
     if "pictures" in verdict:
         summary["pictures"] = verdict["pictures"]
@@ -177,9 +177,26 @@ def summarise(ws: Workspace, plan: Plan) -> tuple[dict[str, Any], list[str]]:
 
 def warn_of_scores(ws: Workspace, facts: dict[str, float]) -> list[str]:
     """Why the scores may be worse than they could be, by what the method noted."""
-    capped = tell_capped(facts)
     misses = warn_of_misses(ws.protocol.top(len(ws.ids)), facts)
-    return [*misses, *([] if capped is None else [capped]), *ws.method.warn(facts)]
+    return [*misses, *warn_of_capped(facts), *ws.method.warn(facts), *warn_of_members(ws)]
+
+
+def warn_of_members(ws: Workspace) -> list[str]:
+    """The same of the methods whose scores this one uses, as far as they are kept, each by its name and with its own
+    settings."""
+    plans = {name: (member, attribute(ws, member)) for name, member in ws.method.uses().items()}
+    noted = {name: (member, mean_facts(plan.artifact)) for name, (member, plan) in plans.items() if plan.finished}
+    return [
+        f"{name}: {warning.replace('method.', f'method.members.{name}.')}"
+        for name, (member, facts) in noted.items()
+        for warning in (*warn_of_capped(facts), *member.warn(facts))
+    ]
+
+
+def warn_of_capped(facts: dict[str, float]) -> list[str]:
+    """Where unlearning was cut short."""
+    capped = tell_capped(facts)
+    return [] if capped is None else [capped]
 
 
 def warn_of_misses(top: int | None, facts: dict[str, float]) -> list[str]:
