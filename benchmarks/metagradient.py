@@ -72,7 +72,7 @@ def main() -> None:
         training, layout = open_training(context)
         trajectory = Trajectory(training, layout, Path(folder))
         size = layout.size * len(PARTS) * NUMBER_BYTES / 1e6
-        kept, held = len(trajectory.places), trajectory.stretch
+        kept, held = len(trajectory.kept_steps), trajectory.stretch
         print(f"{trajectory.steps} states of {size:.1f} MB: {kept} are kept on the disk, {held} at a time in memory")
 
 

@@ -81,6 +81,13 @@ def check_composes(program: str, words: list[str]) -> None:
             assert (cfg.codec.name, cfg.dataset.text.name) == ("vae", "tokens"), job
 
 
+def check_trainings(words: list[str]) -> None:
+    """The trainings that a benchmark is given compose: words that hold the overrides of a method."""
+    for word in words:
+        if word.startswith("method="):
+            compose("config", list(filter(is_override, word.split())))
+
+
 def check_understood(program: str, words: list[str]) -> None:
     """The command has these options, else it would exit; that the files which it names are not here is no fault."""
     with suppress(UserError):
@@ -105,7 +112,9 @@ def test_every_command_is_one(page: Path, tmp_path: Path, monkeypatch: pytest.Mo
             elif program == "python" and words[0] == "-m":
                 assert find_spec(words[1]) is not None, words
             elif program == "python" or "/" in program:
-                assert (ROOT / (words[0] if program == "python" else program)).is_file(), words
+                script, *given = words if program == "python" else [program, *words]
+                assert (ROOT / script).is_file(), words
+                check_trainings(given)
             else:
                 assert program in ELSEWHERE, f"{program} is no command that is known here"
 

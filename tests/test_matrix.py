@@ -295,7 +295,7 @@ def test_methods_that_need_weights_ask_for_what_they_declare(name: str, make_con
     attribution = build(composed(f"method={name}", *other).method, "method", Method)
 
     def member(role: str) -> Member:
-        return Member(Scores(normal(generator(1, f"test.{role}"), QUERIES, len(IDS)), IDS), 0.0)
+        return Member(Scores(normal(generator(1, f"test.{role}"), QUERIES, len(IDS)), IDS), 0.0, QUERIES * [{}])
 
     models = NoCounterfactuals(attribution.needs)
     scorer = attribution.start(make_context(ids=IDS, member=member, counterfactuals=models))

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tdattr.metagradients.forward import Training
-from tdattr.metagradients.state import PARTS, place
+from tdattr.metagradients.state import PARTS, find_part
 from tdattr.metagradients.step import Step
 
 
@@ -23,7 +23,7 @@ class Cotangents(NamedTuple):
 def begin_at_end(outputs: Float[Tensor, "query parameter"], items: int, kept: str) -> Cotangents:
     """Those after the last step, of the derivatives by the trained weights (``raw``) or their average (``ema``)."""
     state = outputs.new_zeros(len(PARTS), *outputs.shape)
-    state[place(kept)] = outputs
+    state[find_part(kept)] = outputs
     return Cotangents(state, outputs.new_zeros(len(outputs), items), outputs.new_zeros(len(outputs)))
 
 
@@ -35,5 +35,5 @@ def step_back(
     batch = training.batches[number].to(state.device)
     by_count = step.pull(state, batch, number, after.state, together)
     slots = torch.from_numpy(training.batches.slots(number)).to(state.device)
-    longest = torch.maximum(after.longest, after.state[place("raw")].norm(dim=1))
+    longest = torch.maximum(after.longest, after.state[find_part("raw")].norm(dim=1))
     return Cotangents(after.state, after.items.index_add(1, slots, by_count), longest)

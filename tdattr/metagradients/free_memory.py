@@ -17,7 +17,8 @@ NAMES = {
 def find_free_memory(device: torch.device) -> int:
     """The bytes that can be taken now."""
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # taken, but free for tensors
+        return int(torch.cuda.mem_get_info(device)[0]) + cached
     import psutil  # not needed elsewhere
 
     return min([int(psutil.virtual_memory().available), *free_of_limits(GROUPS, MOUNT)])

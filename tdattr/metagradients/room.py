@@ -18,15 +18,19 @@ PER_QUERY = 6  # numbers a trained weight: a state and two of the weights; measu
 PER_TANGENT = 36  # the same of a step forward with its derivative; measured
 HELD = 3  # how often curvature and derivatives are held at once: to be multiplied, while they are, and afterwards
 BACK = "The way back through the training of F1"
+FEWER = "choose fewer parameters with method.gradients.parameters"  # a remedy
 GIGABYTE = 1e9
+CPU = "cpu"
 
 
 @dataclass(frozen=True)
 class Room:
-    """Bytes of ``memory``, besides the activations of ``trainer.metagradient_batch`` pairs, and of the ``disk``."""
+    """Bytes of the device's ``memory``, besides the activations of ``trainer.metagradient_batch`` pairs, of the
+    ``disk``, and of the memory of the ``host``, which a CPU has in common with it."""
 
     memory: int
     disk: int
+    host: int = 0
 
 
 def count_room(weights: int, items: int, steps: int, queries: int) -> Room:
@@ -45,13 +49,14 @@ def count_tangents(weights: int, tangents: int) -> Room:
     return Room(memory=PER_TANGENT * weights * NUMBER_BYTES, disk=kept * weights * NUMBER_BYTES)
 
 
-def count_segments(weights: int, queries: int, curvature: int = 0, segments: int = 0) -> Room:
-    """For derivatives of so many queries that are compared with items along a training, whose state is noted, and its
-    successor. ``curvature``: its bytes, of one of ``segments`` that are kept with their weights."""
-    directions = HELD * queries * weights * NUMBER_BYTES
-    states = 2 * len(PARTS) * weights * NUMBER_BYTES
-    disk = states + 2 * queries * weights * NUMBER_BYTES + segments * (curvature + weights * NUMBER_BYTES)
-    return Room(memory=directions + states + HELD * curvature, disk=disk)
+def count_segments(weights: int, numbers: int, curvature: int = 0, segments: int = 0) -> Room:
+    """Where derivatives of queries, of so many numbers together, are compared with items along a training of so many
+    weights. Its state is noted, and the successor; where there is curvature, so are the derivatives, which it changes.
+    ``curvature``: its bytes, of one of ``segments`` that are kept with their weights."""
+    directions, states = numbers * NUMBER_BYTES, 2 * len(PARTS) * weights * NUMBER_BYTES
+    noted = states + (2 * directions if curvature else 0)
+    disk = noted + segments * (curvature + weights * NUMBER_BYTES)
+    return Room(memory=HELD * directions + states + HELD * curvature, disk=disk)
 
 
 def find_stretch(steps: int) -> int:
@@ -59,10 +64,12 @@ def find_stretch(steps: int) -> int:
     return math.isqrt(steps - 1) + 1
 
 
-def fit_queries(weights: int, items: int, steps: int, queries: int, device: torch.device) -> int:
-    """How many of the queries can go back together in half of the memory that is free; at least one."""
+def fit_queries(weights: int, items: int, steps: int, queries: int, device: torch.device, host: int = 0) -> int:
+    """How many of the queries can go back together in half of the memory that is free, beside so many bytes of the
+    host's; at least one."""
     none, one = (count_room(weights, items, steps, count).memory for count in (0, 1))
-    return max(1, min(queries, (find_free_memory(device) // 2 - none) // (one - none)))
+    free = find_free_memory(device) - (host if device.type == CPU else 0)
+    return max(1, min(queries, (free // 2 - none) // (one - none)))
 
 
 def check_room(
@@ -71,10 +78,12 @@ def check_room(
     """Say what it takes, and whether there is so much. ``root``: the folder of artifacts, which need not be there yet;
     ``remedy``: what helps besides training an adapter. Raises UserError."""
     there = next(path for path in (root, *root.absolute().parents) if path.exists())
-    parts = {
-        f"the memory of {device}": (needed.memory, find_free_memory(device)),
-        "the disk of paths.outputs": (needed.disk, shutil.disk_usage(there).free),
-    }
+    parts = {f"the memory of {device}": (needed.memory, find_free_memory(device))}
+    if device.type == CPU:
+        parts[f"the memory of {device}"] = (needed.memory + needed.host, find_free_memory(device))
+    elif needed.host:
+        parts["the memory of the host"] = (needed.host, find_free_memory(torch.device(CPU)))
+    parts["the disk of paths.outputs"] = (needed.disk, shutil.disk_usage(there).free)
     takes = " and ".join(f"{show(asked)} of {name}" for name, (asked, _) in parts.items())
     log.info("%s takes %s.", what, takes)
     for name, (asked, free) in parts.items():

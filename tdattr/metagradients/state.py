@@ -42,10 +42,10 @@ def outline(network: Network) -> Layout:
 
 def find_weights(state: Float[Tensor, " state"], kept: str) -> Float[Tensor, " parameter"]:
     """The trained weights of a state, ``raw``, or their average, ``ema``."""
-    return parts(state)[place(kept)]
+    return parts(state)[find_part(kept)]
 
 
-def place(kept: str) -> int:
+def find_part(kept: str) -> int:
     """Which part of a state the weights of that name are."""
     return PARTS.index({"raw": "weights", "ema": "average"}[kept])
 

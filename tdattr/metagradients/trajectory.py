@@ -52,20 +52,20 @@ class Trajectory:
         return range(0, self.steps, self.stretch)
 
     @cached_property
-    def places(self) -> list[int]:
+    def kept_steps(self) -> list[int]:
         """Those and the end."""
         return [*self.begins, self.steps]
 
     def train(self, label: str) -> Float[Tensor, " state"]:
         """Keep the states, from the last that is there on, and return the one after the last step."""
-        kept = next((index for index, place in enumerate(self.places) if not self.path(place).exists()), None)
+        kept = next((index for index, place in enumerate(self.kept_steps) if not self.path(place).exists()), None)
         if kept is None:
             return self.load(self.steps)
-        begin = self.places[max(kept - 1, 0)]
+        begin = self.kept_steps[max(kept - 1, 0)]
         state = self.load(begin) if kept else None
         bar, done = Bar(label, self.steps, begin), begin
         states = self.training.states(self.layout, begin, self.steps, state, self.stretch)
-        for place, reached in zip(self.places[max(kept - 1, 0) :], states, strict=True):
+        for place, reached in zip(self.kept_steps[max(kept - 1, 0) :], states, strict=True):
             self.save(place, reached)
             bar.advance(place - done)
             done = place

@@ -68,10 +68,12 @@ class Context:
 
 @dataclass(frozen=True)
 class Member:
-    """Another method's scores for the same queries, and the seconds that each query took."""
+    """Another method's scores for the same queries, the seconds that each query took, and what the method noted of
+    each."""
 
     scores: Scores
     seconds: float
+    facts: Sequence[Mapping[str, float]]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from torch import Tensor
 from tdattr.configs import describe
 from tdattr.costs import NO_WORK, NUMBER_BYTES, Cost, Work
 from tdattr.errors import UserError
-from tdattr.metagradients.room import HELD, Room, check_room
+from tdattr.metagradients.room import FEWER, HELD, Room, check_room
 from tdattr.methods import Context, MethodWork, Scored, Scorer
 from tdattr.methods.gradient_features import Differentiating, count_parameters, open_gradients
 from tdattr.methods.kept_items import load_items, save_items
@@ -59,10 +59,11 @@ class EKFAC(Differentiating):
         context = outline()
         if self.plan(context).finished:
             return
+        check_double(context.device, self.name)
         network, part = context.skeleton(), self.gradients.parameters
         curvature, size = count_curvature(network, network.parameter_names(part)), count_parameters(context, part)
         needed = Room(HELD * (curvature + len(context.queries) * size * NUMBER_BYTES), curvature)
-        remedy = "lower queries.attributed, choose fewer parameters with method.gradients.parameters"
+        remedy = f"lower queries.attributed, {FEWER}"
         check_room(needed, context.device, root, remedy, "The curvature of ekfac")
 
     def work(self, context: Context) -> MethodWork:
@@ -131,6 +132,12 @@ def check_layers(network: Network, names: Sequence[str], method: str) -> None:
             f"{method} knows linear layers and convolutions, and what is differentiated has none: change "
             "method.gradients.parameters."
         )
+
+
+def check_double(device: torch.device, method: str) -> None:
+    """Raise UserError, in the name of a method, where the device does not compute in double precision."""
+    if device.type == "mps":
+        raise UserError(f"{method} computes in double precision, which mps does not: set trainer.accelerator=cpu.")
 
 
 def along(

@@ -16,6 +16,7 @@ from tdattr.features.text import TextEncoder
 from tdattr.methods import Context, Member, Method, MethodSetup, MethodWork, Scored, Scorer
 from tdattr.networks import Network
 from tdattr.ranges import PositiveOrZero
+from tdattr.unlearning.capped import tell_capped
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ class Ensemble(Method):
             "class": name_class(self),
             "members": members,
             "weights": self.active,
+            "version": 2,  # what members noted is kept with the ranks
         }
 
     def check_text(self, text: TextEncoder | None) -> None:
@@ -96,9 +98,20 @@ class Ensemble(Method):
     def score_query(self, members: Mapping[str, Member], query: int) -> Scored:
         """The ranks of every member's scores of one query, weighted and inverted."""
         weighted = [weight * rank(members[name].scores.values[query]) for name, weight in self.active.items()]
-        return Scored(
-            1 / torch.stack(weighted).sum(0), {"member_seconds": sum(member.seconds for member in members.values())}
-        )
+        facts = {"member_seconds": sum(member.seconds for member in members.values())}
+        for name in self.active:
+            facts |= {f"{name}.{fact}": value for fact, value in members[name].facts[query].items()}
+        return Scored(1 / torch.stack(weighted).sum(0), facts)
+
+    def warn(self, facts: Mapping[str, float]) -> list[str]:
+        """What there is to say of the members, each by its name and with its own settings."""
+        warnings = []
+        for name, member in self.uses().items():
+            own = {fact.removeprefix(f"{name}."): value for fact, value in facts.items() if fact.startswith(f"{name}.")}
+            capped = tell_capped(own)
+            for warning in (*([] if capped is None else [capped]), *member.warn(own)):
+                warnings.append(f"{name}: {warning.replace('method.', f'method.members.{name}.')}")
+        return warnings
 
 
 def rank(scores: Float[Tensor, " target"]) -> Float[Tensor, " target"]:

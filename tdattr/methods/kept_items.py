@@ -1,4 +1,4 @@
-"""What methods keep that score all items of the split for all queries at once: a matrix, and facts about it."""
+"""What methods keep that score all items for all queries at once: a matrix, and facts about it."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -24,9 +24,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Metagradient(WayBack):
-    """With ``output=loss`` the score of an item for a query is -dL/dw_i of its training loss L. To first order, a loss
-    rises by the sum of the scores of those k of n items that are removed; by n / (n - k) times that where others
-    replace them.
+    """With ``output=loss`` the score of an item for a query is -dL/dw_i of the query's training loss L, less the mean
+    over the items where others replace those that are removed. To first order, L rises by the sum of the scores of k
+    of n items that are removed; by n / (n - k) times that sum where others replace them.
 
     ``self``: every item is a query, as many at a time as there is memory for. ``weight``: what every item counts in the
     training that is differentiated; 1: that of F1.
@@ -59,35 +59,37 @@ class Metagradient(WayBack):
         """See ``weight``."""
         return self.weight
 
-    def place(self, context: Context, blank: bool = False) -> Context:
+    def substitute(self, context: Context, blank: bool = False) -> Context:
         """With that training in place of F1's, and of the queries what is asked; ``blank``: see ``ask_items``."""
         context = count_all(context, self.weight)
         return ask_items(context, blank) if self.self else context
 
-    def fit(self, context: Context, weights: int) -> int:
-        """Of the items, as many as there is memory for."""
+    def fit(self, context: Context, weights: int, host: int = 0) -> int:
+        """Of the items, as many as there is memory for, beside so many bytes of the host's."""
         outputs = super().fit(context, weights)
         if not self.self:
             return outputs
-        return fit_queries(weights, len(context.data.train), context.count_steps(), outputs, context.device)
+        return fit_queries(weights, len(context.data.train), context.count_steps(), outputs, context.device, host)
 
     def check_way(self, context: Context, weights: int, root: Path) -> None:
         """Of self-influence, how often it goes back is said as well. Raises UserError."""
         if not self.self:
             super().check_way(context, weights, root)
             return
-        items, outputs, together = len(context.data.train), len(context.queries), self.fit(context, weights)
+        items, outputs = len(context.data.train), len(context.queries)
+        derivatives = outputs * weights * NUMBER_BYTES  # all are read before the first goes back
+        together = self.fit(context, weights, derivatives)
         log.info(
             "Self-influence goes back for each of the %d items, %d at a time: the work of at most %d trainings.",
             outputs, together, PASSES_BACK * outputs + math.ceil(outputs / together),
         )  # fmt: skip
-        needed, kept = count_room(weights, items, context.count_steps(), together), outputs * NUMBER_BYTES
-        needed = Room(needed.memory + kept * weights, needed.disk + kept * (weights + 2 * items))
+        way = count_room(weights, items, context.count_steps(), together)
+        needed = Room(way.memory, way.disk + derivatives + 2 * outputs * items * NUMBER_BYTES, derivatives)
         check_room(needed, context.device, root, "leave items out with remove.groups")
 
     def start(self, context: Context) -> Scorer:
         """The way through the training and back, for all queries."""
-        context = self.place(context)
+        context = self.substitute(context)
         derivatives, facts = self.derive(context)
         scores = self.output.score(derivatives.unflatten(0, (-1, self.output.size)))
         if self.self:

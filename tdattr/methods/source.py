@@ -15,11 +15,11 @@ from tdattr.configs import describe
 from tdattr.costs import NO_WORK, NUMBER_BYTES, Cost, Work
 from tdattr.errors import UserError
 from tdattr.metagradients.note import read_note, write_note
-from tdattr.metagradients.room import check_room, count_segments
+from tdattr.metagradients.room import FEWER, check_room, count_segments
 from tdattr.metagradients.state import Layout, parts
 from tdattr.methods import Context, MethodSetup, MethodWork
-from tdattr.methods.ekfac import check_layers, check_whole
-from tdattr.methods.gradient_features import open_gradients
+from tdattr.methods.ekfac import check_double, check_layers, check_whole
+from tdattr.methods.gradient_features import count_parameters, open_gradients
 from tdattr.methods.kept_items import save_items
 from tdattr.methods.output import count_weights
 from tdattr.methods.repeated_training import REPLAY, compare
@@ -92,11 +92,14 @@ class Source(TracInTraining):
         context = outline()
         if self.plan(context).finished:
             return
+        check_double(context.device, self.name)
         segments, network = self.plan_segments(context), context.skeleton()
         curvature = count_curvature(network, network.parameter_names(self.gradients.parameters))
         missing = 0 if segments.finished else self.checkpoints
-        needed = count_segments(count_weights(context), len(context.queries), curvature, missing)
-        check_room(needed, context.device, root, "lower queries.attributed, method.checkpoints", SOURCE)
+        numbers = count_parameters(context, self.gradients.parameters) * len(context.queries)
+        needed = count_segments(count_weights(context), numbers, curvature, missing)
+        remedy = f"lower queries.attributed, method.checkpoints, {FEWER}"
+        check_room(needed, context.device, root, remedy, SOURCE)
 
     def plan_segments(self, context: Context) -> Plan:
         """The weights in the middle of every segment, what AdamW multiplies gradients by there, and the curvature."""
@@ -109,7 +112,7 @@ class Source(TracInTraining):
 
             training, layout = open_training(context)
             network, config = context.initial(), training.batches.config
-            step = Step(network, layout, context.diffusion, config, context.seed)
+            step = Step(training.network, layout, context.diffusion, config, context.seed)
 
             def look(segment: "Segment", state: Tensor) -> None:
                 weights, _, second, _ = parts(state)
@@ -138,7 +141,7 @@ class Source(TracInTraining):
             return Cost(work, context.f1.plans, self.name)
 
         key = describe(self.of_items) | {"checkpoints": self.checkpoints}
-        return context.plan("source_segments", 1, key, build).costing(cost)
+        return context.plan("source_segments", 2, key, build).costing(cost)
 
     def sum_up(self, context: Context, folder: Path) -> dict[str, Any]:
         """Write the scores of all items: from the last segment to the first, with the queries' derivatives carried

@@ -14,10 +14,10 @@ from torch import Tensor
 from tdattr.configs import describe
 from tdattr.costs import NO_WORK, NUMBER_BYTES, Cost, Work
 from tdattr.errors import UserError
-from tdattr.metagradients.room import check_room, count_segments
+from tdattr.metagradients.room import FEWER, check_room, count_segments
 from tdattr.metagradients.state import find_weights
 from tdattr.methods import Context, MethodSetup, MethodWork, Scored, Scorer
-from tdattr.methods.gradient_features import Differentiating, open_gradients
+from tdattr.methods.gradient_features import Differentiating, count_parameters, open_gradients
 from tdattr.methods.kept_items import load_items, save_items
 from tdattr.methods.output import count_weights
 from tdattr.methods.repeated_training import REPLAY, Repeating, compare
@@ -62,8 +62,10 @@ class TracInTraining(Repeating, Differentiating):
         """The derivatives of all queries must fit; what they take is said. Raises UserError."""
         context = outline()
         if not self.plan(context).finished:
-            needed = count_segments(count_weights(context), len(context.queries))
-            check_room(needed, context.device, root, what="The way along the training of F1")
+            numbers = count_parameters(context, self.gradients.parameters) * len(context.queries)
+            needed = count_segments(count_weights(context), numbers)
+            remedy = f"lower queries.attributed, {FEWER}"
+            check_room(needed, context.device, root, remedy, "The way along the training of F1")
 
     def work(self, context: Context) -> MethodWork:
         """All queries at once."""

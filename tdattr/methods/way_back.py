@@ -76,7 +76,7 @@ class WayBack(Repeating):
         super().check(setup)
         self.output.check(setup)
 
-    def place(self, context: Context, blank: bool = False) -> Context:
+    def substitute(self, context: Context, blank: bool = False) -> Context:
         """With what is differentiated in place of F1's training and of the queries; ``blank``: of the right size, but
         not read."""
         return context
@@ -87,7 +87,7 @@ class WayBack(Repeating):
 
     def check_room(self, outline: Callable[[], Context], root: Path) -> None:
         """The way back must fit, unless it is there; what it takes is said. Raises UserError."""
-        context = self.place(outline(), blank=True)
+        context = self.substitute(outline(), blank=True)
         if not self.plan(context, None).finished:
             self.check_way(context, count_weights(context), root)
 
@@ -100,14 +100,14 @@ class WayBack(Repeating):
     def work(self, context: Context) -> MethodWork:
         """All queries at once, and the trainings that tell how smooth F1's is."""
         trainings = []
-        context = self.place(context, blank=True)
+        context = self.substitute(context, blank=True)
         if self.smoothness is not None:
             trainings = plan_trainings(context, self.smoothness, self.output, self.counted)
         return MethodWork(NO_WORK, needs=[self.plan(context, None), *trainings])
 
     def derive(self, context: Context) -> tuple[Float[Tensor, "value item"], dict[str, float]]:
         """The derivatives of the queries' outputs by the weights of the items that F1 sees, and facts about them."""
-        outputs = self.output.load(context)
+        outputs = None if self.plan(context, None).finished else self.output.load(context)
         folder = self.plan(context, outputs).get().folder
         values, facts = load_items(folder / FILE)
         derivatives = values[:, torch.from_numpy(context.ids)]

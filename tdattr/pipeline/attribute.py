@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import safe_open
@@ -30,10 +30,14 @@ from tdattr.queries import TABLE, Queries
 from tdattr.recorder import Recorder
 from tdattr.scores import SHARED, TWINS, Scores, Twins, load_scores, save_scores
 from tdattr.store import Artifact, Build, Plan, provenance, share_out
-from tdattr.tables import write_table
+from tdattr.tables import read_table, write_table
 from tdattr.unlearning.objectives import Objective
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 SETUP = "setup_seconds"
+UNSUMMARISED = ("query", "seconds")  # columns of a method's table that are no facts
 MANY = 1000  # items: any number, where it only matters whether a protocol asks for the highest scores
 
 
@@ -51,6 +55,11 @@ def attribute(ws: Workspace, method: Method | None = None) -> Plan:
 def settle(ws: Workspace, method: Method) -> Method:
     """The method with what it leaves open decided for the run's protocol."""
     return method.settle(ws.protocol.top(len(ws.ids)), len(ws.ids))
+
+
+def read_noted(attribution: Artifact) -> "pd.DataFrame":
+    """What a method noted of every query, for example how many steps it unlearned."""
+    return read_table(attribution.folder / TABLE).drop(columns=list(UNSUMMARISED))
 
 
 def check_top(ws: Workspace, place: str, method: Method) -> None:
@@ -287,7 +296,9 @@ def make_context(ws: Workspace, method: Method, used: list[Artifact], queries: Q
 
     def member(name: str) -> Member:
         artifact = attribute(ws, method.uses()[name]).get()
-        return Member(load_scores(artifact), provenance(artifact)["facts"]["seconds_per_query"])
+        noted = read_noted(artifact)
+        facts = [dict(zip(map(str, noted.columns), row, strict=True)) for row in noted.to_numpy(float).tolist()]
+        return Member(load_scores(artifact), provenance(artifact)["facts"]["seconds_per_query"], facts)
 
     text = ws.dataset.text
     return Context(

@@ -1,6 +1,7 @@
 """Evaluate: a protocol's verdict on the scores of a method."""
 
 import logging
+import math
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ from tdattr.files import to_json
 from tdattr.ids import digest_ids
 from tdattr.metagradients.describe import tell_smoothness
 from tdattr.metrics.comparison import warn_few
-from tdattr.pipeline.attribute import attribute, describe_needs, other_methods
+from tdattr.pipeline.attribute import attribute, describe_needs, other_methods, read_noted
 from tdattr.pipeline.counterfactuals import WorkspaceCounterfactuals
 from tdattr.pipeline.generate import generate, load_queries
 from tdattr.pipeline.plausibility import Look, look_at, plan_plausibility, say
@@ -25,13 +26,12 @@ from tdattr.recorder import Picture
 from tdattr.scores import Scores, load_scores
 from tdattr.scoring.describe import tell_allocation
 from tdattr.store import Artifact, Plan, provenance
-from tdattr.tables import REBUILD, read_json, read_table, write_table
+from tdattr.tables import REBUILD, read_json, write_table
 from tdattr.unlearning.capped import tell_capped
 
 log = logging.getLogger(__name__)
 VERDICT = "verdict.json"
 MISSES_SHARE = 0.05  # of the highest scores: many, as another draw of 100 pairs exchanges 1.5 to 9 % of them
-UNSUMMARISED = ("query", "seconds")  # columns of a method's table whose mean says nothing
 
 
 def evaluate(ws: Workspace) -> Plan:
@@ -125,13 +125,19 @@ def known_scores(plan: Plan) -> Scores | None:
 
 def mean_facts(attribution: Artifact) -> dict[str, float]:
     """The means over the queries of what a method noted, for example how many steps it unlearned."""
-    table = read_table(attribution.folder / TABLE).drop(columns=list(UNSUMMARISED))
-    return {str(name): float(value) for name, value in table.mean().items()}
+    return {str(name): float(value) for name, value in read_noted(attribution).mean().items()}
+
+
+def read_verdict(folder: Path) -> dict[str, Any]:
+    """What an evaluation wrote. A fact that was not finite, which JSON does not know, is not a number."""
+    verdict: dict[str, Any] = read_json(folder / VERDICT, REBUILD)
+    verdict["facts"] = {name: math.nan if value is None else value for name, value in verdict["facts"].items()}
+    return verdict
 
 
 def summarise(ws: Workspace, plan: Plan) -> tuple[dict[str, Any], list[str]]:
     """The content of ``summary.json`` and the lines to print."""
-    verdict = read_json(plan.get().folder / VERDICT, REBUILD)
+    verdict = read_verdict(plan.get().folder)
     f1 = train(ws)
     others = {role: attribute(ws, method).name for role, method in other_methods(ws).items()}
     summary: dict[str, Any] = {
@@ -152,7 +158,7 @@ def summarise(ws: Workspace, plan: Plan) -> tuple[dict[str, Any], list[str]]:
             *warn_of_queries(ws, Look(verdict["far_queries"], verdict.get("pictures", []))),
         ],
     }
-    if of_method := [*ws.method.warn(verdict["facts"]), *warn_of_members(ws)]:
+    if of_method := ws.method.warn(verdict["facts"]):
         summary["method_warnings"] = of_method  # those of ``warnings`` that no table marks
     if "pictures" in verdict:
         summary["pictures"] = verdict["pictures"]
@@ -177,26 +183,9 @@ def summarise(ws: Workspace, plan: Plan) -> tuple[dict[str, Any], list[str]]:
 
 def warn_of_scores(ws: Workspace, facts: dict[str, float]) -> list[str]:
     """Why the scores may be worse than they could be, by what the method noted."""
-    misses = warn_of_misses(ws.protocol.top(len(ws.ids)), facts)
-    return [*misses, *warn_of_capped(facts), *ws.method.warn(facts), *warn_of_members(ws)]
-
-
-def warn_of_members(ws: Workspace) -> list[str]:
-    """The same of the methods whose scores this one uses, as far as they are kept, each by its name and with its own
-    settings."""
-    plans = {name: (member, attribute(ws, member)) for name, member in ws.method.uses().items()}
-    noted = {name: (member, mean_facts(plan.artifact)) for name, (member, plan) in plans.items() if plan.finished}
-    return [
-        f"{name}: {warning.replace('method.', f'method.members.{name}.')}"
-        for name, (member, facts) in noted.items()
-        for warning in (*warn_of_capped(facts), *member.warn(facts))
-    ]
-
-
-def warn_of_capped(facts: dict[str, float]) -> list[str]:
-    """Where unlearning was cut short."""
     capped = tell_capped(facts)
-    return [] if capped is None else [capped]
+    misses = warn_of_misses(ws.protocol.top(len(ws.ids)), facts)
+    return [*misses, *([] if capped is None else [capped]), *ws.method.warn(facts)]
 
 
 def warn_of_misses(top: int | None, facts: dict[str, float]) -> list[str]:

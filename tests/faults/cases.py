@@ -9,6 +9,7 @@ from tests.small_methods import GRADIENTS
 
 TDATTR = Path(__file__).parents[2] / "tdattr"
 CALLS = ("plan", "share", "shared")  # what a stage's name is the first argument of
+STAGE = "stage"  # the attribute of such a class
 WEIGHTS = "WEIGHTS"  # in a command: a file of weights that another run has trained
 VAE = "FOLDER_OF_A_VAE"  # in a command: one with random weights
 BASE = "base"  # the case of tdattr-base
@@ -32,6 +33,8 @@ SMALL = [
 DIGITS = [*SMALL, "dataset=digits", "dataset.recipe.guidance=2.0", "remove.groups=[2,3,4,5,6,7,8,9]"]
 CLASSIFIER = ["steps=6", "batch_size=8"]
 ELBO = ["elbo.stride=197", "protocol=logo"]
+SMOOTH = [*DIGITS, "train.epsilon=1e-3"]
+DRAWS, OUTPUT = "method.gradients.draws=2", ["method.output.draws=2", *ELBO]
 ABU = ["method=abu", "method.draws=8", "method.batch_size=8", "method.score.pairs=4", "method.fisher.damping=1.0"]
 
 CASES: dict[str, list[str]] = {
@@ -70,12 +73,21 @@ CASES: dict[str, list[str]] = {
         *[*DIGITS, "method=features", *(f"method.extractor.{setting}" for setting in CLASSIFIER)],
         *["health.samples=6", *(f"health.extractor.{setting}" for setting in CLASSIFIER)],
     ],
+    "metagradient": [
+        *[*SMOOTH, "method=metagradient", "method.weight=0.5", "train.removal=empty"],
+        *["output@method.output=pixels", "method.output.directions=2"],
+    ],
+    "group_metagradient": [*SMOOTH, "method=group_metagradient", "method.points=2", *OUTPUT],
+    "tracin_training": [*SMOOTH, "method=tracin_training", "method.checkpoints=3", DRAWS],
+    "source": [*SMOOTH, "method=source", "method.checkpoints=3", DRAWS],
+    "ekfac": [*SMOOTH, "method=ekfac", DRAWS],
     BASE: [*BASE_MODEL, "trainer.threads=1", f"folder=${{paths.artifacts}}/{PUBLISHED}"],
 }
 
 
 def stages_of_code() -> list[str]:
-    """The names of all stages, as the source code has them: the first arguments of the calls that plan artifacts."""
+    """The names of all stages, as the source code has them: the first arguments of the calls that plan artifacts, and
+    what classes that share such a call have in its place."""
     stages: set[str] = set()
     for path in sorted(TDATTR.rglob("*.py")):
         tree = ast.parse(path.read_text())
@@ -87,9 +99,13 @@ def stages_of_code() -> list[str]:
             if isinstance(target, ast.Name)
         }
         for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in CALLS:
+            if isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", None)) in CALLS:
                 name = node.args[0] if node.args else None
                 value = constants.get(name.id) if isinstance(name, ast.Name) else getattr(name, "value", None)
-                if isinstance(value, str):
-                    stages.add(value)
+            elif isinstance(node, ast.AnnAssign) and getattr(node.target, "id", None) == STAGE:
+                value = getattr(node.value, "value", None)
+            else:
+                continue
+            if isinstance(value, str):
+                stages.add(value)
     return sorted(stages)

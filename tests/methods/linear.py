@@ -16,11 +16,12 @@ class Flat(Network):
     parts: ClassVar = {"all": ("*",)}
     conditional, has_null, knows_augmentation = False, True, False
 
-    def __init__(self) -> None:
+    def __init__(self, dropout: float = 0.0) -> None:
         super().__init__()
         with torch.random.fork_rng():
             torch.manual_seed(0)
             self.linear = nn.Linear(VALUES, VALUES)
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, c_noise: Tensor, given: Given = NOTHING) -> Tensor:
-        return self.linear(x.flatten(1)).view_as(x)
+        return self.linear(self.dropout(x.flatten(1))).view_as(x)

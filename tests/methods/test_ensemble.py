@@ -75,7 +75,9 @@ def world(context: Context, asked: list[str]) -> Context:
 
     def member(name: str) -> Member:
         asked.append(name)
-        return Member(Scores(values(name), IDS), {"a": 2.0, "b": 0.5, "c": 1.0}[name])
+        return Member(
+            Scores(values(name), IDS), {"a": 2.0, "b": 0.5, "c": 1.0}[name], len(values(name)) * [{"steps": 3.0}]
+        )
 
     return replace(context, member=member)
 
@@ -98,8 +100,14 @@ def test_scores_are_the_inverse_of_weighted_rank(context: Context) -> None:
         places = {name: rankdata(-values(name)[query].numpy(), method="ordinal") for name in "abc"}
         expected = 1 / (10 * places["a"] + 0.5 * places["b"] + 3 * places["c"])
         np.testing.assert_allclose(scored.scores, expected, rtol=1e-12)
-        assert scored.facts == {"member_seconds": 3.5}
+        assert scored.facts == {"member_seconds": 3.5, "a.steps": 3.0, "b.steps": 3.0, "c.steps": 3.0}
     assert len(asked) == 3
+
+
+def test_members_are_warned_of_by_their_names_and_settings() -> None:
+    facts = {"member_seconds": 3.5, "a.capped": 1.0, "b.capped": 0.0, "c.steps": 3.0}
+    [said] = ensemble(a=10, b=0.5, c=3).warn(facts)
+    assert said.startswith("a: The unlearning of 100%") and "ended at method.members.a.unlearn.max_steps" in said
 
 
 def test_one_member_keeps_its_order_with_ties_in_the_order_of_the_ids(context: Context) -> None:

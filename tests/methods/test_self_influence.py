@@ -172,3 +172,5 @@ def test_the_items_that_go_back_together_are_as_many_as_memory_holds(monkeypatch
     needed = room.count_room(1000, 50, 100, 7).memory
     monkeypatch.setattr(room, "find_free_memory", lambda _: 2 * needed)
     assert room.fit_queries(1000, 50, 100, 50, device) == 7
+    assert room.fit_queries(1000, 50, 100, 50, device, needed) < 7  # which something else takes of it
+    assert room.fit_queries(1000, 50, 100, 50, torch.device("cuda"), needed) == 7  # not of the device's own

@@ -26,7 +26,7 @@ from tdattr.methods.weighted_training import load_weights, open_training
 from tdattr.scoring.ekfac import Curvature
 from tdattr.scoring.gradients import GradientConfig
 from tdattr.scoring.projection import ProjectionConfig
-from tdattr.seeding import generator, normal
+from tdattr.seeding import generator, normal, torch_seed
 from tests.methods.linear import Flat
 
 GRADIENTS = GradientConfig("loss", 30, "training", False, "all", ProjectionConfig("none", 8, 1))
@@ -39,9 +39,9 @@ METAGRADIENT = Metagradient("metagradient", LossOutput("loss", 30, "training"), 
 def make_world(make_trained_world: Callable[..., Context], tiny_train: Any) -> Callable[..., Context]:
     """What makes a context of one linear layer; names change the training, nearly gradient descent."""
 
-    def make(**changes: Any) -> Context:
+    def make(dropout: float = 0.0, **changes: Any) -> Context:
         plain = {"steps": 300, "epsilon": 1.0, "learning_rate": 1.0, "weight_decay": 0.0, "warmup_steps": 1, "ema": 0.5}
-        return make_trained_world(tiny_train(**(plain | changes)), Flat)
+        return make_trained_world(tiny_train(**(plain | changes)), lambda: Flat(dropout))
 
     return make
 
@@ -127,10 +127,13 @@ def test_scales_are_those_of_the_weights_that_have_gradients(world: Context) -> 
     assert layout.names[0] == "linear.weight" and scales.tolist() == [pytest.approx(0.25 * (1 / 4) + 0.75 / 8), 0.5]
 
 
-@pytest.mark.parametrize("clip", [None, 1e-3])
-def test_scales_are_what_adamw_multiplies_gradients_by(clip: float | None, make_world: Callable[..., Context]) -> None:
-    """In the second step and in the fourth of four, where its bias is large."""
-    world = make_world(steps=4, epsilon=1e-3, clip=clip)
+@pytest.mark.parametrize(("clip", "dropout"), [(None, 0.0), (1e-3, 0.0), (1e-3, 0.9)])
+def test_scales_are_what_adamw_multiplies_gradients_by(
+    clip: float | None, dropout: float, make_world: Callable[..., Context]
+) -> None:
+    """In the second step and in the fourth of four, where its bias is large; with the clipping and the dropout of that
+    very step."""
+    world = make_world(dropout, steps=4, epsilon=1e-3, clip=clip)
     kept = replace(METHOD, checkpoints=2).plan_segments(world).get()
     training, layout = open_training(world)
     states = list(training.states(layout, 0, 4, None))
@@ -138,7 +141,8 @@ def test_scales_are_what_adamw_multiplies_gradients_by(clip: float | None, make_
     for checkpoint in (1, 3):
         weights, _, second, _ = parts(states[checkpoint])
         deviation = (second / (1 - gamma**checkpoint)).sqrt() + 1e-3
-        network = load_weights(Flat(), layout, weights).requires_grad_(True)
+        network = load_weights(Flat(dropout), layout, weights).requires_grad_(True).train()
+        torch.manual_seed(torch_seed(world.seed, "train.dropout", checkpoint, 0))
         world.diffusion.loss(network, *training.batches[checkpoint].inputs).mean().backward()
         length = torch.cat([value.grad.flatten() for value in network.parameters()]).norm()
         share = 1.0 if clip is None else min(1.0, clip / float(length))

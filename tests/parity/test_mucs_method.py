@@ -171,7 +171,9 @@ def test_ensembles(make_context: Callable[..., Context]) -> None:
     scores = entry.tensors(torch.float64)["scores"]
     names = ["first", "second", "third"]
     weights = dict(zip(names, entry.constants["weights"], strict=True))
-    members = {name: Member(Scores(row[None], np.arange(9)), 0.0) for name, row in zip(names, scores, strict=True)}
+    members = {
+        name: Member(Scores(row[None], np.arange(9)), 0.0, [{}]) for name, row in zip(names, scores, strict=True)
+    }
     ensemble = Ensemble("ensemble", dict.fromkeys(names, Random("random")), weights)
     combined = ensemble.start(make_context(member=members.__getitem__))(0).scores
     entry.check("ranks", torch.stack([rank(row) for row in scores]))

@@ -1,5 +1,6 @@
 """Scores, images and similarities that are not finite end a run with a sentence that says what to change."""
 
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -9,14 +10,20 @@ import torch
 import tdattr
 from tdattr.errors import UserError
 from tdattr.features import Setting, embed_batches
+from tdattr.files import to_json
+from tdattr.metagradients.describe import tell_smoothness
 from tdattr.methods import Method, Scored
 from tdattr.methods.abu import AbU
 from tdattr.methods.das import DAS
 from tdattr.methods.forward_inf import ForwardINF
 from tdattr.methods.guda import GUDA
+from tdattr.methods.metagradient import Metagradient
 from tdattr.methods.mucs import MUCS
+from tdattr.methods.output.loss import LossOutput
+from tdattr.methods.smoothness import SmoothnessConfig
 from tdattr.methods.trak import Trak
 from tdattr.pipeline.counterfactuals import WorkspaceCounterfactuals
+from tdattr.pipeline.evaluate import VERDICT, read_verdict
 from tdattr.pipeline.generate import check_sampled
 from tdattr.pipeline.scored import check_scored
 from tdattr.pipeline.workspace import Workspace
@@ -54,6 +61,15 @@ def test_scores_that_are_not_finite_where_they_are_stored_are_refused(bad: float
     with pytest.raises(UserError, match=r"1 of 6 .* not finite, under the dampings 20: raise method.damping\.$"):
         check_scored(Scored(both), Damped(), 3)
     check_scored(Scored(scores.nan_to_num(0, 0, 0).clamp(-1, 1)), Judged(), 3)
+
+
+def test_a_growth_that_is_not_finite_is_warned_of_in_the_summary_too(tmp_path: Path) -> None:
+    (tmp_path / VERDICT).write_text(to_json({"facts": {"growth": np.inf, "smoothness": 0.9, "replay_difference": 0.0}}))
+    facts = read_verdict(tmp_path)["facts"]
+    assert facts["smoothness"] == 0.9 and np.isnan(facts["growth"])
+    method = Metagradient("metagradient", LossOutput("loss", 2, "training"), "empty", 10.0, SmoothnessConfig(0.1, 0.5))
+    [said] = method.warn(facts)
+    assert "is not smooth in its data" in said and "grow up to nan times" in tell_smoothness(facts)[0]
 
 
 @pytest.mark.parametrize("method", [MUCS, AbU, ForwardINF, GUDA, DAS, Trak])

@@ -28,7 +28,7 @@ class LossOutput(Output):
 
     @cached_property
     def gradients(self) -> GradientConfig:
-        """What other methods call the same derivatives, with which they share them."""
+        """What is differentiated, in the words of gradient methods."""
         return GradientConfig("loss", self.draws, self.levels, False, PART, ProjectionConfig("none", 8, 1))
 
     def count_evaluations(self, context: Context) -> int:
@@ -48,7 +48,7 @@ class LossOutput(Output):
         return gradients.of_items(QueryItems(context.queries), slice(query, query + 1))
 
     def plan(self, context: Context) -> list[Plan]:
-        """Those of all queries, as other methods have them."""
+        """Those of all queries, in blocks."""
         return plan_query_features(context, self.gradients)
 
     def load(self, context: Context) -> Float[Tensor, "output parameter"]:
