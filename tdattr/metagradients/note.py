@@ -9,13 +9,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tdattr.files import move_into_place, name_aside, writing
-from tdattr.interim import RESUME
+from tdattr.interim import NOTE
 
 
 def write_note(folder: Path, tensors: Mapping[str, Tensor], **numbers: int) -> None:
     """Note tensors and numbers in place of what was noted before, in one step. Raises UserError where the disk is
     full."""
-    path = folder / RESUME
+    path = folder / NOTE
     with writing(folder):
         metadata = {name: str(number) for name, number in numbers.items()}
         save_file({name: value.cpu() for name, value in tensors.items()}, name_aside(path), metadata=metadata)
@@ -24,7 +24,7 @@ def write_note(folder: Path, tensors: Mapping[str, Tensor], **numbers: int) -> N
 
 def read_note(folder: Path, device: torch.device) -> tuple[dict[str, Tensor], dict[str, int]] | None:
     """What was noted last, the tensors on the device; None where nothing was."""
-    path = folder / RESUME
+    path = folder / NOTE
     if not path.exists():
         return None
     with safe_open(path, framework="pt") as file:
