@@ -20,4 +20,5 @@ def save_items(path: Path, values: Float[Tensor, "value item"], facts: Mapping[s
 def load_items(path: Path) -> tuple[Float[Tensor, "value item"], dict[str, float]]:
     """What ``save_items`` wrote."""
     with safe_open(path, framework="pt") as file:
-        return file.get_tensor(ITEMS), {name: float(value) for name, value in file.metadata().items()}
+        facts = {name: float(value) for name, value in sorted(file.metadata().items())}  # which are in no order
+        return file.get_tensor(ITEMS), facts
