@@ -78,11 +78,10 @@ def check_room(
     """Say what it takes, and whether there is so much. ``root``: the folder of artifacts, which need not be there yet;
     ``remedy``: what helps besides training an adapter. Raises UserError."""
     there = next(path for path in (root, *root.absolute().parents) if path.exists())
-    parts = {f"the memory of {device}": (needed.memory, find_free_memory(device))}
-    if device.type == CPU:
-        parts[f"the memory of {device}"] = (needed.memory + needed.host, find_free_memory(device))
-    elif needed.host:
-        parts["the memory of the host"] = (needed.host, find_free_memory(torch.device(CPU)))
+    memory, host = (needed.memory + needed.host, 0) if device.type == CPU else (needed.memory, needed.host)
+    parts = {f"the memory of {device}": (memory, find_free_memory(device))}
+    if host:
+        parts["the memory of the host"] = (host, find_free_memory(torch.device(CPU)))
     parts["the disk of paths.outputs"] = (needed.disk, shutil.disk_usage(there).free)
     takes = " and ".join(f"{show(asked)} of {name}" for name, (asked, _) in parts.items())
     log.info("%s takes %s.", what, takes)

@@ -42,8 +42,9 @@ def count_all(context: Context, weight: float) -> Context:
         steps, weights = context.count_steps(), sum(value.numel() for value in context.skeleton().state_dict().values())
         return Cost(Work(1, steps, steps * context.train.batch_size, bytes=weights * NUMBER_BYTES))
 
-    trained = plan("counted", 1, {}, build).costing(cost)
-    return replace(context, f1=Trained(trained.address, load, [*context.f1.plans, trained]), plan=plan)
+    counted = replace(context, plan=plan)
+    trained = counted.plan("counted", 1, {}, build).costing(cost)
+    return replace(counted, f1=Trained(trained.address, load, [*context.f1.plans, trained]))
 
 
 def fill(context: Context, weight: float) -> Float[Tensor, " item"]:

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tdattr.costs import Cost, Work
+from tdattr.costs import DOUBLE_BYTES, Cost, Work
 from tdattr.metagradients.describe import PREDICTION, SMOOTHNESS
 from tdattr.methods import Context
 from tdattr.methods.all_counted import fill
@@ -22,7 +22,6 @@ from tdattr.store import Plan, share_out
 
 FILE = "values.safetensors"
 VALUES = "values"
-VALUE_BYTES = 8  # of a float64
 FURTHER = (0, 1, 2)  # steps along the direction: F1 is the first of the three trainings
 FEWEST = 3  # numbers of which a correlation is taken: that of two is 1 or -1
 
@@ -86,7 +85,7 @@ def plan_trainings(context: Context, config: SmoothnessConfig, output: Output, w
             steps=steps,
             trained=steps * context.train.batch_size,
             evaluations=queries * (evaluations or 0),
-            bytes=queries * output.size * VALUE_BYTES,
+            bytes=queries * output.size * DOUBLE_BYTES,
         )
         needs = [*context.f1.plans, *output.parts(context)]
         cost = Cost(None if evaluations is None else work, needs)

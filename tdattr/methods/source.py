@@ -3,8 +3,9 @@ curvature of the steps after it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
@@ -54,8 +55,6 @@ class Source(TracInTraining):
     conditions are those that the training drew.
     """
 
-    stage: ClassVar = "source"
-
     def __post_init__(self) -> None:
         check_whole(self.gradients, "source multiplies")
 
@@ -76,6 +75,11 @@ class Source(TracInTraining):
     def work(self, context: Context) -> MethodWork:
         """The curvature, and all queries at once."""
         return MethodWork(NO_WORK, needs=[self.plan_segments(context), self.plan(context)])
+
+    def plan(self, context: Context) -> Plan:
+        """The scores of all items of the split."""
+        build = partial(self.sum_up, context)
+        return context.plan("source", 1, self.key(context), build).costing(lambda: self.cost(context))
 
     def cost(self, context: Context) -> Cost:
         """The gradients of the steps' items, and once those of the queries."""

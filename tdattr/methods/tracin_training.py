@@ -4,8 +4,9 @@ conditions that it really drew; with gradients normalised, Diffusion-ReTrac (Xie
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
@@ -41,8 +42,6 @@ class TracInTraining(Repeating, Differentiating):
     Both gradients are at the weights of a checkpoint, without dropout: in the middle of one of ``checkpoints`` segments
     of the training, each of which takes those of all its steps. As many as there are steps give TracInIdeal.
     """
-
-    stage: ClassVar = "tracin"
 
     name: str
     gradients: GradientConfig
@@ -81,12 +80,12 @@ class TracInTraining(Repeating, Differentiating):
 
     def plan(self, context: Context) -> Plan:
         """The scores of all items of the split."""
+        build = partial(self.sum_up, context)
+        return context.plan("tracin", 1, self.key(context), build).costing(lambda: self.cost(context))
 
-        def build(folder: Path) -> dict[str, Any]:
-            return self.sum_up(context, folder)
-
-        key = describe(self.gradients) | {"checkpoints": self.checkpoints, "queries": context.queries.address}
-        return context.plan(self.stage, 1, key, build).costing(lambda: self.cost(context))
+    def key(self, context: Context) -> dict[str, Any]:
+        """What the scores depend on, for addresses."""
+        return describe(self.gradients) | {"checkpoints": self.checkpoints, "queries": context.queries.address}
 
     def cost(self, context: Context) -> Cost:
         """What the scores take."""

@@ -93,7 +93,7 @@ class WayBack(Repeating):
 
     def check_way(self, context: Context, weights: int, root: Path) -> None:
         """The same, of a network of so many trained weights."""
-        outputs = len(context.queries) * self.output.size
+        outputs = self.fit(context, weights)
         room = count_room(weights, len(context.data.train), context.count_steps(), outputs)
         check_room(room, context.device, root, f"lower {self.output.counts}")
 

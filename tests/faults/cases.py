@@ -9,7 +9,6 @@ from tests.small_methods import GRADIENTS
 
 TDATTR = Path(__file__).parents[2] / "tdattr"
 CALLS = ("plan", "share", "shared")  # what a stage's name is the first argument of
-STAGE = "stage"  # the attribute of such a class
 WEIGHTS = "WEIGHTS"  # in a command: a file of weights that another run has trained
 VAE = "FOLDER_OF_A_VAE"  # in a command: one with random weights
 BASE = "base"  # the case of tdattr-base
@@ -86,8 +85,7 @@ CASES: dict[str, list[str]] = {
 
 
 def stages_of_code() -> list[str]:
-    """The names of all stages, as the source code has them: the first arguments of the calls that plan artifacts, and
-    what classes that share such a call have in its place."""
+    """The names of all stages, as the source code has them: the first arguments of the calls that plan artifacts."""
     stages: set[str] = set()
     for path in sorted(TDATTR.rglob("*.py")):
         tree = ast.parse(path.read_text())
@@ -99,13 +97,9 @@ def stages_of_code() -> list[str]:
             if isinstance(target, ast.Name)
         }
         for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", None)) in CALLS:
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in CALLS:
                 name = node.args[0] if node.args else None
                 value = constants.get(name.id) if isinstance(name, ast.Name) else getattr(name, "value", None)
-            elif isinstance(node, ast.AnnAssign) and getattr(node.target, "id", None) == STAGE:
-                value = getattr(node.value, "value", None)
-            else:
-                continue
-            if isinstance(value, str):
-                stages.add(value)
+                if isinstance(value, str):
+                    stages.add(value)
     return sorted(stages)
