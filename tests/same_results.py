@@ -109,7 +109,7 @@ CASES: dict[str, list[str]] = {
         *[override.replace("method.", "method.members.mucs.") for override in MUCS[1:]],
     ],
     "group_similarity": ["method=group_similarity", *within("method.extractor", CLASSIFIER), *ELBO],
-    "group_metagradient": ["method=group_metagradient", "method.points=2", "method.output.draws=4", *ELBO],
+    "group_metagradient": ["method=group_metagradient", "method.points=2", *ELBO],
     "logo": ["method=logo", *ELBO],
     "logo_again": ["method=pixel", "method@protocol.ceiling=logo_again", *ELBO],
     "logo_images": ["method=logo_images", *ELBO],

@@ -46,7 +46,7 @@ class GroupMetagradient(WayBack):
         if not self.output.signed:
             raise UserError(
                 f"A group's score says how much worse the query is without it, output@method.output={self.output.name} "
-                "where its picture moves: leave output@method.output=loss, or choose elbo."
+                "where its picture moves: leave output@method.output=elbo, or choose loss."
             )
 
     @property

@@ -81,7 +81,7 @@ METHODS: dict[str, list[str]] = {
     "features": ["method=features", *CLASSIFIER],
     "forward_inf": ["method=forward_inf", *SHIFT],
     "gradient_cosine": ["method=gradient_cosine", *GRADIENTS],
-    "group_metagradient": ["method=group_metagradient", *GROUPS, "method.points=2", "method.output.draws=4"],
+    "group_metagradient": ["method=group_metagradient", *GROUPS, "method.points=2"],
     "group_similarity": ["method=group_similarity", *GROUPS, *CLASSIFIER],
     "group_similarity, clip": [*GROUPS, "method=group_similarity", "extractor@method.extractor=clip_b32", *place(CLIP)],
     "guda_c": [*GUDA_C, "text@method.objective.text=pipeline", *ANCHORS],

@@ -76,7 +76,7 @@ CASES: dict[str, list[str]] = {
         *[*SMOOTH, "method=metagradient", "method.weight=0.5", "train.removal=empty"],
         *["output@method.output=pixels", "method.output.directions=2"],
     ],
-    "group_metagradient": [*SMOOTH, "method=group_metagradient", "method.points=2", *OUTPUT],
+    "group_metagradient": [*SMOOTH, "method=group_metagradient", "method.points=2", *ELBO],
     "tracin_training": [*SMOOTH, "method=tracin_training", "method.checkpoints=3", DRAWS],
     "source": [*SMOOTH, "method=source", "method.checkpoints=3", DRAWS],
     "ekfac": [*SMOOTH, "method=ekfac", DRAWS],

@@ -1,5 +1,6 @@
 """Metagradients as a method: what really removing items does, signs, refusals, and how smooth a training is."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -217,6 +218,15 @@ def test_room_is_asked_for_until_the_derivatives_are_there(
     method.start(world)
     monkeypatch.setattr(room, "find_free_memory", lambda device: 0)
     method.check_room(lambda: world, tmp_path)
+
+
+def test_derivatives_that_are_there_do_without_those_of_the_queries(world: Context, tmp_path: Path) -> None:
+    method = replace(METHOD, smoothness=None)
+    scores = method.start(world)(0).scores
+    (of_queries,) = tmp_path.rglob("gradients")
+    shutil.rmtree(of_queries)
+    assert torch.equal(method.start(world)(0).scores, scores)
+    assert not of_queries.exists()
 
 
 def test_a_network_that_counts_while_it_trains_is_refused(world: Context) -> None:
