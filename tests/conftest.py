@@ -198,6 +198,7 @@ def tiny_train(augmentation: Callable[..., AugmentationConfig]) -> Callable[...,
             clip=None,
             selection="last",
             patience=None,
+            trainable="all",
             lora=LoraConfig(None, None, []),
             augmentation=augmentation(enabled=False),
         )

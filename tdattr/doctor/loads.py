@@ -133,7 +133,7 @@ def look_at_x(ws: Workspace) -> Finding:
 def look_at_network(ws: Workspace, network: Network) -> Iterator[Finding]:
     """Its size, and whether it is told what the items are."""
     count = sum(parameter.numel() for parameter in network.parameters())
-    what = "an adapter" if network.adapted else "a network"
+    what = "an adapter" if ws.adapter else "a part" if network.adapted else "a network"
     said = f"{ws.cfg.model.name}: {what} of {count / 1e6:.2f} M parameters under diffusion={ws.cfg.diffusion.name}"
     yield Finding("network", "fine", f"{said}.", numbers={"parameters": count})
     if ws.data.condition_size and not network.conditional:

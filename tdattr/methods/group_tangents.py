@@ -68,6 +68,7 @@ class GroupTangent:
     def build(self, folder: Path) -> None:
         """Train; goes on from what an interrupted run left in ``folder``."""
         # Lightning takes seconds to import
+        from tdattr.metagradients.same_step import check_same_step
         from tdattr.metagradients.step import Step
         from tdattr.metagradients.tangent import Tangent
         from tdattr.methods.weighted_training import open_training
@@ -76,6 +77,7 @@ class GroupTangent:
         counts, direction = self.count()
         training, layout = open_training(context, counts)
         step = Step(training.network, layout, context.diffusion, training.batches.config, context.seed)
+        check_same_step(training, step, layout, context.f1.load())
         label = f"Training with {self.name} counted {self.weight:.2g}, and its derivative"
         states = Tangent(training, step, layout, direction, folder).train(label)
         weights, tangent = (find_weights(state, context.weights).cpu().clone() for state in states)

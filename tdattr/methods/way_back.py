@@ -166,6 +166,7 @@ class WayBack(Repeating):
         """Write the derivatives of the outputs by the weights of all items of the split."""
         # Lightning takes seconds to import
         from tdattr.metagradients.backward import begin_at_end
+        from tdattr.metagradients.same_step import check_same_step
         from tdattr.metagradients.step import Step
         from tdattr.metagradients.trajectory import Trajectory
         from tdattr.methods.weighted_training import open_training
@@ -173,10 +174,12 @@ class WayBack(Repeating):
         training, layout = open_training(context, None if self.counted == 1 else fill(context, self.counted))
         if tuple(training.network.parameter_names(PART)) != layout.names:
             raise TypeError(f"{type(training.network).__name__} trains other parameters than it has in its part all")
+        step = Step(training.network, layout, context.diffusion, training.batches.config, context.seed)
+        f1 = context.f1.load()
+        check_same_step(training, step, layout, f1)
         trajectory = Trajectory(training, layout, folder)
         last = trajectory.train("Repeating the training of F1")
-        difference = compare(layout, last, context.f1.load(), context.weights)
-        step = Step(training.network, layout, context.diffusion, training.batches.config, context.seed)
+        difference = compare(layout, last, f1, context.weights)
         items, count = len(context.data.train), len(outputs)
         fitting = self.fit(context, layout.size)
         together = max(1, context.trainer.metagradient_batch // context.train.batch_size)

@@ -71,9 +71,10 @@ class Network(nn.Module, ABC):
     ``conditional``: whether it sees conditions; ``has_null``: whether it then also works without one.
     ``knows_augmentation``: whether it takes ``Given.augmentation``. ``parts``: the parts that can be trained by
     themselves, as patterns of names of parameters. ``inner``: how the names of all parameters begin that diffusers
-    would save by themselves, without it. ``adapted``: whether its parameters are those of a LoRA adapter
-    (``tdattr.networks.lora``). ``batched``: parameters of the network itself, not of a module in it, that ``forward``
-    also takes with an axis for the batch before their own, by which their gradients are found cell by cell.
+    would save by themselves, without it. ``adapted``: whether its parameters are not all of its weights, but those of a
+    LoRA adapter (``tdattr.networks.lora``) or of a part (``tdattr.networks.frozen``). ``batched``: parameters of the
+    network itself, not of a module in it, that ``forward`` also takes with an axis for the batch before their own, by
+    which their gradients are found cell by cell.
     """
 
     parts: ClassVar[Mapping[str, tuple[str, ...]]]
@@ -91,18 +92,24 @@ class Network(nn.Module, ABC):
         """The network's output for noised items ``x``; ``c_noise`` is the noise level as the network is told it."""
 
     def parameter_names(self, part: str) -> list[str]:
-        """The names of the parameters of one of ``parts``, in their order; of an adapter those that change its weights.
-        Raises UserError for an unknown part, and one that the adapter does not change."""
-        if part not in self.parts:
-            raise UserError(f"The network has no part {part!r}: choose one of {', '.join(self.parts)}.")
+        """The names of the parameters of one of ``parts``, or of those that a pattern with an asterisk names, in their
+        order; of an adapter those that change such weights. Raises UserError for an unknown part, a pattern that names
+        nothing, and where a training leaves all of it as it is."""
+        if part not in self.parts and "*" not in part:
+            raise UserError(
+                f"The network has no part {part!r}: choose one of {', '.join(self.parts)}, or give a pattern of names "
+                "of parameters, with an asterisk."
+            )
         names = {name: name_adapted(name) for name, _ in self.named_parameters()}
-        patterns = self.parts[part]
+        patterns = self.parts.get(part, (part,))
         chosen = [name for name, weight in names.items() if any(fnmatch.fnmatch(weight, at) for at in patterns)]
         if self.adapted and not chosen:
             raise UserError(
-                f"The adapter of train.lora changes nothing in the part {part!r}, which is to be trained or "
-                "differentiated: choose another one, such as all, or give train.lora.targets its layers."
+                f"train.lora or train.trainable leaves all of the part {part!r} as it is, which is to be trained or "
+                "differentiated: choose another one, such as all, or have it trained."
             )
+        if "*" in part and not chosen:
+            raise UserError(f"The network has no parameter {part}: its first one is {next(iter(names))}.")
         return chosen
 
     def weights(self) -> dict[str, Tensor]:
@@ -168,9 +175,12 @@ class NetworkConfig(Node, ABC):
         return sum(parameter.numel() for parameter in network.parameters())
 
     def outline(self) -> Network:
-        """The network on the meta device, whatever the items, whose layers ``train.lora`` may adapt. Raises UserError
-        where ``initialise`` gives no base weights."""
-        raise UserError("train.lora adapts a model that has base weights: choose model=sd15 or model=sd_tiny.")
+        """The network on the meta device, whatever the items, of which ``train.lora`` or ``train.trainable`` may train
+        a part. Raises UserError where ``initialise`` gives no base weights."""
+        raise UserError(
+            "train.lora and train.trainable train a part of a model that has base weights: choose model=sd15 or "
+            "model=sd_tiny."
+        )
 
     def initialise(self, network: Network) -> None:
         """Give a network that was built the weights with which every training starts; those that it was built with,

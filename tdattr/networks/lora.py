@@ -1,8 +1,7 @@
 """LoRA (Hu et al. 2021, arXiv 2106.09685): layers of a base model become W + alpha / rank · B A, of which A and B, the
 adapter, are trained. peft puts it in.
 
-In an adapted network the base is no parameter but buffers that are not stored: what trains, averages, stores, unlearns
-or differentiates the parameters does so with the adapter alone.
+The adapter's are the only parameters of an adapted network (``tdattr.networks.frozen``).
 """
 
 import json
@@ -15,6 +14,7 @@ from torch import nn
 
 from tdattr.configs import Settings
 from tdattr.errors import UserError
+from tdattr.networks.frozen import freeze
 from tdattr.ranges import Count, Positive
 from tdattr.seeding import torch_seed
 
@@ -60,12 +60,7 @@ def adapt(network: "Network", config: LoraConfig, seed: int = 0) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(torch_seed(seed, "lora"))
         inject_adapter_in_model(Adapter(target_modules=config.targets, **settings), network, ADAPTER)
-    for module in network.modules():
-        for name, parameter in list(module.named_parameters(recurse=False)):
-            if not parameter.requires_grad:  # peft's mark of the base
-                delattr(module, name)
-                module.register_buffer(name, parameter.detach(), persistent=False)
-    network.adapted = True
+    freeze(network)  # the base, whose parameters peft has marked as those that need no gradient
 
 
 def find_layers(network: nn.Module, targets: list[str]) -> set[str]:
@@ -90,12 +85,6 @@ def find_layers(network: nn.Module, targets: list[str]) -> set[str]:
 def describe_adapter(model: nn.Module, config: LoraConfig) -> dict[str, Any]:
     """What the results of an adapter of a model, an outline, depend on, however ``config`` says it."""
     return {"rank": config.rank, "alpha": config.scaled, "layers": sorted(find_layers(model, config.targets))}
-
-
-def share_base(network: nn.Module, copy: nn.Module) -> None:
-    """Let a copy of an adapted network use the same base, which then is in memory once."""
-    for module, other in zip(network.modules(), copy.modules(), strict=True):
-        other._buffers.update(module._buffers)
 
 
 def name_in_file(name: str) -> str:

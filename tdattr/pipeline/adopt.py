@@ -11,6 +11,7 @@ from tdattr.files import expand
 from tdattr.networks import NetworkConfig
 from tdattr.networks.lora import LoraConfig, find_layers
 from tdattr.networks.lora_file import holds_lora, read_lora
+from tdattr.training.config import TrainConfig
 from tdattr.training.weights import find_weights, read_header
 
 log = logging.getLogger(__name__)
@@ -56,7 +57,10 @@ def adopt_lora(cfg: DictConfig) -> None:
         )
 
 
-def check_lora(model: NetworkConfig, lora: LoraConfig) -> None:
-    """Raise UserError where a model has no base weights to adapt, or not the layers that are named."""
-    if lora.rank is not None:
-        find_layers(model.outline(), lora.targets)
+def check_base(model: NetworkConfig, train: TrainConfig) -> None:
+    """Raise UserError where a model has no base weights that could stay as they are, or not the layers or the part that
+    are to be trained."""
+    if train.lora.rank is not None:
+        find_layers(model.outline(), train.lora.targets)
+    elif train.keeps_base:
+        model.outline().parameter_names(train.trainable)

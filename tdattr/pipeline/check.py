@@ -142,7 +142,7 @@ def check_codec(ws: Workspace) -> None:
 
 def check_checkpoint(ws: Workspace, network: Network) -> None:
     """Whether the user's own weights are those of the network, or of its adapter. Raises UserError."""
-    if ws.checkpoint is not None and network.adapted:
+    if ws.checkpoint is not None and ws.adapter:
         check_variant(ws.checkpoint, ws.diffusion, "checkpoint")
     elif ws.checkpoint is not None:
         check_weights(ws.checkpoint, network, ws.diffusion)

@@ -15,7 +15,7 @@ from tdattr.methods import Method
 from tdattr.metrics.unlearning_accuracy import UnlearningAccuracy
 from tdattr.networks import NetworkConfig
 from tdattr.overrides import explain_unknown
-from tdattr.pipeline.adopt import adopt_diffusion, adopt_lora, check_lora
+from tdattr.pipeline.adopt import adopt_diffusion, adopt_lora, check_base
 from tdattr.pipeline.dataset import derive_recipe, read_dataset
 from tdattr.pipeline.itself import adopt_itself
 from tdattr.pipeline.pictures import adopt_pictures
@@ -92,7 +92,7 @@ def build_workspace(kind: type[W], cfg: DictConfig) -> W:
         attributed_groups=top.attributed_groups,
     )
     workspace.model.check_diffusion(workspace.diffusion)
-    check_lora(workspace.model, workspace.train.lora)
+    check_base(workspace.model, workspace.train)
     return workspace
 
 

@@ -82,8 +82,10 @@ def check_teacher(ws: Workspace, teacher: Teacher, place: str) -> None:
         raise UserError(
             f"model@{place}.model must be a network that is told {told[by_variant]}, as the run's, not {told[wanted]}."
         )
-    if teacher.train.lora.rank is not None:
-        raise UserError(f"{place} has no base weights to adapt: set {place}.train.lora.rank=null.")
+    if teacher.train.keeps_base:
+        raise UserError(
+            f"{place} has no base weights: set {place}.train.lora.rank=null and {place}.train.trainable=all."
+        )
     network = taught.skeleton()
     if not network.conditional:
         raise UserError(

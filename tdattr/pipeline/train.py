@@ -20,12 +20,13 @@ from tdattr.errors import UserError
 from tdattr.files import digest_once
 from tdattr.ids import Ids, digest_ids
 from tdattr.networks import Network
-from tdattr.networks.lora import adapt
 from tdattr.networks.lora_file import read_lora
 from tdattr.pipeline.stacks import Retraining
 from tdattr.pipeline.workspace import Workspace
 from tdattr.seeding import torch_seed
 from tdattr.store import Plan
+from tdattr.training.config import ALL
+from tdattr.training.keep_base import keep_base
 from tdattr.training.weights import make_metadata
 from tdattr.wording import counted
 
@@ -188,14 +189,17 @@ def import_weights(ws: Workspace) -> Plan:
     config["keep"] = ws.train.keep
     if ws.adapter:
         config["lora"] = ws.adapter
+    if ws.train.trainable != ALL:
+        config["trainable"] = ws.train.trainable
     inputs = inputs | ws.inputs
     cost = lambda: Cost(Work(bytes=len(ws.train.stored) * ws.weight_bytes), [ws.prepared], ws.first)  # noqa: E731
     return ws.store.plan("checkpoint", 3, config, inputs, make, cost=cost)
 
 
 def own_weights(ws: Workspace) -> dict[str, Tensor]:
-    """The weights that the model brings; with an adapter those of one that changes nothing yet."""
-    if ws.train.lora.rank is not None:
+    """The weights that the model brings; where it is to be adapted, those of an adapter that changes nothing yet, or of
+    the part that would be trained."""
+    if ws.train.keeps_base:
         return build_network(ws).weights()
     network = ws.model.pretrained(*sizes(ws))
     if network is None:
@@ -223,8 +227,7 @@ def build_network(ws: Workspace, seed: int | None = None) -> Network:
     seed = ws.seed if seed is None else seed
     network = build_random(ws, seed)
     ws.model.initialise(network)
-    if ws.train.lora.rank is not None:
-        adapt(network, ws.train.lora, seed)
+    keep_base(network, ws.train, seed)
     return network
 
 
@@ -238,7 +241,7 @@ def build_random(ws: Workspace, seed: int) -> Network:
 def load_network(ws: Workspace, plan: Plan) -> Network:
     """A new copy of a trained network, in evaluation mode on the device; trained first where it must be."""
     folder = plan.get().folder
-    network = build_random(ws, ws.seed) if ws.train.lora.rank is None else build_network(ws)
+    network = build_network(ws) if ws.train.keeps_base else build_random(ws, ws.seed)
     network.load_weights(load_file(folder / f"{ws.weights}.safetensors"))
     return network.eval().requires_grad_(False).to(ws.device)
 

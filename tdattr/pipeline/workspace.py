@@ -32,7 +32,7 @@ from tdattr.metrics.choice import choose_measures
 from tdattr.metrics.similarity import Measure
 from tdattr.metrics.unlearning_accuracy import UnlearningAccuracy
 from tdattr.networks import Network, NetworkConfig
-from tdattr.networks.lora import adapt, describe_adapter
+from tdattr.networks.lora import describe_adapter
 from tdattr.pipeline.dataset import DatasetConfig
 from tdattr.pipeline.encode import attach_latents
 from tdattr.pipeline.pictures import digest_split, list_pictures, open_pictures
@@ -42,7 +42,8 @@ from tdattr.queries import QueriesConfig
 from tdattr.ranges import CountOrZero, Probability
 from tdattr.recorder import Recorder
 from tdattr.store import Artifact, Build, Plan, Store
-from tdattr.training.config import TrainConfig, TrainerConfig
+from tdattr.training.config import ALL, TrainConfig, TrainerConfig
+from tdattr.training.keep_base import keep_base
 
 log = logging.getLogger(__name__)
 
@@ -213,8 +214,7 @@ class Workspace(Settings):
         """The same for any x and conditions of any length. Raises UserError where the network does not fit them."""
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
             network = self.model.build(channels, resolution, condition)
-            if self.train.lora.rank is not None:
-                adapt(network, self.train.lora)
+            keep_base(network, self.train)
         return network
 
     @cached_property
@@ -233,6 +233,7 @@ class Workspace(Settings):
         """A digest of what decides how long a pass through the network takes on a device."""
         shape: list[Any] = [*self.x_shape[:2], self.data.condition_size, self.trainer.precision, self.trainer.devices]
         shape += [self.adapter] if self.adapter else []
+        shape += [self.train.trainable] if self.train.trainable != ALL else []
         return hashlib.sha256(json.dumps([self.model.describe(), shape]).encode()).hexdigest()[:16]
 
     @property

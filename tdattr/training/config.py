@@ -13,6 +13,7 @@ from tdattr.training.recipe import Auto
 
 WEIGHTS = ("raw", "ema")  # the trained weights themselves and their moving average, each in its .safetensors
 REPLACED = "replaced"
+ALL = "all"  # of a network: the part of that name
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class TrainConfig(Settings):
     """The ``train`` node; everything in it but ``accumulate`` matters to what is stored, so that it is part of its
     address."""
 
-    added: ClassVar = {"epsilon": 1e-8, "removal": REPLACED}
+    added: ClassVar = {"epsilon": 1e-8, "removal": REPLACED, "trainable": ALL}
 
     steps: Count | None  # or
     epochs: Count | None  # times through the items that are left
@@ -65,6 +66,7 @@ class TrainConfig(Settings):
     validation_draws: Count
     selection: Literal["last", "best"]  # last: the weights after `steps`; best: those with the lowest validation loss
     patience: Count | None  # epochs without a better validation loss before training stops; needs selection=best
+    trainable: str  # the part of the network that is trained, of base weights that otherwise stay as they are
     lora: LoraConfig  # whether an adapter is trained in place of all weights
     augmentation: AugmentationConfig
 
@@ -85,6 +87,11 @@ class TrainConfig(Settings):
             raise UserError(f"train.removal={self.removal} is for coupled trainings: set train.coupled=true.")
         if len(self.betas) != 2:
             raise UserError(f"train.betas={self.betas} must be two numbers.")
+        if self.trainable != ALL and self.lora.rank is not None:
+            raise UserError(
+                f"train.lora.rank={self.lora.rank} trains an adapter and nothing else: set train.trainable=all, or "
+                "train.lora.rank=null."
+            )
         if self.patience is not None and self.selection != "best":
             raise UserError("train.patience needs train.selection=best.")
 
@@ -92,6 +99,11 @@ class TrainConfig(Settings):
         """What lengths in epochs alone read."""
         in_epochs = self.epochs is not None or self.schedule_epochs is not None
         return {} if in_epochs else {"drop_last": f"steps={self.steps}"}
+
+    @property
+    def keeps_base(self) -> bool:
+        """Whether base weights stay as they are, and only an adapter or a part of the network is trained and stored."""
+        return self.lora.rank is not None or self.trainable != ALL
 
     @property
     def stored(self) -> tuple[str, ...]:

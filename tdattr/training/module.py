@@ -11,7 +11,7 @@ from torch.optim.swa_utils import AveragedModel
 from tdattr.diffusion import Diffusion
 from tdattr.diffusion.batch import Batch
 from tdattr.networks import Network
-from tdattr.networks.lora import share_base
+from tdattr.networks.frozen import share_base
 from tdattr.seeding import torch_seed
 from tdattr.training.config import TrainConfig
 from tdattr.training.framework import L

@@ -124,8 +124,8 @@ def spoil(weights: dict[str, torch.Tensor], name: str, folder: Path) -> None:
         (["checkpoint=whole.safetensors", "train.lora.rank=2"], "is no LoRA, which train.lora.rank=2 says that it is"),
         (["train.lora.rank=2", "train.lora.targets=[qkv]"], "has 'qkv', which is in the name of no layer"),
         (["train.lora.alpha=2"], "train.lora.alpha=2 has no effect with train.lora.rank=null"),
-        (["train.lora.rank=2", "model=dit_tiny"], "adapts a model that has base weights: choose model=sd15"),
-        (["train.lora.rank=2", "method=mucs"], "changes nothing in the part 'mlp'"),
+        (["train.lora.rank=2", "model=dit_tiny"], "part of a model that has base weights: choose model=sd15"),
+        (["train.lora.rank=2", "method=mucs"], "leaves all of the part 'mlp' as it is"),
     ],
 )
 def test_what_cannot_be_adapted_is_refused_first(folder: Path, overrides: list[str], sentence: str) -> None:

@@ -1,5 +1,7 @@
 """Metagradients against the trainings themselves: bit by bit forward, by finite differences backward."""
 
+from collections.abc import Callable
+from fnmatch import fnmatch
 from itertools import pairwise
 from typing import Any
 
@@ -17,8 +19,9 @@ from tdattr.networks import Network
 from tdattr.networks.lora import LoraConfig
 from tdattr.networks.unet import UNetConfig
 from tdattr.training.config import AugmentationConfig
+from tdattr.training.keep_base import keep_base
 from tdattr.training.pretrain import pretrain
-from tests.metagradients.trainings import SEED, STEPS, in_double, make, run
+from tests.metagradients.trainings import SEED, STEPS, in_double, make, run, train
 
 NUDGE = 1e-6  # of an item's weight: a training bends where the root of Adam comes near its epsilon
 SMOOTH = {"epsilon": 1e-5}
@@ -36,7 +39,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "replaced": {"coupled": True},
     "empty": {"coupled": True, "removal": "empty"},
 }
-ADAPTER = {"adapter": {"lora": LoraConfig(2, 4.0, ["qkv", "fc1"])}}
+PARTLY: dict[str, dict[str, Any]] = {
+    "adapter": {"lora": LoraConfig(2, 4.0, ["qkv", "fc1"])},
+    "part": {"trainable": "blocks.0.*"},
+}
 REMOVED = {"replaced": [3, 20], "empty": [3, 20]}  # before F1 is trained; none elsewhere
 
 
@@ -65,9 +71,9 @@ def test_a_training_goes_on_from_any_state(tiny_data, tiny_dit, tiny_train, edm)
     assert len(states) == STEPS + 1 and all(torch.equal(a, b) for a, b in zip(again, states[4:], strict=True))
 
 
-@pytest.mark.parametrize("name", SETTINGS | ADAPTER)
+@pytest.mark.parametrize("name", SETTINGS | PARTLY)
 def test_a_step_that_is_differentiated_is_the_step_that_is_taken(name, tiny_data, tiny_dit, tiny_train, edm):
-    settings = {"epsilon": 1e-3} | (SETTINGS | ADAPTER)[name]  # a small one magnifies rounding
+    settings = {"epsilon": 1e-3} | (SETTINGS | PARTLY)[name]  # a small one magnifies rounding
     training = make(tiny_data, tiny_dit, tiny_train, edm, dropout=0.1, removed=REMOVED.get(name, ()), **settings)
     layout = outline(training.network)
     states = list(training.states(layout, 0, STEPS, None))
@@ -79,20 +85,26 @@ def test_a_step_that_is_differentiated_is_the_step_that_is_taken(name, tiny_data
         assert ((moved - expected).norm(dim=1) <= 1e-4 * expected.norm(dim=1)).all(), number
 
 
-def test_of_an_adapted_network_the_base_is_in_memory_once(tiny_data, tiny_dit, tiny_train, edm):
-    training = make(tiny_data, tiny_dit, tiny_train, edm, **ADAPTER["adapter"])
-    assert all(".lora_" in name for name in outline(training.network).names)
+@pytest.mark.parametrize(("name", "pattern"), [("adapter", "*.lora_*"), ("part", "blocks.0.*")])
+def test_of_a_network_that_is_partly_trained_the_base_is_in_memory_once(
+    name, pattern, tiny_data, tiny_dit, tiny_train, edm
+):
+    training = make(tiny_data, tiny_dit, tiny_train, edm, **PARTLY[name])
+    assert all(fnmatch(name, pattern) for name in outline(training.network).names)
     shared = list(zip(training.network.buffers(), training.module.averaged.buffers(), strict=True))
     assert shared and all(one.data_ptr() == other.data_ptr() for one, other in shared)
 
 
 @pytest.mark.parametrize("weights", ["raw", "ema"])
-@pytest.mark.parametrize("name", [*SETTINGS, "counted"])
+@pytest.mark.parametrize("name", [*SETTINGS, *PARTLY, "counted"])
 def test_the_derivative_is_that_of_finite_differences(name, weights, tiny_data, tiny_dit, tiny_train, edm):
-    settings = ({} if name == "plain" else SMOOTH) | SETTINGS.get(name, {})
+    settings = ({} if name == "plain" else SMOOTH) | (SETTINGS | PARTLY).get(name, {})
     training = make(tiny_data, tiny_dit, tiny_train, edm, dropout=0.1, removed=REMOVED.get(name, ()), **settings)
     labelled = training.batches.config.augmentation.enabled
     network = tiny_dit(dropout=0.1, augmentation_label=labelled, spread=0.1)
+    keep_base(network, training.batches.config)
+    if name == "adapter":
+        spread(network)  # half of its parameters are zero
     counted = np.random.default_rng(1).uniform(0.2, 1.5, len(training.batches.split)) if name == "counted" else None
     step, first = compare(training, network, weights, None if counted is None else torch.from_numpy(counted))
     if name == "clipped":
@@ -105,9 +117,24 @@ def test_the_derivative_of_a_u_net_is_that_of_finite_differences(tiny_data, tiny
     compare(training, build_unet(tiny_data.condition_size), "ema", None)
 
 
-def compare(training: Training, network: Network, weights: str, counted: Tensor | None) -> tuple[Step, Tensor]:
+@pytest.mark.parametrize("name", ["smooth", "clipped", "cosine", "empty"])
+def test_the_derivative_is_that_of_trainings_that_torch_runs(name, tiny_data, tiny_dit, tiny_train, edm):
+    settings = SMOOTH | SETTINGS[name] | {"ema_ramp": True, "weight_decay": 0.5, "mirror": True}
+    training = make(tiny_data, tiny_dit, tiny_train, edm, dropout=0.1, removed=REMOVED.get(name, ()), **settings)
+    network = tiny_dit(dropout=0.1, spread=0.1).double().train()
+    compare(training, network, "ema", None, lambda counts: train(training, network, counts))
+
+
+def compare(
+    training: Training,
+    network: Network,
+    weights: str,
+    counted: Tensor | None,
+    retrain: Callable[[Tensor], Tensor] | None = None,
+) -> tuple[Step, Tensor]:
     """The derivatives of a training of that network in double precision with those of finite differences; its step, and
-    the state that it begins at. ``counted``: what items count."""
+    the state that it begins at. ``counted``: what items count. ``retrain``: the state after a training in which they
+    count otherwise; by default after those steps."""
     step, layout, first = in_double(training, network.double().train(), counted)
     batches, items = training.batches, len(training.batches.split)
     place = 0 if weights == "raw" else 3
@@ -128,7 +155,8 @@ def compare(training: Training, network: Network, weights: str, counted: Tensor 
         for sign in (1, -1):
             counts = torch.ones(items, dtype=torch.float64)
             counts[item] += sign * NUDGE / (1 if counted is None else counted[item])  # of what the item counts
-            ends.append(parts(run(step, training, first, counts))[place])
+            state = run(step, training, first, counts) if retrain is None else retrain(counts)
+            ends.append(parts(state)[place])
         expected = directions @ (ends[0] - ends[1]) / (2 * NUDGE)
         assert torch.allclose(found[:, item], expected, rtol=1e-5, atol=1e-7 * float(found.abs().max())), item
     return step, first
@@ -151,7 +179,12 @@ def build_unet(condition: int) -> Network:
         c_noise="log_sigma",
     )
     network = config.build(1, 8, condition)
+    spread(network)
+    return network
+
+
+def spread(network: Network) -> None:
+    """Move parameters off zero."""
     with torch.no_grad():
         for parameter in network.parameters():
             parameter += 0.1 * torch.randn_like(parameter)
-    return network

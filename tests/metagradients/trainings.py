@@ -1,6 +1,7 @@
 """Small trainings that tests differentiate, and run with other weights of their items."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,8 @@ from tdattr.metagradients.forward import Training
 from tdattr.metagradients.state import Layout, outline
 from tdattr.metagradients.step import Step
 from tdattr.networks import Network
-from tdattr.networks.lora import adapt
 from tdattr.training.batches import Batches
+from tdattr.training.keep_base import keep_base
 
 STEPS, SEED = 10, 3
 CPU = torch.device("cpu")
@@ -31,8 +32,7 @@ def make(
     config = config.in_steps(len(tiny_data.train))
     tiny_data.train.open_x(config.mirror)
     network = tiny_dit(dropout=dropout, augmentation_label=config.augmentation.enabled)
-    if config.lora.rank is not None:
-        adapt(network, config.lora, SEED)
+    keep_base(network, config, SEED)
     ids = np.setdiff1d(np.arange(len(tiny_data.train)), removed)
     return Training(network, Batches(tiny_data.train, ids, edm, config, SEED), CPU)
 
@@ -55,6 +55,15 @@ def run(step: Step, training: Training, state: Tensor, counts: Tensor) -> Tensor
         there = counts[slots] if batch.counts is None else counts[slots] * batch.counts
         state = step(state, there, batch, number)
     return state
+
+
+def train(training: Training, network: Network, counts: Tensor) -> Tensor:
+    """The same by the optimiser of torch, of a training of a copy of ``network``, which is in double precision."""
+    made, labels = training.batches, counts if training.batches.counts is None else counts * training.batches.counts
+    batches = DoubleBatches(made.split, made.ids, made.diffusion, made.config, made.seed, counts=labels)
+    again = Training(deepcopy(network), batches, CPU)
+    *_, last = again.states(outline(again.network), 0, STEPS, None)
+    return last
 
 
 class DoubleBatches(Batches):

@@ -85,7 +85,7 @@ def test_a_group_that_nothing_can_replace_is_refused(world: Context) -> None:
 
 
 def test_an_output_that_says_nothing_of_leaving_a_group_out_is_refused() -> None:
-    with pytest.raises(UserError, match=r"method\.output=pixels where its picture moves: leave .*=loss, or"):
+    with pytest.raises(UserError, match=r"method\.output=pixels where its picture moves: leave .*=elbo, or"):
         replace(METHOD, output=PixelsOutput("pixels", 2))
 
 

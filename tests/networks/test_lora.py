@@ -17,7 +17,8 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from tdattr.errors import UserError
 from tdattr.networks import Given
-from tdattr.networks.lora import METADATA, LoraConfig, adapt, adapter_metadata, share_base
+from tdattr.networks.frozen import share_base
+from tdattr.networks.lora import METADATA, LoraConfig, adapt, adapter_metadata
 from tdattr.networks.lora_file import read_lora
 from tdattr.networks.stable_diffusion import StableDiffusion
 from tdattr.networks.stable_diffusion_folder import UNET
@@ -110,7 +111,7 @@ def test_parts_are_those_of_the_weights_that_it_changes(folder: Path) -> None:
     names = network.parameter_names("cross_attention_kv")
     assert len(names) == 2 * 2 * 4 and all(".attn2.to_" in name and ".lora_" in name for name in names)  # A, B; k, v
     assert network.parameter_names("all") == [name for name, _ in network.named_parameters()]
-    with pytest.raises(UserError, match="changes nothing in the part 'mlp'.*such as all, or give train.lora.targets"):
+    with pytest.raises(UserError, match="leaves all of the part 'mlp' as it is.*such as all, or have it trained"):
         network.parameter_names("mlp")
     wider = adapted(folder, LoraConfig(2, None, ["to_k", "ff.net.2"]))
     assert all(".ff.net.2.lora_" in name for name in wider.parameter_names("mlp"))
