@@ -91,22 +91,32 @@ class Scores:
         order = torch.argsort(self.values, dim=1, descending=True, stable=True)[:, :k]
         return self.ids[order.numpy()]
 
-    def table(self, top: int = LISTED, items: DataFrame | None = None) -> DataFrame:
-        """The ``top`` targets of every query, best first: query, rank, the target's id or the group's name, its score
-        and, where there are, the score's standard error, the twin and what is shared with it; of scores of which only
-        the highest are decided at most ``LISTED``. With the training ``items`` also their names, if they have any.
-        Raises ValueError for scores of several dampings."""
+    def rank(self, top: int, lowest: int = 0) -> tuple[Int[np.ndarray, " rank"], Int[Tensor, "query rank"]]:
+        """The ranks, from 1, and columns of the ``top`` highest scores of every query and of so many ``lowest`` ones
+        that are not among them, best first; ties in the order of the columns. Where only the highest are decided, none
+        of the lowest."""
+        count = self.values.shape[1]
+        lowest = 0 if self.decided is not None else min(lowest, max(0, count - top))
+        order = torch.argsort(self.values, dim=1, descending=True, stable=True)
+        places = np.r_[: min(top, count), count - lowest : count]
+        return places + 1, order[:, torch.from_numpy(places)]
+
+    def table(self, top: int = LISTED, items: DataFrame | None = None, lowest: int = 0) -> DataFrame:
+        """The ``top`` targets of every query and its ``lowest``, best first: query, rank, the target's id or the
+        group's name, its score and, where there are, the score's standard error, the twin and what is shared with it;
+        of scores of which only the highest are decided these alone, at most ``LISTED``. With the training ``items``
+        also their names, if they have any. Raises ValueError for scores of several dampings."""
         import pandas as pd
 
         if self.dampings is not None:
             raise ValueError("scores of several dampings have no one order")
         top = top if self.decided is None else min(top, LISTED)
-        order = torch.argsort(self.values, dim=1, descending=True, stable=True)[:, :top]
-        count = order.shape[1]
+        ranks, order = self.rank(top, lowest)
+        count = len(ranks)
         names = np.array(self.groups) if self.groups is not None else self.ids
         columns = {
             "query": np.repeat(np.arange(len(order)), count),
-            "rank": np.tile(np.arange(1, count + 1), len(order)),
+            "rank": np.tile(ranks, len(order)),
             "id" if self.groups is None else "group": names[order.numpy()].ravel(),
             "score": self.values.gather(1, order).numpy().ravel(),
         }

@@ -1,5 +1,6 @@
 """Scores: their order, their table, and the way to a folder and back."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,17 @@ def test_the_table_has_the_best_of_every_query() -> None:
     assert table["score"].tolist() == pytest.approx([0.9, 0.7, 0.7, 0, 0, 0])
     assert len(Scores(VALUES, IDS).table()) == 2 * 5  # no more than there are
     assert len(Scores(torch.rand(2, 30), np.arange(30)).table()) == 2 * 8
+
+
+def test_the_lowest_follow_the_highest_with_their_ranks() -> None:
+    values = torch.tensor([[0.5, -3.0, 2.0, 0.0, -1.0], [1.0, 2.0, 3.0, 4.0, 5.0]])
+    scores = Scores(values, np.array([10, 11, 12, 13, 14]))
+    table = scores.table(2, lowest=2)
+    assert table["id"].tolist() == [12, 10, 14, 11, 14, 13, 11, 10]
+    assert table["rank"].tolist() == [1, 2, 4, 5] * 2
+    assert table["score"].tolist()[:4] == [2.0, 0.5, -1.0, -3.0]
+    assert scores.table(4, lowest=4)["rank"].tolist() == [1, 2, 3, 4, 5] * 2  # each once
+    assert replace(scores, decided=2).table(2, lowest=2)["rank"].tolist() == [1, 2] * 2  # the others are not known
 
 
 def test_the_table_has_standard_errors_beside_the_scores_that_they_belong_to() -> None:

@@ -30,7 +30,7 @@ class Repeating(Method):
 
     def warn(self, facts: Mapping[str, float]) -> list[str]:
         """Where the training could not be repeated."""
-        return warn_of_difference(facts[REPLAY], "the scores are those")
+        return warn_of_difference(facts.get(REPLAY, 0.0), "the scores are those")
 
 
 def check_parameters(network: Network, name: str) -> None:

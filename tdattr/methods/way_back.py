@@ -72,9 +72,16 @@ class WayBack(Repeating):
         super().check_network(network)
 
     def check(self, setup: MethodSetup) -> None:
-        """The training must be one that can be repeated, and the output must suit the variant. Raises UserError."""
+        """The training must be one that can be repeated, and the output must suit the variant; where retrainings take
+        other items in other places than F1's it is said. Raises UserError."""
         super().check(setup)
         self.output.check(setup)
+        if not setup.train.coupled:
+            log.warning(
+                "method=%s says what trainings in the order and with the noise of F1 do, and with train.coupled=false "
+                "retrainings have others: set train.coupled=true.",
+                self.name,
+            )
 
     def substitute(self, context: Context, blank: bool = False) -> Context:
         """With what is differentiated in place of F1's training and of the queries; ``blank``: of the right size, but
@@ -106,7 +113,8 @@ class WayBack(Repeating):
         return MethodWork(NO_WORK, needs=[self.plan(context, None), *trainings])
 
     def derive(self, context: Context) -> tuple[Float[Tensor, "value item"], dict[str, float]]:
-        """The derivatives of the queries' outputs by the weights of the items that F1 sees, and facts about them."""
+        """The derivatives of the queries' outputs by the weights of the items that F1 sees, where others replace those
+        that are removed less their mean, and facts about them."""
         outputs = None if self.plan(context, None).finished else self.output.load(context)
         folder = self.plan(context, outputs).get().folder
         values, facts = load_items(folder / FILE)
@@ -190,6 +198,8 @@ class WayBack(Repeating):
             begin = trajectory.go_back(step, end, together, rows.done)
             growth = begin.longest.cpu() / outputs[part].norm(dim=1).cpu()
             rows.write(items=begin.items.cpu().numpy(), growth=growth.numpy())
-        facts = {REPLAY: difference, GROWTH: float(rows.arrays["growth"].max())}
+        facts = {GROWTH: float(rows.arrays["growth"].max())}
+        if self.counted == 1:  # another training is no repetition of F1's
+            facts[REPLAY] = difference
         save_items(folder / FILE, torch.from_numpy(np.array(rows.arrays["items"])), facts)
         return facts

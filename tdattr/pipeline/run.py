@@ -49,7 +49,7 @@ ACCURACY = "accuracy.json"
 CONFIG = "config.yaml"
 EVALUATE = "evaluate"  # the last stage there is
 ATTRIBUTIONS = "attributions.csv"
-MOST_ATTRIBUTED = 20  # items or groups of every query that it has
+MOST_ATTRIBUTED = 20  # items or groups of every query that it has, from either end
 
 
 @contextmanager
@@ -173,12 +173,13 @@ def abandon(logger: Logger, started: Any) -> None:
 
 
 def save_attributions(ws: Workspace, path: Path) -> None:
-    """The highest scores of every query as a table, where the scores are still stored and have one order; all scores of
-    items for themselves."""
+    """The highest scores of every query as a table, and the lowest where those below zero count against it, where the
+    scores are still stored and have one order; all scores of items for themselves."""
     plan = attribute(ws)
     if plan.finished and ws.method.dampings is None:
         most = len(ws.ids) if ws.method.scores_itself else MOST_ATTRIBUTED
-        write_table(path, load_scores(plan.artifact).table(most, ws.data.train.items).map(quote_formula))
+        lowest = most if ws.method.signed else 0
+        write_table(path, load_scores(plan.artifact).table(most, ws.data.train.items, lowest).map(quote_formula))
 
 
 def save_scores(ws: Workspace, path: Path, summary: dict[str, Any] | None = None) -> None:

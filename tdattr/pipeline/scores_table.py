@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from tdattr.data.groups import list_owners
 from tdattr.data.names import FIELD, call_query, describe_item
@@ -43,11 +42,12 @@ COLUMNS = {  # and their types in Parquet; what is not known is null
 def tabulate_scores(
     ws: Workspace, summary: Mapping[str, Any] | None = None, most: int = MOST_ROWS
 ) -> dict[str, list[Any]] | None:
-    """The columns of ``COLUMNS``: of every query the ``most`` highest scores, best first; of a race those that it has
-    decided. ``item`` is null where groups are scored; ``group`` is the one that is scored, or the item's. Of several
-    dampings those scores that ``summary`` says are best. None where the scores or queries are not stored any more, or
-    no damping is the best one. No score is NaN, as `check_scored` refuses those that are not finite before they are
-    stored: torch would sort them before the highest."""
+    """The columns of ``COLUMNS``: of every query the ``most`` highest scores, and where a score below zero counts
+    against it as many of the lowest, best first; of a race those that it has decided. ``item`` is null where groups are
+    scored; ``group`` is the one that is scored, or the item's. Of several dampings those scores that ``summary`` says
+    are best. None where the scores or queries are not stored any more, or no damping is the best one. No score is NaN,
+    as `check_scored` refuses those that are not finite before they are stored: torch would sort them before the
+    highest."""
     scored, queries = attribute(ws), generate(ws, train(ws))
     if not (scored.finished and queries.finished):
         return None
@@ -56,7 +56,7 @@ def tabulate_scores(
         return None
     scores = choose_damping(scores, summary or {})
     known = most if scores.decided is None else min(most, scores.decided)
-    order = torch.argsort(scores.values, dim=1, descending=True, stable=True)[:, :known]
+    ranks, order = scores.rank(known, most if ws.method.signed else 0)
     count, length = order.shape
     column, query = order.numpy().ravel(), np.repeat(np.arange(count), length)
     captions, paths = tell_queries(ws, read_frame(queries.artifact.folder / TABLE).iloc[ws.queries.indices])
@@ -65,7 +65,7 @@ def tabulate_scores(
         "query": query.tolist(),
         "query_caption": pick(captions, query),
         "query_path": pick(paths, query),
-        "rank": list(range(1, length + 1)) * count,
+        "rank": ranks.tolist() * count,
         **tell_targets(ws, scores, column),
         "method": [ws.method.name] * len(query),
         "seed": [ws.seed] * len(query),
