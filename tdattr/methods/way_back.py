@@ -142,8 +142,7 @@ class WayBack(Repeating):
             said = ", ".join(f"{name} {value:.2f}" for name, value in measured.items())
             warnings.append(
                 f"The training of F1 is not smooth enough in its data ({said}, of 1) that its derivatives say what it "
-                "does a step further, so that it cannot be attributed so: raise train.epsilon, train.batch_size or "
-                "train.ema."
+                "does a step further, so that it cannot be attributed so: raise train.epsilon or train.batch_size."
             )
         return warnings
 

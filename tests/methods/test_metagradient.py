@@ -207,6 +207,15 @@ def test_what_cannot_be_repeated_is_refused(
     METHOD.check(setup(world, train=tiny_train(accumulate=2), devices=2))
 
 
+def test_of_uncoupled_trainings_a_run_is_warned(
+    world: Context, tiny_train: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    METHOD.check(setup(world, train=tiny_train(coupled=True)))
+    assert not caplog.records
+    METHOD.check(setup(world, train=tiny_train(coupled=False)))
+    assert "retrainings have others: set train.coupled=true" in caplog.text
+
+
 def test_room_is_asked_for_until_the_derivatives_are_there(
     world: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
