@@ -33,8 +33,8 @@ class Results:
     ``summary``: the content of ``summary.json``; see `list_numbers`. ``headline``: its main numbers and their
     intervals, under short names. ``pictures``: what draws grids of images. ``attributions``: makes the columns of a
     table, of numbers, texts and pictures. ``files``: makes the files of the run's report and gives them, with the run's
-    own. ``scores``: makes the columns of the highest scores, a row for each query and target; none where they are not
-    stored any more.
+    own. ``scores``: makes the columns of the highest and lowest scores, a row for each query and target; none where
+    they are not stored any more.
     """
 
     summary: dict[str, Any]

@@ -76,7 +76,7 @@ def check_room(
     needed: Room, device: torch.device, root: Path, remedy: str = "lower queries.attributed", what: str = BACK
 ) -> None:
     """Say what it takes, and whether there is so much. ``root``: the folder of artifacts, which need not be there yet;
-    ``remedy``: what helps besides training an adapter. Raises UserError."""
+    ``remedy``: what helps besides training less. Raises UserError."""
     there = next(path for path in (root, *root.absolute().parents) if path.exists())
     memory, host = (needed.memory + needed.host, 0) if device.type == CPU else (needed.memory, needed.host)
     parts = {f"the memory of {device}": (memory, find_free_memory(device))}
@@ -88,8 +88,8 @@ def check_room(
     for name, (asked, free) in parts.items():
         if asked > free:
             raise UserError(
-                f"{what} takes {show(asked)} of {name}, and {show(free)} are free: {remedy}, or train an adapter "
-                "with train.lora.rank."
+                f"{what} takes {show(asked)} of {name}, and {show(free)} are free: {remedy}, or train less "
+                "with train.lora.rank or train.trainable."
             )
 
 

@@ -79,7 +79,8 @@ def gather(ws: Workspace, summary: dict[str, Any], folder: Path, write_report: W
         own = [path for path in sorted(folder.iterdir()) if path.suffix in (".yaml", ".json", ".csv", ".parquet")]
         return [*own, evaluation / TABLE, *sorted(path for path in out.rglob("*") if path.is_file())]
 
-    rows = cache(partial(tabulate_scores, ws, summary, MOST_LOGGED // max(1, summary["num_queries"])))
+    ends = 2 if ws.method.signed else 1  # of the scores, from each of which rows are taken
+    rows = cache(partial(tabulate_scores, ws, summary, MOST_LOGGED // (ends * max(1, summary["num_queries"]))))
     return Results(summary, headline, drawn, table, list_files, lambda: rows() or {})
 
 

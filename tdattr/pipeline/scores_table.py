@@ -1,4 +1,4 @@
-"""A run's highest scores as one table in long format, for pandas, FiftyOne, Spotlight and their like."""
+"""A run's highest and lowest scores as one table in long format, for pandas, FiftyOne, Spotlight and their like."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 SCORES = "scores.parquet"  # in a run's folder
-MOST_ROWS = 1000  # of each query: those with the highest scores
+MOST_ROWS = 1000  # of each query: those with the highest scores, and as many with the lowest
 COLUMNS = {  # and their types in Parquet; what is not known is null
     "query": "int32",
     "query_caption": "string",

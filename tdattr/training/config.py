@@ -89,8 +89,7 @@ class TrainConfig(Settings):
             raise UserError(f"train.betas={self.betas} must be two numbers.")
         if self.trainable != ALL and self.lora.rank is not None:
             raise UserError(
-                f"train.lora.rank={self.lora.rank} trains an adapter and nothing else: set train.trainable=all, or "
-                "train.lora.rank=null."
+                f"train.lora.rank={self.lora.rank} trains an adapter and nothing else: set train.trainable=all."
             )
         if self.patience is not None and self.selection != "best":
             raise UserError("train.patience needs train.selection=best.")

@@ -68,7 +68,8 @@ def check_weights(path: Path, network: Network, diffusion: Diffusion, key: str =
         wrong = sorted(name for name in shapes.keys() | expected.keys() if shapes.get(name) != expected.get(name))
         if (kind := guess_kind(found)) is not None:
             raise UserError(f"{key}={path} seems to be {kind}, not the weights of a network like this model's.")
-        part = ", and train.trainable as it was trained with" if network.adapted else ""
+        inside = all(expected.get(name) == shape for name, shape in shapes.items())
+        part = ", and train.trainable as it was trained with" if inside or network.adapted else ""
         hint = ", or model=diffusers model.path=FOLDER for one that diffusers has saved" if path.name == SAVED else ""
         raise UserError(
             f"{key}={path} was made by another architecture: of its tensors and this model's {len(wrong)} do not fit, "

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from tests.e2e.console import tdattr
 from tests.e2e.tiny_text import SMALL, TOKENS
@@ -47,10 +47,13 @@ def test_only_the_part_is_trained_stored_and_differentiated(folder: Path) -> Non
         ([PART[0], "train.lora.rank=2"], "train.lora.rank=2 trains an adapter and nothing else"),
         ([PART[0], "method=mucs", "method.unlearn.trainable=unet.mid_block.*"], "leaves all of the part"),
         ([PART[0], "checkpoint=sd/unet/diffusion_pytorch_model.safetensors"], "and train.trainable as"),
+        (["checkpoint=part.safetensors"], "and train.trainable as it was trained with"),
         (["train.trainable=mlp", "model=dit_tiny"], "train a part of a model that has base weights: choose model=sd15"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_first(folder: Path, overrides: list[str], sentence: str) -> None:
+    base = load_file(folder / "sd" / "unet" / "diffusion_pytorch_model.safetensors")
+    save_file({f"unet.{name}": base[name] for name in base if name.startswith("mid_")}, folder / "part.safetensors")
     small = [value for value in SMALL if not ("model=dit_tiny" in overrides and value.startswith(("model", "diff")))]
     outputs = folder / f"refused_{abs(hash(sentence))}"
     done = tdattr(*small, TOKENS, f"paths.outputs={outputs}", *overrides, folder=folder, check=False)

@@ -151,7 +151,7 @@ def test_what_it_takes_is_said_before(
     assert "for each of the 8 items, 8 at a time: the work of at most 17 trainings" in caplog.text
     assert [plan.cost().work.gradients for plan in own.work(world).needs] == [2 * STEPS * 8 * world.train.batch_size]
     monkeypatch.setattr(room, "find_free_memory", lambda _: 0)
-    with pytest.raises(UserError, match="leave items out with remove.groups, or train an adapter"):
+    with pytest.raises(UserError, match="leave items out with remove.groups, or train less"):
         own.check_room(lambda: world, tmp_path)
 
 

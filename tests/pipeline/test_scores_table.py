@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import tdattr as library
-from tdattr.pipeline import scores_table
+from tdattr.pipeline import run, scores_table
 from tdattr.pipeline.scores_table import COLUMNS, schema, tabulate_scores, write_scores
 from tdattr.pipeline.workspace import Workspace
 from tdattr.scores import Scores, save_scores
@@ -98,6 +98,25 @@ def test_of_a_race_only_what_it_has_decided_is_there(
     assert len(table) == 3 * 3 and set(table["standard_error"]) == {0.5}
 
 
+@pytest.mark.parametrize(("signed", "places"), [(True, [0, 1, -2, -1]), (False, [0, 1])])
+def test_what_counts_against_a_query_is_there_where_a_method_says_so(
+    signed: bool, places: list[int], scored: tuple[Workspace, Scores], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ws, scores = scored
+    store(monkeypatch, tmp_path / "scores", scores)
+    monkeypatch.setattr(type(ws.method), "signed", signed)
+    ordered, count = scores.values.sort(dim=1, descending=True).values, scores.values.shape[1]
+    table = tabulate(ws, most=2)
+    assert table["score"].tolist() == ordered[:, places].flatten().tolist()
+    assert table["rank"].tolist() == [1 + place % count for place in places] * len(ordered)
+    monkeypatch.setattr(run, "MOST_ATTRIBUTED", 2)
+    monkeypatch.setattr(run, "attribute", scores_table.attribute)
+    run.save_attributions(ws, tmp_path / "attributions.csv")
+    listed = pd.read_csv(tmp_path / "attributions.csv")
+    assert listed["rank"].tolist() == table["rank"].tolist()
+    assert listed["score"].tolist() == pytest.approx(table["score"].tolist())
+
+
 def test_of_groups_there_is_a_row_each_and_no_item(
     scored: tuple[Workspace, Scores], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,15 +146,16 @@ def test_of_several_dampings_the_best_one_is_there(
 def test_it_stays_small_however_many_items_there_are(tmp_path: Path) -> None:
     """20 queries of 50 000 items, with names such as people have."""
     rng = np.random.default_rng(0)
-    rows = 20 * scores_table.MOST_ROWS
+    each = 2 * scores_table.MOST_ROWS  # from both ends
+    rows = 20 * each
     items = rng.integers(50_000, size=rows)
     names = [f"photographs/artist {item % 97}/IMG_{item:06}.jpg" for item in items.tolist()]
     nothing: list[Any] = [None] * rows
     columns = {
-        "query": np.repeat(np.arange(20), scores_table.MOST_ROWS).tolist(),
+        "query": np.repeat(np.arange(20), each).tolist(),
         "query_caption": ["query"] * rows,
         "query_path": nothing,
-        "rank": list(range(1, scores_table.MOST_ROWS + 1)) * 20,
+        "rank": [*range(1, each // 2 + 1), *range(50_001 - each // 2, 50_001)] * 20,
         "item": items.tolist(),
         "item_caption": [f"{name}, a photograph of number {item}" for name, item in zip(names, items, strict=True)],
         "item_path": [f"/data/somewhere/{name}" for name in names],
