@@ -28,12 +28,12 @@ def begin_at_end(outputs: Float[Tensor, "query parameter"], items: int, kept: st
 
 
 def step_back(
-    step: Step, training: Training, state: Tensor, number: int, after: Cotangents, together: int | None
+    step: Step, training: Training, state: Tensor, number: int, after: Cotangents, pairs: int | None
 ) -> Cotangents:
-    """Those before a step, in place of those ``after`` it. ``state``: the one before it; ``together``: queries at once,
-    None: all."""
+    """Those before a step, in place of those ``after`` it. ``state``: the one before it; ``pairs``: of query and item
+    at once, None: all."""
     batch = training.batches[number].to(state.device)
-    by_count = step.pull(state, batch, number, after.state, together)
+    by_count = step.pull(state, batch, number, after.state, pairs)
     slots = torch.from_numpy(training.batches.slots(number)).to(state.device)
     longest = torch.maximum(after.longest, after.state[find_part("raw")].norm(dim=1))
     return Cotangents(after.state, after.items.index_add(1, slots, by_count), longest)

@@ -1,6 +1,7 @@
 """A step of training as a differentiable function of the state before it and of how much each item counts."""
 
 import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import torch
@@ -44,14 +45,20 @@ class Step:
         return replace(batch, given=self.network.embed_conditions(batch.given, len(batch)))
 
     def gradient(
-        self, weights: Float[Tensor, " parameter"], counts: Float[Tensor, " batch"], batch: Batch, number: int
+        self,
+        weights: Float[Tensor, " parameter"],
+        counts: Float[Tensor, " batch"],
+        batch: Batch,
+        number: int,
+        size: int | None = None,
     ) -> Float[Tensor, " parameter"]:
         """That of the batch's loss, before it is clipped. ``counts``: what each item's loss is multiplied by, 1 in an
-        ordinary training; the denominator of the mean stays the size of the batch."""
+        ordinary training; the denominator of the mean stays the size of the batch, or of the one of so many items that
+        this is a part of."""
 
         def loss(values: Tensor) -> Tensor:
             torch.manual_seed(torch_seed(self.seed, "train.dropout", number, 0))
-            return (counts * self.losses(values, batch)).sum() / len(batch)
+            return (counts * self.losses(values, batch)).sum() / (size or len(batch))
 
         return grad(loss)(weights)
 
@@ -98,15 +105,34 @@ class Step:
         batch: Batch,
         number: int,
         after: Float[Tensor, "part query parameter"],
-        together: int | None = None,
+        pairs: int | None = None,
     ) -> Float[Tensor, "query batch"]:
         """The derivatives of outputs by how much each item counts; ``after``, those by the state after the step, become
         those by the state before it, in place: all work besides the network's is to read and write them.
-        ``together``: outputs at once, None: all. AdamW is differentiated by hand, the gradient by torch."""
+        ``pairs``: of output and item at once, None: all; items of a batch whose dropout masks are drawn for all of them
+        are never apart. AdamW is differentiated by hand, the gradient by torch."""
         weights, first, second, _ = parts(state)
         batch = self.embed(batch)
         counts = read_counts(batch, state)
-        gradient, pull = vjp(lambda at, count: self.gradient(at, count, batch, number), weights, counts)[:2]
+        each = len(batch) if pairs is None or self.network.has_dropout else min(pairs, len(batch))
+        pieces = [slice(begin, begin + each) for begin in range(0, len(batch), each)]
+
+        def differentiate(piece: slice) -> tuple[Tensor, Callable[..., tuple[Tensor, Tensor]]]:
+            def compute(at: Tensor, count: Tensor) -> Tensor:
+                return self.gradient(at, count, batch[piece], number, len(batch))
+
+            found = vjp(compute, weights, counts[piece])
+            return found[0], found[1]
+
+        pulls: Iterable[Callable[..., tuple[Tensor, Tensor]]]
+        if len(pieces) == 1:
+            gradient, pull = differentiate(pieces[0])
+            pulls = [pull]
+        else:  # the gradient of all, then piece by piece once more
+            gradient = torch.zeros_like(weights)
+            for piece in pieces:
+                gradient += self.gradient(weights, counts[piece], batch[piece], number, len(batch))
+            pulls = (differentiate(piece)[1] for piece in pieces)
         moved, share = self.move(number), self.clipped(gradient)
         clipped = share * gradient
         first, second = moved.moments(first, second, clipped)
@@ -117,18 +143,21 @@ class Step:
         by_first.addcmul_(by_weights, 1 / deviation, value=-moved.rate)
         by_second.addcmul_(by_weights, moved.slope(first, second, deviation))
         by_weights.mul_(moved.decay)
-        pulled = vmap(pull)
-        by_counts, queries = [], len(by_weights)
-        for begin in range(0, queries, together or queries):
-            part = slice(begin, begin + (together or queries))
-            by_gradient = torch.mul(by_second[part], 2 * (1 - moved.gamma) * clipped)
-            by_gradient.add_(by_first[part], alpha=1 - moved.beta)
-            through, by_count = pulled(self.pull_clipped(by_gradient, gradient, share))
-            by_weights[part].add_(through.detach())
-            by_counts.append(by_count.detach())
+        queries = len(by_weights)
+        together = queries if pairs is None else max(1, pairs // each)
+        by_counts = gradient.new_zeros(queries, len(batch))
+        for piece, pull in zip(pieces, pulls, strict=True):
+            pulled = vmap(pull)
+            for begin in range(0, queries, together):
+                part = slice(begin, begin + together)
+                by_gradient = torch.mul(by_second[part], 2 * (1 - moved.gamma) * clipped)
+                by_gradient.add_(by_first[part], alpha=1 - moved.beta)
+                through, by_count = pulled(self.pull_clipped(by_gradient, gradient, share))
+                by_weights[part].add_(through.detach())
+                by_counts[part, piece] = by_count.detach()
         by_first.mul_(moved.beta)
         by_second.mul_(moved.gamma)
-        return torch.cat(by_counts)
+        return by_counts
 
     def clipped(self, gradient: Float[Tensor, " parameter"]) -> Float[Tensor, ""]:
         """What a gradient is multiplied by, so that it is no longer than ``train.clip``."""

@@ -72,9 +72,9 @@ class Trajectory:
         bar.close()
         return self.load(self.steps)
 
-    def go_back(self, step: Step, end: Cotangents, together: int, first: int = 0) -> Cotangents:
+    def go_back(self, step: Step, end: Cotangents, pairs: int, first: int = 0) -> Cotangents:
         """The cotangents before the first step, of those after the last; from where an interrupted run stood.
-        ``together``: queries at once; ``first``: the number of the first of these queries among all."""
+        ``pairs``: of query and item at once; ``first``: the number of the first of these queries among all."""
         found = self.resume(end, first)
         after, reached = (end, self.steps) if found is None else found
         bar = Bar("Back through the training of F1", self.steps, self.steps - reached)
@@ -83,7 +83,7 @@ class Trajectory:
                 last = min(begin + self.stretch, self.steps) - 1
                 states = list(self.training.states(self.layout, begin, last, self.load(begin)))
                 for offset in reversed(range(len(states))):
-                    after = step_back(step, self.training, states[offset], begin + offset, after, together)
+                    after = step_back(step, self.training, states[offset], begin + offset, after, pairs)
                     bar.advance()
                 write_note(self.folder, after._asdict(), **{BEGIN: begin, FIRST: first})
         bar.close()

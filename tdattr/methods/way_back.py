@@ -189,12 +189,11 @@ class WayBack(Repeating):
         difference = compare(layout, last, f1, context.weights)
         items, count = len(context.data.train), len(outputs)
         fitting = self.fit(context, layout.size)
-        together = max(1, context.trainer.metagradient_batch // context.train.batch_size)
         rows = Rows(folder, f"{ROWS}_back", count)
         while rows.done < count:
             part = slice(rows.done, min(rows.done + fitting, count))
             end = begin_at_end(outputs[part].to(context.device), items, context.weights)
-            begin = trajectory.go_back(step, end, together, rows.done)
+            begin = trajectory.go_back(step, end, context.trainer.metagradient_batch, rows.done)
             growth = begin.longest.cpu() / outputs[part].norm(dim=1).cpu()
             rows.write(items=begin.items.cpu().numpy(), growth=growth.numpy())
         facts = {GROWTH: float(rows.arrays["growth"].max())}

@@ -147,7 +147,7 @@ def compare(
         states.append(step(states[-1], counts, batches[number], number))
     after = begin_at_end(directions, items, weights)
     for number in reversed(range(STEPS)):
-        after = step_back(step, training, states[number], number, after, together=2)
+        after = step_back(step, training, states[number], number, after, pairs=16)
     found = after.items
     assert found.abs().max() > 0
     for item in (0, 7, 21):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from tdattr.diffusion.batch import Batch
 from tdattr.errors import UserError
 from tdattr.interim import find_interim, remove_interim
 from tdattr.metagradients import room
@@ -49,7 +50,7 @@ def go(world: World, folder: Path) -> tuple[torch.Tensor, ...]:
     trajectory = Trajectory(start(), layout, folder)
     last = trajectory.train("Training")
     end = begin_at_end(outputs(layout), 48, "ema")
-    begin = trajectory.go_back(step, end, 2)
+    begin = trajectory.go_back(step, end, 16)
     return find_weights(last, "ema"), begin.items, begin.longest
 
 
@@ -59,7 +60,7 @@ def test_kept_states_give_what_all_states_give(world: World, tmp_path: Path) -> 
     *states, last = training.states(layout, 0, STEPS, None)
     after, lengths = begin_at_end(outputs(layout), 48, "ema"), []
     for number in reversed(range(STEPS)):
-        after = step_back(step, training, states[number], number, after, together=2)
+        after = step_back(step, training, states[number], number, after, pairs=16)
         lengths.append(after.state[0].norm(dim=1))
     weights, items, longest = go(world, tmp_path)
     assert torch.equal(weights, find_weights(last, "ema")) and torch.equal(items, after.items)
@@ -70,16 +71,28 @@ def test_kept_states_give_what_all_states_give(world: World, tmp_path: Path) -> 
     assert not list(tmp_path.iterdir())
 
 
-def test_the_number_of_queries_at_once_changes_nothing(world: World) -> None:
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+@pytest.mark.parametrize("pairs", [1, 3, 8, 16])
+def test_the_number_of_pairs_at_once_changes_nothing(
+    pairs: int, dropout: float, world: World, tiny_dit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     start, step, layout = world
-    training = start()
+    training, step = start(), replace(step, network=tiny_dit(dropout=dropout, augmentation_label=False))
     state = list(training.states(layout, 0, 5, None))[-1]
-    one, all_at_once = (
-        step_back(step, training, state, 5, begin_at_end(outputs(layout), 48, "raw"), together)
-        for together in (1, None)
-    )
-    torch.testing.assert_close(one.state, all_at_once.state, rtol=1e-4, atol=1e-6)
-    torch.testing.assert_close(one.items, all_at_once.items, rtol=1e-4, atol=1e-6)
+    most: list[int] = []
+    losses = Step.losses
+
+    def note(self: Step, weights: torch.Tensor, batch: Batch) -> torch.Tensor:
+        most.append(len(batch))
+        return losses(self, weights, batch)
+
+    whole = step_back(step, training, state, 5, begin_at_end(outputs(layout), 48, "raw"), None)
+    monkeypatch.setattr(Step, "losses", note)
+    found = step_back(step, training, state, 5, begin_at_end(outputs(layout), 48, "raw"), pairs)
+    assert whole.items.norm() > 0
+    for one, other in ((found.items, whole.items), *zip(found.state, whole.state, strict=True)):
+        assert (one - other).norm() <= 1e-4 * other.norm()
+    assert max(most) == (8 if dropout else min(pairs, 8))
 
 
 @pytest.mark.parametrize(("place", "done"), [("forward", 2), ("back", 1), ("back", 6)])

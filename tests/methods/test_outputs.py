@@ -105,7 +105,7 @@ def test_derivatives_are_those_of_real_trainings(
     rows = [output.differentiate(context, trained(states[-1]), query) for query in range(2)]
     after = begin_at_end(torch.cat(rows), 48, "ema")
     for number in reversed(range(STEPS)):
-        after = step_back(step, training, states[number], number, after, together=2)
+        after = step_back(step, training, states[number], number, after, pairs=16)
     found = after.items.unflatten(0, (2, output.size))
     context = replace(context, queries=context.queries.select(slice(0, 2)))
     for item in (0, 7):
