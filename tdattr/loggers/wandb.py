@@ -170,8 +170,8 @@ class WandB(Logger):
             return self.begin("offline", run)
 
     def finish(self, recorder: Any, results: Results) -> None:
-        """The numbers are the run's summary; the attributions and the scores are tables of W&B's; the files of
-        the report an artifact."""
+        """The numbers are the run's summary; the attributions and the scores are tables of W&B's; the files of the
+        report an artifact."""
         import wandb
 
         run = recorder.run

@@ -1,7 +1,7 @@
 """A step of training as a differentiable function of the state before it and of how much each item counts."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -124,15 +124,13 @@ class Step:
             found = vjp(compute, weights, counts[piece])
             return found[0], found[1]
 
-        pulls: Iterable[Callable[..., tuple[Tensor, Tensor]]]
+        whole = None
         if len(pieces) == 1:
-            gradient, pull = differentiate(pieces[0])
-            pulls = [pull]
-        else:  # the gradient of all, then piece by piece once more
+            gradient, whole = differentiate(pieces[0])
+        else:  # that of all, and below piece by piece once more
             gradient = torch.zeros_like(weights)
             for piece in pieces:
                 gradient += self.gradient(weights, counts[piece], batch[piece], number, len(batch))
-            pulls = (differentiate(piece)[1] for piece in pieces)
         moved, share = self.move(number), self.clipped(gradient)
         clipped = share * gradient
         first, second = moved.moments(first, second, clipped)
@@ -146,8 +144,8 @@ class Step:
         queries = len(by_weights)
         together = queries if pairs is None else max(1, pairs // each)
         by_counts = gradient.new_zeros(queries, len(batch))
-        for piece, pull in zip(pieces, pulls, strict=True):
-            pulled = vmap(pull)
+        for piece in pieces:
+            pulled = vmap(whole or differentiate(piece)[1])
             for begin in range(0, queries, together):
                 part = slice(begin, begin + together)
                 by_gradient = torch.mul(by_second[part], 2 * (1 - moved.gamma) * clipped)
@@ -155,6 +153,7 @@ class Step:
                 through, by_count = pulled(self.pull_clipped(by_gradient, gradient, share))
                 by_weights[part].add_(through.detach())
                 by_counts[part, piece] = by_count.detach()
+            del pulled  # and with it the activations, before those of the next piece
         by_first.mul_(moved.beta)
         by_second.mul_(moved.gamma)
         return by_counts

@@ -59,8 +59,9 @@ def run(step: Step, training: Training, state: Tensor, counts: Tensor) -> Tensor
 
 def train(training: Training, network: Network, counts: Tensor) -> Tensor:
     """The same by the optimiser of torch, of a training of a copy of ``network``, which is in double precision."""
-    made, labels = training.batches, counts if training.batches.counts is None else counts * training.batches.counts
-    batches = DoubleBatches(made.split, made.ids, made.diffusion, made.config, made.seed, counts=labels)
+    made = training.batches
+    counted = counts if made.counts is None else counts * made.counts
+    batches = DoubleBatches(made.split, made.ids, made.diffusion, made.config, made.seed, counts=counted)
     again = Training(deepcopy(network), batches, CPU)
     *_, last = again.states(outline(again.network), 0, STEPS, None)
     return last
