@@ -14,8 +14,8 @@ from tdattr.metagradients.free_memory import find_free_memory
 from tdattr.metagradients.state import PARTS
 
 log = logging.getLogger(__name__)
-PER_QUERY = 6  # numbers a trained weight: a state and two of the weights; measured
-PER_TANGENT = 36  # the same of a step forward with its derivative; measured
+PER_QUERY = len(PARTS) + 1  # numbers a trained weight: the derivatives by a state, and those it began with
+PER_TANGENT = 2 * len(PARTS)  # the same of a state and its derivative
 HELD = 3  # how often curvature and derivatives are held at once: to be multiplied, while they are, and afterwards
 BACK = "The way back through the training of F1"
 FEWER = "choose fewer parameters with method.gradients.parameters"  # a remedy
@@ -25,28 +25,32 @@ CPU = "cpu"
 
 @dataclass(frozen=True)
 class Room:
-    """Bytes of the device's ``memory``, besides the activations of ``trainer.metagradient_batch`` pairs, of the
-    ``disk``, and of the memory of the ``host``, which a CPU has in common with it."""
+    """Bytes of the device's ``memory``, besides those of the network and of what trains it, of the ``disk``, and of the
+    memory of the ``host``, which a CPU has in common with it."""
 
     memory: int
     disk: int
     host: int = 0
 
 
-def count_room(weights: int, items: int, steps: int, queries: int) -> Room:
-    """For so many trained weights, items of the split, steps and queries."""
+def count_room(weights: int, items: int, steps: int, queries: int, step: int) -> Room:
+    """For so many trained weights, items of the split, steps and queries.
+
+    ``step``: the bytes that a step back makes.
+    """
     stretch = find_stretch(steps)
     state = len(PARTS) * weights * NUMBER_BYTES
     each = (PER_QUERY * weights + 2 * items) * NUMBER_BYTES
     kept = queries * (len(PARTS) * weights + items) * NUMBER_BYTES  # where the way back stands, and its successor
-    return Room(memory=stretch * state + queries * each, disk=(math.ceil(steps / stretch) + 1) * state + 2 * kept)
+    memory, states = stretch * state + queries * each + step, math.ceil(steps / stretch) + 1
+    return Room(memory, states * state + 2 * kept)
 
 
-def count_tangents(weights: int, tangents: int) -> Room:
+def count_tangents(weights: int, tangents: int, step: int) -> Room:
     """For so many trainings with a derivative, one after the other. Where one stands is kept, and its successor; of
-    each that is done the trained weights and their derivative."""
+    each that is done the trained weights and their derivative. ``step``: the bytes that a step makes."""
     kept = 2 * 2 * len(PARTS) + 2 * tangents
-    return Room(memory=PER_TANGENT * weights * NUMBER_BYTES, disk=kept * weights * NUMBER_BYTES)
+    return Room(memory=PER_TANGENT * weights * NUMBER_BYTES + step, disk=kept * weights * NUMBER_BYTES)
 
 
 def count_segments(weights: int, numbers: int, curvature: int = 0, segments: int = 0) -> Room:
@@ -64,10 +68,12 @@ def find_stretch(steps: int) -> int:
     return math.isqrt(steps - 1) + 1
 
 
-def fit_queries(weights: int, items: int, steps: int, queries: int, device: torch.device, host: int = 0) -> int:
+def fit_queries(
+    weights: int, items: int, steps: int, queries: int, step: int, device: torch.device, host: int = 0
+) -> int:
     """How many of the queries can go back together in half of the memory that is free, beside so many bytes of the
-    host's; at least one."""
-    none, one = (count_room(weights, items, steps, count).memory for count in (0, 1))
+    host's; at least one. ``step``: the bytes that a step back makes."""
+    none, one = (count_room(weights, items, steps, count, step).memory for count in (0, 1))
     free = find_free_memory(device) - (host if device.type == CPU else 0)
     return max(1, min(queries, (free // 2 - none) // (one - none)))
 

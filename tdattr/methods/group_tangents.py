@@ -20,6 +20,7 @@ from tdattr.metagradients.state import Layout, find_weights, outline
 from tdattr.methods import Context
 from tdattr.methods.output import count_weights
 from tdattr.methods.repeated_training import differ, warn_of_difference
+from tdattr.methods.step_room import count_along
 from tdattr.networks import Network
 from tdattr.store import Plan
 
@@ -116,5 +117,5 @@ class GroupTangent:
 def check_tangents(context: Context, missing: int, root: Path, remedy: str) -> None:
     """What so many of such trainings take must fit; it is said. ``root``: the folder of artifacts. Raises UserError."""
     if missing:
-        room = count_tangents(count_weights(context), missing)
+        room = count_tangents(count_weights(context), missing, count_along(context))
         check_room(room, context.device, root, remedy, "A training of F1 with its derivative")

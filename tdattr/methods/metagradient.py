@@ -16,6 +16,7 @@ from tdattr.metagradients.room import Room, check_room, count_room, fit_queries
 from tdattr.methods import Context, Scored, Scorer
 from tdattr.methods.all_counted import count_all
 from tdattr.methods.self_influence import ask_items, score_itself
+from tdattr.methods.step_room import count_back
 from tdattr.methods.way_back import PASSES_BACK, WayBack
 from tdattr.ranges import Range
 
@@ -69,7 +70,8 @@ class Metagradient(WayBack):
         outputs = super().fit(context, weights)
         if not self.self:
             return outputs
-        return fit_queries(weights, len(context.data.train), context.count_steps(), outputs, context.device, host)
+        items, step = len(context.data.train), count_back(context, outputs)
+        return fit_queries(weights, items, context.count_steps(), outputs, step, context.device, host)
 
     def check_way(self, context: Context, weights: int, root: Path) -> None:
         """Of self-influence, how often it goes back is said as well. Raises UserError."""
@@ -83,9 +85,9 @@ class Metagradient(WayBack):
             "Self-influence goes back for each of the %d items, %d at a time: the work of at most %d trainings.",
             outputs, together, PASSES_BACK * outputs + math.ceil(outputs / together),
         )  # fmt: skip
-        way = count_room(weights, items, context.count_steps(), together)
+        way = count_room(weights, items, context.count_steps(), together, count_back(context, together))
         needed = Room(way.memory, way.disk + derivatives + 2 * outputs * items * NUMBER_BYTES, derivatives)
-        check_room(needed, context.device, root, "leave items out with remove.groups")
+        check_room(needed, context.device, root, "lower trainer.metagradient_batch, leave items out with remove.groups")
 
     def start(self, context: Context) -> Scorer:
         """The way through the training and back, for all queries."""

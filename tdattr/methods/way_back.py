@@ -22,6 +22,7 @@ from tdattr.methods.kept_items import load_items, save_items
 from tdattr.methods.output import PART, Output, count_weights
 from tdattr.methods.repeated_training import REPLAY, Repeating, compare
 from tdattr.methods.smoothness import SmoothnessConfig, measure_smoothness, plan_trainings
+from tdattr.methods.step_room import count_back
 from tdattr.networks import Network
 from tdattr.ranges import Range
 from tdattr.rows import Rows
@@ -101,8 +102,10 @@ class WayBack(Repeating):
     def check_way(self, context: Context, weights: int, root: Path) -> None:
         """The same, of a network of so many trained weights."""
         outputs = self.fit(context, weights)
-        room = count_room(weights, len(context.data.train), context.count_steps(), outputs)
-        check_room(room, context.device, root, f"lower {self.output.counts}")
+        room = count_room(
+            weights, len(context.data.train), context.count_steps(), outputs, count_back(context, outputs)
+        )
+        check_room(room, context.device, root, f"lower {self.output.counts}, trainer.metagradient_batch")
 
     def work(self, context: Context) -> MethodWork:
         """All queries at once, and the trainings that tell how smooth F1's is."""

@@ -129,14 +129,14 @@ def test_an_interrupted_way_goes_on(
 
 
 def test_what_does_not_fit_is_refused_before_it_starts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    needed = count_room(weights=1_000_000, items=100, steps=900, queries=10)
+    needed = count_room(weights=1_000_000, items=100, steps=900, queries=10, step=7_000_000)
     state = 4 * 4_000_000
-    assert needed.memory == 30 * state + 10 * 4 * (6_000_000 + 200)  # the states of a stretch, and 10 queries
+    assert needed.memory == 30 * state + 10 * 4 * (5_000_000 + 200) + 7_000_000  # of a stretch, and 10 queries
     assert needed.disk == 31 * state + 2 * 10 * 4 * (4_000_000 + 100)
     check_room(replace(needed, memory=1), torch.device("cpu"), tmp_path / "new")
     monkeypatch.setattr(room, "find_free_memory", lambda device: needed.memory - 1)
     with pytest.raises(
-        UserError, match=r"takes 0.72 GB of the memory of cpu, and 0.72 GB are free: lower queries.attributed"
+        UserError, match=r"takes 0.69 GB of the memory of cpu, and 0.69 GB are free: lower queries.attributed"
     ):
         check_room(needed, torch.device("cpu"), tmp_path)
     with pytest.raises(UserError, match=r"of the disk of paths.outputs"):

@@ -240,9 +240,9 @@ def test_room_and_work_count_every_direction(world: Context, tmp_path: Path, mon
     method = Metagradient("metagradient", OUTPUTS["pixels"], "empty", 10.0, None)
     asked: list[int] = []
 
-    def count(weights: int, items: int, steps: int, queries: int) -> room.Room:
+    def count(weights: int, items: int, steps: int, queries: int, step: int) -> room.Room:
         asked.append(queries)
-        return room.count_room(weights, items, steps, queries)
+        return room.count_room(weights, items, steps, queries, step)
 
     monkeypatch.setattr("tdattr.methods.way_back.count_room", count)
     monkeypatch.setattr(room, "find_free_memory", lambda device: 0)

@@ -168,9 +168,9 @@ def test_the_items_that_go_back_together_are_as_many_as_memory_holds(monkeypatch
     device = torch.device("cpu")
     for memory, fitting in ((0, 1), (10**12, 50)):
         monkeypatch.setattr(room, "find_free_memory", lambda _, memory=memory: memory)
-        assert room.fit_queries(1000, 50, 100, 50, device) == fitting
-    needed = room.count_room(1000, 50, 100, 7).memory
+        assert room.fit_queries(1000, 50, 100, 50, 8, device) == fitting
+    needed = room.count_room(1000, 50, 100, 7, 8).memory
     monkeypatch.setattr(room, "find_free_memory", lambda _: 2 * needed)
-    assert room.fit_queries(1000, 50, 100, 50, device) == 7
-    assert room.fit_queries(1000, 50, 100, 50, device, needed) < 7  # which something else takes of it
-    assert room.fit_queries(1000, 50, 100, 50, torch.device("cuda"), needed) == 7  # not of the device's own
+    assert room.fit_queries(1000, 50, 100, 50, 8, device) == 7
+    assert room.fit_queries(1000, 50, 100, 50, 8, device, needed) < 7  # which something else takes of it
+    assert room.fit_queries(1000, 50, 100, 50, 8, torch.device("cuda"), needed) == 7  # not of the device's own
