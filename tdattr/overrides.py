@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 
 from tdattr.configs import UnknownSetting
 from tdattr.errors import UserError
-from tdattr.search_path import CONF, composing, load_group
+from tdattr.search_path import CONF, compose_once, composing, load_group
 
 MOST_SUGGESTED = 3
 UNTYPED = ("paths", "elbo")  # nodes of plain values, which no class describes
@@ -70,7 +70,8 @@ def parse(override: str) -> Override:
 
 def compose_bare(hydra: Any) -> DictConfig:
     """What Hydra composes for a command without overrides, whose own node is ``hydra``."""
-    return compose(hydra.job.config_name, return_hydra_config=True)
+    name = hydra.job.config_name
+    return compose_once(f"{name} bare", hydra.runtime.config_sources, lambda: compose(name, return_hydra_config=True))
 
 
 def check_overrides(cfg: DictConfig, hydra: Any, bare: DictConfig) -> None:

@@ -1,10 +1,11 @@
 """Where configs lie: the package's own folder, and what a command adds to Hydra's search path."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
@@ -20,8 +21,11 @@ from tdattr.errors import UserError, first_line
 HERE = Path(__file__).parent
 CONF = HERE / "conf" if (HERE / "conf").is_dir() else HERE.parent / "conf"  # in a wheel, in a checkout
 LOCAL = "local"
+Composed = TypeVar("Composed")
 BASIC = "hydra_plugins.tdattr_launchers.Basic"
+HYDRA = "hydra.conf"  # the package of its own configs
 FOLDERS = ("file", "pkg")  # kinds of sources that hold configs as files
+composed: dict[tuple[Any, ...], Any] = {}  # see `compose_once`
 
 # of the environment; one that is empty counts as not set, as everywhere in a shell
 OmegaConf.register_new_resolver("variable", lambda name, default: os.environ.get(name) or default, replace=True)
@@ -78,6 +82,21 @@ def composing() -> AbstractContextManager[Any]:
     return nullcontext() if running else initialize_config_dir(str(CONF), version_base="1.3")
 
 
+def compose_once(key: str, sources: Iterable[Any], make: Callable[[], Composed]) -> Composed:
+    """What ``make`` composes, or composed before under that key, of the package's configs as they are now: half a
+    second of every command of a session. Where ``sources`` has other configs it is always made. Nobody may change it.
+
+    ``sources``: entries of ``hydra.runtime.config_sources``.
+    """
+    if any(source.schema in FOLDERS and source.path not in (str(CONF), HYDRA) for source in sources):
+        return make()
+    paths = [os.path.join(folder, name) for folder, _, names in os.walk(CONF) for name in names]
+    known = (key, *((path, os.stat(path).st_mtime_ns) for path in paths if os.path.exists(path)))
+    if known not in composed:
+        composed[known] = make()
+    return composed[known]
+
+
 def load_group(group: str, sources: Iterable[Any] | None = None) -> dict[str, Any]:
     """Every config of a group by name, as plain values whose interpolations are not resolved.
 
@@ -86,19 +105,25 @@ def load_group(group: str, sources: Iterable[Any] | None = None) -> dict[str, An
     """
     if sources is None:
         sources = HydraConfig.get().runtime.config_sources if HydraConfig.initialized() else ()
+    sources = list(sources)
     folders = [
         f"file://{CONF}",
         *(f"{source.schema}://{source.path}" for source in sources if source.schema in FOLDERS),
     ]
+    return deepcopy(compose_once(group, sources, lambda: compose_group(group, folders)))
+
+
+def compose_group(group: str, folders: Iterable[str]) -> dict[str, Any]:
+    """The configs of a group by name. ``folders``: where configs lie, as Hydra writes them."""
     quoted = ["'" + folder.replace("'", r"\'") + "'" for folder in dict.fromkeys(folders)]
     search = [f"hydra.searchpath=[{','.join(quoted)}]"]
     with composing():
         names = GlobalHydra.instance().config_loader().get_group_options(group, overrides=search)
         choices = [*search, *(f"+{group}@options.{name}={name}" for name in names)]
         try:
-            composed = compose(overrides=choices)  # without any other group
+            found = compose(overrides=choices)  # without any other group
         except ConfigCompositionException:  # a choice overrides those of other groups
-            composed = compose("config", choices)
-    options = OmegaConf.to_container(composed).get("options", {})  # type: ignore[union-attr]
+            found = compose("config", choices)
+    options = OmegaConf.to_container(found).get("options", {})  # type: ignore[union-attr]
     assert isinstance(options, dict)
     return {str(name): options[name] for name in names}

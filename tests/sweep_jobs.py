@@ -4,7 +4,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 
 def jobs(command: list[str]) -> list[list[str]]:
-    """The overrides of the first job of a sweep, and of all that differ from it in one of them other than the seed."""
+    """The overrides of as few jobs of a sweep as have every value of each of its choices, other than the seed."""
     parser = OverridesParser.create()
     choices = []
     for override in map(parser.parse_override, command):
@@ -14,6 +14,5 @@ def jobs(command: list[str]) -> list[list[str]]:
             choices.append([f"{key}={value}" for value in (values[:1] if key == "seed" else values)])
         else:
             choices.append([override.input_line])
-    first = [values[0] for values in choices]
-    others = [[*first[:i], value, *first[i + 1 :]] for i, values in enumerate(choices) for value in values[1:]]
-    return [first, *others]
+    most = max(map(len, choices), default=1)
+    return [[values[number % len(values)] for values in choices] for number in range(most)]
