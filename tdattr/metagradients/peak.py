@@ -32,15 +32,15 @@ class Held(TorchDispatchMode):
 
     def hold(self, storage: torch.UntypedStorage) -> None:
         """Count a storage until nobody has it any more."""
-        place, size = id(storage), storage.nbytes()
-        if place in self.known:
+        key, size = id(storage), storage.nbytes()
+        if key in self.known:
             return
 
         def release(_: Any) -> None:
-            del self.known[place]
+            del self.known[key]
             self.bytes -= size
 
-        self.known[place] = weakref.ref(storage, release)
+        self.known[key] = weakref.ref(storage, release)
         self.bytes += size
         self.peak = max(self.peak, self.bytes)
 
@@ -52,7 +52,7 @@ def storages(values: Any) -> list[torch.UntypedStorage]:
 
 def count_peak(compute: Callable[[], object]) -> int:
     """The bytes of all that a function makes of tensors on the meta device, where as much of it as ever is there at
-    once. Torch's random state stays as it is. Raises RuntimeError where it reads numbers."""
+    once. The random state of the CPU stays as it is. Raises RuntimeError where it reads numbers."""
     with torch.random.fork_rng(devices=[]), Held() as held:
         compute()
     return held.peak

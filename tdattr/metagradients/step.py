@@ -114,7 +114,7 @@ class Step:
         weights, first, second, _ = parts(state)
         batch = self.embed(batch)
         counts = read_counts(batch, state)
-        each = len(batch) if pairs is None or self.network.has_dropout else min(pairs, len(batch))
+        each = self.split(len(batch), pairs)
         pieces = [slice(begin, begin + each) for begin in range(0, len(batch), each)]
 
         def differentiate(piece: slice) -> tuple[Tensor, Callable[..., tuple[Tensor, Tensor]]]:
@@ -157,6 +157,10 @@ class Step:
         by_first.mul_(moved.beta)
         by_second.mul_(moved.gamma)
         return by_counts
+
+    def split(self, items: int, pairs: int | None) -> int:
+        """How many items of a batch are differentiated at a time; see ``pull``."""
+        return items if pairs is None or self.network.has_dropout else min(pairs, items)
 
     def clipped(self, gradient: Float[Tensor, " parameter"]) -> Float[Tensor, ""]:
         """What a gradient is multiplied by, so that it is no longer than ``train.clip``."""

@@ -108,8 +108,9 @@ def check(ws: Workspace, overrides: Iterable[str] = (), swept: bool = False, wei
 
 
 def check_room(ws: Workspace, method: Method) -> None:
-    """Whether there is room for what is still to be scored, of an ensemble by its members. Raises UserError."""
-    if not attribute(ws, method).finished:
+    """Whether there is room for what is still to be scored, of an ensemble by its members; on this machine. Raises
+    UserError."""
+    if not ws.absent and not attribute(ws, method).finished:
         for member in method.uses().values():
             check_room(ws, member)
         method.check_room(partial(outline_context, ws, method), ws.store.root)

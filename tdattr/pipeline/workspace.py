@@ -103,6 +103,7 @@ class Workspace(Settings):
     store: Store
     accuracy: UnlearningAccuracy | None = None  # what F1 and the models without a group are classified by
     workers: int = 1  # processes that a command shares its work among
+    absent: bool = False  # the device is not here, so that nothing can be measured on it: of a plan
     attributed_groups: list[str] | None = None  # the names of the groups that are attributed; None: all
     recorder: Recorder = field(
         default_factory=Recorder

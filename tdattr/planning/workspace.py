@@ -33,9 +33,7 @@ IMAGES_READ = 16  # by which that is measured
 
 @dataclass(eq=False)
 class PlannedWorkspace(Workspace):
-    """``absent``: the device is not here, so that nothing can be measured on it."""
-
-    absent: bool = False
+    """A workspace of a plan, which looks at no more than it must."""
 
     @cached_property
     def prepared(self) -> Plan:
