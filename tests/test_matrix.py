@@ -1,4 +1,5 @@
-"""Every diffusion variant with every network and method of ``conf`` on the tiny data: what combines freely, runs.
+"""Every diffusion variant with every network of ``conf`` on the tiny data, and every method with each of both: what
+combines freely, runs.
 
 New files in ``conf/diffusion`` and ``conf/method`` are taken up by themselves, as are models called ``*_tiny``.
 """
@@ -6,6 +7,7 @@ New files in ``conf/diffusion`` and ``conf/method`` are taken up by themselves, 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -124,25 +126,29 @@ class Pair:
     train: TrainConfig
 
 
-def one_fast(names: list[str], fast: str) -> list[Any]:
-    """All of them, but only one without the marker ``slow``: every pair takes ten seconds, and there are a dozen."""
-    return [pytest.param(name, marks=() if name == fast else pytest.mark.slow) for name in names]
+def params(pairs: list[tuple[str, str]]) -> list[Any]:
+    """Those of a fixture, of which one is without the marker ``slow``: every pair takes seconds."""
+    return [
+        pytest.param(pair, id="-".join(pair), marks=() if pair == (PLAIN, "edm") else pytest.mark.slow)
+        for pair in pairs
+    ]
 
 
-@pytest.fixture(scope="module", params=one_fast(MODELS, "dit_tiny"))
-def model(request: pytest.FixtureRequest) -> str:
-    return request.param
+PLAIN = "dit_tiny"
+ALL = [(model, variant) for model in MODELS for variant in VARIANTS]
+# every model and every variant: what a method does with a network has to do with the one or the other
+COVER = [(PLAIN, variant) for variant in VARIANTS if variant not in TIMESTEPS]
+COVER += [(name, variant) for name, variant in zip([m for m in MODELS if m != PLAIN], cycle(TIMESTEPS), strict=False)]
+covering = pytest.mark.parametrize("pair", params(COVER), indirect=True, scope="module")
 
 
-@pytest.fixture(scope="module", params=one_fast(VARIANTS, "edm"))
-def variant(request: pytest.FixtureRequest) -> str:
-    return request.param
+def test_methods_meet_every_model_and_variant() -> None:
+    assert {model for model, _ in COVER} == {*MODELS} and {variant for _, variant in COVER} == {*VARIANTS}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", params=params(ALL))
 def pair(
-    model: str,
-    variant: str,
+    request: pytest.FixtureRequest,
     tiny_data: Prepared,
     tiny_train: Callable[..., TrainConfig],
     tiny_trainer: Callable[..., TrainerConfig],
@@ -152,6 +158,7 @@ def pair(
     """Trained by the real training, with augmentation and condition dropout."""
     from tdattr.training.pretrain import pretrain
 
+    model, variant = request.param
     config = composed(f"diffusion={variant}", f"model={model}")
     diffusion, network = build(config.diffusion, "diffusion"), build(config.model, "model")
     if network.c_noise == "timestep" and variant not in TIMESTEPS:
@@ -254,6 +261,7 @@ def test_pictures_are_finite_and_repeatable(pair: Pair, guidance: float | None) 
     assert torch.equal(images, generated(pair, guidance))
 
 
+@covering
 @pytest.mark.parametrize("output", choices("output"))
 def test_outputs_of_queries_have_derivatives(output: str, context: Context) -> None:
     node = build(composed("method=metagradient", f"output@method.output={output}").method, "method").output
@@ -266,6 +274,7 @@ def test_outputs_of_queries_have_derivatives(output: str, context: Context) -> N
     assert node.differentiate(context, network, 1).shape == (node.size, derivatives.shape[1])
 
 
+@covering
 @pytest.mark.filterwarnings("ignore:There is a performance drop")
 @pytest.mark.parametrize("name", METHODS)
 def test_methods_give_finite_scores(name: str, context: Context) -> None:
@@ -339,6 +348,7 @@ def other_models(context: Context, needs: frozenset[str]) -> NoCounterfactuals:
     return NoCounterfactuals(needs, groups=lambda: parts, train=train, regenerate=regenerate, teacher=teacher)
 
 
+@covering
 @pytest.mark.filterwarnings("ignore:There is a performance drop")
 @pytest.mark.parametrize("name", OF_GROUPS)
 def test_methods_of_groups_give_finite_scores_and_ask_for_what_they_declare(name: str, context: Context) -> None:
@@ -387,10 +397,11 @@ def test_what_makes_no_sense_is_said_in_one_sentence(
     assert len(set(said)) == len(said) - 1  # the two U-Nets say the same
 
 
+@covering
 @pytest.mark.filterwarnings("ignore:There is a performance drop")
 @pytest.mark.parametrize("objective", [name for name in choices("objective") if name not in ANCHORED])
 def test_every_objective_unlearns_groups(objective: str, context: Context) -> None:
-    """Under every variant and network, to finite scores that differ."""
+    """With every variant and every network, to finite scores that differ."""
     guda = small_method("method=guda_u", f"objective@method.objective={objective}")
     guda.check(setup_of(context))
     scorer = guda.start(replace(context, counterfactuals=other_models(context, guda.needs)))
