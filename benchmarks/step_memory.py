@@ -16,7 +16,7 @@ import torch
 import tdattr
 from tdattr.metagradients.state import PARTS
 from tdattr.metagradients.step import Step
-from tdattr.methods.step_room import count_back
+from tdattr.methods.step_room import CPU_GAPS, count_back
 from tdattr.methods.weighted_training import open_training
 from tdattr.pipeline.attribute import outline_context
 from tdattr.seeding import generator, normal
@@ -39,13 +39,14 @@ def main() -> None:
         *_, state = training.states(layout, 0, 1, None)
         after = normal(generator(0, "benchmark.step_memory"), len(PARTS), options.queries, layout.size)
         batch = training.batches[0]
-        counted = count_back(context, options.queries)
+        tensors = count_back(context, options.queries) / CPU_GAPS
         ctypes.CDLL(None).malloc_trim(0)  # what was freed before is not used again
         Path("/proc/self/clear_refs").write_text("5")  # the most that it held is from now on
         before = read_status("VmRSS")
         step.pull(state, batch, 0, after, context.trainer.metagradient_batch)
         grown = read_status("VmHWM") - before
-    print(f"a step back for {options.queries} queries: counted {counted / 1e6:.0f} MB, grew by {grown / 1e6:.0f} MB")
+    found = f"tensors of {tensors / 1e6:.0f} MB, grew by {grown / 1e6:.0f} MB"
+    print(f"a step back for {options.queries} queries: {found}; a run counts {CPU_GAPS} times the tensors on a CPU")
 
 
 def read_status(field: str) -> int:
