@@ -33,8 +33,8 @@ CAPTION = (
     "artifacts in the store, or by steps that were timed now. What is stored already is not in it. The memory is that "
     "of the device for the networks and one step of the largest kind that the method takes (forward passes, training, "
     "gradients of single items, each in the batches that the settings say), without datasets, what torch itself takes, "
-    "and what a way through the training of F1 holds, which a run says before it begins. What looks at images cannot be "
-    "timed beforehand (?)."
+    "and what a way through the training of F1 holds, which a run says before it begins. What looks at images cannot "
+    "be timed beforehand (?)."
 )
 
 
