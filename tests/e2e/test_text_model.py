@@ -200,12 +200,15 @@ def test_none_is_left_out() -> None:
 
 
 @pytest.mark.parametrize("overrides", works())
-def test_what_works(overrides: list[str], weights: dict[str, str], outputs: Path) -> None:
+def test_what_works(
+    overrides: list[str], weights: dict[str, str], outputs: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     scores = tdattr.attribute(tdattr.compose(settings(overrides, weights, outputs)))
     values = scores.values
     targets = 90 if "protocol=logo" not in overrides else 2 if GROUPS[-1] in overrides else 4
     assert values.shape == (2, targets)
     assert values.isfinite().all() and values.std(1).min() > 0
+    assert "is not known before" not in caplog.text  # what a step takes of the memory
 
 
 @pytest.mark.parametrize(("overrides", "sentence"), refused())

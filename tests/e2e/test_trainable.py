@@ -24,7 +24,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_only_the_part_is_trained_stored_and_differentiated(folder: Path) -> None:
     small = [*SMALL, *PART, "train.epsilon=1e-3"]
-    tdattr("method=group_metagradient", "method.smoothness=null", *LOGO, *small, folder=folder)
+    done = tdattr("method=group_metagradient", "method.smoothness=null", *LOGO, *small, folder=folder)
+    assert "The way back through the training of F1 takes" in done.stderr and "is not known before" not in done.stderr
     f1, *others = [load_file(path) for path in sorted(folder.glob("outputs/artifacts/pretrain/*/raw.safetensors"))]
     assert len(others) == 2 and f1 and all(name.startswith(LAST) for name in f1)
     for other in others:
