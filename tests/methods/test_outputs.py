@@ -246,7 +246,8 @@ def test_room_and_work_count_every_direction(world: Context, tmp_path: Path, mon
 
     monkeypatch.setattr("tdattr.methods.way_back.count_room", count)
     monkeypatch.setattr(room, "find_free_memory", lambda device: 0)
-    with pytest.raises(UserError, match=r"lower queries\.attributed, method\.output\.directions, or train less"):
+    remedy = r"lower queries\.attributed, method\.output\.directions, trainer\.metagradient_batch, or train less"
+    with pytest.raises(UserError, match=remedy):
         method.check_room(lambda: world, tmp_path)
     assert asked == [12]
     (plan,) = method.work(world).needs
