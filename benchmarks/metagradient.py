@@ -30,6 +30,13 @@ WARM = 3  # steps before the first round
 NUMBER_BYTES = 4
 
 
+def open_context(overrides: list[str], folder: str) -> Context:
+    """What the method is given, on a CPU, with its artifacts in a folder."""
+    overrides = ["experiment=metagradient", "protocol=none", *overrides, f"paths.outputs={folder}"]
+    ws = tdattr.compose([*overrides, "trainer.accelerator=cpu"])
+    return replace(outline_context(ws, ws.method), weights=ws.weights)
+
+
 def compare(context: Context, queries: int, steps: int, rounds: int) -> list[float]:
     """The ratio of every round."""
     training, layout = open_training(context)
@@ -62,9 +69,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as folder:
-        overrides = ["experiment=metagradient", "protocol=none", *options.overrides]
-        ws = tdattr.compose([*overrides, f"paths.outputs={folder}", "trainer.accelerator=cpu"])
-        context = replace(outline_context(ws, ws.method), weights=ws.weights)
+        context = open_context(options.overrides, folder)
         for queries in options.queries:
             ratios = compare(context, queries, options.steps, options.rounds)
             spread = f"({min(ratios):.2f} to {max(ratios):.2f})"

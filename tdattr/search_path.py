@@ -21,7 +21,7 @@ from tdattr.errors import UserError, first_line
 HERE = Path(__file__).parent
 CONF = HERE / "conf" if (HERE / "conf").is_dir() else HERE.parent / "conf"  # in a wheel, in a checkout
 LOCAL = "local"
-Composed = TypeVar("Composed")
+Made = TypeVar("Made")
 BASIC = "hydra_plugins.tdattr_launchers.Basic"
 HYDRA = "hydra.conf"  # the package of its own configs
 FOLDERS = ("file", "pkg")  # kinds of sources that hold configs as files
@@ -82,7 +82,7 @@ def composing() -> AbstractContextManager[Any]:
     return nullcontext() if running else initialize_config_dir(str(CONF), version_base="1.3")
 
 
-def compose_once(key: str, sources: Iterable[Any], make: Callable[[], Composed]) -> Composed:
+def compose_once(key: str, sources: Iterable[Any], make: Callable[[], Made]) -> Made:
     """What ``make`` composes, or composed before under that key, of the package's configs as they are now: half a
     second of every command of a session. Where ``sources`` has other configs it is always made. Nobody may change it.
 

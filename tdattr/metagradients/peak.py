@@ -1,4 +1,4 @@
-"""How many bytes a computation holds at most, found by going through it without numbers."""
+"""How many bytes a computation holds at most, found by going through it on the meta device."""
 
 import weakref
 from collections.abc import Callable, Mapping

@@ -172,7 +172,7 @@ class Step:
         self, after: Float[Tensor, "query parameter"], gradient: Float[Tensor, " parameter"], share: Float[Tensor, ""]
     ) -> Float[Tensor, "query parameter"]:
         """Derivatives by a gradient, of those by the clipped one, which is its ``share``."""
-        if self.config.clip is None or not (share.is_meta or share < 1):  # without numbers it is clipped
+        if self.config.clip is None or not (share.is_meta or share < 1):  # on the meta device it counts as clipped
             return after
         length = gradient.norm()
         along = (after @ gradient) * share / ((length + LENGTH_FLOOR) * length)

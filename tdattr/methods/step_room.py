@@ -1,5 +1,5 @@
 """The memory that a step of the training of F1 takes where it is differentiated, found before there is any F1: the step
-is taken on PyTorch's meta device, whose tensors have shapes and no numbers."""
+is taken on PyTorch's meta device, whose tensors have shapes but no data."""
 
 import logging
 from collections.abc import Callable
@@ -59,7 +59,7 @@ def count(context: Context, compute: Callable[[], object]) -> int:
 
 
 def blank_step(context: Context) -> "Step":
-    """Of a network without numbers."""
+    """Of the network on the meta device."""
     from tdattr.metagradients.step import Step  # Lightning takes seconds to import
 
     network = deepcopy(context.skeleton()).to(META).train()  # whoever shares the skeleton keeps it
@@ -67,12 +67,12 @@ def blank_step(context: Context) -> "Step":
 
 
 def blank(step: "Step") -> Float[Tensor, " state"]:
-    """A state without numbers."""
+    """A state there."""
     return torch.empty(len(PARTS) * step.layout.size, device=META)
 
 
 def blank_batch(context: Context, size: int) -> Batch:
-    """A batch of so many items as the training has them, without numbers."""
+    """A batch of so many items as the training has them, there."""
     x, noise = (torch.empty(size, *context.queries.x.shape[1:], device=META) for _ in range(2))
     level = context.diffusion.training_levels(generator(context.seed, "blank.level"), size)
     condition = context.data.train.condition(np.resize(context.ids, size))
@@ -82,5 +82,5 @@ def blank_batch(context: Context, size: int) -> Batch:
 
 
 def blank_counts(batch: Batch) -> Float[Tensor, " batch"]:
-    """What its items count, without numbers."""
+    """What its items count, there."""
     return torch.empty(len(batch), device=META)
