@@ -1,15 +1,23 @@
-"""Annotations checked at run time: the shapes and types of what tdattr's functions are given and return."""
+"""Annotations checked at run time: the shapes and types of what tdattr's functions are given and return.
 
-from collections.abc import Callable
-from functools import cache, reduce
+jaxtyping's own hook checks arguments twice at every call, which took a quarter of the tests' time."""
+
+import ast
+import sys
+from collections.abc import Callable, Sequence
+from functools import cache, reduce, wraps
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from inspect import isgeneratorfunction
 from operator import or_
-from types import UnionType
-from typing import Any, Protocol, Union, get_args, get_origin
+from types import CodeType, ModuleType, SimpleNamespace, UnionType
+from typing import Any, Protocol, Union, get_args, get_origin, get_type_hints
 
+import jaxtyping
 from beartype import BeartypeConf, beartype
-from jaxtyping import install_import_hook
 
 CONFIG = BeartypeConf(is_pep484_tower=True)  # an int is a float
+DECORATOR = ast.parse("__import__('tests.shapes').shapes.checked", mode="eval").body
 
 
 def loosened(hint: Any) -> Any:
@@ -23,17 +31,90 @@ def loosened(hint: Any) -> Any:
     return hint
 
 
-def checked(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``beartype``, for what can be checked; it prepares the checks at the first call, as most functions have none."""
+def resolved(hint: Any, names: dict[str, Any]) -> Any:
+    """The annotation without names in quotes; ``Any`` where one is imported for mypy alone."""
+    try:
+        return get_type_hints(SimpleNamespace(__annotations__={"hint": hint}), names, include_extras=True)["hint"]
+    except NameError:
+        return Any
+
+
+def has_shape(hint: Any) -> bool:
+    """Whether arrays are in the annotation, whose sizes are compared within a call."""
+    if get_origin(hint) is None and isinstance(hint, type):
+        return issubclass(hint, jaxtyping.AbstractArray)
+    return any(map(has_shape, get_args(hint)))
+
+
+def checked(thing: Any) -> Any:
+    """The function, or the dataclass, with checks of what it is called with and what it returns.
+
+    They are prepared at the first call, as most functions have none. Functions within functions, of which every call
+    makes another one, have them for arrays alone.
+    """
+    if isinstance(thing, type):
+        if "__dataclass_fields__" in vars(thing) and "__init__" in vars(thing):
+            thing.__init__ = checked(thing.__init__)  # type: ignore[misc]
+        return thing
+    hints = thing.__annotations__
+    shaped = any(map(has_shape, hints.values()))
+    if not hints or ("<locals>" in thing.__qualname__ and not shaped):
+        return thing
 
     @cache
-    def check() -> Callable[..., Any]:
-        function.__annotations__ = {name: loosened(hint) for name, hint in function.__annotations__.items()}
-        return beartype(conf=CONFIG)(function)
+    def prepare() -> Callable[..., Any]:
+        known = {name: loosened(resolved(hint, thing.__globals__)) for name, hint in hints.items()}
+        thing.__annotations__ = known
+        if not isgeneratorfunction(thing):
+            return beartype(conf=CONFIG)(thing)
+        del known["return"]  # what it is given is checked when it is called, what it yields is not
+        return beartype(conf=CONFIG)(wraps(thing)(lambda *arguments, **named: thing(*arguments, **named)))
 
-    return lambda *arguments, **named: check()(*arguments, **named)
+    @wraps(thing)
+    def call(*arguments: Any, **named: Any) -> Any:
+        if jaxtyping.config.jaxtyping_disable:
+            return thing(*arguments, **named)
+        if not shaped:
+            return prepare()(*arguments, **named)
+        with jaxtyping.jaxtyped("context"):
+            return prepare()(*arguments, **named)
+
+    return call
+
+
+class Decorate(ast.NodeTransformer):
+    """Decorates every function first of all, and every class last."""
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
+        node.decorator_list.append(DECORATOR)
+        self.generic_visit(node)
+        return node
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.ClassDef:
+        node.decorator_list.insert(0, DECORATOR)
+        self.generic_visit(node)
+        return node
+
+
+class Loader(SourceFileLoader):
+    def get_code(self, fullname: str) -> CodeType:
+        path = self.get_filename(fullname)
+        tree = Decorate().visit(ast.parse(self.get_data(path), path))
+        return compile(ast.fix_missing_locations(tree), path, "exec", dont_inherit=True)
+
+
+class Finder(MetaPathFinder):
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname.partition(".")[0] != "tdattr":
+            return None
+        spec = PathFinder.find_spec(fullname, path, target)
+        if spec is not None and isinstance(spec.loader, SourceFileLoader):
+            spec.loader = Loader(spec.loader.name, spec.loader.path)
+        return spec
 
 
 def check_annotations() -> None:
     """From now on modules of tdattr are imported with their annotations checked."""
-    install_import_hook("tdattr", "tests.shapes.checked")
+    sys.meta_path.insert(0, Finder())
