@@ -28,8 +28,8 @@ CPU_GAPS = 1.7  # what a CPU's heap takes for as many bytes of tensors, at most 
 
 
 def count_back(context: Context, outputs: int) -> int:
-    """The bytes that a step back for so many outputs allocates, or the step itself of a whole batch where that is more;
-    0 where it is not known."""
+    """The bytes that a step back for so many outputs allocates, or the step itself of a whole batch where that is more,
+    as it may be where a step back takes a batch in parts; 0 where it is not known."""
     step, pairs, size = blank_step(context), context.trainer.metagradient_batch, context.train.batch_size
     each = step.split(size, pairs)
     few = min(outputs, 2 * max(1, pairs // each))  # further outputs and items are differentiated as these are
@@ -39,7 +39,8 @@ def count_back(context: Context, outputs: int) -> int:
     def go_forward() -> Tensor:
         return step.gradient(state[: step.layout.size], blank_counts(whole), step.embed(whole), 0)
 
-    return max(count(context, lambda: step.pull(state, part, 0, after, pairs)), count(context, go_forward))
+    back = count(context, lambda: step.pull(state, part, 0, after, pairs))
+    return max(back, count(context, go_forward)) if len(part) < size else back
 
 
 def count_along(context: Context) -> int:
