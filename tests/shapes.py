@@ -5,6 +5,7 @@ jaxtyping's own hook checks arguments twice at every call, which took a quarter 
 import ast
 import sys
 from collections.abc import Callable, Sequence
+from copy import copy
 from functools import cache, reduce, wraps
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
@@ -17,7 +18,7 @@ import jaxtyping
 from beartype import BeartypeConf, beartype
 
 CONFIG = BeartypeConf(is_pep484_tower=True)  # an int is a float
-DECORATOR = ast.parse("__import__('tests.shapes').shapes.checked", mode="eval").body
+DECORATOR = ast.parse("__import__('tests.shapes').shapes.checked", mode="eval").body  # needs no import in the module
 
 
 def loosened(hint: Any) -> Any:
@@ -35,7 +36,7 @@ def resolved(hint: Any, names: dict[str, Any]) -> Any:
     """The annotation without names in quotes; ``Any`` where one is imported for mypy alone."""
     try:
         return get_type_hints(SimpleNamespace(__annotations__={"hint": hint}), names, include_extras=True)["hint"]
-    except NameError:
+    except (NameError, AttributeError):
         return Any
 
 
@@ -47,56 +48,60 @@ def has_shape(hint: Any) -> bool:
 
 
 def checked(thing: Any) -> Any:
-    """The function, or the dataclass, with checks of what it is called with and what it returns.
+    """The function, or the dataclass, with checks of what it is called with and of what it returns, but not of what it
+    yields. They are prepared at the first call: most functions are not called.
 
-    They are prepared at the first call, as most functions have none. Functions within functions, of which every call
-    makes another one, have them for arrays alone.
+    A function within a function is made anew by every call of the outer one. It is checked only where one of its
+    annotations names an array, and a dataclass in there is not.
     """
     if isinstance(thing, type):
         if "__dataclass_fields__" in vars(thing) and "__init__" in vars(thing):
             thing.__init__ = checked(thing.__init__)  # type: ignore[misc]
         return thing
     hints = thing.__annotations__
-    shaped = any(map(has_shape, hints.values()))
-    if not hints or ("<locals>" in thing.__qualname__ and not shaped):
+    if not hints or ("<locals>" in thing.__qualname__ and not any(map(has_shape, hints.values()))):
         return thing
 
     @cache
-    def prepare() -> Callable[..., Any]:
-        known = {name: loosened(resolved(hint, thing.__globals__)) for name, hint in hints.items()}
-        thing.__annotations__ = known
-        if not isgeneratorfunction(thing):
-            return beartype(conf=CONFIG)(thing)
-        del known["return"]  # what it is given is checked when it is called, what it yields is not
-        return beartype(conf=CONFIG)(wraps(thing)(lambda *arguments, **named: thing(*arguments, **named)))
+    def prepare() -> tuple[Callable[..., Any], bool]:
+        known = {name: resolved(hint, thing.__globals__) for name, hint in hints.items()}
+        thing.__annotations__ = {name: loosened(hint) for name, hint in known.items()}
+        started = thing
+        if isgeneratorfunction(thing):  # it is given its arguments when it is called, not when it begins to yield
+            started = wraps(thing)(lambda *arguments, **named: thing(*arguments, **named))
+        return beartype(conf=CONFIG)(started), any(map(has_shape, known.values()))
 
     @wraps(thing)
     def call(*arguments: Any, **named: Any) -> Any:
+        __tracebackhide__ = True
         if jaxtyping.config.jaxtyping_disable:
             return thing(*arguments, **named)
+        function, shaped = prepare()
         if not shaped:
-            return prepare()(*arguments, **named)
+            return function(*arguments, **named)
         with jaxtyping.jaxtyped("context"):
-            return prepare()(*arguments, **named)
+            return function(*arguments, **named)
 
     return call
 
 
 class Decorate(ast.NodeTransformer):
-    """Decorates every function first of all, and every class last."""
+    """Puts ``checked`` innermost on functions, and outermost on classes."""
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
-        node.decorator_list.append(DECORATOR)
+        node.decorator_list.append(ast.copy_location(copy(DECORATOR), node))
         self.generic_visit(node)
         return node
 
     def visit_ClassDef(self, node: ast.ClassDef) -> ast.ClassDef:
-        node.decorator_list.insert(0, DECORATOR)
+        node.decorator_list.insert(0, ast.copy_location(copy(DECORATOR), node))
         self.generic_visit(node)
         return node
 
 
 class Loader(SourceFileLoader):
+    """Compiles anew in every process, as Python's cache holds the modules without checks; all takes some seconds."""
+
     def get_code(self, fullname: str) -> CodeType:
         path = self.get_filename(fullname)
         tree = Decorate().visit(ast.parse(self.get_data(path), path))

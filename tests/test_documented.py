@@ -74,7 +74,7 @@ def finds_configs_of_its_own(words: list[str]) -> bool:
 
 
 def check_composes(program: str, words: list[str], seen: set[tuple[str, ...]]) -> None:
-    """Every job of a command that is not seen yet composes, and those with a Stable Diffusion have what it needs."""
+    """Every job of a command composes that is not in ``seen``; those with a Stable Diffusion have what it needs."""
     for job in jobs(choose_loggers(filter(is_override, words))):
         if (program, *job) in seen:
             continue

@@ -40,7 +40,9 @@ def count_back(context: Context, outputs: int) -> int:
         return step.gradient(state[: step.layout.size], blank_counts(whole), step.embed(whole), 0)
 
     back = count(context, lambda: step.pull(state, part, 0, after, pairs))
-    return max(back, count(context, go_forward)) if len(part) < size else back
+    if each >= size or not back:  # then the whole batch is in it, or nothing is known
+        return back
+    return max(back, count(context, go_forward))
 
 
 def count_along(context: Context) -> int:

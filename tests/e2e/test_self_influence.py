@@ -40,7 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module", params=["tracin", "trak", "das"])
+@pytest.fixture(scope="module", params=["tracin", "trak", "dtrak", "das"])
 def run(request: pytest.FixtureRequest, folder: Path) -> tuple[str, Path, str]:
     """A method, the folder of its run, and what was printed."""
     done = tdattr(f"method={request.param}", *ITSELF, *SMALL, "hydra.run.dir=run", folder=folder)

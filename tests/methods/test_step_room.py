@@ -95,10 +95,10 @@ def test_a_step_back_holds_as_much_as_one_with_numbers(name: str, make_world: An
     assert take_back(world) > take_forward(world)
 
 
-def test_where_it_is_split_further_the_step_itself_counts(make_world: Any) -> None:
-    world = make_world(pairs=1, size=32)
-    assert count_back(world, 1) == pytest.approx(take_forward(world), rel=0.02)
-    assert take_back(world, 1) < take_forward(world)
+def test_where_it_is_split_further_the_step_itself_counts(make_world: Any, tiny_dit: Any) -> None:
+    for world in (make_world(pairs=1, size=32), make_world(pairs=16, size=32, network=tiny_dit(4, SPREAD, blocks=4))):
+        assert count_back(world, 1) == pytest.approx(take_forward(world), rel=0.02)
+        assert take_back(world, 1) < take_forward(world)
 
 
 def test_a_step_along_holds_as_much_as_one_with_numbers(make_world: Any) -> None:
