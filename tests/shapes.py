@@ -17,7 +17,7 @@ from typing import Any, Protocol, Union, get_args, get_origin, get_type_hints
 import jaxtyping
 from beartype import BeartypeConf, beartype
 
-CONFIG = BeartypeConf(is_pep484_tower=True)  # an int is a float
+CONFIG = BeartypeConf(is_pep484_tower=True, violation_type=TypeError)  # an int is a float; what Python raises too
 DECORATOR = ast.parse("__import__('tests.shapes').shapes.checked", mode="eval").body  # needs no import in the module
 
 

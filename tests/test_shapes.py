@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from beartype.roar import BeartypeCallHintViolation
 from jaxtyping import Float
 
 from tdattr.metrics.frechet import Moments
@@ -78,7 +77,7 @@ def besides(first: Row, second: Row) -> Row:
     ],
 )
 def test_what_no_annotation_allows_is_refused(call: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-    with pytest.raises(BeartypeCallHintViolation):
+    with pytest.raises(TypeError):
         call(*arguments)
 
 
@@ -110,13 +109,13 @@ def test_all_that_is_in_a_module_is_checked() -> None:
     exec(compile(ast.fix_missing_locations(Decorate().visit(ast.parse(SOURCE))), "cutter.py", "exec"), names)
     cutter = names["Cutter"]()
     for call in (lambda: cutter.method(LONG), lambda: cutter.length, lambda: cutter.make(LONG)(LONG)):
-        with pytest.raises(BeartypeCallHintViolation):
+        with pytest.raises(TypeError):
             call()
 
 
 def test_modules_of_tdattr_are() -> None:
     for call in (lambda: ndcg(np.zeros((2, 3)), np.zeros((2, 4)), 1), lambda: Moments(SHORT, np.zeros((2, 3)))):
-        with pytest.raises(BeartypeCallHintViolation):
+        with pytest.raises(TypeError):
             call()
 
 
