@@ -33,10 +33,10 @@ def loosened(hint: Any) -> Any:
 
 
 def resolved(hint: Any, names: dict[str, Any]) -> Any:
-    """The annotation without names in quotes; ``Any`` where one is imported for mypy alone."""
+    """The annotation without names in quotes; ``Any`` where it is in quotes as mypy alone knows what it says."""
     try:
         return get_type_hints(SimpleNamespace(__annotations__={"hint": hint}), names, include_extras=True)["hint"]
-    except (NameError, AttributeError):
+    except (NameError, AttributeError, TypeError):
         return Any
 
 
