@@ -56,7 +56,7 @@ def checked(thing: Any) -> Any:
     """
     if isinstance(thing, type):
         if "__dataclass_fields__" in vars(thing) and "__init__" in vars(thing):
-            thing.__init__ = checked(thing.__init__)  # type: ignore[misc]
+            thing.__init__ = checked(thing.__init__)
         return thing
     hints = thing.__annotations__
     if not hints or ("<locals>" in thing.__qualname__ and not any(map(has_shape, hints.values()))):
